@@ -1,0 +1,113 @@
+import * as effect from "@effect/eslint-plugin"
+import { defineConfig, globalIgnores } from "eslint/config"
+import { builtinModules } from "node:module"
+import tseslint from "typescript-eslint"
+
+const nodeOnly = {
+  message: "Runs on Node only: not in this room",
+  packages: ["node:*", "@effect/platform-node", "@effect/platform-node-shared"],
+  paths: builtinModules
+}
+const testTools = { message: "A tool of tests: not in src", packages: ["vitest", "@effect/vitest", "fast-check"] }
+const room = (name) => ({ message: `This room may not know ${name}/`, regex: `^\\.{1,2}/(.*/)?${name}(/|$)` })
+
+/** The imports that files may not have, types included. */
+const forbid = (files, bans) => ({
+  files,
+  rules: {
+    "no-restricted-imports": ["error", {
+      paths: bans.flatMap(({ message, paths = [] }) => paths.map((name) => ({ name, message }))),
+      patterns: bans.map(({ message, packages, regex }) =>
+        packages ? { group: packages.flatMap((name) => [name, `${name}/**`]), message } : { regex, message }
+      )
+    }]
+  }
+})
+
+/** Members that are traps wherever they are used. */
+const never = (object, properties, message) => ({
+  selector: `MemberExpression[object.name='${object}'][property.name=/^(${properties})$/]`,
+  message
+})
+
+const syntax = [{
+  selector: "CallExpression[callee.property.name='push'] > SpreadElement.arguments",
+  message: "A spread in Array.push overflows the stack on a long array"
+}]
+
+export default defineConfig(
+  globalIgnores(["dist", "coverage", ".docgen"]),
+  { linterOptions: { reportUnusedDisableDirectives: "error" } },
+  tseslint.configs.recommended,
+  effect.configs.dprint,
+  {
+    rules: {
+      "eqeqeq": ["error", "always", { null: "ignore" }],
+      "no-constant-condition": ["error", { checkLoops: false }],
+      "no-duplicate-imports": ["error", { allowSeparateTypeImports: true }],
+      "no-restricted-syntax": ["error", ...syntax],
+      "no-unreachable": "error",
+      "object-shorthand": "error",
+      "require-yield": "off",
+      "@typescript-eslint/array-type": ["error", { default: "generic", readonly: "generic" }],
+      "@typescript-eslint/consistent-type-imports": ["error", { disallowTypeAnnotations: false }],
+      "@typescript-eslint/no-empty-object-type": "off",
+      "@typescript-eslint/no-namespace": "off",
+      "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_", varsIgnorePattern: "^_" }],
+      "@effect/dprint": ["error", {
+        config: {
+          "indentWidth": 2,
+          "lineWidth": 120,
+          "semiColons": "asi",
+          "quoteStyle": "alwaysDouble",
+          "trailingCommas": "never",
+          "operatorPosition": "maintain",
+          "arrowFunction.useParentheses": "force"
+        }
+      }]
+    }
+  },
+  {
+    files: ["src/**"],
+    rules: {
+      "no-console": "error",
+      "no-restricted-syntax": [
+        "error",
+        ...syntax,
+        never("Effect", "forkDaemon|Service", "No daemons: forkScoped; no Effect.Service: Context.Tag"),
+        never("Stream", "asyncPush|schedule|retry|share", "Eager, stale, starts over, or hangs: see Schedule.driver"),
+        never("HttpClient", "retryTransient", "Runs a job twice, and leaks unread bodies")
+      ],
+      "@effect/no-import-from-barrel-package": ["error", {
+        packageNames: ["effect", "@effect/platform", "@effect/platform-node", "@effect/cli"]
+      }]
+    }
+  },
+  forbid(["src/cli/**"], [testTools]),
+  forbid(["src/emulator/**"], [testTools, room("cli")]),
+  forbid(["src/testing/**"], [testTools, room("cli"), room("emulator"), nodeOnly]),
+  {
+    ...forbid(["src/*.ts", "src/internal/**"], [
+      testTools,
+      room("cli"),
+      room("emulator"),
+      room("testing"),
+      nodeOnly
+    ])
+  },
+  {
+    files: ["src/*.ts", "src/internal/**", "src/testing/**"],
+    rules: { "no-restricted-globals": ["error", "Buffer", "global", "process", "require", "setImmediate"] }
+  },
+  {
+    files: ["test/**", "docs/**"],
+    rules: { "@typescript-eslint/no-explicit-any": "off" }
+  },
+  {
+    files: ["**/*.mjs"],
+    languageOptions: {
+      globals: { URL: false, clearTimeout: false, console: false, process: false, setTimeout: false }
+    },
+    rules: { "no-undef": "error" }
+  }
+)

@@ -1,0 +1,524 @@
+/**
+ * What a job is: the reference that names it, and the snapshots of it that the status endpoint hands out.
+ *
+ * @since 0.1.0
+ */
+import * as Arbitrary from "effect/Arbitrary"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as DateTime from "effect/DateTime"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+
+// -----------------------------------------------------------------------------
+// parts
+// -----------------------------------------------------------------------------
+
+/**
+ * A JSON object whose content is the business of a model and its users, not of this library.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type JsonObject = { readonly [key: string]: unknown }
+
+const isJsonObject = (u: unknown): u is JsonObject => typeof u === "object" && u !== null && !Array.isArray(u)
+
+/**
+ * Checks that a value is an object and looks no deeper, so that its cost does not grow with the number of keys.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const JsonObject: Schema.Schema<JsonObject> = Schema.declare(isJsonObject, {
+  identifier: "JsonObject",
+  description: "a JSON object",
+  jsonSchema: { type: "object" },
+  arbitrary: () => (fc) => fc.dictionary(fc.string(), fc.jsonValue(), { maxKeys: 4 })
+})
+
+/**
+ * The name of a model, such as `my-org/video-generator`. Any string that is not blank.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ModelName = Schema.String.pipe(
+  Schema.pattern(/\S/, {
+    identifier: "ModelName",
+    description: "the name of a model, not blank",
+    message: () => "a model name must not be blank",
+    arbitrary: () => (fc) => fc.string({ minLength: 1, unit: "grapheme" }).filter((s) => /\S/.test(s))
+  })
+)
+
+/**
+ * The identifier that the service gave to a job (a UUIDv7 today). Any string that is not blank.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const RequestId = Schema.String.pipe(
+  Schema.pattern(/\S/, {
+    identifier: "RequestId",
+    description: "the identifier of a job, not blank",
+    message: () => "a request id must not be blank",
+    arbitrary: () => (fc) => fc.uuid({ version: 7 })
+  })
+)
+
+/**
+ * Names a job: the pair that `GET /queue/status` asks for. It is all that another process needs to watch the same job.
+ *
+ * Any object with these two fields will do. References that this library hands out compare by value with `Equal.equals`.
+ *
+ * @example
+ * import { Job } from "effect-queue-status"
+ *
+ * const job: Job.JobRef = { model: "my-org/video-generator", requestId: "019ba379-92da-71e4-ac40-d98059fd67c7" }
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface JobRef {
+  readonly model: string
+  readonly requestId: string
+}
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const JobRef: Schema.Schema<JobRef> = Schema.Data(Schema.Struct({ model: ModelName, requestId: RequestId }))
+  .annotations({ identifier: "JobRef" })
+
+/**
+ * A reference that compares by value. It is not checked here; whoever asks the service with it is told if it is blank.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const ref = (model: string, requestId: string): JobRef => Data.struct({ model, requestId })
+
+const rfc3339 = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:[Zz]|[+-]\d{2}:\d{2})$/
+
+// The service writes RFC 3339; a time without its offset would be read in the zone of whoever reads it. Checked as text
+// and turned into a `DateTime` in `fromDocument`: a transformation for each of three fields doubles the cost of decoding.
+const TimestampText = Schema.String.pipe(
+  Schema.filter((text) => rfc3339.test(text) && Option.isSome(DateTime.make(text)), {
+    identifier: "Timestamp",
+    description: "an RFC 3339 date-time",
+    message: (issue) => `not an RFC 3339 date-time: ${JSON.stringify(issue.actual)}`,
+    jsonSchema: { type: "string", format: "date-time" }
+  })
+)
+
+// -----------------------------------------------------------------------------
+// snapshots
+// -----------------------------------------------------------------------------
+
+const optional = <A>(schema: Schema.Schema<A>) =>
+  Schema.OptionFromSelf(schema).pipe(Schema.propertySignature, Schema.withConstructorDefault(() => Option.none<A>()))
+
+const blob = JsonObject.pipe(Schema.propertySignature, Schema.withConstructorDefault((): JsonObject => ({})))
+
+// RFC 3339 writes years in four digits: from 0000 to 9999.
+const Time = Schema.DateTimeUtcFromSelf.annotations({
+  arbitrary: () => (fc) =>
+    fc.integer({ min: -62_167_219_200_000, max: 253_402_300_799_999 }).map((millis) => DateTime.unsafeMake(millis))
+})
+
+const fields = {
+  job: Schema.typeSchema(JobRef),
+  createdAt: optional(Time),
+  claimedAt: optional(Time),
+  doneAt: optional(Time),
+  info: blob,
+  inputs: blob,
+  outputs: blob,
+  priority: optional(Schema.Int),
+  retries: optional(Schema.NonNegativeInt),
+  warnings: Schema.Array(Schema.String).pipe(
+    Schema.propertySignature,
+    Schema.withConstructorDefault((): ReadonlyArray<string> => [])
+  )
+}
+
+const PendingFromSelf = Schema.TaggedStruct("Pending", fields)
+const RunningFromSelf = Schema.TaggedStruct("Running", fields)
+const DoneFromSelf = Schema.TaggedStruct("Done", fields)
+const FailedFromSelf = Schema.TaggedStruct("Failed", fields)
+const CanceledFromSelf = Schema.TaggedStruct("Canceled", fields)
+
+const tags = { pending: "Pending", running: "Running", done: "Done", failed: "Failed", canceled: "Canceled" } as const
+
+const isKnownState = (status: string): status is keyof typeof tags => Object.hasOwn(tags, status)
+
+const UnrecognizedFromSelf = Schema.TaggedStruct("Unrecognized", {
+  ...fields,
+  status: Schema.String.pipe(Schema.filter((status) => !isKnownState(status), { description: "an unknown status" }))
+})
+
+/**
+ * What every snapshot of a job tells. An optional field that the service left out, or sent as `null`, is `None`
+ * (`{}` for the three JSON objects, `[]` for the warnings).
+ *
+ * - `createdAt`, `claimedAt`, `doneAt`: the server's times; `claimedAt` is that of the last claim.
+ * - `info`: what the submitter, the model and the system noted about the job. It accumulates and survives a retry.
+ * - `inputs` and `outputs`: the payload as submitted, and what the model made of it.
+ * - `priority`: higher goes first. `retries`: how often the job went back to the queue, 0 to 3.
+ * - `warnings`: the service's non-fatal messages about the request.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Snapshot {
+  readonly job: JobRef
+  readonly createdAt: Option.Option<DateTime.Utc>
+  readonly claimedAt: Option.Option<DateTime.Utc>
+  readonly doneAt: Option.Option<DateTime.Utc>
+  readonly info: JsonObject
+  readonly inputs: JsonObject
+  readonly outputs: JsonObject
+  readonly priority: Option.Option<number>
+  readonly retries: Option.Option<number>
+  readonly warnings: ReadonlyArray<string>
+}
+
+/**
+ * Waiting in the queue: new, or back there because a worker lost it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Pending extends Snapshot {
+  readonly _tag: "Pending"
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const Pending = PendingFromSelf.make
+
+/**
+ * Claimed by a worker.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Running extends Snapshot {
+  readonly _tag: "Running"
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const Running = RunningFromSelf.make
+
+/**
+ * Finished, with its `outputs`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Done extends Snapshot {
+  readonly _tag: "Done"
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const Done = DoneFromSelf.make
+
+/**
+ * Failed for good, by the model or for want of retries.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Failed extends Snapshot {
+  readonly _tag: "Failed"
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const Failed = FailedFromSelf.make
+
+/**
+ * Canceled while it was pending.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Canceled extends Snapshot {
+  readonly _tag: "Canceled"
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const Canceled = CanceledFromSelf.make
+
+/**
+ * In a state that this version of the library does not know: `status` is what the service said, word for word.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Unrecognized extends Snapshot {
+  readonly _tag: "Unrecognized"
+  readonly status: string
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const Unrecognized = UnrecognizedFromSelf.make
+
+/**
+ * One snapshot of a job: what the status endpoint said, at the moment it was asked.
+ *
+ * @example
+ * import { Job } from "effect-queue-status"
+ * import { Match } from "effect"
+ *
+ * const describe = Match.typeTags<Job.JobStatus>()({
+ *   Pending: () => "waiting",
+ *   Running: () => "running",
+ *   Done: ({ outputs }) => `done, with ${Object.keys(outputs).length} outputs`,
+ *   Failed: () => "failed",
+ *   Canceled: () => "canceled",
+ *   Unrecognized: ({ status }) => `in a state of which nothing is known: ${status}`
+ * })
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type JobStatus = Pending | Running | Done | Failed | Canceled | Unrecognized
+
+/**
+ * A snapshot after which no other comes: the job is done, failed or canceled.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Terminal = Done | Failed | Canceled
+
+/**
+ * The terminal states are named, never guessed: a state that is not known ends nothing.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isTerminal = (status: JobStatus): status is Terminal =>
+  status._tag === "Done" || status._tag === "Failed" || status._tag === "Canceled"
+
+const states: ReadonlySet<unknown> = new Set([...Object.values(tags), "Unrecognized"])
+
+// What this side holds is checked once, by the document on the other side of the transformation: to walk every field
+// of the union here as well would cost more than all the rest of the decoding.
+const JobStatusFromSelf: Schema.Schema<JobStatus> = Schema.declare(
+  (u): u is JobStatus => isJsonObject(u) && states.has(u["_tag"]),
+  {
+    identifier: "JobStatusFromSelf",
+    arbitrary: () =>
+      Arbitrary.makeLazy(
+        Schema.Union(
+          PendingFromSelf,
+          RunningFromSelf,
+          DoneFromSelf,
+          FailedFromSelf,
+          CanceledFromSelf,
+          UnrecognizedFromSelf
+        )
+      )
+  }
+)
+
+const orNull = <A, I>(schema: Schema.Schema<A, I>) => Schema.optional(Schema.NullOr(schema))
+
+const Document = Schema.Struct({
+  request_id: RequestId,
+  model: ModelName,
+  status: Schema.String.annotations({
+    description: "pending, running, done, failed or canceled",
+    examples: ["pending", "running", "done", "failed", "canceled"]
+  }),
+  created_at: orNull(TimestampText),
+  claimed_at: orNull(TimestampText),
+  done_at: orNull(TimestampText),
+  info: orNull(JsonObject),
+  inputs: orNull(JsonObject),
+  outputs: orNull(JsonObject),
+  priority: orNull(Schema.Int),
+  retries: orNull(Schema.NonNegativeInt),
+  warnings: orNull(Schema.Array(Schema.String))
+}).annotations({ identifier: "JobStatusDocument" })
+
+const readTime = (text: string | null | undefined): Option.Option<DateTime.Utc> =>
+  text === null || text === undefined ? Option.none() : Option.some(DateTime.unsafeMake(text))
+
+const fromDocument = (document: typeof Document.Type): JobStatus => {
+  const snapshot: Snapshot = {
+    job: ref(document.model, document.request_id),
+    createdAt: readTime(document.created_at),
+    claimedAt: readTime(document.claimed_at),
+    doneAt: readTime(document.done_at),
+    info: document.info ?? {},
+    inputs: document.inputs ?? {},
+    outputs: document.outputs ?? {},
+    priority: Option.fromNullable(document.priority),
+    retries: Option.fromNullable(document.retries),
+    warnings: document.warnings ?? []
+  }
+  return isKnownState(document.status)
+    ? { _tag: tags[document.status], ...snapshot }
+    : { _tag: "Unrecognized", status: document.status, ...snapshot }
+}
+
+const wireStatus = (status: JobStatus): string => {
+  switch (status._tag) {
+    case "Pending":
+      return "pending"
+    case "Running":
+      return "running"
+    case "Done":
+      return "done"
+    case "Failed":
+      return "failed"
+    case "Canceled":
+      return "canceled"
+    case "Unrecognized":
+      return status.status
+  }
+}
+
+const present = (value: JsonObject): boolean => Object.keys(value).length > 0
+
+const toDocument = (status: JobStatus): typeof Document.Type => ({
+  request_id: status.job.requestId,
+  model: status.job.model,
+  status: wireStatus(status),
+  ...(Option.isSome(status.createdAt) && { created_at: DateTime.formatIso(status.createdAt.value) }),
+  ...(Option.isSome(status.claimedAt) && { claimed_at: DateTime.formatIso(status.claimedAt.value) }),
+  ...(Option.isSome(status.doneAt) && { done_at: DateTime.formatIso(status.doneAt.value) }),
+  ...(present(status.info) && { info: status.info }),
+  ...(present(status.inputs) && { inputs: status.inputs }),
+  ...(present(status.outputs) && { outputs: status.outputs }),
+  ...(Option.isSome(status.priority) && { priority: status.priority.value }),
+  ...(Option.isSome(status.retries) && { retries: status.retries.value }),
+  ...(status.warnings.length > 0 && { warnings: status.warnings })
+})
+
+/**
+ * The status document of `GET /queue/status` (snake_case, RFC 3339 times) and the snapshot that it stands for.
+ *
+ * Unknown fields are ignored. A field of the wrong type fails, whatever the status; only an unknown `status` string is
+ * let through, as `Unrecognized`.
+ *
+ * @example
+ * import { Job } from "effect-queue-status"
+ * import { Schema } from "effect"
+ *
+ * const status = Schema.decodeUnknownSync(Job.JobStatus)({
+ *   request_id: "019ba379-92da-71e4-ac40-d98059fd67c7",
+ *   model: "my-org/video-generator",
+ *   status: "running",
+ *   info: { progress: 0.4 }
+ * })
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const JobStatus: Schema.Schema<JobStatus, typeof Document.Encoded> = Schema.transform(
+  Document,
+  JobStatusFromSelf,
+  { strict: true, decode: fromDocument, encode: toDocument }
+).annotations({ identifier: "JobStatus" })
+
+// -----------------------------------------------------------------------------
+// what workers put into `info` and `outputs`
+// -----------------------------------------------------------------------------
+
+/**
+ * How far a job is, as a fraction from 0 to 1, read from what its worker put into `info`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ReadProgress = (info: JsonObject) => Option.Option<number>
+
+/**
+ * Reads `info.progress`: a number from 0 to 1 is a fraction; above 1 and up to 100 it is a percentage. Anything else, be
+ * it a string, `NaN` or a negative number, is no progress. A worker that counts in percent and says 1 is taken to be
+ * finished; replace the rule (`ProgressRule`) where workers do that.
+ *
+ * @example
+ * import { Job } from "effect-queue-status"
+ * import { Option } from "effect"
+ *
+ * Job.readProgress({ progress: 0.4 }) // Option.some(0.4)
+ * Job.readProgress({ progress: 40 }) // Option.some(0.4)
+ * Job.readProgress({ progress: "soon" }) // Option.none()
+ *
+ * @since 0.1.0
+ * @category progress
+ */
+export const readProgress: ReadProgress = (info) => {
+  const progress = info["progress"]
+  return typeof progress !== "number" || !(progress >= 0 && progress <= 100)
+    ? Option.none()
+    : Option.some(progress <= 1 ? progress : progress / 100)
+}
+
+/**
+ * The rule by which streams read progress, `readProgress` unless an app says otherwise.
+ *
+ * @example
+ * import { Job } from "effect-queue-status"
+ * import { Layer, Option } from "effect"
+ *
+ * // workers that report `info.step` out of `info.steps`
+ * const steps = Layer.succeed(Job.ProgressRule, (info) =>
+ *   typeof info["step"] === "number" && typeof info["steps"] === "number" && info["steps"] > 0
+ *     ? Option.some(info["step"] / info["steps"])
+ *     : Option.none())
+ *
+ * @since 0.1.0
+ * @category progress
+ */
+export class ProgressRule extends Context.Reference<ProgressRule>()("effect-queue-status/Job/ProgressRule", {
+  defaultValue: (): ReadProgress => readProgress
+}) {}
+
+const reasonIn = (value: unknown): Option.Option<string> =>
+  typeof value === "string" && value.trim() !== ""
+    ? Option.some(value)
+    : isJsonObject(value) && typeof value["message"] === "string"
+    ? reasonIn(value["message"])
+    : Option.none()
+
+/**
+ * Why a job failed, from where workers put it: `info.error` by the worker runtime's convention, else `outputs.error`;
+ * a string, or an object with a `message`. `None` when neither is there.
+ *
+ * @since 0.1.0
+ * @category failures
+ */
+export const failureReason = (status: JobStatus): Option.Option<string> =>
+  Option.orElse(reasonIn(status.info["error"]), () => reasonIn(status.outputs["error"]))
+
+/**
+ * The reference of a job in a sentence: `my-org/video-generator 019ba379-…`.
+ *
+ * @since 0.1.0
+ * @category formatting
+ */
+export const formatRef = (job: JobRef): string => `${job.model} ${job.requestId}`

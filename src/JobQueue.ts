@@ -1,0 +1,369 @@
+/**
+ * The remote queue as a service, and its layers over HTTP.
+ *
+ * Each call is made once: it succeeds, or fails with a `QueueError` that says what to do. Trying again is the business
+ * of whoever knows whether that is safe; `JobStream` does it for polls.
+ *
+ * @since 0.1.0
+ */
+import * as HttpApiClient from "@effect/platform/HttpApiClient"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as Config from "effect/Config"
+import * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as Answer from "./internal/answer.js"
+import { checkModel, checkRef, checkSubmit } from "./internal/checkRequest.js"
+import { ref } from "./Job.js"
+import type { JobRef, JobStatus, JsonObject } from "./Job.js"
+import { CancelRefused, QueueApi } from "./QueueApi.js"
+import { RequestTimeout } from "./QueueError.js"
+import type { QueueError } from "./QueueError.js"
+
+// -----------------------------------------------------------------------------
+// models
+// -----------------------------------------------------------------------------
+
+/**
+ * A job to be: the model that shall do it, its payload, and, if wanted, notes that stay with it (`info`) and its
+ * priority (an integer, higher goes first, 0 unless given).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SubmitRequest {
+  readonly model: string
+  readonly payload: JsonObject
+  readonly info?: JsonObject | undefined
+  readonly priority?: number | undefined
+}
+
+/**
+ * What a cancel came to. Only a pending job can be canceled; `NotCanceled` tells the status that the job is in instead
+ * (`running`, `done`, `failed`, or `canceled` when it was canceled before). Neither is an error.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type CancelResult = Data.TaggedEnum<{
+  Canceled: {}
+  NotCanceled: { readonly status: string }
+}>
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const CancelResult = Data.taggedEnum<CancelResult>()
+
+/**
+ * How many jobs of a model are waiting and running; `total` is their sum.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface QueueMetrics {
+  readonly running: number
+  readonly waiting: number
+  readonly total: number
+}
+
+/**
+ * The calls of the queue. Whatever implements them, HTTP or memory, fails in the same ways.
+ *
+ * - `status`: a snapshot of a job.
+ * - `submit`: adds a job. Sent once, never again: a failure of which it is not known whether the request arrived
+ *   (`Unreachable`, `RequestTimeout`, `Unavailable`) may have made a job.
+ * - `cancel`: cancels a job that is pending, and leaves any other alone.
+ * - `clear`: cancels every pending job of a model, and tells how many those were.
+ * - `metrics`: how many jobs of a model are waiting and running.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  readonly status: (job: JobRef) => Effect.Effect<JobStatus, QueueError>
+  readonly submit: (request: SubmitRequest) => Effect.Effect<JobRef, QueueError>
+  readonly cancel: (job: JobRef) => Effect.Effect<CancelResult, QueueError>
+  readonly clear: (model: string) => Effect.Effect<number, QueueError>
+  readonly metrics: (model: string) => Effect.Effect<QueueMetrics, QueueError>
+}
+
+/**
+ * The remote queue.
+ *
+ * @example
+ * import { JobQueue } from "effect-queue-status"
+ * import { FetchHttpClient } from "@effect/platform"
+ * import { Effect, Layer } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const job = yield* JobQueue.submit({ model: "my-org/video-generator", payload: { prompt: "a cat at the piano" } })
+ *   return yield* JobQueue.status(job)
+ * })
+ *
+ * const main = program.pipe(Effect.provide(JobQueue.layer.pipe(Layer.provide(FetchHttpClient.layer))))
+ *
+ * @since 0.1.0
+ * @category context
+ */
+export class JobQueue extends Context.Tag("effect-queue-status/JobQueue")<JobQueue, Service>() {}
+
+// -----------------------------------------------------------------------------
+// over HTTP
+// -----------------------------------------------------------------------------
+
+/**
+ * The real service.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultBaseUrl = "https://api.together.ai/v1"
+
+/**
+ * How long a call may take, headers and body, unless told otherwise: 30 seconds.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultRequestTimeout: Duration.Duration = Duration.seconds(30)
+
+/**
+ * - `apiKey`: the bearer token. Blanks and line ends around it are dropped.
+ * - `baseUrl`: where the API's paths begin, `defaultBaseUrl` unless given. `http` or `https`.
+ * - `requestTimeout`: how long one call may take, headers and body, `defaultRequestTimeout` unless given.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  readonly apiKey: Redacted.Redacted
+  readonly baseUrl?: string | undefined
+  readonly requestTimeout?: Duration.DurationInput | undefined
+}
+
+const checkApiKey = (apiKey: Redacted.Redacted): Either.Either<Redacted.Redacted, string> => {
+  const token = Redacted.value(apiKey).trim()
+  return token === ""
+    ? Either.left("the token must not be empty")
+    : /^[\x21-\x7e]+$/.test(token)
+    ? Either.right(Redacted.make(token))
+    : Either.left("the token must be printable ASCII without blanks")
+}
+
+// The issues do not show the URL: who puts a password or a token into it may have misspelled the rest.
+const checkBaseUrl = (baseUrl: string): Either.Either<string, string> =>
+  Either.try({ try: () => new URL(baseUrl), catch: () => "the base URL is not a URL" }).pipe(
+    Either.filterOrLeft(
+      (url) => url.username === "" && url.password === "",
+      () => "the base URL must not hold credentials"
+    ),
+    Either.filterOrLeft(
+      (url) => url.protocol === "http:" || url.protocol === "https:",
+      () => "the base URL must begin with http:// or https://"
+    ),
+    Either.filterOrLeft(
+      (url) => url.search === "" && url.hash === "",
+      () => "the base URL must have neither a query nor a fragment"
+    ),
+    Either.map((url) => url.href)
+  )
+
+const invalid = (...path: Array<string>) => (issue: string) => ConfigError.InvalidData(path, issue)
+
+/**
+ * The queue over whatever `HttpClient` there is. Fails when an option is unusable; the error never shows the token.
+ *
+ * @example
+ * import { JobQueue } from "effect-queue-status"
+ * import { FetchHttpClient } from "@effect/platform"
+ * import { Layer, Redacted } from "effect"
+ *
+ * const QueueLive = Layer.effect(
+ *   JobQueue.JobQueue,
+ *   JobQueue.make({ apiKey: Redacted.make("my-token"), requestTimeout: "10 seconds" })
+ * ).pipe(Layer.provide(FetchHttpClient.layer))
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: Options
+): Effect.Effect<Service, ConfigError.ConfigError, HttpClient.HttpClient> =>
+  Effect.gen(function*() {
+    const apiKey = yield* Either.mapLeft(checkApiKey(options.apiKey), invalid("apiKey"))
+    const baseUrl = yield* Either.mapLeft(checkBaseUrl(options.baseUrl ?? defaultBaseUrl), invalid("baseUrl"))
+    const requestTimeout = Duration.decode(options.requestTimeout ?? defaultRequestTimeout)
+    const scrub = Answer.scrubber(apiKey)
+    const httpClient = (yield* HttpClient.HttpClient).pipe(
+      HttpClient.mapRequest((request) =>
+        request.pipe(HttpClientRequest.bearerToken(apiKey), HttpClientRequest.acceptJson)
+      ),
+      // Our trace ids are nobody's business but ours, and a span of the request would hold its token. Ours tell enough.
+      HttpClient.withTracerPropagation(false),
+      HttpClient.withTracerDisabledWhen(() => true),
+      HttpClient.transformResponse(Effect.flatMap(Answer.refuse(scrub)))
+    )
+    const { queue } = yield* HttpApiClient.makeWith(QueueApi, { httpClient, baseUrl })
+
+    const call = <A>(about: Answer.About, effect: Effect.Effect<A, Answer.ClientError>): Effect.Effect<A, QueueError> =>
+      effect.pipe(
+        Effect.mapError((error) => Answer.toQueueError(about, error, scrub)),
+        Effect.timeoutFail({
+          duration: requestTimeout,
+          onTimeout: () => new RequestTimeout({ ...about, after: requestTimeout })
+        })
+      )
+
+    return JobQueue.of({
+      status: Effect.fn("JobQueue.status")(function*(input) {
+        const job = yield* checkRef("status", input)
+        yield* annotate(job.model, job.requestId)
+        return yield* call(
+          { operation: "status", model: job.model, job },
+          queue.status({ urlParams: { model: job.model, request_id: job.requestId } })
+        )
+      }),
+
+      submit: Effect.fn("JobQueue.submit")(function*(input) {
+        const request = yield* checkSubmit(input)
+        yield* annotate(request.model)
+        const { requestId } = yield* call(
+          { operation: "submit", model: request.model },
+          queue.submit({ payload: request })
+        )
+        yield* annotate(request.model, requestId)
+        return ref(request.model, requestId)
+      }),
+
+      cancel: Effect.fn("JobQueue.cancel")(function*(input) {
+        const job = yield* checkRef("cancel", input)
+        yield* annotate(job.model, job.requestId)
+        const about: Answer.About = { operation: "cancel", model: job.model, job }
+        return yield* call(
+          about,
+          queue.cancel({ payload: job }).pipe(
+            Effect.as(CancelResult.Canceled()),
+            Effect.catchIf(Answer.isConflict, ({ text }) =>
+              decodeCancelRefused(text).pipe(
+                Effect.map(({ status }) => CancelResult.NotCanceled({ status })),
+                Effect.mapError((error) => Answer.fromBody(about, 409, text, error, scrub))
+              ))
+          )
+        )
+      }),
+
+      clear: Effect.fn("JobQueue.clear")(function*(input) {
+        const model = yield* checkModel("clear", input)
+        yield* annotate(model)
+        const { canceledCount } = yield* call({ operation: "clear", model }, queue.clear({ payload: { model } }))
+        return canceledCount
+      }),
+
+      metrics: Effect.fn("JobQueue.metrics")(function*(input) {
+        const model = yield* checkModel("metrics", input)
+        yield* annotate(model)
+        return yield* call({ operation: "metrics", model }, queue.metrics({ urlParams: { model } }))
+      })
+    })
+  })
+
+const decodeCancelRefused = Schema.decode(Schema.parseJson(CancelRefused))
+
+const annotate = (model: string, requestId?: string): Effect.Effect<void> =>
+  Effect.annotateCurrentSpan(
+    requestId === undefined ? { "queue.model": model } : { "queue.model": model, "queue.request_id": requestId }
+  )
+
+/**
+ * The queue as a layer, its options taken from wherever the app keeps them.
+ *
+ * @example
+ * import { JobQueue } from "effect-queue-status"
+ * import { Config } from "effect"
+ *
+ * const QueueLive = JobQueue.layerConfig({
+ *   apiKey: Config.redacted("QUEUE_TOKEN"),
+ *   requestTimeout: Config.duration("QUEUE_REQUEST_TIMEOUT").pipe(Config.withDefault("10 seconds"))
+ * })
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<Options>
+): Layer.Layer<JobQueue, ConfigError.ConfigError, HttpClient.HttpClient> =>
+  Layer.effect(JobQueue, Effect.flatMap(Config.unwrap(options), make))
+
+/**
+ * The queue with the token from `TOGETHER_API_KEY` and, where it is set, the base URL from `TOGETHER_BASE_URL`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<JobQueue, ConfigError.ConfigError, HttpClient.HttpClient> = layerConfig({
+  apiKey: Config.redacted("TOGETHER_API_KEY").pipe(
+    Config.mapOrFail((apiKey) => Either.mapLeft(checkApiKey(apiKey), invalid()))
+  ),
+  baseUrl: Config.string("TOGETHER_BASE_URL").pipe(
+    Config.withDefault(defaultBaseUrl),
+    Config.mapOrFail((baseUrl) => Either.mapLeft(checkBaseUrl(baseUrl), invalid()))
+  )
+})
+
+// -----------------------------------------------------------------------------
+// accessors
+// -----------------------------------------------------------------------------
+
+/**
+ * A snapshot of a job.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const status = (job: JobRef): Effect.Effect<JobStatus, QueueError, JobQueue> =>
+  Effect.flatMap(JobQueue, (queue) => queue.status(job))
+
+/**
+ * Adds a job to the queue of its model, and gives its reference. Sent once, never again.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const submit = (request: SubmitRequest): Effect.Effect<JobRef, QueueError, JobQueue> =>
+  Effect.flatMap(JobQueue, (queue) => queue.submit(request))
+
+/**
+ * Cancels a job that is pending; leaves any other alone and tells its status.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const cancel = (job: JobRef): Effect.Effect<CancelResult, QueueError, JobQueue> =>
+  Effect.flatMap(JobQueue, (queue) => queue.cancel(job))
+
+/**
+ * Cancels every pending job of a model, and tells how many those were.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const clear = (model: string): Effect.Effect<number, QueueError, JobQueue> =>
+  Effect.flatMap(JobQueue, (queue) => queue.clear(model))
+
+/**
+ * How many jobs of a model are waiting and running.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const metrics = (model: string): Effect.Effect<QueueMetrics, QueueError, JobQueue> =>
+  Effect.flatMap(JobQueue, (queue) => queue.metrics(model))

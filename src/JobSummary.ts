@@ -1,0 +1,149 @@
+/**
+ * The life of a job in a few figures, folded from its transitions.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import type { JobRef } from "./Job.js"
+import type { Terminal, Transition } from "./Transition.js"
+
+/**
+ * One claim of a job by a worker. `claimedAt` and `endedAt` are the server's times, where it told them; `end` is how it
+ * ended, if it has.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Attempt {
+  readonly attempt: number
+  readonly claimedAt: Option.Option<DateTime.Utc>
+  readonly endedAt: Option.Option<DateTime.Utc>
+  readonly end: Option.Option<"Requeued" | Exclude<Terminal["_tag"], "Canceled">>
+}
+
+/**
+ * - `transitions`: how many there were.
+ * - `attempts`: the claims, oldest first.
+ * - `progress`: the last that was read in the current attempt.
+ * - `inQueue` and `running`: how long the job waited and ran, all told, up to its last transition.
+ * - `exact`: whether the server told the time of every step that counts for those two. Where it did not, the split
+ *   between them is taken from when the step was seen, or, of a step that was only inferred, from the step before it.
+ * - `outcome`: how the job ended, if it has.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface JobSummary {
+  readonly job: JobRef
+  readonly transitions: number
+  readonly attempts: ReadonlyArray<Attempt>
+  readonly progress: Option.Option<number>
+  readonly inQueue: Duration.Duration
+  readonly running: Duration.Duration
+  readonly exact: boolean
+  readonly outcome: Option.Option<Terminal["_tag"]>
+  /** When the state that the job is in began, as far as can be told. */
+  readonly since: Option.Option<DateTime.Utc>
+}
+
+/**
+ * A job of which nothing has been seen.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const empty = (job: JobRef): JobSummary => ({
+  job,
+  transitions: 0,
+  attempts: [],
+  progress: Option.none(),
+  inQueue: Duration.zero,
+  running: Duration.zero,
+  exact: true,
+  outcome: Option.none(),
+  since: Option.none()
+})
+
+const timeOf = (transition: Transition, since: Option.Option<DateTime.Utc>): DateTime.Utc => {
+  const time = Option.getOrElse(
+    transition.at,
+    () =>
+      transition.evidence === "inferred" ? Option.getOrElse(since, () => transition.observedAt) : transition.observedAt
+  )
+  return Option.match(since, { onNone: () => time, onSome: (since) => DateTime.max(since, time) })
+}
+
+/**
+ * The summary with one more transition. Made for `Stream.scan`, `Stream.runFold` and `Ref.update`.
+ *
+ * @example
+ * import { JobStream, JobSummary } from "effect-queue-status"
+ * import type { Job } from "effect-queue-status"
+ * import { Stream } from "effect"
+ *
+ * const summarize = (job: Job.JobRef) =>
+ *   Stream.runFold(JobStream.transitions(job), JobSummary.empty(job), JobSummary.add)
+ *
+ * @since 0.1.0
+ * @category folding
+ */
+export const add = (self: JobSummary, transition: Transition): JobSummary => {
+  const transitions = self.transitions + 1
+  if (transition._tag === "Progressed") return { ...self, transitions, progress: transition.progress }
+
+  const now = timeOf(transition, self.since)
+  const elapsed = Option.match(self.since, {
+    onNone: () => Duration.zero,
+    onSome: (since) => DateTime.distanceDuration(since, now)
+  })
+  const last = self.attempts.at(-1)
+  const wasRunning = last !== undefined && Option.isNone(last.end)
+  const next: JobSummary = {
+    ...self,
+    transitions,
+    exact: self.exact && Option.isSome(transition.at),
+    since: Option.some(now),
+    inQueue: wasRunning ? self.inQueue : Duration.sum(self.inQueue, elapsed),
+    running: wasRunning ? Duration.sum(self.running, elapsed) : self.running
+  }
+  switch (transition._tag) {
+    case "Queued":
+      return next
+    case "Claimed":
+      return {
+        ...next,
+        progress: Option.none(),
+        attempts: [
+          ...self.attempts,
+          { attempt: transition.attempt, claimedAt: transition.at, endedAt: Option.none(), end: Option.none() }
+        ]
+      }
+    case "Canceled":
+      return { ...next, outcome: Option.some(transition._tag) }
+    case "Requeued":
+    case "Completed":
+    case "FailedByModel":
+    case "RetriesExhausted":
+      return {
+        ...next,
+        attempts: last === undefined
+          ? self.attempts
+          : [...self.attempts.slice(0, -1), { ...last, endedAt: transition.at, end: Option.some(transition._tag) }],
+        outcome: transition._tag === "Requeued" ? Option.none() : Option.some(transition._tag)
+      }
+  }
+}
+
+/**
+ * The summary of some transitions of a job, oldest first.
+ *
+ * @since 0.1.0
+ * @category folding
+ */
+export const fromTransitions = (job: JobRef, transitions: Iterable<Transition>): JobSummary => {
+  let summary = empty(job)
+  for (const transition of transitions) summary = add(summary, transition)
+  return summary
+}

@@ -1,0 +1,525 @@
+/**
+ * What can go wrong between us and the queue: one class for each decision that a caller can take.
+ *
+ * | error | what to do |
+ * | --- | --- |
+ * | `InvalidRequest` | mend the request |
+ * | `Unauthorized` | mend the token, or its rights |
+ * | `NotFound` | look for the job elsewhere; it is not here (yet, or any more) |
+ * | `RateLimited` | wait for `retryAfter`, then try again |
+ * | `Unavailable` | try again later |
+ * | `Unreachable` | look at the network, try again later |
+ * | `RequestTimeout` | try again, or allow more time |
+ * | `UnexpectedAnswer` | report it: the service speaks otherwise than this version of the library knows |
+ *
+ * None of them holds the request that was sent, and the token never appears in one, not even where the service repeats
+ * it in its answer.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import { formatRef, JobRef, JobStatus } from "./Job.js"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export const TypeId: TypeId = "~effect-queue-status/QueueError"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export type TypeId = "~effect-queue-status/QueueError"
+
+/**
+ * The call that met the error.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Operation = typeof Operation.Type
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Operation = Schema.Literal("status", "submit", "cancel", "clear", "metrics")
+
+/**
+ * The longest time that a `Retry-After` may make anybody wait: one day. A longer one is taken to mean this.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const maxRetryAfter: Duration.Duration = Duration.days(1)
+
+/**
+ * The most characters of an answer that an error keeps.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const maxKeptBody = 2_000
+
+// What was asked. `job` is there when the call was about one.
+const about = {
+  operation: Operation,
+  model: Schema.String,
+  job: Schema.optional(JobRef)
+}
+
+// What the service said of itself: its error body (WIRE: code, message, param, type) and two headers.
+const said = {
+  code: Schema.optional(Schema.String),
+  type: Schema.optional(Schema.String),
+  param: Schema.optional(Schema.String),
+  detail: Schema.optional(Schema.String),
+  httpRequestId: Schema.optional(Schema.String),
+  retryAfter: Schema.optional(Schema.DurationFromMillis)
+}
+
+const answer = { ...about, httpStatus: Schema.Int, ...said }
+
+const sentence = (
+  error: {
+    readonly operation: string
+    readonly model: string
+    readonly job?: JobRef | undefined
+    readonly httpStatus?: number | undefined
+    readonly param?: string | undefined
+    readonly detail?: string | undefined
+    readonly httpRequestId?: string | undefined
+    readonly retryAfter?: Duration.Duration | undefined
+  },
+  what: string
+): string => {
+  const facts = [
+    ...(error.httpStatus === undefined ? [] : [`HTTP ${error.httpStatus}`]),
+    ...(error.param === undefined ? [] : [`parameter ${error.param}`]),
+    ...(error.retryAfter === undefined ? [] : [`retry after ${Duration.format(error.retryAfter)}`]),
+    ...(error.httpRequestId === undefined ? [] : [`request ${error.httpRequestId}`])
+  ]
+  const subject = error.job === undefined ? error.model : formatRef(error.job)
+  return `${error.operation} ${subject}: ${what}${facts.length === 0 ? "" : ` (${facts.join(", ")})`}${
+    error.detail === undefined ? "" : `: ${error.detail}`
+  }`
+}
+
+/**
+ * The request is wrong and will stay so: HTTP 400, 413 or 422, or, without `httpStatus`, refused before anything was
+ * sent. `detail` says what is wrong with it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidRequest extends Schema.TaggedError<InvalidRequest>("effect-queue-status/InvalidRequest")(
+  "InvalidRequest",
+  { ...about, httpStatus: Schema.optional(Schema.Int), ...said }
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, this.httpStatus === undefined ? "not sent, the request is invalid" : "the request is invalid")
+  }
+}
+
+/**
+ * The token is missing, unknown, or may not do this: HTTP 401 or 403.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Unauthorized extends Schema.TaggedError<Unauthorized>("effect-queue-status/Unauthorized")(
+  "Unauthorized",
+  answer
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, "the service does not accept this token")
+  }
+}
+
+/**
+ * The service knows no such job or model: HTTP 404. Right after a submit this may be replication lag.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotFound extends Schema.TaggedError<NotFound>("effect-queue-status/NotFound")("NotFound", answer) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, this.job === undefined ? "the service knows no such model" : "the service knows no such job")
+  }
+}
+
+/**
+ * Too many requests: HTTP 429. `retryAfter` is how long the service asked to be left alone, if it said so.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RateLimited extends Schema.TaggedError<RateLimited>("effect-queue-status/RateLimited")(
+  "RateLimited",
+  answer
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, "too many requests")
+  }
+}
+
+/**
+ * The service, or what stands before it, can't answer now: HTTP 408 and 5xx (501 and 505 are `UnexpectedAnswer`).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Unavailable extends Schema.TaggedError<Unavailable>("effect-queue-status/Unavailable")(
+  "Unavailable",
+  answer
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, "the service is not available")
+  }
+}
+
+/**
+ * No answer came: the name did not resolve, the connection was refused, or it broke before the answer was whole. The
+ * request may or may not have arrived.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Unreachable extends Schema.TaggedError<Unreachable>("effect-queue-status/Unreachable")(
+  "Unreachable",
+  { ...about, reason: Schema.String }
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, `no answer from the service: ${this.reason}`)
+  }
+}
+
+/**
+ * No whole answer, headers and body, came within `after`. The request may have arrived.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RequestTimeout extends Schema.TaggedError<RequestTimeout>("effect-queue-status/RequestTimeout")(
+  "RequestTimeout",
+  { ...about, after: Schema.DurationFromMillis }
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, `no whole answer within ${Duration.format(this.after)}`)
+  }
+}
+
+/**
+ * An answer that this version of the library does not understand: a body of another shape than the API's, or a status
+ * code that is not part of it. `issue` says what is odd; `body` is what came, up to `maxKeptBody` characters of it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UnexpectedAnswer extends Schema.TaggedError<UnexpectedAnswer>("effect-queue-status/UnexpectedAnswer")(
+  "UnexpectedAnswer",
+  { ...answer, issue: Schema.String, body: Schema.String }
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, `an answer that makes no sense: ${this.issue}`)
+  }
+}
+
+/**
+ * Whatever a call to the queue can fail with.
+ *
+ * @example
+ * import { JobQueue, QueueError } from "effect-queue-status"
+ * import type { Job } from "effect-queue-status"
+ * import { Effect } from "effect"
+ *
+ * const exists = (job: Job.JobRef) =>
+ *   JobQueue.status(job).pipe(
+ *     Effect.as(true),
+ *     Effect.catchTag("NotFound", () => Effect.succeed(false)),
+ *     Effect.retry({ times: 3, while: QueueError.isTransient })
+ *   )
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type QueueError =
+  | InvalidRequest
+  | Unauthorized
+  | NotFound
+  | RateLimited
+  | Unavailable
+  | Unreachable
+  | RequestTimeout
+  | UnexpectedAnswer
+
+/**
+ * The schema of every `QueueError`, so that errors travel over RPC and storage as what they are.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const QueueError = Schema.Union(
+  InvalidRequest,
+  Unauthorized,
+  NotFound,
+  RateLimited,
+  Unavailable,
+  Unreachable,
+  RequestTimeout,
+  UnexpectedAnswer
+)
+
+/**
+ * @since 0.1.0
+ * @category guards
+ */
+export const isQueueError = (u: unknown): u is QueueError => Predicate.hasProperty(u, TypeId)
+
+/**
+ * Whether the same request may well succeed later: `RateLimited`, `Unavailable`, `Unreachable` and `RequestTimeout`. It
+ * says nothing of whether it is safe to send the request again; a submit that timed out may have arrived.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isTransient = (error: QueueError): boolean => {
+  switch (error._tag) {
+    case "RateLimited":
+    case "Unavailable":
+    case "Unreachable":
+    case "RequestTimeout":
+      return true
+    case "InvalidRequest":
+    case "Unauthorized":
+    case "NotFound":
+    case "UnexpectedAnswer":
+      return false
+  }
+}
+
+// -----------------------------------------------------------------------------
+// what only a watch can meet
+// -----------------------------------------------------------------------------
+
+/**
+ * The job is in a state that this version of the library does not know. `status` is what the service said, word for
+ * word, and `snapshot` all that it said of the job.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UnrecognizedStatus
+  extends Schema.TaggedError<UnrecognizedStatus>("effect-queue-status/UnrecognizedStatus")(
+    "UnrecognizedStatus",
+    { job: JobRef, status: Schema.String, snapshot: JobStatus }
+  )
+{
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `${formatRef(this.job)}: the service says ${
+      JSON.stringify(this.status)
+    }, which is no state that is known here`
+  }
+}
+
+/**
+ * What was known is of another job than the snapshot, `job`.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class JobMismatch extends Schema.TaggedError<JobMismatch>("effect-queue-status/JobMismatch")(
+  "JobMismatch",
+  { job: JobRef, expected: Schema.optional(JobRef) }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `${formatRef(this.job)}: this job is not the one that is watched${
+      this.expected === undefined ? "" : `, ${formatRef(this.expected)}`
+    }`
+  }
+}
+
+/**
+ * A text that is no cursor of this library, or not a whole one.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidCursor extends Schema.TaggedError<InvalidCursor>("effect-queue-status/InvalidCursor")(
+  "InvalidCursor",
+  { text: Schema.String, issue: Schema.String }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `not a cursor: ${this.issue}: ${JSON.stringify(this.text)}`
+  }
+}
+
+/**
+ * Whatever can end a watch before its job does.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type WatchError = QueueError | UnrecognizedStatus | JobMismatch
+
+// -----------------------------------------------------------------------------
+// outcomes, for those who want the outputs or nothing
+// -----------------------------------------------------------------------------
+
+/**
+ * The model failed the job; it was not tried again. `reason` is what the worker said, if it said anything.
+ *
+ * @since 0.1.0
+ * @category outcomes
+ */
+export class JobFailed extends Schema.TaggedError<JobFailed>("effect-queue-status/JobFailed")(
+  "JobFailed",
+  { job: JobRef, reason: Schema.optional(Schema.String), snapshot: JobStatus }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `${formatRef(this.job)}: the model failed the job: ${this.reason ?? "no reason was given"}`
+  }
+}
+
+/**
+ * Every worker that had the job was lost, and no retry is left.
+ *
+ * @since 0.1.0
+ * @category outcomes
+ */
+export class JobRetriesExhausted
+  extends Schema.TaggedError<JobRetriesExhausted>("effect-queue-status/JobRetriesExhausted")(
+    "JobRetriesExhausted",
+    { job: JobRef, attempts: Schema.Int, snapshot: JobStatus }
+  )
+{
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `${formatRef(this.job)}: given up by the service after ${this.attempts} lost attempts`
+  }
+}
+
+/**
+ * The job was canceled before a worker had it.
+ *
+ * @since 0.1.0
+ * @category outcomes
+ */
+export class JobCanceled extends Schema.TaggedError<JobCanceled>("effect-queue-status/JobCanceled")(
+  "JobCanceled",
+  { job: JobRef, snapshot: JobStatus }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `${formatRef(this.job)}: the job was canceled`
+  }
+}
+
+/**
+ * The job is done, and its outputs are not what the schema says. Nothing is lost: `snapshot` has them.
+ *
+ * @since 0.1.0
+ * @category outcomes
+ */
+export class InvalidOutputs extends Schema.TaggedError<InvalidOutputs>("effect-queue-status/InvalidOutputs")(
+  "InvalidOutputs",
+  { job: JobRef, issue: Schema.String, snapshot: JobStatus }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `${formatRef(this.job)}: the job is done, its outputs are not as expected: ${this.issue}`
+  }
+}
+
+/**
+ * How a job can end without the outputs that were asked for.
+ *
+ * @since 0.1.0
+ * @category outcomes
+ */
+export type OutcomeError = JobFailed | JobRetriesExhausted | JobCanceled | InvalidOutputs

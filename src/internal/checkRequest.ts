@@ -1,0 +1,69 @@
+import * as Effect from "effect/Effect"
+import * as ParseResult from "effect/ParseResult"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import { JobRef, ModelName } from "../Job.js"
+import type { JsonObject } from "../Job.js"
+import { SubmitRequest } from "../QueueApi.js"
+import { InvalidRequest, maxKeptBody } from "../QueueError.js"
+import type { Operation } from "../QueueError.js"
+
+/**
+ * The issues of a value that did not decode, as a person reads them: `priority: Expected an integer, actual 1.5`.
+ *
+ * @internal
+ */
+export const formatIssues = (error: ParseResult.ParseError): string => {
+  try {
+    return ParseResult.ArrayFormatter.formatErrorSync(error)
+      .slice(0, 5)
+      .map(({ message, path }) => path.length === 0 ? message : `${path.map(String).join(".")}: ${message}`)
+      .join("; ")
+  } catch {
+    // it shows the value, and a value of some thousand levels is too deep for that
+    return "not as expected, and too deep to be shown"
+  }
+}
+
+/**
+ * A text, cut to what an error keeps.
+ *
+ * @internal
+ */
+export const clip = (text: string): string => text.length <= maxKeptBody ? text : `${text.slice(0, maxKeptBody - 1)}…`
+
+// What stands for a model that is no string. An object may have no `toString`, or one that throws.
+const text = (value: unknown): string => Predicate.isObject(value) ? "(no string)" : String(value)
+
+const isRef = Schema.decodeUnknown(JobRef, { errors: "all" })
+const isModel = Schema.decodeUnknown(ModelName)
+const isSubmit = Schema.decodeUnknown(SubmitRequest, { errors: "all" })
+
+/** @internal */
+export const checkRef = (operation: Operation, job: JobRef): Effect.Effect<JobRef, InvalidRequest> =>
+  Effect.mapError(isRef(job), (error) =>
+    new InvalidRequest({
+      operation,
+      model: text(job?.model),
+      detail: clip(formatIssues(error))
+    }))
+
+/** @internal */
+export const checkModel = (operation: Operation, model: string): Effect.Effect<string, InvalidRequest> =>
+  Effect.mapError(
+    isModel(model),
+    (error) => new InvalidRequest({ operation, model: text(model), detail: clip(`model: ${formatIssues(error)}`) })
+  )
+
+/** @internal */
+export const checkSubmit = (request: {
+  readonly model: string
+  readonly payload: JsonObject
+  readonly info?: JsonObject | undefined
+  readonly priority?: number | undefined
+}): Effect.Effect<typeof SubmitRequest.Type, InvalidRequest> =>
+  Effect.mapError(
+    isSubmit(request),
+    (error) =>
+      new InvalidRequest({ operation: "submit", model: text(request?.model), detail: clip(formatIssues(error)) })
+  )

@@ -1,0 +1,395 @@
+/**
+ * The remote queue as a value: what it holds, and how each call changes it. There is no clock in here and no fiber; time
+ * comes in with each call, and the queue first moves to it (claims run out, jobs return). Everything that stands in for
+ * the service, in memory or behind HTTP, is this model.
+ *
+ * @internal
+ */
+import * as Data from "effect/Data"
+import * as DateTime from "effect/DateTime"
+import * as HashMap from "effect/HashMap"
+import * as Option from "effect/Option"
+import type * as Order from "effect/Order"
+import * as RedBlackTree from "effect/RedBlackTree"
+import type * as Job from "../Job.js"
+
+/**
+ * After this many retries the next lost claim fails the job for good: four attempts in all.
+ *
+ * @internal
+ */
+export const maxRetries = 3
+
+/**
+ * A step in the life of a job, as it truly happened.
+ *
+ * @internal
+ */
+export interface Event {
+  readonly _tag: "Queued" | "Claimed" | "Requeued" | "Completed" | "FailedByModel" | "RetriesExhausted" | "Canceled"
+  /** 0 while no worker has had the job, then the number of the last claim. */
+  readonly attempt: number
+  /** Milliseconds since the epoch. */
+  readonly at: number
+}
+
+/** @internal */
+export type State = "pending" | "running" | "done" | "failed" | "canceled"
+
+/** @internal */
+export interface QueuedJob {
+  readonly ref: Job.JobRef
+  readonly state: State
+  readonly inputs: Job.JsonObject
+  readonly info: Job.JsonObject
+  readonly outputs: Job.JsonObject
+  readonly priority: number
+  readonly retries: number
+  readonly createdAt: number
+  readonly claimedAt: number | undefined
+  readonly doneAt: number | undefined
+  /** The claim that a worker holds while the job runs. */
+  readonly claim: { readonly timeout: number; readonly expiresAt: number } | undefined
+  /** Its place among equal priorities, which it keeps when it returns to the queue. */
+  readonly place: number
+  readonly history: ReadonlyArray<Event>
+}
+
+interface Place {
+  readonly priority: number
+  readonly place: number
+}
+
+interface Expiry {
+  readonly expiresAt: number
+  readonly place: number
+}
+
+const byPlace: Order.Order<Place> = (a, b) =>
+  a.priority !== b.priority
+    ? (a.priority > b.priority ? -1 : 1)
+    : a.place === b.place
+    ? 0
+    : a.place < b.place
+    ? -1
+    : 1
+
+const byExpiry: Order.Order<Expiry> = (a, b) =>
+  a.expiresAt !== b.expiresAt
+    ? (a.expiresAt < b.expiresAt ? -1 : 1)
+    : a.place === b.place
+    ? 0
+    : a.place < b.place
+    ? -1
+    : 1
+
+// Keys of a tree are compared by value.
+const placeOf = (job: QueuedJob): Place => Data.struct({ priority: job.priority, place: job.place })
+
+const expiryOf = (job: QueuedJob, expiresAt: number): Expiry => Data.struct({ expiresAt, place: job.place })
+
+type Line = RedBlackTree.RedBlackTree<Place, string>
+
+/** @internal */
+export interface QueueModel {
+  readonly now: number
+  readonly submitted: number
+  readonly jobs: HashMap.HashMap<string, QueuedJob>
+  /** By model: the pending jobs, the next to be claimed first. */
+  readonly pending: HashMap.HashMap<string, Line>
+  /** By model: how many jobs are running. */
+  readonly running: HashMap.HashMap<string, number>
+  /** The claims, the next to run out first. */
+  readonly claims: RedBlackTree.RedBlackTree<Expiry, string>
+}
+
+/** @internal */
+export const empty: QueueModel = {
+  now: 0,
+  submitted: 0,
+  jobs: HashMap.empty(),
+  pending: HashMap.empty(),
+  running: HashMap.empty(),
+  claims: RedBlackTree.empty(byExpiry)
+}
+
+const emptyLine: Line = RedBlackTree.empty(byPlace)
+
+const line = (self: QueueModel, model: string): Line =>
+  Option.getOrElse(HashMap.get(self.pending, model), () => emptyLine)
+
+const countRunning = (self: QueueModel, model: string): number =>
+  Option.getOrElse(HashMap.get(self.running, model), () => 0)
+
+// Takes a job out of the line or out of the claims, whichever it is in, puts it back as it is now, and notes the step.
+const move = (self: QueueModel, before: QueuedJob | undefined, after: QueuedJob): QueueModel => {
+  const { model, requestId } = after.ref
+  let { claims, pending, running } = self
+  if (before?.state === "pending") {
+    pending = HashMap.set(pending, model, RedBlackTree.removeFirst(line(self, model), placeOf(before)))
+  }
+  if (before?.claim !== undefined) {
+    claims = RedBlackTree.removeFirst(claims, expiryOf(before, before.claim.expiresAt))
+    running = HashMap.set(running, model, countRunning(self, model) - 1)
+  }
+  if (after.state === "pending") {
+    pending = HashMap.set(
+      pending,
+      model,
+      RedBlackTree.insert(
+        Option.getOrElse(HashMap.get(pending, model), () => emptyLine),
+        placeOf(after),
+        requestId
+      )
+    )
+  }
+  if (after.claim !== undefined) {
+    claims = RedBlackTree.insert(claims, expiryOf(after, after.claim.expiresAt), requestId)
+    running = HashMap.set(running, model, Option.getOrElse(HashMap.get(running, model), () => 0) + 1)
+  }
+  return { ...self, jobs: HashMap.set(self.jobs, requestId, after), pending, running, claims }
+}
+
+const attemptOf = (job: QueuedJob): number => job.state === "pending" ? job.retries : job.retries + 1
+
+const note = (job: QueuedJob, _tag: Event["_tag"], at: number, attempt: number): ReadonlyArray<Event> => [
+  ...job.history,
+  { _tag, at, attempt }
+]
+
+// A claim that ran out: back to the queue, or, after the last retry, failed for good.
+const lose = (self: QueueModel, job: QueuedJob, at: number): QueueModel =>
+  move(
+    self,
+    job,
+    job.retries < maxRetries
+      ? {
+        ...job,
+        state: "pending",
+        retries: job.retries + 1,
+        claimedAt: undefined,
+        claim: undefined,
+        history: note(job, "Requeued", at, attemptOf(job))
+      }
+      : {
+        ...job,
+        state: "failed",
+        doneAt: at,
+        claim: undefined,
+        history: note(job, "RetriesExhausted", at, attemptOf(job))
+      }
+  )
+
+/**
+ * When the next claim runs out, if no heartbeat comes before.
+ *
+ * @internal
+ */
+export const nextExpiry = (self: QueueModel): Option.Option<number> =>
+  Option.map(RedBlackTree.first(self.claims), ([{ expiresAt }]) => expiresAt)
+
+/**
+ * The jobs whose claims run out by a time.
+ *
+ * @internal
+ */
+export const expiring = (self: QueueModel, now: number): ReadonlyArray<Job.JobRef> => {
+  const jobs: Array<Job.JobRef> = []
+  for (const [{ expiresAt }, id] of self.claims) {
+    if (expiresAt > now) break
+    jobs.push(HashMap.unsafeGet(self.jobs, id).ref)
+  }
+  return jobs
+}
+
+/**
+ * Moves to a time: every claim that has run out by then is lost, at the moment it ran out. Time never goes back.
+ *
+ * @internal
+ */
+export const advance = (self: QueueModel, now: number): QueueModel => {
+  const to = Math.max(now, self.now)
+  let model = self
+  for (;;) {
+    const first = RedBlackTree.first(model.claims)
+    if (Option.isNone(first) || first.value[0].expiresAt > to) break
+    model = lose(model, HashMap.unsafeGet(model.jobs, first.value[1]), first.value[0].expiresAt)
+  }
+  return to > model.now ? { ...model, now: to } : model
+}
+
+/**
+ * The job of that name, if its model is the one named.
+ *
+ * @internal
+ */
+export const get = (self: QueueModel, ref: Job.JobRef): Option.Option<QueuedJob> =>
+  Option.filter(HashMap.get(self.jobs, ref.requestId), (job) => job.ref.model === ref.model)
+
+/** @internal */
+export const submit = (
+  before: QueueModel,
+  now: number,
+  request: {
+    readonly ref: Job.JobRef
+    readonly payload: Job.JsonObject
+    readonly info: Job.JsonObject
+    readonly priority: number
+  }
+): QueueModel => {
+  const self = advance(before, now)
+  return move({ ...self, submitted: self.submitted + 1 }, undefined, {
+    ref: request.ref,
+    state: "pending",
+    inputs: request.payload,
+    info: request.info,
+    outputs: {},
+    priority: request.priority,
+    retries: 0,
+    createdAt: self.now,
+    claimedAt: undefined,
+    doneAt: undefined,
+    claim: undefined,
+    place: self.submitted,
+    history: [{ _tag: "Queued", at: self.now, attempt: 0 }]
+  })
+}
+
+/**
+ * A worker takes the next job of a model, for `timeout` milliseconds from its last sign of life.
+ *
+ * @internal
+ */
+export const claim = (
+  before: QueueModel,
+  now: number,
+  request: { readonly model: string; readonly timeout: number }
+): readonly [QueueModel, Option.Option<QueuedJob>] => {
+  const self = advance(before, now)
+  const first = RedBlackTree.first(line(self, request.model))
+  if (Option.isNone(first)) return [self, Option.none()]
+  const job = HashMap.unsafeGet(self.jobs, first.value[1])
+  const claimed: QueuedJob = {
+    ...job,
+    state: "running",
+    claimedAt: self.now,
+    claim: { timeout: request.timeout, expiresAt: self.now + request.timeout },
+    history: note(job, "Claimed", self.now, job.retries + 1)
+  }
+  return [move(self, job, claimed), Option.some(claimed)]
+}
+
+/**
+ * What a worker says of the job it claimed. `attempt` names the claim; a worker that does not know it (the wire has no
+ * field for it) speaks for whatever claim there is.
+ *
+ * @internal
+ */
+export interface Update {
+  readonly ref: Job.JobRef
+  readonly attempt?: number | undefined
+  readonly status: "running" | "done" | "failed"
+  readonly info?: Job.JsonObject | undefined
+  readonly outputs?: Job.JsonObject | undefined
+}
+
+/**
+ * A worker's update: a heartbeat (`running`), or the end. `info` is merged into what is there. Who has lost the claim
+ * changes nothing, and is told so (`false`).
+ *
+ * @internal
+ */
+export const update = (before: QueueModel, now: number, request: Update): readonly [QueueModel, boolean] => {
+  const self = advance(before, now)
+  const found = get(self, request.ref)
+  if (Option.isNone(found)) return [self, false]
+  const job = found.value
+  if (job.claim === undefined || (request.attempt !== undefined && request.attempt !== attemptOf(job))) {
+    return [self, false]
+  }
+  const info = request.info === undefined ? job.info : { ...job.info, ...request.info }
+  const after: QueuedJob = request.status === "running"
+    ? { ...job, info, claim: { timeout: job.claim.timeout, expiresAt: self.now + job.claim.timeout } }
+    : {
+      ...job,
+      state: request.status,
+      info,
+      outputs: request.outputs ?? job.outputs,
+      doneAt: self.now,
+      claim: undefined,
+      history: note(job, request.status === "done" ? "Completed" : "FailedByModel", self.now, attemptOf(job))
+    }
+  return [move(self, job, after), true]
+}
+
+const withdraw = (self: QueueModel, job: QueuedJob): QueueModel =>
+  move(self, job, { ...job, state: "canceled", history: note(job, "Canceled", self.now, attemptOf(job)) })
+
+/**
+ * Cancels a job that is pending. The state that the job was in, or nothing where there is no such job.
+ *
+ * @internal
+ */
+export const cancel = (
+  before: QueueModel,
+  now: number,
+  ref: Job.JobRef
+): readonly [QueueModel, Option.Option<State>] => {
+  const self = advance(before, now)
+  const found = get(self, ref)
+  return Option.isSome(found) && found.value.state === "pending"
+    ? [withdraw(self, found.value), Option.some("pending")]
+    : [self, Option.map(found, (job) => job.state)]
+}
+
+/**
+ * Cancels every pending job of a model, and tells how many.
+ *
+ * @internal
+ */
+export const clear = (before: QueueModel, now: number, model: string): readonly [QueueModel, number] => {
+  let self = advance(before, now)
+  const ids = Array.from(RedBlackTree.values(line(self, model)))
+  for (const id of ids) self = withdraw(self, HashMap.unsafeGet(self.jobs, id))
+  return [self, ids.length]
+}
+
+/** @internal */
+export const metrics = (
+  self: QueueModel,
+  model: string
+): { readonly running: number; readonly waiting: number; readonly total: number } => {
+  const running = countRunning(self, model)
+  const waiting = RedBlackTree.size(line(self, model))
+  return { running, waiting, total: running + waiting }
+}
+
+const time = (millis: number | undefined): Option.Option<DateTime.Utc> =>
+  millis === undefined ? Option.none() : Option.some(DateTime.unsafeMake(millis))
+
+const constructors = {
+  pending: "Pending",
+  running: "Running",
+  done: "Done",
+  failed: "Failed",
+  canceled: "Canceled"
+} as const
+
+/**
+ * What the status endpoint says of a job.
+ *
+ * @internal
+ */
+export const snapshot = (job: QueuedJob): Job.JobStatus => ({
+  _tag: constructors[job.state],
+  job: job.ref,
+  createdAt: time(job.createdAt),
+  claimedAt: time(job.claimedAt),
+  doneAt: time(job.doneAt),
+  info: job.info,
+  inputs: job.inputs,
+  outputs: job.outputs,
+  priority: Option.some(job.priority),
+  retries: Option.some(job.retries),
+  warnings: []
+})

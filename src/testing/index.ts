@@ -1,0 +1,9 @@
+/**
+ * @since 0.1.0
+ */
+export * as TestJobQueue from "./TestJobQueue.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Worker from "./Worker.js"

@@ -1,0 +1,227 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Job } from "effect-queue-status"
+import * as Arbitrary from "effect/Arbitrary"
+import * as DateTime from "effect/DateTime"
+import * as Either from "effect/Either"
+import * as Equal from "effect/Equal"
+import * as FastCheck from "effect/FastCheck"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+
+const minimal = { request_id: "019ba379-92da-71e4-ac40-d98059fd67c7", model: "my-org/video-generator" }
+
+const full = {
+  ...minimal,
+  status: "done",
+  outputs: { video_url: "https://api.together.ai/storage/019ba379-output.mp4" },
+  inputs: { prompt: "a cat" },
+  info: { user_id: "user_123", progress: 1 },
+  priority: 1,
+  retries: 2,
+  warnings: ["slow"],
+  created_at: "2026-02-07T10:30:00Z",
+  claimed_at: "2026-02-07T10:30:02Z",
+  done_at: "2026-02-07T10:31:45Z"
+}
+
+const decode = Schema.decodeUnknownEither(Job.JobStatus)
+const decodeSync = Schema.decodeUnknownSync(Job.JobStatus)
+const encodeSync = Schema.encodeSync(Job.JobStatus)
+
+const fails = (document: unknown, part: string) => {
+  const result = decode(document)
+  assert(Either.isLeft(result), `decoded: ${JSON.stringify(document)}`)
+  assert.include(result.left.message, part)
+}
+
+describe("JobStatus", () => {
+  it("decodes the document of a finished job", () => {
+    const status = decodeSync(full)
+    assert.strictEqual(status._tag, "Done")
+    assert.deepStrictEqual({ ...status.job }, { model: "my-org/video-generator", requestId: minimal.request_id })
+    assert.deepStrictEqual(status.outputs, full.outputs)
+    assert.deepStrictEqual(status.inputs, full.inputs)
+    assert.deepStrictEqual(status.info, full.info)
+    assert.deepStrictEqual(status.priority, Option.some(1))
+    assert.deepStrictEqual(status.retries, Option.some(2))
+    assert.deepStrictEqual(status.warnings, ["slow"])
+    assert.deepStrictEqual(Option.map(status.createdAt, DateTime.formatIso), Option.some("2026-02-07T10:30:00.000Z"))
+    assert.deepStrictEqual(Option.map(status.claimedAt, DateTime.formatIso), Option.some("2026-02-07T10:30:02.000Z"))
+    assert.deepStrictEqual(Option.map(status.doneAt, DateTime.formatIso), Option.some("2026-02-07T10:31:45.000Z"))
+  })
+
+  it("has a tag for each state, and one for those it does not know", () => {
+    const tags = ["pending", "running", "done", "failed", "canceled"].map((status) =>
+      decodeSync({ ...minimal, status })._tag
+    )
+    assert.deepStrictEqual(tags, ["Pending", "Running", "Done", "Failed", "Canceled"])
+    for (const status of ["paused", "", "Done", "constructor", "__proto__"]) {
+      const decoded = decodeSync({ ...minimal, status })
+      assert(decoded._tag === "Unrecognized")
+      assert.strictEqual(decoded.status, status)
+      assert.strictEqual(encodeSync(decoded).status, status)
+    }
+  })
+
+  it("decodes absent and null optional fields alike, and leaves them out when it encodes", () => {
+    const nulls = {
+      created_at: null,
+      claimed_at: null,
+      done_at: null,
+      info: null,
+      inputs: null,
+      outputs: null,
+      priority: null,
+      retries: null,
+      warnings: null
+    }
+    const absent = decodeSync({ ...minimal, status: "pending" })
+    assert.deepStrictEqual(decodeSync({ ...minimal, status: "pending", ...nulls }), absent)
+    assert.deepStrictEqual(encodeSync(absent), { ...minimal, status: "pending" })
+  })
+
+  it("is not broken by fields it does not know", () => {
+    assert.deepStrictEqual(decodeSync({ ...full, region: "eu", queue: { position: 3 } }), decodeSync(full))
+  })
+
+  it("fails as what it is when a known state has a malformed field", () => {
+    fails({ ...full, retries: -1 }, "retries")
+    fails({ ...full, retries: 1.5 }, "retries")
+    fails({ ...full, priority: "high" }, "priority")
+    fails({ ...full, outputs: [] }, "outputs")
+    fails({ ...full, outputs: "none" }, "outputs")
+    fails({ ...full, warnings: "none" }, "warnings")
+    fails({ ...minimal }, "status")
+    fails({ status: "done", model: "m" }, "request_id")
+    fails({ ...full, model: " " }, "a model name must not be blank")
+    fails({ ...full, request_id: "" }, "a request id must not be blank")
+    fails({ ...full, status: 3 }, "status")
+    fails([], "JobStatus")
+    fails(null, "JobStatus")
+  })
+
+  it("takes RFC 3339 times and nothing else", () => {
+    const at = (created_at: unknown) => decode({ ...minimal, status: "pending", created_at })
+    for (
+      const text of ["2026-02-07T10:30:00.123456789Z", "2026-02-07T12:30:00.123+02:00", "2026-02-07 10:30:00.123Z"]
+    ) {
+      const status = at(text)
+      assert(Either.isRight(status), text)
+      assert.deepStrictEqual(
+        Option.map(status.right.createdAt, DateTime.formatIso),
+        Option.some("2026-02-07T10:30:00.123Z")
+      )
+    }
+    for (
+      const text of ["yesterday", "", "2026-02-07", "2026-13-01T00:00:00Z", "2026-02-07T10:30:00", "1770460200", 5, {}]
+    ) {
+      assert(Either.isLeft(at(text)), JSON.stringify(text))
+    }
+    fails({ ...full, done_at: "soon" }, "not an RFC 3339 date-time: \"soon\"")
+  })
+
+  it("is the same after a trip over the wire", () => {
+    FastCheck.assert(
+      FastCheck.property(Arbitrary.make(Job.JobStatus), (status) => {
+        const wire: unknown = JSON.parse(JSON.stringify(encodeSync(status)))
+        const decoded = decodeSync(wire)
+        assert.strictEqual(decoded._tag, status._tag)
+        assert.deepStrictEqual(encodeSync(decoded), wire)
+        assert(Equal.equals(decoded.job, Job.ref(status.job.model, status.job.requestId)))
+      }),
+      { numRuns: 500 }
+    )
+  })
+
+  it("does not look into outputs, inputs or info, however many keys they have", () => {
+    let looks = 0
+    const watched = () =>
+      new Proxy(Object.fromEntries(Array.from({ length: 2_000 }, (_, i) => [`key${i}`, i])), {
+        get: (target, key) => {
+          looks++
+          return Reflect.get(target, key)
+        },
+        ownKeys: (target) => {
+          looks++
+          return Reflect.ownKeys(target)
+        }
+      })
+    const status = decodeSync({ ...full, outputs: watched(), inputs: watched(), info: watched() })
+    assert.strictEqual(status._tag, "Done")
+    assert.strictEqual(looks, 0)
+  })
+})
+
+describe("JobRef", () => {
+  it("compares by value when this library made it", () => {
+    const job = Job.ref("m", "1")
+    assert(Equal.equals(job, decodeSync({ model: "m", request_id: "1", status: "done" }).job))
+    assert(Equal.equals(job, Schema.decodeUnknownSync(Job.JobRef)({ model: "m", requestId: "1" })))
+    assert(!Equal.equals(job, Job.ref("m", "2")))
+  })
+
+  it("refuses blanks", () => {
+    for (const ref of [{ model: "", requestId: "1" }, { model: "m", requestId: " \n" }, { model: "m" }]) {
+      assert(Either.isLeft(Schema.decodeUnknownEither(Job.JobRef)(ref)))
+    }
+  })
+})
+
+describe("isTerminal", () => {
+  it("is true of done, failed and canceled alone", () => {
+    const terminal = ["pending", "running", "done", "failed", "canceled", "exploded"].filter((status) =>
+      Job.isTerminal(decodeSync({ ...minimal, status }))
+    )
+    assert.deepStrictEqual(terminal, ["done", "failed", "canceled"])
+  })
+})
+
+describe("readProgress", () => {
+  const read = (progress: unknown) => Option.getOrNull(Job.readProgress({ progress }))
+
+  it("takes up to 1 for a fraction, and up to 100 for a percentage", () => {
+    assert.strictEqual(read(0), 0)
+    assert.strictEqual(read(0.25), 0.25)
+    assert.strictEqual(read(1), 1)
+    assert.strictEqual(read(1.5), 0.015)
+    assert.strictEqual(read(40), 0.4)
+    assert.strictEqual(read(100), 1)
+  })
+
+  it("takes nothing else for progress", () => {
+    for (
+      const progress of [-0.1, 100.1, Number.NaN, Number.POSITIVE_INFINITY, "0.5", "50%", null, undefined, {}, true]
+    ) {
+      assert.strictEqual(read(progress), null, String(progress))
+    }
+    assert(Option.isNone(Job.readProgress({})))
+  })
+
+  it("is a fraction or nothing, whatever info holds", () => {
+    FastCheck.assert(
+      FastCheck.property(FastCheck.oneof(FastCheck.double(), FastCheck.anything()), (progress) => {
+        const fraction = read(progress)
+        assert(fraction === null || (fraction >= 0 && fraction <= 1))
+      })
+    )
+  })
+})
+
+describe("failureReason", () => {
+  const reason = (document: object) =>
+    Option.getOrNull(Job.failureReason(decodeSync({ ...minimal, status: "failed", ...document })))
+
+  it("is where workers put it", () => {
+    assert.strictEqual(reason({ info: { error: "out of memory" } }), "out of memory")
+    assert.strictEqual(reason({ info: { error: { message: "out of memory", code: 7 } } }), "out of memory")
+    assert.strictEqual(reason({ outputs: { error: "out of memory" } }), "out of memory")
+    assert.strictEqual(reason({ info: { error: "first" }, outputs: { error: "second" } }), "first")
+    assert.strictEqual(reason({ info: { error: " " }, outputs: { error: "second" } }), "second")
+  })
+
+  it("is nothing where there is none", () => {
+    assert.strictEqual(reason({}), null)
+    assert.strictEqual(reason({ info: { error: 7 }, outputs: { error: null } }), null)
+    assert.strictEqual(reason({ info: { error: { message: {} } } }), null)
+  })
+})

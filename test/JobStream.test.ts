@@ -1,0 +1,465 @@
+import { NodeHttpClient } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import {
+  Cause,
+  Chunk,
+  Context,
+  DateTime,
+  Deferred,
+  Duration,
+  Effect,
+  Either,
+  Exit,
+  Fiber,
+  Layer,
+  Option,
+  Redacted,
+  Ref,
+  Schedule,
+  Schema,
+  Stream,
+  TestClock,
+  Tracer
+} from "effect"
+import { Job, JobQueue, JobStream, QueueError } from "effect-queue-status"
+import type { Transition, WatchPolicy } from "effect-queue-status"
+import { Emulator } from "effect-queue-status/emulator"
+import { TestJobQueue, Worker } from "effect-queue-status/testing"
+
+const everySecond = { cadence: Schedule.spaced("1 second") }
+
+const submit = JobQueue.submit({ model: "my-org/video-generator", payload: { prompt: "a cat" } })
+
+/** Runs an effect to its end in virtual time. */
+const inTime = <A, E, R>(effect: Effect.Effect<A, E, R>, time: Duration.DurationInput = "1 hour") =>
+  Effect.gen(function*() {
+    const fiber = yield* Effect.fork(effect)
+    yield* TestClock.adjust(time)
+    const exit = yield* Fiber.poll(fiber)
+    if (Option.isNone(exit)) return yield* Effect.dieMessage("still running")
+    return yield* exit.value
+  })
+
+const pollTimes = Effect.flatMap(
+  TestJobQueue.TestJobQueue,
+  ({ calls }) => Effect.map(calls, (all) => all.filter(({ operation }) => operation === "status").map(({ at }) => at))
+)
+
+const brief = (transition: Transition.Transition) =>
+  `${transition._tag} ${transition.attempt}${transition.evidence === "inferred" ? " inferred" : ""}`
+
+const briefly = (job: Job.JobRef, options: JobStream.TransitionsOptions = everySecond) =>
+  Stream.runCollect(Stream.map(JobStream.transitions(job, options), brief)).pipe(Effect.map(Chunk.toReadonlyArray))
+
+const unavailable = (call: TestJobQueue.Call, retryAfter?: Duration.DurationInput) =>
+  new QueueError.Unavailable({
+    operation: call.operation,
+    model: call.model,
+    httpStatus: 503,
+    ...(retryAfter !== undefined && { retryAfter: Duration.decode(retryAfter) })
+  })
+
+/** A queue that answers each status call with the next of the snapshots, and the last one for ever. */
+const answering = (...snapshots: ReadonlyArray<Job.JobStatus>) =>
+  Layer.unwrapEffect(Effect.gen(function*() {
+    const asked = yield* Ref.make(0)
+    return Layer.merge(
+      Layer.mock(JobQueue.JobQueue, {
+        status: () =>
+          Effect.map(Ref.getAndUpdate(asked, (n) => n + 1), (n) => snapshots[Math.min(n, snapshots.length - 1)]!)
+      }),
+      Layer.succeed(Asked, Ref.get(asked))
+    )
+  }))
+
+class Asked extends Context.Tag("test/Asked")<Asked, Effect.Effect<number>>() {}
+
+const job = Job.ref("my-org/video-generator", "019ba379-92da-71e4-ac40-d98059fd67c7")
+
+describe("transitions", () => {
+  it.effect("tells the life of a job as it happens, and ends with it", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      assert.deepStrictEqual(yield* inTime(briefly(job)), [
+        "Queued 0",
+        "Claimed 1",
+        "Progressed 1",
+        "Progressed 1",
+        "Completed 1"
+      ])
+      // the first poll is immediate, and after the terminal state there is none
+      assert.deepStrictEqual(yield* pollTimes, [0, 1_000, 2_000, 3_000, 4_000, 5_000])
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: {
+        pickup: "500 millis",
+        script: Worker.always(
+          Worker.progress("1 second", 0.3),
+          Worker.progress("1 second", 0.6),
+          Worker.finish("2 seconds")
+        )
+      }
+    }))))
+
+  it.effect("fills in what the polls did not see", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const transitions = yield* inTime(
+        Stream.runCollect(JobStream.transitions(job, { cadence: Schedule.spaced("10 minutes") }))
+      )
+      assert.deepStrictEqual(Chunk.toReadonlyArray(transitions).map(brief), [
+        "Queued 0",
+        "Claimed 1 inferred",
+        "Requeued 1 inferred",
+        "Claimed 2 inferred",
+        "Completed 2"
+      ])
+      assert.deepStrictEqual(
+        Chunk.toReadonlyArray(transitions).map(({ at }) => Option.getOrNull(Option.map(at, DateTime.toEpochMillis))),
+        [0, null, null, 96_000, 97_000]
+      )
+      assert.deepStrictEqual(yield* pollTimes, [0, 600_000])
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: { pickup: "3 seconds", script: Worker.attempts([], [Worker.finish("1 second")]) }
+    }))))
+
+  it.effect("says that a job was canceled", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* Effect.fork(Effect.delay(JobQueue.cancel(job), "1500 millis"))
+      assert.deepStrictEqual(yield* inTime(briefly(job)), ["Queued 0", "Canceled 0"])
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("tells a failure of the model from a want of retries", () =>
+    Effect.gen(function*() {
+      const failed = yield* submit
+      const lost = yield* JobQueue.submit({ model: "lossy", payload: {} })
+      assert.deepStrictEqual((yield* inTime(briefly(failed))).slice(-1), ["FailedByModel 1"])
+      assert.deepStrictEqual((yield* inTime(briefly(lost))).slice(-3), [
+        "Requeued 3 inferred",
+        "Claimed 4 inferred",
+        "RetriesExhausted 4"
+      ])
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: { script: ({ job }) => job.model === "lossy" ? [] : [Worker.fail("2 seconds", "out of memory")] }
+    }))))
+
+  it.effect("goes on from a cursor, without a repeat and without a gap", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const whole = yield* inTime(Stream.runCollect(JobStream.transitions(job, everySecond)))
+      for (const { cursor } of whole) {
+        const rest = yield* inTime(Stream.runCollect(JobStream.transitions(job, { from: cursor })))
+        const seen = Chunk.toReadonlyArray(whole).findIndex((transition) => transition.cursor === cursor) + 1
+        const tags = (transitions: Chunk.Chunk<Transition.Transition>) =>
+          Chunk.toReadonlyArray(transitions).map(({ _tag }) => _tag)
+        // of a job that has ended, progress is not told any more
+        assert.deepStrictEqual(tags(rest), tags(whole).slice(seen).filter((tag) => tag !== "Progressed"))
+      }
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: {
+        pickup: "1500 millis",
+        script: Worker.always(Worker.progress("1 second", 0.5), Worker.finish("1 second"))
+      }
+    }))))
+
+  it.effect("asks nothing when the cursor is at the end, and refuses one of another job", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const last = yield* inTime(Stream.runLast(JobStream.transitions(job)))
+      const polls = (yield* pollTimes).length
+      const from = Option.getOrThrow(last).cursor
+      assert.deepStrictEqual(yield* briefly(job, { from }), [])
+      const other = yield* submit
+      const error = yield* Effect.flip(briefly(other, { from }))
+      assert(error._tag === "JobMismatch")
+      assert.strictEqual(error.job.requestId, other.requestId)
+      assert.strictEqual((yield* pollTimes).length, polls)
+    }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("1 second")) } }))))
+
+  it.effect("polls no more than it is pulled", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* inTime(Stream.runDrain(Stream.take(JobStream.transitions(job, everySecond), 1)))
+      assert.deepStrictEqual(yield* pollTimes, [0])
+      // a slow consumer is not polled for behind its back
+      const fiber = yield* Effect.fork(
+        Stream.runForEach(JobStream.statuses(job, everySecond), () => Effect.sleep("1 minute"))
+      )
+      yield* TestClock.adjust("5 minutes")
+      assert((yield* pollTimes).length <= 6)
+      yield* Fiber.interrupt(fiber)
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("stops the timer at once when it is interrupted, and asks nothing afterwards", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const fiber = yield* Effect.fork(Stream.runDrain(JobStream.transitions(job, everySecond)))
+      yield* TestClock.adjust("2500 millis")
+      assert.deepStrictEqual(yield* pollTimes, [0, 1_000, 2_000])
+      assert(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(yield* pollTimes, [0, 1_000, 2_000])
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("goes on with the default cadence when the one it was given ends", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const tags = yield* inTime(briefly(job, { cadence: Schedule.recurs(0) }))
+      assert.deepStrictEqual(tags.slice(-1), ["Completed 1"])
+      const times = yield* pollTimes
+      // capped at 5 seconds, a fifth more at most
+      for (const [i, at] of times.slice(1).entries()) assert(at - times[i]! <= 6_000, `${times}`)
+      assert(times.length > 10 && times.length < 30, `${times.length} polls`)
+    }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("80 seconds")) } }))))
+
+  it.effect("hands the cadence the snapshot that the last poll brought", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const cadence: WatchPolicy.WatchPolicy["cadence"] = Schedule.identity<Job.JobStatus>().pipe(
+        Schedule.addDelay((status) => status._tag === "Pending" ? "5 seconds" : "1 second")
+      )
+      yield* inTime(briefly(job, { cadence }))
+      assert.deepStrictEqual(yield* pollTimes, [0, 5_000, 10_000, 11_000, 12_000, 13_000])
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: { pickup: "6 seconds", script: Worker.always(Worker.finish("7 seconds")) }
+    }))))
+
+  it.effect("reads progress by the rule that the app sets", () =>
+    Effect.gen(function*() {
+      const progress = yield* JobStream.transitions(job).pipe(
+        Stream.filterMap((transition) => transition._tag === "Progressed" ? transition.progress : Option.none()),
+        Stream.take(1),
+        Stream.runCollect,
+        Effect.provideService(Job.ProgressRule, ({ step }) => Option.some(Number(step) / 10))
+      )
+      assert.deepStrictEqual(Chunk.toReadonlyArray(progress), [0.3])
+    }).pipe(Effect.provide(answering(Job.Running({ job, info: { step: 3 } })))))
+
+  it.effect("has one span, however many polls", () =>
+    Effect.gen(function*() {
+      const spans: Array<Tracer.Span> = []
+      const tracer = yield* Effect.tracer
+      const job = yield* submit
+      yield* inTime(briefly(job)).pipe(Effect.withTracer(Tracer.make({
+        context: (f, fiber) => tracer.context(f, fiber),
+        span: (...args) => {
+          const span = tracer.span(...args)
+          spans.push(span)
+          return span
+        }
+      })))
+      assert.deepStrictEqual(spans.map(({ name }) => name), ["JobStream.transitions"])
+      assert.deepStrictEqual(Object.fromEntries(spans[0]!.attributes), {
+        "queue.model": job.model,
+        "queue.request_id": job.requestId
+      })
+      assert.isAbove((yield* pollTimes).length, 5)
+    }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("8 seconds")) } }))))
+})
+
+describe("trouble", () => {
+  const watched = (
+    fault: (call: TestJobQueue.Call) => Effect.Effect<void, QueueError.QueueError>,
+    time: Duration.DurationInput = "10 seconds"
+  ) =>
+    TestJobQueue.layer({
+      workers: { script: Worker.always(Worker.finish(time, { answer: 42 })) },
+      fault: (call) => call.operation === "status" ? fault(call) : Effect.void
+    })
+
+  it.effect("that passes is waited for, with the count starting afresh after a success", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      // five failures before each answer; nine in a row would be final
+      assert.deepStrictEqual(yield* inTime(briefly(job)), ["Queued 0 inferred", "Claimed 1", "Completed 1"])
+      assert.isAbove((yield* pollTimes).length, 2 * 9)
+    }).pipe(
+      Effect.provide(watched((call) => call.nth % 6 !== 0 ? Effect.fail(unavailable(call)) : Effect.void, "1 minute"))
+    ))
+
+  it.effect("that does not pass is final after nine tries", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* Effect.flip(inTime(briefly(job)))
+      assert.strictEqual(error._tag, "Unavailable")
+      const times = yield* pollTimes
+      assert.strictEqual(times.length, 9)
+      const pauses = times.slice(1).map((at, i) => at - times[i]!)
+      for (const [i, pause] of [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000].entries()) {
+        assert(pauses[i]! >= pause * 0.8 - 1 && pauses[i]! <= pause * 1.2 + 1, `${pauses}`)
+      }
+    }).pipe(Effect.provide(watched((call) => Effect.fail(unavailable(call))))))
+
+  it.effect("that can't pass is final at once", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* Effect.flip(briefly(job))
+      assert.strictEqual(error._tag, "Unauthorized")
+      assert.deepStrictEqual(yield* pollTimes, [0])
+    }).pipe(
+      Effect.provide(
+        watched(({ model }) =>
+          Effect.fail(new QueueError.Unauthorized({ operation: "status", model, httpStatus: 401 }))
+        )
+      )
+    ))
+
+  it.effect("honours Retry-After to the millisecond, however often jitter would undercut it", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* inTime(briefly(job), "3 hours")
+      const times = yield* pollTimes
+      assert.deepStrictEqual(times.slice(0, 5), [0, 45_000, 90_000, 135_000, 180_000])
+    }).pipe(
+      Effect.provide(watched((call) => call.nth <= 4 ? Effect.fail(unavailable(call, "45 seconds")) : Effect.void))
+    ))
+
+  it.effect("that is a request that hangs ends with its timeout, and is tried again", () =>
+    Effect.gen(function*() {
+      const interrupted = yield* Ref.make(0)
+      const hangs = (call: TestJobQueue.Call) =>
+        call.nth === 2 ? Effect.onInterrupt(Effect.never, () => Ref.update(interrupted, (n) => n + 1)) : Effect.void
+      yield* Effect.gen(function*() {
+        const job = yield* submit
+        const tags = yield* inTime(briefly(job, { ...everySecond, requestTimeout: "7 seconds" }))
+        assert.deepStrictEqual(tags.slice(-1), ["Completed 1"])
+        assert.strictEqual(yield* Ref.get(interrupted), 1)
+        const [, hung = 0, again = 0] = yield* pollTimes
+        assert.strictEqual(hung, 1_000)
+        assert(again >= hung + 7_000 + 400 && again <= hung + 7_000 + 600, String(again))
+      }).pipe(Effect.provide(watched(hangs)))
+    }))
+
+  it.effect("carries what it is about", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* Effect.flip(
+        inTime(briefly(job, { retry: Schedule.recurs(0), requestTimeout: "2 seconds" }))
+      )
+      assert(error._tag === "RequestTimeout")
+      assert.deepStrictEqual(error.job, job)
+      assert.deepStrictEqual(error.after, Duration.seconds(2))
+      assert.include(error.message, job.requestId)
+    }).pipe(Effect.provide(watched(() => Effect.never))))
+
+  it.effect("is a state that nobody knows, and not polled for ever", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(inTime(briefly(job)))
+      assert(error._tag === "UnrecognizedStatus")
+      assert.strictEqual(error.status, "paused")
+      assert.deepStrictEqual(error.snapshot.job, job)
+      assert.strictEqual(yield* Effect.flatten(Asked), 2)
+    }).pipe(Effect.provide(answering(Job.Pending({ job }), Job.Unrecognized({ job, status: "paused" })))))
+
+  it.effect("is a document of another job", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(briefly(job))
+      assert(error._tag === "JobMismatch")
+      assert.strictEqual(error.job.requestId, "other")
+      assert.deepStrictEqual(error.expected, job)
+    }).pipe(Effect.provide(answering(Job.Pending({ job: Job.ref(job.model, "other") })))))
+})
+
+describe("statuses", () => {
+  it.effect("has a snapshot for each poll, and ends with the terminal one", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const tags = yield* inTime(
+        Stream.runCollect(Stream.map(JobStream.statuses(job, everySecond), ({ _tag }) => _tag))
+      )
+      assert.deepStrictEqual(Chunk.toReadonlyArray(tags), [
+        "Pending",
+        "Pending",
+        "Running",
+        "Running",
+        "Running",
+        "Failed"
+      ])
+      assert.deepStrictEqual(yield* pollTimes, [0, 1_000, 2_000, 3_000, 4_000, 5_000])
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: { pickup: "1500 millis", script: Worker.always(Worker.fail("3 seconds", "no")) }
+    }))))
+
+  it.effect("ends after one poll of a job that is over", () =>
+    Effect.gen(function*() {
+      const tags = yield* Stream.runCollect(JobStream.statuses(job))
+      assert.strictEqual(Chunk.size(tags), 1)
+      assert.strictEqual(yield* Effect.flatten(Asked), 1)
+    }).pipe(Effect.provide(answering(Job.Canceled({ job })))))
+})
+
+describe("result", () => {
+  const Answer = Schema.Struct({ answer: Schema.NumberFromString })
+  const ending = (snapshot: Job.JobStatus) => answering(Job.Running({ job }), snapshot)
+
+  it.effect("is the outputs", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* inTime(JobStream.result(job, everySecond)), { answer: "42" })
+    }).pipe(Effect.provide(ending(Job.Done({ job, outputs: { answer: "42" } })))))
+
+  it.effect("is the outputs as the schema says", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* inTime(JobStream.result(job, Answer, everySecond)), { answer: 42 })
+      assert.deepStrictEqual(yield* JobStream.result(job, Answer), { answer: 42 })
+    }).pipe(Effect.provide(ending(Job.Done({ job, outputs: { answer: "42" } })))))
+
+  const fails = <Tag extends QueueError.OutcomeError["_tag"]>(snapshot: Job.JobStatus, tag: Tag, says: string) =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(inTime(JobStream.result(job, Answer)))
+      assert(error._tag === tag, error._tag)
+      assert.deepStrictEqual(error.job, job)
+      assert.strictEqual(error.snapshot, snapshot)
+      assert.include(error.message, says)
+      assert.include(error.message, job.requestId)
+    }).pipe(Effect.provide(ending(snapshot)))
+
+  it.effect("is an error that has the outputs, when they are not as the schema says", () =>
+    fails(Job.Done({ job, outputs: { answer: "many" } }), "InvalidOutputs", "answer"))
+
+  it.effect("is an error with the reason, when the model failed the job", () =>
+    fails(Job.Failed({ job, info: { error: "out of memory" } }), "JobFailed", "out of memory"))
+
+  it.effect("is an error of its own when no retry was left", () =>
+    fails(Job.Failed({ job, retries: Option.some(3) }), "JobRetriesExhausted", "4 lost attempts"))
+
+  it.effect("is never a success of a job that was canceled", () =>
+    fails(Job.Canceled({ job }), "JobCanceled", "canceled"))
+})
+
+describe("over HTTP", () => {
+  const OnEmulator = Layer.effect(
+    JobQueue.JobQueue,
+    Effect.flatMap(Emulator.Emulator, ({ baseUrl }) => JobQueue.make({ baseUrl, apiKey: Redacted.make("test") }))
+  ).pipe(
+    Layer.provideMerge(
+      Emulator.layer({ workers: { script: Worker.always(Worker.finish("300 millis", { answer: 42 })) } })
+    ),
+    Layer.provide(NodeHttpClient.layerUndici)
+  )
+
+  it.live("comes to the result", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      assert.deepStrictEqual(yield* JobStream.result(job, { cadence: Schedule.spaced("50 millis") }), { answer: 42 })
+    }).pipe(Effect.provide(OnEmulator)))
+
+  it.live("makes no request after an interruption", () =>
+    Effect.gen(function*() {
+      const { requests } = yield* Emulator.Emulator
+      const job = yield* submit
+      const seen = yield* Deferred.make<void>()
+      const fiber = yield* Effect.fork(
+        Stream.runForEach(
+          JobStream.statuses(job, { cadence: Schedule.spaced("10 millis") }),
+          () => Deferred.succeed(seen, undefined)
+        )
+      )
+      yield* Deferred.await(seen)
+      const exit = yield* Fiber.interrupt(fiber)
+      assert(Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause))
+      const before = (yield* requests).length
+      yield* Effect.sleep("200 millis")
+      assert.strictEqual((yield* requests).length, before)
+      assert(Either.isRight(yield* Effect.either(JobQueue.status(job))))
+    }).pipe(Effect.provide(OnEmulator)))
+})

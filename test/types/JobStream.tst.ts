@@ -1,0 +1,106 @@
+import type { HttpClient } from "@effect/platform"
+import type { ConfigError, Effect, Layer, Stream } from "effect"
+import { Schedule, Schema } from "effect"
+import type { Cadence, QueueError, Retry } from "effect-queue-status"
+import { Job, JobQueue, JobStream, Transition, WatchPolicy } from "effect-queue-status"
+import { TestJobQueue } from "effect-queue-status/testing"
+import { describe, expect, test } from "tstyche"
+
+const job = Job.ref("model", "id")
+
+describe("JobStream", () => {
+  test("transitions fail with what can end a watch, and need the queue alone", () => {
+    expect(JobStream.transitions(job)).type.toBe<
+      Stream.Stream<Transition.Transition, QueueError.WatchError, JobQueue.JobQueue>
+    >()
+  })
+
+  test("statuses likewise", () => {
+    expect(JobStream.statuses(job)).type.toBe<
+      Stream.Stream<Job.JobStatus, QueueError.WatchError, JobQueue.JobQueue>
+    >()
+  })
+
+  test("result without a schema is a JSON object", () => {
+    expect(JobStream.result(job)).type.toBe<
+      Effect.Effect<Job.JsonObject, QueueError.WatchError | QueueError.OutcomeError, JobQueue.JobQueue>
+    >()
+  })
+
+  test("result with a schema is what it decodes to, and needs what it needs", () => {
+    const Video = Schema.Struct({ seconds: Schema.NumberFromString })
+    expect(JobStream.result(job, Video)).type.toBe<
+      Effect.Effect<
+        { readonly seconds: number },
+        QueueError.WatchError | QueueError.OutcomeError,
+        JobQueue.JobQueue
+      >
+    >()
+    const needy: Schema.Schema<number, string, "service"> = Schema.NumberFromString
+    expect(JobStream.result(job, needy)).type.toBe<
+      Effect.Effect<number, QueueError.WatchError | QueueError.OutcomeError, JobQueue.JobQueue | "service">
+    >()
+  })
+
+  test("a part of a policy is enough, and a cursor goes beside it", () => {
+    type Given = NonNullable<Parameters<typeof JobStream.transitions>[1]>
+    expect<Given>().type.toBeAssignableFrom({ cadence: Schedule.spaced("1 second") })
+    expect<Given>().type.toBeAssignableFrom({ requestTimeout: "5 seconds" as const, retry: Schedule.recurs(3) })
+    expect<Given>().type.toBeAssignableFrom(WatchPolicy.defaultPolicy)
+    expect<Given>().type.toBeAssignableFrom<{ readonly from: Transition.Cursor }>()
+    expect<Given>().type.not.toBeAssignableFrom<{ readonly interval: number }>()
+    expect<NonNullable<Parameters<typeof JobStream.statuses>[1]>>().type.not.toBeAssignableFrom<
+      { readonly from: Transition.Cursor }
+    >()
+  })
+})
+
+describe("policies", () => {
+  test("any schedule that takes every snapshot is a cadence; one that takes a part of them is not", () => {
+    expect<Cadence.Cadence>().type.toBeAssignableFrom(Schedule.spaced("1 second"))
+    expect<Cadence.Cadence>().type.toBeAssignableFrom(Schedule.identity<Job.JobStatus>())
+    expect<Cadence.Cadence>().type.not.toBeAssignableFrom(Schedule.identity<Job.Running>())
+  })
+
+  test("any schedule that takes every error is a retry; one that takes a part of them is not", () => {
+    expect<Retry.Retry>().type.toBeAssignableFrom(Schedule.recurs(3))
+    expect<Retry.Retry>().type.toBeAssignableFrom(Schedule.identity<QueueError.QueueError>())
+    expect<Retry.Retry>().type.not.toBeAssignableFrom(Schedule.identity<QueueError.RateLimited>())
+  })
+})
+
+describe("JobQueue", () => {
+  test("calls fail with a QueueError and need the queue alone", () => {
+    expect(JobQueue.status(job)).type.toBe<Effect.Effect<Job.JobStatus, QueueError.QueueError, JobQueue.JobQueue>>()
+    expect(JobQueue.submit({ model: "m", payload: {} })).type.toBe<
+      Effect.Effect<Job.JobRef, QueueError.QueueError, JobQueue.JobQueue>
+    >()
+    expect(JobQueue.cancel(job)).type.toBe<
+      Effect.Effect<JobQueue.CancelResult, QueueError.QueueError, JobQueue.JobQueue>
+    >()
+  })
+
+  test("a plain object is a reference", () => {
+    expect<Parameters<typeof JobQueue.status>[0]>().type.toBeAssignableFrom({ model: "m", requestId: "1" })
+    expect<Parameters<typeof JobQueue.status>[0]>().type.not.toBeAssignableFrom({ model: "m" })
+  })
+
+  test("layers need an HttpClient, whichever it is", () => {
+    expect(JobQueue.layer).type.toBe<
+      Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError, HttpClient.HttpClient>
+    >()
+  })
+
+  test("the queue in memory needs nothing and can't fail", () => {
+    expect(TestJobQueue.layer()).type.toBe<Layer.Layer<JobQueue.JobQueue | TestJobQueue.TestJobQueue>>()
+  })
+})
+
+describe("schemas", () => {
+  test("decode to what streams emit", () => {
+    expect<Schema.Schema.Type<typeof Job.JobStatus>>().type.toBe<Job.JobStatus>()
+    expect<Schema.Schema.Type<typeof Transition.Transition>>().type.toBeAssignableTo<Transition.Transition>()
+    expect<Schema.Schema.Type<typeof Transition.Transition>>().type.toBeAssignableFrom<Transition.Transition>()
+    expect<Schema.Schema.Context<typeof Transition.Transition>>().type.toBe<never>()
+  })
+})
