@@ -1,0 +1,49 @@
+/**
+ * The jobs of the demo, and what becomes of them.
+ *
+ * @internal
+ */
+import type { SubmitRequest } from "../JobQueue.js"
+import * as Worker from "../testing/Worker.js"
+
+const model = "my-org/video-generator"
+
+const steps = (count: number): ReadonlyArray<Worker.Step> =>
+  Array.from({ length: count }, (_, i) => Worker.progress("400 millis", (i + 1) / count))
+
+const done = (name: string) => Worker.finish("300 millis", { video_url: `https://example.com/${name}.mp4` })
+
+const lives: { readonly [name: string]: Worker.Script } = {
+  "cat-at-the-piano": Worker.always(...steps(6), done("cat-at-the-piano")),
+  // its worker falls silent after two heartbeats, and another one takes over
+  "dog-on-a-skateboard": Worker.attempts([...steps(8).slice(0, 2)], [...steps(5), done("dog-on-a-skateboard")]),
+  "owl-in-the-rain": Worker.always(...steps(8).slice(0, 3), Worker.fail("300 millis", "CUDA out of memory")),
+  "fox-in-the-snow": Worker.always(...steps(4), done("fox-in-the-snow")),
+  // over before anybody looks twice: its claim is never seen, only inferred
+  "fly-on-the-wall": Worker.always(
+    Worker.finish("50 millis", { video_url: "https://example.com/fly-on-the-wall.mp4" })
+  ),
+  "ant-on-the-hill": Worker.always(done("ant-on-the-hill"))
+}
+
+/** @internal */
+export const pool: Worker.Pool = {
+  workers: 3,
+  claimTimeout: "2 seconds",
+  pickup: "300 millis",
+  script: (task) => lives[String(task.info["name"])]?.(task) ?? []
+}
+
+/**
+ * The jobs, in the order in which they are submitted.
+ *
+ * @internal
+ */
+export const jobs: ReadonlyArray<SubmitRequest & { readonly name: string; readonly cancel?: true }> = [
+  { name: "cat-at-the-piano" },
+  { name: "dog-on-a-skateboard" },
+  { name: "owl-in-the-rain" },
+  { name: "fox-in-the-snow" },
+  { name: "fly-on-the-wall", priority: 1 },
+  { name: "ant-on-the-hill", priority: -1, cancel: true as const }
+].map(({ name, ...rest }) => ({ name, model, payload: { prompt: name.replaceAll("-", " ") }, info: { name }, ...rest }))
