@@ -1,0 +1,53 @@
+import { assert, describe, it } from "@effect/vitest"
+import { readdirSync, readFileSync } from "node:fs"
+import { dirname, join, relative } from "node:path"
+import { fileURLToPath } from "node:url"
+import ts from "typescript"
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+
+const pages = [
+  "README.md",
+  ...readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md")).map((name) => join("docs", name))
+]
+
+/** The TypeScript blocks of a page, each as the name and text of a module of its own. */
+const blocks = (page: string) =>
+  Array.from(
+    readFileSync(join(root, page), "utf8").matchAll(/^```ts\n([^]*?)^```$/gm),
+    ([, text = ""], i) => [join(root, `${page}.${i + 1}.ts`), text] as const
+  )
+
+describe("the code in the documents", () => {
+  it("compiles", { timeout: 60_000 }, () => {
+    const modules = new Map(pages.flatMap(blocks))
+    assert.isAbove(modules.size, 2)
+
+    const { config } = ts.readConfigFile(join(root, "tsconfig.json"), ts.sys.readFile)
+    const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root)
+    const host = ts.createCompilerHost(options)
+    const { fileExists, getSourceFile } = host
+    host.fileExists = (name) => modules.has(name) || fileExists(name)
+    host.getSourceFile = (name, version, ...rest) => {
+      const text = modules.get(name)
+      return text === undefined ? getSourceFile(name, version, ...rest) : ts.createSourceFile(name, text, version, true)
+    }
+    const program = ts.createProgram([...modules.keys()], { ...options, noUnusedLocals: false }, host)
+    const problems = [...modules.keys()].flatMap((name) => {
+      const file = program.getSourceFile(name)
+      return [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)].map(
+        ({ messageText, start }) =>
+          `${relative(root, name)}:${start}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`
+      )
+    })
+    assert.deepStrictEqual(problems, [])
+  })
+
+  it("links to pages that are there", () => {
+    for (const page of pages) {
+      for (const [, target = ""] of readFileSync(join(root, page), "utf8").matchAll(/\]\((?!https?:)([^)#]+)\)/g)) {
+        assert(ts.sys.fileExists(join(root, dirname(page), target)), `${page} links to ${target}`)
+      }
+    }
+  })
+})
