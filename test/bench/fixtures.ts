@@ -1,0 +1,78 @@
+/** What the benchmarks have in common: documents, a server in a process of its own, and medians. */
+import { fork } from "node:child_process"
+import { fileURLToPath } from "node:url"
+
+export const document = {
+  request_id: "019ba379-92da-71e4-ac40-d98059fd67c7",
+  model: "my-org/video-generator",
+  status: "running",
+  info: { user_id: "user_123", progress: 0.4, stage: "rendering", note: "x".repeat(200) },
+  inputs: { prompt: "a cat at the piano, in the rain, at night", seconds: 8 },
+  priority: 1,
+  retries: 1,
+  created_at: "2026-02-07T10:30:00Z",
+  claimed_at: "2026-02-07T10:30:02Z",
+  warnings: []
+}
+
+export const large = {
+  ...document,
+  status: "done",
+  outputs: Object.fromEntries(Array.from({ length: 2_000 }, (_, i) => [`key${i}`, i]))
+}
+
+/** A server of one answer, in its own process, so that what is measured is the client alone. */
+export const startServer = async (): Promise<{ readonly url: string; readonly stop: () => void }> => {
+  const child = fork(fileURLToPath(new URL("./server.mjs", import.meta.url)), [JSON.stringify(document)], {
+    execArgv: []
+  })
+  const port = await new Promise<number>((resolve) => child.once("message", (port) => resolve(Number(port))))
+  return { url: `http://127.0.0.1:${port}/v1`, stop: () => child.kill() }
+}
+
+export const median = (values: ReadonlyArray<number>): number => {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
+}
+
+/** Microseconds of this process's CPU a call, when `f` makes `calls` of them. */
+export const cpu = async (calls: number, f: () => void | Promise<void>): Promise<number> => {
+  const before = process.cpuUsage()
+  await f()
+  const { system, user } = process.cpuUsage(before)
+  return (system + user) / calls
+}
+
+/** The medians of several rounds in which every contender has its turn, after one round that does not count. */
+export const interleaved = async (
+  rounds: number,
+  contenders: ReadonlyArray<{ readonly name: string; readonly run: () => Promise<number> }>
+): Promise<ReadonlyArray<{ readonly name: string; readonly micros: number }>> => {
+  const all = contenders.map(() => [] as Array<number>)
+  for (let round = -1; round < rounds; round++) {
+    for (const [i, { run }] of contenders.entries()) {
+      const micros = await run()
+      if (round >= 0) all[i]?.push(micros)
+    }
+  }
+  return contenders.map(({ name }, i) => ({ name, micros: median(all[i] ?? []) }))
+}
+
+/** A table in Markdown; the first row is what the others are compared with. */
+export const table = (
+  title: string,
+  unit: string,
+  rows: ReadonlyArray<{ readonly name: string; readonly micros: number }>
+): string => {
+  const [first] = rows
+  return [
+    `| ${title} | ${unit} | ratio |`,
+    "| --- | ---: | ---: |",
+    ...rows.map(({ micros, name }) =>
+      `| ${name} | ${micros < 10 ? micros.toFixed(2) : micros.toFixed(0)} | ${
+        (micros / (first?.micros ?? Number.NaN)).toFixed(1)
+      } |`
+    ),
+    ""
+  ].join("\n")
+}
