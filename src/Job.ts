@@ -85,12 +85,22 @@ export interface JobRef {
   readonly requestId: string
 }
 
+const RefFields = Schema.Struct({ model: ModelName, requestId: RequestId })
+
+const RefFromSelf: Schema.Schema<JobRef> = Schema.declare(Schema.is(RefFields), {
+  identifier: "JobRefFromSelf",
+  arbitrary: () => (fc) => Arbitrary.makeLazy(RefFields)(fc).map(({ model, requestId }) => ref(model, requestId))
+})
+
 /**
  * @since 0.1.0
  * @category schemas
  */
-export const JobRef: Schema.Schema<JobRef> = Schema.Data(Schema.Struct({ model: ModelName, requestId: RequestId }))
-  .annotations({ identifier: "JobRef" })
+export const JobRef: Schema.Schema<JobRef> = Schema.transform(RefFields, RefFromSelf, {
+  strict: true,
+  decode: ({ model, requestId }) => ref(model, requestId),
+  encode: ({ model, requestId }) => ({ model, requestId })
+}).annotations({ identifier: "JobRef" })
 
 /**
  * A reference that compares by value. It is not checked here; whoever asks the service with it is told if it is blank.
@@ -102,10 +112,16 @@ export const ref = (model: string, requestId: string): JobRef => Data.struct({ m
 
 const rfc3339 = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:[Zz]|[+-]\d{2}:\d{2})$/
 
+// From the year 0000 to 9999 in UTC: what can be written as RFC 3339 again.
+const earliest = -62_167_219_200_000
+const latest = 253_402_300_799_999
+
+const isWritable = ({ epochMillis }: DateTime.DateTime): boolean => epochMillis >= earliest && epochMillis <= latest
+
 // The service writes RFC 3339; a time without its offset would be read in the zone of whoever reads it. Checked as text
 // and turned into a `DateTime` in `fromDocument`: a transformation for each of three fields doubles the cost of decoding.
 const TimestampText = Schema.String.pipe(
-  Schema.filter((text) => rfc3339.test(text) && Option.isSome(DateTime.make(text)), {
+  Schema.filter((text) => rfc3339.test(text) && Option.exists(DateTime.make(text), isWritable), {
     identifier: "Timestamp",
     description: "an RFC 3339 date-time",
     message: (issue) => `not an RFC 3339 date-time: ${JSON.stringify(issue.actual)}`,
@@ -122,10 +138,8 @@ const optional = <A>(schema: Schema.Schema<A>) =>
 
 const blob = JsonObject.pipe(Schema.propertySignature, Schema.withConstructorDefault((): JsonObject => ({})))
 
-// RFC 3339 writes years in four digits: from 0000 to 9999.
 const Time = Schema.DateTimeUtcFromSelf.annotations({
-  arbitrary: () => (fc) =>
-    fc.integer({ min: -62_167_219_200_000, max: 253_402_300_799_999 }).map((millis) => DateTime.unsafeMake(millis))
+  arbitrary: () => (fc) => fc.integer({ min: earliest, max: latest }).map((millis) => DateTime.unsafeMake(millis))
 })
 
 const fields = {

@@ -311,11 +311,11 @@ export const layerConfig = (
  */
 export const layer: Layer.Layer<JobQueue, ConfigError.ConfigError, HttpClient.HttpClient> = layerConfig({
   apiKey: Config.redacted("TOGETHER_API_KEY").pipe(
-    Config.mapOrFail((apiKey) => Either.mapLeft(checkApiKey(apiKey), invalid()))
+    Config.mapOrFail((apiKey) => Either.mapLeft(checkApiKey(apiKey), invalid("TOGETHER_API_KEY")))
   ),
   baseUrl: Config.string("TOGETHER_BASE_URL").pipe(
     Config.withDefault(defaultBaseUrl),
-    Config.mapOrFail((baseUrl) => Either.mapLeft(checkBaseUrl(baseUrl), invalid()))
+    Config.mapOrFail((baseUrl) => Either.mapLeft(checkBaseUrl(baseUrl), invalid("TOGETHER_BASE_URL")))
   )
 })
 

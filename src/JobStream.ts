@@ -7,11 +7,14 @@
  *
  * @since 0.1.0
  */
-import * as Chunk from "effect/Chunk"
+import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
@@ -51,46 +54,50 @@ export interface TransitionsOptions extends Options {
   readonly from?: Transition.Cursor | undefined
 }
 
-interface Sighting {
-  readonly status: Job.JobStatus
-  readonly observedAt: DateTime.Utc
-}
-
-// What nobody can make sense of must neither be skipped nor polled for ever.
-const expect = (
+// What nobody can make sense of must neither be skipped in silence nor polled for ever.
+const check = (
   job: Job.JobRef,
+  unrecognized: WatchPolicy["unrecognized"],
   status: Job.JobStatus
 ): Effect.Effect<Job.JobStatus, JobMismatch | UnrecognizedStatus> =>
   status.job.requestId !== job.requestId || status.job.model !== job.model
     ? Effect.fail(new JobMismatch({ job: status.job, expected: job }))
-    : status._tag === "Unrecognized"
+    : status._tag === "Unrecognized" && unrecognized === "fail"
     ? Effect.fail(new UnrecognizedStatus({ job, status: status.status, snapshot: status }))
     : Effect.succeed(status)
 
-// The next sighting of a job, after the pause that the cadence wants, if there was one before.
-const makePoll = (
-  job: Job.JobRef,
-  options: Options
-): Effect.Effect<(last: Sighting | undefined) => Effect.Effect<Sighting, WatchError>, never, JobQueue> =>
-  Effect.gen(function*() {
+const poll = (job: Job.JobRef, options: Options): Stream.Stream<Job.JobStatus, WatchError, JobQueue> =>
+  Stream.unwrap(Effect.gen(function*() {
     const queue = yield* JobQueue
-    const policy = { ...defaultPolicy, ...options }
-    const requestTimeout = Duration.decode(policy.requestTimeout)
-    // a cadence that ends must not end the watch
-    const cadence = yield* Schedule.driver(Schedule.andThen(policy.cadence, defaultCadence))
+    const { cadence, requestTimeout, retry, unrecognized } = { ...defaultPolicy, ...options }
+    const timeout = Duration.decode(requestTimeout)
     const ask = queue.status(job).pipe(
       Effect.timeoutFail({
-        duration: requestTimeout,
-        onTimeout: () => new RequestTimeout({ operation: "status", model: job.model, job, after: requestTimeout })
+        duration: timeout,
+        onTimeout: () => new RequestTimeout({ operation: "status", model: job.model, job, after: timeout })
       }),
-      Effect.retry(policy.retry),
+      Effect.retry(retry),
       // one span a watch, not one a poll
       Effect.withTracerEnabled(false),
-      Effect.flatMap((status) => expect(job, status)),
-      Effect.flatMap((status) => Effect.map(DateTime.now, (observedAt): Sighting => ({ status, observedAt })))
+      Effect.flatMap((status) => check(job, unrecognized, status))
     )
-    return (last) => last === undefined ? ask : Effect.zipRight(Effect.ignore(cadence.next(last.status)), ask)
-  })
+    // a cadence that ends must not end the watch
+    const driver = yield* Schedule.driver(Schedule.andThen(cadence, defaultCadence))
+    const isLast = (status: Job.JobStatus) =>
+      Job.isTerminal(status) || (status._tag === "Unrecognized" && unrecognized === "end")
+
+    const statuses = Stream.unfoldEffect(
+      undefined as Job.JobStatus | undefined,
+      (last) =>
+        last !== undefined && isLast(last)
+          ? Effect.succeedNone
+          : Effect.map(
+            last === undefined ? ask : Effect.zipRight(Effect.ignore(driver.next(last)), ask),
+            (status) => Option.some([status, status] as const)
+          )
+    )
+    return unrecognized === "ignore" ? Stream.filter(statuses, ({ _tag }) => _tag !== "Unrecognized") : statuses
+  }))
 
 const spanOf = (job: Job.JobRef) => ({
   attributes: { "queue.model": job.model, "queue.request_id": job.requestId }
@@ -103,21 +110,49 @@ const spanOf = (job: Job.JobRef) => ({
  * @category streams
  */
 export const statuses = (job: Job.JobRef, options: Options = {}): Stream.Stream<Job.JobStatus, WatchError, JobQueue> =>
-  Stream.unwrap(
-    Effect.map(
-      makePoll(job, options),
-      (poll) =>
-        Stream.unfoldEffect(
-          undefined as Sighting | undefined,
-          (last) =>
-            last !== undefined && Job.isTerminal(last.status)
-              ? Effect.succeedNone
-              : Effect.map(poll(last), (sighting) => Option.some([sighting.status, sighting] as const))
-        )
-    )
-  ).pipe(
-    Stream.withSpan("JobStream.statuses", spanOf(job))
-  )
+  Stream.withSpan(poll(job, options), "JobStream.statuses", spanOf(job))
+
+/**
+ * How many snapshots were older than what was known already, by model. They come from a replica that is behind, and add
+ * nothing.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const staleSnapshots: Metric.Metric.Counter<number> = Metric.counter("effect_queue_status_stale_snapshots", {
+  description: "snapshots of a job that were older than what was known",
+  incremental: true
+})
+
+/**
+ * The transitions that snapshots of one job tell, wherever those come from: see `Transition.derive`. A stream that was
+ * thinned out (`conflate`) tells the same life, with less progress.
+ *
+ * @since 0.1.0
+ * @category transforming
+ */
+export const fromStatuses = <E, R>(
+  statuses: Stream.Stream<Job.JobStatus, E, R>,
+  options: {
+    readonly from?: Transition.Cursor | undefined
+    readonly unrecognized?: "fail" | "end" | undefined
+  } = {}
+): Stream.Stream<Transition.Transition, E | JobMismatch | UnrecognizedStatus, R> =>
+  Stream.unwrap(Effect.map(Job.ProgressRule, (readProgress) =>
+    statuses.pipe(
+      Stream.mapAccumEffect(Option.fromNullable(options.from), (known, status) =>
+        Effect.gen(function*() {
+          const observedAt = yield* DateTime.now
+          const { cursor, stale, transitions } = yield* Transition.derive(known, status, {
+            observedAt,
+            readProgress,
+            unrecognized: options.unrecognized
+          })
+          if (stale) yield* Metric.increment(Metric.tagged(staleSnapshots, "model", status.job.model))
+          return [Option.some(cursor), transitions] as const
+        })),
+      Stream.flattenIterables
+    )))
 
 /**
  * The life of a job, from its beginning, or from a cursor on, to its end, without a gap and without a repeat, however
@@ -140,34 +175,69 @@ export const statuses = (job: Job.JobRef, options: Options = {}): Stream.Stream<
 export const transitions = (
   job: Job.JobRef,
   options: TransitionsOptions = {}
-): Stream.Stream<Transition.Transition, WatchError, JobQueue> =>
-  Stream.unwrap(Effect.gen(function*() {
-    const { from, ...policy } = options
-    const poll = yield* makePoll(job, policy)
-    const readProgress = yield* Job.ProgressRule
-    if (from !== undefined && !Transition.Cursor.isOf(from, job)) {
-      return yield* new JobMismatch({ job })
-    }
-    const start = { last: undefined as Sighting | undefined, cursor: Option.fromNullable(from) }
-    return Stream.unfoldChunkEffect(start, ({ cursor, last }) =>
-      Option.isSome(cursor) && cursor.value.phase === "Ended"
-        ? Effect.succeedNone
-        : Effect.gen(function*() {
-          const sighting = yield* poll(last)
-          const derived = yield* Transition.derive(cursor, sighting.status, {
-            observedAt: sighting.observedAt,
-            readProgress
-          })
-          return Option.some(
-            [
-              Chunk.unsafeFromArray(derived.transitions),
-              { last: sighting, cursor: Option.some(derived.cursor) }
-            ] as const
-          )
-        }))
-  })).pipe(Stream.withSpan("JobStream.transitions", spanOf(job)))
+): Stream.Stream<Transition.Transition, WatchError, JobQueue> => {
+  const { from, ...policy } = options
+  if (from !== undefined && !Transition.Cursor.isOf(from, job)) return Stream.fail(new JobMismatch({ job }))
+  if (from !== undefined && from.phase === "Ended") return Stream.empty
+  return fromStatuses(poll(job, policy), { from, unrecognized: policy.unrecognized === "end" ? "end" : "fail" }).pipe(
+    Stream.withSpan("JobStream.transitions", spanOf(job))
+  )
+}
 
-const outputsOf = (end: Transition.Terminal): Effect.Effect<Job.JsonObject, OutcomeError> => {
+/**
+ * For a consumer that is slower than a stream: it is always given the latest element, and those it had no time for are
+ * dropped. Whatever the difference in speed, one element is kept, and the last one is never dropped.
+ *
+ * @example
+ * import { JobStream } from "effect-queue-status"
+ * import type { Job } from "effect-queue-status"
+ * import { Effect, Stream } from "effect"
+ *
+ * // polls at its own pace, and draws when there is time to; no transition is lost, only progress
+ * const draw = (job: Job.JobRef) =>
+ *   JobStream.statuses(job).pipe(
+ *     JobStream.conflate,
+ *     JobStream.fromStatuses,
+ *     Stream.runForEach((transition) => Effect.delay(Effect.log(transition._tag), "3 seconds"))
+ *   )
+ *
+ * @since 0.1.0
+ * @category transforming
+ */
+export const conflate = <A, E, R>(self: Stream.Stream<A, E, R>): Stream.Stream<A, E, R> =>
+  Stream.unwrapScoped(Effect.gen(function*() {
+    // the latest element and the end are state, not messages: neither can push the other out of a buffer
+    let latest = Option.none<A>()
+    let end = Option.none<Exit.Exit<void, E>>()
+    const news = yield* Queue.sliding<void>(1)
+    yield* Stream.runForEach(self, (element) => {
+      latest = Option.some(element)
+      return Queue.offer(news, undefined)
+    }).pipe(
+      Effect.onExit((exit) => {
+        end = Option.some(exit)
+        return Queue.offer(news, undefined)
+      }),
+      Effect.forkScoped
+    )
+    const next: Effect.Effect<A, Option.Option<E>> = Effect.suspend(() => {
+      if (Option.isSome(latest)) {
+        const element = latest.value
+        latest = Option.none()
+        return Effect.succeed(element)
+      }
+      if (Option.isNone(end)) return Effect.zipRight(Queue.take(news), next)
+      return Exit.match(end.value, {
+        onSuccess: () => Effect.fail(Option.none()),
+        onFailure: (cause) => Effect.failCause(Cause.map(cause, Option.some))
+      })
+    })
+    return Stream.repeatEffectOption(next)
+  }))
+
+const outputsOf = (
+  end: Transition.Terminal
+): Effect.Effect<Job.JsonObject, OutcomeError | UnrecognizedStatus> => {
   const { attempt, job, snapshot } = end
   switch (end._tag) {
     case "Completed":
@@ -178,6 +248,8 @@ const outputsOf = (end: Transition.Terminal): Effect.Effect<Job.JsonObject, Outc
       return Effect.fail(new JobRetriesExhausted({ job, attempts: attempt, snapshot }))
     case "Canceled":
       return Effect.fail(new JobCanceled({ job, snapshot }))
+    case "Unrecognized":
+      return Effect.fail(new UnrecognizedStatus({ job, status: end.status, snapshot }))
   }
 }
 

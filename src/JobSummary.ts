@@ -122,13 +122,14 @@ export const add = (self: JobSummary, transition: Transition): JobSummary => {
       }
     case "Canceled":
       return { ...next, outcome: Option.some(transition._tag) }
+    case "Unrecognized":
     case "Requeued":
     case "Completed":
     case "FailedByModel":
     case "RetriesExhausted":
       return {
         ...next,
-        attempts: last === undefined
+        attempts: last === undefined || !wasRunning
           ? self.attempts
           : [...self.attempts.slice(0, -1), { ...last, endedAt: transition.at, end: Option.some(transition._tag) }],
         outcome: transition._tag === "Requeued" ? Option.none() : Option.some(transition._tag)

@@ -393,7 +393,7 @@ export class UnrecognizedStatus
 }
 
 /**
- * What was known is of another job than the snapshot, `job`.
+ * The snapshot is of a job, `job`, that was not asked for (`expected` is), or the cursor is not of this job.
  *
  * @since 0.1.0
  * @category errors
@@ -406,8 +406,10 @@ export class JobMismatch extends Schema.TaggedError<JobMismatch>("effect-queue-s
    * @since 0.1.0
    */
   override get message(): string {
-    return `${formatRef(this.job)}: this job is not the one that is watched${
-      this.expected === undefined ? "" : `, ${formatRef(this.expected)}`
+    return `${formatRef(this.job)}: ${
+      this.expected === undefined
+        ? "the cursor is of another job"
+        : `the service answers for this job, asked for ${formatRef(this.expected)}`
     }`
   }
 }

@@ -14,7 +14,7 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
-import { changedSince, checksum, infoPrint, isInfoPrint, jobPrint, sameJson } from "./internal/fingerprint.js"
+import { checksum, infoPrint, isInfoPrint, jobPrint, printInfo, sameJson } from "./internal/fingerprint.js"
 import * as Job from "./Job.js"
 import { InvalidCursor, JobMismatch, UnrecognizedStatus } from "./QueueError.js"
 
@@ -188,6 +188,7 @@ const FailedByModelSchema = Schema.TaggedStruct("FailedByModel", {
 })
 const RetriesExhaustedSchema = Schema.TaggedStruct("RetriesExhausted", fields)
 const CanceledSchema = Schema.TaggedStruct("Canceled", fields)
+const UnrecognizedSchema = Schema.TaggedStruct("Unrecognized", { ...fields, status: Schema.String })
 
 /**
  * What every transition tells.
@@ -301,6 +302,18 @@ export interface Canceled extends Common {
 }
 
 /**
+ * The job came into a state that this version of the library does not know, and whoever watches it has chosen to take
+ * that for its end (`unrecognized: "end"`). Then, and only then, the last transition of a job.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Unrecognized extends Common {
+  readonly _tag: "Unrecognized"
+  readonly status: string
+}
+
+/**
  * A step in the life of a job.
  *
  * @since 0.1.0
@@ -315,6 +328,7 @@ export type Transition =
   | FailedByModel
   | RetriesExhausted
   | Canceled
+  | Unrecognized
 
 /**
  * Transitions as they travel, over server-sent events, RPC or storage.
@@ -330,7 +344,8 @@ export const Transition = Schema.Union(
   CompletedSchema,
   FailedByModelSchema,
   RetriesExhaustedSchema,
-  CanceledSchema
+  CanceledSchema,
+  UnrecognizedSchema
 )
 
 /**
@@ -339,7 +354,7 @@ export const Transition = Schema.Union(
  * @since 0.1.0
  * @category models
  */
-export type Terminal = Completed | FailedByModel | RetriesExhausted | Canceled
+export type Terminal = Completed | FailedByModel | RetriesExhausted | Canceled | Unrecognized
 
 /**
  * @since 0.1.0
@@ -347,7 +362,7 @@ export type Terminal = Completed | FailedByModel | RetriesExhausted | Canceled
  */
 export const isTerminal = (transition: Transition): transition is Terminal =>
   transition._tag === "Completed" || transition._tag === "FailedByModel" ||
-  transition._tag === "RetriesExhausted" || transition._tag === "Canceled"
+  transition._tag === "RetriesExhausted" || transition._tag === "Canceled" || transition._tag === "Unrecognized"
 
 // -----------------------------------------------------------------------------
 // derive
@@ -364,6 +379,20 @@ export interface Derivation {
   readonly transitions: ReadonlyArray<Transition>
   readonly cursor: Cursor
   readonly stale: boolean
+}
+
+/**
+ * - `observedAt`: when the snapshot was taken.
+ * - `readProgress`: how progress is read from `info`, `Job.readProgress` unless given.
+ * - `unrecognized`: whether a state that is not known is an error (`fail`, unless given) or the `end` of the job.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DeriveOptions {
+  readonly observedAt: DateTime.Utc
+  readonly readProgress?: Job.ReadProgress | undefined
+  readonly unrecognized?: "fail" | "end" | undefined
 }
 
 const none: ReadonlyArray<never> = []
@@ -395,7 +424,7 @@ const millis = (time: Option.Option<DateTime.Utc>): number | undefined =>
  *   other failure is the model's.
  * - Times are the server's. Where it told none, or one before a time that it had told already, `at` is `None`.
  *
- * It fails for a snapshot of another job, and for one in a state that is not known.
+ * It fails for a snapshot of another job, and, unless asked otherwise, for one in a state that is not known.
  *
  * @example
  * import { Job, Transition } from "effect-queue-status"
@@ -415,13 +444,13 @@ const millis = (time: Option.Option<DateTime.Utc>): number | undefined =>
 export const derive = (
   known: Option.Option<Cursor>,
   status: Job.JobStatus,
-  options: { readonly observedAt: DateTime.Utc; readonly readProgress?: Job.ReadProgress | undefined }
+  options: DeriveOptions
 ): Either.Either<Derivation, JobMismatch | UnrecognizedStatus> => {
   const before = Option.getOrUndefined(known)
   if (before !== undefined && !Cursor.isOf(before, status.job)) {
     return Either.left(new JobMismatch({ job: status.job }))
   }
-  if (status._tag === "Unrecognized") {
+  if (status._tag === "Unrecognized" && options.unrecognized !== "end") {
     return Either.left(new UnrecognizedStatus({ job: status.job, status: status.status, snapshot: status }))
   }
   const retries = retriesOf(before, status)
@@ -450,7 +479,8 @@ const retriesOf = (before: Cursor | undefined, status: Job.JobStatus): number =>
 
 const isStale = (before: Cursor, status: Job.JobStatus, retries: number): boolean => {
   if (Job.isTerminal(status)) return false
-  if (before.phase === "Ended" || retries < before.retries) return true
+  if (before.phase === "Ended") return phaseOf(status) !== "Ended"
+  if (retries < before.retries) return true
   if (retries > before.retries) return false
   if (rank[phaseOf(status)] < rank[before.phase]) return true
   const claimedAt = millis(status.claimedAt)
@@ -468,10 +498,10 @@ const path = (
   before: Cursor | undefined,
   status: Job.JobStatus,
   retries: number,
-  options: { readonly observedAt: DateTime.Utc; readonly readProgress?: Job.ReadProgress | undefined }
+  options: DeriveOptions
 ): Derivation => {
   const { job } = status
-  const print = before?.job ?? jobPrint(job)
+  const name = before?.job ?? jobPrint(job)
   const transitions: Array<Transition> = []
   let cursor = before
   // what is known of `info` before this snapshot: of a job first seen in the queue, what its submitter put there
@@ -490,7 +520,7 @@ const path = (
     const at = backwards ? Option.none<DateTime.Utc>() : time
     cursor = Cursor.from(
       {
-        job: print,
+        job: name,
         phase,
         retries: retriesNow,
         at: millis(at) ?? cursor?.at,
@@ -541,6 +571,14 @@ const path = (
   }
   if (status._tag === "Canceled") {
     transitions.push({ _tag: "Canceled", ...step("Ended", retries, retries, status.doneAt, true) })
+  } else if (status._tag === "Unrecognized") {
+    // which way a job gets into such a state nobody knows: straight from where it was
+    const attempt = at().phase === "Running" ? retries + 1 : retries
+    transitions.push({
+      _tag: "Unrecognized",
+      ...step("Ended", retries, attempt, status.doneAt, true),
+      status: status.status
+    })
   } else if (target !== "Queued" && at().phase === "Queued") {
     // a job first seen while it runs, and of whose progress nothing can be read: all that is in `info` is taken as known
     if (target === "Running" && info === undefined && Option.isNone(progress)) {
@@ -550,9 +588,9 @@ const path = (
     claim(retries + 1, target === "Running")
   }
   if (target === "Running") {
-    const changed = info === undefined ? status.info : changedSince(info, status.info)
+    const { changed, print } = printInfo(info, status.info)
     if (info === undefined || Object.keys(changed).length > 0) {
-      info = infoPrint(status.info)
+      info = print
       seen = status.info
       transitions.push({
         _tag: "Progressed",

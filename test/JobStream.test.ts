@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import {
   Cause,
   Chunk,
+  Clock,
   Context,
   DateTime,
   Deferred,
@@ -12,6 +13,7 @@ import {
   Exit,
   Fiber,
   Layer,
+  Metric,
   Option,
   Redacted,
   Ref,
@@ -424,6 +426,131 @@ describe("result", () => {
 
   it.effect("is never a success of a job that was canceled", () =>
     fails(Job.Canceled({ job }), "JobCanceled", "canceled"))
+})
+
+describe("a state that nobody knows", () => {
+  const paused = Job.Unrecognized({ job, status: "paused" })
+
+  it.effect("is passed over when it is to be ignored, at the pace of the cadence", () =>
+    Effect.gen(function*() {
+      const options = { cadence: Schedule.spaced("1 second"), unrecognized: "ignore" as const }
+      const started = yield* Clock.currentTimeMillis
+      assert.deepStrictEqual(
+        yield* inTime(Effect.zip(
+          briefly(job, options),
+          Effect.map(Clock.currentTimeMillis, (now) => now - started)
+        )),
+        [["Queued 0", "Claimed 1 inferred", "Completed 1"], 3_000]
+      )
+      assert.strictEqual(yield* Effect.flatten(Asked), 4)
+    }).pipe(Effect.provide(answering(paused, Job.Pending({ job }), paused, Job.Done({ job })))))
+
+  it.effect("is the end of the job when it is to be", () =>
+    Effect.gen(function*() {
+      const options = { ...everySecond, unrecognized: "end" as const }
+      assert.deepStrictEqual(yield* inTime(briefly(job, options)), ["Queued 0 inferred", "Claimed 1", "Unrecognized 1"])
+      assert.strictEqual(yield* Effect.flatten(Asked), 2)
+    }).pipe(Effect.provide(answering(Job.Running({ job }), paused))))
+
+  it.effect("is never a result", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(inTime(JobStream.result(job, { unrecognized: "end" })))
+      assert(error._tag === "UnrecognizedStatus")
+      assert.strictEqual(error.status, "paused")
+    }).pipe(Effect.provide(answering(Job.Running({ job }), paused))))
+})
+
+describe("a snapshot that is old", () => {
+  it.effect("adds nothing, and is counted", () =>
+    Effect.gen(function*() {
+      const counter = Metric.tagged(JobStream.staleSnapshots, "model", job.model)
+      const before = (yield* Metric.value(counter)).count
+      assert.deepStrictEqual(yield* inTime(briefly(job)), ["Queued 0 inferred", "Claimed 1", "Completed 1"])
+      assert.strictEqual((yield* Metric.value(counter)).count - before, 2)
+    }).pipe(Effect.provide(answering(
+      Job.Running({ job, retries: Option.some(0) }),
+      Job.Pending({ job, retries: Option.some(0) }),
+      Job.Pending({ job, retries: Option.some(0) }),
+      Job.Done({ job })
+    ))))
+})
+
+describe("conflate", () => {
+  it.effect("gives a slow consumer the latest, and the last for sure", () =>
+    Effect.gen(function*() {
+      const seen = yield* inTime(
+        Stream.fromIterable([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]).pipe(
+          Stream.schedule(Schedule.spaced("1 second")),
+          JobStream.conflate,
+          Stream.mapEffect((n) => Effect.delay(Effect.succeed(n), "3500 millis")),
+          Stream.runCollect
+        )
+      )
+      assert.deepStrictEqual(Chunk.toReadonlyArray(seen), [0, 3, 7, 9])
+    }))
+
+  it.effect("gives a fast consumer everything", () =>
+    Effect.gen(function*() {
+      const seen = yield* inTime(
+        Stream.fromIterable([0, 1, 2]).pipe(
+          Stream.schedule(Schedule.spaced("1 second")),
+          JobStream.conflate,
+          Stream.runCollect
+        )
+      )
+      assert.deepStrictEqual(Chunk.toReadonlyArray(seen), [0, 1, 2])
+    }))
+
+  it.effect("fails after the latest element when the stream fails, and is empty when it is", () =>
+    Effect.gen(function*() {
+      const seen = yield* Ref.make<ReadonlyArray<number>>([])
+      const error = yield* Stream.make(1, 2).pipe(
+        Stream.concat(Stream.fail("no")),
+        JobStream.conflate,
+        Stream.runForEach((n) => Ref.update(seen, (all) => [...all, n])),
+        Effect.flip
+      )
+      assert.strictEqual(error, "no")
+      assert.deepStrictEqual((yield* Ref.get(seen)).slice(-1), [2])
+      assert(Chunk.isEmpty(yield* Stream.runCollect(JobStream.conflate(Stream.empty))))
+    }))
+
+  it.effect("stops its source when it is not wanted any more", () =>
+    Effect.gen(function*() {
+      const stopped = yield* Deferred.make<void>()
+      yield* Stream.make(1).pipe(
+        Stream.concat(Stream.never),
+        Stream.ensuring(Deferred.succeed(stopped, undefined)),
+        JobStream.conflate,
+        Stream.take(1),
+        Stream.runDrain
+      )
+      assert(yield* Deferred.isDone(stopped))
+    }))
+
+  it.effect("loses no step of a life", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const life = yield* inTime(
+        JobStream.statuses(job, everySecond).pipe(
+          JobStream.conflate,
+          JobStream.fromStatuses,
+          Stream.mapEffect((transition) => Effect.delay(Effect.succeed(brief(transition)), "40 seconds")),
+          Stream.runCollect
+        )
+      )
+      assert.deepStrictEqual(
+        Chunk.toReadonlyArray(life).map((step) => step.replace(" inferred", "")).filter((step) =>
+          !step.startsWith("Progressed")
+        ),
+        ["Queued 0", "Claimed 1", "Requeued 1", "Claimed 2", "Requeued 2", "Claimed 3", "Completed 3"]
+      )
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: {
+        claimTimeout: "10 seconds",
+        script: Worker.attempts([Worker.progress("1 second", 0.1)], [], [Worker.finish("1 second")])
+      }
+    }))))
 })
 
 describe("over HTTP", () => {

@@ -13,10 +13,14 @@ import * as ValidationError from "@effect/cli/ValidationError"
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as Cadence from "../Cadence.js"
@@ -110,7 +114,9 @@ const command = Command.make(
     Effect.gen(function*() {
       if (Option.isNone(model)) return yield* Effect.provide(onThisMachine, EmulatedQueue)
       if (Option.isNone(requestId)) {
-        return yield* Effect.fail(ValidationError.missingValue(HelpDoc.p("a model needs a request id beside it")))
+        const issue = "<request-id> is missing: a model needs one beside it"
+        yield* Console.error(issue)
+        return yield* Effect.fail(ValidationError.missingValue(HelpDoc.p(issue)))
       }
       yield* Effect.provide(ofTheService(ref(model.value, requestId.value)), counted(JobQueue.layer))
     })
@@ -121,8 +127,23 @@ const command = Command.make(
 
 const main = Command.run(command, { name: "npm run demo --", version: "0.1.0" })
 
+// Whoever reads what is shown may have seen enough (`| head -1`). Each write tells of that itself, but a stream whose
+// errors nobody listens to ends the process.
+process.stdout.on("error", () => {})
+
+const nobodyReads = (error: unknown): boolean =>
+  Predicate.hasProperty(error, "cause") && Predicate.hasProperty(error.cause, "code") && error.cause.code === "EPIPE"
+
 main(process.argv).pipe(
-  Effect.tapErrorCause((cause) => Effect.logError(cause)),
+  Effect.catchIf(nobodyReads, () => Effect.void),
+  // what is wrong with the arguments has been said
+  Effect.tapErrorCause((cause) =>
+    Option.exists(Cause.failureOption(cause), ValidationError.isValidationError) ? Effect.void : Effect.logError(cause)
+  ),
   Effect.provide(Layer.merge(NodeHttpClient.layerUndici, NodeContext.layer)),
-  NodeRuntime.runMain({ disableErrorReporting: true })
+  NodeRuntime.runMain({
+    disableErrorReporting: true,
+    // a shell takes 130 for "interrupted"
+    teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? 0 : Cause.isInterruptedOnly(exit.cause) ? 130 : 1)
+  })
 )

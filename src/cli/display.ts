@@ -53,6 +53,7 @@ const colors: { readonly [state: string]: Ansi.Ansi } = {
   FailedByModel: Ansi.red,
   RetriesExhausted: Ansi.red,
   Canceled: Ansi.yellow,
+  Unrecognized: Ansi.magenta,
   running: Ansi.cyan,
   queued: Ansi.blackBright
 }
@@ -88,6 +89,7 @@ const details = (transition: Transition.Transition): string => {
       return ""
     case "Claimed":
     case "RetriesExhausted":
+    case "Unrecognized":
       return `attempt ${transition.attempt}`
     case "Progressed":
       return Option.match(transition.progress, {

@@ -152,11 +152,15 @@ const serverError = refusal(
 
 const Api = QueueApi.QueueApi.prefix("/v1")
 
-const methods: ReadonlyMap<string, string> = new Map(
-  Object.values(Api.groups).flatMap(({ endpoints }) =>
-    Object.values(endpoints).map(({ method, path }) => [path, method] as const)
+const documentPath = "/openapi.json"
+
+// What answers a GET answers a HEAD.
+const methods: ReadonlyMap<string, string> = new Map([
+  [documentPath, "GET, HEAD"],
+  ...Object.values(Api.groups).flatMap(({ endpoints }) =>
+    Object.values(endpoints).map(({ method, path }) => [path, method === "GET" ? "GET, HEAD" : method] as const)
   )
-)
+])
 
 const bearer = /^Bearer +(\S.*)$/i
 
@@ -356,7 +360,7 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
 
       yield* HttpApiBuilder.serve().pipe(
         Layer.provide(
-          HttpApiBuilder.middlewareOpenApi({ path: "/openapi.json", additionalPropertiesStrategy: "allow" })
+          HttpApiBuilder.middlewareOpenApi({ path: documentPath, additionalPropertiesStrategy: "allow" })
         ),
         Layer.provide(noteAndMend),
         Layer.provide(HttpApiBuilder.api(Api)),

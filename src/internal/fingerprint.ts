@@ -27,7 +27,7 @@ export const checksum = (text: string): string => base36(hash32(text, 0))
  * @internal
  */
 export const jobPrint = (job: JobRef): string => {
-  const text = `${job.model}\n${job.requestId}`
+  const text = JSON.stringify([job.model, job.requestId])
   return base36(hash32(text, 1)) + base36(hash32(text, 2))
 }
 
@@ -70,33 +70,36 @@ export const maxEntries = 32
 const whole = "~"
 
 /**
- * What is remembered of a JSON object so that a later one can be compared with it: four letters an entry, sorted, or, of
- * an object with very many entries, eight for all of them.
+ * What is remembered of a JSON object so that a later one can be compared with it (`print`): four letters an entry,
+ * sorted, or, of an object with very many entries, eight for all of them. And what in it is new or other than what an
+ * earlier print remembers (`changed`): all or nothing of it, where either has very many entries, all where there is no
+ * earlier print.
  *
  * @internal
  */
-export const infoPrint = (info: JsonObject): string => {
+export const printInfo = (
+  earlier: string | undefined,
+  info: JsonObject
+): { readonly print: string; readonly changed: JsonObject } => {
   const entries = Object.entries(info)
-  return entries.length > maxEntries
-    ? whole + checksum(canonical(info, 0))
-    : entries.map(([key, value]) => entryPrint(key, value)).sort().join("")
+  if (entries.length > maxEntries) {
+    const print = whole + checksum(canonical(info, 0))
+    return { print, changed: print === earlier ? {} : info }
+  }
+  const prints = entries.map(([key, value]) => entryPrint(key, value))
+  if (earlier === undefined || earlier.startsWith(whole)) return { print: prints.sort().join(""), changed: info }
+  const known = new Set<string>()
+  for (let i = 0; i < earlier.length; i += width) known.add(earlier.slice(i, i + width))
+  const changed = Object.fromEntries(entries.filter((_, i) => !known.has(prints[i] ?? "")))
+  return { print: prints.sort().join(""), changed }
 }
+
+/** @internal */
+export const infoPrint = (info: JsonObject): string => printInfo(undefined, info).print
 
 /** @internal */
 export const isInfoPrint = (text: string): boolean =>
   /^(?:~[0-9a-z]{7}|(?:[A-Za-z0-9_-]{4})*)$/.test(text) && text.length <= maxEntries * width
-
-/**
- * The entries of `info` that are new or other than what the print remembers.
- *
- * @internal
- */
-export const changedSince = (print: string, info: JsonObject): JsonObject => {
-  if (print.startsWith(whole) || Object.keys(info).length > maxEntries) return info
-  const known = new Set<string>()
-  for (let i = 0; i < print.length; i += width) known.add(print.slice(i, i + width))
-  return Object.fromEntries(Object.entries(info).filter(([key, value]) => !known.has(entryPrint(key, value))))
-}
 
 /**
  * Whether two JSON values are the same, whatever the order of their keys. It may say no of two that are, when they are

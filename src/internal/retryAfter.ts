@@ -36,8 +36,8 @@ export const parseRetryAfter = (
   const seconds = number(text)
   if (Option.isSome(seconds)) return Option.some(clamp(seconds.value * 1000))
   if (text === undefined || !httpDate.test(text)) return Option.none()
-  // asctime, the oldest form, tells no zone; all three are in GMT
-  return DateTime.make(text.endsWith("GMT") ? text : `${text} GMT`).pipe(
+  // All three are in GMT. With an offset, because `DateTime` takes a text that ends in `GMT` for one without a zone.
+  return DateTime.make(`${text.replace(/ GMT$/, "")} GMT+0000`).pipe(
     Option.map((date) => clamp(date.epochMillis - nowMillis))
   )
 }

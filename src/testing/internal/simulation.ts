@@ -75,7 +75,11 @@ const planStep = (
   if (next !== undefined) {
     return plan(self, now + Duration.toMillis(next.after), { _tag: "Work", job, attempt, steps })
   }
-  const claim = Option.getOrUndefined(Queue.get(self.queue, job))?.claim
+  // a job that was lost to another worker has that one's claim
+  const claim = Queue.get(self.queue, job).pipe(
+    Option.filter(({ retries }) => retries + 1 === attempt),
+    Option.getOrUndefined
+  )?.claim
   return plan(self, Math.max(now, claim?.expiresAt ?? now), { _tag: "Replace", model: job.model })
 }
 
