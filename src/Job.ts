@@ -177,7 +177,8 @@ const UnrecognizedFromSelf = Schema.TaggedStruct("Unrecognized", {
  * What every snapshot of a job tells. An optional field that the service left out, or sent as `null`, is `None`
  * (`{}` for the three JSON objects, `[]` for the warnings).
  *
- * - `createdAt`, `claimedAt`, `doneAt`: the server's times; `claimedAt` is that of the last claim.
+ * - `createdAt`, `claimedAt`, `doneAt`: the server's times; `claimedAt` is that of the last claim (a job that went
+ *   back to the queue may have none).
  * - `info`: what the submitter, the model and the system noted about the job. It accumulates and survives a retry.
  * - `inputs` and `outputs`: the payload as submitted, and what the model made of it.
  * - `priority`: higher goes first. `retries`: how often the job went back to the queue, 0 to 3.

@@ -46,6 +46,10 @@ export interface JobSummary {
   readonly outcome: Option.Option<Terminal["_tag"]>
   /** When the state that the job is in began, as far as can be told. */
   readonly since: Option.Option<DateTime.Utc>
+  /** The last time that the server told, and what the two durations came to by then. */
+  readonly told: Option.Option<
+    { readonly at: DateTime.Utc; readonly inQueue: Duration.Duration; readonly running: Duration.Duration }
+  >
 }
 
 /**
@@ -63,16 +67,42 @@ export const empty = (job: JobRef): JobSummary => ({
   running: Duration.zero,
   exact: true,
   outcome: Option.none(),
-  since: Option.none()
+  since: Option.none(),
+  told: Option.none()
 })
 
-const timeOf = (transition: Transition, since: Option.Option<DateTime.Utc>): DateTime.Utc => {
-  const time = Option.getOrElse(
-    transition.at,
-    () =>
-      transition.evidence === "inferred" ? Option.getOrElse(since, () => transition.observedAt) : transition.observedAt
-  )
-  return Option.match(since, { onNone: () => time, onSome: (since) => DateTime.max(since, time) })
+// When a step happened of which the server did not tell: when it was seen, by our clock, or, if it was not even seen,
+// with the step before it.
+const estimate = (transition: Transition, since: Option.Option<DateTime.Utc>): DateTime.Utc =>
+  Option.match(since, {
+    onNone: () => transition.observedAt,
+    onSome: (since) => transition.evidence === "inferred" ? since : DateTime.max(since, transition.observedAt)
+  })
+
+// The durations up to a step, the job having been in the phase `phase` before it.
+const measure = (self: JobSummary, phase: "inQueue" | "running", transition: Transition) => {
+  const durations = { inQueue: Duration.toMillis(self.inQueue), running: Duration.toMillis(self.running) }
+  const now = Option.getOrElse(transition.at, () => estimate(transition, self.since))
+  if (Option.isSome(transition.at) && Option.isSome(self.told)) {
+    // what was estimated since the last told time must fit between the two; of what does not, the latest gives way
+    const { at, inQueue, running } = self.told.value
+    const estimated = durations.inQueue + durations.running - Duration.toMillis(inQueue) - Duration.toMillis(running)
+    const rest = Math.max(0, now.epochMillis - at.epochMillis) - estimated
+    const before = phase === "inQueue" ? inQueue : running
+    const share = Math.max(rest, Duration.toMillis(before) - durations[phase])
+    durations[phase] += share
+    durations[phase === "inQueue" ? "running" : "inQueue"] += rest - share
+  } else if (Option.isSome(self.since)) {
+    durations[phase] += Math.max(0, now.epochMillis - self.since.value.epochMillis)
+  }
+  const inQueue = Duration.millis(durations.inQueue)
+  const running = Duration.millis(durations.running)
+  return {
+    inQueue,
+    running,
+    since: Option.some(now),
+    told: Option.isSome(transition.at) ? Option.some({ at: transition.at.value, inQueue, running }) : self.told
+  }
 }
 
 /**
@@ -93,20 +123,13 @@ export const add = (self: JobSummary, transition: Transition): JobSummary => {
   const transitions = self.transitions + 1
   if (transition._tag === "Progressed") return { ...self, transitions, progress: transition.progress }
 
-  const now = timeOf(transition, self.since)
-  const elapsed = Option.match(self.since, {
-    onNone: () => Duration.zero,
-    onSome: (since) => DateTime.distanceDuration(since, now)
-  })
   const last = self.attempts.at(-1)
   const wasRunning = last !== undefined && Option.isNone(last.end)
   const next: JobSummary = {
     ...self,
+    ...measure(self, wasRunning ? "running" : "inQueue", transition),
     transitions,
-    exact: self.exact && Option.isSome(transition.at),
-    since: Option.some(now),
-    inQueue: wasRunning ? self.inQueue : Duration.sum(self.inQueue, elapsed),
-    running: wasRunning ? Duration.sum(self.running, elapsed) : self.running
+    exact: self.exact && Option.isSome(transition.at)
   }
   switch (transition._tag) {
     case "Queued":

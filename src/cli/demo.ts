@@ -134,12 +134,17 @@ process.stdout.on("error", () => {})
 const nobodyReads = (error: unknown): boolean =>
   Predicate.hasProperty(error, "cause") && Predicate.hasProperty(error.cause, "code") && error.cause.code === "EPIPE"
 
+// On standard error: in a pipe, standard output is for the lines alone.
+const tell = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Option.match(Cause.failureOption(cause), {
+    onNone: () => Console.error(Cause.pretty(cause)),
+    // what is wrong with the arguments has been said
+    onSome: (error) => ValidationError.isValidationError(error) ? Effect.void : Console.error(String(error))
+  })
+
 main(process.argv).pipe(
   Effect.catchIf(nobodyReads, () => Effect.void),
-  // what is wrong with the arguments has been said
-  Effect.tapErrorCause((cause) =>
-    Option.exists(Cause.failureOption(cause), ValidationError.isValidationError) ? Effect.void : Effect.logError(cause)
-  ),
+  Effect.tapErrorCause(tell),
   Effect.provide(Layer.merge(NodeHttpClient.layerUndici, NodeContext.layer)),
   NodeRuntime.runMain({
     disableErrorReporting: true,

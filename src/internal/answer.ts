@@ -133,8 +133,9 @@ const errorBody = (value: unknown): typeof ErrorBody.Type => {
   }
 }
 
-// Each alternative ends at the next `<` or matches: no text, however odd, takes more than linear time.
-const html = /<style[^]*?(?:<\/style>|$)|<[^<>]*>/gi
+// Each alternative ends at the next `<` or matches: no text, however odd, takes more than linear time. What stands for
+// the token looks like a tag, and stays.
+const html = /<style[^]*?(?:<\/style>|$)|<(?!redacted>)[^<>]*>/gi
 
 const readBody = (text: string): typeof ErrorBody.Type => {
   try {

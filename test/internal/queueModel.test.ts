@@ -153,7 +153,7 @@ const drain = (queue: QueueModel.QueueModel, model: string): ReadonlyArray<strin
 
 const drainAll = (queue: QueueModel.QueueModel) => models.map((model) => drain(queue, model))
 
-// The text is compared first because that is fast, the values only where the texts differ (in the order of keys perhaps).
+// The text is compared first because that is fast, the values where the texts differ (in the order of keys perhaps).
 const same = (actual: unknown, expected: unknown, message?: string): void => {
   if (JSON.stringify(actual) !== JSON.stringify(expected)) assert.deepStrictEqual(actual, expected, message)
 }
@@ -194,7 +194,7 @@ type Command =
 // one of them busier than the others
 const aModel = FastCheck.constantFrom(...models, models[0]!, models[0]!)
 
-// `Object.fromEntries` makes `__proto__` a key of its own, as `JSON.parse` does. Frozen: the queue must not write to it.
+// `Object.fromEntries` makes `__proto__` a key of its own, as `JSON.parse` does. Frozen: no queue may write to it.
 const anInfo: FastCheck.Arbitrary<Job.JsonObject> = FastCheck.array(
   FastCheck.tuple(
     FastCheck.constantFrom("progress", "error", "__proto__", "constructor", "1"),
@@ -394,7 +394,7 @@ describe("queueModel, against a naive restatement of the rules", () => {
         })
         for (const job of HashMap.values(end.jobs)) job.history.forEach((event) => tally(event._tag))
       }),
-      { numRuns: 2000 }
+      { numRuns: 1500 }
     )
     // so that it is known what the commands above reach
     const steps: ReadonlyArray<StepName> = [
