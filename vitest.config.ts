@@ -14,6 +14,7 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     pool: "forks",
     poolOptions: { forks: { minForks: 1, maxForks: 2 } },
-    testTimeout: 20_000
+    setupFiles: ["test/setup.ts"],
+    testTimeout: 60_000
   }
 })

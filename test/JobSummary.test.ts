@@ -10,7 +10,7 @@ import type { History } from "./fixtures/histories.js"
 import * as Histories from "./fixtures/histories.js"
 
 // fast-check prints the seed and the smallest counterexample of a law that does not hold
-const numRuns = 300
+const numRuns = 150
 
 const isStep = (transition: Transition.Transition): boolean => transition._tag !== "Progressed"
 

@@ -76,18 +76,19 @@ const plain = {
     })
 }
 
-const service = (name: string, client: Layer.Layer<HttpClient.HttpClient>, traced: boolean) => ({
-  name,
-  run: () =>
-    Effect.gen(function*() {
-      const queue = yield* JobQueue.make({ apiKey: Redacted.make(token), baseUrl: server.url })
-      const poll = queue.status({ model: document.model, requestId: document.request_id }).pipe(
-        Effect.withTracerEnabled(traced)
-      )
-      const polls = Effect.forEach(Array.from({ length: calls }), () => poll, { concurrency, discard: true })
-      return yield* Effect.promise(() => cpu(calls, () => Effect.runPromise(polls)))
-    }).pipe(Effect.provide(client), Effect.runPromise)
-})
+const service = (name: string, client: Layer.Layer<HttpClient.HttpClient>, traced: boolean) => {
+  const polls = Effect.gen(function*() {
+    const queue = yield* JobQueue.make({ apiKey: Redacted.make(token), baseUrl: server.url })
+    const poll = queue.status({ model: document.model, requestId: document.request_id }).pipe(
+      Effect.withTracerEnabled(traced)
+    )
+    const before = yield* Effect.sync(() => process.cpuUsage())
+    yield* Effect.forEach(Array.from({ length: calls }), () => poll, { concurrency, discard: true })
+    const { system, user } = yield* Effect.sync(() => process.cpuUsage(before))
+    return (system + user) / calls
+  }).pipe(Effect.provide(client))
+  return { name, run: () => Effect.runPromise(polls) }
+}
 
 console.log(table(
   `a poll over loopback, ${concurrency} at a time`,

@@ -1,8 +1,8 @@
 import type { HttpClient } from "@effect/platform"
 import type { ConfigError, Effect, Layer, Stream } from "effect"
 import { Schedule, Schema } from "effect"
-import type { Cadence, QueueError, Retry } from "effect-queue-status"
-import { Job, JobQueue, JobStream, Transition, WatchPolicy } from "effect-queue-status"
+import type { Cadence, QueueError, Retry, Transition } from "effect-queue-status"
+import { Job, JobQueue, JobStream, WatchPolicy } from "effect-queue-status"
 import { TestJobQueue } from "effect-queue-status/testing"
 import { describe, expect, test } from "tstyche"
 

@@ -1,0 +1,287 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Job, QueueError } from "effect-queue-status"
+import * as Arbitrary from "effect/Arbitrary"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as FastCheck from "effect/FastCheck"
+import * as Schema from "effect/Schema"
+import { inspect } from "node:util"
+
+const job = Job.ref("my-org/video-generator", "019ba379-92da-71e4-ac40-d98059fd67c7")
+const snapshot = Job.Failed({ job, info: { error: "out of memory", list: [1, null] }, outputs: { partial: true } })
+
+const about = { operation: "status", model: job.model, job } as const
+const said = {
+  code: "some_code",
+  type: "some_type",
+  param: "model",
+  detail: "because",
+  httpRequestId: "req-1",
+  retryAfter: Duration.millis(1_500)
+}
+
+// one of each, with every field
+const queueErrors = {
+  InvalidRequest: new QueueError.InvalidRequest({ ...about, httpStatus: 400, ...said }),
+  Unauthorized: new QueueError.Unauthorized({ ...about, httpStatus: 401, ...said }),
+  NotFound: new QueueError.NotFound({ ...about, httpStatus: 404, ...said }),
+  RateLimited: new QueueError.RateLimited({ ...about, httpStatus: 429, ...said }),
+  Unavailable: new QueueError.Unavailable({ ...about, httpStatus: 503, ...said }),
+  Unreachable: new QueueError.Unreachable({ ...about, reason: "connect ECONNREFUSED 127.0.0.1:1" }),
+  RequestTimeout: new QueueError.RequestTimeout({ ...about, after: Duration.seconds(30) }),
+  UnexpectedAnswer: new QueueError.UnexpectedAnswer({
+    ...about,
+    httpStatus: 200,
+    ...said,
+    issue: "status: is missing",
+    body: "{}"
+  })
+} satisfies { readonly [tag in QueueError.QueueError["_tag"]]: Extract<QueueError.QueueError, { readonly _tag: tag }> }
+
+const otherErrors = {
+  UnrecognizedStatus: new QueueError.UnrecognizedStatus({
+    job,
+    status: "paused",
+    snapshot: Job.Unrecognized({ job, status: "paused" })
+  }),
+  JobMismatch: new QueueError.JobMismatch({ job, expected: Job.ref("my-org/other", "b") }),
+  InvalidCursor: new QueueError.InvalidCursor({ text: "eqs0.\"x", issue: "unknown version" }),
+  JobFailed: new QueueError.JobFailed({ job, reason: "out of memory", snapshot }),
+  JobRetriesExhausted: new QueueError.JobRetriesExhausted({ job, attempts: 4, snapshot }),
+  JobCanceled: new QueueError.JobCanceled({ job, snapshot: Job.Canceled({ job }) }),
+  InvalidOutputs: new QueueError.InvalidOutputs({
+    job,
+    issue: "video_url: is missing",
+    snapshot: Job.Done({ job, outputs: { url: "x" } })
+  })
+} satisfies
+  & {
+    readonly [tag in Exclude<(QueueError.WatchError | QueueError.OutcomeError)["_tag"], QueueError.QueueError["_tag"]>]:
+      Extract<QueueError.WatchError | QueueError.OutcomeError, { readonly _tag: tag }>
+  }
+  & { readonly InvalidCursor: QueueError.InvalidCursor }
+
+const otherClasses = Schema.Union(
+  QueueError.UnrecognizedStatus,
+  QueueError.JobMismatch,
+  QueueError.InvalidCursor,
+  QueueError.JobFailed,
+  QueueError.JobRetriesExhausted,
+  QueueError.JobCanceled,
+  QueueError.InvalidOutputs
+)
+
+const throughJson = <A, I>(schema: Schema.Schema<A, I>, value: A): A =>
+  Schema.decodeUnknownSync(schema)(JSON.parse(JSON.stringify(Schema.encodeSync(schema)(value))))
+
+describe("the schemas", () => {
+  const tidy = (value: unknown) =>
+    // the times that are waited are whole milliseconds and end; nothing else is what a client makes
+    Duration.isDuration(value) ? Duration.millis(Math.min(Math.round(Duration.toMillis(value)), 1e12)) : value
+  const anyQueueError = Arbitrary.make(QueueError.QueueError).map((error) => {
+    const fields = Object.entries(error)
+      .filter(([key, value]) => key !== "_tag" && key !== QueueError.TypeId && value !== undefined)
+      .map(([key, value]) => [key, tidy(value)])
+    const Class = error.constructor as new(fields: unknown) => QueueError.QueueError // the class that it is of
+    return new Class(Object.fromEntries(fields))
+  })
+
+  it("give any error of a call back as what it was, through JSON", () => {
+    const seen = new Set<string>()
+    FastCheck.assert(
+      FastCheck.property(anyQueueError, (error) => {
+        seen.add(error._tag)
+        const back = throughJson(QueueError.QueueError, error)
+        assert.strictEqual(Object.getPrototypeOf(back), Object.getPrototypeOf(error))
+        assert(Equal.equals(back, error), inspect([error, back]))
+        assert.strictEqual(back.message, error.message)
+      }),
+      { numRuns: 400 }
+    )
+    assert.sameMembers(Array.from(seen), Object.keys(queueErrors))
+  })
+
+  it("give any error of a watch or an outcome back as what it was, through JSON", () => {
+    const seen = new Set<string>()
+    const encode = Schema.encodeSync(otherClasses)
+    FastCheck.assert(
+      FastCheck.property(Arbitrary.make(otherClasses), (error) => {
+        seen.add(error._tag)
+        const wire = JSON.stringify(encode(error))
+        const back = throughJson(otherClasses, error)
+        assert.strictEqual(Object.getPrototypeOf(back), Object.getPrototypeOf(error))
+        assert.strictEqual(JSON.stringify(encode(back)), wire)
+        assert.strictEqual(back.message, error.message)
+      }),
+      { numRuns: 200 }
+    )
+    assert.sameMembers(Array.from(seen), Object.keys(otherErrors))
+  })
+
+  for (const error of Object.values(queueErrors)) {
+    it(`know ${error._tag}`, () => {
+      const back = throughJson(QueueError.QueueError, error)
+      assert.strictEqual<unknown>(back.constructor, QueueError[error._tag])
+      assert.instanceOf(back, Error)
+      assert(Equal.equals(back, error), inspect([error, back]))
+      assert.deepStrictEqual({ ...back }, { ...error })
+    })
+  }
+
+  for (const error of Object.values(otherErrors)) {
+    it(`know ${error._tag}`, () => {
+      const back = throughJson(otherClasses, error)
+      assert.strictEqual<unknown>(back.constructor, QueueError[error._tag])
+      assert.instanceOf(back, Error)
+      assert.deepStrictEqual({ ...back }, { ...error })
+      assert.strictEqual(back.message, error.message)
+    })
+  }
+
+  it("know an error that has only what it must", () => {
+    const least = new QueueError.InvalidRequest({ operation: "clear", model: "" })
+    assert(Equal.equals(throughJson(QueueError.QueueError, least), least))
+    const mismatch = new QueueError.JobMismatch({ job })
+    assert(Equal.equals(throughJson(QueueError.JobMismatch, mismatch), mismatch))
+    const failed = new QueueError.JobFailed({ job, snapshot })
+    assert.deepStrictEqual({ ...throughJson(QueueError.JobFailed, failed) }, { ...failed })
+  })
+
+  it("know nothing else", () => {
+    const decode = Schema.decodeUnknownEither(QueueError.QueueError)
+    for (
+      const odd of [
+        null,
+        "NotFound",
+        {},
+        { _tag: "NotFound" },
+        { _tag: "Lost", operation: "status", model: "m", httpStatus: 404 },
+        { _tag: "NotFound", operation: "delete", model: "m", httpStatus: 404 },
+        { _tag: "NotFound", operation: "status", model: "m", httpStatus: "404" },
+        { _tag: "RateLimited", operation: "status", model: "m", httpStatus: 429, retryAfter: -1 }
+      ]
+    ) {
+      assert.strictEqual(decode(odd)._tag, "Left", JSON.stringify(odd))
+    }
+  })
+})
+
+describe("isTransient", () => {
+  it("is true of what may well pass, and of nothing else", () => {
+    const transient = Object.values(queueErrors).map((error) => [error._tag, QueueError.isTransient(error)])
+    assert.deepStrictEqual(Object.fromEntries(transient), {
+      InvalidRequest: false,
+      Unauthorized: false,
+      NotFound: false,
+      RateLimited: true,
+      Unavailable: true,
+      Unreachable: true,
+      RequestTimeout: true,
+      UnexpectedAnswer: false
+    })
+  })
+})
+
+describe("isQueueError", () => {
+  it("is true of the errors of calls", () => {
+    for (const error of Object.values(queueErrors)) {
+      assert.isTrue(QueueError.isQueueError(error), error._tag)
+      assert.isTrue(QueueError.isQueueError(throughJson(QueueError.QueueError, error)), error._tag)
+    }
+  })
+
+  it("is false of all else", () => {
+    for (const error of Object.values(otherErrors)) assert.isFalse(QueueError.isQueueError(error), error._tag)
+    for (const other of [null, undefined, "NotFound", { _tag: "NotFound" }, new Error("x"), queueErrors]) {
+      assert.isFalse(QueueError.isQueueError(other))
+    }
+  })
+})
+
+describe("the messages", () => {
+  const at = "my-org/video-generator 019ba379-92da-71e4-ac40-d98059fd67c7"
+  const facts = "parameter model, retry after 1s 500ms, request req-1"
+
+  it("say what was asked, what came of it, and why", () => {
+    const messages = [...Object.values(queueErrors), ...Object.values(otherErrors)].map((error) => [
+      error._tag,
+      error.message
+    ])
+    assert.deepStrictEqual(Object.fromEntries(messages), {
+      InvalidRequest: `status ${at}: the request is invalid (HTTP 400, ${facts}): because`,
+      Unauthorized: `status ${at}: the service does not accept this token (HTTP 401, ${facts}): because`,
+      NotFound: `status ${at}: the service knows no such job (HTTP 404, ${facts}): because`,
+      RateLimited: `status ${at}: too many requests (HTTP 429, ${facts}): because`,
+      Unavailable: `status ${at}: the service is not available (HTTP 503, ${facts}): because`,
+      Unreachable: `status ${at}: no answer from the service: connect ECONNREFUSED 127.0.0.1:1`,
+      RequestTimeout: `status ${at}: no whole answer within 30s`,
+      UnexpectedAnswer: `status ${at}: an answer that makes no sense: status: is missing (HTTP 200, ${facts}): because`,
+      UnrecognizedStatus: `${at}: the service says "paused", which is no state that is known here`,
+      JobMismatch: `${at}: the service answers for this job, asked for my-org/other b`,
+      InvalidCursor: `not a cursor: unknown version: "eqs0.\\"x"`,
+      JobFailed: `${at}: the model failed the job: out of memory`,
+      JobRetriesExhausted: `${at}: given up by the service after 4 lost attempts`,
+      JobCanceled: `${at}: the job was canceled`,
+      InvalidOutputs: `${at}: the job is done, its outputs are not as expected: video_url: is missing`
+    })
+  })
+
+  it("say no more than is known", () => {
+    const clear = { operation: "clear", model: "m" } as const
+    assert.strictEqual(
+      new QueueError.InvalidRequest({ ...clear, detail: "model: is missing" }).message,
+      "clear m: not sent, the request is invalid: model: is missing"
+    )
+    assert.strictEqual(
+      new QueueError.NotFound({ ...clear, httpStatus: 404 }).message,
+      "clear m: the service knows no such model (HTTP 404)"
+    )
+    assert.strictEqual(
+      new QueueError.RateLimited({ ...clear, httpStatus: 429, retryAfter: Duration.zero }).message,
+      "clear m: too many requests (HTTP 429, retry after 0)"
+    )
+    assert.strictEqual(
+      new QueueError.JobMismatch({ job }).message,
+      `${at}: the cursor is of another job`
+    )
+    assert.strictEqual(
+      new QueueError.JobFailed({ job, snapshot }).message,
+      `${at}: the model failed the job: no reason was given`
+    )
+  })
+
+  it("are what an error prints", () => {
+    for (const error of [...Object.values(queueErrors), ...Object.values(otherErrors)]) {
+      assert.strictEqual(String(error), `${error._tag}: ${error.message}`)
+      assert.include(inspect(error), error.message)
+      assert.include(error.stack ?? "", error.message)
+    }
+  })
+})
+
+describe("the errors", () => {
+  it.effect("are caught by their tags, and are errors of their own", () =>
+    Effect.gen(function*() {
+      const caught = yield* queueErrors.NotFound.pipe(Effect.catchTag("NotFound", (error) => Effect.succeed(error.job)))
+      assert.deepStrictEqual(caught, job)
+      assert.strictEqual(queueErrors.NotFound.name, "NotFound")
+    }))
+
+  it("have no cause: nothing of the request is in them", () => {
+    for (const error of Object.values(queueErrors)) assert.isUndefined(error.cause, error._tag)
+  })
+
+  it("do not differ by the order in which they were filled", () => {
+    const a = new QueueError.NotFound({ ...about, httpStatus: 404, detail: "x" })
+    const b = new QueueError.NotFound({
+      detail: "x",
+      httpStatus: 404,
+      ...about,
+      job: Job.ref(job.model, job.requestId)
+    })
+    assert(Equal.equals(a, b))
+    assert(!Equal.equals(a, new QueueError.NotFound({ ...about, httpStatus: 404, detail: "y" })))
+    assert(!Equal.equals(a, new QueueError.Unauthorized({ ...about, httpStatus: 404, detail: "x" })))
+  })
+})

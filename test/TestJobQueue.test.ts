@@ -1,0 +1,858 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Supervisor from "effect/Supervisor"
+import * as TestClock from "effect/TestClock"
+import { Job, JobQueue, JobStream, QueueError } from "../src/index.js"
+import { TestJobQueue, Worker } from "../src/testing/index.js"
+
+const model = "my-org/video-generator"
+
+const submit = (info: Job.JsonObject = {}, options: Partial<JobQueue.SubmitRequest> = {}) =>
+  JobQueue.submit({ model, payload: {}, info, ...options })
+
+/** What truly became of a job, a line a step: `Claimed 1 @ 2000`. */
+const historyOf = (job: Job.JobRef) =>
+  Effect.map(
+    Effect.flatMap(TestJobQueue.TestJobQueue, ({ history }) => history(job)),
+    (events) => events.map(({ _tag, at, attempt }) => `${_tag} ${attempt} @ ${at}`)
+  )
+
+const handle = TestJobQueue.TestJobQueue
+
+const millis = (time: Option.Option<DateTime.Utc>) => Option.getOrNull(Option.map(time, DateTime.toEpochMillis))
+
+const everySecond = Schedule.spaced("1 second")
+
+const everyMoment = Schedule.spaced("5 millis")
+
+/** What a worker does with a job is told by the name in its info. */
+const byName = (lives: { readonly [name: string]: Worker.Script }): Worker.Script => (task) =>
+  lives[String(task.info["name"])]?.(task) ?? []
+
+const named = (name: string, options: Partial<JobQueue.SubmitRequest> = {}) => submit({ name }, options)
+
+describe("TestJobQueue", () => {
+  describe("workers", () => {
+    it.effect("take a job after the pickup, and follow their script to the millisecond", () =>
+      Effect.gen(function*() {
+        const job = yield* submit({ user_id: "u" })
+        yield* TestClock.adjust("1999 millis")
+        assert.strictEqual((yield* JobQueue.status(job))._tag, "Pending")
+        yield* TestClock.adjust("1 millis")
+        const claimed = yield* JobQueue.status(job)
+        assert.strictEqual(claimed._tag, "Running")
+        assert.strictEqual(millis(claimed.claimedAt), 2000)
+        yield* TestClock.adjust("9999 millis")
+        assert.deepStrictEqual((yield* JobQueue.status(job)).info, { user_id: "u" })
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual((yield* JobQueue.status(job)).info, { user_id: "u", progress: 0.5 })
+        yield* TestClock.adjust("9999 millis")
+        assert.strictEqual((yield* JobQueue.status(job))._tag, "Running")
+        yield* TestClock.adjust("1 millis")
+        const done = yield* JobQueue.status(job)
+        assert.strictEqual(done._tag, "Done")
+        assert.deepStrictEqual(done.outputs, { sum: 3 })
+        assert.strictEqual(millis(done.doneAt), 22_000)
+        assert.deepStrictEqual(yield* historyOf(job), ["Queued 0 @ 0", "Claimed 1 @ 2000", "Completed 1 @ 22000"])
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({
+          workers: {
+            pickup: "2 seconds",
+            script: Worker.always(Worker.progress("10 seconds", 0.5), Worker.finish("10 seconds", { sum: 3 }))
+          }
+        }))
+      ))
+
+    it.effect("are given the job, its payload, its info as it is by then, and the number of the attempt", () => {
+      const tasks: Array<Worker.Task> = []
+      return Effect.gen(function*() {
+        const job = yield* JobQueue.submit({ model, payload: { prompt: "a cat" }, info: { user_id: "u" } })
+        yield* TestClock.adjust("1 hour")
+        yield* JobQueue.status(job)
+        assert.deepStrictEqual(tasks, [
+          { job, attempt: 1, payload: { prompt: "a cat" }, info: { user_id: "u" } },
+          { job, attempt: 2, payload: { prompt: "a cat" }, info: { user_id: "u", seen: 1 } }
+        ])
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({
+          workers: {
+            script: (task) => {
+              tasks.push(task)
+              return task.attempt === 1 ? [Worker.heartbeat(0, { seen: task.attempt })] : [Worker.finish(0)]
+            }
+          }
+        }))
+      )
+    })
+
+    it.effect("that fall silent lose the job when the claim runs out, counted from the last sign of life", () =>
+      Effect.gen(function*() {
+        const job = yield* submit()
+        yield* TestClock.adjust("1 hour")
+        assert.deepStrictEqual(yield* historyOf(job), [
+          "Queued 0 @ 0",
+          "Claimed 1 @ 1000",
+          "Requeued 1 @ 14000",
+          "Claimed 2 @ 15000",
+          "Completed 2 @ 16000"
+        ])
+        const done = yield* JobQueue.status(job)
+        assert.deepStrictEqual(done.retries, Option.some(1))
+        assert.deepStrictEqual(done.info, { progress: 0.2, attempt: 2 })
+        assert.deepStrictEqual([millis(done.createdAt), millis(done.claimedAt), millis(done.doneAt)], [
+          0,
+          15_000,
+          16_000
+        ])
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({
+          workers: {
+            pickup: "1 second",
+            claimTimeout: "10 seconds",
+            script: Worker.attempts(
+              [Worker.progress("3 seconds", 0.2)],
+              [Worker.heartbeat("500 millis", { attempt: 2 }), Worker.finish("500 millis")]
+            )
+          }
+        }))
+      ))
+
+    it.effect("have 90 seconds unless told otherwise", () =>
+      Effect.gen(function*() {
+        const job = yield* submit()
+        yield* TestClock.adjust("89999 millis")
+        assert.strictEqual((yield* JobQueue.status(job))._tag, "Running")
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(yield* historyOf(job), [
+          "Queued 0 @ 0",
+          "Claimed 1 @ 0",
+          "Requeued 1 @ 90000",
+          "Claimed 2 @ 90000"
+        ])
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: () => [] } }))))
+
+    it.effect("that speak up at the moment the claim runs out are too late, and a millisecond before are not", () =>
+      Effect.gen(function*() {
+        const late = yield* named("late")
+        const prompt = yield* named("prompt", { model: "another model" })
+        yield* TestClock.adjust("1 hour")
+        assert.deepStrictEqual(yield* historyOf(late), [
+          "Queued 0 @ 0",
+          "Claimed 1 @ 0",
+          "Requeued 1 @ 10000",
+          "Claimed 2 @ 10000",
+          "Completed 2 @ 10000"
+        ])
+        assert.deepStrictEqual((yield* JobQueue.status(late)).info, { name: "late" })
+        assert.deepStrictEqual(yield* historyOf(prompt), ["Queued 0 @ 0", "Claimed 1 @ 0", "Completed 1 @ 19998"])
+        assert.deepStrictEqual((yield* JobQueue.status(prompt)).info, { name: "prompt", alive: true })
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({
+          workers: {
+            claimTimeout: "10 seconds",
+            script: byName({
+              late: Worker.attempts([Worker.heartbeat("10 seconds", { alive: true })], [Worker.finish(0)]),
+              prompt: Worker.always(Worker.heartbeat("9999 millis", { alive: true }), Worker.finish("9999 millis"))
+            })
+          }
+        }))
+      ))
+
+    it.effect("that all die make four attempts", () =>
+      Effect.gen(function*() {
+        const job = yield* submit()
+        yield* TestClock.adjust("1 hour")
+        assert.deepStrictEqual(yield* historyOf(job), [
+          "Queued 0 @ 0",
+          "Claimed 1 @ 0",
+          "Requeued 1 @ 10000",
+          "Claimed 2 @ 10000",
+          "Requeued 2 @ 21000",
+          "Claimed 3 @ 21000",
+          "Requeued 3 @ 33000",
+          "Claimed 4 @ 33000",
+          "RetriesExhausted 4 @ 45000"
+        ])
+        const failed = yield* JobQueue.status(job)
+        assert.strictEqual(failed._tag, "Failed")
+        assert.deepStrictEqual(failed.retries, Option.some(3))
+        assert.deepStrictEqual(Job.failureReason(failed), Option.none())
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({
+          workers: {
+            claimTimeout: "10 seconds",
+            // the last steps serve for all attempts that come after
+            script: Worker.attempts([], [Worker.heartbeat("1 second")], [Worker.heartbeat("2 seconds")])
+          }
+        }))
+      ))
+
+    it.effect("are as many for each model as there are", () =>
+      Effect.gen(function*() {
+        const jobs = [yield* submit(), yield* submit(), yield* submit(), yield* submit(), yield* submit()]
+        const other = yield* submit({}, { model: "another model" })
+        assert.deepStrictEqual(yield* JobQueue.metrics(model), { running: 2, waiting: 3, total: 5 })
+        assert.deepStrictEqual(yield* JobQueue.metrics("another model"), { running: 1, waiting: 0, total: 1 })
+        yield* TestClock.adjust("1 hour")
+        const claims: Array<string | undefined> = []
+        for (const job of jobs) claims.push((yield* historyOf(job))[1])
+        assert.deepStrictEqual(claims, [
+          "Claimed 1 @ 0",
+          "Claimed 1 @ 0",
+          "Claimed 1 @ 10000",
+          "Claimed 1 @ 10000",
+          "Claimed 1 @ 20000"
+        ])
+        assert.deepStrictEqual(yield* historyOf(other), ["Queued 0 @ 0", "Claimed 1 @ 0", "Completed 1 @ 10000"])
+      }).pipe(
+        Effect.provide(
+          TestJobQueue.layer({ workers: { workers: 2, script: Worker.always(Worker.finish("10 seconds")) } })
+        )
+      ))
+
+    it.effect("that are none leave every job where it is", () =>
+      Effect.gen(function*() {
+        const job = yield* submit()
+        yield* TestClock.adjust("365 days")
+        assert.deepStrictEqual(yield* historyOf(job), ["Queued 0 @ 0"])
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { workers: 0, script: Worker.always(Worker.finish(0)) } }))))
+
+    it.effect("that died are replaced when their claim runs out, not before", () =>
+      Effect.gen(function*() {
+        const dying = yield* named("dying")
+        yield* TestClock.adjust("1 second")
+        const next = yield* named("next", { priority: 1 })
+        yield* TestClock.adjust("8999 millis")
+        assert.strictEqual((yield* JobQueue.status(next))._tag, "Pending")
+        yield* TestClock.adjust("1 hour")
+        assert.deepStrictEqual(yield* historyOf(next), ["Queued 0 @ 1000", "Claimed 1 @ 10000", "Completed 1 @ 15000"])
+        assert.deepStrictEqual(yield* historyOf(dying), [
+          "Queued 0 @ 0",
+          "Claimed 1 @ 0",
+          "Requeued 1 @ 10000",
+          // it kept its place, behind the one that is more important
+          "Claimed 2 @ 15000",
+          "Completed 2 @ 16000"
+        ])
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({
+          workers: {
+            claimTimeout: "10 seconds",
+            script: byName({
+              dying: Worker.attempts([], [Worker.finish("1 second")]),
+              next: Worker.always(Worker.finish("5 seconds"))
+            })
+          }
+        }))
+      ))
+
+    it.effect("that died after they had lost the job are replaced at once, whoever has the job by then", () =>
+      Effect.gen(function*() {
+        const lost = yield* named("lost")
+        yield* TestClock.adjust("16 seconds")
+        const next = yield* named("next")
+        yield* TestClock.adjust("1 hour")
+        assert.deepStrictEqual(yield* historyOf(next), ["Queued 0 @ 16000", "Claimed 1 @ 16000", "Completed 1 @ 17000"])
+        assert.deepStrictEqual(yield* historyOf(lost), [
+          "Queued 0 @ 0",
+          "Claimed 1 @ 0",
+          "Requeued 1 @ 10000",
+          "Claimed 2 @ 10000",
+          "Completed 2 @ 46000"
+        ])
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({
+          workers: {
+            workers: 2,
+            claimTimeout: "10 seconds",
+            script: byName({
+              // the first one speaks up at 15 seconds, too late, and dies
+              lost: Worker.attempts(
+                [Worker.heartbeat("15 seconds")],
+                [...Array.from({ length: 4 }, () => Worker.heartbeat("9 seconds")), Worker.finish(0)]
+              ),
+              next: Worker.always(Worker.finish("1 second"))
+            })
+          }
+        }))
+      ))
+
+    const reports: ReadonlyArray<readonly [string, Worker.Step]> = [
+      ["that it is done", Worker.finish("15 seconds", { by: 1 })],
+      ["that it failed", Worker.fail("15 seconds", "by 1")],
+      ["a sign of life", Worker.heartbeat("15 seconds", { by: 1 })]
+    ]
+    for (const [what, report] of reports) {
+      it.effect(`that lost the job change nothing when they report late: ${what}`, () =>
+        Effect.gen(function*() {
+          const job = yield* submit()
+          yield* TestClock.adjust("16 seconds")
+          const running = yield* JobQueue.status(job)
+          assert.strictEqual(running._tag, "Running")
+          assert.deepStrictEqual(running.info, { by: 2 })
+          assert.deepStrictEqual(running.outputs, {})
+          assert.strictEqual(millis(running.claimedAt), 10_000)
+          yield* TestClock.adjust("1 hour")
+          // a sign of life of the first did not keep the claim of the second either: that ran out at 23 seconds
+          assert.deepStrictEqual(yield* historyOf(job), [
+            "Queued 0 @ 0",
+            "Claimed 1 @ 0",
+            "Requeued 1 @ 10000",
+            "Claimed 2 @ 10000",
+            "Requeued 2 @ 23000",
+            "Claimed 3 @ 23000",
+            "Completed 3 @ 24000"
+          ])
+          const done = yield* JobQueue.status(job)
+          assert.deepStrictEqual(done.outputs, { by: 3 })
+          assert.deepStrictEqual(done.info, { by: 2 })
+        }).pipe(
+          Effect.provide(TestJobQueue.layer({
+            workers: {
+              workers: 3,
+              claimTimeout: "10 seconds",
+              script: Worker.attempts(
+                [report],
+                [Worker.heartbeat("3 seconds", { by: 2 })],
+                [Worker.finish("1 second", { by: 3 })]
+              )
+            }
+          }))
+        ))
+    }
+
+    it.effect("find the same after one long sleep as after many short ones", () =>
+      Effect.gen(function*() {
+        const history = (steps: number) =>
+          Effect.gen(function*() {
+            const job = yield* submit()
+            for (let i = 0; i < steps; i++) {
+              yield* TestClock.adjust(60_000 / steps)
+              yield* JobQueue.status(job)
+            }
+            return (yield* historyOf(job)).map((line) => line.split(" @ ")[0])
+          }).pipe(
+            Effect.provide(TestJobQueue.layer({
+              workers: {
+                claimTimeout: "7 seconds",
+                pickup: "300 millis",
+                script: Worker.attempts([Worker.heartbeat("5 seconds")], [], [
+                  Worker.progress("4 seconds", 0.5),
+                  Worker.finish("4 seconds")
+                ])
+              }
+            }))
+          )
+        const once = yield* history(1)
+        assert.deepStrictEqual(once, [
+          "Queued 0",
+          "Claimed 1",
+          "Requeued 1",
+          "Claimed 2",
+          "Requeued 2",
+          "Claimed 3",
+          "Completed 3"
+        ])
+        assert.deepStrictEqual(yield* history(30), once)
+      }))
+  })
+
+  describe("by hand", () => {
+    it.effect("a test can be the worker", () =>
+      Effect.gen(function*() {
+        const { claim, finish, heartbeat } = yield* handle
+        const first = yield* JobQueue.submit({ model, payload: { n: 1 }, info: { user_id: "u" } })
+        const second = yield* JobQueue.submit({ model, payload: { n: 2 }, priority: 1 })
+        yield* TestClock.adjust("5 seconds")
+        assert.deepStrictEqual(
+          yield* claim(model),
+          Option.some({ job: second, attempt: 1, payload: { n: 2 }, info: {} })
+        )
+        assert.deepStrictEqual(
+          yield* claim(model),
+          Option.some({ job: first, attempt: 1, payload: { n: 1 }, info: { user_id: "u" } })
+        )
+        assert.deepStrictEqual(yield* claim(model), Option.none())
+        assert.deepStrictEqual(yield* claim("another model"), Option.none())
+        yield* TestClock.adjust("1 second")
+        assert.isTrue(yield* heartbeat(first, { progress: 0.5 }))
+        assert.isTrue(yield* heartbeat(first))
+        assert.deepStrictEqual((yield* JobQueue.status(first)).info, { user_id: "u", progress: 0.5 })
+        assert.isTrue(yield* finish(first, { answer: 42 }))
+        const done = yield* JobQueue.status(first)
+        assert.strictEqual(done._tag, "Done")
+        assert.deepStrictEqual(done.outputs, { answer: 42 })
+        assert.isTrue(yield* finish(second))
+        assert.deepStrictEqual((yield* JobQueue.status(second)).outputs, {})
+        assert.deepStrictEqual(yield* historyOf(first), ["Queued 0 @ 0", "Claimed 1 @ 5000", "Completed 1 @ 6000"])
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+
+    it.effect("a job can be failed, with a reason", () =>
+      Effect.gen(function*() {
+        const { claim, fail } = yield* handle
+        const job = yield* submit({ user_id: "u" })
+        yield* claim(model)
+        assert.isTrue(yield* fail(job, "CUDA out of memory"))
+        const failed = yield* JobQueue.status(job)
+        assert.strictEqual(failed._tag, "Failed")
+        assert.deepStrictEqual(failed.info, { user_id: "u", error: "CUDA out of memory" })
+        assert.deepStrictEqual(yield* historyOf(job), ["Queued 0 @ 0", "Claimed 1 @ 0", "FailedByModel 1 @ 0"])
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+
+    it.effect("a claim lasts as long as it is told, from the last sign of life; 90 seconds unless it is told", () =>
+      Effect.gen(function*() {
+        const { claim, heartbeat } = yield* handle
+        const job = yield* submit()
+        yield* claim(model, "10 seconds")
+        yield* TestClock.adjust("9 seconds")
+        assert.isTrue(yield* heartbeat(job))
+        yield* TestClock.adjust("10 seconds")
+        assert.isFalse(yield* heartbeat(job, { late: true }))
+        assert.deepStrictEqual(
+          Option.map(yield* claim(model), ({ attempt, info }) => ({ attempt, info })),
+          Option.some({ attempt: 2, info: {} })
+        )
+        yield* TestClock.adjust("1 hour")
+        assert.deepStrictEqual(yield* historyOf(job), [
+          "Queued 0 @ 0",
+          "Claimed 1 @ 0",
+          "Requeued 1 @ 19000",
+          "Claimed 2 @ 19000",
+          "Requeued 2 @ 109000"
+        ])
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+
+    it.effect("whoever has no claim is told so, and changes nothing", () =>
+      Effect.gen(function*() {
+        const { claim, fail, finish, heartbeat } = yield* handle
+        const says = (job: Job.JobRef) => Effect.all([heartbeat(job, { x: 1 }), finish(job, { x: 1 }), fail(job, "x")])
+        const job = yield* submit()
+        const nobody = [false, false, false]
+        assert.deepStrictEqual(yield* says(job), nobody, "not claimed")
+        yield* claim(model)
+        assert.deepStrictEqual(yield* says(Job.ref("another model", job.requestId)), nobody, "another model's")
+        assert.deepStrictEqual(yield* says(Job.ref(model, "unknown")), nobody, "unknown")
+        assert.strictEqual((yield* JobQueue.status(job))._tag, "Running")
+        assert.isTrue(yield* finish(job, { answer: 42 }))
+        assert.deepStrictEqual(yield* says(job), nobody, "done")
+        const done = yield* JobQueue.status(job)
+        assert.deepStrictEqual([done._tag, done.info, done.outputs], ["Done", {}, { answer: 42 }])
+        const canceled = yield* submit()
+        yield* JobQueue.cancel(canceled)
+        assert.deepStrictEqual(yield* says(canceled), nobody, "canceled")
+        assert.deepStrictEqual(yield* claim(model), Option.none())
+        const { history } = yield* handle
+        assert.deepStrictEqual(yield* history(Job.ref(model, "unknown")), [])
+        assert.deepStrictEqual(yield* history(Job.ref("another model", job.requestId)), [])
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+
+    it.effect("a job that a test gives back is done by the workers that there are", () =>
+      Effect.gen(function*() {
+        const { claim } = yield* handle
+        const job = yield* submit()
+        yield* TestClock.adjust("1 second")
+        assert.isTrue(Option.isSome(yield* claim(model, "5 seconds")))
+        yield* TestClock.adjust("1 hour")
+        assert.deepStrictEqual(yield* historyOf(job), [
+          "Queued 0 @ 0",
+          "Claimed 1 @ 1000",
+          "Requeued 1 @ 6000",
+          "Claimed 2 @ 8000",
+          "Completed 2 @ 9000"
+        ])
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({
+          workers: { pickup: "2 seconds", script: Worker.always(Worker.finish("1 second")) }
+        }))
+      ))
+  })
+
+  describe("the log of calls", () => {
+    it.effect("has every call, with its number and its time, be it answered or not", () =>
+      Effect.gen(function*() {
+        const { calls } = yield* handle
+        assert.deepStrictEqual(yield* calls, [])
+        const job = yield* submit()
+        const { requestId } = job
+        yield* TestClock.adjust("1 second")
+        yield* JobQueue.status(job)
+        yield* TestClock.adjust("1500 millis")
+        yield* JobQueue.status(job)
+        yield* Effect.flip(JobQueue.status(Job.ref("another model", "unknown")))
+        yield* JobQueue.cancel(job)
+        const before = yield* calls
+        yield* TestClock.adjust("1 minute")
+        yield* JobQueue.clear(model)
+        yield* JobQueue.metrics("another model")
+        yield* submit()
+        const submits = { operation: "submit" as const, model, requestId: undefined }
+        assert.deepStrictEqual(yield* calls, [
+          { ...submits, nth: 1, at: 0 },
+          { operation: "status", nth: 1, at: 1000, model, requestId },
+          { operation: "status", nth: 2, at: 2500, model, requestId },
+          { operation: "status", nth: 3, at: 2500, model: "another model", requestId: "unknown" },
+          { operation: "cancel", nth: 1, at: 2500, model, requestId },
+          { operation: "clear", nth: 1, at: 62_500, model, requestId: undefined },
+          { operation: "metrics", nth: 1, at: 62_500, model: "another model", requestId: undefined },
+          { ...submits, nth: 2, at: 62_500 }
+        ])
+        // what was handed out before stays as it was
+        assert.strictEqual(before.length, 5)
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+
+    it.effect("has no call that was never made: bad input is refused before", () =>
+      Effect.gen(function*() {
+        const { calls } = yield* handle
+        yield* Effect.flip(JobQueue.submit({ model: " ", payload: {} }))
+        yield* Effect.flip(JobQueue.status(Job.ref(model, "")))
+        yield* Effect.flip(JobQueue.clear(""))
+        yield* Effect.flip(JobQueue.submit({ model, payload: { big: 1n } }))
+        assert.deepStrictEqual(yield* calls, [])
+        yield* submit()
+        assert.deepStrictEqual((yield* calls).map(({ nth }) => nth), [1])
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+
+    it.effect("shows what a watch does: when it polls, and that it stops", () =>
+      Effect.gen(function*() {
+        const { calls } = yield* handle
+        const job = yield* submit()
+        const watch = yield* Effect.fork(JobStream.result(job))
+        yield* TestClock.adjust("1 hour")
+        assert.deepStrictEqual(yield* Fiber.join(watch), { answer: 42 })
+        const polls = (yield* calls).filter(({ operation }) => operation === "status")
+        assert.deepStrictEqual(polls.map(({ nth }) => nth), polls.map((_, i) => i + 1))
+        assert.strictEqual(polls[0]?.at, 0)
+        assert.isAtLeast(polls.at(-1)!.at, 30_000)
+        // the one before it came too early
+        assert.isBelow(polls.at(-2)!.at, 30_000)
+        for (const { requestId } of polls) assert.strictEqual(requestId, job.requestId)
+      }).pipe(
+        Effect.provide(
+          TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("30 seconds", { answer: 42 })) } })
+        )
+      ))
+  })
+
+  describe("faults", () => {
+    const gone = (call: TestJobQueue.Call) =>
+      new QueueError.Unavailable({ operation: call.operation, model: call.model, httpStatus: 503 })
+
+    it.effect("fail the calls that they choose, and then nothing has happened", () =>
+      Effect.gen(function*() {
+        const { calls } = yield* handle
+        const error = yield* Effect.flip(submit())
+        assert.deepInclude(error, { _tag: "Unavailable", operation: "submit", httpStatus: 503 })
+        assert.deepStrictEqual(yield* JobQueue.metrics(model), { running: 0, waiting: 0, total: 0 })
+        const job = yield* submit()
+        assert.strictEqual((yield* JobQueue.status(job))._tag, "Pending")
+        assert.strictEqual((yield* Effect.flip(JobQueue.status(job)))._tag, "Unavailable")
+        assert.strictEqual((yield* Effect.flip(JobQueue.cancel(job)))._tag, "Unavailable")
+        assert.strictEqual((yield* JobQueue.status(job))._tag, "Pending")
+        assert.strictEqual((yield* Effect.flip(JobQueue.clear(model)))._tag, "Unavailable")
+        assert.strictEqual((yield* JobQueue.metrics(model)).waiting, 1)
+        assert.deepStrictEqual(yield* JobQueue.cancel(job), JobQueue.CancelResult.Canceled())
+        assert.deepStrictEqual(
+          (yield* calls).map(({ nth, operation }) => `${operation} ${nth}`),
+          [
+            "submit 1",
+            "metrics 1",
+            "submit 2",
+            "status 1",
+            "status 2",
+            "cancel 1",
+            "status 3",
+            "clear 1",
+            "metrics 2",
+            "cancel 2"
+          ]
+        )
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({
+          fault: (call) =>
+            ["submit 1", "status 2", "cancel 1", "clear 1"].includes(`${call.operation} ${call.nth}`)
+              ? Effect.fail(gone(call))
+              : Effect.void
+        }))
+      ))
+
+    it.effect("that hang make the call hang, until somebody gives up", () => {
+      let released = 0
+      return Effect.gen(function*() {
+        const job = yield* submit()
+        const call = yield* Effect.fork(Effect.timeoutOption(JobQueue.status(job), "10 seconds"))
+        yield* TestClock.adjust("9999 millis")
+        assert.deepStrictEqual(yield* Fiber.poll(call), Option.none())
+        assert.strictEqual(released, 0)
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(yield* Fiber.join(call), Option.none())
+        assert.strictEqual(released, 1)
+        // the queue itself goes on
+        assert.strictEqual((yield* JobQueue.status(job))._tag, "Pending")
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({
+          fault: ({ nth, operation }) =>
+            operation === "status" && nth === 1
+              ? Effect.onInterrupt(Effect.never, () => Effect.sync(() => released++))
+              : Effect.void
+        }))
+      )
+    })
+
+    it.effect("that wait make the call wait, and it sees the queue as it is by then", () =>
+      Effect.gen(function*() {
+        const { calls } = yield* handle
+        const job = yield* submit()
+        const call = yield* Effect.fork(JobQueue.status(job))
+        yield* TestClock.adjust("3 seconds")
+        assert.strictEqual((yield* Fiber.join(call))._tag, "Done")
+        assert.deepStrictEqual((yield* calls).map(({ at }) => at), [0, 0])
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({
+          fault: ({ operation }) => operation === "status" ? Effect.sleep("3 seconds") : Effect.void,
+          workers: { script: Worker.always(Worker.finish("2 seconds")) }
+        }))
+      ))
+
+    it.effect("are what a watch rides out", () =>
+      Effect.gen(function*() {
+        const job = yield* submit()
+        const watch = yield* Effect.fork(Stream.runCollect(JobStream.transitions(job)))
+        yield* TestClock.adjust("10 minutes")
+        const transitions = Array.from(yield* Fiber.join(watch), ({ _tag }) => _tag)
+        assert.deepStrictEqual(transitions, ["Queued", "Claimed", "Completed"])
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({
+          fault: (call) => call.operation === "status" && call.nth % 3 !== 0 ? Effect.fail(gone(call)) : Effect.void,
+          workers: { script: Worker.always(Worker.finish("1 minute")) }
+        }))
+      ))
+  })
+
+  describe("seeds", () => {
+    const encode = Schema.encodeSync(Schema.parseJson(Job.JobStatus))
+
+    /** A day in the life of a queue, to the byte. */
+    const record = (options: TestJobQueue.Options) =>
+      Effect.gen(function*() {
+        const { calls, history } = yield* handle
+        const jobs: Array<Job.JobRef> = []
+        for (let i = 0; i < 5; i++) {
+          jobs.push(yield* submit({ name: `job ${i}` }, { priority: i % 2, model: i === 3 ? "another model" : model }))
+          yield* TestClock.adjust(`${i} seconds`)
+          yield* JobQueue.status(jobs[i]!)
+        }
+        yield* JobQueue.cancel(jobs[4]!)
+        const watches = yield* Effect.forEach(
+          jobs,
+          (job) => Effect.fork(Effect.ignore(Stream.runDrain(JobStream.statuses(job, { cadence: everySecond }))))
+        )
+        yield* TestClock.adjust("1 minute")
+        yield* Fiber.joinAll(watches)
+        const lines = [...(yield* calls).map((call) => JSON.stringify(call))]
+        for (const job of jobs) {
+          for (const event of yield* history(job)) lines.push(JSON.stringify(event))
+          lines.push(encode(yield* JobQueue.status(job)))
+        }
+        // for the next one
+        yield* TestClock.setTime(0)
+        return { ids: jobs.map(({ requestId }) => requestId), text: lines.join("\n") }
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({
+          workers: {
+            workers: 2,
+            pickup: "250 millis",
+            claimTimeout: "3 seconds",
+            script: ({ attempt, info }) =>
+              info["name"] === "job 1" && attempt === 1
+                ? []
+                : [Worker.progress("1 second", 0.5), Worker.finish("2 seconds", { attempt })]
+          },
+          ...options
+        }))
+      )
+
+    it.effect("that are the same make the same ids and the same history, to the byte", () =>
+      Effect.gen(function*() {
+        for (const seed of ["a seed", 42, undefined]) {
+          const first = yield* record({ seed })
+          const second = yield* record({ seed })
+          assert.strictEqual(second.text, first.text)
+          assert.deepStrictEqual(second.ids, first.ids)
+          assert.strictEqual(new Set(first.ids).size, 5)
+          assert.isAbove(first.text.split("\n").length, 30)
+        }
+      }))
+
+    it.effect("that differ make other ids, and the same history but for them", () =>
+      Effect.gen(function*() {
+        const first = yield* record({ seed: "a seed" })
+        for (const seed of ["another seed", 42, undefined]) {
+          const other = yield* record({ seed })
+          assert.deepStrictEqual(other.ids.filter((id) => first.ids.includes(id)), [])
+          const renamed = other.ids.reduce((text, id, i) => text.replaceAll(id, first.ids[i]!), other.text)
+          assert.strictEqual(renamed, first.text)
+        }
+      }))
+  })
+
+  describe("layers", () => {
+    it.effect("share nothing, even if they are the same", () =>
+      Effect.gen(function*() {
+        const layer = TestJobQueue.layer({ seed: 1 })
+        const first = yield* Layer.build(Layer.fresh(layer))
+        const second = yield* Layer.build(Layer.fresh(layer))
+        const job = yield* Effect.provide(submit(), first)
+        assert.strictEqual((yield* Effect.flip(Effect.provide(JobQueue.status(job), second)))._tag, "NotFound")
+        assert.strictEqual((yield* Effect.provide(JobQueue.metrics(model), second)).total, 0)
+        assert.deepStrictEqual(
+          yield* Context.get(second, TestJobQueue.TestJobQueue).claim(model),
+          Option.none()
+        )
+        assert.strictEqual((yield* Effect.provide(JobQueue.metrics(model), first)).waiting, 1)
+        assert.deepStrictEqual(
+          (yield* Context.get(second, TestJobQueue.TestJobQueue).calls).map(({ operation }) => operation),
+          ["status", "metrics"]
+        )
+        // the same seed at the same time: the same id, but of another queue
+        assert.deepStrictEqual(yield* Effect.provide(submit(), second), job)
+      }).pipe(Effect.scoped))
+
+    it.effect("provided to two programs are two queues", () =>
+      Effect.gen(function*() {
+        const layer = TestJobQueue.layer()
+        yield* Effect.provide(submit(), layer)
+        assert.strictEqual((yield* Effect.provide(JobQueue.metrics(model), layer)).total, 0)
+      }))
+  })
+
+  describe("time", () => {
+    it.live("may be that of the wall", () =>
+      Effect.gen(function*() {
+        const before = yield* DateTime.now
+        const job = yield* submit()
+        const transitions = yield* Stream.runCollect(JobStream.transitions(job, { cadence: everyMoment }))
+        const after = yield* DateTime.now
+        assert.strictEqual(Array.from(transitions).at(-1)?._tag, "Completed")
+        const { history } = yield* handle
+        const times = (yield* history(job)).map(({ at }) => at)
+        assert.strictEqual(times.length, 3)
+        assert.isAtLeast(times[0]!, before.epochMillis)
+        assert.strictEqual(times[2]! - times[0]!, 30)
+        assert.isAtMost(times[2]!, after.epochMillis)
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({
+          workers: { pickup: "10 millis", script: Worker.always(Worker.progress(0, 0.5), Worker.finish("20 millis")) }
+        }))
+      ))
+
+    it.effect("passes without a fiber, a timer or a finalizer of the queue's", () => {
+      let scripts = 0
+      return Effect.gen(function*() {
+        const supervisor = yield* Supervisor.track
+        const scope = yield* Scope.make()
+        yield* Effect.gen(function*() {
+          const queue = yield* Scope.extend(
+            Layer.build(TestJobQueue.layer({
+              workers: {
+                workers: 2,
+                claimTimeout: "10 seconds",
+                pickup: "1 second",
+                script: () => {
+                  scripts++
+                  return [Worker.progress("5 seconds", 0.5)]
+                }
+              }
+            })),
+            scope
+          )
+          yield* Effect.gen(function*() {
+            const { claim } = yield* handle
+            const job = yield* submit()
+            yield* submit()
+            yield* submit()
+            yield* JobQueue.status(job)
+            yield* JobQueue.cancel(job)
+            yield* claim("another model")
+            yield* JobQueue.clear("another model")
+            yield* JobQueue.metrics(model)
+          }).pipe(Effect.provide(queue))
+        }).pipe(Effect.supervised(supervisor))
+        assert.deepStrictEqual(yield* supervisor.value, [])
+        assert.deepStrictEqual(Array.from(yield* TestClock.sleeps()), [])
+        yield* TestClock.adjust("1 day")
+        assert.strictEqual(scripts, 0, "nobody asked, so nothing has happened yet")
+        yield* Scope.close(scope, Exit.void)
+        yield* TestClock.adjust("1 day")
+        assert.strictEqual(scripts, 0, "and now nothing ever will")
+      })
+    })
+
+    it.effect("may be stopped in the middle of everything: nothing is left behind", () =>
+      Effect.gen(function*() {
+        const { calls } = yield* handle
+        const jobs = [yield* submit(), yield* submit(), yield* submit()]
+        const watches = yield* Effect.fork(
+          Effect.all(jobs.map((job) => JobStream.result(job)), { concurrency: "unbounded" })
+        )
+        yield* TestClock.adjust("10 seconds")
+        const before = (yield* calls).length
+        assert.isAbove(before, 6)
+        yield* Fiber.interrupt(watches)
+        yield* TestClock.adjust("1 hour")
+        assert.strictEqual((yield* calls).length, before)
+        // watching is only looking
+        for (const job of jobs) assert.strictEqual((yield* JobQueue.status(job))._tag, "Done")
+      }).pipe(
+        Effect.provide(
+          TestJobQueue.layer({ workers: { workers: 3, script: Worker.always(Worker.finish("20 seconds")) } })
+        )
+      ))
+  })
+
+  describe("Worker", () => {
+    it("makes steps from durations of every kind", () => {
+      assert.deepStrictEqual(
+        Worker.always(
+          Worker.heartbeat(5),
+          Worker.heartbeat("2 seconds", { step: 1 }),
+          Worker.progress("1 minute", 0.25),
+          Worker.finish(0),
+          Worker.finish("1 second", { answer: 42 }),
+          Worker.fail("1 second", "why")
+        )({ job: Job.ref(model, "id"), attempt: 7, payload: {}, info: {} }).map((step) => ({
+          ...step,
+          after: step.after.value
+        })),
+        [
+          { _tag: "Heartbeat", after: { _tag: "Millis", millis: 5 }, info: {} },
+          { _tag: "Heartbeat", after: { _tag: "Millis", millis: 2000 }, info: { step: 1 } },
+          { _tag: "Heartbeat", after: { _tag: "Millis", millis: 60_000 }, info: { progress: 0.25 } },
+          { _tag: "Finish", after: { _tag: "Millis", millis: 0 }, outputs: {} },
+          { _tag: "Finish", after: { _tag: "Millis", millis: 1000 }, outputs: { answer: 42 } },
+          { _tag: "Fail", after: { _tag: "Millis", millis: 1000 }, reason: "why" }
+        ]
+      )
+    })
+
+    it("has other steps for each attempt, the last ones for all that come after", () => {
+      const lives = [[Worker.heartbeat(1)], [], [Worker.finish(3)]]
+      const script = Worker.attempts(...lives)
+      const task = { job: Job.ref(model, "id"), payload: {}, info: {} }
+      assert.deepStrictEqual(
+        [1, 2, 3, 4, 100].map((attempt) => script({ ...task, attempt })),
+        [lives[0]!, lives[1]!, lives[2]!, lives[2]!, lives[2]!]
+      )
+      assert.deepStrictEqual(Worker.attempts()({ ...task, attempt: 1 }), [])
+    })
+  })
+})
