@@ -19,6 +19,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
@@ -145,7 +146,12 @@ const tell = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
 main(process.argv).pipe(
   Effect.catchIf(nobodyReads, () => Effect.void),
   Effect.tapErrorCause(tell),
-  Effect.provide(Layer.merge(NodeHttpClient.layerUndici, NodeContext.layer)),
+  Effect.provide(Layer.mergeAll(
+    NodeHttpClient.layerUndici,
+    NodeContext.layer,
+    // not among the JSON lines
+    Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.logfmtLogger))
+  )),
   NodeRuntime.runMain({
     disableErrorReporting: true,
     // a shell takes 130 for "interrupted"
