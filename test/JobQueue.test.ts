@@ -19,8 +19,10 @@ import * as FastCheck from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import * as TestClock from "effect/TestClock"
 import { inspect } from "node:util"
 import * as CollectingTracer from "./fixtures/collectingTracer.js"
 import * as HostileServer from "./fixtures/hostileServer.js"
@@ -48,8 +50,15 @@ const oddNames = [
 ]
 
 /** The client, pointed at a server of a test. */
-const connect = (server: HostileServer.HostileServer, requestTimeout: Duration.DurationInput = "10 seconds") =>
+const connect = (server: HostileServer.HostileServer, requestTimeout: Duration.DurationInput = "15 seconds") =>
   JobQueue.make({ apiKey: Redacted.make(token), baseUrl: `${server.url}/v1`, requestTimeout })
+
+/** The client of a test, which tells of each answer whose headers have come. */
+const noticing = Effect.gen(function*() {
+  const headers = yield* Queue.unbounded<void>()
+  const client = yield* HttpClient.HttpClient
+  return { headers, client: HttpClient.tap(client, () => Queue.offer(headers, undefined)) }
+})
 
 const calls: {
   readonly [operation in QueueError.Operation]: (queue: JobQueue.Service) => Effect.Effect<unknown, any>
@@ -871,23 +880,33 @@ for (const { layer, name, oneConnection } of clients) {
           assert.strictEqual(server.connections, 1)
         }).pipe(Effect.provide(layer)))
 
-      const stalls: ReadonlyArray<readonly [what: string, HostileServer.Handler]> = [
-        ["before the headers", silence],
-        ["within a good body", stall(200, `{"request_id":`)],
-        ["before the first byte of a good body", (response) => response.writeHead(200).flushHeaders()],
-        ["within the body of a refusal", stall(503, `{"message":`)]
+      const stalls: ReadonlyArray<readonly [what: string, answers: boolean, HostileServer.Handler]> = [
+        ["before the headers", false, silence],
+        ["within a good body", true, stall(200, `{"request_id":`)],
+        ["before the first byte of a good body", true, (response) => response.writeHead(200).flushHeaders()],
+        ["within the body of a refusal", true, stall(503, `{"message":`)]
       ]
-      for (const [what, handler] of stalls) {
-        it.scopedLive(`in time, ${what}: the call fails, and the request is closed`, () =>
+      for (const [what, answers, handler] of stalls) {
+        it.scoped(`in time, ${what}: the call fails, and the request is closed`, () =>
           Effect.gen(function*() {
             const server = yield* HostileServer.make(handler)
-            const queue = yield* connect(server, "150 millis")
-            const failures = yield* Effect.forEach(operations, (operation) => Effect.flip(calls[operation](queue)), {
-              concurrency: "unbounded"
-            })
+            const { client, headers } = yield* noticing
+            const queue = yield* Effect.provideService(connect(server, "30 seconds"), HttpClient.HttpClient, client)
+            const fiber = yield* Effect.fork(
+              Effect.forEach(operations, (operation) => Effect.flip(calls[operation](queue)), {
+                concurrency: "unbounded"
+              })
+            )
+            yield* server.until("every request is there", () => server.requests.length === operations.length)
+            if (answers) yield* Effect.replicateEffect(Queue.take(headers), operations.length)
+            yield* TestClock.adjust("29999 millis")
+            assert.strictEqual(server.aborted, 0)
+            assert(Option.isNone(yield* Fiber.poll(fiber)))
+            yield* TestClock.adjust("1 millis")
+            const failures = yield* Fiber.join(fiber)
             failures.forEach((failed, i) => {
               has(failed, { _tag: "RequestTimeout", operation: operations[i], model: job.model })
-              assert.strictEqual(Duration.toMillis(failed.after), 150)
+              assert.strictEqual(Duration.toMillis(failed.after), 30_000)
               assert(QueueError.isTransient(failed))
             })
             yield* server.until("every request is closed", () => server.aborted === operations.length)
@@ -897,11 +916,11 @@ for (const { layer, name, oneConnection } of clients) {
         it.scopedLive(`yet, ${what}: an interrupt closes the request`, () =>
           Effect.gen(function*() {
             const server = yield* HostileServer.make(handler)
-            const queue = yield* connect(server, "1 hour")
+            const { client, headers } = yield* noticing
+            const queue = yield* Effect.provideService(connect(server, "1 hour"), HttpClient.HttpClient, client)
             const fiber = yield* Effect.fork(queue.status(job))
             yield* server.until("the request is there", () => server.requests.length === 1)
-            // time for what was written to arrive; if it does not, the moment before must do as well
-            yield* Effect.sleep("20 millis")
+            if (answers) yield* Queue.take(headers)
             assert.strictEqual(server.aborted, 0)
             const exit = yield* Fiber.interrupt(fiber)
             assert(Exit.isInterrupted(exit))
@@ -959,10 +978,11 @@ for (const { layer, name, oneConnection } of clients) {
             (index % 2 === 0 ? troubles[index / 2]! : answer(200, document))(response, request, index)
           )
           const queue = yield* connect(server)
-          const hasty = yield* connect(server, "100 millis")
-          for (const trouble of troubles) {
-            const failed = yield* Effect.flip((stalled.includes(trouble) ? hasty : queue).status(job))
-            assert(QueueError.isQueueError(failed))
+          for (const [i, trouble] of troubles.entries()) {
+            const fiber = yield* Effect.fork(queue.status(job))
+            yield* server.until("the request is there", () => server.requests.length === 2 * i + 1)
+            const exit = yield* stalled.includes(trouble) ? Fiber.interrupt(fiber) : Fiber.await(fiber)
+            assert(Exit.isFailure(exit))
             assert.deepStrictEqual(yield* queue.status(job), Job.Running({ job }))
           }
           assert.strictEqual(server.requests.length, 2 * troubles.length)
@@ -972,12 +992,16 @@ for (const { layer, name, oneConnection } of clients) {
     // ---------------------------------------------------------------------------
     describe("submit is sent once", () => {
       const once = (what: string, handler: HostileServer.Handler, tag: QueueError.QueueError["_tag"]) =>
-        it.scopedLive(what, () =>
+        it.scoped(what, () =>
           Effect.gen(function*() {
             const server = yield* HostileServer.make(handler)
-            const queue = yield* connect(server, "150 millis")
-            has(yield* Effect.flip(queue.submit({ model: job.model, payload: {} })), { _tag: tag })
-            yield* Effect.sleep("50 millis")
+            const queue = yield* connect(server)
+            const fiber = yield* Effect.fork(Effect.flip(queue.submit({ model: job.model, payload: {} })))
+            yield* server.until("the request is there", () => server.requests.length > 0)
+            // past the timeout, and past whatever else might be waited for
+            if (tag === "RequestTimeout") yield* TestClock.adjust("1 day")
+            has(yield* Fiber.join(fiber), { _tag: tag })
+            yield* TestClock.adjust("1 day")
             assert.strictEqual(server.requests.length, 1)
           }).pipe(Effect.provide(layer)))
 
@@ -1243,7 +1267,7 @@ describe("configuration", () => {
       assert.include(String(missing), "QUEUE_TIMEOUT")
     }))
 
-  it.effect("takes the timeout from its options", () =>
+  it.live("takes the timeout from its options", () =>
     Effect.gen(function*() {
       const silent = Layer.succeed(HttpClient.HttpClient, HttpClient.make(() => Effect.never))
       const layer = JobQueue.layerConfig({
@@ -1252,12 +1276,11 @@ describe("configuration", () => {
       })
       const failed = yield* Effect.flip(JobQueue.status(job)).pipe(
         Effect.provide(Layer.provide(layer, silent)),
-        environment({ QUEUE_TOKEN: secret, QUEUE_TIMEOUT: "20 millis" }),
-        Effect.provide(Layer.setConfigProvider(ConfigProvider.fromMap(new Map())))
+        environment({ QUEUE_TOKEN: secret, QUEUE_TIMEOUT: "20 millis" })
       )
       assert(failed._tag === "RequestTimeout")
       assert.strictEqual(Duration.toMillis(failed.after), 20)
-    }).pipe(Effect.withClock(Clock.make())))
+    }))
 
   const refused: ReadonlyArray<readonly [what: string, { readonly [name: string]: string }, issue: RegExp]> = [
     ["no token", {}, /TOGETHER_API_KEY/],
