@@ -9,40 +9,36 @@
  */
 import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
-import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { defaultCadence } from "./Cadence.js"
 import { formatIssues } from "./internal/checkRequest.js"
+import * as Watch from "./internal/watch.js"
 import * as Job from "./Job.js"
-import { JobQueue } from "./JobQueue.js"
+import type { JobQueue } from "./JobQueue.js"
 import {
   InvalidOutputs,
   JobCanceled,
   JobFailed,
   JobMismatch,
   JobRetriesExhausted,
-  RequestTimeout,
   UnrecognizedStatus
 } from "./QueueError.js"
-import type { OutcomeError, WatchError } from "./QueueError.js"
+import type { OutcomeError, QueueError, WatchError } from "./QueueError.js"
 import * as Transition from "./Transition.js"
-import { defaultPolicy } from "./WatchPolicy.js"
-import type { WatchPolicy } from "./WatchPolicy.js"
+import * as WatchPolicy from "./WatchPolicy.js"
 
 /**
- * What a watch may be told: any part of a policy; what is left out is that of `WatchPolicy.defaultPolicy`.
+ * What a watch may be told: any part of a policy. What is left out is that of the app, `WatchPolicy.Default`.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Options extends Partial<WatchPolicy> {}
+export interface Options extends Partial<WatchPolicy.WatchPolicy> {}
 
 /**
  * `from`: what is known already. The stream goes on with the very next transition.
@@ -54,63 +50,35 @@ export interface TransitionsOptions extends Options {
   readonly from?: Transition.Cursor | undefined
 }
 
-// What nobody can make sense of must neither be skipped in silence nor polled for ever.
-const check = (
-  job: Job.JobRef,
-  unrecognized: WatchPolicy["unrecognized"],
-  status: Job.JobStatus
-): Effect.Effect<Job.JobStatus, JobMismatch | UnrecognizedStatus> =>
-  status.job.requestId !== job.requestId || status.job.model !== job.model
-    ? Effect.fail(new JobMismatch({ job: status.job, expected: job }))
-    : status._tag === "Unrecognized" && unrecognized === "fail"
-    ? Effect.fail(new UnrecognizedStatus({ job, status: status.status, snapshot: status }))
-    : Effect.succeed(status)
-
-const poll = (job: Job.JobRef, options: Options): Stream.Stream<Job.JobStatus, WatchError, JobQueue> =>
-  Stream.unwrap(Effect.gen(function*() {
-    const queue = yield* JobQueue
-    const { cadence, requestTimeout, retry, unrecognized } = { ...defaultPolicy, ...options }
-    const timeout = Duration.decode(requestTimeout)
-    const ask = queue.status(job).pipe(
-      Effect.timeoutFail({
-        duration: timeout,
-        onTimeout: () => new RequestTimeout({ operation: "status", model: job.model, job, after: timeout })
-      }),
-      Effect.retry(retry),
-      // one span a watch, not one a poll
-      Effect.withTracerEnabled(false),
-      Effect.flatMap((status) => check(job, unrecognized, status))
-    )
-    // a cadence that ends must not end the watch
-    const driver = yield* Schedule.driver(Schedule.andThen(cadence, defaultCadence))
-    const isLast = (status: Job.JobStatus) =>
-      Job.isTerminal(status) || (status._tag === "Unrecognized" && unrecognized === "end")
-
-    const statuses = Stream.unfoldEffect(
-      undefined as Job.JobStatus | undefined,
-      (last) =>
-        last !== undefined && isLast(last)
-          ? Effect.succeedNone
-          : Effect.map(
-            last === undefined ? ask : Effect.zipRight(Effect.ignore(driver.next(last)), ask),
-            (status) => Option.some([status, status] as const)
-          )
-    )
-    return unrecognized === "ignore" ? Stream.filter(statuses, ({ _tag }) => _tag !== "Unrecognized") : statuses
-  }))
+const policyOf = (options: Options): Effect.Effect<WatchPolicy.WatchPolicy> =>
+  Effect.map(WatchPolicy.Default, (policy) => ({ ...policy, ...options }))
 
 const spanOf = (job: Job.JobRef) => ({
   attributes: { "queue.model": job.model, "queue.request_id": job.requestId }
 })
 
+const sighted = (
+  job: Job.JobRef,
+  policy: WatchPolicy.WatchPolicy
+): Stream.Stream<Job.JobStatus, WatchError, JobQueue> =>
+  Stream.filterMap(
+    Watch.watch(job, policy),
+    (event) =>
+      event._tag === "Sighted" && !(event.status._tag === "Unrecognized" && policy.unrecognized === "ignore")
+        ? Option.some(event.status)
+        : Option.none()
+  )
+
 /**
- * The snapshots of a job, one for each poll, changed or not; the last one is terminal.
+ * The snapshots of a job, one for each poll that was answered, changed or not; the last one is terminal.
  *
  * @since 0.1.0
  * @category streams
  */
 export const statuses = (job: Job.JobRef, options: Options = {}): Stream.Stream<Job.JobStatus, WatchError, JobQueue> =>
-  Stream.withSpan(poll(job, options), "JobStream.statuses", spanOf(job))
+  Stream.unwrap(Effect.map(policyOf(options), (policy) => sighted(job, policy))).pipe(
+    Stream.withSpan("JobStream.statuses", spanOf(job))
+  )
 
 /**
  * How many snapshots were older than what was known already, by model. They come from a replica that is behind, and add
@@ -123,6 +91,24 @@ export const staleSnapshots: Metric.Metric.Counter<number> = Metric.counter("eff
   description: "snapshots of a job that were older than what was known",
   incremental: true
 })
+
+type Told<A> = readonly [known: Option.Option<Transition.Cursor>, news: ReadonlyArray<A>]
+
+const makeDerive = (unrecognized: "fail" | "end" | undefined) =>
+  Effect.map(
+    Job.ProgressRule,
+    (readProgress) => (known: Option.Option<Transition.Cursor>, status: Job.JobStatus) =>
+      Effect.gen(function*() {
+        const observedAt = yield* DateTime.now
+        const { cursor, stale, transitions } = yield* Transition.derive(known, status, {
+          observedAt,
+          readProgress,
+          unrecognized
+        })
+        if (stale) yield* Metric.increment(Metric.tagged(staleSnapshots, "model", status.job.model))
+        return [Option.some(cursor), transitions] as const
+      })
+  )
 
 /**
  * The transitions that snapshots of one job tell, wherever those come from: see `Transition.derive`. A stream that was
@@ -138,19 +124,9 @@ export const fromStatuses = <E, R>(
     readonly unrecognized?: "fail" | "end" | undefined
   } = {}
 ): Stream.Stream<Transition.Transition, E | JobMismatch | UnrecognizedStatus, R> =>
-  Stream.unwrap(Effect.map(Job.ProgressRule, (readProgress) =>
+  Stream.unwrap(Effect.map(makeDerive(options.unrecognized), (derive) =>
     statuses.pipe(
-      Stream.mapAccumEffect(Option.fromNullable(options.from), (known, status) =>
-        Effect.gen(function*() {
-          const observedAt = yield* DateTime.now
-          const { cursor, stale, transitions } = yield* Transition.derive(known, status, {
-            observedAt,
-            readProgress,
-            unrecognized: options.unrecognized
-          })
-          if (stale) yield* Metric.increment(Metric.tagged(staleSnapshots, "model", status.job.model))
-          return [Option.some(cursor), transitions] as const
-        })),
+      Stream.mapAccumEffect(Option.fromNullable(options.from), derive),
       Stream.flattenIterables
     )))
 
@@ -176,12 +152,97 @@ export const transitions = (
   job: Job.JobRef,
   options: TransitionsOptions = {}
 ): Stream.Stream<Transition.Transition, WatchError, JobQueue> => {
-  const { from, ...policy } = options
+  const { from, ...parts } = options
   if (from !== undefined && !Transition.Cursor.isOf(from, job)) return Stream.fail(new JobMismatch({ job }))
   if (from !== undefined && from.phase === "Ended") return Stream.empty
-  return fromStatuses(poll(job, policy), { from, unrecognized: policy.unrecognized === "end" ? "end" : "fail" }).pipe(
+  return Stream.unwrap(
+    Effect.map(
+      policyOf(parts),
+      (policy) =>
+        fromStatuses(sighted(job, policy), { from, unrecognized: policy.unrecognized === "end" ? "end" : "fail" })
+    )
+  ).pipe(
     Stream.withSpan("JobStream.transitions", spanOf(job))
   )
+}
+
+/**
+ * The polls have met trouble that may pass: `error`, the last one. It has lasted since `since`, and the next try is at
+ * `nextTryAt`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Trouble {
+  readonly _tag: "Trouble"
+  readonly job: Job.JobRef
+  readonly error: QueueError
+  readonly since: DateTime.Utc
+  readonly nextTryAt: DateTime.Utc
+}
+
+/**
+ * The trouble that lasted since `since` has passed: a poll was answered.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Recovered {
+  readonly _tag: "Recovered"
+  readonly job: Job.JobRef
+  readonly since: DateTime.Utc
+}
+
+/**
+ * What a person who waits wants to know: what the job does, and whether it can be seen at all.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type WatchEvent = Transition.Transition | Trouble | Recovered
+
+/**
+ * The transitions of a job, and between them the troubles of watching it: enough for a user interface to tell a job that
+ * is slow from a network that is gone.
+ *
+ * @example
+ * import { JobStream } from "effect-queue-status"
+ * import type { Job } from "effect-queue-status"
+ * import { DateTime, Effect, Stream } from "effect"
+ *
+ * const log = (job: Job.JobRef) =>
+ *   JobStream.events(job).pipe(
+ *     Stream.runForEach((event) =>
+ *       event._tag === "Trouble"
+ *         ? Effect.logWarning(`no connection since ${DateTime.formatIso(event.since)}`, event.error)
+ *         : Effect.log(event._tag))
+ *   )
+ *
+ * @since 0.1.0
+ * @category streams
+ */
+export const events = (
+  job: Job.JobRef,
+  options: TransitionsOptions = {}
+): Stream.Stream<WatchEvent, WatchError, JobQueue> => {
+  const { from, ...parts } = options
+  if (from !== undefined && !Transition.Cursor.isOf(from, job)) return Stream.fail(new JobMismatch({ job }))
+  if (from !== undefined && from.phase === "Ended") return Stream.empty
+  return Stream.unwrap(Effect.gen(function*() {
+    const policy = yield* policyOf(parts)
+    const derive = yield* makeDerive(policy.unrecognized === "end" ? "end" : "fail")
+    return Watch.watch(job, policy).pipe(
+      Stream.filter((event) =>
+        !(event._tag === "Sighted" && event.status._tag === "Unrecognized" && policy.unrecognized === "ignore")
+      ),
+      Stream.mapAccumEffect(
+        Option.fromNullable(from),
+        (known, event): Effect.Effect<Told<WatchEvent>, JobMismatch | UnrecognizedStatus> =>
+          event._tag === "Sighted" ? derive(known, event.status) : Effect.succeed([known, [{ ...event, job }]])
+      ),
+      Stream.flattenIterables
+    )
+  })).pipe(Stream.withSpan("JobStream.events", spanOf(job)))
 }
 
 /**

@@ -64,6 +64,15 @@ export const maxRetryAfter: Duration.Duration = Duration.days(1)
  */
 export const maxKeptBody = 2_000
 
+// On the wire a number of milliseconds, and JSON knows no infinite one.
+const Millis = Schema.transform(
+  Schema.NonNegative,
+  Schema.DurationFromSelf.annotations({
+    arbitrary: () => (fc) => fc.nat({ max: 1_000_000_000 }).map((millis) => Duration.millis(millis))
+  }),
+  { strict: true, decode: (millis) => Duration.millis(millis), encode: (duration) => Duration.toMillis(duration) }
+)
+
 // What was asked. `job` is there when the call was about one.
 const about = {
   operation: Operation,
@@ -78,7 +87,7 @@ const said = {
   param: Schema.optional(Schema.String),
   detail: Schema.optional(Schema.String),
   httpRequestId: Schema.optional(Schema.String),
-  retryAfter: Schema.optional(Schema.DurationFromMillis)
+  retryAfter: Schema.optional(Millis)
 }
 
 const answer = { ...about, httpStatus: Schema.Int, ...said }
@@ -253,7 +262,7 @@ export class Unreachable extends Schema.TaggedError<Unreachable>("effect-queue-s
  */
 export class RequestTimeout extends Schema.TaggedError<RequestTimeout>("effect-queue-status/RequestTimeout")(
   "RequestTimeout",
-  { ...about, after: Schema.DurationFromMillis }
+  { ...about, after: Millis }
 ) {
   /**
    * @since 0.1.0
@@ -432,13 +441,106 @@ export class InvalidCursor extends Schema.TaggedError<InvalidCursor>("effect-que
   }
 }
 
+// What is known when a deadline of a watch has passed: the last snapshot and how old it is, the attempt, the last trouble
+// that the polls met since then, and what came of canceling the job, where that was asked for.
+const expired = {
+  job: JobRef,
+  after: Millis,
+  status: Schema.optional(JobStatus),
+  age: Schema.optional(Millis),
+  attempt: Schema.NonNegativeInt,
+  lastError: Schema.optional(Schema.suspend(() => QueueError)),
+  cancel: Schema.optional(Schema.String)
+}
+
+const expiry = (
+  error: {
+    readonly job: JobRef
+    readonly status?: JobStatus | undefined
+    readonly age?: Duration.Duration | undefined
+    readonly attempt: number
+    readonly lastError?: QueueError | undefined
+    readonly cancel?: string | undefined
+  },
+  what: string
+): string => {
+  const facts = [
+    error.status === undefined
+      ? "never seen"
+      : `last seen ${error.status._tag.toLowerCase()} ${Duration.format(error.age ?? Duration.zero)} ago`,
+    ...(error.attempt === 0 ? [] : [`attempt ${error.attempt}`]),
+    ...(error.lastError === undefined ? [] : [`last trouble: ${error.lastError.message}`]),
+    ...(error.cancel === undefined ? [] : [`cancel: ${error.cancel}`])
+  ]
+  return `${formatRef(error.job)}: ${what} (${facts.join("; ")})`
+}
+
+/**
+ * The job has waited in the queue for longer than `Deadline.pending` allows.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class PendingTooLong extends Schema.TaggedError<PendingTooLong>("effect-queue-status/PendingTooLong")(
+  "PendingTooLong",
+  expired
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return expiry(this, `no worker has claimed the job for ${Duration.format(this.after)}`)
+  }
+}
+
+/**
+ * The job runs, and nothing of it has changed for longer than `Deadline.stalled` allows.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Stalled extends Schema.TaggedError<Stalled>("effect-queue-status/Stalled")("Stalled", expired) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return expiry(this, `the job is running, and nothing has changed for ${Duration.format(this.after)}`)
+  }
+}
+
+/**
+ * The job has not ended within the time that the watch was given (`Deadline.total`).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class WatchTimeout extends Schema.TaggedError<WatchTimeout>("effect-queue-status/WatchTimeout")(
+  "WatchTimeout",
+  expired
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return expiry(this, `the job has not ended within ${Duration.format(this.after)}`)
+  }
+}
+
+/**
+ * A deadline of a watch has passed. The job goes on, unless `cancel` says that it was canceled.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type DeadlineError = PendingTooLong | Stalled | WatchTimeout
+
 /**
  * Whatever can end a watch before its job does.
  *
  * @since 0.1.0
  * @category errors
  */
-export type WatchError = QueueError | UnrecognizedStatus | JobMismatch
+export type WatchError = QueueError | UnrecognizedStatus | JobMismatch | DeadlineError
 
 // -----------------------------------------------------------------------------
 // outcomes, for those who want the outputs or nothing

@@ -4,8 +4,11 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
-import { isTransient } from "./QueueError.js"
+import * as ScheduleDecision from "effect/ScheduleDecision"
+import * as ScheduleIntervals from "effect/ScheduleIntervals"
+import { isTransient, maxRetryAfter } from "./QueueError.js"
 import type { QueueError } from "./QueueError.js"
 
 /**
@@ -17,13 +20,40 @@ import type { QueueError } from "./QueueError.js"
  */
 export type Retry = Schedule.Schedule<unknown, QueueError>
 
-const retryAfterOf = (error: QueueError): Duration.Duration =>
+/**
+ * How long the service asked to be left alone, by this error; nothing where it did not.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const retryAfterOf = (error: QueueError): Duration.Duration =>
   "retryAfter" in error && error.retryAfter !== undefined ? error.retryAfter : Duration.zero
+
+/**
+ * The same schedule, with no delay shorter than the service asked for by `Retry-After`. Whatever jitter there is must be
+ * inside of it. A watch does this to every retry policy it is given; other callers must ask for it.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const honourRetryAfter = <Out, In extends QueueError>(
+  self: Schedule.Schedule<Out, In>
+): Schedule.Schedule<In, In> =>
+  self.pipe(
+    // `modifyDelay` is handed what the schedule puts out: let that be the error
+    Schedule.passthrough,
+    Schedule.modifyDelay((error, delay) => Duration.max(delay, retryAfterOf(error)))
+  )
+
+// Zero, negative and NaN delays would make a hot loop of it.
+const delayOf = (input: Duration.DurationInput): Duration.Duration =>
+  Duration.clamp(Duration.decode(input), { minimum: Duration.millis(1), maximum: maxRetryAfter })
 
 /**
  * Tries again at most `times` times, and only after errors that may pass (`QueueError.isTransient`). The pauses grow
  * from `base` by `factor` up to `cap`, each lengthened or shortened by chance by up to a fifth; where the service said
- * `Retry-After`, no pause is shorter than that.
+ * `Retry-After`, no pause is shorter than that. With `within`, no try begins that much time after the first one failed,
+ * or later.
  *
  * With `base` 1 second, `factor` 2, `cap` 10 seconds and `times` 5, tries come after 0, 1, 3, 7, 15 and 25 seconds, give
  * or take the jitter.
@@ -44,27 +74,83 @@ export const transient = (options: {
   readonly factor: number
   readonly cap: Duration.DurationInput
   readonly times: number
+  readonly within?: Duration.DurationInput | undefined
 }): Schedule.Schedule<QueueError, QueueError> =>
-  Schedule.exponential(options.base, options.factor).pipe(
-    Schedule.union(Schedule.spaced(options.cap)),
+  Schedule.exponential(delayOf(options.base), options.factor >= 1 ? options.factor : 1).pipe(
+    Schedule.union(Schedule.spaced(delayOf(options.cap))),
     Schedule.jittered,
     Schedule.intersect(Schedule.recurs(options.times)),
     Schedule.whileInput(isTransient),
-    // `modifyDelay` is handed what the schedule puts out: let that be the error
-    Schedule.passthrough,
-    Schedule.modifyDelay((error, delay) => Duration.max(delay, retryAfterOf(error)))
+    honourRetryAfter,
+    (schedule) => options.within === undefined ? schedule : endWithin(schedule, options.within)
+  )
+
+// Ends before a delay that would lead past the limit. `Schedule.upTo` looks at the clock before the delay, not after it.
+const endWithin = <Out, In>(
+  self: Schedule.Schedule<Out, In>,
+  limit: Duration.DurationInput
+): Schedule.Schedule<Out, In> =>
+  Schedule.makeWithState(
+    { start: undefined as number | undefined, inner: self.initial as unknown },
+    (now, input: In, state) =>
+      Effect.map(self.step(now, input, state.inner), ([inner, out, decision]) => {
+        const start = state.start ?? now
+        const late = ScheduleDecision.isContinue(decision) &&
+          ScheduleIntervals.start(decision.intervals) >= start + Duration.toMillis(limit)
+        return [{ start, inner }, out, late ? ScheduleDecision.done : decision] as const
+      })
   )
 
 /**
- * Up to 8 more tries, after pauses of 0.5, 1, 2, 4, 8, 16, 30 and 30 seconds, give or take a fifth: a service that is
- * gone for a minute and a half is waited for.
+ * A policy for each kind of error, each with a count of its own. An error of a kind for which there is none is final.
+ *
+ * - `transient`: what may pass (`QueueError.isTransient`).
+ * - `notFound`: the grace for a job that was only just submitted and may not have arrived at every replica. A watch uses
+ *   it only until it has seen the job; one that vanishes afterwards is gone.
+ * - `unexpected`: answers that make no sense. A gateway may have had a moment of weakness; a new version of the API
+ *   won't pass.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const byKind = (options: {
+  readonly transient?: Retry | undefined
+  readonly notFound?: Retry | undefined
+  readonly unexpected?: Retry | undefined
+}): Retry => {
+  const kindOf = (error: QueueError) =>
+    isTransient(error)
+      ? "transient"
+      : error._tag === "NotFound"
+      ? "notFound"
+      : error._tag === "UnexpectedAnswer"
+      ? "unexpected"
+      : undefined
+  const start: { readonly [kind: string]: unknown } = {}
+  return Schedule.makeWithState(start, (now, error: QueueError, states) => {
+    const kind = kindOf(error)
+    const schedule = kind === undefined ? undefined : options[kind]
+    if (kind === undefined || schedule === undefined) {
+      return Effect.succeed([states, error as unknown, ScheduleDecision.done] as const)
+    }
+    const state = kind in states ? states[kind] : schedule.initial
+    return Effect.map(
+      schedule.step(now, error, state),
+      ([after, out, decision]) => [{ ...states, [kind]: after }, out, decision] as const
+    )
+  })
+}
+
+/**
+ * What may pass: up to 8 more tries, after pauses of 0.5, 1, 2, 4, 8, 16, 30 and 30 seconds, give or take a fifth; a
+ * service that is gone for a minute and a half is waited for. A job that is not found, and was not seen before: tries for
+ * 5 seconds, twice a second. An answer that makes no sense: two more tries, a second apart.
  *
  * @since 0.1.0
  * @category constants
  */
-export const defaultRetry: Retry = transient({
-  base: Duration.millis(500),
-  factor: 2,
-  cap: Duration.seconds(30),
-  times: 8
+export const defaultRetry: Retry = byKind({
+  transient: transient({ base: Duration.millis(500), factor: 2, cap: Duration.seconds(30), times: 8 }),
+  notFound: Schedule.intersect(Schedule.spaced(Duration.millis(500)), Schedule.recurs(10)),
+  unexpected: Schedule.intersect(Schedule.spaced(Duration.seconds(1)), Schedule.recurs(2))
 })

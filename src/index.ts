@@ -6,6 +6,11 @@ export * as Cadence from "./Cadence.js"
 /**
  * @since 0.1.0
  */
+export * as Deadline from "./Deadline.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as Job from "./Job.js"
 
 /**
@@ -22,6 +27,11 @@ export * as JobStream from "./JobStream.js"
  * @since 0.1.0
  */
 export * as JobSummary from "./JobSummary.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as LearnedCadence from "./LearnedCadence.js"
 
 /**
  * @since 0.1.0

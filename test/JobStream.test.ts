@@ -23,7 +23,7 @@ import {
   TestClock,
   Tracer
 } from "effect"
-import { Job, JobQueue, JobStream, QueueError } from "effect-queue-status"
+import { Deadline, Job, JobQueue, JobStream, QueueError } from "effect-queue-status"
 import type { Transition, WatchPolicy } from "effect-queue-status"
 import { Emulator } from "effect-queue-status/emulator"
 import { TestJobQueue, Worker } from "effect-queue-status/testing"
@@ -323,7 +323,7 @@ describe("trouble", () => {
         call.nth === 2 ? Effect.onInterrupt(Effect.never, () => Ref.update(interrupted, (n) => n + 1)) : Effect.void
       yield* Effect.gen(function*() {
         const job = yield* submit
-        const tags = yield* inTime(briefly(job, { ...everySecond, requestTimeout: "7 seconds" }))
+        const tags = yield* inTime(briefly(job, { ...everySecond, deadline: Deadline.request("7 seconds") }))
         assert.deepStrictEqual(tags.slice(-1), ["Completed 1"])
         assert.strictEqual(yield* Ref.get(interrupted), 1)
         const [, hung = 0, again = 0] = yield* pollTimes
@@ -336,7 +336,7 @@ describe("trouble", () => {
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* Effect.flip(
-        inTime(briefly(job, { retry: Schedule.recurs(0), requestTimeout: "2 seconds" }))
+        inTime(briefly(job, { retry: Schedule.recurs(0), deadline: Deadline.request("2 seconds") }))
       )
       assert(error._tag === "RequestTimeout")
       assert.deepStrictEqual(error.job, job)

@@ -39,6 +39,14 @@ const queueErrors = {
   })
 } satisfies { readonly [tag in QueueError.QueueError["_tag"]]: Extract<QueueError.QueueError, { readonly _tag: tag }> }
 
+const expired = {
+  job,
+  after: Duration.minutes(10),
+  status: Job.Running({ job, info: { progress: 0.4 } }),
+  age: Duration.millis(1_500),
+  attempt: 1
+}
+
 const otherErrors = {
   UnrecognizedStatus: new QueueError.UnrecognizedStatus({
     job,
@@ -46,6 +54,14 @@ const otherErrors = {
     snapshot: Job.Unrecognized({ job, status: "paused" })
   }),
   JobMismatch: new QueueError.JobMismatch({ job, expected: Job.ref("my-org/other", "b") }),
+  PendingTooLong: new QueueError.PendingTooLong({
+    ...expired,
+    status: Job.Pending({ job }),
+    attempt: 0,
+    cancel: "canceled"
+  }),
+  Stalled: new QueueError.Stalled({ ...expired, lastError: queueErrors.Unavailable }),
+  WatchTimeout: new QueueError.WatchTimeout({ job, after: Duration.hours(24), attempt: 0 }),
   InvalidCursor: new QueueError.InvalidCursor({ text: "eqs0.\"x", issue: "unknown version" }),
   JobFailed: new QueueError.JobFailed({ job, reason: "out of memory", snapshot }),
   JobRetriesExhausted: new QueueError.JobRetriesExhausted({ job, attempts: 4, snapshot }),
@@ -65,6 +81,9 @@ const otherErrors = {
 const otherClasses = Schema.Union(
   QueueError.UnrecognizedStatus,
   QueueError.JobMismatch,
+  QueueError.PendingTooLong,
+  QueueError.Stalled,
+  QueueError.WatchTimeout,
   QueueError.InvalidCursor,
   QueueError.JobFailed,
   QueueError.JobRetriesExhausted,
@@ -219,6 +238,10 @@ describe("the messages", () => {
       UnexpectedAnswer: `status ${at}: an answer that makes no sense: status: is missing (HTTP 200, ${facts}): because`,
       UnrecognizedStatus: `${at}: the service says "paused", which is no state that is known here`,
       JobMismatch: `${at}: the service answers for this job, asked for my-org/other b`,
+      PendingTooLong: `${at}: no worker has claimed the job for 10m (last seen pending 1s 500ms ago; cancel: canceled)`,
+      Stalled:
+        `${at}: the job is running, and nothing has changed for 10m (last seen running 1s 500ms ago; attempt 1; ${`last trouble: ${queueErrors.Unavailable.message}`})`,
+      WatchTimeout: `${at}: the job has not ended within 1d (never seen)`,
       InvalidCursor: `not a cursor: unknown version: "eqs0.\\"x"`,
       JobFailed: `${at}: the model failed the job: out of memory`,
       JobRetriesExhausted: `${at}: given up by the service after 4 lost attempts`,

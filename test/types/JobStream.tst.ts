@@ -2,7 +2,7 @@ import type { HttpClient } from "@effect/platform"
 import type { ConfigError, Effect, Layer, Stream } from "effect"
 import { Schedule, Schema } from "effect"
 import type { Cadence, QueueError, Retry, Transition } from "effect-queue-status"
-import { Job, JobQueue, JobStream, WatchPolicy } from "effect-queue-status"
+import { Deadline, Job, JobQueue, JobStream, WatchPolicy } from "effect-queue-status"
 import { TestJobQueue } from "effect-queue-status/testing"
 import { describe, expect, test } from "tstyche"
 
@@ -45,7 +45,7 @@ describe("JobStream", () => {
   test("a part of a policy is enough, and a cursor goes beside it", () => {
     type Given = NonNullable<Parameters<typeof JobStream.transitions>[1]>
     expect<Given>().type.toBeAssignableFrom({ cadence: Schedule.spaced("1 second") })
-    expect<Given>().type.toBeAssignableFrom({ requestTimeout: "5 seconds" as const, retry: Schedule.recurs(3) })
+    expect<Given>().type.toBeAssignableFrom({ deadline: Deadline.total("1 hour"), retry: Schedule.recurs(3) })
     expect<Given>().type.toBeAssignableFrom(WatchPolicy.defaultPolicy)
     expect<Given>().type.toBeAssignableFrom<{ readonly from: Transition.Cursor }>()
     expect<Given>().type.not.toBeAssignableFrom<{ readonly interval: number }>()

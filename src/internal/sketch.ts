@@ -1,0 +1,153 @@
+/**
+ * A distribution of times in little memory: weights in buckets that are an eighth of an octave wide, from 50
+ * milliseconds to 9 days. Times are in milliseconds.
+ *
+ * @internal
+ */
+import * as Option from "effect/Option"
+
+/** @internal */
+export const size = 192
+
+const perOctave = 8
+const unit = 50
+
+// A time is in bucket k when it is bounds[k] at least, and less than bounds[k + 1].
+const bounds: ReadonlyArray<number> = Array.from(
+  { length: size + 1 },
+  (_, k) => k === 0 ? 0 : unit * 2 ** (k / perOctave)
+)
+const longest = unit * 2 ** (size / perOctave)
+
+/** @internal */
+export type Sketch = Array<number>
+
+/** @internal */
+export const empty = (): Sketch => Array.from({ length: size }, () => 0)
+
+const bucketOf = (millis: number): number =>
+  millis < unit ? 0 : Math.min(size - 1, Math.floor(perOctave * Math.log2(millis / unit)))
+
+/** @internal */
+export const isMeasurable = (millis: number | undefined): millis is number =>
+  millis !== undefined && millis >= 0 && millis < longest
+
+// What has faded to this is forgotten.
+const least = 0.001
+
+/** @internal */
+export const add = (sketch: Sketch, millis: number, fading: number): void => {
+  for (let k = 0; k < size; k++) {
+    const weight = sketch[k]! * fading
+    sketch[k] = weight < least ? 0 : weight
+  }
+  sketch[bucketOf(millis)]! += 1
+}
+
+/** @internal */
+export const total = (sketch: Sketch): number => sketch.reduce((a, b) => a + b, 0)
+
+/** @internal */
+export const toWeights = (sketch: Sketch): ReadonlyArray<readonly [bucket: number, weight: number]> =>
+  sketch.flatMap((weight, k) => weight > 0 ? [[k, weight] as const] : [])
+
+/** @internal */
+export const fromWeights = (weights: ReadonlyArray<readonly [bucket: number, weight: number]>): Sketch => {
+  const sketch = empty()
+  for (const [k, weight] of weights) sketch[k]! += weight
+  return sketch
+}
+
+/**
+ * The fewer jobs were seen, the less it means that none of them was in the bucket next to it: each weight is spread over
+ * its neighbours, on either side 20 buckets over the root of how many jobs there are.
+ *
+ * @internal
+ */
+export const smooth = (sketch: Sketch): Sketch => {
+  const radius = Math.round(20 / Math.sqrt(Math.max(1, total(sketch))))
+  const smoothed = empty()
+  for (const [k, weight] of toWeights(sketch)) {
+    for (let i = -radius; i <= radius; i++) {
+      smoothed[Math.max(0, Math.min(size - 1, k + i))]! += weight * (radius + 1 - Math.abs(i)) / (radius + 1) ** 2
+    }
+  }
+  return smoothed
+}
+
+/**
+ * What may still happen, as mass between two times from now on, in the order of time; within a cell it is spread evenly.
+ *
+ * @internal
+ */
+export type Cells = ReadonlyArray<{ readonly from: number; readonly to: number; readonly mass: number }>
+
+/** @internal */
+export const after = (sketch: Sketch, age: number): Cells => {
+  const cells: Array<Cells[number]> = []
+  for (let k = bucketOf(age); k < size; k++) {
+    const [low, high, weight] = [bounds[k]!, bounds[k + 1]!, sketch[k]!]
+    if (weight === 0 || high <= age) continue
+    const from = Math.max(low, age)
+    cells.push({ from: from - age, to: high - age, mass: weight * (high - from) / (high - low) })
+  }
+  return cells
+}
+
+/**
+ * What happens after one thing and then another. A first thing of which nothing is known has just happened.
+ *
+ * @internal
+ */
+export const sum = (first: Cells, second: Sketch): Sketch => {
+  if (first.length === 0) return second
+  const masses = empty()
+  const weights = toWeights(second)
+  for (const { from, mass, to } of first) {
+    for (const [k, weight] of weights) masses[bucketOf((from + to + bounds[k]! + bounds[k + 1]!) / 2)]! += mass * weight
+  }
+  // as many as there were of the first, since it is those that are still to come
+  const all = total(second)
+  return masses.map((mass) => mass / all)
+}
+
+/**
+ * Experience is finite: one more job, that was never seen, may end at any time, each octave being as likely as the other.
+ * So there is always something that may still happen.
+ *
+ * @internal
+ */
+export const withDoubt = (sketch: Sketch): Sketch => sketch.map((weight) => weight + 1 / size)
+
+/**
+ * The pause that balances the cost of polls and the time that an end lies unseen. Where ends come at the rate h, the
+ * best density of polls is √(h / (2 cost)) (Keller, 1974): so the next poll is when its integral has grown to 1. Across
+ * a time in which nothing can end the pause just stretches.
+ *
+ * @internal
+ */
+export const balancedPause = (cells: Cells, cost: number): number => {
+  let left = Math.sqrt(2 * cost)
+  let alive = cells.reduce((all, { mass }) => all + mass, 0)
+  for (const { from, mass, to } of cells) {
+    if (mass === 0) continue
+    // within the cell the density is even, and the rate grows as fewer are left
+    const density = mass / (to - from)
+    const roots = 2 / Math.sqrt(density)
+    const whole = roots * (Math.sqrt(alive) - Math.sqrt(Math.max(0, alive - mass)))
+    if (whole >= left) return from + (alive - (Math.sqrt(alive) - left / roots) ** 2) / density
+    left -= whole
+    alive -= mass
+  }
+  return Infinity
+}
+
+/** @internal */
+export const quantile = (cells: Cells, part: number): Option.Option<number> => {
+  let left = part * cells.reduce((all, { mass }) => all + mass, 0)
+  for (const { from, mass, to } of cells) {
+    if (mass > 0 && mass >= left) return Option.some(from + (to - from) * left / mass)
+    left -= mass
+  }
+  return Option.map(Option.fromNullable(cells.at(-1)), ({ to }) => to)
+}

@@ -1,0 +1,229 @@
+/**
+ * The loop behind every stream of a job: asks, waits, tries again, and gives up in time.
+ *
+ * @internal
+ */
+import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import { defaultCadence, maxPause, minPause } from "../Cadence.js"
+import * as Job from "../Job.js"
+import { JobQueue } from "../JobQueue.js"
+import type { Service } from "../JobQueue.js"
+import * as QueueError from "../QueueError.js"
+import { retryAfterOf } from "../Retry.js"
+import type { WatchPolicy } from "../WatchPolicy.js"
+import { sameJson } from "./fingerprint.js"
+import * as Pacer from "./pacer.js"
+
+/** @internal */
+export type WatchEvent =
+  | { readonly _tag: "Sighted"; readonly status: Job.JobStatus }
+  | {
+    readonly _tag: "Trouble"
+    readonly error: QueueError.QueueError
+    readonly since: DateTime.Utc
+    readonly nextTryAt: DateTime.Utc
+  }
+  | { readonly _tag: "Recovered"; readonly since: DateTime.Utc }
+
+interface Sighting {
+  readonly status: Job.JobStatus
+  readonly at: number
+  /** Since when the job has been seen as it is: in the queue, or running without a change. */
+  readonly unchangedSince: number
+}
+
+interface State {
+  readonly startedAt: number
+  readonly sighting: Sighting | undefined
+  readonly trouble: { readonly error: QueueError.QueueError; readonly since: number } | undefined
+  readonly pause: number
+  /** What is to be told before anything else is done. */
+  readonly told: ReadonlyArray<WatchEvent>
+}
+
+const time = (millis: number): DateTime.Utc => DateTime.unsafeMake(millis)
+
+const clampPause = (millis: number): number =>
+  Math.min(Duration.toMillis(maxPause), Math.max(Duration.toMillis(minPause), millis))
+
+const attemptOf = (status: Job.JobStatus | undefined): number =>
+  status === undefined ? 0 : Option.getOrElse(status.retries, () => 0) + (status._tag === "Pending" ? 0 : 1)
+
+const sight = (before: Sighting | undefined, status: Job.JobStatus, at: number): Sighting => {
+  const last = before?.status
+  const unchanged = last !== undefined && last._tag === status._tag && attemptOf(last) === attemptOf(status) &&
+    (status._tag !== "Running" || sameJson(last.info, status.info))
+  return { status, at, unchangedSince: unchanged ? before?.unchangedSince ?? at : at }
+}
+
+type Expiry = {
+  readonly at: number
+  readonly after: Duration.Duration
+  readonly error: typeof QueueError.PendingTooLong | typeof QueueError.Stalled | typeof QueueError.WatchTimeout
+}
+
+// Of the deadlines of the watch, the one that passes first.
+const nextExpiry = ({ sighting, startedAt }: State, { deadline }: WatchPolicy): Expiry => {
+  const total: Expiry = {
+    at: startedAt + Duration.toMillis(deadline.total),
+    after: deadline.total,
+    error: QueueError.WatchTimeout
+  }
+  const [after, error] = sighting?.status._tag === "Pending"
+    ? [deadline.pending, QueueError.PendingTooLong] as const
+    : sighting?.status._tag === "Running"
+    ? [deadline.stalled, QueueError.Stalled] as const
+    : [Duration.infinity, QueueError.WatchTimeout] as const
+  const at = (sighting?.unchangedSince ?? startedAt) + Duration.toMillis(after)
+  return at < total.at ? { at, after, error } : total
+}
+
+const cancelPending = (queue: Service, job: Job.JobRef, timeout: Duration.Duration): Effect.Effect<string> =>
+  queue.cancel(job).pipe(
+    Effect.map((result) => result._tag === "Canceled" ? "canceled" : `not canceled, it is ${result.status}`),
+    Effect.timeoutTo({
+      duration: Duration.min(timeout, Duration.seconds(30)),
+      onSuccess: (said) => said,
+      onTimeout: () => "no answer in time"
+    }),
+    Effect.catchAll((error) => Effect.succeed(error.message))
+  )
+
+const expire = (
+  queue: Service,
+  job: Job.JobRef,
+  policy: WatchPolicy,
+  state: State,
+  { after, error: DeadlineError }: Expiry
+): Effect.Effect<never, QueueError.DeadlineError> =>
+  Effect.gen(function*() {
+    const now = yield* Clock.currentTimeMillis
+    const { sighting, trouble } = state
+    const canBeCanceled = sighting === undefined || sighting.status._tag === "Pending"
+    const cancel = policy.deadline.onExpiry === "cancel-pending" && canBeCanceled
+      ? yield* cancelPending(queue, job, policy.deadline.request)
+      : undefined
+    return yield* new DeadlineError({
+      job,
+      after,
+      status: sighting?.status,
+      age: sighting === undefined ? undefined : Duration.millis(now - sighting.at),
+      attempt: attemptOf(sighting?.status),
+      lastError: trouble?.error,
+      cancel
+    })
+  })
+
+// The longest that a timer can be set for. What is further away is looked at again after the next poll.
+const longestTimer = 2 ** 31 - 1
+
+/** @internal */
+export const watch = (
+  job: Job.JobRef,
+  policy: WatchPolicy
+): Stream.Stream<WatchEvent, QueueError.WatchError, JobQueue> =>
+  Stream.unwrap(Effect.gen(function*() {
+    const queue = yield* JobQueue
+    const cadence = yield* Pacer.make(policy.cadence)
+    const spare = yield* Pacer.make(defaultCadence)
+    const retry = yield* Pacer.make(policy.retry)
+    const { request } = policy.deadline
+
+    const ask = queue.status(job).pipe(
+      // a request that does not mind being interrupted must not hold up who gives up on it
+      Effect.disconnect,
+      Effect.timeoutFail({
+        duration: request,
+        onTimeout: () => new QueueError.RequestTimeout({ operation: "status", model: job.model, job, after: request })
+      }),
+      // one span a watch, not one a poll
+      Effect.withTracerEnabled(false)
+    )
+
+    const answered = (state: State, status: Job.JobStatus): Effect.Effect<State, QueueError.WatchError> => {
+      if (status.job.requestId !== job.requestId || status.job.model !== job.model) {
+        return Effect.fail(new QueueError.JobMismatch({ job: status.job, expected: job }))
+      }
+      // what nobody can make sense of must neither be skipped in silence nor polled for ever
+      if (status._tag === "Unrecognized" && policy.unrecognized === "fail") {
+        return Effect.fail(new QueueError.UnrecognizedStatus({ job, status: status.status, snapshot: status }))
+      }
+      return Effect.gen(function*() {
+        const now = yield* Clock.currentTimeMillis
+        yield* retry.reset
+        // a cadence that ends must not end the watch
+        const pause = yield* Effect.flatMap(
+          cadence.next(status),
+          Option.match({ onSome: Effect.succeedSome, onNone: () => spare.next(status) })
+        )
+        const recovered: ReadonlyArray<WatchEvent> = state.trouble === undefined
+          ? []
+          : [{ _tag: "Recovered", since: time(state.trouble.since) }]
+        return {
+          startedAt: state.startedAt,
+          sighting: sight(state.sighting, status, now),
+          trouble: undefined,
+          pause: clampPause(Option.getOrElse(pause, () => 0)),
+          told: [...recovered, { _tag: "Sighted", status }]
+        }
+      })
+    }
+
+    const refused = (state: State, error: QueueError.QueueError): Effect.Effect<State, QueueError.QueueError> =>
+      Effect.gen(function*() {
+        // a job that was there and is not any more won't come back; before it was seen, a retry may allow for some lag
+        if (error._tag === "NotFound" && state.sighting !== undefined) return yield* error
+        const pause = yield* retry.next(error)
+        if (Option.isNone(pause)) return yield* error
+        const now = yield* Clock.currentTimeMillis
+        const since = state.trouble?.since ?? now
+        const wait = Math.max(clampPause(pause.value), Duration.toMillis(retryAfterOf(error)))
+        return {
+          ...state,
+          trouble: { error, since },
+          pause: wait,
+          told: [{ _tag: "Trouble", error, since: time(since), nextTryAt: time(now + wait) }]
+        }
+      })
+
+    const step = (state: State): Effect.Effect<State, QueueError.WatchError> =>
+      Effect.zipRight(state.pause === 0 ? Effect.void : Effect.sleep(state.pause), Effect.either(ask)).pipe(
+        Effect.flatMap(Either.match({
+          onLeft: (error): Effect.Effect<State, QueueError.WatchError> => refused(state, error),
+          onRight: (status) => answered(state, status)
+        }))
+      )
+
+    const stepInTime = (state: State): Effect.Effect<State, QueueError.WatchError> =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        const expiry = nextExpiry(state, policy)
+        const left = expiry.at - now
+        return left > longestTimer ? step(state) : step(state).pipe(
+          Effect.timeoutOption(Math.max(0, left)),
+          Effect.flatMap(Option.match({
+            onNone: () => expire(queue, job, policy, state, expiry),
+            onSome: Effect.succeed
+          }))
+        )
+      })
+
+    const isOver = ({ sighting }: State): boolean =>
+      sighting !== undefined && (
+        Job.isTerminal(sighting.status) ||
+        (sighting.status._tag === "Unrecognized" && policy.unrecognized === "end")
+      )
+
+    const startedAt = yield* Clock.currentTimeMillis
+    const start: State = { startedAt, sighting: undefined, trouble: undefined, pause: 0, told: [] }
+    return Stream.unfoldChunkEffect(start, (state) =>
+      isOver(state)
+        ? Effect.succeedNone
+        : Effect.map(stepInTime(state), (next) => Option.some([Chunk.fromIterable(next.told), next] as const)))
+  }))
