@@ -210,8 +210,9 @@ interface Adaptive {
  * @example
  * import { Cadence, WatchPolicy } from "effect-queue-status"
  *
- * const policy = WatchPolicy.defaultPolicy.pipe(
- *   WatchPolicy.withCadence(Cadence.adaptive({ floor: "200 millis", cap: "15 seconds" }))
+ * const policy = WatchPolicy.withCadence(
+ *   WatchPolicy.defaultPolicy,
+ *   Cadence.adaptive({ floor: "200 millis", cap: "15 seconds" })
  * )
  *
  * @since 0.1.0
@@ -251,7 +252,7 @@ export const adaptive = (options: {
       const due = isDue ? now + Math.max(floor, Math.min(cap, before.pause) * jitter) : before.due
       const pause = isDue ? Math.min(cap, before.pause * growth) : before.pause
       if (status._tag !== "Running") {
-        return [{ ...start, pause, due }, undefined, after(now, Math.max(floor, due - now))] as const
+        return [{ ...before, pause, due }, undefined, after(now, Math.max(floor, due - now))] as const
       }
       const claimedAt = Option.map(status.claimedAt, DateTime.toEpochMillis)
       const attempt = `${Option.getOrElse(status.retries, () => 0)} ${Option.getOrElse(claimedAt, () => 0)}`

@@ -282,6 +282,15 @@ describe("adaptive", () => {
     assertClose(pauses.slice(-3), [5, 5, 5])
   })
 
+  it("is the same attempt after a snapshot that was stale", () => {
+    const polls = pollsOf(Cadence.adaptive(options), (seconds, poll) =>
+      seconds >= 100
+        ? undefined
+        : snapshot(poll % 2 === 0 ? "Running" : "Pending", { claimedAt: 0, retries: 0, progress: 0.99 }))
+    const plain = pollsOf(exponential, (seconds) => seconds < 100 ? pending : undefined)
+    assert.isAtMost(polls.length, plain.length + Math.log2(5 / 0.2) + 1)
+  })
+
   it("takes the time of the attempt from its first sighting, where the claim is missing or ahead of our clock", () => {
     const end = 30
     for (const claimedAt of [undefined, 1e6]) {
