@@ -595,10 +595,11 @@ for (const { layer, name, oneConnection } of clients) {
 
       it.live("with markup that never closes are read in linear time", () =>
         Effect.gen(function*() {
-          // quadratic, these three take from seconds to hours, in which no timeout can fire
+          // quadratic, these take from seconds to hours, in which no timeout can fire
           has(yield* error(answer(502, "<".repeat(60_000))), { _tag: "Unavailable" })
           has(yield* error(answer(502, `gone ${"<style>".repeat(9_000)}`)), { _tag: "Unavailable", detail: "gone" })
           has(yield* error(answer(200, "<".repeat(2_000_000))), { _tag: "UnexpectedAnswer" })
+          has(yield* error(answer(200, `gone ${"<style>".repeat(300_000)}`)), { detail: "gone" })
         }).pipe(Effect.provide(layer)))
 
       it.live("with a body without an end are cut off, and known all the same", () =>

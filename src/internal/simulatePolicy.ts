@@ -9,7 +9,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import { defaultCadence, maxPause, minPause } from "../Cadence.js"
 import * as Job from "../Job.js"
 import type { SimulatedJob, Simulation, WatchPolicy, Workload } from "../WatchPolicy.js"
 import * as Pacer from "./pacer.js"
@@ -90,9 +89,7 @@ interface Watched {
 
 const watch = ({ cadence, deadline }: WatchPolicy, clock: HandClock, life: Life): Effect.Effect<Watched> =>
   Effect.gen(function*() {
-    const pacer = yield* Pacer.make(cadence)
-    const spare = yield* Pacer.make(defaultCadence)
-    const [shortest, longest] = [Duration.toMillis(minPause), Duration.toMillis(maxPause)]
+    const pause = yield* Pacer.ofCadence(cadence)
     const total = start + Duration.toMillis(deadline.total)
     const pending = Duration.toMillis(deadline.pending)
     const stalled = Duration.toMillis(deadline.stalled)
@@ -106,11 +103,7 @@ const watch = ({ cadence, deadline }: WatchPolicy, clock: HandClock, life: Life)
         seen = sight
         since = clock.now
       }
-      const pause = yield* Effect.flatMap(
-        pacer.next(status),
-        Option.match({ onSome: Effect.succeedSome, onNone: () => spare.next(status) })
-      )
-      const next = clock.now + Math.min(longest, Math.max(shortest, Option.getOrElse(pause, () => 0)))
+      const next = clock.now + (yield* pause(status))
       if (next > Math.min(total, since + (status._tag === "Pending" ? pending : stalled))) {
         return { polls, staleness: undefined }
       }

@@ -11,7 +11,6 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { defaultCadence, maxPause, minPause } from "../Cadence.js"
 import * as Job from "../Job.js"
 import { JobQueue } from "../JobQueue.js"
 import type { Service } from "../JobQueue.js"
@@ -49,9 +48,6 @@ interface State {
 }
 
 const time = (millis: number): DateTime.Utc => DateTime.unsafeMake(millis)
-
-const clampPause = (millis: number): number =>
-  Math.min(Duration.toMillis(maxPause), Math.max(Duration.toMillis(minPause), millis))
 
 const attemptOf = (status: Job.JobStatus | undefined): number =>
   status === undefined ? 0 : Option.getOrElse(status.retries, () => 0) + (status._tag === "Pending" ? 0 : 1)
@@ -131,8 +127,7 @@ export const watch = (
 ): Stream.Stream<WatchEvent, QueueError.WatchError, JobQueue> =>
   Stream.unwrap(Effect.gen(function*() {
     const queue = yield* JobQueue
-    const cadence = yield* Pacer.make(policy.cadence)
-    const spare = yield* Pacer.make(defaultCadence)
+    const cadence = yield* Pacer.ofCadence(policy.cadence)
     const retry = yield* Pacer.make(policy.retry)
     const { request } = policy.deadline
 
@@ -158,11 +153,7 @@ export const watch = (
       return Effect.gen(function*() {
         const now = yield* Clock.currentTimeMillis
         yield* retry.reset
-        // a cadence that ends must not end the watch
-        const pause = yield* Effect.flatMap(
-          cadence.next(status),
-          Option.match({ onSome: Effect.succeedSome, onNone: () => spare.next(status) })
-        )
+        const pause = yield* cadence(status)
         const recovered: ReadonlyArray<WatchEvent> = state.trouble === undefined
           ? []
           : [{ _tag: "Recovered", since: time(state.trouble.since) }]
@@ -170,7 +161,7 @@ export const watch = (
           startedAt: state.startedAt,
           sighting: sight(state.sighting, status, now),
           trouble: undefined,
-          pause: clampPause(Option.getOrElse(pause, () => 0)),
+          pause,
           told: [...recovered, { _tag: "Sighted", status }]
         }
       })
@@ -184,7 +175,7 @@ export const watch = (
         if (Option.isNone(pause)) return yield* error
         const now = yield* Clock.currentTimeMillis
         const since = state.trouble?.since ?? now
-        const wait = Math.max(clampPause(pause.value), Duration.toMillis(retryAfterOf(error)))
+        const wait = Math.max(Pacer.clampPause(pause.value), Duration.toMillis(retryAfterOf(error)))
         return {
           ...state,
           trouble: { error, since },
