@@ -146,13 +146,15 @@ const table = (rows: ReadonlyArray<Row>, polls: (job: JobRef) => number): string
 export const make: Effect.Effect<Display, PlatformError, Terminal.Terminal | Scope.Scope> = Effect.gen(function*() {
   const terminal = yield* Terminal.Terminal
   const isTTY = yield* terminal.isTTY
+  // a terminal may not say how wide it is
+  const width = Effect.map(terminal.columns, (columns) => columns > 0 ? columns : 80)
   const rows = new Map<string, Row>()
   let drawn = 0
 
   const draw = (log?: string) =>
     Effect.gen(function*() {
       const now = yield* Clock.currentTimeMillis
-      const columns = yield* terminal.columns
+      const columns = yield* width
       const lines = Array.from(rows.values(), (row) => liveRow(row, now, columns))
       const erase = drawn === 0 ? "" : render(AnsiDoc.eraseLines(drawn + 1))
       drawn = lines.length
@@ -184,7 +186,7 @@ export const make: Effect.Effect<Display, PlatformError, Terminal.Terminal | Sco
           })
         }
         yield* isTTY
-          ? draw(logLine(name, transition, yield* terminal.columns))
+          ? draw(logLine(name, transition, yield* width))
           : Effect.flatMap(Effect.orDie(encode(transition)), (json) => terminal.display(`${json}\n`))
       }),
     end: (polls) => {
