@@ -257,12 +257,22 @@ export class Unreachable extends Schema.TaggedError<Unreachable>("effect-queue-s
 /**
  * No whole answer, headers and body, came within `after`. The request may have arrived.
  *
+ * Met by a watch, it also has the last snapshot of the job (`status`), how old that is, the attempt, and what trouble
+ * came before it.
+ *
  * @since 0.1.0
  * @category errors
  */
 export class RequestTimeout extends Schema.TaggedError<RequestTimeout>("effect-queue-status/RequestTimeout")(
   "RequestTimeout",
-  { ...about, after: Millis }
+  {
+    ...about,
+    after: Millis,
+    status: Schema.optional(JobStatus),
+    age: Schema.optional(Millis),
+    attempt: Schema.optional(Schema.NonNegativeInt),
+    trouble: Schema.optional(Schema.String)
+  }
 ) {
   /**
    * @since 0.1.0
@@ -273,7 +283,10 @@ export class RequestTimeout extends Schema.TaggedError<RequestTimeout>("effect-q
    * @since 0.1.0
    */
   override get message(): string {
-    return sentence(this, `no whole answer within ${Duration.format(this.after)}`)
+    const seen = this.status === undefined
+      ? ""
+      : ` (last seen ${this.status._tag.toLowerCase()} ${Duration.format(this.age ?? Duration.zero)} ago)`
+    return sentence(this, `no whole answer within ${Duration.format(this.after)}${seen}`)
   }
 }
 

@@ -55,6 +55,30 @@ const expires = <E extends { readonly _tag: string }, Tag extends E["_tag"], A, 
 const calls = Effect.flatMap(TestJobQueue.TestJobQueue, ({ calls }) => calls)
 
 describe("the clocks of a watch", () => {
+  it.effect("request: a request that hangs, told with what was known before it", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* expires(
+        JobStream.transitions(job, {
+          ...everySecond,
+          retry: Schedule.recurs(1),
+          deadline: Deadline.request("3 seconds")
+        }),
+        "RequestTimeout",
+        2_000 + 3_000 + 50 + 3_000
+      )
+      assert.deepStrictEqual(error.job, job)
+      assert.strictEqual(error.status?._tag, "Running")
+      assert.deepStrictEqual(error.age, Duration.millis(1_000 + 3_000 + 50 + 3_000))
+      assert.strictEqual(error.attempt, 1)
+      assert.include(error.trouble, "no whole answer within 3s (last seen running 4s ago)")
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        workers: { script: Worker.always(Worker.finish("1 hour")) },
+        fault: ({ nth, operation }) => operation === "status" && nth > 2 ? Effect.never : Effect.void
+      }))
+    ))
+
   it.effect("pending: a job that nobody claims", () =>
     Effect.gen(function*() {
       const job = yield* submit

@@ -341,6 +341,7 @@ describe("trouble", () => {
       assert(error._tag === "RequestTimeout")
       assert.deepStrictEqual(error.job, job)
       assert.deepStrictEqual(error.after, Duration.seconds(2))
+      assert.isUndefined(error.status)
       assert.include(error.message, job.requestId)
     }).pipe(Effect.provide(watched(() => Effect.never))))
 

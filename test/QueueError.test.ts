@@ -113,7 +113,10 @@ describe("the schemas", () => {
         seen.add(error._tag)
         const back = throughJson(QueueError.QueueError, error)
         assert.strictEqual(Object.getPrototypeOf(back), Object.getPrototypeOf(error))
-        assert(Equal.equals(back, error), inspect([error, back]))
+        const encode = Schema.encodeSync(QueueError.QueueError)
+        assert.strictEqual(JSON.stringify(encode(back)), JSON.stringify(encode(error)))
+        // a snapshot holds JSON objects, which do not compare by value
+        assert(error._tag === "RequestTimeout" || Equal.equals(back, error), inspect([error, back]))
         assert.strictEqual(back.message, error.message)
       }),
       { numRuns: 400 }

@@ -64,7 +64,7 @@ const stateOf = ({ attempts, outcome }: JobSummary.JobSummary): string =>
     return last !== undefined && Option.isNone(last.end) ? "running" : "queued"
   })
 
-const barWidth = 24
+const barWidth = 16
 
 const bar = (summary: JobSummary.JobSummary): string => {
   const fraction = Option.contains(summary.outcome, "Completed") ? 1 : Option.getOrElse(summary.progress, () => 0)

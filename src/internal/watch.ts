@@ -131,16 +131,30 @@ export const watch = (
     const retry = yield* Pacer.make(policy.retry)
     const { request } = policy.deadline
 
-    const ask = queue.status(job).pipe(
-      // a request that does not mind being interrupted must not hold up who gives up on it
-      Effect.disconnect,
-      Effect.timeoutFail({
+    const timeout = ({ sighting, trouble }: State): Effect.Effect<never, QueueError.RequestTimeout> =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        Effect.fail(
+          new QueueError.RequestTimeout({
+            operation: "status",
+            model: job.model,
+            job,
+            after: request,
+            status: sighting?.status,
+            age: sighting === undefined ? undefined : Duration.millis(now - sighting.at),
+            attempt: attemptOf(sighting?.status),
+            trouble: trouble?.error.message
+          })
+        ))
+
+    // a request that does not mind being interrupted must not hold up who gives up on it; one span a watch, not a poll
+    const poll = Effect.withTracerEnabled(Effect.disconnect(queue.status(job)), false)
+
+    const ask = (state: State) =>
+      Effect.flatten(Effect.timeoutTo(poll, {
         duration: request,
-        onTimeout: () => new QueueError.RequestTimeout({ operation: "status", model: job.model, job, after: request })
-      }),
-      // one span a watch, not one a poll
-      Effect.withTracerEnabled(false)
-    )
+        onSuccess: (status): Effect.Effect<Job.JobStatus, QueueError.QueueError> => Effect.succeed(status),
+        onTimeout: () => timeout(state)
+      }))
 
     const answered = (state: State, status: Job.JobStatus): Effect.Effect<State, QueueError.WatchError> => {
       if (status.job.requestId !== job.requestId || status.job.model !== job.model) {
@@ -185,7 +199,7 @@ export const watch = (
       })
 
     const step = (state: State): Effect.Effect<State, QueueError.WatchError> =>
-      Effect.zipRight(state.pause === 0 ? Effect.void : Effect.sleep(state.pause), Effect.either(ask)).pipe(
+      Effect.zipRight(state.pause === 0 ? Effect.void : Effect.sleep(state.pause), Effect.either(ask(state))).pipe(
         Effect.flatMap(Either.match({
           onLeft: (error): Effect.Effect<State, QueueError.WatchError> => refused(state, error),
           onRight: (status) => answered(state, status)
