@@ -256,7 +256,7 @@ describe.concurrent("the demo", () => {
         assert.notInclude(stdout, "{\"_tag\"")
 
         const plain = stdout.replace(/\u001b\[[0-9;?]*[A-Za-z]/g, "").split("\r\n")
-        const rows = plain.filter((line) => /[█░]{24}/.test(line))
+        const rows = plain.filter((line) => /[█░]{16}/.test(line))
         for (const [name, outcome] of Object.entries(outcomes)) {
           const states = rows.filter((row) => row.startsWith(`${name} `)).map((row) => / % +(\w+) /.exec(row)?.[1])
           assert.strictEqual(states[0], "queued", name)
@@ -266,7 +266,7 @@ describe.concurrent("the demo", () => {
         }
         const cat = rows.filter((row) => row.startsWith("cat-at-the-piano"))
         assert.isTrue(rows.some((row) => /█+░+ +\d+ % +running/.test(row)), "a bar in the middle")
-        assert.match(cat.at(-1)!, /█{24} +100 % +Completed +attempt 1 +\d+\.\d s$/)
+        assert.match(cat.at(-1)!, /█{16} +100 % +Completed +attempt 1 +\d+\.\d s$/)
         assert.isTrue(plain.some((line) => /Requeued.*attempt 1 lost its worker, 2 retries left/.test(line)))
         assert.isTrue(plain.some((line) => /FailedByModel +CUDA out of memory/.test(line)))
         for (const line of plain) assert.isBelow(line.length, 120, line)
