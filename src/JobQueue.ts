@@ -79,8 +79,9 @@ export interface QueueMetrics {
  * The calls of the queue. Whatever implements them, HTTP or memory, fails in the same ways.
  *
  * - `status`: a snapshot of a job.
- * - `submit`: adds a job. Sent once, never again: a failure of which it is not known whether the request arrived
- *   (`Unreachable`, `RequestTimeout`, `Unavailable`) may have made a job.
+ * - `submit`: adds a job. Sent once, never again by us; a `fetch` that follows redirects may send it again, and the
+ *   README says how to stop that. A failure of which it is not known whether the request arrived (`Unreachable`,
+ *   `RequestTimeout`, `Unavailable`) may have made a job.
  * - `cancel`: cancels a job that is pending, and leaves any other alone.
  * - `clear`: cancels every pending job of a model, and tells how many those were.
  * - `metrics`: how many jobs of a model are waiting and running.
