@@ -237,25 +237,32 @@ describe("transitions", () => {
       assert.deepStrictEqual(Chunk.toReadonlyArray(progress), [0.3])
     }).pipe(Effect.provide(answering(Job.Running({ job, info: { step: 3 } })))))
 
-  it.effect("has one span, however many polls", () =>
+  it.effect("has one span, however many polls, as every stream of a job has", () =>
     Effect.gen(function*() {
-      const spans: Array<Tracer.Span> = []
       const tracer = yield* Effect.tracer
-      const job = yield* submit
-      yield* inTime(briefly(job)).pipe(Effect.withTracer(Tracer.make({
-        context: (f, fiber) => tracer.context(f, fiber),
-        span: (...args) => {
-          const span = tracer.span(...args)
-          spans.push(span)
-          return span
-        }
-      })))
-      assert.deepStrictEqual(spans.map(({ name }) => name), ["JobStream.transitions"])
-      assert.deepStrictEqual(Object.fromEntries(spans[0]!.attributes), {
-        "queue.model": job.model,
-        "queue.request_id": job.requestId
-      })
-      assert.isAbove((yield* pollTimes).length, 5)
+      for (const name of ["transitions", "events", "statuses"] as const) {
+        const spans: Array<Tracer.Span> = []
+        const job = yield* submit
+        const before = (yield* pollTimes).length
+        const watch: Stream.Stream<unknown, QueueError.WatchError, JobQueue.JobQueue> = JobStream[name](
+          job,
+          everySecond
+        )
+        yield* inTime(Stream.runDrain(watch)).pipe(Effect.withTracer(Tracer.make({
+          context: (f, fiber) => tracer.context(f, fiber),
+          span: (...args) => {
+            const span = tracer.span(...args)
+            spans.push(span)
+            return span
+          }
+        })))
+        assert.deepStrictEqual(spans.map(({ name }) => name), [`JobStream.${name}`])
+        assert.deepStrictEqual(Object.fromEntries(spans[0]!.attributes), {
+          "queue.model": job.model,
+          "queue.request_id": job.requestId
+        })
+        assert.isAbove((yield* pollTimes).length - before, 5)
+      }
     }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("8 seconds")) } }))))
 })
 

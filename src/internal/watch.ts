@@ -171,12 +171,14 @@ export const watch = (
         const recovered: ReadonlyArray<WatchEvent> = state.trouble === undefined
           ? []
           : [{ _tag: "Recovered", since: time(state.trouble.since) }]
+        const isPassedOver = status._tag === "Unrecognized" && policy.unrecognized === "ignore"
+        const sighted: ReadonlyArray<WatchEvent> = isPassedOver ? [] : [{ _tag: "Sighted", status }]
         return {
           startedAt: state.startedAt,
           sighting: sight(state.sighting, status, now),
           trouble: undefined,
           pause,
-          told: [...recovered, { _tag: "Sighted", status }]
+          told: [...recovered, ...sighted]
         }
       })
     }
