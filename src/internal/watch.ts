@@ -17,8 +17,8 @@ import type { Service } from "../JobQueue.js"
 import * as QueueError from "../QueueError.js"
 import { retryAfterOf } from "../Retry.js"
 import type { WatchPolicy } from "../WatchPolicy.js"
-import { sameJson } from "./fingerprint.js"
 import * as Pacer from "./pacer.js"
+import { attemptOf, type Expiry, nextExpiry, sight, type Sighting } from "./sighting.js"
 
 /** @internal */
 export type WatchEvent =
@@ -31,13 +31,6 @@ export type WatchEvent =
   }
   | { readonly _tag: "Recovered"; readonly since: DateTime.Utc }
 
-interface Sighting {
-  readonly status: Job.JobStatus
-  readonly at: number
-  /** Since when the job has been seen as it is: in the queue, or running without a change. */
-  readonly unchangedSince: number
-}
-
 interface State {
   readonly startedAt: number
   readonly sighting: Sighting | undefined
@@ -48,38 +41,6 @@ interface State {
 }
 
 const time = (millis: number): DateTime.Utc => DateTime.unsafeMake(millis)
-
-const attemptOf = (status: Job.JobStatus | undefined): number =>
-  status === undefined ? 0 : Option.getOrElse(status.retries, () => 0) + (status._tag === "Pending" ? 0 : 1)
-
-const sight = (before: Sighting | undefined, status: Job.JobStatus, at: number): Sighting => {
-  const last = before?.status
-  const unchanged = last !== undefined && last._tag === status._tag && attemptOf(last) === attemptOf(status) &&
-    (status._tag !== "Running" || sameJson(last.info, status.info))
-  return { status, at, unchangedSince: unchanged ? before?.unchangedSince ?? at : at }
-}
-
-type Expiry = {
-  readonly at: number
-  readonly after: Duration.Duration
-  readonly error: typeof QueueError.PendingTooLong | typeof QueueError.Stalled | typeof QueueError.WatchTimeout
-}
-
-// Of the deadlines of the watch, the one that passes first.
-const nextExpiry = ({ sighting, startedAt }: State, { deadline }: WatchPolicy): Expiry => {
-  const total: Expiry = {
-    at: startedAt + Duration.toMillis(deadline.total),
-    after: deadline.total,
-    error: QueueError.WatchTimeout
-  }
-  const [after, error] = sighting?.status._tag === "Pending"
-    ? [deadline.pending, QueueError.PendingTooLong] as const
-    : sighting?.status._tag === "Running"
-    ? [deadline.stalled, QueueError.Stalled] as const
-    : [Duration.infinity, QueueError.WatchTimeout] as const
-  const at = (sighting?.unchangedSince ?? startedAt) + Duration.toMillis(after)
-  return at < total.at ? { at, after, error } : total
-}
 
 const cancelPending = (queue: Service, job: Job.JobRef, timeout: Duration.Duration): Effect.Effect<string> =>
   queue.cancel(job).pipe(
@@ -111,7 +72,7 @@ const expire = (
       after,
       status: sighting?.status,
       age: sighting === undefined ? undefined : Duration.millis(now - sighting.at),
-      attempt: attemptOf(sighting?.status),
+      attempt: sighting === undefined ? 0 : attemptOf(sighting.status),
       lastError: trouble?.error,
       cancel
     })
@@ -141,7 +102,7 @@ export const watch = (
             after: request,
             status: sighting?.status,
             age: sighting === undefined ? undefined : Duration.millis(now - sighting.at),
-            attempt: attemptOf(sighting?.status),
+            attempt: sighting === undefined ? 0 : attemptOf(sighting.status),
             trouble: trouble?.error.message
           })
         ))
@@ -210,7 +171,7 @@ export const watch = (
 
     const stepInTime = (state: State): Effect.Effect<State, QueueError.WatchError> =>
       Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        const expiry = nextExpiry(state, policy)
+        const expiry = nextExpiry(state.startedAt, state.sighting, policy.deadline)
         const left = expiry.at - now
         return left > longestTimer ? step(state) : step(state).pipe(
           Effect.timeoutOption(Math.max(0, left)),
