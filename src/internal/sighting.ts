@@ -18,8 +18,7 @@ export interface Sighting {
   readonly unchangedSince: number
 }
 
-/** @internal */
-export const attemptOf = (status: JobStatus): number =>
+const attemptOf = (status: JobStatus): number =>
   Option.getOrElse(status.retries, () => 0) + (status._tag === "Pending" ? 0 : 1)
 
 /** @internal */
@@ -29,6 +28,20 @@ export const sight = (before: Sighting | undefined, status: JobStatus, at: numbe
     (status._tag !== "Running" || sameJson(before.status.info, status.info))
   return { status, at, unchangedSince: isUnchanged ? before.unchangedSince : at }
 }
+
+/**
+ * The part of an error that tells what was seen of the job: nothing of one that was not.
+ *
+ * @internal
+ */
+export const lastSeen = (sighting: Sighting | undefined, now: number): { readonly lastSeen?: QueueError.LastSeen } =>
+  sighting === undefined ? {} : {
+    lastSeen: {
+      status: sighting.status,
+      age: Duration.millis(now - sighting.at),
+      attempt: attemptOf(sighting.status)
+    }
+  }
 
 /** @internal */
 export interface Expiry {

@@ -18,7 +18,7 @@ import * as QueueError from "../QueueError.js"
 import { retryAfterOf } from "../Retry.js"
 import type { WatchPolicy } from "../WatchPolicy.js"
 import * as Pacer from "./pacer.js"
-import { attemptOf, type Expiry, nextExpiry, sight, type Sighting } from "./sighting.js"
+import { type Expiry, lastSeen, nextExpiry, sight, type Sighting } from "./sighting.js"
 
 /** @internal */
 export type WatchEvent =
@@ -70,12 +70,23 @@ const expire = (
     return yield* new DeadlineError({
       job,
       after,
-      status: sighting?.status,
-      age: sighting === undefined ? undefined : Duration.millis(now - sighting.at),
-      attempt: sighting === undefined ? 0 : attemptOf(sighting.status),
-      lastError: trouble?.error,
-      cancel
+      ...lastSeen(sighting, now),
+      ...(trouble !== undefined && { lastError: trouble.error }),
+      ...(cancel !== undefined && { cancel })
     })
+  })
+
+// The same error, with what the watch knew of the job when it met it.
+const end = ({ sighting, trouble }: State, error: QueueError.QueueError): Effect.Effect<never, QueueError.QueueError> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    const fields = {
+      ...error,
+      ...lastSeen(sighting, now),
+      ...(trouble !== undefined && { trouble: trouble.error.message })
+    }
+    // the fields are those of its own class; TypeScript would want them to be those of every class
+    const Class = QueueError[error._tag] as new(all: typeof fields) => QueueError.QueueError
+    return Effect.fail(new Class(fields))
   })
 
 // The longest that a timer can be set for. What is further away is looked at again after the next poll.
@@ -92,30 +103,13 @@ export const watch = (
     const retry = yield* Pacer.make(policy.retry)
     const { request } = policy.deadline
 
-    const timeout = ({ sighting, trouble }: State): Effect.Effect<never, QueueError.RequestTimeout> =>
-      Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        Effect.fail(
-          new QueueError.RequestTimeout({
-            operation: "status",
-            model: job.model,
-            job,
-            after: request,
-            status: sighting?.status,
-            age: sighting === undefined ? undefined : Duration.millis(now - sighting.at),
-            attempt: sighting === undefined ? 0 : attemptOf(sighting.status),
-            trouble: trouble?.error.message
-          })
-        ))
-
     // a request that does not mind being interrupted must not hold up who gives up on it; one span a watch, not a poll
     const poll = Effect.withTracerEnabled(Effect.disconnect(queue.status(job)), false)
 
-    const ask = (state: State) =>
-      Effect.flatten(Effect.timeoutTo(poll, {
-        duration: request,
-        onSuccess: (status): Effect.Effect<Job.JobStatus, QueueError.QueueError> => Effect.succeed(status),
-        onTimeout: () => timeout(state)
-      }))
+    const ask: Effect.Effect<Job.JobStatus, QueueError.QueueError> = Effect.timeoutFail(poll, {
+      duration: request,
+      onTimeout: () => new QueueError.RequestTimeout({ operation: "status", model: job.model, job, after: request })
+    })
 
     const answered = (state: State, status: Job.JobStatus): Effect.Effect<State, QueueError.WatchError> => {
       if (status.job.requestId !== job.requestId || status.job.model !== job.model) {
@@ -147,9 +141,9 @@ export const watch = (
     const refused = (state: State, error: QueueError.QueueError): Effect.Effect<State, QueueError.QueueError> =>
       Effect.gen(function*() {
         // a job that was there and is not any more won't come back; before it was seen, a retry may allow for some lag
-        if (error._tag === "NotFound" && state.sighting !== undefined) return yield* error
+        if (error._tag === "NotFound" && state.sighting !== undefined) return yield* end(state, error)
         const pause = yield* retry.next(error)
-        if (Option.isNone(pause)) return yield* error
+        if (Option.isNone(pause)) return yield* end(state, error)
         const now = yield* Clock.currentTimeMillis
         const since = state.trouble?.since ?? now
         const wait = Math.max(Pacer.clampPause(pause.value), Duration.toMillis(retryAfterOf(error)))
@@ -162,7 +156,7 @@ export const watch = (
       })
 
     const step = (state: State): Effect.Effect<State, QueueError.WatchError> =>
-      Effect.zipRight(state.pause === 0 ? Effect.void : Effect.sleep(state.pause), Effect.either(ask(state))).pipe(
+      Effect.zipRight(state.pause === 0 ? Effect.void : Effect.sleep(state.pause), Effect.either(ask)).pipe(
         Effect.flatMap(Either.match({
           onLeft: (error): Effect.Effect<State, QueueError.WatchError> => refused(state, error),
           onRight: (status) => answered(state, status)
