@@ -57,18 +57,6 @@ const spanOf = (job: Job.JobRef) => ({
   attributes: { "queue.model": job.model, "queue.request_id": job.requestId }
 })
 
-const sighted = (
-  job: Job.JobRef,
-  policy: WatchPolicy.WatchPolicy
-): Stream.Stream<Job.JobStatus, WatchError, JobQueue> =>
-  Stream.filterMap(
-    Watch.watch(job, policy),
-    (event) =>
-      event._tag === "Sighted" && !(event.status._tag === "Unrecognized" && policy.unrecognized === "ignore")
-        ? Option.some(event.status)
-        : Option.none()
-  )
-
 /**
  * The snapshots of a job, one for each poll that was answered, changed or not; the last one is terminal.
  *
@@ -76,7 +64,8 @@ const sighted = (
  * @category streams
  */
 export const statuses = (job: Job.JobRef, options: Options = {}): Stream.Stream<Job.JobStatus, WatchError, JobQueue> =>
-  Stream.unwrap(Effect.map(policyOf(options), (policy) => sighted(job, policy))).pipe(
+  Stream.unwrap(Effect.map(policyOf(options), (policy) => Watch.watch(job, policy))).pipe(
+    Stream.filterMap((event) => event._tag === "Sighted" ? Option.some(event.status) : Option.none()),
     Stream.withSpan("JobStream.statuses", spanOf(job))
   )
 
@@ -130,6 +119,31 @@ export const fromStatuses = <E, R>(
       Stream.flattenIterables
     )))
 
+// What both `events` and `transitions` are, each under a span of its own.
+const watched = (
+  span: string,
+  job: Job.JobRef,
+  { from, ...parts }: TransitionsOptions
+): Stream.Stream<WatchEvent, WatchError, JobQueue> => {
+  if (from !== undefined && !Transition.Cursor.isOf(from, job)) return Stream.fail(new JobMismatch({ job }))
+  if (from !== undefined && from.phase === "Ended") return Stream.empty
+  return Stream.unwrap(Effect.gen(function*() {
+    const policy = yield* policyOf(parts)
+    const derive = yield* makeDerive(policy.unrecognized === "end" ? "end" : "fail")
+    return Watch.watch(job, policy).pipe(
+      Stream.mapAccumEffect(
+        Option.fromNullable(from),
+        (known, event): Effect.Effect<Told<WatchEvent>, JobMismatch | UnrecognizedStatus> =>
+          event._tag === "Sighted" ? derive(known, event.status) : Effect.succeed([known, [{ ...event, job }]])
+      ),
+      Stream.flattenIterables
+    )
+  })).pipe(Stream.withSpan(span, spanOf(job)))
+}
+
+const isTransition = (event: WatchEvent): event is Transition.Transition =>
+  event._tag !== "Trouble" && event._tag !== "Recovered"
+
 /**
  * The life of a job, from its beginning, or from a cursor on, to its end, without a gap and without a repeat, however
  * few of its states the polls happen to see (see `Transition.derive`).
@@ -151,20 +165,8 @@ export const fromStatuses = <E, R>(
 export const transitions = (
   job: Job.JobRef,
   options: TransitionsOptions = {}
-): Stream.Stream<Transition.Transition, WatchError, JobQueue> => {
-  const { from, ...parts } = options
-  if (from !== undefined && !Transition.Cursor.isOf(from, job)) return Stream.fail(new JobMismatch({ job }))
-  if (from !== undefined && from.phase === "Ended") return Stream.empty
-  return Stream.unwrap(
-    Effect.map(
-      policyOf(parts),
-      (policy) =>
-        fromStatuses(sighted(job, policy), { from, unrecognized: policy.unrecognized === "end" ? "end" : "fail" })
-    )
-  ).pipe(
-    Stream.withSpan("JobStream.transitions", spanOf(job))
-  )
-}
+): Stream.Stream<Transition.Transition, WatchError, JobQueue> =>
+  Stream.filter(watched("JobStream.transitions", job, options), isTransition)
 
 /**
  * The polls have met trouble that may pass: `error`, the last one. It has lasted since `since`, and the next try is at
@@ -224,26 +226,7 @@ export type WatchEvent = Transition.Transition | Trouble | Recovered
 export const events = (
   job: Job.JobRef,
   options: TransitionsOptions = {}
-): Stream.Stream<WatchEvent, WatchError, JobQueue> => {
-  const { from, ...parts } = options
-  if (from !== undefined && !Transition.Cursor.isOf(from, job)) return Stream.fail(new JobMismatch({ job }))
-  if (from !== undefined && from.phase === "Ended") return Stream.empty
-  return Stream.unwrap(Effect.gen(function*() {
-    const policy = yield* policyOf(parts)
-    const derive = yield* makeDerive(policy.unrecognized === "end" ? "end" : "fail")
-    return Watch.watch(job, policy).pipe(
-      Stream.filter((event) =>
-        !(event._tag === "Sighted" && event.status._tag === "Unrecognized" && policy.unrecognized === "ignore")
-      ),
-      Stream.mapAccumEffect(
-        Option.fromNullable(from),
-        (known, event): Effect.Effect<Told<WatchEvent>, JobMismatch | UnrecognizedStatus> =>
-          event._tag === "Sighted" ? derive(known, event.status) : Effect.succeed([known, [{ ...event, job }]])
-      ),
-      Stream.flattenIterables
-    )
-  })).pipe(Stream.withSpan("JobStream.events", spanOf(job)))
-}
+): Stream.Stream<WatchEvent, WatchError, JobQueue> => watched("JobStream.events", job, options)
 
 /**
  * For a consumer that is slower than a stream: it is always given the latest element, and those it had no time for are

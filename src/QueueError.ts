@@ -15,6 +15,9 @@
  * None of them holds the request that was sent, and the token never appears in one, not even where the service repeats
  * it in its answer.
  *
+ * One that has ended a watch also tells what the watch knew of the job: `lastSeen`, and, as a text, the last `trouble`
+ * before it. A call by itself knows neither. The snapshot in `lastSeen` is as the service told it.
+ *
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
@@ -73,11 +76,29 @@ const Millis = Schema.transform(
   { strict: true, decode: (millis) => Duration.millis(millis), encode: (duration) => Duration.toMillis(duration) }
 )
 
-// What was asked. `job` is there when the call was about one.
+/**
+ * What a watch last saw of its job before an error ended it: the last snapshot (`status`), how old that is (`age`), and
+ * which attempt it was (`attempt`; 0 before the first claim).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LastSeen extends Schema.Schema.Type<typeof LastSeen> {}
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const LastSeen = Schema.Struct({ status: JobStatus, age: Millis, attempt: Schema.NonNegativeInt })
+
+// What was asked. `job` is there when the call was about one. What comes after it is there when the error has ended a
+// watch: what that had seen of the job, if anything, and what the trouble before this one said, if there was any.
 const about = {
   operation: Operation,
   model: Schema.String,
-  job: Schema.optional(JobRef)
+  job: Schema.optional(JobRef),
+  lastSeen: Schema.optional(LastSeen),
+  trouble: Schema.optional(Schema.String)
 }
 
 // What the service said of itself: its error body (WIRE: code, message, param, type) and two headers.
@@ -92,11 +113,15 @@ const said = {
 
 const answer = { ...about, httpStatus: Schema.Int, ...said }
 
+const sighting = ({ age, status }: LastSeen): string =>
+  `last seen ${status._tag.toLowerCase()} ${Duration.format(age)} ago`
+
 const sentence = (
   error: {
     readonly operation: string
     readonly model: string
     readonly job?: JobRef | undefined
+    readonly lastSeen?: LastSeen | undefined
     readonly httpStatus?: number | undefined
     readonly param?: string | undefined
     readonly detail?: string | undefined
@@ -109,7 +134,8 @@ const sentence = (
     ...(error.httpStatus === undefined ? [] : [`HTTP ${error.httpStatus}`]),
     ...(error.param === undefined ? [] : [`parameter ${error.param}`]),
     ...(error.retryAfter === undefined ? [] : [`retry after ${Duration.format(error.retryAfter)}`]),
-    ...(error.httpRequestId === undefined ? [] : [`request ${error.httpRequestId}`])
+    ...(error.httpRequestId === undefined ? [] : [`request ${error.httpRequestId}`]),
+    ...(error.lastSeen === undefined ? [] : [sighting(error.lastSeen)])
   ]
   const subject = error.job === undefined ? error.model : formatRef(error.job)
   return `${error.operation} ${subject}: ${what}${facts.length === 0 ? "" : ` (${facts.join(", ")})`}${
@@ -257,22 +283,12 @@ export class Unreachable extends Schema.TaggedError<Unreachable>("effect-queue-s
 /**
  * No whole answer, headers and body, came within `after`. The request may have arrived.
  *
- * Met by a watch, it also has the last snapshot of the job (`status`), how old that is, the attempt, and what trouble
- * came before it.
- *
  * @since 0.1.0
  * @category errors
  */
 export class RequestTimeout extends Schema.TaggedError<RequestTimeout>("effect-queue-status/RequestTimeout")(
   "RequestTimeout",
-  {
-    ...about,
-    after: Millis,
-    status: Schema.optional(JobStatus),
-    age: Schema.optional(Millis),
-    attempt: Schema.optional(Schema.NonNegativeInt),
-    trouble: Schema.optional(Schema.String)
-  }
+  { ...about, after: Millis }
 ) {
   /**
    * @since 0.1.0
@@ -283,10 +299,7 @@ export class RequestTimeout extends Schema.TaggedError<RequestTimeout>("effect-q
    * @since 0.1.0
    */
   override get message(): string {
-    const seen = this.status === undefined
-      ? ""
-      : ` (last seen ${this.status._tag.toLowerCase()} ${Duration.format(this.age ?? Duration.zero)} ago)`
-    return sentence(this, `no whole answer within ${Duration.format(this.after)}${seen}`)
+    return sentence(this, `no whole answer within ${Duration.format(this.after)}`)
   }
 }
 
@@ -454,14 +467,12 @@ export class InvalidCursor extends Schema.TaggedError<InvalidCursor>("effect-que
   }
 }
 
-// What is known when a deadline of a watch has passed: the last snapshot and how old it is, the attempt, the last trouble
-// that the polls met since then, and what came of canceling the job, where that was asked for.
+// What is known when a deadline of a watch has passed: what the watch had seen of the job, the last trouble that the polls
+// met since then, and what came of canceling the job, where that was asked for.
 const expired = {
   job: JobRef,
   after: Millis,
-  status: Schema.optional(JobStatus),
-  age: Schema.optional(Millis),
-  attempt: Schema.NonNegativeInt,
+  lastSeen: Schema.optional(LastSeen),
   lastError: Schema.optional(Schema.suspend(() => QueueError)),
   cancel: Schema.optional(Schema.String)
 }
@@ -469,19 +480,16 @@ const expired = {
 const expiry = (
   error: {
     readonly job: JobRef
-    readonly status?: JobStatus | undefined
-    readonly age?: Duration.Duration | undefined
-    readonly attempt: number
+    readonly lastSeen?: LastSeen | undefined
     readonly lastError?: QueueError | undefined
     readonly cancel?: string | undefined
   },
   what: string
 ): string => {
+  const { lastSeen } = error
   const facts = [
-    error.status === undefined
-      ? "never seen"
-      : `last seen ${error.status._tag.toLowerCase()} ${Duration.format(error.age ?? Duration.zero)} ago`,
-    ...(error.attempt === 0 ? [] : [`attempt ${error.attempt}`]),
+    lastSeen === undefined ? "never seen" : sighting(lastSeen),
+    ...(lastSeen === undefined || lastSeen.attempt === 0 ? [] : [`attempt ${lastSeen.attempt}`]),
     ...(error.lastError === undefined ? [] : [`last trouble: ${error.lastError.message}`]),
     ...(error.cancel === undefined ? [] : [`cancel: ${error.cancel}`])
   ]

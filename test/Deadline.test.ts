@@ -68,10 +68,11 @@ describe("the clocks of a watch", () => {
         2_000 + 3_000 + 50 + 3_000
       )
       assert.deepStrictEqual(error.job, job)
-      assert.strictEqual(error.status?._tag, "Running")
-      assert.deepStrictEqual(error.age, Duration.millis(1_000 + 3_000 + 50 + 3_000))
-      assert.strictEqual(error.attempt, 1)
-      assert.include(error.trouble, "no whole answer within 3s (last seen running 4s ago)")
+      assert.strictEqual(error.lastSeen?.status._tag, "Running")
+      assert.deepStrictEqual(error.lastSeen?.age, Duration.millis(1_000 + 3_000 + 50 + 3_000))
+      assert.strictEqual(error.lastSeen?.attempt, 1)
+      assert.include(error.message, "no whole answer within 3s (last seen running 7s 50ms ago)")
+      assert.strictEqual(error.trouble, `status ${Job.formatRef(job)}: no whole answer within 3s`)
     }).pipe(
       Effect.provide(TestJobQueue.layer({
         workers: { script: Worker.always(Worker.finish("1 hour")) },
@@ -89,9 +90,9 @@ describe("the clocks of a watch", () => {
         90_500
       )
       assert.deepStrictEqual(error.job, job)
-      assert.strictEqual(error.status?._tag, "Pending")
-      assert.deepStrictEqual(error.age, Duration.millis(500))
-      assert.strictEqual(error.attempt, 0)
+      assert.strictEqual(error.lastSeen?.status._tag, "Pending")
+      assert.deepStrictEqual(error.lastSeen?.age, Duration.millis(500))
+      assert.strictEqual(error.lastSeen?.attempt, 0)
       assert.isUndefined(error.lastError)
       assert.include(error.message, "no worker has claimed the job for 1m 30s 500ms")
       assert.include(error.message, job.requestId)
@@ -116,9 +117,9 @@ describe("the clocks of a watch", () => {
       const job = yield* submit
       const deadline = Deadline.stalled("30 seconds")
       const error = yield* expires(JobStream.transitions(job, { ...everySecond, deadline }), "Stalled", 50_000)
-      assert.strictEqual(error.status?._tag, "Running")
-      assert.deepStrictEqual(error.status?.info, { progress: 0.2 })
-      assert.strictEqual(error.attempt, 1)
+      assert.strictEqual(error.lastSeen?.status._tag, "Running")
+      assert.deepStrictEqual(error.lastSeen?.status.info, { progress: 0.2 })
+      assert.strictEqual(error.lastSeen?.attempt, 1)
       assert.include(error.message, "nothing has changed for 30s")
     }).pipe(Effect.provide(TestJobQueue.layer({
       workers: {
@@ -166,7 +167,7 @@ describe("the clocks of a watch", () => {
         "WatchTimeout",
         7_000
       )
-      assert.isUndefined(error.status)
+      assert.isUndefined(error.lastSeen)
       assert.include(error.message, "never seen")
     }).pipe(
       Effect.provide(TestJobQueue.layer({
@@ -183,7 +184,7 @@ describe("the clocks of a watch", () => {
         20_000
       )
       assert.strictEqual(error.lastError?._tag, "RateLimited")
-      assert.deepStrictEqual(error.age, Duration.seconds(18))
+      assert.deepStrictEqual(error.lastSeen?.age, Duration.seconds(18))
       assert.include(error.message, "last trouble: status my-org/video-generator")
     }).pipe(
       Effect.provide(TestJobQueue.layer({
@@ -436,6 +437,7 @@ describe("a job that is not there", () => {
       const lagging = JobStream.transitions(job, everySecond)
       const error = yield* expires(lagging, "NotFound", 3_000)
       assert.deepStrictEqual(error.job, job)
+      assert.strictEqual(error.lastSeen?.status._tag, "Pending")
       const times = (yield* calls).filter(({ operation }) => operation === "status").map(({ at }) => at)
       assert.deepStrictEqual(times, [0, 500, 1_000, 2_000, 3_000])
     }).pipe(

@@ -23,10 +23,12 @@ import {
   TestClock,
   Tracer
 } from "effect"
-import { Deadline, Job, JobQueue, JobStream, QueueError } from "effect-queue-status"
+import { Deadline, Job, JobQueue, JobStream, QueueError, Retry } from "effect-queue-status"
 import type { Transition, WatchPolicy } from "effect-queue-status"
 import { Emulator } from "effect-queue-status/emulator"
 import { TestJobQueue, Worker } from "effect-queue-status/testing"
+import * as Arbitrary from "effect/Arbitrary"
+import * as FastCheck from "effect/FastCheck"
 
 const everySecond = { cadence: Schedule.spaced("1 second") }
 
@@ -237,25 +239,32 @@ describe("transitions", () => {
       assert.deepStrictEqual(Chunk.toReadonlyArray(progress), [0.3])
     }).pipe(Effect.provide(answering(Job.Running({ job, info: { step: 3 } })))))
 
-  it.effect("has one span, however many polls", () =>
+  it.effect("has one span, however many polls, as every stream of a job has", () =>
     Effect.gen(function*() {
-      const spans: Array<Tracer.Span> = []
       const tracer = yield* Effect.tracer
-      const job = yield* submit
-      yield* inTime(briefly(job)).pipe(Effect.withTracer(Tracer.make({
-        context: (f, fiber) => tracer.context(f, fiber),
-        span: (...args) => {
-          const span = tracer.span(...args)
-          spans.push(span)
-          return span
-        }
-      })))
-      assert.deepStrictEqual(spans.map(({ name }) => name), ["JobStream.transitions"])
-      assert.deepStrictEqual(Object.fromEntries(spans[0]!.attributes), {
-        "queue.model": job.model,
-        "queue.request_id": job.requestId
-      })
-      assert.isAbove((yield* pollTimes).length, 5)
+      for (const name of ["transitions", "events", "statuses"] as const) {
+        const spans: Array<Tracer.Span> = []
+        const job = yield* submit
+        const before = (yield* pollTimes).length
+        const watch: Stream.Stream<unknown, QueueError.WatchError, JobQueue.JobQueue> = JobStream[name](
+          job,
+          everySecond
+        )
+        yield* inTime(Stream.runDrain(watch)).pipe(Effect.withTracer(Tracer.make({
+          context: (f, fiber) => tracer.context(f, fiber),
+          span: (...args) => {
+            const span = tracer.span(...args)
+            spans.push(span)
+            return span
+          }
+        })))
+        assert.deepStrictEqual(spans.map(({ name }) => name), [`JobStream.${name}`])
+        assert.deepStrictEqual(Object.fromEntries(spans[0]!.attributes), {
+          "queue.model": job.model,
+          "queue.request_id": job.requestId
+        })
+        assert.isAbove((yield* pollTimes).length - before, 5)
+      }
     }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("8 seconds")) } }))))
 })
 
@@ -283,7 +292,9 @@ describe("trouble", () => {
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* Effect.flip(inTime(briefly(job)))
-      assert.strictEqual(error._tag, "Unavailable")
+      assert(error._tag === "Unavailable")
+      assert.isUndefined(error.lastSeen)
+      assert.include(error.trouble, "the service is not available")
       const times = yield* pollTimes
       assert.strictEqual(times.length, 9)
       const pauses = times.slice(1).map((at, i) => at - times[i]!)
@@ -341,9 +352,48 @@ describe("trouble", () => {
       assert(error._tag === "RequestTimeout")
       assert.deepStrictEqual(error.job, job)
       assert.deepStrictEqual(error.after, Duration.seconds(2))
-      assert.isUndefined(error.status)
+      assert.isUndefined(error.lastSeen)
       assert.include(error.message, job.requestId)
     }).pipe(Effect.provide(watched(() => Effect.never))))
+
+  it.effect("that ends a watch is the error that was met, and tells what was seen of the job before it", () =>
+    Effect.gen(function*() {
+      const kinds = new Set<string>()
+      const status = Job.Running({ job, info: { progress: 0.4 }, retries: Option.some(2) })
+      const troubles = FastCheck.tuple(Arbitrary.make(QueueError.QueueError), FastCheck.nat(2), FastCheck.nat(2))
+      for (const [error, sightings, retries] of FastCheck.sample(troubles, { seed: 1, numRuns: 300 })) {
+        const kind = `${error._tag} ${sightings > 0} ${retries > 0}`
+        if (kinds.has(kind)) continue
+        kinds.add(kind)
+        const met = { ...error }
+        let asked = 0
+        const queue = Layer.mock(JobQueue.JobQueue, {
+          status: () => Effect.suspend(() => asked++ < sightings ? Effect.succeed(status) : Effect.fail(error))
+        })
+        const policy = {
+          ...everySecond,
+          retry: Schedule.intersect(Schedule.recurs(retries), Schedule.spaced("2 seconds")),
+          deadline: Deadline.never
+        }
+        const watch = Stream.runDrain(JobStream.statuses(job, policy))
+        const last = yield* Effect.flip(inTime(watch, "40 days")).pipe(Effect.provide(queue))
+        assert(QueueError.isQueueError(last))
+        assert.strictEqual<unknown>(last.constructor, QueueError[error._tag])
+
+        const tries = error._tag === "NotFound" && sightings > 0 ? 0 : retries
+        const pause = Duration.max("2 seconds", Retry.retryAfterOf(error))
+        const age = Duration.sum("1 second", Duration.times(pause, tries))
+        assert.deepStrictEqual({ ...last }, {
+          ...met,
+          ...(sightings > 0 && { lastSeen: { status, age, attempt: 3 } }),
+          ...(tries > 0 && { trouble: error.message })
+        })
+        if (sightings > 0) assert.include(last.message, `last seen running ${Duration.format(age)} ago`)
+        // what the service keeps is as it was
+        assert.deepStrictEqual({ ...error }, met)
+      }
+      assert.strictEqual(kinds.size, 8 * 2 * 2)
+    }))
 
   it.effect("is a state that nobody knows, and not polled for ever", () =>
     Effect.gen(function*() {

@@ -39,13 +39,13 @@ const queueErrors = {
   })
 } satisfies { readonly [tag in QueueError.QueueError["_tag"]]: Extract<QueueError.QueueError, { readonly _tag: tag }> }
 
-const expired = {
-  job,
-  after: Duration.minutes(10),
+const lastSeen = {
   status: Job.Running({ job, info: { progress: 0.4 } }),
   age: Duration.millis(1_500),
   attempt: 1
 }
+
+const expired = { job, after: Duration.minutes(10), lastSeen }
 
 const otherErrors = {
   UnrecognizedStatus: new QueueError.UnrecognizedStatus({
@@ -56,12 +56,11 @@ const otherErrors = {
   JobMismatch: new QueueError.JobMismatch({ job, expected: Job.ref("my-org/other", "b") }),
   PendingTooLong: new QueueError.PendingTooLong({
     ...expired,
-    status: Job.Pending({ job }),
-    attempt: 0,
+    lastSeen: { ...lastSeen, status: Job.Pending({ job }), attempt: 0 },
     cancel: "canceled"
   }),
   Stalled: new QueueError.Stalled({ ...expired, lastError: queueErrors.Unavailable }),
-  WatchTimeout: new QueueError.WatchTimeout({ job, after: Duration.hours(24), attempt: 0 }),
+  WatchTimeout: new QueueError.WatchTimeout({ job, after: Duration.hours(24) }),
   InvalidCursor: new QueueError.InvalidCursor({ text: "eqs0.\"x", issue: "unknown version" }),
   JobFailed: new QueueError.JobFailed({ job, reason: "out of memory", snapshot }),
   JobRetriesExhausted: new QueueError.JobRetriesExhausted({ job, attempts: 4, snapshot }),
@@ -116,7 +115,7 @@ describe("the schemas", () => {
         const encode = Schema.encodeSync(QueueError.QueueError)
         assert.strictEqual(JSON.stringify(encode(back)), JSON.stringify(encode(error)))
         // a snapshot holds JSON objects, which do not compare by value
-        assert(error._tag === "RequestTimeout" || Equal.equals(back, error), inspect([error, back]))
+        assert(error.lastSeen !== undefined || Equal.equals(back, error), inspect([error, back]))
         assert.strictEqual(back.message, error.message)
       }),
       { numRuns: 400 }
@@ -140,6 +139,18 @@ describe("the schemas", () => {
     )
     assert.sameMembers(Array.from(seen), Object.keys(otherErrors))
   })
+
+  for (const error of Object.values(queueErrors)) {
+    it(`know ${error._tag} that has ended a watch`, () => {
+      const Class = error.constructor as new(fields: unknown) => QueueError.QueueError // the class that it is of
+      const last = new Class({ ...error, lastSeen, trouble: "the trouble before it" })
+      const back = throughJson(QueueError.QueueError, last)
+      assert.strictEqual<unknown>(back.constructor, QueueError[error._tag])
+      assert.deepStrictEqual({ ...back }, { ...last })
+      assert.strictEqual(back.message, last.message)
+      assert.match(back.message, /[(,] ?last seen running 1s 500ms ago\)/)
+    })
+  }
 
   for (const error of Object.values(queueErrors)) {
     it(`know ${error._tag}`, () => {
@@ -266,6 +277,10 @@ describe("the messages", () => {
     assert.strictEqual(
       new QueueError.RateLimited({ ...clear, httpStatus: 429, retryAfter: Duration.zero }).message,
       "clear m: too many requests (HTTP 429, retry after 0)"
+    )
+    assert.strictEqual(
+      new QueueError.Unauthorized({ ...about, httpStatus: 401, detail: "expired", lastSeen }).message,
+      `status ${at}: the service does not accept this token (HTTP 401, last seen running 1s 500ms ago): expired`
     )
     assert.strictEqual(
       new QueueError.JobMismatch({ job }).message,

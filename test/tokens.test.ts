@@ -7,7 +7,7 @@ import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import { assert, describe, it } from "@effect/vitest"
-import { Job, JobQueue, QueueError } from "effect-queue-status"
+import { Job, JobQueue, JobStream, QueueError } from "effect-queue-status"
 import * as Cause from "effect/Cause"
 import * as EffectConsole from "effect/Console"
 import * as Effect from "effect/Effect"
@@ -17,6 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
@@ -348,6 +349,26 @@ for (const [client, layer, kind] of clients) {
         const { seen } = yield* look(Effect.raceFirst(queue.status(job), arrived))
         assert.include(seen.map(([, text]) => text).join(), "JobQueue.status")
         assert.deepStrictEqual(revealed(seen, token), [])
+      }).pipe(Effect.provide(layer)))
+
+    it.scopedLive("a watch that ends with what it knew before", () =>
+      Effect.gen(function*() {
+        const refuses = (status: number) => answer(status, { message: `the key was ${token}` })
+        const answers = [answer(200, document), refuses(503), refuses(401)]
+        const server = yield* HostileServer.make((...call) => answers[call[2]]?.(...call))
+        const queue = yield* connect(server.url, token)
+        const pace = { cadence: Schedule.spaced("50 millis"), retry: Schedule.recurs(1) }
+        const { exit, seen } = yield* look(
+          Effect.provideService(JobStream.result(job, pace), JobQueue.JobQueue, queue)
+        )
+        assert(Exit.isFailure(exit) && Cause.isFailType(exit.cause), inspect(exit))
+        const { error } = exit.cause
+        assert(error._tag === "Unauthorized")
+        assert.strictEqual(error.lastSeen?.status._tag, "Running")
+        assert.include(error.trouble, "<redacted>")
+        assert.deepStrictEqual(revealed(seen, token), [])
+        const encoded = JSON.stringify(yield* Schema.encode(QueueError.QueueError)(error))
+        assert.isFalse(reveals(encoded, token), encoded)
       }).pipe(Effect.provide(layer)))
 
     it.scopedLive("requests that are not sent", () =>

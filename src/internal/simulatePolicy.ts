@@ -12,6 +12,7 @@ import * as Random from "effect/Random"
 import * as Job from "../Job.js"
 import type { SimulatedJob, Simulation, WatchPolicy, Workload } from "../WatchPolicy.js"
 import * as Pacer from "./pacer.js"
+import { nextExpiry, sight, type Sighting } from "./sighting.js"
 
 // -----------------------------------------------------------------------------
 // the watch
@@ -90,23 +91,13 @@ interface Watched {
 const watch = ({ cadence, deadline }: WatchPolicy, clock: HandClock, life: Life): Effect.Effect<Watched> =>
   Effect.gen(function*() {
     const pause = yield* Pacer.ofCadence(cadence)
-    const total = start + Duration.toMillis(deadline.total)
-    const pending = Duration.toMillis(deadline.pending)
-    const stalled = Duration.toMillis(deadline.stalled)
     let polls = 1
-    let seen: unknown = "Pending"
-    let since = start
+    let sighting: Sighting | undefined
     while (clock.now < life.doneAt) {
       const status = snapshot(life, clock.now)
-      const sight = status._tag === "Pending" ? status._tag : status.info["progress"]
-      if (sight !== seen) {
-        seen = sight
-        since = clock.now
-      }
+      sighting = sight(sighting, status, clock.now)
       const next = clock.now + (yield* pause(status))
-      if (next > Math.min(total, since + (status._tag === "Pending" ? pending : stalled))) {
-        return { polls, staleness: undefined }
-      }
+      if (next > nextExpiry(start, sighting, deadline).at) return { polls, staleness: undefined }
       clock.now = next
       polls++
     }

@@ -17,8 +17,8 @@ import type { Service } from "../JobQueue.js"
 import * as QueueError from "../QueueError.js"
 import { retryAfterOf } from "../Retry.js"
 import type { WatchPolicy } from "../WatchPolicy.js"
-import { sameJson } from "./fingerprint.js"
 import * as Pacer from "./pacer.js"
+import { type Expiry, lastSeen, nextExpiry, sight, type Sighting } from "./sighting.js"
 
 /** @internal */
 export type WatchEvent =
@@ -31,13 +31,6 @@ export type WatchEvent =
   }
   | { readonly _tag: "Recovered"; readonly since: DateTime.Utc }
 
-interface Sighting {
-  readonly status: Job.JobStatus
-  readonly at: number
-  /** Since when the job has been seen as it is: in the queue, or running without a change. */
-  readonly unchangedSince: number
-}
-
 interface State {
   readonly startedAt: number
   readonly sighting: Sighting | undefined
@@ -48,38 +41,6 @@ interface State {
 }
 
 const time = (millis: number): DateTime.Utc => DateTime.unsafeMake(millis)
-
-const attemptOf = (status: Job.JobStatus | undefined): number =>
-  status === undefined ? 0 : Option.getOrElse(status.retries, () => 0) + (status._tag === "Pending" ? 0 : 1)
-
-const sight = (before: Sighting | undefined, status: Job.JobStatus, at: number): Sighting => {
-  const last = before?.status
-  const unchanged = last !== undefined && last._tag === status._tag && attemptOf(last) === attemptOf(status) &&
-    (status._tag !== "Running" || sameJson(last.info, status.info))
-  return { status, at, unchangedSince: unchanged ? before?.unchangedSince ?? at : at }
-}
-
-type Expiry = {
-  readonly at: number
-  readonly after: Duration.Duration
-  readonly error: typeof QueueError.PendingTooLong | typeof QueueError.Stalled | typeof QueueError.WatchTimeout
-}
-
-// Of the deadlines of the watch, the one that passes first.
-const nextExpiry = ({ sighting, startedAt }: State, { deadline }: WatchPolicy): Expiry => {
-  const total: Expiry = {
-    at: startedAt + Duration.toMillis(deadline.total),
-    after: deadline.total,
-    error: QueueError.WatchTimeout
-  }
-  const [after, error] = sighting?.status._tag === "Pending"
-    ? [deadline.pending, QueueError.PendingTooLong] as const
-    : sighting?.status._tag === "Running"
-    ? [deadline.stalled, QueueError.Stalled] as const
-    : [Duration.infinity, QueueError.WatchTimeout] as const
-  const at = (sighting?.unchangedSince ?? startedAt) + Duration.toMillis(after)
-  return at < total.at ? { at, after, error } : total
-}
 
 const cancelPending = (queue: Service, job: Job.JobRef, timeout: Duration.Duration): Effect.Effect<string> =>
   queue.cancel(job).pipe(
@@ -109,12 +70,23 @@ const expire = (
     return yield* new DeadlineError({
       job,
       after,
-      status: sighting?.status,
-      age: sighting === undefined ? undefined : Duration.millis(now - sighting.at),
-      attempt: attemptOf(sighting?.status),
-      lastError: trouble?.error,
-      cancel
+      ...lastSeen(sighting, now),
+      ...(trouble !== undefined && { lastError: trouble.error }),
+      ...(cancel !== undefined && { cancel })
     })
+  })
+
+// The same error, with what the watch knew of the job when it met it.
+const end = ({ sighting, trouble }: State, error: QueueError.QueueError): Effect.Effect<never, QueueError.QueueError> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    const fields = {
+      ...error,
+      ...lastSeen(sighting, now),
+      ...(trouble !== undefined && { trouble: trouble.error.message })
+    }
+    // the fields are those of its own class; TypeScript would want them to be those of every class
+    const Class = QueueError[error._tag] as new(all: typeof fields) => QueueError.QueueError
+    return Effect.fail(new Class(fields))
   })
 
 // The longest that a timer can be set for. What is further away is looked at again after the next poll.
@@ -131,30 +103,13 @@ export const watch = (
     const retry = yield* Pacer.make(policy.retry)
     const { request } = policy.deadline
 
-    const timeout = ({ sighting, trouble }: State): Effect.Effect<never, QueueError.RequestTimeout> =>
-      Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        Effect.fail(
-          new QueueError.RequestTimeout({
-            operation: "status",
-            model: job.model,
-            job,
-            after: request,
-            status: sighting?.status,
-            age: sighting === undefined ? undefined : Duration.millis(now - sighting.at),
-            attempt: attemptOf(sighting?.status),
-            trouble: trouble?.error.message
-          })
-        ))
-
     // a request that does not mind being interrupted must not hold up who gives up on it; one span a watch, not a poll
     const poll = Effect.withTracerEnabled(Effect.disconnect(queue.status(job)), false)
 
-    const ask = (state: State) =>
-      Effect.flatten(Effect.timeoutTo(poll, {
-        duration: request,
-        onSuccess: (status): Effect.Effect<Job.JobStatus, QueueError.QueueError> => Effect.succeed(status),
-        onTimeout: () => timeout(state)
-      }))
+    const ask: Effect.Effect<Job.JobStatus, QueueError.QueueError> = Effect.timeoutFail(poll, {
+      duration: request,
+      onTimeout: () => new QueueError.RequestTimeout({ operation: "status", model: job.model, job, after: request })
+    })
 
     const answered = (state: State, status: Job.JobStatus): Effect.Effect<State, QueueError.WatchError> => {
       if (status.job.requestId !== job.requestId || status.job.model !== job.model) {
@@ -171,12 +126,14 @@ export const watch = (
         const recovered: ReadonlyArray<WatchEvent> = state.trouble === undefined
           ? []
           : [{ _tag: "Recovered", since: time(state.trouble.since) }]
+        const isPassedOver = status._tag === "Unrecognized" && policy.unrecognized === "ignore"
+        const sighted: ReadonlyArray<WatchEvent> = isPassedOver ? [] : [{ _tag: "Sighted", status }]
         return {
           startedAt: state.startedAt,
           sighting: sight(state.sighting, status, now),
           trouble: undefined,
           pause,
-          told: [...recovered, { _tag: "Sighted", status }]
+          told: [...recovered, ...sighted]
         }
       })
     }
@@ -184,9 +141,9 @@ export const watch = (
     const refused = (state: State, error: QueueError.QueueError): Effect.Effect<State, QueueError.QueueError> =>
       Effect.gen(function*() {
         // a job that was there and is not any more won't come back; before it was seen, a retry may allow for some lag
-        if (error._tag === "NotFound" && state.sighting !== undefined) return yield* error
+        if (error._tag === "NotFound" && state.sighting !== undefined) return yield* end(state, error)
         const pause = yield* retry.next(error)
-        if (Option.isNone(pause)) return yield* error
+        if (Option.isNone(pause)) return yield* end(state, error)
         const now = yield* Clock.currentTimeMillis
         const since = state.trouble?.since ?? now
         const wait = Math.max(Pacer.clampPause(pause.value), Duration.toMillis(retryAfterOf(error)))
@@ -199,7 +156,7 @@ export const watch = (
       })
 
     const step = (state: State): Effect.Effect<State, QueueError.WatchError> =>
-      Effect.zipRight(state.pause === 0 ? Effect.void : Effect.sleep(state.pause), Effect.either(ask(state))).pipe(
+      Effect.zipRight(state.pause === 0 ? Effect.void : Effect.sleep(state.pause), Effect.either(ask)).pipe(
         Effect.flatMap(Either.match({
           onLeft: (error): Effect.Effect<State, QueueError.WatchError> => refused(state, error),
           onRight: (status) => answered(state, status)
@@ -208,7 +165,7 @@ export const watch = (
 
     const stepInTime = (state: State): Effect.Effect<State, QueueError.WatchError> =>
       Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        const expiry = nextExpiry(state, policy)
+        const expiry = nextExpiry(state.startedAt, state.sighting, policy.deadline)
         const left = expiry.at - now
         return left > longestTimer ? step(state) : step(state).pipe(
           Effect.timeoutOption(Math.max(0, left)),

@@ -3,8 +3,7 @@
  * `--write`, the tables go into `docs/policies-measured.md`. Time is virtual and chance has a seed: the figures are exact.
  */
 import { DateTime, Duration, Effect, Option, Random, Schedule, ScheduleDecision, ScheduleInterval } from "effect"
-import type { Job } from "effect-queue-status"
-import { Cadence, LearnedCadence, WatchPolicy } from "effect-queue-status"
+import { Cadence, Job, LearnedCadence, WatchPolicy } from "effect-queue-status"
 import { readFileSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 
@@ -49,19 +48,13 @@ const trained = (
     const learned = yield* LearnedCadence.make({ pollCost })
     const at = (seconds: number) => Option.some(DateTime.unsafeMake(1e12 + 1_000 * seconds))
     for (const { run, wait } of lives(workload, seen)) {
-      yield* learned.observe({
-        _tag: "Done",
-        job: { model: workload.name, requestId: "trained" },
+      yield* learned.observe(Job.Done({
+        job: Job.ref(workload.name, "trained"),
         createdAt: at(0),
         claimedAt: at(wait),
         doneAt: at(wait + run),
-        info: {},
-        inputs: {},
-        outputs: {},
-        priority: Option.none(),
-        retries: Option.some(0),
-        warnings: []
-      })
+        retries: Option.some(0)
+      }))
     }
     return yield* learned.cadence(workload.name)
   }))
