@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { assertSome, deepStrictEqual } from "@effect/vitest/utils"
 import { Job } from "effect-queue-status"
 import * as Arbitrary from "effect/Arbitrary"
 import * as DateTime from "effect/DateTime"
@@ -42,12 +43,12 @@ describe("JobStatus", () => {
     assert.deepStrictEqual(status.outputs, full.outputs)
     assert.deepStrictEqual(status.inputs, full.inputs)
     assert.deepStrictEqual(status.info, full.info)
-    assert.deepStrictEqual(status.priority, Option.some(1))
-    assert.deepStrictEqual(status.retries, Option.some(2))
+    assertSome(status.priority, 1)
+    assertSome(status.retries, 2)
     assert.deepStrictEqual(status.warnings, ["slow"])
-    assert.deepStrictEqual(Option.map(status.createdAt, DateTime.formatIso), Option.some("2026-02-07T10:30:00.000Z"))
-    assert.deepStrictEqual(Option.map(status.claimedAt, DateTime.formatIso), Option.some("2026-02-07T10:30:02.000Z"))
-    assert.deepStrictEqual(Option.map(status.doneAt, DateTime.formatIso), Option.some("2026-02-07T10:31:45.000Z"))
+    assertSome(Option.map(status.createdAt, DateTime.formatIso), "2026-02-07T10:30:00.000Z")
+    assertSome(Option.map(status.claimedAt, DateTime.formatIso), "2026-02-07T10:30:02.000Z")
+    assertSome(Option.map(status.doneAt, DateTime.formatIso), "2026-02-07T10:31:45.000Z")
   })
 
   it("has a tag for each state, and one for those it does not know", () => {
@@ -76,12 +77,12 @@ describe("JobStatus", () => {
       warnings: null
     }
     const absent = decodeSync({ ...minimal, status: "pending" })
-    assert.deepStrictEqual(decodeSync({ ...minimal, status: "pending", ...nulls }), absent)
+    deepStrictEqual(decodeSync({ ...minimal, status: "pending", ...nulls }), absent)
     assert.deepStrictEqual(encodeSync(absent), { ...minimal, status: "pending" })
   })
 
   it("is not broken by fields it does not know", () => {
-    assert.deepStrictEqual(decodeSync({ ...full, region: "eu", queue: { position: 3 } }), decodeSync(full))
+    deepStrictEqual(decodeSync({ ...full, region: "eu", queue: { position: 3 } }), decodeSync(full))
   })
 
   it("fails as what it is when a known state has a malformed field", () => {
@@ -107,9 +108,9 @@ describe("JobStatus", () => {
     ) {
       const status = at(text)
       assert(Either.isRight(status), text)
-      assert.deepStrictEqual(
+      assertSome(
         Option.map(status.right.createdAt, DateTime.formatIso),
-        Option.some("2026-02-07T10:30:00.123Z")
+        "2026-02-07T10:30:00.123Z"
       )
     }
     for (
