@@ -35,6 +35,15 @@ const syntax = [{
   message: "A spread in Array.push overflows the stack on a long array"
 }]
 
+// Of two values that can be iterated, chai looks at the properties only where there are as many of them, and then at what
+// the iterators give: `None` is the same to it as any `Some`, however deep they are. Caught where they are written out.
+const value = ":matches(CallExpression[callee.object.name='Option'][callee.property.name=/^(some|none)$/], " +
+  "CallExpression[callee.object.name='Job'][callee.property.name=/^[A-Z]/])"
+const vacuous = ["", "> ArrayExpression", "> ObjectExpression > Property"].map((path) => ({
+  selector: `CallExpression[callee.object.name='assert'][callee.property.name=/deep/i] ${path} > ${value}`,
+  message: "Passes for None where Some is expected: assertSome, assertNone, deepStrictEqual of @effect/vitest/utils"
+}))
+
 export default defineConfig(
   globalIgnores(["dist", "coverage", ".docgen"]),
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
@@ -102,6 +111,10 @@ export default defineConfig(
   {
     files: ["test/**", "docs/**"],
     rules: { "@typescript-eslint/no-explicit-any": "off" }
+  },
+  {
+    files: ["test/**"],
+    rules: { "no-restricted-syntax": ["error", ...syntax, ...vacuous] }
   },
   {
     files: ["**/*.mjs"],

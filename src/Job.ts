@@ -110,7 +110,22 @@ export const JobRef: Schema.Schema<JobRef> = Schema.transform(RefFields, RefFrom
  */
 export const ref = (model: string, requestId: string): JobRef => Data.struct({ model, requestId })
 
-const rfc3339 = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:[Zz]|[+-]\d{2}:\d{2})$/
+const rfc3339 =
+  /^\d{4}-\d\d-\d\d[Tt ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/
+
+// The one form that every `Date` reads alike. Of others V8 makes what it likes: of the year 0099 with a space before the
+// hour it makes 1999, of .0001000000 seconds a millisecond. Most times are of that form: they are not written again.
+const isoOf = (text: string): string =>
+  text.length <= 24 && text.charAt(10) === "T" && text.endsWith("Z")
+    ? text
+    : text.toUpperCase().replace(" ", "T").replace(/(\.\d{3})\d+/, "$1")
+
+// The 30th of February may be read as the 2nd of March.
+const isDay = (text: string): boolean => {
+  const day = Number(text.slice(8, 10))
+  return day <= 28 ||
+    Option.exists(DateTime.make(`${text.slice(0, 10)}T00:00:00Z`), (date) => DateTime.getPartUtc(date, "day") === day)
+}
 
 // From the year 0000 to 9999 in UTC: what can be written as RFC 3339 again.
 const earliest = -62_167_219_200_000
@@ -121,7 +136,7 @@ const isWritable = ({ epochMillis }: DateTime.DateTime): boolean => epochMillis 
 // The service writes RFC 3339; a time without its offset would be read in the zone of whoever reads it. Checked as text
 // and turned into a `DateTime` in `fromDocument`: a transformation for each of three fields doubles the cost of decoding.
 const TimestampText = Schema.String.pipe(
-  Schema.filter((text) => rfc3339.test(text) && Option.exists(DateTime.make(text), isWritable), {
+  Schema.filter((text) => rfc3339.test(text) && isDay(text) && Option.exists(DateTime.make(isoOf(text)), isWritable), {
     identifier: "Timestamp",
     description: "an RFC 3339 date-time",
     message: (issue) => `not an RFC 3339 date-time: ${JSON.stringify(issue.actual)}`,
@@ -378,7 +393,7 @@ const Document = Schema.Struct({
 }).annotations({ identifier: "JobStatusDocument" })
 
 const readTime = (text: string | null | undefined): Option.Option<DateTime.Utc> =>
-  text === null || text === undefined ? Option.none() : Option.some(DateTime.unsafeMake(text))
+  text === null || text === undefined ? Option.none() : Option.some(DateTime.unsafeMake(isoOf(text)))
 
 const fromDocument = (document: typeof Document.Type): JobStatus => {
   const snapshot: Snapshot = {

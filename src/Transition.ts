@@ -97,6 +97,18 @@ const phases = { q: "Queued", r: "Running", e: "Ended" } as const
 
 const formatTime = (millis: number | undefined): string => millis === undefined ? "" : millis.toString(36)
 
+const parseTime = (text: string): number | undefined => text === "" ? undefined : Number.parseInt(text, 36)
+
+// What a `Date` can hold.
+const farthest = 8_640_000_000_000_000
+
+// Only what `formatTime` writes: `-` is no number, `-0` is not the number that it looks like, and of one that is too long
+// the last digits are lost.
+const isTime = (text: string): boolean => {
+  const millis = Number.parseInt(text, 36)
+  return text === "" || (Math.abs(millis) <= farthest && formatTime(millis) === text)
+}
+
 const cursorText =
   /^1([0-9a-z]{14})([qre])(\d{1,3})\.(-?[0-9a-z]*)\.(-?[0-9a-z]*)\.(~?[A-Za-z0-9_-]*|\*)\.([0-9a-z]{7})$/
 
@@ -127,7 +139,7 @@ export const parseCursor = (text: string): Either.Either<Cursor, InvalidCursor> 
   }
   const [, job = "", letter = "q", retries = "0", at = "", claimedAt = "", info = "", sum = ""] = match
   if (checksum(text.slice(0, -sum.length)) !== sum) return fail("it was cut short or changed")
-  const times = [at, claimedAt].map((time) => time === "" ? undefined : Number.parseInt(time, 36))
+  if (!isTime(at) || !isTime(claimedAt)) return fail("it has a time that there is not")
   if (info !== "*" && !isInfoPrint(info)) return fail("it has another form")
   return Either.right(
     new Cursor({
@@ -135,8 +147,8 @@ export const parseCursor = (text: string): Either.Either<Cursor, InvalidCursor> 
       // the pattern lets no other letter through
       phase: phases[letter as keyof typeof phases],
       retries: Number(retries),
-      at: times[0],
-      claimedAt: times[1],
+      at: parseTime(at),
+      claimedAt: parseTime(claimedAt),
       info: info === "*" ? undefined : info
     })
   )

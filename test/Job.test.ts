@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { assertSome, deepStrictEqual } from "@effect/vitest/utils"
 import { Job } from "effect-queue-status"
 import * as Arbitrary from "effect/Arbitrary"
 import * as DateTime from "effect/DateTime"
@@ -42,12 +43,12 @@ describe("JobStatus", () => {
     assert.deepStrictEqual(status.outputs, full.outputs)
     assert.deepStrictEqual(status.inputs, full.inputs)
     assert.deepStrictEqual(status.info, full.info)
-    assert.deepStrictEqual(status.priority, Option.some(1))
-    assert.deepStrictEqual(status.retries, Option.some(2))
+    assertSome(status.priority, 1)
+    assertSome(status.retries, 2)
     assert.deepStrictEqual(status.warnings, ["slow"])
-    assert.deepStrictEqual(Option.map(status.createdAt, DateTime.formatIso), Option.some("2026-02-07T10:30:00.000Z"))
-    assert.deepStrictEqual(Option.map(status.claimedAt, DateTime.formatIso), Option.some("2026-02-07T10:30:02.000Z"))
-    assert.deepStrictEqual(Option.map(status.doneAt, DateTime.formatIso), Option.some("2026-02-07T10:31:45.000Z"))
+    assertSome(Option.map(status.createdAt, DateTime.formatIso), "2026-02-07T10:30:00.000Z")
+    assertSome(Option.map(status.claimedAt, DateTime.formatIso), "2026-02-07T10:30:02.000Z")
+    assertSome(Option.map(status.doneAt, DateTime.formatIso), "2026-02-07T10:31:45.000Z")
   })
 
   it("has a tag for each state, and one for those it does not know", () => {
@@ -76,12 +77,12 @@ describe("JobStatus", () => {
       warnings: null
     }
     const absent = decodeSync({ ...minimal, status: "pending" })
-    assert.deepStrictEqual(decodeSync({ ...minimal, status: "pending", ...nulls }), absent)
+    deepStrictEqual(decodeSync({ ...minimal, status: "pending", ...nulls }), absent)
     assert.deepStrictEqual(encodeSync(absent), { ...minimal, status: "pending" })
   })
 
   it("is not broken by fields it does not know", () => {
-    assert.deepStrictEqual(decodeSync({ ...full, region: "eu", queue: { position: 3 } }), decodeSync(full))
+    deepStrictEqual(decodeSync({ ...full, region: "eu", queue: { position: 3 } }), decodeSync(full))
   })
 
   it("fails as what it is when a known state has a malformed field", () => {
@@ -100,24 +101,98 @@ describe("JobStatus", () => {
     fails(null, "JobStatus")
   })
 
-  it("takes RFC 3339 times and nothing else", () => {
+  describe("times", () => {
     const at = (created_at: unknown) => decode({ ...minimal, status: "pending", created_at })
-    for (
-      const text of ["2026-02-07T10:30:00.123456789Z", "2026-02-07T12:30:00.123+02:00", "2026-02-07 10:30:00.123Z"]
-    ) {
+    const two = (n: number) => String(n).padStart(2, "0")
+    const millisOf = (text: unknown) => {
       const status = at(text)
-      assert(Either.isRight(status), text)
-      assert.deepStrictEqual(
-        Option.map(status.right.createdAt, DateTime.formatIso),
-        Option.some("2026-02-07T10:30:00.123Z")
+      assert(Either.isRight(status), String(text))
+      return DateTime.toEpochMillis(Option.getOrThrow(status.right.createdAt))
+    }
+
+    it("are RFC 3339 in any of its forms, and the same after a trip", () => {
+      const minute = 60_000
+      const day = 24 * 60 * minute
+      FastCheck.assert(
+        FastCheck.property(
+          FastCheck.integer({ min: Date.parse("0000-01-02"), max: Date.parse("9999-12-31") - 1 }),
+          FastCheck.integer({ min: 1 - day / minute, max: day / minute - 1 }),
+          FastCheck.constantFrom("T", "t", " "),
+          FastCheck.constantFrom("Z", "z", "offset"),
+          FastCheck.stringMatching(/^[0-9]{0,12}$/),
+          (millis, offset, separator, zone, digits) => {
+            const local = new Date(millis + (zone === "offset" ? offset * minute : 0)).toISOString()
+            const ahead = Math.abs(offset)
+            const text = local.slice(0, 10) + separator + local.slice(11, -1) + digits +
+              (zone === "offset" ? `${offset < 0 ? "-" : "+"}${two(Math.floor(ahead / 60))}:${two(ahead % 60)}` : zone)
+            assert.strictEqual(millisOf(text), millis, text)
+            const again = encodeSync(decodeSync({ ...minimal, status: "pending", created_at: text }))
+            assert.strictEqual(again.created_at, new Date(millis).toISOString())
+            assert.strictEqual(millisOf(again.created_at), millis)
+          }
+        ),
+        { numRuns: 1000 }
       )
-    }
-    for (
-      const text of ["yesterday", "", "2026-02-07", "2026-13-01T00:00:00Z", "2026-02-07T10:30:00", "1770460200", 5, {}]
-    ) {
-      assert(Either.isLeft(at(text)), JSON.stringify(text))
-    }
-    fails({ ...full, done_at: "soon" }, "not an RFC 3339 date-time: \"soon\"")
+      for (const text of ["2026-02-07T10:30:00Z", "2026-02-07t10:30:00z", "2026-02-07 10:30:00-00:00"]) {
+        assert.strictEqual(millisOf(text), Date.UTC(2026, 1, 7, 10, 30), text)
+      }
+      for (const text of ["0099-02-07 10:30:00Z", "0099-02-07t10:30:00z", "0099-02-07T10:30:00Z"]) {
+        assert.strictEqual(millisOf(text), Date.parse("0099-02-07T10:30:00.000Z"), text)
+      }
+    })
+
+    it("are of days that the calendar has, and of hours that a day has", () => {
+      const lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+      const isLeap = (year: number) => year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0)
+      const hasDay = (year: number, month: number, day: number) =>
+        day >= 1 && day <= (lengths[month - 1] ?? 0) + (month === 2 && isLeap(year) ? 1 : 0)
+      // the edges are what matters
+      const upTo = (most: number) =>
+        FastCheck.oneof(FastCheck.nat({ max: most }), FastCheck.nat({ max: 4 }).map((n) => most - n))
+      FastCheck.assert(
+        FastCheck.property(
+          FastCheck.oneof(FastCheck.integer({ min: 1, max: 9998 }), FastCheck.constantFrom(1900, 2000, 2024, 2026)),
+          FastCheck.oneof(FastCheck.nat({ max: 13 }), FastCheck.constant(2)),
+          upTo(32),
+          FastCheck.constantFrom("T", "t", " "),
+          FastCheck.constantFrom("Z", "z", "+02:00"),
+          (year, month, day, separator, zone) => {
+            const text = `${String(year).padStart(4, "0")}-${two(month)}-${two(day)}${separator}10:00:00${zone}`
+            assert.strictEqual(Either.isRight(at(text)), hasDay(year, month, day), text)
+          }
+        ),
+        { numRuns: 2000 }
+      )
+      FastCheck.assert(
+        FastCheck.property(upTo(25), upTo(61), upTo(61), upTo(25), upTo(61), (hour, minute, second, ahead, more) => {
+          const text = `2026-02-07T${two(hour)}:${two(minute)}:${two(second)}+${two(ahead)}:${two(more)}`
+          // a leap second is of no `DateTime`
+          const exists = hour < 24 && minute < 60 && second < 60 && ahead < 24 && more < 60
+          assert.strictEqual(Either.isRight(at(text)), exists, text)
+        }),
+        { numRuns: 1000 }
+      )
+      for (const text of ["2026-02-30T10:00:00Z", "2026-02-29T10:00:00Z", "2026-04-31T10:00:00Z"]) {
+        fails({ ...full, created_at: text }, `not an RFC 3339 date-time: "${text}"`)
+      }
+      for (const text of ["2026-02-07T24:00:00Z", "2026-12-31T23:59:60Z"]) {
+        fails({ ...full, claimed_at: text }, `not an RFC 3339 date-time: "${text}"`)
+      }
+      assert.strictEqual(millisOf("2024-02-29T10:00:00Z"), Date.UTC(2024, 1, 29, 10))
+    })
+
+    it("are nothing else", () => {
+      for (
+        const text of [
+          ...["yesterday", "", "2026-02-07", "2026-13-01T00:00:00Z", "2026-02-07T10:30:00", "2026-02-07T10:30Z"],
+          ...["2026-02-07T10:30:00.Z", "2026-02-07T10:30:00 Z", "2026-02-07  10:30:00Z", "20260207T103000Z"],
+          ...["2026-02-07T10:30:00+0200", "+02026-02-07T10:30:00Z", "2026-02-07T10:30:00Z\n", "1770460200", 5, {}]
+        ]
+      ) {
+        assert(Either.isLeft(at(text)), JSON.stringify(text))
+      }
+      fails({ ...full, done_at: "soon" }, "not an RFC 3339 date-time: \"soon\"")
+    })
   })
 
   it("is the same after a trip over the wire", () => {

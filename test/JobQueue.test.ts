@@ -4,6 +4,7 @@ import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import { assert, describe, it } from "@effect/vitest"
+import { deepStrictEqual } from "@effect/vitest/utils"
 import { Job, JobQueue, QueueError } from "effect-queue-status"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Cause from "effect/Cause"
@@ -313,7 +314,7 @@ for (const { layer, name, oneConnection } of clients) {
             })
           )
           const status = yield* Effect.flatMap(connect(server), (queue) => queue.status(job))
-          assert.deepStrictEqual(
+          deepStrictEqual(
             status,
             Job.Done({
               job,
@@ -334,14 +335,14 @@ for (const { layer, name, oneConnection } of clients) {
             answer(200, { ...document, warnings: null, ...Object.fromEntries(optional.map((key) => [key, null])) })
           )
           const status = yield* Effect.flatMap(connect(server), (queue) => queue.status(job))
-          assert.deepStrictEqual(status, Job.Running({ job }))
+          deepStrictEqual(status, Job.Running({ job }))
         }).pipe(Effect.provide(layer)))
 
       it.scopedLive("of status, in a state that nobody knows", () =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make(answer(200, { ...document, status: "paused" }))
           const status = yield* Effect.flatMap(connect(server), (queue) => queue.status(job))
-          assert.deepStrictEqual(status, Job.Unrecognized({ job, status: "paused" }))
+          deepStrictEqual(status, Job.Unrecognized({ job, status: "paused" }))
         }).pipe(Effect.provide(layer)))
 
       it.scopedLive("of status, with 10 MB of outputs", () =>
@@ -409,7 +410,7 @@ for (const { layer, name, oneConnection } of clients) {
             Effect.map(JobQueue.metrics(job.model), ({ total }) => total)
           ])
           const results = yield* Effect.provideServiceEffect(all, JobQueue.JobQueue, connect(server))
-          assert.deepStrictEqual(results, [job, Job.Running({ job }), JobQueue.CancelResult.Canceled(), 4, 3])
+          deepStrictEqual(results, [job, Job.Running({ job }), JobQueue.CancelResult.Canceled(), 4, 3])
         }).pipe(Effect.provide(layer)))
     })
 
@@ -935,7 +936,7 @@ for (const { layer, name, oneConnection } of clients) {
             setTimeout(() => answer(200, document)(response, request, index), 50)
           })
           const queue = yield* connect(server, Duration.infinity)
-          assert.deepStrictEqual(yield* queue.status(job), Job.Running({ job }))
+          deepStrictEqual(yield* queue.status(job), Job.Running({ job }))
         }).pipe(Effect.provide(layer)))
     })
 
@@ -953,7 +954,7 @@ for (const { layer, name, oneConnection } of clients) {
           const queue = yield* connect(server)
           for (const _ of refusals) {
             assert(QueueError.isQueueError(yield* Effect.flip(queue.status(job))))
-            assert.deepStrictEqual(yield* queue.status(job), Job.Running({ job }))
+            deepStrictEqual(yield* queue.status(job), Job.Running({ job }))
           }
           assert.strictEqual(server.requests.length, 2 * refusals.length)
           assert.strictEqual(server.connections, 1)
@@ -984,7 +985,7 @@ for (const { layer, name, oneConnection } of clients) {
             yield* server.until("the request is there", () => server.requests.length === 2 * i + 1)
             const exit = yield* stalled.includes(trouble) ? Fiber.interrupt(fiber) : Fiber.await(fiber)
             assert(Exit.isFailure(exit))
-            assert.deepStrictEqual(yield* queue.status(job), Job.Running({ job }))
+            deepStrictEqual(yield* queue.status(job), Job.Running({ job }))
           }
           assert.strictEqual(server.requests.length, 2 * troubles.length)
         }).pipe(Effect.provide(oneConnection)))

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { deepStrictEqual } from "@effect/vitest/utils"
 import { Job, QueueError } from "effect-queue-status"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Duration from "effect/Duration"
@@ -158,7 +159,7 @@ describe("the schemas", () => {
       assert.strictEqual<unknown>(back.constructor, QueueError[error._tag])
       assert.instanceOf(back, Error)
       assert(Equal.equals(back, error), inspect([error, back]))
-      assert.deepStrictEqual({ ...back }, { ...error })
+      deepStrictEqual({ ...back }, { ...error })
     })
   }
 
@@ -167,7 +168,7 @@ describe("the schemas", () => {
       const back = throughJson(otherClasses, error)
       assert.strictEqual<unknown>(back.constructor, QueueError[error._tag])
       assert.instanceOf(back, Error)
-      assert.deepStrictEqual({ ...back }, { ...error })
+      deepStrictEqual({ ...back }, { ...error })
       assert.strictEqual(back.message, error.message)
     })
   }
@@ -178,7 +179,7 @@ describe("the schemas", () => {
     const mismatch = new QueueError.JobMismatch({ job })
     assert(Equal.equals(throughJson(QueueError.JobMismatch, mismatch), mismatch))
     const failed = new QueueError.JobFailed({ job, snapshot })
-    assert.deepStrictEqual({ ...throughJson(QueueError.JobFailed, failed) }, { ...failed })
+    deepStrictEqual({ ...throughJson(QueueError.JobFailed, failed) }, { ...failed })
   })
 
   it("know nothing else", () => {

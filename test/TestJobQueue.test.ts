@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { assertNone, assertSome } from "@effect/vitest/utils"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -107,7 +108,7 @@ describe("TestJobQueue", () => {
           "Completed 2 @ 16000"
         ])
         const done = yield* JobQueue.status(job)
-        assert.deepStrictEqual(done.retries, Option.some(1))
+        assertSome(done.retries, 1)
         assert.deepStrictEqual(done.info, { progress: 0.2, attempt: 2 })
         assert.deepStrictEqual([millis(done.createdAt), millis(done.claimedAt), millis(done.doneAt)], [
           0,
@@ -185,8 +186,8 @@ describe("TestJobQueue", () => {
         ])
         const failed = yield* JobQueue.status(job)
         assert.strictEqual(failed._tag, "Failed")
-        assert.deepStrictEqual(failed.retries, Option.some(3))
-        assert.deepStrictEqual(Job.failureReason(failed), Option.none())
+        assertSome(failed.retries, 3)
+        assertNone(Job.failureReason(failed))
       }).pipe(
         Effect.provide(TestJobQueue.layer({
           workers: {
@@ -374,16 +375,16 @@ describe("TestJobQueue", () => {
         const first = yield* JobQueue.submit({ model, payload: { n: 1 }, info: { user_id: "u" } })
         const second = yield* JobQueue.submit({ model, payload: { n: 2 }, priority: 1 })
         yield* TestClock.adjust("5 seconds")
-        assert.deepStrictEqual(
+        assertSome(
           yield* claim(model),
-          Option.some({ job: second, attempt: 1, payload: { n: 2 }, info: {} })
+          { job: second, attempt: 1, payload: { n: 2 }, info: {} }
         )
-        assert.deepStrictEqual(
+        assertSome(
           yield* claim(model),
-          Option.some({ job: first, attempt: 1, payload: { n: 1 }, info: { user_id: "u" } })
+          { job: first, attempt: 1, payload: { n: 1 }, info: { user_id: "u" } }
         )
-        assert.deepStrictEqual(yield* claim(model), Option.none())
-        assert.deepStrictEqual(yield* claim("another model"), Option.none())
+        assertNone(yield* claim(model))
+        assertNone(yield* claim("another model"))
         yield* TestClock.adjust("1 second")
         assert.isTrue(yield* heartbeat(first, { progress: 0.5 }))
         assert.isTrue(yield* heartbeat(first))
@@ -418,9 +419,9 @@ describe("TestJobQueue", () => {
         assert.isTrue(yield* heartbeat(job))
         yield* TestClock.adjust("10 seconds")
         assert.isFalse(yield* heartbeat(job, { late: true }))
-        assert.deepStrictEqual(
+        assertSome(
           Option.map(yield* claim(model), ({ attempt, info }) => ({ attempt, info })),
-          Option.some({ attempt: 2, info: {} })
+          { attempt: 2, info: {} }
         )
         yield* TestClock.adjust("1 hour")
         assert.deepStrictEqual(yield* historyOf(job), [
@@ -450,7 +451,7 @@ describe("TestJobQueue", () => {
         const canceled = yield* submit()
         yield* JobQueue.cancel(canceled)
         assert.deepStrictEqual(yield* says(canceled), nobody, "canceled")
-        assert.deepStrictEqual(yield* claim(model), Option.none())
+        assertNone(yield* claim(model))
         const { history } = yield* handle
         assert.deepStrictEqual(yield* history(Job.ref(model, "unknown")), [])
         assert.deepStrictEqual(yield* history(Job.ref("another model", job.requestId)), [])
@@ -591,10 +592,10 @@ describe("TestJobQueue", () => {
         const job = yield* submit()
         const call = yield* Effect.fork(Effect.timeoutOption(JobQueue.status(job), "10 seconds"))
         yield* TestClock.adjust("9999 millis")
-        assert.deepStrictEqual(yield* Fiber.poll(call), Option.none())
+        assertNone(yield* Fiber.poll(call))
         assert.strictEqual(released, 0)
         yield* TestClock.adjust("1 millis")
-        assert.deepStrictEqual(yield* Fiber.join(call), Option.none())
+        assertNone(yield* Fiber.join(call))
         assert.strictEqual(released, 1)
         // the queue itself goes on
         assert.strictEqual((yield* JobQueue.status(job))._tag, "Pending")
@@ -714,10 +715,7 @@ describe("TestJobQueue", () => {
         const job = yield* Effect.provide(submit(), first)
         assert.strictEqual((yield* Effect.flip(Effect.provide(JobQueue.status(job), second)))._tag, "NotFound")
         assert.strictEqual((yield* Effect.provide(JobQueue.metrics(model), second)).total, 0)
-        assert.deepStrictEqual(
-          yield* Context.get(second, TestJobQueue.TestJobQueue).claim(model),
-          Option.none()
-        )
+        assertNone(yield* Context.get(second, TestJobQueue.TestJobQueue).claim(model))
         assert.strictEqual((yield* Effect.provide(JobQueue.metrics(model), first)).waiting, 1)
         assert.deepStrictEqual(
           (yield* Context.get(second, TestJobQueue.TestJobQueue).calls).map(({ operation }) => operation),

@@ -5,6 +5,7 @@ import * as Equal from "effect/Equal"
 import * as FastCheck from "effect/FastCheck"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { checksum } from "../src/internal/fingerprint.js"
 import * as Job from "../src/Job.js"
 import { InvalidCursor, JobMismatch, UnrecognizedStatus } from "../src/QueueError.js"
 import * as Transition from "../src/Transition.js"
@@ -913,6 +914,45 @@ describe("identity", () => {
         FastCheck.stringMatching(/^1[0-9a-z]{14}[qre]\d\.[0-9a-z]{0,8}\.\.[A-Za-z0-9]{4}\.[0-9a-z]{7}$/),
         assertNoCursor
       ),
+      { numRuns }
+    )
+  })
+
+  it("a cursor whose times are those that a date can have is the same after a trip, and no other is one", () => {
+    const farthest = 8_640_000_000_000_000
+    const forged = (at: string, claimedAt: string): string => {
+      const body = `1${"0".repeat(14)}r0.${at}.${claimedAt}.*.`
+      return body + checksum(body)
+    }
+    const time = FastCheck.option(
+      FastCheck.oneof(
+        FastCheck.integer({ min: -farthest, max: farthest }),
+        FastCheck.constantFrom(-farthest, -1, 0, 1, farthest)
+      ),
+      { nil: undefined }
+    )
+    FastCheck.assert(
+      FastCheck.property(time, time, (at, claimedAt) => {
+        const cursor = parse(forged(at?.toString(36) ?? "", claimedAt?.toString(36) ?? ""))
+        assert.deepStrictEqual([cursor.at, cursor.claimedAt], [at, claimedAt])
+        assert.isTrue(Equal.equals(carried(cursor), cursor))
+      }),
+      { numRuns }
+    )
+    const digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    const noTime = FastCheck.oneof(
+      FastCheck.constantFrom("-", "-0", "00", "01", "-0z", "z".repeat(12), "z".repeat(5000)),
+      FastCheck.bigInt({ min: BigInt(farthest) + 1n, max: 1n << 2000n }).map((millis) => millis.toString(36)),
+      FastCheck.bigInt({ min: -(1n << 70n), max: -BigInt(farthest) - 1n }).map((millis) => millis.toString(36)),
+      FastCheck.string({ unit: FastCheck.constantFrom(...digits), minLength: 1, maxLength: 8 }).map((text) =>
+        `0${text}`
+      )
+    )
+    FastCheck.assert(
+      FastCheck.property(noTime, time, (text, other) => {
+        assertNoCursor(forged(text, other?.toString(36) ?? ""))
+        assertNoCursor(forged(other?.toString(36) ?? "", text))
+      }),
       { numRuns }
     )
   })

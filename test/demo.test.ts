@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
+import { assertSome } from "@effect/vitest/utils"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -195,7 +195,9 @@ describe.concurrent("the demo", () => {
             times
           )
         }
-        assert.deepInclude(life("owl-in-the-rain").at(-1), { reason: Option.some("CUDA out of memory") })
+        const failed = life("owl-in-the-rain").at(-1)
+        assert(failed?._tag === "FailedByModel")
+        assertSome(failed.reason, "CUDA out of memory")
         assert.deepInclude(life("dog-on-a-skateboard").at(-1), {
           attempt: 2,
           outputs: { video_url: "https://example.com/dog-on-a-skateboard.mp4" }

@@ -3,6 +3,7 @@
  * over HTTP, so that a test that passes on the one says something about the other.
  */
 import { assert, describe } from "@effect/vitest"
+import { assertNone, assertSome } from "@effect/vitest/utils"
 import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -477,7 +478,7 @@ export const behavesAsTheQueue = (name: string, { layer, pass, test }: Subject):
               warnings: []
             }
           )
-          assert.deepStrictEqual(Job.failureReason(status), Option.some("CUDA out of memory"))
+          assertSome(Job.failureReason(status), "CUDA out of memory")
         }).pipe(Effect.provide(layer(pool(obedient)))))
 
       test("that die lose the job to another one, and what they noted stays", () =>
@@ -515,7 +516,7 @@ export const behavesAsTheQueue = (name: string, { layer, pass, test }: Subject):
           // the claims ran out one after the other
           assert.isAtLeast(failed.claimedAt! - failed.createdAt!, 60)
           assert.strictEqual(failed.doneAt! - failed.claimedAt!, 20)
-          assert.deepStrictEqual(Job.failureReason(status), Option.none())
+          assertNone(Job.failureReason(status))
           assert.deepStrictEqual(yield* JobQueue.cancel(job), JobQueue.CancelResult.NotCanceled({ status: "failed" }))
           assert.deepStrictEqual(yield* JobQueue.metrics(model), { running: 0, waiting: 0, total: 0 })
         }).pipe(

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { assertSome } from "@effect/vitest/utils"
 import * as DateTime from "effect/DateTime"
 import * as FastCheck from "effect/FastCheck"
 import * as HashMap from "effect/HashMap"
@@ -548,7 +549,7 @@ describe("queueModel, claims", () => {
   const claimed = claim(submit(QueueModel.empty, 0, "a"), 5, 10)
 
   it("are lost at the moment their time runs out, not before", () => {
-    assert.deepStrictEqual(QueueModel.nextExpiry(claimed), Option.some(15))
+    assertSome(QueueModel.nextExpiry(claimed), 15)
     assert.strictEqual(jobOf(QueueModel.advance(claimed, 14), "a").state, "running")
     for (const now of [15, 16, 1_000_000]) {
       const lost = QueueModel.advance(claimed, now)
@@ -563,7 +564,7 @@ describe("queueModel, claims", () => {
     const beat = { ref: refOf("a"), attempt: 1, status: "running" } as const
     const [extended, heard] = QueueModel.update(claimed, 14, beat)
     assert.isTrue(heard)
-    assert.deepStrictEqual(QueueModel.nextExpiry(extended), Option.some(24))
+    assertSome(QueueModel.nextExpiry(extended), 24)
     assert.strictEqual(jobOf(QueueModel.advance(extended, 23), "a").state, "running")
     assert.strictEqual(jobOf(QueueModel.advance(extended, 24), "a").state, "pending")
 
@@ -580,7 +581,7 @@ describe("queueModel, claims", () => {
           queue = update(queue, queue.now + silence, { ref: refOf("a"), attempt: 1, status: "running" })
         }
         assert.strictEqual(jobOf(queue, "a").state, "running")
-        assert.deepStrictEqual(QueueModel.nextExpiry(queue), Option.some(queue.now + 10))
+        assertSome(QueueModel.nextExpiry(queue), queue.now + 10)
         assert.deepStrictEqual(stepsOf(queue, "a"), ["Queued 0 at 0", "Claimed 1 at 5"])
       })
     )
@@ -690,11 +691,11 @@ describe("queueModel, cancel and clear", () => {
 
     for (const id of ["done", "failed", "running", "canceled"] as const) {
       const [after, state] = QueueModel.cancel(queue, 3, refOf(id))
-      assert.deepStrictEqual(state, Option.some(id))
+      assertSome(state, id)
       same(viewOfModel(after), viewOfModel(QueueModel.advance(queue, 3)))
     }
     const [canceled, state] = QueueModel.cancel(queue, 3, refOf("pending"))
-    assert.deepStrictEqual(state, Option.some("pending"))
+    assertSome(state, "pending")
     assert.strictEqual(jobOf(canceled, "pending").state, "canceled")
     assert.strictEqual(jobOf(canceled, "pending").doneAt, undefined)
     assert.deepStrictEqual(drain(canceled, video), ["next"])
@@ -863,14 +864,14 @@ describe("queueModel, time", () => {
     )
     const queue = claim(submit(QueueModel.advance(QueueModel.empty, 100), 50, "a"), 60, 10)
     assert.deepStrictEqual(stepsOf(queue, "a"), ["Queued 0 at 100", "Claimed 1 at 100"])
-    assert.deepStrictEqual(QueueModel.nextExpiry(queue), Option.some(110))
+    assertSome(QueueModel.nextExpiry(queue), 110)
   })
 
   it("comes next to the claim that runs out first", () => {
     let queue = lineUp([0, 0, 0])
     for (const timeout of [30, 10, 20]) queue = claim(queue, 100, timeout)
     for (const expiry of [110, 120, 130]) {
-      assert.deepStrictEqual(QueueModel.nextExpiry(queue), Option.some(expiry))
+      assertSome(QueueModel.nextExpiry(queue), expiry)
       queue = QueueModel.advance(queue, expiry)
     }
     assert.isTrue(Option.isNone(QueueModel.nextExpiry(queue)))

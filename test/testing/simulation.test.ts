@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { assertNone } from "@effect/vitest/utils"
 import * as FastCheck from "effect/FastCheck"
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
@@ -307,7 +308,7 @@ describe("simulation", () => {
           assert.include(["done", "failed", "canceled"], state, ref.requestId)
         }
         for (const model of models) assert.strictEqual(busyOf(simulation, model), 0)
-        assert.deepStrictEqual(Simulation.nextEvent(simulation), Option.none())
+        assertNone(Simulation.nextEvent(simulation))
         assert.strictEqual(RedBlackTree.size(simulation.agenda), 0)
       }),
       { numRuns: 300 }
@@ -338,7 +339,7 @@ describe("simulation", () => {
   it("without workers leaves every job where it is", () => {
     const ref = refOf(0, models[0])
     const simulation = Simulation.submit(Simulation.make(undefined), 5, { ref, payload: {}, info: {}, priority: 0 })
-    assert.deepStrictEqual(Simulation.nextEvent(simulation), Option.none())
+    assertNone(Simulation.nextEvent(simulation))
     assert.deepStrictEqual(jobsOf(Simulation.advance(simulation, doomsday)), jobsOf(simulation))
   })
 })
