@@ -63,7 +63,13 @@ export const lines = (value: unknown): ReadonlyArray<string> => {
       }
     } else {
       for (const key of Object.keys(object).sort()) {
-        write((object as { readonly [key: string]: unknown })[key], `${indent}  `, `${JSON.stringify(key)}: `, ",", inside)
+        write(
+          (object as { readonly [key: string]: unknown })[key],
+          `${indent}  `,
+          `${JSON.stringify(key)}: `,
+          ",",
+          inside
+        )
       }
     }
     if (out.length === at + 1) out[at] += close + after
@@ -94,8 +100,10 @@ export const same = (actual: unknown, expected: unknown): boolean => {
   return a.length === b.length && a.every((line, i) => line === b[i])
 }
 
-// How many unchanged lines are shown around a change, and how large a table is worth its memory.
+// How many unchanged lines are shown around a change; how many must be left out for the remark that they are; and how
+// large a table is worth its memory.
 const context = 3
+const leastHidden = 4
 const maxCells = 4_000_000
 
 interface Line {
@@ -162,8 +170,7 @@ export const diffLines = (expected: ReadonlyArray<string>, actual: ReadonlyArray
     while (to < all.length && all[to]!.sign === " ") to++
     const first = from === 0 ? from : Math.min(to, from + context)
     const last = to === all.length ? to : Math.max(first, to - context)
-    // a single line takes no more room than the remark that there is one
-    const hidden = last - first > 1 ? last - first : 0
+    const hidden = last - first >= leastHidden ? last - first : 0
     for (let i = from; i < to; i++) {
       if (hidden > 0 && i === first) out.push(`  … ${hidden} lines alike`)
       if (hidden === 0 || i < first || i >= last) out.push(`  ${all[i]!.text}`)
