@@ -1,0 +1,468 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as TestClock from "effect/TestClock"
+import type { Job } from "../../src/index.js"
+import { JobQueue, QueueError } from "../../src/index.js"
+import type { Worker } from "../../src/testing/index.js"
+import { Conformance, TestJobQueue } from "../../src/testing/index.js"
+
+// -----------------------------------------------------------------------------
+// queues that are wrong
+// -----------------------------------------------------------------------------
+
+/** What is wrong with a queue; made anew for each queue, so that it may remember. */
+type Plant = (queue: JobQueue.Service) => Partial<JobQueue.Service>
+
+const planted = (plant: Plant) => (workers?: Worker.Pool): Layer.Layer<JobQueue.JobQueue> =>
+  Layer.effect(
+    JobQueue.JobQueue,
+    Effect.map(JobQueue.JobQueue, (queue) => ({ ...queue, ...plant(queue) }))
+  ).pipe(Layer.provide(TestJobQueue.layer({ workers })))
+
+const seen = (change: (status: Job.JobStatus) => Job.JobStatus): Plant => (queue) => ({
+  status: (job) => Effect.map(queue.status(job), change)
+})
+
+const notFoundAs = (change: (error: QueueError.NotFound) => QueueError.QueueError): Plant => (queue) => ({
+  status: (job) => Effect.catchTag(queue.status(job), "NotFound", (error) => Effect.fail(change(error))),
+  cancel: (job) => Effect.catchTag(queue.cancel(job), "NotFound", (error) => Effect.fail(change(error)))
+})
+
+/** What is wrong, the least that must be allowed to see it, and one of the checks that sees it. */
+const plants: ReadonlyArray<readonly [what: string, access: Conformance.Access, check: string, plant: Plant]> = [
+  [
+    "a job that is not there has another code",
+    "scripted",
+    "refusals: a job that is not there is not found, in every field of the error",
+    notFoundAs((error) => new QueueError.NotFound({ ...error, code: "not_found" }))
+  ],
+  [
+    "a job that is not there is an invalid request",
+    "shared",
+    "not found: an id that nobody has",
+    notFoundAs(({ job, model, operation }) => new QueueError.InvalidRequest({ operation, model, job, httpStatus: 400 }))
+  ],
+  [
+    "a job is found under any model",
+    "shared",
+    "not found: a job of another model",
+    (queue) => {
+      const jobs = new Map<string, Job.JobRef>()
+      return {
+        submit: (request) =>
+          Effect.tap(queue.submit(request), (job) => Effect.sync(() => jobs.set(job.requestId, job))),
+        status: (job) => queue.status(jobs.get(job?.requestId) ?? job)
+      }
+    }
+  ],
+  [
+    "a running job is said to be canceled",
+    "scripted",
+    "cancel: leaves a job alone that runs",
+    (queue) => ({ cancel: (job) => Effect.as(queue.cancel(job), JobQueue.CancelResult.Canceled()) })
+  ],
+  [
+    "a cancel does nothing",
+    "shared",
+    "cancel: cancels a job or says what it is instead, and its status agrees",
+    (queue) => ({ cancel: (job) => Effect.as(queue.status(job), JobQueue.CancelResult.Canceled()) })
+  ],
+  [
+    "a cache keeps a status for ever",
+    "shared",
+    "cancel: cancels a job or says what it is instead, and its status agrees",
+    (queue) => {
+      const cache = new Map<string, Job.JobStatus>()
+      return {
+        status: (job) =>
+          Effect.suspend(() => {
+            const key = `${job?.model} ${job?.requestId}`
+            const known = cache.get(key)
+            return known !== undefined
+              ? Effect.succeed(known)
+              : Effect.tap(queue.status(job), (status) => Effect.sync(() => cache.set(key, status)))
+          })
+      }
+    }
+  ],
+  [
+    "what workers note takes the place of the submitter's info",
+    "scripted",
+    "workers: report progress, which adds to the info",
+    seen((status) => "progress" in status.info ? { ...status, info: { progress: status.info["progress"] } } : status)
+  ],
+  [
+    "the submitter's info is lost",
+    "scripted",
+    "submit: keeps what was submitted, and begins with nothing else",
+    (queue) => ({ submit: ({ info: _, ...request }) => queue.submit(request) })
+  ],
+  [
+    "the priority is dropped",
+    "shared",
+    "submit: gives a reference by which the job is known as it was submitted",
+    (queue) => ({
+      submit: (request) => queue.submit(request?.priority === -1_000_000 ? { ...request, priority: 0 } : request)
+    })
+  ],
+  [
+    "priorities are taken the wrong way round",
+    "scripted",
+    "workers: take the highest priority first, and of equals the oldest",
+    (queue) => ({
+      submit: (request) =>
+        queue.submit(
+          request?.info?.["name"] === "first" ? request : { ...request, priority: -(request?.priority ?? 0) }
+        )
+    })
+  ],
+  [
+    "the total leaves out who waits",
+    "shared",
+    "metrics: are counts that add up",
+    (queue) => ({ metrics: (model) => Effect.map(queue.metrics(model), (all) => ({ ...all, total: all.running })) })
+  ],
+  [
+    "a job was created an hour later than it was",
+    "shared",
+    "submit: gives a reference by which the job is known as it was submitted",
+    seen((status) => ({ ...status, createdAt: Option.map(status.createdAt, DateTime.add({ hours: 1 })) }))
+  ],
+  [
+    "a job was created a millisecond later than it was",
+    "scripted",
+    "submit: gives a reference with a UUIDv7 that begins with the time of the submission",
+    seen((status) => ({ ...status, createdAt: Option.map(status.createdAt, DateTime.add({ millis: 1 })) }))
+  ],
+  [
+    "clear cancels what runs, too",
+    "scripted",
+    "clear: leaves alone what runs and what is another model's",
+    (queue) => {
+      const cleared = new Set<string>()
+      return {
+        clear: (model) => Effect.tap(queue.clear(model), () => Effect.sync(() => cleared.add(model))),
+        status: (job) =>
+          Effect.map(
+            queue.status(job),
+            (status) => status._tag === "Running" && cleared.has(job.model) ? { ...status, _tag: "Canceled" } : status
+          )
+      }
+    }
+  ],
+  [
+    "clear counts one too many",
+    "exclusive",
+    "clear: cancels what waits, and tells how many",
+    (queue) => ({ clear: (model) => Effect.map(queue.clear(model), (count) => count + 1) })
+  ],
+  [
+    "the same submit gives the same job",
+    "shared",
+    "submit: gives every job a reference of its own",
+    (queue) => {
+      const jobs = new Map<string, Job.JobRef>()
+      return {
+        submit: (request) =>
+          Effect.suspend(() => {
+            const known = jobs.get(request?.model)
+            return known !== undefined && request.priority === -1_000_000
+              ? Effect.succeed(known)
+              : Effect.tap(queue.submit(request), (job) => Effect.sync(() => jobs.set(job.model, job)))
+          })
+      }
+    }
+  ],
+  [
+    "retries are not counted",
+    "scripted",
+    "workers: that die lose the job to another one, and what they noted stays",
+    seen((status) => ({ ...status, retries: Option.some(0) }))
+  ],
+  [
+    "outputs are lost",
+    "scripted",
+    "watch: a job that is done",
+    seen((status) => ({ ...status, outputs: {} }))
+  ],
+  [
+    "what is wrong is asked all the same",
+    "shared",
+    "bad input: a blank model or id is refused",
+    (queue) => ({
+      metrics: (model) =>
+        Effect.mapError(
+          queue.metrics(model),
+          (error) =>
+            error._tag === "InvalidRequest" ? new QueueError.InvalidRequest({ ...error, httpStatus: 400 }) : error
+        )
+    })
+  ],
+  [
+    "a status call that is given up keeps what all others need",
+    "shared",
+    "interruption: a status call that is given up leaves the queue as it is",
+    (queue) => {
+      let taken = false
+      return {
+        status: (job) =>
+          Effect.gen(function*() {
+            while (taken) yield* Effect.sleep("1 second")
+            taken = true
+            yield* Effect.yieldNow()
+            const status = yield* Effect.either(queue.status(job))
+            taken = false
+            return yield* status
+          })
+      }
+    }
+  ]
+]
+
+const failureOf = (check: Conformance.Check): Effect.Effect<Conformance.ConformanceFailure | undefined> =>
+  Effect.match(check.run, { onFailure: (failure) => failure, onSuccess: () => undefined })
+
+const named = (subject: Conformance.Subject, name: string): Conformance.Check => {
+  const check = Conformance.checks(subject).find((check) => check.name === name)
+  if (check === undefined) return assert.fail(`no such check: ${name}`)
+  return check
+}
+
+const inMemory: Conformance.Subject = {
+  layer: (workers) => TestJobQueue.layer({ workers }),
+  pass: TestClock.adjust,
+  access: "scripted"
+}
+
+/** One queue for all checks, as the service is; what is wrong with it is so for the checks alone. */
+const oneForAll = (plant: Plant) =>
+  Effect.map(Layer.build(TestJobQueue.layer()), (context) => {
+    const queue = Context.get(context, JobQueue.JobQueue)
+    const calls: Array<string> = []
+    const noting: JobQueue.Service = {
+      ...queue,
+      clear: (model) => Effect.zipRight(Effect.sync(() => calls.push("clear")), queue.clear(model))
+    }
+    const subject: Conformance.Subject = {
+      layer: () => Layer.succeed(JobQueue.JobQueue, { ...noting, ...plant(noting) }),
+      pass: TestClock.adjust
+    }
+    return { queue, calls, subject }
+  })
+
+const levels: ReadonlyArray<Conformance.Access> = ["shared", "exclusive", "scripted"]
+
+describe("Conformance", () => {
+  describe("finds that", () => {
+    for (const [what, access, name, plant] of plants) {
+      it.effect(what, () =>
+        Effect.gen(function*() {
+          const failure = yield* failureOf(named({ ...inMemory, layer: planted(plant), access }, name))
+          if (failure === undefined) return assert.fail("nothing was found")
+          assert.strictEqual(failure.check, name)
+          const [check, what, ...rest] = failure.message.split("\n")
+          assert.deepStrictEqual([check, what], [name, failure.what])
+          assert.match(rest.join("\n"), /^\n- expected\n\+ actual\n\n([-+ ] .*\n)+\nwhat was done:(\n {2}.+ → .+)+$/)
+          assert.match(rest.slice(3).join("\n"), /^[-+]/m)
+        }))
+    }
+  })
+
+  it.effect("says what was expected, what came instead, and what was done", () =>
+    Effect.gen(function*() {
+      const name = "cancel: leaves a job alone that runs"
+      const layer = planted((queue) => ({
+        cancel: (job) => Effect.as(queue.cancel(job), JobQueue.CancelResult.Canceled())
+      }))
+      const failure = yield* failureOf(named({ ...inMemory, layer }, name))
+      assert.strictEqual(
+        failure?.message.replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, "<id>"),
+        `cancel: leaves a job alone that runs
+cancel of a running job
+
+- expected
++ actual
+
+  {
+-   "_tag": "NotCanceled",
+-   "status": "running",
++   "_tag": "Canceled",
+  }
+
+what was done:
+  submit { "model": "my-org/video-generator", "payload": {} } → <id>
+  status my-org/video-generator <id> → Running
+  cancel my-org/video-generator <id> → { "_tag": "Canceled" }`
+      )
+    }))
+
+  it.effect("tells what a call met that should not have met it, be it an error or a bug", () =>
+    Effect.gen(function*() {
+      const name = "metrics: are zeros for a model never seen"
+      const met: ReadonlyArray<readonly [Effect.Effect<never, QueueError.QueueError>, RegExp]> = [
+        [
+          Effect.fail(new QueueError.Unavailable({ operation: "metrics", model: "m", httpStatus: 503 })),
+          /^it met what it should not: Unavailable: metrics m: the service is not available \(HTTP 503\)/
+        ],
+        [Effect.interrupt, /^it met what it should not: All fibers interrupted/],
+        [Effect.die(new TypeError("x is not a function")), /^it met what it should not: TypeError: x is not a function/]
+      ]
+      for (const [call, what] of met) {
+        const failure = yield* failureOf(named({ ...inMemory, layer: planted(() => ({ metrics: () => call })) }, name))
+        assert.match(failure!.what, what)
+        assert.strictEqual(failure!.expected, undefined)
+        assert.match(
+          failure!.message,
+          /\nwhat was done:\n {2}submit .*\n {2}metrics "a model never seen" → \w+(: .*)?$/
+        )
+      }
+      const broken = Layer.fail(new Error("no connection"))
+      const failure = yield* failureOf(named({ ...inMemory, layer: () => broken }, name))
+      assert.match(failure!.message, /^metrics: are zeros.*\nit met what it should not: Error: no connection/)
+      assert.deepStrictEqual(failure!.calls, [])
+    }))
+
+  it.effect("fails with errors that travel", () =>
+    Effect.gen(function*() {
+      const layer = planted((queue) => ({ metrics: (model) => Effect.map(queue.metrics(model), () => ({}) as never) }))
+      const failure = yield* failureOf(named({ ...inMemory, layer }, "metrics: are zeros for a model never seen"))
+      const json = Schema.parseJson(Conformance.ConformanceFailure)
+      const arrived = yield* Schema.decode(json)(yield* Schema.encode(json)(failure!))
+      assert.strictEqual(arrived.message, failure!.message)
+      assert.strictEqual(arrived.actual, "{}")
+    }))
+
+  it("has more checks the more is allowed, each with a name of its own", () => {
+    const names = levels.map((access) => Conformance.checks({ ...inMemory, access }).map(({ name }) => name))
+    for (const [i, all] of names.entries()) {
+      assert.strictEqual(new Set(all).size, all.length)
+      assert.isAbove(all.length, names[i - 1]?.length ?? 0)
+      for (const name of names[i - 1] ?? []) assert.include(all, name)
+    }
+    for (const { name, needs } of Conformance.checks(inMemory)) {
+      for (const [i, access] of levels.entries()) {
+        assert.strictEqual(names[i]!.includes(name), levels.indexOf(needs) <= i, `${name}: ${access}`)
+      }
+    }
+    const { access: _, ...cautious } = inMemory
+    assert.deepStrictEqual(Conformance.checks(cautious).map(({ name }) => name), names[0])
+  })
+
+  it.effect("can be run again, and all at once", () =>
+    Effect.gen(function*() {
+      const checks = Conformance.checks({ ...inMemory, layer: () => TestJobQueue.layer(), access: "exclusive" })
+      for (let i = 0; i < 2; i++) {
+        assert.deepStrictEqual(
+          yield* Effect.forEach(checks, failureOf, { concurrency: "unbounded" }),
+          checks.map(() => undefined)
+        )
+      }
+    }))
+
+  it.effect("asks about the model that it is told, with the payload that it takes", () =>
+    Effect.gen(function*() {
+      const asked: Array<JobQueue.SubmitRequest> = []
+      const { subject } = yield* oneForAll((queue) => ({
+        submit: (request) => Effect.tap(queue.submit(request), () => Effect.sync(() => asked.push(request)))
+      }))
+      const payload = { duration_seconds: 1 }
+      for (const check of Conformance.checks({ ...subject, model: "ours/deployed", payload })) yield* check.run
+      assert.isNotEmpty(asked)
+      for (const request of asked) {
+        assert.strictEqual(request.model, "ours/deployed")
+        assert.strictEqual(request.payload, payload)
+        assert.isBelow(request.priority ?? 0, -1000)
+      }
+    }).pipe(Effect.scoped))
+
+  describe("leaves a queue that others use", () => {
+    /** What is there after all checks, with what there was before. */
+    const after = (plant: Plant) =>
+      Effect.gen(function*() {
+        const { calls, queue, subject } = yield* oneForAll(plant)
+        const theirs = yield* queue.submit({ model: Conformance.defaultModel, payload: {} })
+        const failures = yield* Effect.forEach(Conformance.checks(subject), failureOf)
+        const metrics = yield* queue.metrics(Conformance.defaultModel)
+        const { _tag } = yield* queue.status(theirs)
+        return { calls, metrics, theirs: _tag, failed: failures.filter((failure) => failure !== undefined).length }
+      }).pipe(Effect.scoped)
+
+    const asItWas = {
+      calls: [] as Array<string>,
+      metrics: { running: 0, waiting: 1, total: 1 },
+      theirs: "Pending" as const
+    }
+
+    it.effect("as it was, where nothing fails", () =>
+      Effect.gen(function*() {
+        assert.deepStrictEqual(yield* after(() => ({})), { ...asItWas, failed: 0 })
+      }))
+
+    it.effect("as it was, where checks fail half-way, or break", () =>
+      Effect.gen(function*() {
+        const { failed: notSeen, ...notFound } = yield* after(() => ({
+          status: (job) =>
+            Effect.fail(new QueueError.NotFound({ operation: "status", model: job.model, job, httpStatus: 404 }))
+        }))
+        assert.deepStrictEqual(notFound, asItWas)
+        assert.isAbove(notSeen, 5)
+        const { failed: broken, ...died } = yield* after(() => ({ status: () => Effect.die("a bug") }))
+        assert.deepStrictEqual(died, asItWas)
+        assert.isAbove(broken, 5)
+      }))
+
+    it.effect("as it was, where a cancel must be tried again", () =>
+      Effect.gen(function*() {
+        let refused = 0
+        const left = yield* after((queue) => ({
+          cancel: (job) =>
+            refused++ % 3 === 0
+              ? Effect.fail(new QueueError.RateLimited({ operation: "cancel", model: job.model, job, httpStatus: 429 }))
+              : queue.cancel(job)
+        }))
+        assert.deepStrictEqual({ ...left, failed: 0 }, { ...asItWas, failed: 0 })
+      }))
+
+    it.effect("or says what it could not cancel", () =>
+      Effect.gen(function*() {
+        const warnings: Array<string> = []
+        const logger = Logger.make(({ logLevel, message }) => {
+          warnings.push(`${logLevel.label} ${message}`)
+        })
+        const { subject } = yield* oneForAll(() => ({ cancel: () => Effect.die("a bug") }))
+        const check = named(subject, "metrics: are counts that add up")
+        yield* Effect.provide(check.run, Logger.replace(Logger.defaultLogger, logger))
+        assert.strictEqual(warnings.length, 1)
+        assert.match(warnings[0]!, /^WARN my-org\/video-generator .*: left behind by a check, could not be canceled/)
+      }).pipe(Effect.scoped))
+
+    it.effect("as it was, where a check is interrupted, be it in the middle of a submit", () =>
+      Effect.gen(function*() {
+        const arrived = yield* Deferred.make<void>()
+        const { queue, subject } = yield* oneForAll((queue) => ({
+          // it has arrived long before the answer comes
+          submit: (request) =>
+            Effect.tap(queue.submit(request), () =>
+              Effect.zipRight(Deferred.succeed(arrived, undefined), Effect.sleep("1 second")))
+        }))
+        const [check] = Conformance.checks(subject)
+        const fiber = yield* Effect.fork(check!.run)
+        yield* Deferred.await(arrived)
+        assert.strictEqual((yield* queue.metrics(Conformance.defaultModel)).waiting, 1)
+        yield* Fiber.interruptFork(fiber)
+        yield* TestClock.adjust("1 second")
+        const exit = yield* Fiber.await(fiber)
+        assert.isTrue(Exit.isInterrupted(exit))
+        assert.strictEqual((yield* queue.metrics(Conformance.defaultModel)).waiting, 0)
+      }).pipe(Effect.scoped))
+  })
+})
