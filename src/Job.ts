@@ -44,6 +44,8 @@ export const JsonObject: Schema.Schema<JsonObject> = Schema.declare(isJsonObject
  * @category schemas
  */
 export const ModelName = Schema.String.pipe(
+  // half of a surrogate pair can't be said in a URL: another model would be asked for
+  Schema.filter((name) => !/\p{Cs}/u.test(name) || "a model name must be well-formed Unicode", { jsonSchema: {} }),
   Schema.pattern(/\S/, {
     identifier: "ModelName",
     description: "the name of a model, not blank",
@@ -59,6 +61,7 @@ export const ModelName = Schema.String.pipe(
  * @category schemas
  */
 export const RequestId = Schema.String.pipe(
+  Schema.filter((id) => !/\p{Cs}/u.test(id) || "a request id must be well-formed Unicode", { jsonSchema: {} }),
   Schema.pattern(/\S/, {
     identifier: "RequestId",
     description: "the identifier of a job, not blank",

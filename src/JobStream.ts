@@ -8,8 +8,11 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
@@ -53,8 +56,10 @@ export interface TransitionsOptions extends Options {
 const policyOf = (options: Options): Effect.Effect<WatchPolicy.WatchPolicy> =>
   Effect.map(WatchPolicy.Default, (policy) => ({ ...policy, ...options }))
 
+// A stack trace would lead to this module, and is kept for as long as the watch lasts.
 const spanOf = (job: Job.JobRef) => ({
-  attributes: { "queue.model": job.model, "queue.request_id": job.requestId }
+  attributes: { "queue.model": job.model, "queue.request_id": job.requestId },
+  captureStackTrace: false
 })
 
 /**
@@ -64,10 +69,19 @@ const spanOf = (job: Job.JobRef) => ({
  * @category streams
  */
 export const statuses = (job: Job.JobRef, options: Options = {}): Stream.Stream<Job.JobStatus, WatchError, JobQueue> =>
-  Stream.unwrap(Effect.map(policyOf(options), (policy) => Watch.watch(job, policy))).pipe(
-    Stream.filterMap((event) => event._tag === "Sighted" ? Option.some(event.status) : Option.none()),
-    Stream.withSpan("JobStream.statuses", spanOf(job))
-  )
+  Stream.unwrap(
+    Effect.map(
+      Effect.flatMap(policyOf(options), (policy) => Watch.make(job, policy)),
+      (watch) =>
+        Stream.unfoldChunkEffect(watch.start, (state) =>
+          watch.isOver(state)
+            ? Effect.succeedNone
+            : Effect.map(watch.turn(state), (next) => {
+              const sighted = next.told.flatMap((event) => event._tag === "Sighted" ? [event.status] : [])
+              return Option.some([Chunk.unsafeFromArray(sighted), next] as const)
+            }))
+    )
+  ).pipe(Stream.withSpan("JobStream.statuses", spanOf(job)))
 
 /**
  * How many snapshots were older than what was known already, by model. They come from a replica that is behind, and add
@@ -81,21 +95,22 @@ export const staleSnapshots: Metric.Metric.Counter<number> = Metric.counter("eff
   incremental: true
 })
 
-type Told<A> = readonly [known: Option.Option<Transition.Cursor>, news: ReadonlyArray<A>]
-
 const makeDerive = (unrecognized: "fail" | "end" | undefined) =>
   Effect.map(
     Job.ProgressRule,
     (readProgress) => (known: Option.Option<Transition.Cursor>, status: Job.JobStatus) =>
-      Effect.gen(function*() {
-        const observedAt = yield* DateTime.now
-        const { cursor, stale, transitions } = yield* Transition.derive(known, status, {
-          observedAt,
-          readProgress,
-          unrecognized
-        })
-        if (stale) yield* Metric.increment(Metric.tagged(staleSnapshots, "model", status.job.model))
-        return [Option.some(cursor), transitions] as const
+      Clock.clockWith((clock) => {
+        const observedAt = DateTime.unsafeMake(clock.unsafeCurrentTimeMillis())
+        const told = Either.map(
+          Transition.derive(known, status, { observedAt, readProgress, unrecognized }),
+          ({ cursor, stale, transitions }) => {
+            const news = [Option.some(cursor), transitions] as const
+            return stale
+              ? Effect.as(Metric.increment(Metric.tagged(staleSnapshots, "model", status.job.model)), news)
+              : Effect.succeed(news)
+          }
+        )
+        return Either.isLeft(told) ? Effect.fail(told.left) : told.right
       })
   )
 
@@ -119,30 +134,79 @@ export const fromStatuses = <E, R>(
       Stream.flattenIterables
     )))
 
-// What both `events` and `transitions` are, each under a span of its own.
-const watched = (
+// How far a watch has come: what it knows of the job, and what its last turns told.
+interface Progress<A> {
+  readonly watch: Watch.State
+  readonly known: Option.Option<Transition.Cursor>
+  readonly news: ReadonlyArray<A>
+}
+
+/**
+ * Watches until there is something to tell; `None` when the watch is over. Most polls see nothing new: they go round in
+ * here, and nobody else is bothered.
+ */
+const watched = <A extends WatchEvent>(
+  job: Job.JobRef,
+  { from, ...parts }: TransitionsOptions,
+  isWanted: (event: WatchEvent) => event is A
+) =>
+  Effect.gen(function*() {
+    const policy = yield* policyOf(parts)
+    const watch = yield* Watch.make(job, policy)
+    const derive = yield* makeDerive(policy.unrecognized === "end" ? "end" : "fail")
+    const next = (progress: Progress<A>): Effect.Effect<Option.Option<Progress<A>>, WatchError> =>
+      Effect.gen(function*() {
+        let { known, watch: state } = progress
+        const news: Array<A> = []
+        const tell = (event: WatchEvent) => {
+          if (isWanted(event)) news.push(event)
+        }
+        while (!watch.isOver(state)) {
+          state = yield* watch.turn(state)
+          for (const event of state.told) {
+            if (event._tag === "Sighted") {
+              const [cursor, transitions] = yield* derive(known, event.status)
+              known = cursor
+              transitions.forEach(tell)
+            } else {
+              tell({ ...event, job })
+            }
+          }
+          if (news.length > 0) return Option.some({ watch: state, known, news })
+        }
+        return Option.none()
+      })
+    const start: Progress<A> = { watch: watch.start, known: Option.fromNullable(from), news: [] }
+    return { start, next }
+  })
+
+const streamed = <A extends WatchEvent>(
   span: string,
   job: Job.JobRef,
-  { from, ...parts }: TransitionsOptions
-): Stream.Stream<WatchEvent, WatchError, JobQueue> => {
+  options: TransitionsOptions,
+  isWanted: (event: WatchEvent) => event is A
+): Stream.Stream<A, WatchError, JobQueue> => {
+  const { from } = options
   if (from !== undefined && !Transition.Cursor.isOf(from, job)) return Stream.fail(new JobMismatch({ job }))
   if (from !== undefined && from.phase === "Ended") return Stream.empty
-  return Stream.unwrap(Effect.gen(function*() {
-    const policy = yield* policyOf(parts)
-    const derive = yield* makeDerive(policy.unrecognized === "end" ? "end" : "fail")
-    return Watch.watch(job, policy).pipe(
-      Stream.mapAccumEffect(
-        Option.fromNullable(from),
-        (known, event): Effect.Effect<Told<WatchEvent>, JobMismatch | UnrecognizedStatus> =>
-          event._tag === "Sighted" ? derive(known, event.status) : Effect.succeed([known, [{ ...event, job }]])
-      ),
-      Stream.flattenIterables
+  return Stream.unwrap(
+    Effect.map(
+      watched(job, options, isWanted),
+      ({ next, start }) =>
+        Stream.unfoldChunkEffect(start, (progress) =>
+          Effect.map(
+            next(progress),
+            Option.map((progress) => [Chunk.unsafeFromArray(progress.news), progress] as const)
+          ))
     )
-  })).pipe(Stream.withSpan(span, spanOf(job)))
+  ).pipe(Stream.withSpan(span, spanOf(job)))
 }
 
 const isTransition = (event: WatchEvent): event is Transition.Transition =>
   event._tag !== "Trouble" && event._tag !== "Recovered"
+
+const isTerminal = (event: WatchEvent): event is Transition.Terminal =>
+  isTransition(event) && Transition.isTerminal(event)
 
 /**
  * The life of a job, from its beginning, or from a cursor on, to its end, without a gap and without a repeat, however
@@ -166,7 +230,7 @@ export const transitions = (
   job: Job.JobRef,
   options: TransitionsOptions = {}
 ): Stream.Stream<Transition.Transition, WatchError, JobQueue> =>
-  Stream.filter(watched("JobStream.transitions", job, options), isTransition)
+  streamed("JobStream.transitions", job, options, isTransition)
 
 /**
  * The polls have met trouble that may pass: `error`, the last one. It has lasted since `since`, and the next try is at
@@ -226,7 +290,8 @@ export type WatchEvent = Transition.Transition | Trouble | Recovered
 export const events = (
   job: Job.JobRef,
   options: TransitionsOptions = {}
-): Stream.Stream<WatchEvent, WatchError, JobQueue> => watched("JobStream.events", job, options)
+): Stream.Stream<WatchEvent, WatchError, JobQueue> =>
+  streamed("JobStream.events", job, options, (_event): _event is WatchEvent => true)
 
 /**
  * For a consumer that is slower than a stream: it is always given the latest element, and those it had no time for are
@@ -336,10 +401,10 @@ export const result: {
           new InvalidOutputs({ job, issue: formatIssues(error), snapshot: end.snapshot }))))
     : Effect.flatMap(ended(job, schemaOrOptions as Options | undefined), outputsOf)
 
-const ended = (job: Job.JobRef, options?: Options): Effect.Effect<Transition.Terminal, WatchError, JobQueue> =>
-  transitions(job, options).pipe(
-    Stream.filter(Transition.isTerminal),
-    Stream.runHead,
-    // a watch without a cursor ends with a terminal transition, or with an error
-    Effect.map(Option.getOrThrow)
-  )
+const ended = (job: Job.JobRef, options: Options = {}): Effect.Effect<Transition.Terminal, WatchError, JobQueue> =>
+  Effect.flatMap(watched(job, options, isTerminal), ({ next, start }) =>
+    Effect.map(
+      next(start),
+      // a watch without a cursor ends with a terminal transition, or with an error
+      (progress) => Option.getOrThrow(progress).news[0]!
+    )).pipe(Effect.withSpan("JobStream.result", spanOf(job)))

@@ -105,8 +105,8 @@ const endWithin = <Out, In>(
  * A policy for each kind of error, each with a count of its own. An error of a kind for which there is none is final.
  *
  * - `transient`: what may pass (`QueueError.isTransient`).
- * - `notFound`: the grace for a job that was only just submitted and may not have arrived at every replica. A watch uses
- *   it only until it has seen the job; one that vanishes afterwards is gone.
+ * - `notFound`: the grace for a job that was only just submitted and may not have arrived at every replica: one may know
+ *   it, and the next one that is asked may not.
  * - `unexpected`: answers that make no sense. A gateway may have had a moment of weakness; a new version of the API
  *   won't pass.
  *
@@ -143,8 +143,8 @@ export const byKind = (options: {
 
 /**
  * What may pass: up to 8 more tries, after pauses of 0.5, 1, 2, 4, 8, 16, 30 and 30 seconds, give or take a fifth; a
- * service that is gone for a minute and a half is waited for. A job that is not found, and was not seen before: tries for
- * 5 seconds, twice a second. An answer that makes no sense: two more tries, a second apart.
+ * service that is gone for a minute and a half is waited for. A job that is not found: tries for 5 seconds, twice a
+ * second. An answer that makes no sense: two more tries, a second apart.
  *
  * @since 0.1.0
  * @category constants

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { assertSome } from "@effect/vitest/utils"
 import {
   Chunk,
   Clock,
@@ -18,24 +19,16 @@ import {
   TestClock
 } from "effect"
 import { Cadence, Deadline, Job, JobQueue, JobStream, QueueError, WatchPolicy } from "effect-queue-status"
-import { TestJobQueue, Worker } from "effect-queue-status/testing"
+import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
 import * as FastCheck from "effect/FastCheck"
-
-const submit = JobQueue.submit({ model: "my-org/video-generator", payload: {} })
-
-const everySecond = { cadence: Schedule.spaced("1 second") }
+import { everySecond, inTime, pollTimes, submit } from "./fixtures/watching.js"
 
 /** How a watch ended, and when, in virtual time from its beginning. */
 const ending = <A, E, R>(watch: Stream.Stream<A, E, R>, time: Duration.DurationInput = "40 days") =>
   Effect.gen(function*() {
     const start = yield* Clock.currentTimeMillis
-    const fiber = yield* Effect.fork(
-      Effect.zip(Effect.either(Stream.runLast(watch)), Effect.map(Clock.currentTimeMillis, (now) => now - start))
-    )
-    yield* TestClock.adjust(time)
-    const exit = yield* Fiber.poll(fiber)
-    if (Option.isNone(exit)) return yield* Effect.dieMessage("still watching")
-    return yield* exit.value
+    const end = Effect.either(Stream.runLast(watch))
+    return yield* inTime(Effect.zip(end, Effect.map(Clock.currentTimeMillis, (now) => now - start)), time)
   })
 
 const expires = <E extends { readonly _tag: string }, Tag extends E["_tag"], A, R>(
@@ -76,7 +69,7 @@ describe("the clocks of a watch", () => {
     }).pipe(
       Effect.provide(TestJobQueue.layer({
         workers: { script: Worker.always(Worker.finish("1 hour")) },
-        fault: ({ nth, operation }) => operation === "status" && nth > 2 ? Effect.never : Effect.void
+        faults: [Fault.hang.pipe(Fault.on("status"), Fault.nth(3, Infinity))]
       }))
     ))
 
@@ -171,8 +164,37 @@ describe("the clocks of a watch", () => {
       assert.include(error.message, "never seen")
     }).pipe(
       Effect.provide(TestJobQueue.layer({
-        fault: ({ operation }) => operation === "status" ? Effect.uninterruptible(Effect.sleep("1 hour")) : Effect.void
+        faults: [Fault.held(Effect.uninterruptible(Effect.sleep("1 hour"))).pipe(Fault.on("status"))]
       }))
+    ))
+
+  it.effect("at the moment of a poll comes before it", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* expires(
+        JobStream.transitions(job, { ...everySecond, deadline: Deadline.total("3 seconds") }),
+        "WatchTimeout",
+        3_000
+      )
+      yield* TestJobQueue.expectPolls(job, ["0 millis", "1 second", "2 seconds"])
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("at the moment of a second try comes before it", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* expires(
+        JobStream.transitions(job, {
+          ...everySecond,
+          retry: Schedule.spaced("2 seconds"),
+          deadline: Deadline.total("3 seconds")
+        }),
+        "WatchTimeout",
+        3_000
+      )
+      assert.strictEqual(error.lastError?._tag, "Unavailable")
+      yield* TestJobQueue.expectPolls(job, ["0 millis", "1 second"])
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({ faults: [Fault.unavailable().pipe(Fault.on("status"), Fault.nth(2))] }))
     ))
 
   it.effect("passes on time while a retry waits, and tells what trouble it was", () =>
@@ -188,12 +210,7 @@ describe("the clocks of a watch", () => {
       assert.include(error.message, "last trouble: status my-org/video-generator")
     }).pipe(
       Effect.provide(TestJobQueue.layer({
-        fault: ({ model, nth, operation }) =>
-          operation === "status" && nth > 3
-            ? Effect.fail(
-              new QueueError.RateLimited({ operation, model, httpStatus: 429, retryAfter: Duration.hours(1) })
-            )
-            : Effect.void
+        faults: [Fault.rateLimited("1 hour").pipe(Fault.on("status"), Fault.nth(4, Infinity))]
       }))
     ))
 
@@ -291,12 +308,45 @@ describe("on expiry", () => {
       assert.strictEqual(unanswered.cancel, "no answer in time")
     }).pipe(
       Effect.provide(TestJobQueue.layer({
-        fault: ({ model, nth, operation }) =>
-          operation !== "cancel"
-            ? Effect.void
-            : nth === 1
-            ? Effect.fail(new QueueError.Unavailable({ operation, model, httpStatus: 503 }))
-            : Effect.never
+        faults: [
+          Fault.unavailable().pipe(Fault.on("cancel"), Fault.nth(1)),
+          Fault.hang.pipe(Fault.on("cancel"), Fault.nth(2, Infinity))
+        ]
+      }))
+    ))
+})
+
+describe("giving up on a request", () => {
+  const deadline = Deadline.cancelPending(
+    Deadline.sooner(Deadline.pending("3500 millis"), Deadline.request("2 seconds"))
+  )
+
+  it.effect("stops it before the job is canceled", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* expires(JobStream.transitions(job, { ...everySecond, deadline }), "PendingTooLong", 4_500)
+      assert.strictEqual(error.cancel, "canceled")
+      assert.deepStrictEqual((yield* calls).slice(-2).map(({ at, end, operation }) => ({ at, end, operation })), [
+        { operation: "status", at: 2_000, end: { at: 3_500, outcome: "interrupted" } },
+        { operation: "cancel", at: 3_500, end: { at: 4_500, outcome: "answered" } }
+      ])
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        faults: [
+          Fault.hang.pipe(Fault.on("status"), Fault.nth(3)),
+          Fault.delay("1 second").pipe(Fault.on("cancel"))
+        ]
+      }))
+    ))
+
+  it.effect("does not wait for a cancel that does not mind being interrupted", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* expires(JobStream.transitions(job, { ...everySecond, deadline }), "PendingTooLong", 5_500)
+      assert.strictEqual(error.cancel, "no answer in time")
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        faults: [Fault.held(Effect.uninterruptible(Effect.sleep("1 hour"))).pipe(Fault.on("cancel"))]
       }))
     ))
 })
@@ -422,32 +472,53 @@ describe("events", () => {
     }).pipe(
       Effect.provide(TestJobQueue.layer({
         workers: { pickup: "5 seconds", script: Worker.always(Worker.finish("10 seconds")) },
-        fault: ({ model, nth, operation }) =>
-          operation === "status" && (nth === 3 || nth === 4)
-            ? Effect.fail(new QueueError.Unavailable({ operation, model, httpStatus: 503 }))
-            : Effect.void
+        faults: [Fault.unavailable().pipe(Fault.on("status"), Fault.nth(3, 4))]
       }))
     ))
 })
 
 describe("a job that is not there", () => {
-  it.effect("is waited for some seconds before it was seen, and not a moment after", () =>
+  it.effect("is waited for some seconds, before it was seen and after", () =>
     Effect.gen(function*() {
       const job = yield* submit
-      const lagging = JobStream.transitions(job, everySecond)
-      const error = yield* expires(lagging, "NotFound", 3_000)
+      const error = yield* expires(JobStream.transitions(job, everySecond), "NotFound", 8_000)
       assert.deepStrictEqual(error.job, job)
       assert.strictEqual(error.lastSeen?.status._tag, "Pending")
-      const times = (yield* calls).filter(({ operation }) => operation === "status").map(({ at }) => at)
-      assert.deepStrictEqual(times, [0, 500, 1_000, 2_000, 3_000])
+      assert.deepStrictEqual(error.lastSeen?.age, Duration.seconds(6))
+      yield* TestJobQueue.expectPolls(job, [
+        ...["0 millis", "500 millis"] as const,
+        // seen
+        ...["1 second", "2 seconds"] as const,
+        ...Array.from({ length: 11 }, (_, i) => 3_000 + 500 * i)
+      ])
     }).pipe(
       Effect.provide(TestJobQueue.layer({
-        fault: ({ model, nth, operation, requestId }) =>
-          operation === "status" && (nth <= 2 || nth >= 5)
-            ? Effect.fail(
-              new QueueError.NotFound({ operation, model, job: Job.ref(model, requestId ?? ""), httpStatus: 404 })
-            )
-            : Effect.void
+        faults: [
+          Fault.vanished.pipe(Fault.on("status"), Fault.nth(1, 2)),
+          Fault.vanished.pipe(Fault.on("status"), Fault.nth(5, Infinity))
+        ]
+      }))
+    ))
+
+  it.effect("and is there again has lost nothing, and the next time is waited for as long", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const [seen, at] = yield* ending(Stream.mapAccum(JobStream.events(job, everySecond), "", (all, { _tag }) => {
+        const next = `${all} ${_tag}`.trim()
+        return [next, next]
+      }))
+      assert(Either.isRight(seen))
+      const troubles = " Trouble".repeat(10)
+      assertSome(seen.right, `Queued${troubles} Recovered Claimed${troubles} Recovered Completed`)
+      // a second to the first trouble, five of it, the claim, a second, and the same again
+      assert.strictEqual(at, 1_000 + 5_000 + 1_000 + 5_000)
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        workers: { pickup: "500 millis", script: Worker.always(Worker.finish("11 seconds")) },
+        faults: [
+          Fault.vanished.pipe(Fault.on("status"), Fault.nth(2, 11)),
+          Fault.vanished.pipe(Fault.on("status"), Fault.nth(13, 22))
+        ]
       }))
     ))
 })
@@ -464,15 +535,12 @@ describe("whatever is composed", () => {
         }),
         "10 seconds"
       )
-      const times = (yield* calls).filter(({ operation }) => operation === "status").map(({ at }) => at)
+      const times = yield* pollTimes
       assert.isAbove(times.length, 30)
       times.slice(1).forEach((at, i) => assert.isAtLeast(at - times[i]!, Duration.toMillis(Cadence.minPause)))
     }).pipe(
       Effect.provide(TestJobQueue.layer({
-        fault: ({ model, nth, operation }) =>
-          operation === "status" && nth % 3 === 0
-            ? Effect.fail(new QueueError.Unavailable({ operation, model, httpStatus: 503 }))
-            : Effect.void
+        faults: [Fault.unavailable().pipe(Fault.on("status"), Fault.where(({ nth }) => nth % 3 === 0))]
       }))
     ))
 
@@ -486,17 +554,12 @@ describe("whatever is composed", () => {
           deadline: Deadline.never
         })
       )
-      const times = (yield* calls).filter(({ operation }) => operation === "status").map(({ at }) => at)
+      const times = yield* pollTimes
       assert.deepStrictEqual(times.slice(0, 3), [0, 86_400_000, 86_401_000])
     }).pipe(
       Effect.provide(TestJobQueue.layer({
         workers: { pickup: "1 day", script: Worker.always(Worker.finish("5 seconds")) },
-        fault: ({ model, nth, operation }) =>
-          operation === "status" && nth === 1
-            ? Effect.fail(
-              new QueueError.RateLimited({ operation, model, httpStatus: 429, retryAfter: QueueError.maxRetryAfter })
-            )
-            : Effect.void
+        faults: [Fault.rateLimited("365 days").pipe(Fault.on("status"), Fault.nth(1))]
       }))
     ))
 })

@@ -16,6 +16,7 @@ import * as Os from "node:os"
 import { Emulator } from "../src/emulator/index.js"
 import { QueueApi } from "../src/index.js"
 import { Worker } from "../src/testing/index.js"
+import { job, model } from "./fixtures/job.js"
 import { declares, issuesOf, validate } from "./internal/openApi.js"
 
 // -----------------------------------------------------------------------------
@@ -175,9 +176,7 @@ const withErrors = <A, E, R>(use: (errors: Array<string>) => Effect.Effect<A, E,
   return Effect.provide(use(errors), Logger.replace(Logger.defaultLogger, logger))
 }
 
-const model = "my-org/video-generator"
-
-const unknownId = "019ba379-92da-71e4-ac40-d98059fd67c7"
+const unknownId = job.requestId
 
 const uuidv7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 

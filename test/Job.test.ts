@@ -96,6 +96,8 @@ describe("JobStatus", () => {
     fails({ status: "done", model: "m" }, "request_id")
     fails({ ...full, model: " " }, "a model name must not be blank")
     fails({ ...full, request_id: "" }, "a request id must not be blank")
+    fails({ ...full, model: "half a fox \ud83e" }, "a model name must be well-formed Unicode")
+    fails({ ...full, request_id: "\udd8a" }, "a request id must be well-formed Unicode")
     fails({ ...full, status: 3 }, "status")
     fails([], "JobStatus")
     fails(null, "JobStatus")

@@ -27,12 +27,11 @@ import * as TestClock from "effect/TestClock"
 import { inspect } from "node:util"
 import * as CollectingTracer from "./fixtures/collectingTracer.js"
 import * as HostileServer from "./fixtures/hostileServer.js"
+import { calls, document, job, operations } from "./fixtures/job.js"
 
 const { answer, breakOff, endless, reset, silence, stall } = HostileServer
 
 const token = "tgp_v1_0123456789abcdef"
-const job = Job.ref("my-org/video-generator", "019ba379-92da-71e4-ac40-d98059fd67c7")
-const document = { request_id: job.requestId, model: job.model, status: "running" }
 
 const oddNames = [
   "my-org/video-generator",
@@ -60,18 +59,6 @@ const noticing = Effect.gen(function*() {
   const client = yield* HttpClient.HttpClient
   return { headers, client: HttpClient.tap(client, () => Queue.offer(headers, undefined)) }
 })
-
-const calls: {
-  readonly [operation in QueueError.Operation]: (queue: JobQueue.Service) => Effect.Effect<unknown, any>
-} = {
-  status: (queue) => queue.status(job),
-  submit: (queue) => queue.submit({ model: job.model, payload: {} }),
-  cancel: (queue) => queue.cancel(job),
-  clear: (queue) => queue.clear(job.model),
-  metrics: (queue) => queue.metrics(job.model)
-}
-
-const operations = Object.keys(calls) as Array<QueueError.Operation> // its keys are named by its type
 
 const error = (
   handler: HostileServer.Handler,
@@ -907,7 +894,8 @@ for (const { layer, name, oneConnection } of clients) {
             yield* TestClock.adjust("1 millis")
             const failures = yield* Fiber.join(fiber)
             failures.forEach((failed, i) => {
-              has(failed, { _tag: "RequestTimeout", operation: operations[i], model: job.model })
+              has(failed, { operation: operations[i], model: job.model })
+              assert(failed._tag === "RequestTimeout")
               assert.strictEqual(Duration.toMillis(failed.after), 30_000)
               assert(QueueError.isTransient(failed))
             })

@@ -20,48 +20,24 @@ import {
   Schedule,
   Schema,
   Stream,
-  TestClock,
-  Tracer
+  Supervisor,
+  TestClock
 } from "effect"
 import { Deadline, Job, JobQueue, JobStream, QueueError, Retry } from "effect-queue-status"
 import type { Transition, WatchPolicy } from "effect-queue-status"
 import { Emulator } from "effect-queue-status/emulator"
-import { TestJobQueue, Worker } from "effect-queue-status/testing"
+import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
 import * as Arbitrary from "effect/Arbitrary"
 import * as FastCheck from "effect/FastCheck"
-
-const everySecond = { cadence: Schedule.spaced("1 second") }
-
-const submit = JobQueue.submit({ model: "my-org/video-generator", payload: { prompt: "a cat" } })
-
-/** Runs an effect to its end in virtual time. */
-const inTime = <A, E, R>(effect: Effect.Effect<A, E, R>, time: Duration.DurationInput = "1 hour") =>
-  Effect.gen(function*() {
-    const fiber = yield* Effect.fork(effect)
-    yield* TestClock.adjust(time)
-    const exit = yield* Fiber.poll(fiber)
-    if (Option.isNone(exit)) return yield* Effect.dieMessage("still running")
-    return yield* exit.value
-  })
-
-const pollTimes = Effect.flatMap(
-  TestJobQueue.TestJobQueue,
-  ({ calls }) => Effect.map(calls, (all) => all.filter(({ operation }) => operation === "status").map(({ at }) => at))
-)
+import * as CollectingTracer from "./fixtures/collectingTracer.js"
+import { job } from "./fixtures/job.js"
+import { everySecond, inTime, pollTimes, submit } from "./fixtures/watching.js"
 
 const brief = (transition: Transition.Transition) =>
   `${transition._tag} ${transition.attempt}${transition.evidence === "inferred" ? " inferred" : ""}`
 
 const briefly = (job: Job.JobRef, options: JobStream.TransitionsOptions = everySecond) =>
   Stream.runCollect(Stream.map(JobStream.transitions(job, options), brief)).pipe(Effect.map(Chunk.toReadonlyArray))
-
-const unavailable = (call: TestJobQueue.Call, retryAfter?: Duration.DurationInput) =>
-  new QueueError.Unavailable({
-    operation: call.operation,
-    model: call.model,
-    httpStatus: 503,
-    ...(retryAfter !== undefined && { retryAfter: Duration.decode(retryAfter) })
-  })
 
 /** A queue that answers each status call with the next of the snapshots, and the last one for ever. */
 const answering = (...snapshots: ReadonlyArray<Job.JobStatus>) =>
@@ -77,8 +53,6 @@ const answering = (...snapshots: ReadonlyArray<Job.JobStatus>) =>
   }))
 
 class Asked extends Context.Tag("test/Asked")<Asked, Effect.Effect<number>>() {}
-
-const job = Job.ref("my-org/video-generator", "019ba379-92da-71e4-ac40-d98059fd67c7")
 
 describe("transitions", () => {
   it.effect("tells the life of a job as it happens, and ends with it", () =>
@@ -194,17 +168,6 @@ describe("transitions", () => {
       yield* Fiber.interrupt(fiber)
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("stops the timer at once when it is interrupted, and asks nothing afterwards", () =>
-    Effect.gen(function*() {
-      const job = yield* submit
-      const fiber = yield* Effect.fork(Stream.runDrain(JobStream.transitions(job, everySecond)))
-      yield* TestClock.adjust("2500 millis")
-      assert.deepStrictEqual(yield* pollTimes, [0, 1_000, 2_000])
-      assert(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
-      yield* TestClock.adjust("1 hour")
-      assert.deepStrictEqual(yield* pollTimes, [0, 1_000, 2_000])
-    }).pipe(Effect.provide(TestJobQueue.layer())))
-
   it.effect("goes on with the default cadence when the one it was given ends", () =>
     Effect.gen(function*() {
       const job = yield* submit
@@ -241,23 +204,13 @@ describe("transitions", () => {
 
   it.effect("has one span, however many polls, as every stream of a job has", () =>
     Effect.gen(function*() {
-      const tracer = yield* Effect.tracer
-      for (const name of ["transitions", "events", "statuses"] as const) {
-        const spans: Array<Tracer.Span> = []
+      for (const name of ["transitions", "events", "statuses", "result"] as const) {
+        const { spans, tracer } = CollectingTracer.make()
         const job = yield* submit
         const before = (yield* pollTimes).length
-        const watch: Stream.Stream<unknown, QueueError.WatchError, JobQueue.JobQueue> = JobStream[name](
-          job,
-          everySecond
-        )
-        yield* inTime(Stream.runDrain(watch)).pipe(Effect.withTracer(Tracer.make({
-          context: (f, fiber) => tracer.context(f, fiber),
-          span: (...args) => {
-            const span = tracer.span(...args)
-            spans.push(span)
-            return span
-          }
-        })))
+        const watch: Stream.Stream<unknown, QueueError.WatchError | QueueError.OutcomeError, JobQueue.JobQueue> =
+          JobStream[name](job, everySecond)
+        yield* inTime(Stream.runDrain(watch)).pipe(Effect.withTracer(tracer))
         assert.deepStrictEqual(spans.map(({ name }) => name), [`JobStream.${name}`])
         assert.deepStrictEqual(Object.fromEntries(spans[0]!.attributes), {
           "queue.model": job.model,
@@ -268,15 +221,93 @@ describe("transitions", () => {
     }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("8 seconds")) } }))))
 })
 
+describe("an interruption", () => {
+  const watches: {
+    readonly [name: string]: (job: Job.JobRef) => Effect.Effect<unknown, unknown, JobQueue.JobQueue>
+  } = {
+    transitions: (job: Job.JobRef) => Stream.runDrain(JobStream.transitions(job, everySecond)),
+    events: (job: Job.JobRef) => Stream.runDrain(JobStream.events(job, everySecond)),
+    statuses: (job: Job.JobRef) => Stream.runDrain(JobStream.statuses(job, everySecond)),
+    conflate: (job: Job.JobRef) => Stream.runDrain(JobStream.conflate(JobStream.statuses(job, everySecond))),
+    result: (job: Job.JobRef) => JobStream.result(job, everySecond)
+  }
+
+  /** Interrupts a watch after so long a time, and tells what of it is left. */
+  const interrupt = <A, E, R>(watch: Effect.Effect<A, E, R>, after: Duration.DurationInput) =>
+    Effect.gen(function*() {
+      const { calls } = yield* TestJobQueue.TestJobQueue
+      const supervisor = yield* Supervisor.track
+      const fiber = yield* Effect.fork(watch).pipe(Effect.supervised(supervisor))
+      yield* TestClock.adjust(after)
+      assert.isAbove((yield* supervisor.value).length, 0)
+      assert(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
+      const last = (yield* calls).at(-1)
+      return { fibers: (yield* supervisor.value).length, nth: last?.nth, at: last?.at, end: last?.end }
+    })
+
+  for (const [name, watch] of Object.entries(watches)) {
+    it.effect(`stops the timer at once, and nothing is asked afterwards: ${name}`, () =>
+      Effect.gen(function*() {
+        const job = yield* submit
+        const left = yield* interrupt(watch(job), "2500 millis")
+        assert.deepStrictEqual(left, { fibers: 0, nth: 3, at: 2_000, end: { at: 2_000, outcome: "answered" } })
+        yield* TestClock.adjust("1 hour")
+        yield* TestJobQueue.expectNoCallsAfter("2 seconds")
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+
+    it.effect(`stops the request that is on its way at once: ${name}`, () =>
+      Effect.gen(function*() {
+        const job = yield* submit
+        const left = yield* interrupt(watch(job), "2500 millis")
+        assert.deepStrictEqual(left, { fibers: 0, nth: 3, at: 2_000, end: { at: 2_500, outcome: "interrupted" } })
+        yield* TestClock.adjust("1 hour")
+        yield* TestJobQueue.expectNoCallsAfter("2500 millis")
+      }).pipe(Effect.provide(TestJobQueue.layer({ faults: [Fault.hang.pipe(Fault.on("status"), Fault.nth(3))] }))))
+
+    it.effect(`does not wait for a request that does not mind being interrupted: ${name}`, () =>
+      Effect.gen(function*() {
+        const job = yield* submit
+        const left = yield* interrupt(watch(job), "2500 millis")
+        // whoever interrupts has not waited
+        assert.strictEqual(yield* Clock.currentTimeMillis, 2_500)
+        assert.deepInclude(left, { nth: 3, at: 2_000, end: undefined })
+        yield* TestClock.adjust("1 hour")
+        assert.deepStrictEqual(yield* pollTimes, [0, 1_000, 2_000])
+      }).pipe(Effect.provide(TestJobQueue.layer({
+        faults: [Fault.held(Effect.uninterruptible(Effect.sleep("10 seconds"))).pipe(Fault.on("status"), Fault.nth(3))]
+      }))))
+  }
+
+  it.effect("is not possible where the program says so, but of a request that hangs", () =>
+    Effect.gen(function*() {
+      const { calls } = yield* TestJobQueue.TestJobQueue
+      const job = yield* submit
+      const supervisor = yield* Supervisor.track
+      const options = { ...everySecond, deadline: Deadline.request("3 seconds") }
+      const result = yield* Deferred.make<Job.JsonObject, unknown>()
+      const watch = Effect.uninterruptible(Effect.intoDeferred(JobStream.result(job, options), result))
+      const fiber = yield* Effect.fork(watch).pipe(Effect.supervised(supervisor))
+      yield* TestClock.adjust("1 second")
+      yield* Effect.fork(Fiber.interrupt(fiber))
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* Deferred.await(result), { answer: 42 })
+      const hung = (yield* calls).find(({ nth, operation }) => operation === "status" && nth === 2)
+      assert.deepStrictEqual(hung?.end, { at: 4_000, outcome: "interrupted" })
+      assert.strictEqual((yield* supervisor.value).length, 0)
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: { script: Worker.always(Worker.finish("8 seconds", { answer: 42 })) },
+      faults: [Fault.hang.pipe(Fault.on("status"), Fault.nth(2))]
+    }))))
+})
+
 describe("trouble", () => {
-  const watched = (
-    fault: (call: TestJobQueue.Call) => Effect.Effect<void, QueueError.QueueError>,
-    time: Duration.DurationInput = "10 seconds"
-  ) =>
+  const watched = (fault: Fault.Fault, time: Duration.DurationInput = "10 seconds") =>
     TestJobQueue.layer({
       workers: { script: Worker.always(Worker.finish(time, { answer: 42 })) },
-      fault: (call) => call.operation === "status" ? fault(call) : Effect.void
+      faults: [fault]
     })
+
+  const polls = Fault.on("status")
 
   it.effect("that passes is waited for, with the count starting afresh after a success", () =>
     Effect.gen(function*() {
@@ -285,7 +316,7 @@ describe("trouble", () => {
       assert.deepStrictEqual(yield* inTime(briefly(job)), ["Queued 0 inferred", "Claimed 1", "Completed 1"])
       assert.isAbove((yield* pollTimes).length, 2 * 9)
     }).pipe(
-      Effect.provide(watched((call) => call.nth % 6 !== 0 ? Effect.fail(unavailable(call)) : Effect.void, "1 minute"))
+      Effect.provide(watched(Fault.unavailable().pipe(polls, Fault.where(({ nth }) => nth % 6 !== 0)), "1 minute"))
     ))
 
   it.effect("that does not pass is final after nine tries", () =>
@@ -301,7 +332,7 @@ describe("trouble", () => {
       for (const [i, pause] of [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000].entries()) {
         assert(pauses[i]! >= pause * 0.8 - 1 && pauses[i]! <= pause * 1.2 + 1, `${pauses}`)
       }
-    }).pipe(Effect.provide(watched((call) => Effect.fail(unavailable(call))))))
+    }).pipe(Effect.provide(watched(Fault.unavailable().pipe(polls)))))
 
   it.effect("that can't pass is final at once", () =>
     Effect.gen(function*() {
@@ -309,13 +340,7 @@ describe("trouble", () => {
       const error = yield* Effect.flip(briefly(job))
       assert.strictEqual(error._tag, "Unauthorized")
       assert.deepStrictEqual(yield* pollTimes, [0])
-    }).pipe(
-      Effect.provide(
-        watched(({ model }) =>
-          Effect.fail(new QueueError.Unauthorized({ operation: "status", model, httpStatus: 401 }))
-        )
-      )
-    ))
+    }).pipe(Effect.provide(watched(Fault.unauthorized.pipe(polls)))))
 
   it.effect("honours Retry-After to the millisecond, however often jitter would undercut it", () =>
     Effect.gen(function*() {
@@ -324,24 +349,21 @@ describe("trouble", () => {
       const times = yield* pollTimes
       assert.deepStrictEqual(times.slice(0, 5), [0, 45_000, 90_000, 135_000, 180_000])
     }).pipe(
-      Effect.provide(watched((call) => call.nth <= 4 ? Effect.fail(unavailable(call, "45 seconds")) : Effect.void))
+      Effect.provide(watched(Fault.unavailable({ retryAfter: "45 seconds" }).pipe(polls, Fault.nth(1, 4))))
     ))
 
   it.effect("that is a request that hangs ends with its timeout, and is tried again", () =>
     Effect.gen(function*() {
-      const interrupted = yield* Ref.make(0)
-      const hangs = (call: TestJobQueue.Call) =>
-        call.nth === 2 ? Effect.onInterrupt(Effect.never, () => Ref.update(interrupted, (n) => n + 1)) : Effect.void
-      yield* Effect.gen(function*() {
-        const job = yield* submit
-        const tags = yield* inTime(briefly(job, { ...everySecond, deadline: Deadline.request("7 seconds") }))
-        assert.deepStrictEqual(tags.slice(-1), ["Completed 1"])
-        assert.strictEqual(yield* Ref.get(interrupted), 1)
-        const [, hung = 0, again = 0] = yield* pollTimes
-        assert.strictEqual(hung, 1_000)
-        assert(again >= hung + 7_000 + 400 && again <= hung + 7_000 + 600, String(again))
-      }).pipe(Effect.provide(watched(hangs)))
-    }))
+      const { calls, startedAt } = yield* TestJobQueue.TestJobQueue
+      const job = yield* submit
+      const tags = yield* inTime(briefly(job, { ...everySecond, deadline: Deadline.request("7 seconds") }))
+      assert.deepStrictEqual(tags.slice(-1), ["Completed 1"])
+      const hung = (yield* calls).find(({ nth, operation }) => operation === "status" && nth === 2)
+      assert.strictEqual(hung?.at, startedAt + 1_000)
+      assert.deepStrictEqual(hung?.end, { at: startedAt + 8_000, outcome: "interrupted" })
+      const [, , again = 0] = yield* pollTimes
+      assert(again >= 8_000 + 400 && again <= 8_000 + 600, String(again))
+    }).pipe(Effect.provide(watched(Fault.hang.pipe(polls, Fault.nth(2))))))
 
   it.effect("carries what it is about", () =>
     Effect.gen(function*() {
@@ -354,7 +376,7 @@ describe("trouble", () => {
       assert.deepStrictEqual(error.after, Duration.seconds(2))
       assert.isUndefined(error.lastSeen)
       assert.include(error.message, job.requestId)
-    }).pipe(Effect.provide(watched(() => Effect.never))))
+    }).pipe(Effect.provide(watched(Fault.hang.pipe(polls)))))
 
   it.effect("that ends a watch is the error that was met, and tells what was seen of the job before it", () =>
     Effect.gen(function*() {
@@ -380,13 +402,12 @@ describe("trouble", () => {
         assert(QueueError.isQueueError(last))
         assert.strictEqual<unknown>(last.constructor, QueueError[error._tag])
 
-        const tries = error._tag === "NotFound" && sightings > 0 ? 0 : retries
         const pause = Duration.max("2 seconds", Retry.retryAfterOf(error))
-        const age = Duration.sum("1 second", Duration.times(pause, tries))
+        const age = Duration.sum("1 second", Duration.times(pause, retries))
         assert.deepStrictEqual({ ...last }, {
           ...met,
           ...(sightings > 0 && { lastSeen: { status, age, attempt: 3 } }),
-          ...(tries > 0 && { trouble: error.message })
+          ...(retries > 0 && { trouble: error.message })
         })
         if (sightings > 0) assert.include(last.message, `last seen running ${Duration.format(age)} ago`)
         // what the service keeps is as it was

@@ -13,10 +13,10 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Supervisor from "effect/Supervisor"
 import * as TestClock from "effect/TestClock"
-import { Job, JobQueue, JobStream, QueueError } from "../src/index.js"
-import { TestJobQueue, Worker } from "../src/testing/index.js"
-
-const model = "my-org/video-generator"
+import { Job, JobQueue, JobStream } from "../src/index.js"
+import type { Call } from "../src/testing/index.js"
+import { Fault, TestJobQueue, Worker } from "../src/testing/index.js"
+import { model } from "./fixtures/job.js"
 
 const submit = (info: Job.JsonObject = {}, options: Partial<JobQueue.SubmitRequest> = {}) =>
   JobQueue.submit({ model, payload: {}, info, ...options })
@@ -24,8 +24,12 @@ const submit = (info: Job.JsonObject = {}, options: Partial<JobQueue.SubmitReque
 /** What truly became of a job, a line a step: `Claimed 1 @ 2000`. */
 const historyOf = (job: Job.JobRef) =>
   Effect.map(
-    Effect.flatMap(TestJobQueue.TestJobQueue, ({ history }) => history(job)),
-    (events) => events.map(({ _tag, at, attempt }) => `${_tag} ${attempt} @ ${at}`)
+    Effect.flatMap(TestJobQueue.TestJobQueue, ({ transitions }) => transitions(job)),
+    (transitions) =>
+      transitions.flatMap(({ _tag, attempt, evidence, observedAt }) => {
+        assert.strictEqual(evidence, "observed")
+        return _tag === "Progressed" ? [] : [`${_tag} ${attempt} @ ${DateTime.toEpochMillis(observedAt)}`]
+      })
   )
 
 const handle = TestJobQueue.TestJobQueue
@@ -37,8 +41,8 @@ const everySecond = Schedule.spaced("1 second")
 const everyMoment = Schedule.spaced("5 millis")
 
 /** What a worker does with a job is told by the name in its info. */
-const byName = (lives: { readonly [name: string]: Worker.Script }): Worker.Script => (task) =>
-  lives[String(task.info["name"])]?.(task) ?? []
+const byName = (lives: { readonly [name: string]: Worker.Script }): Worker.Script => (task, random) =>
+  lives[String(task.info["name"])]?.(task, random) ?? []
 
 const named = (name: string, options: Partial<JobQueue.SubmitRequest> = {}) => submit({ name }, options)
 
@@ -81,8 +85,8 @@ describe("TestJobQueue", () => {
         yield* TestClock.adjust("1 hour")
         yield* JobQueue.status(job)
         assert.deepStrictEqual(tasks, [
-          { job, attempt: 1, payload: { prompt: "a cat" }, info: { user_id: "u" } },
-          { job, attempt: 2, payload: { prompt: "a cat" }, info: { user_id: "u", seen: 1 } }
+          { job, nth: 1, attempt: 1, payload: { prompt: "a cat" }, info: { user_id: "u" } },
+          { job, nth: 1, attempt: 2, payload: { prompt: "a cat" }, info: { user_id: "u", seen: 1 } }
         ])
       }).pipe(
         Effect.provide(TestJobQueue.layer({
@@ -142,7 +146,7 @@ describe("TestJobQueue", () => {
         ])
       }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: () => [] } }))))
 
-    it.effect("that speak up at the moment the claim runs out are too late, and a millisecond before are not", () =>
+    it.effect("that speak up at the moment the claim runs out are too late, and those at work keep it however long they take", () =>
       Effect.gen(function*() {
         const late = yield* named("late")
         const prompt = yield* named("prompt", { model: "another model" })
@@ -155,15 +159,15 @@ describe("TestJobQueue", () => {
           "Completed 2 @ 10000"
         ])
         assert.deepStrictEqual((yield* JobQueue.status(late)).info, { name: "late" })
-        assert.deepStrictEqual(yield* historyOf(prompt), ["Queued 0 @ 0", "Claimed 1 @ 0", "Completed 1 @ 19998"])
+        assert.deepStrictEqual(yield* historyOf(prompt), ["Queued 0 @ 0", "Claimed 1 @ 0", "Completed 1 @ 60000"])
         assert.deepStrictEqual((yield* JobQueue.status(prompt)).info, { name: "prompt", alive: true })
       }).pipe(
         Effect.provide(TestJobQueue.layer({
           workers: {
             claimTimeout: "10 seconds",
             script: byName({
-              late: Worker.attempts([Worker.heartbeat("10 seconds", { alive: true })], [Worker.finish(0)]),
-              prompt: Worker.always(Worker.heartbeat("9999 millis", { alive: true }), Worker.finish("9999 millis"))
+              late: Worker.attempts([Worker.late(Worker.heartbeat(0, { alive: true }))], [Worker.finish(0)]),
+              prompt: Worker.always(Worker.heartbeat("20 seconds", { alive: true }), Worker.finish("40 seconds"))
             })
           }
         }))
@@ -279,7 +283,7 @@ describe("TestJobQueue", () => {
             script: byName({
               // the first one speaks up at 15 seconds, too late, and dies
               lost: Worker.attempts(
-                [Worker.heartbeat("15 seconds")],
+                [Worker.late(Worker.heartbeat("5 seconds"))],
                 [...Array.from({ length: 4 }, () => Worker.heartbeat("9 seconds")), Worker.finish(0)]
               ),
               next: Worker.always(Worker.finish("1 second"))
@@ -289,9 +293,9 @@ describe("TestJobQueue", () => {
       ))
 
     const reports: ReadonlyArray<readonly [string, Worker.Step]> = [
-      ["that it is done", Worker.finish("15 seconds", { by: 1 })],
-      ["that it failed", Worker.fail("15 seconds", "by 1")],
-      ["a sign of life", Worker.heartbeat("15 seconds", { by: 1 })]
+      ["that it is done", Worker.late(Worker.finish("5 seconds", { by: 1 }))],
+      ["that it failed", Worker.late(Worker.fail("5 seconds", "by 1"))],
+      ["a sign of life", Worker.late(Worker.heartbeat("5 seconds", { by: 1 }))]
     ]
     for (const [what, report] of reports) {
       it.effect(`that lost the job change nothing when they report late: ${what}`, () =>
@@ -377,11 +381,11 @@ describe("TestJobQueue", () => {
         yield* TestClock.adjust("5 seconds")
         assertSome(
           yield* claim(model),
-          { job: second, attempt: 1, payload: { n: 2 }, info: {} }
+          { job: second, nth: 2, attempt: 1, payload: { n: 2 }, info: {} }
         )
         assertSome(
           yield* claim(model),
-          { job: first, attempt: 1, payload: { n: 1 }, info: { user_id: "u" } }
+          { job: first, nth: 1, attempt: 1, payload: { n: 1 }, info: { user_id: "u" } }
         )
         assertNone(yield* claim(model))
         assertNone(yield* claim("another model"))
@@ -452,9 +456,8 @@ describe("TestJobQueue", () => {
         yield* JobQueue.cancel(canceled)
         assert.deepStrictEqual(yield* says(canceled), nobody, "canceled")
         assertNone(yield* claim(model))
-        const { history } = yield* handle
-        assert.deepStrictEqual(yield* history(Job.ref(model, "unknown")), [])
-        assert.deepStrictEqual(yield* history(Job.ref("another model", job.requestId)), [])
+        assert.deepStrictEqual(yield* historyOf(Job.ref(model, "unknown")), [])
+        assert.deepStrictEqual(yield* historyOf(Job.ref("another model", job.requestId)), [])
       }).pipe(Effect.provide(TestJobQueue.layer())))
 
     it.effect("a job that a test gives back is done by the workers that there are", () =>
@@ -481,7 +484,7 @@ describe("TestJobQueue", () => {
   describe("the log of calls", () => {
     it.effect("has every call, with its number and its time, be it answered or not", () =>
       Effect.gen(function*() {
-        const { calls } = yield* handle
+        const { calls, counts } = yield* handle
         assert.deepStrictEqual(yield* calls, [])
         const job = yield* submit()
         const { requestId } = job
@@ -497,16 +500,18 @@ describe("TestJobQueue", () => {
         yield* JobQueue.metrics("another model")
         yield* submit()
         const submits = { operation: "submit" as const, model, requestId: undefined }
+        const at = (at: number, outcome: Call.Outcome = "answered") => ({ at, end: { at, outcome } })
         assert.deepStrictEqual(yield* calls, [
-          { ...submits, nth: 1, at: 0 },
-          { operation: "status", nth: 1, at: 1000, model, requestId },
-          { operation: "status", nth: 2, at: 2500, model, requestId },
-          { operation: "status", nth: 3, at: 2500, model: "another model", requestId: "unknown" },
-          { operation: "cancel", nth: 1, at: 2500, model, requestId },
-          { operation: "clear", nth: 1, at: 62_500, model, requestId: undefined },
-          { operation: "metrics", nth: 1, at: 62_500, model: "another model", requestId: undefined },
-          { ...submits, nth: 2, at: 62_500 }
+          { ...submits, nth: 1, ...at(0) },
+          { operation: "status", nth: 1, ...at(1000), model, requestId },
+          { operation: "status", nth: 2, ...at(2500), model, requestId },
+          { operation: "status", nth: 3, ...at(2500, "NotFound"), model: "another model", requestId: "unknown" },
+          { operation: "cancel", nth: 1, ...at(2500), model, requestId },
+          { operation: "clear", nth: 1, ...at(62_500), model, requestId: undefined },
+          { operation: "metrics", nth: 1, ...at(62_500), model: "another model", requestId: undefined },
+          { ...submits, nth: 2, ...at(62_500) }
         ])
+        assert.deepStrictEqual(yield* counts, { submit: 2, status: 3, cancel: 1, clear: 1, metrics: 1 })
         // what was handed out before stays as it was
         assert.strictEqual(before.length, 5)
       }).pipe(Effect.provide(TestJobQueue.layer())))
@@ -545,9 +550,6 @@ describe("TestJobQueue", () => {
   })
 
   describe("faults", () => {
-    const gone = (call: TestJobQueue.Call) =>
-      new QueueError.Unavailable({ operation: call.operation, model: call.model, httpStatus: 503 })
-
     it.effect("fail the calls that they choose, and then nothing has happened", () =>
       Effect.gen(function*() {
         const { calls } = yield* handle
@@ -579,35 +581,44 @@ describe("TestJobQueue", () => {
         )
       }).pipe(
         Effect.provide(TestJobQueue.layer({
-          fault: (call) =>
-            ["submit 1", "status 2", "cancel 1", "clear 1"].includes(`${call.operation} ${call.nth}`)
-              ? Effect.fail(gone(call))
-              : Effect.void
+          faults: [
+            Fault.unavailable().pipe(Fault.where(({ nth, operation }) =>
+              ["submit 1", "status 2", "cancel 1", "clear 1"].includes(`${operation} ${nth}`)
+            ))
+          ]
         }))
       ))
 
-    it.effect("that hang make the call hang, until somebody gives up", () => {
-      let released = 0
-      return Effect.gen(function*() {
+    it.effect("that hang make the call hang, until somebody gives up", () =>
+      Effect.gen(function*() {
+        const { calls } = yield* handle
         const job = yield* submit()
         const call = yield* Effect.fork(Effect.timeoutOption(JobQueue.status(job), "10 seconds"))
         yield* TestClock.adjust("9999 millis")
         assertNone(yield* Fiber.poll(call))
-        assert.strictEqual(released, 0)
+        assert.isUndefined((yield* calls)[1]?.end)
         yield* TestClock.adjust("1 millis")
         assertNone(yield* Fiber.join(call))
-        assert.strictEqual(released, 1)
+        assert.deepStrictEqual((yield* calls)[1]?.end, { at: 10_000, outcome: "interrupted" })
         // the queue itself goes on
         assert.strictEqual((yield* JobQueue.status(job))._tag, "Pending")
+      }).pipe(Effect.provide(TestJobQueue.layer({ faults: [Fault.hang.pipe(Fault.on("status"), Fault.nth(1))] }))))
+
+    it.effect("that hang make the call fail, when its own patience ends", () =>
+      Effect.gen(function*() {
+        const { calls } = yield* handle
+        const job = yield* submit()
+        const call = yield* Effect.fork(Effect.flip(JobQueue.status(job)))
+        yield* TestClock.adjust("6999 millis")
+        assertNone(yield* Fiber.poll(call))
+        yield* TestClock.adjust("1 millis")
+        assert.include((yield* Fiber.join(call)).message, "no whole answer within 7s")
+        assert.deepStrictEqual((yield* calls)[1]?.end, { at: 7_000, outcome: "RequestTimeout" })
       }).pipe(
-        Effect.provide(TestJobQueue.layer({
-          fault: ({ nth, operation }) =>
-            operation === "status" && nth === 1
-              ? Effect.onInterrupt(Effect.never, () => Effect.sync(() => released++))
-              : Effect.void
-        }))
-      )
-    })
+        Effect.provide(
+          TestJobQueue.layer({ faults: [Fault.hang.pipe(Fault.on("status"))], requestTimeout: "7 seconds" })
+        )
+      ))
 
     it.effect("that wait make the call wait, and it sees the queue as it is by then", () =>
       Effect.gen(function*() {
@@ -616,10 +627,13 @@ describe("TestJobQueue", () => {
         const call = yield* Effect.fork(JobQueue.status(job))
         yield* TestClock.adjust("3 seconds")
         assert.strictEqual((yield* Fiber.join(call))._tag, "Done")
-        assert.deepStrictEqual((yield* calls).map(({ at }) => at), [0, 0])
+        assert.deepStrictEqual((yield* calls).map(({ at, end }) => [at, end]), [
+          [0, { at: 0, outcome: "answered" }],
+          [0, { at: 3_000, outcome: "answered" }]
+        ])
       }).pipe(
         Effect.provide(TestJobQueue.layer({
-          fault: ({ operation }) => operation === "status" ? Effect.sleep("3 seconds") : Effect.void,
+          faults: [Fault.delay("3 seconds").pipe(Fault.on("status"))],
           workers: { script: Worker.always(Worker.finish("2 seconds")) }
         }))
       ))
@@ -633,7 +647,7 @@ describe("TestJobQueue", () => {
         assert.deepStrictEqual(transitions, ["Queued", "Claimed", "Completed"])
       }).pipe(
         Effect.provide(TestJobQueue.layer({
-          fault: (call) => call.operation === "status" && call.nth % 3 !== 0 ? Effect.fail(gone(call)) : Effect.void,
+          faults: [Fault.unavailable().pipe(Fault.on("status"), Fault.where(({ nth }) => nth % 3 !== 0))],
           workers: { script: Worker.always(Worker.finish("1 minute")) }
         }))
       ))
@@ -645,7 +659,7 @@ describe("TestJobQueue", () => {
     /** A day in the life of a queue, to the byte. */
     const record = (options: TestJobQueue.Options) =>
       Effect.gen(function*() {
-        const { calls, history } = yield* handle
+        const { calls, transitions } = yield* handle
         const jobs: Array<Job.JobRef> = []
         for (let i = 0; i < 5; i++) {
           jobs.push(yield* submit({ name: `job ${i}` }, { priority: i % 2, model: i === 3 ? "another model" : model }))
@@ -660,13 +674,18 @@ describe("TestJobQueue", () => {
         yield* TestClock.adjust("1 minute")
         yield* Fiber.joinAll(watches)
         const lines = [...(yield* calls).map((call) => JSON.stringify(call))]
+        const cursors = new Set<string>()
         for (const job of jobs) {
-          for (const event of yield* history(job)) lines.push(JSON.stringify(event))
+          for (const transition of yield* transitions(job)) {
+            cursors.add(transition.cursor.job)
+            lines.push(JSON.stringify(transition))
+          }
           lines.push(encode(yield* JobQueue.status(job)))
         }
         // for the next one
         yield* TestClock.setTime(0)
-        return { ids: jobs.map(({ requestId }) => requestId), text: lines.join("\n") }
+        // all that names a job
+        return { ids: [...jobs.map(({ requestId }) => requestId), ...cursors], text: lines.join("\n") }
       }).pipe(
         Effect.provide(TestJobQueue.layer({
           workers: {
@@ -689,7 +708,7 @@ describe("TestJobQueue", () => {
           const second = yield* record({ seed })
           assert.strictEqual(second.text, first.text)
           assert.deepStrictEqual(second.ids, first.ids)
-          assert.strictEqual(new Set(first.ids).size, 5)
+          assert.strictEqual(new Set(first.ids).size, 10)
           assert.isAbove(first.text.split("\n").length, 30)
         }
       }))
@@ -741,8 +760,10 @@ describe("TestJobQueue", () => {
         const transitions = yield* Stream.runCollect(JobStream.transitions(job, { cadence: everyMoment }))
         const after = yield* DateTime.now
         assert.strictEqual(Array.from(transitions).at(-1)?._tag, "Completed")
-        const { history } = yield* handle
-        const times = (yield* history(job)).map(({ at }) => at)
+        const { transitions: truth } = yield* handle
+        const times = (yield* truth(job)).filter(({ _tag }) => _tag !== "Progressed").map(({ observedAt }) =>
+          DateTime.toEpochMillis(observedAt)
+        )
         assert.strictEqual(times.length, 3)
         assert.isAtLeast(times[0]!, before.epochMillis)
         assert.strictEqual(times[2]! - times[0]!, 30)
@@ -818,6 +839,8 @@ describe("TestJobQueue", () => {
   })
 
   describe("Worker", () => {
+    const noChance = () => assert.fail("nothing is left to chance here")
+
     it("makes steps from durations of every kind", () => {
       assert.deepStrictEqual(
         Worker.always(
@@ -826,18 +849,21 @@ describe("TestJobQueue", () => {
           Worker.progress("1 minute", 0.25),
           Worker.finish(0),
           Worker.finish("1 second", { answer: 42 }),
-          Worker.fail("1 second", "why")
-        )({ job: Job.ref(model, "id"), attempt: 7, payload: {}, info: {} }).map((step) => ({
-          ...step,
-          after: step.after.value
-        })),
+          Worker.fail("1 second", "why"),
+          Worker.die,
+          Worker.late(Worker.heartbeat(5)),
+          Worker.late(Worker.die)
+        )({ job: Job.ref(model, "id"), nth: 3, attempt: 7, payload: {}, info: {} }, noChance),
         [
-          { _tag: "Heartbeat", after: { _tag: "Millis", millis: 5 }, info: {} },
-          { _tag: "Heartbeat", after: { _tag: "Millis", millis: 2000 }, info: { step: 1 } },
-          { _tag: "Heartbeat", after: { _tag: "Millis", millis: 60_000 }, info: { progress: 0.25 } },
-          { _tag: "Finish", after: { _tag: "Millis", millis: 0 }, outputs: {} },
-          { _tag: "Finish", after: { _tag: "Millis", millis: 1000 }, outputs: { answer: 42 } },
-          { _tag: "Fail", after: { _tag: "Millis", millis: 1000 }, reason: "why" }
+          { _tag: "Heartbeat", after: 5, late: false, info: {} },
+          { _tag: "Heartbeat", after: "2 seconds", late: false, info: { step: 1 } },
+          { _tag: "Heartbeat", after: "1 minute", late: false, info: { progress: 0.25 } },
+          { _tag: "Finish", after: 0, late: false, outputs: {} },
+          { _tag: "Finish", after: "1 second", late: false, outputs: { answer: 42 } },
+          { _tag: "Fail", after: "1 second", late: false, reason: "why" },
+          { _tag: "Die" },
+          { _tag: "Heartbeat", after: 5, late: true, info: {} },
+          { _tag: "Die" }
         ]
       )
     })
@@ -845,12 +871,12 @@ describe("TestJobQueue", () => {
     it("has other steps for each attempt, the last ones for all that come after", () => {
       const lives = [[Worker.heartbeat(1)], [], [Worker.finish(3)]]
       const script = Worker.attempts(...lives)
-      const task = { job: Job.ref(model, "id"), payload: {}, info: {} }
+      const task = { job: Job.ref(model, "id"), nth: 1, payload: {}, info: {} }
       assert.deepStrictEqual(
-        [1, 2, 3, 4, 100].map((attempt) => script({ ...task, attempt })),
+        [1, 2, 3, 4, 100].map((attempt) => script({ ...task, attempt }, noChance)),
         [lives[0]!, lives[1]!, lives[2]!, lives[2]!, lives[2]!]
       )
-      assert.deepStrictEqual(Worker.attempts()({ ...task, attempt: 1 }), [])
+      assert.deepStrictEqual(Worker.attempts()({ ...task, attempt: 1 }, noChance), [])
     })
   })
 })

@@ -755,7 +755,7 @@ const assertNoCursor = (text: string): void => {
 const refs = FastCheck.record({
   model: FastCheck.oneof(
     FastCheck.string({ minLength: 1, maxLength: 300, unit: "grapheme" }),
-    FastCheck.constantFrom("m", "my-org/video-generator", "a/b", "a", "\ud800", "模型🦊")
+    FastCheck.constantFrom("m", "my-org/video-generator", "a/b", "a", "模型🦊")
   ),
   requestId: FastCheck.oneof(
     FastCheck.uuid({ version: 7 }),

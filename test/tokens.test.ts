@@ -7,7 +7,7 @@ import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import { assert, describe, it } from "@effect/vitest"
-import { Job, JobQueue, JobStream, QueueError } from "effect-queue-status"
+import { JobQueue, JobStream, QueueError } from "effect-queue-status"
 import * as Cause from "effect/Cause"
 import * as EffectConsole from "effect/Console"
 import * as Effect from "effect/Effect"
@@ -26,6 +26,7 @@ import { Writable } from "node:stream"
 import { inspect } from "node:util"
 import * as CollectingTracer from "./fixtures/collectingTracer.js"
 import * as HostileServer from "./fixtures/hostileServer.js"
+import { calls, document, job, operations } from "./fixtures/job.js"
 
 const { answer, breakOff, reset, silence, stall } = HostileServer
 
@@ -33,9 +34,6 @@ const tokens = {
   "a usual token": "tgp_v1_Zq8x7Secret0123456789",
   "a token that needs escapes": `tok"en\\with+/odd=<&>'~chars`
 }
-
-const job = Job.ref("my-org/video-generator", "019ba379-92da-71e4-ac40-d98059fd67c7")
-const document = { request_id: job.requestId, model: job.model, status: "running" }
 
 // -----------------------------------------------------------------------------
 // the search
@@ -183,8 +181,6 @@ const echoes: ReadonlyArray<readonly [how: string, body: (token: string) => stri
   ["where the kept part of the body ends", (token) => `${" ".repeat(QueueError.maxKeptBody - 10)}${token}`]
 ]
 
-const operations = ["status", "submit", "cancel", "clear", "metrics"] as const
-
 const scenarios: ReadonlyArray<Scenario> = [
   ...[400, 401, 403, 404, 409, 413, 418, 422, 429, 500, 501, 502, 503].map((status): Scenario => ({
     name: `${status} that repeats it in its message`,
@@ -273,16 +269,6 @@ const scenarios: ReadonlyArray<Scenario> = [
   { name: "a body that stalls after it", handler: (token) => stall(200, `{"message":"${token}`), stalls: true },
   { name: "a refusal that stalls after it", handler: (token) => stall(500, `{"message":"${token}`), stalls: true }
 ]
-
-const calls: {
-  readonly [operation in QueueError.Operation]: (queue: JobQueue.Service) => Effect.Effect<unknown, any>
-} = {
-  status: (queue) => queue.status(job),
-  submit: (queue) => queue.submit({ model: job.model, payload: {} }),
-  cancel: (queue) => queue.cancel(job),
-  clear: (queue) => queue.clear(job.model),
-  metrics: (queue) => queue.metrics(job.model)
-}
 
 const connect = (
   baseUrl: string,

@@ -8,8 +8,7 @@ import * as Worker from "../testing/Worker.js"
 
 const model = "my-org/video-generator"
 
-const steps = (count: number): ReadonlyArray<Worker.Step> =>
-  Array.from({ length: count }, (_, i) => Worker.progress("400 millis", (i + 1) / count))
+const steps = (count: number): ReadonlyArray<Worker.Step> => Worker.progressInSteps(count, "400 millis")
 
 const done = (name: string) => Worker.finish("300 millis", { video_url: `https://example.com/${name}.mp4` })
 
@@ -31,7 +30,7 @@ export const pool: Worker.Pool = {
   workers: 3,
   claimTimeout: "2 seconds",
   pickup: "300 millis",
-  script: (task) => lives[String(task.info["name"])]?.(task) ?? []
+  script: (task, random) => lives[String(task.info["name"])]?.(task, random) ?? []
 }
 
 /**

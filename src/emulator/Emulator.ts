@@ -28,6 +28,7 @@ import type { JobRef } from "../Job.js"
 import { ref } from "../Job.js"
 import * as QueueApi from "../QueueApi.js"
 import * as LocalQueue from "../testing/internal/localQueue.js"
+import * as Refusal from "../testing/internal/refusal.js"
 import type { Pool } from "../testing/Worker.js"
 
 /**
@@ -42,7 +43,7 @@ import type { Pool } from "../testing/Worker.js"
 export interface Options {
   readonly host?: string | undefined
   readonly port?: number | undefined
-  readonly workers?: Pool | undefined
+  readonly workers?: Pool | ReadonlyArray<Pool> | undefined
   readonly apiKeys?: ReadonlyArray<Redacted.Redacted> | undefined
   readonly maxBodyBytes?: number | undefined
 }
@@ -99,11 +100,9 @@ export class Emulator extends Context.Tag("effect-queue-status/emulator/Emulator
 // answers that say no
 // -----------------------------------------------------------------------------
 
-class Refused extends Data.TaggedError("Refused")<{
-  readonly status: number
-  readonly body: { readonly code: string; readonly type: string; readonly message: string; readonly param?: string }
-  readonly headers?: { readonly [name: string]: string }
-}> {}
+class Refused extends Data.TaggedError("Refused")<
+  Refusal.Refusal & { readonly headers?: { readonly [name: string]: string } }
+> {}
 
 const invalid = (code: string, message: string, param?: string): Refused =>
   new Refused({
@@ -116,15 +115,7 @@ const unauthorized = new Refused({
   body: { code: "invalid_api_key", type: "authentication_error", message: "a bearer token that is good is needed" }
 })
 
-const noSuchJob = (job: JobRef): Refused =>
-  new Refused({
-    status: 404,
-    body: {
-      code: "job_not_found",
-      type: "not_found_error",
-      message: `no job ${job.requestId} of model ${job.model}`
-    }
-  })
+const noSuchJob = (job: JobRef): Refused => new Refused(Refusal.noSuchJob(job))
 
 const tooLarge = (maxBodyBytes: number): Refused =>
   new Refused({
@@ -339,7 +330,7 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
     Emulator,
     Effect.gen(function*() {
       const maxBodyBytes = options.maxBodyBytes ?? defaultMaxBodyBytes
-      const queue = yield* LocalQueue.make(options.workers, yield* Effect.random)
+      const queue = LocalQueue.make({ workers: options.workers, random: yield* Effect.random })
       const log: Array<LoggedRequest> = []
       const host = options.host ?? "127.0.0.1"
 

@@ -5,7 +5,6 @@
  *
  * @internal
  */
-import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
@@ -49,49 +48,52 @@ export interface QueuedJob {
   readonly claimedAt: number | undefined
   readonly doneAt: number | undefined
   /** The claim that a worker holds while the job runs. */
-  readonly claim: { readonly timeout: number; readonly expiresAt: number } | undefined
-  /** Its place among equal priorities, which it keeps when it returns to the queue. */
-  readonly place: number
+  readonly claim: Claim | undefined
+  /** Its place in the line of its model, which it keeps when it returns to the queue. */
+  readonly place: Place
   readonly history: ReadonlyArray<Event>
+  /** Since when it is as it is, as far as the status endpoint tells, and how it was before (where that is recorded). */
+  readonly since: number
+  readonly earlier: QueuedJob | undefined
 }
+
+// Both are the keys of trees, which look for the very objects.
 
 interface Place {
   readonly priority: number
-  readonly place: number
+  readonly number: number
 }
 
-interface Expiry {
+interface Claim {
+  readonly timeout: number
   readonly expiresAt: number
-  readonly place: number
+  readonly number: number
 }
 
 const byPlace: Order.Order<Place> = (a, b) =>
   a.priority !== b.priority
     ? (a.priority > b.priority ? -1 : 1)
-    : a.place === b.place
+    : a.number === b.number
     ? 0
-    : a.place < b.place
+    : a.number < b.number
     ? -1
     : 1
 
-const byExpiry: Order.Order<Expiry> = (a, b) =>
+const byExpiry: Order.Order<Claim> = (a, b) =>
   a.expiresAt !== b.expiresAt
     ? (a.expiresAt < b.expiresAt ? -1 : 1)
-    : a.place === b.place
+    : a.number === b.number
     ? 0
-    : a.place < b.place
+    : a.number < b.number
     ? -1
     : 1
-
-// Keys of a tree are compared by value.
-const placeOf = (job: QueuedJob): Place => Data.struct({ priority: job.priority, place: job.place })
-
-const expiryOf = (job: QueuedJob, expiresAt: number): Expiry => Data.struct({ expiresAt, place: job.place })
 
 type Line = RedBlackTree.RedBlackTree<Place, string>
 
 /** @internal */
 export interface QueueModel {
+  /** Whether each job remembers all that it was. */
+  readonly recording: boolean
   readonly now: number
   readonly submitted: number
   readonly jobs: HashMap.HashMap<string, QueuedJob>
@@ -100,11 +102,12 @@ export interface QueueModel {
   /** By model: how many jobs are running. */
   readonly running: HashMap.HashMap<string, number>
   /** The claims, the next to run out first. */
-  readonly claims: RedBlackTree.RedBlackTree<Expiry, string>
+  readonly claims: RedBlackTree.RedBlackTree<Claim, string>
 }
 
 /** @internal */
 export const empty: QueueModel = {
+  recording: false,
   now: 0,
   submitted: 0,
   jobs: HashMap.empty(),
@@ -112,6 +115,9 @@ export const empty: QueueModel = {
   running: HashMap.empty(),
   claims: RedBlackTree.empty(byExpiry)
 }
+
+/** @internal */
+export const recording: QueueModel = { ...empty, recording: true }
 
 const emptyLine: Line = RedBlackTree.empty(byPlace)
 
@@ -121,15 +127,27 @@ const line = (self: QueueModel, model: string): Line =>
 const countRunning = (self: QueueModel, model: string): number =>
   Option.getOrElse(HashMap.get(self.running, model), () => 0)
 
-// Takes a job out of the line or out of the claims, whichever it is in, puts it back as it is now, and notes the step.
-const move = (self: QueueModel, before: QueuedJob | undefined, after: QueuedJob): QueueModel => {
+type Unrecorded = Omit<QueuedJob, "since" | "earlier">
+
+// A sign of life that tells nothing is no change of the job: that its claim lasts longer nobody is told.
+const record = (self: QueueModel, before: QueuedJob | undefined, after: Unrecorded, at: number): QueuedJob =>
+  before !== undefined && before.state === after.state && before.info === after.info
+    ? { ...after, since: before.since, earlier: before.earlier }
+    : { ...after, since: at, earlier: self.recording ? before : undefined }
+
+// Takes a job out of the line or out of the claims, whichever it is in, and puts it back as it is from then on.
+const move = (self: QueueModel, before: QueuedJob | undefined, unrecorded: Unrecorded, at: number): QueueModel => {
+  const after = record(self, before, unrecorded, at)
   const { model, requestId } = after.ref
+  const jobs = HashMap.set(self.jobs, requestId, after)
+  // a sign of life that comes before it is needed moves nothing
+  if (after.claim !== undefined && after.claim === before?.claim) return { ...self, jobs }
   let { claims, pending, running } = self
   if (before?.state === "pending") {
-    pending = HashMap.set(pending, model, RedBlackTree.removeFirst(line(self, model), placeOf(before)))
+    pending = HashMap.set(pending, model, RedBlackTree.removeFirst(line(self, model), before.place))
   }
   if (before?.claim !== undefined) {
-    claims = RedBlackTree.removeFirst(claims, expiryOf(before, before.claim.expiresAt))
+    claims = RedBlackTree.removeFirst(claims, before.claim)
     running = HashMap.set(running, model, countRunning(self, model) - 1)
   }
   if (after.state === "pending") {
@@ -138,17 +156,20 @@ const move = (self: QueueModel, before: QueuedJob | undefined, after: QueuedJob)
       model,
       RedBlackTree.insert(
         Option.getOrElse(HashMap.get(pending, model), () => emptyLine),
-        placeOf(after),
+        after.place,
         requestId
       )
     )
   }
   if (after.claim !== undefined) {
-    claims = RedBlackTree.insert(claims, expiryOf(after, after.claim.expiresAt), requestId)
+    claims = RedBlackTree.insert(claims, after.claim, requestId)
     running = HashMap.set(running, model, Option.getOrElse(HashMap.get(running, model), () => 0) + 1)
   }
-  return { ...self, jobs: HashMap.set(self.jobs, requestId, after), pending, running, claims }
+  return { ...self, jobs, pending, running, claims }
 }
+
+const extended = (claim: Claim, expiresAt: number): Claim =>
+  expiresAt <= claim.expiresAt ? claim : { ...claim, expiresAt }
 
 const attemptOf = (job: QueuedJob): number => job.state === "pending" ? job.retries : job.retries + 1
 
@@ -177,7 +198,8 @@ const lose = (self: QueueModel, job: QueuedJob, at: number): QueueModel =>
         doneAt: at,
         claim: undefined,
         history: note(job, "RetriesExhausted", at, attemptOf(job))
-      }
+      },
+    at
   )
 
 /**
@@ -226,6 +248,30 @@ export const advance = (self: QueueModel, now: number): QueueModel => {
 export const get = (self: QueueModel, ref: Job.JobRef): Option.Option<QueuedJob> =>
   Option.filter(HashMap.get(self.jobs, ref.requestId), (job) => job.ref.model === ref.model)
 
+/**
+ * How the job was at a time, if it was there.
+ *
+ * @internal
+ */
+export const asOf = (job: QueuedJob, at: number): Option.Option<QueuedJob> => {
+  let version: QueuedJob | undefined = job
+  while (version !== undefined && version.since > at) version = version.earlier
+  return Option.fromNullable(version)
+}
+
+/**
+ * All that the job was, oldest first.
+ *
+ * @internal
+ */
+export const versions = (job: QueuedJob): ReadonlyArray<QueuedJob> => {
+  const versions: Array<QueuedJob> = []
+  for (let version: QueuedJob | undefined = job; version !== undefined; version = version.earlier) {
+    versions.push(version)
+  }
+  return versions.reverse()
+}
+
 /** @internal */
 export const submit = (
   before: QueueModel,
@@ -250,9 +296,9 @@ export const submit = (
     claimedAt: undefined,
     doneAt: undefined,
     claim: undefined,
-    place: self.submitted,
+    place: { priority: request.priority, number: self.submitted },
     history: [{ _tag: "Queued", at: self.now, attempt: 0 }]
-  })
+  }, self.now)
 }
 
 /**
@@ -269,14 +315,15 @@ export const claim = (
   const first = RedBlackTree.first(line(self, request.model))
   if (Option.isNone(first)) return [self, Option.none()]
   const job = HashMap.unsafeGet(self.jobs, first.value[1])
-  const claimed: QueuedJob = {
+  const claimed: Unrecorded = {
     ...job,
     state: "running",
     claimedAt: self.now,
-    claim: { timeout: request.timeout, expiresAt: self.now + request.timeout },
+    claim: { timeout: request.timeout, expiresAt: self.now + request.timeout, number: job.place.number },
     history: note(job, "Claimed", self.now, job.retries + 1)
   }
-  return [move(self, job, claimed), Option.some(claimed)]
+  const after = move(self, job, claimed, self.now)
+  return [after, get(after, job.ref)]
 }
 
 /**
@@ -307,9 +354,11 @@ export const update = (before: QueueModel, now: number, request: Update): readon
   if (job.claim === undefined || (request.attempt !== undefined && request.attempt !== attemptOf(job))) {
     return [self, false]
   }
-  const info = request.info === undefined ? job.info : { ...job.info, ...request.info }
-  const after: QueuedJob = request.status === "running"
-    ? { ...job, info, claim: { timeout: job.claim.timeout, expiresAt: self.now + job.claim.timeout } }
+  const info = request.info === undefined || Object.keys(request.info).length === 0
+    ? job.info
+    : { ...job.info, ...request.info }
+  const after: Unrecorded = request.status === "running"
+    ? { ...job, info, claim: extended(job.claim, self.now + job.claim.timeout) }
     : {
       ...job,
       state: request.status,
@@ -319,11 +368,23 @@ export const update = (before: QueueModel, now: number, request: Update): readon
       claim: undefined,
       history: note(job, request.status === "done" ? "Completed" : "FailedByModel", self.now, attemptOf(job))
     }
-  return [move(self, job, after), true]
+  return [move(self, job, after, self.now), true]
+}
+
+/**
+ * A worker that is at work until a time keeps its claim until then, by signs of life that tell nothing. Who has lost the
+ * claim does not get it back.
+ *
+ * @internal
+ */
+export const keep = (self: QueueModel, ref: Job.JobRef, attempt: number, until: number): QueueModel => {
+  const job = Option.getOrUndefined(get(self, ref))
+  if (job?.claim === undefined || attempt !== attemptOf(job)) return self
+  return move(self, job, { ...job, claim: extended(job.claim, until + job.claim.timeout) }, self.now)
 }
 
 const withdraw = (self: QueueModel, job: QueuedJob): QueueModel =>
-  move(self, job, { ...job, state: "canceled", history: note(job, "Canceled", self.now, attemptOf(job)) })
+  move(self, job, { ...job, state: "canceled", history: note(job, "Canceled", self.now, attemptOf(job)) }, self.now)
 
 /**
  * Cancels a job that is pending. The state that the job was in, or nothing where there is no such job.

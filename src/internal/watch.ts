@@ -3,14 +3,14 @@
  *
  * @internal
  */
-import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import * as Stream from "effect/Stream"
+import * as Runtime from "effect/Runtime"
 import * as Job from "../Job.js"
 import { JobQueue } from "../JobQueue.js"
 import type { Service } from "../JobQueue.js"
@@ -31,29 +31,83 @@ export type WatchEvent =
   }
   | { readonly _tag: "Recovered"; readonly since: DateTime.Utc }
 
-interface State {
+/** @internal */
+export interface State {
   readonly startedAt: number
   readonly sighting: Sighting | undefined
   readonly trouble: { readonly error: QueueError.QueueError; readonly since: number } | undefined
   readonly pause: number
-  /** What is to be told before anything else is done. */
+  /** What the last turn told. */
   readonly told: ReadonlyArray<WatchEvent>
 }
 
 const time = (millis: number): DateTime.Utc => DateTime.unsafeMake(millis)
 
-const cancelPending = (queue: Service, job: Job.JobRef, timeout: Duration.Duration): Effect.Effect<string> =>
-  queue.cancel(job).pipe(
-    Effect.map((result) => result._tag === "Canceled" ? "canceled" : `not canceled, it is ${result.status}`),
-    Effect.timeoutTo({
-      duration: Duration.min(timeout, Duration.seconds(30)),
-      onSuccess: (said) => said,
-      onTimeout: () => "no answer in time"
-    }),
-    Effect.catchAll((error) => Effect.succeed(error.message))
+// What is interrupted takes some turns of the scheduler to end, with all that it began inside; a request over HTTP takes
+// three. Whoever stopped it finds it ended. What does not mind being interrupted is not waited for any longer.
+const turnsToEnd = 16
+
+const awaitEnd = <A, E>(fiber: Fiber.RuntimeFiber<A, E>, turns: number = turnsToEnd): Effect.Effect<void> =>
+  Effect.suspend(() =>
+    fiber.unsafePoll() !== null || turns === 0
+      ? Effect.void
+      : Effect.zipRight(Effect.yieldNow(), awaitEnd(fiber, turns - 1))
+  )
+
+/**
+ * What an effect comes to, if it does in time. It runs on a fiber of its own: a request that does not mind being
+ * interrupted must not hold up who gives up on it. An answer that is there at once costs no timer; many polls of many
+ * jobs feel the difference to `Effect.timeoutTo` around `Effect.disconnect`.
+ */
+const makeWithin = Effect.map(Effect.runtime<never>(), (runtime) => {
+  // a watch that must not be interrupted gives up on a request all the same
+  const fork = <A, E>(effect: Effect.Effect<A, E>) => Runtime.runFork(runtime)(Effect.interruptible(effect))
+  return <A, E, E2>(
+    effect: Effect.Effect<A, E>,
+    millis: number,
+    onTimeout: Effect.Effect<A, E2>
+  ): Effect.Effect<A, E | E2> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.withFiberRuntime((self) => {
+        const fiber = fork(effect)
+        const exit = fiber.unsafePoll()
+        if (exit !== null) return exit
+        const timer = fork(Effect.sleep(millis))
+        const stop = Fiber.interruptAsFork(timer, self.id()).pipe(
+          Effect.zipRight(Fiber.interruptAsFork(fiber, self.id())),
+          Effect.zipRight(awaitEnd(fiber))
+        )
+        return Effect.ensuring(
+          restore(Effect.async<A, E | E2>((resume) => {
+            fiber.addObserver(resume)
+            // what comes next may take its time
+            timer.addObserver(() => resume(Effect.zipRight(stop, onTimeout)))
+          })),
+          stop
+        )
+      })
+    )
+})
+
+type Within = Effect.Effect.Success<typeof makeWithin>
+
+const cancelPending = (
+  within: Within,
+  queue: Service,
+  job: Job.JobRef,
+  timeout: Duration.Duration
+): Effect.Effect<string> =>
+  within(
+    queue.cancel(job).pipe(
+      Effect.map((result) => result._tag === "Canceled" ? "canceled" : `not canceled, it is ${result.status}`),
+      Effect.catchAll((error) => Effect.succeed(error.message))
+    ),
+    Duration.toMillis(Duration.min(timeout, Duration.seconds(30))),
+    Effect.succeed("no answer in time")
   )
 
 const expire = (
+  within: Within,
   queue: Service,
   job: Job.JobRef,
   policy: WatchPolicy,
@@ -65,7 +119,7 @@ const expire = (
     const { sighting, trouble } = state
     const canBeCanceled = sighting === undefined || sighting.status._tag === "Pending"
     const cancel = policy.deadline.onExpiry === "cancel-pending" && canBeCanceled
-      ? yield* cancelPending(queue, job, policy.deadline.request)
+      ? yield* cancelPending(within, queue, job, policy.deadline.request)
       : undefined
     return yield* new DeadlineError({
       job,
@@ -89,27 +143,29 @@ const end = ({ sighting, trouble }: State, error: QueueError.QueueError): Effect
     return Effect.fail(new Class(fields))
   })
 
-// The longest that a timer can be set for. What is further away is looked at again after the next poll.
-const longestTimer = 2 ** 31 - 1
+/**
+ * A watch, turn by turn: each waits for the cadence, asks, and tells what is new.
+ *
+ * @internal
+ */
+export interface Watch {
+  readonly start: State
+  readonly turn: (state: State) => Effect.Effect<State, QueueError.WatchError>
+  readonly isOver: (state: State) => boolean
+}
 
 /** @internal */
-export const watch = (
-  job: Job.JobRef,
-  policy: WatchPolicy
-): Stream.Stream<WatchEvent, QueueError.WatchError, JobQueue> =>
-  Stream.unwrap(Effect.gen(function*() {
+export const make = (job: Job.JobRef, policy: WatchPolicy): Effect.Effect<Watch, never, JobQueue> =>
+  Effect.gen(function*() {
+    const within = yield* makeWithin
     const queue = yield* JobQueue
     const cadence = yield* Pacer.ofCadence(policy.cadence)
     const retry = yield* Pacer.make(policy.retry)
     const { request } = policy.deadline
+    const requestMillis = Duration.toMillis(request)
 
-    // a request that does not mind being interrupted must not hold up who gives up on it; one span a watch, not a poll
-    const poll = Effect.withTracerEnabled(Effect.disconnect(queue.status(job)), false)
-
-    const ask: Effect.Effect<Job.JobStatus, QueueError.QueueError> = Effect.timeoutFail(poll, {
-      duration: request,
-      onTimeout: () => new QueueError.RequestTimeout({ operation: "status", model: job.model, job, after: request })
-    })
+    // one span a watch, not a poll
+    const poll = Effect.either(Effect.withTracerEnabled(queue.status(job), false))
 
     const answered = (state: State, status: Job.JobStatus): Effect.Effect<State, QueueError.WatchError> => {
       if (status.job.requestId !== job.requestId || status.job.model !== job.model) {
@@ -119,29 +175,26 @@ export const watch = (
       if (status._tag === "Unrecognized" && policy.unrecognized === "fail") {
         return Effect.fail(new QueueError.UnrecognizedStatus({ job, status: status.status, snapshot: status }))
       }
-      return Effect.gen(function*() {
-        const now = yield* Clock.currentTimeMillis
-        yield* retry.reset
-        const pause = yield* cadence(status)
-        const recovered: ReadonlyArray<WatchEvent> = state.trouble === undefined
-          ? []
-          : [{ _tag: "Recovered", since: time(state.trouble.since) }]
-        const isPassedOver = status._tag === "Unrecognized" && policy.unrecognized === "ignore"
-        const sighted: ReadonlyArray<WatchEvent> = isPassedOver ? [] : [{ _tag: "Sighted", status }]
-        return {
-          startedAt: state.startedAt,
-          sighting: sight(state.sighting, status, now),
-          trouble: undefined,
-          pause,
-          told: [...recovered, ...sighted]
-        }
-      })
+      const isPassedOver = status._tag === "Unrecognized" && policy.unrecognized === "ignore"
+      const sighted: ReadonlyArray<WatchEvent> = isPassedOver ? [] : [{ _tag: "Sighted", status }]
+      return Clock.clockWith((clock) =>
+        Effect.map(
+          state.trouble === undefined ? cadence(status) : Effect.zipRight(retry.reset, cadence(status)),
+          (pause) => ({
+            startedAt: state.startedAt,
+            sighting: sight(state.sighting, status, clock.unsafeCurrentTimeMillis()),
+            trouble: undefined,
+            pause,
+            told: state.trouble === undefined
+              ? sighted
+              : [{ _tag: "Recovered", since: time(state.trouble.since) }, ...sighted]
+          })
+        )
+      )
     }
 
     const refused = (state: State, error: QueueError.QueueError): Effect.Effect<State, QueueError.QueueError> =>
       Effect.gen(function*() {
-        // a job that was there and is not any more won't come back; before it was seen, a retry may allow for some lag
-        if (error._tag === "NotFound" && state.sighting !== undefined) return yield* end(state, error)
         const pause = yield* retry.next(error)
         if (Option.isNone(pause)) return yield* end(state, error)
         const now = yield* Clock.currentTimeMillis
@@ -155,25 +208,32 @@ export const watch = (
         }
       })
 
-    const step = (state: State): Effect.Effect<State, QueueError.WatchError> =>
-      Effect.zipRight(state.pause === 0 ? Effect.void : Effect.sleep(state.pause), Effect.either(ask)).pipe(
-        Effect.flatMap(Either.match({
-          onLeft: (error): Effect.Effect<State, QueueError.WatchError> => refused(state, error),
-          onRight: (status) => answered(state, status)
-        }))
-      )
+    const requestTimeout = Effect.sync(() =>
+      Either.left(new QueueError.RequestTimeout({ operation: "status", model: job.model, job, after: request }))
+    )
 
-    const stepInTime = (state: State): Effect.Effect<State, QueueError.WatchError> =>
-      Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        const expiry = nextExpiry(state.startedAt, state.sighting, policy.deadline)
-        const left = expiry.at - now
-        return left > longestTimer ? step(state) : step(state).pipe(
-          Effect.timeoutOption(Math.max(0, left)),
-          Effect.flatMap(Option.match({
-            onNone: () => expire(queue, job, policy, state, expiry),
-            onSome: Effect.succeed
-          }))
+    const ask = (state: State, expiry: Expiry): Effect.Effect<State, QueueError.WatchError> =>
+      Clock.clockWith((clock) => {
+        const left = expiry.at - clock.unsafeCurrentTimeMillis()
+        const asked = left < requestMillis
+          ? within(poll, left, expire(within, queue, job, policy, state, expiry))
+          : within(poll, requestMillis, requestTimeout)
+        return Effect.flatMap(
+          asked,
+          (answer) => Either.isRight(answer) ? answered(state, answer.right) : refused(state, answer.left)
         )
+      })
+
+    // Waits and asks, unless a deadline of the watch passes before.
+    const turn = (state: State): Effect.Effect<State, QueueError.WatchError> =>
+      Clock.clockWith((clock) => {
+        const expiry = nextExpiry(state.startedAt, state.sighting, policy.deadline)
+        const left = expiry.at - clock.unsafeCurrentTimeMillis()
+        return left <= state.pause
+          ? Effect.zipRight(Effect.sleep(Math.max(0, left)), expire(within, queue, job, policy, state, expiry))
+          : state.pause === 0
+          ? ask(state, expiry)
+          : Effect.flatMap(Effect.sleep(state.pause), () => ask(state, expiry))
       })
 
     const isOver = ({ sighting }: State): boolean =>
@@ -184,8 +244,5 @@ export const watch = (
 
     const startedAt = yield* Clock.currentTimeMillis
     const start: State = { startedAt, sighting: undefined, trouble: undefined, pause: 0, told: [] }
-    return Stream.unfoldChunkEffect(start, (state) =>
-      isOver(state)
-        ? Effect.succeedNone
-        : Effect.map(stepInTime(state), (next) => Option.some([Chunk.fromIterable(next.told), next] as const)))
-  }))
+    return { start, turn, isOver }
+  })

@@ -6,50 +6,290 @@
 import * as Duration from "effect/Duration"
 import type { JobRef, JsonObject } from "../Job.js"
 
-/**
- * One thing that a worker does, `after` so long a pause since the last one (since the claim, for the first).
- *
- * - `Heartbeat`: keeps the claim, and merges `info` into the job's.
- * - `Finish`: the job is done, with `outputs`.
- * - `Fail`: the job has failed, with the `reason` in `info.error`; it is not tried again.
- *
- * A worker that runs out of steps is dead: nothing more is heard of it, and its claim runs out.
- *
- * @since 0.1.0
- * @category models
- */
-export type Step =
-  | { readonly _tag: "Heartbeat"; readonly after: Duration.Duration; readonly info: JsonObject }
-  | { readonly _tag: "Finish"; readonly after: Duration.Duration; readonly outputs: JsonObject }
-  | { readonly _tag: "Fail"; readonly after: Duration.Duration; readonly reason: string }
+// -----------------------------------------------------------------------------
+// times
+// -----------------------------------------------------------------------------
 
 /**
- * What a worker is given when it claims a job. `attempt` is 1 for the first claim.
+ * A time that is taken by chance, from a source of numbers between 0 and 1. What workers draw from is seeded, and each
+ * attempt at a job has a source of its own: the same seed gives the same times, whatever other jobs do.
+ *
+ * @since 0.1.0
+ * @category times
+ */
+export type Distribution = (random: () => number) => Duration.Duration
+
+/**
+ * A time, always the same or taken by chance.
+ *
+ * @since 0.1.0
+ * @category times
+ */
+export type Timing = Duration.DurationInput | Distribution
+
+/**
+ * Any time between two, all as likely.
+ *
+ * @since 0.1.0
+ * @category times
+ */
+export const uniform = (from: Duration.DurationInput, to: Duration.DurationInput): Distribution => {
+  const min = Duration.toMillis(from)
+  const max = Duration.toMillis(to)
+  return (random) => Duration.millis(min + (max - min) * random())
+}
+
+/**
+ * Times with that mean, most of them short: what lies between events that know nothing of each other.
+ *
+ * @since 0.1.0
+ * @category times
+ */
+export const exponential = (mean: Duration.DurationInput): Distribution => {
+  const millis = Duration.toMillis(mean)
+  return (random) => Duration.millis(-Math.log(1 - random()) * millis)
+}
+
+/**
+ * Times around a median, as many half of it as twice of it: how long work takes. `spread` is the standard deviation of
+ * the logarithm: with 0.5, the default, two of three times lie between 0.6 and 1.65 times the median.
+ *
+ * @since 0.1.0
+ * @category times
+ */
+export const lognormal = (median: Duration.DurationInput, spread: number = 0.5): Distribution => {
+  const millis = Duration.toMillis(median)
+  return (random) => {
+    // Box and Muller, A Note on the Generation of Random Normal Deviates, 1958
+    const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
+    return Duration.millis(millis * Math.exp(spread * normal))
+  }
+}
+
+// -----------------------------------------------------------------------------
+// steps
+// -----------------------------------------------------------------------------
+
+/**
+ * One thing that a worker does, `after` so long a time of work since the last one (since the claim, for the first). While
+ * it is at work it keeps its claim, by signs of life that tell nothing.
+ *
+ * - `Heartbeat`: a sign of life that merges `info` into the job's.
+ * - `Finish`: the job is done, with `outputs`.
+ * - `Fail`: the job has failed, with the `reason` in `info.error`; it is not tried again.
+ * - `Die`: nothing more is heard of the worker, and its claim runs out. A worker that runs out of steps dies as well.
+ *
+ * A `late` step comes so long after the worker has lost its claim, for it went silent instead.
+ *
+ * @since 0.1.0
+ * @category steps
+ */
+export type Step =
+  | { readonly _tag: "Heartbeat"; readonly after: Timing; readonly late: boolean; readonly info: JsonObject }
+  | { readonly _tag: "Finish"; readonly after: Timing; readonly late: boolean; readonly outputs: JsonObject }
+  | { readonly _tag: "Fail"; readonly after: Timing; readonly late: boolean; readonly reason: string }
+  | { readonly _tag: "Die" }
+
+/**
+ * A sign of life that may carry notes.
+ *
+ * @since 0.1.0
+ * @category steps
+ */
+export const heartbeat = (after: Timing, info: JsonObject = {}): Step => ({
+  _tag: "Heartbeat",
+  after,
+  late: false,
+  info
+})
+
+/**
+ * A heartbeat that reports progress, a fraction from 0 to 1, in `info.progress`.
+ *
+ * @since 0.1.0
+ * @category steps
+ */
+export const progress = (after: Timing, fraction: number): Step => heartbeat(after, { progress: fraction })
+
+/**
+ * So many heartbeats, each after such a pause, that report even progress: the last one reports 1.
+ *
+ * @since 0.1.0
+ * @category steps
+ */
+export const progressInSteps = (count: number, pause: Timing): ReadonlyArray<Step> =>
+  Array.from({ length: count }, (_, i) => progress(pause, (i + 1) / count))
+
+/**
+ * @since 0.1.0
+ * @category steps
+ */
+export const finish = (after: Timing, outputs: JsonObject = {}): Step => ({
+  _tag: "Finish",
+  after,
+  late: false,
+  outputs
+})
+
+/**
+ * @since 0.1.0
+ * @category steps
+ */
+export const fail = (after: Timing, reason: string): Step => ({
+  _tag: "Fail",
+  after,
+  late: false,
+  reason
+})
+
+/**
+ * Nothing more is heard of the worker.
+ *
+ * @since 0.1.0
+ * @category steps
+ */
+export const die: Step = { _tag: "Die" }
+
+/**
+ * The step of a worker that had gone silent: its pause begins when the claim has run out. Whatever it reports, it must
+ * not change what has become of the job since.
+ *
+ * @example
+ * import { Worker } from "effect-queue-status/testing"
+ *
+ * // the first worker comes back when the second one is at work
+ * const script = Worker.attempts(
+ *   [Worker.progress("1 second", 0.5), Worker.late(Worker.finish("10 seconds", { by: "the first" }))],
+ *   [Worker.finish("1 minute", { by: "the second" })]
+ * )
+ *
+ * @since 0.1.0
+ * @category steps
+ */
+export const late = (step: Step): Step => step._tag === "Die" ? step : { ...step, late: true }
+
+// -----------------------------------------------------------------------------
+// scripts
+// -----------------------------------------------------------------------------
+
+/**
+ * What a worker is given when it claims a job. `attempt` is 1 for the first claim; `nth` is the number of the job among
+ * all of its queue, in the order in which they were submitted, 1 for the first.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Task {
   readonly job: JobRef
+  readonly nth: number
   readonly attempt: number
   readonly payload: JsonObject
   readonly info: JsonObject
 }
 
 /**
- * What workers do with the jobs they claim.
+ * What workers do with the jobs they claim. `random` gives numbers between 0 and 1, seeded, for this attempt alone.
+ *
+ * A script is a function: what it does may depend on all that the task says.
+ *
+ * @example
+ * import { Worker } from "effect-queue-status/testing"
+ *
+ * const script: Worker.Script = ({ payload }) =>
+ *   typeof payload["prompt"] === "string"
+ *     ? [Worker.finish(Worker.lognormal("30 seconds"), { video_url: "https://example.com/cat.mp4" })]
+ *     : [Worker.fail("1 second", "there is no prompt")]
  *
  * @since 0.1.0
  * @category models
  */
-export type Script = (task: Task) => ReadonlyArray<Step>
+export type Script = (task: Task, random: () => number) => ReadonlyArray<Step>
 
 /**
- * Workers for every model.
+ * The same steps for every job.
+ *
+ * @since 0.1.0
+ * @category scripts
+ */
+export const always = (...steps: ReadonlyArray<Step>): Script => () => steps
+
+const toScript = (script: Script | ReadonlyArray<Step>): Script =>
+  typeof script === "function" ? script : always(...script)
+
+/**
+ * Other steps, or another script, for each attempt at a job; the last ones serve for all that come after.
+ *
+ * @example
+ * import { Worker } from "effect-queue-status/testing"
+ *
+ * // the first worker dies after a heartbeat, the second one succeeds
+ * const script = Worker.attempts(
+ *   [Worker.progress("1 second", 0.5), Worker.die],
+ *   [Worker.progress("1 second", 0.8), Worker.finish("1 second", { answer: 42 })]
+ * )
+ *
+ * @since 0.1.0
+ * @category scripts
+ */
+export const attempts = (...each: ReadonlyArray<Script | ReadonlyArray<Step>>): Script => {
+  const scripts = each.map(toScript)
+  return (task, random) => scripts[Math.min(task.attempt, scripts.length) - 1]?.(task, random) ?? []
+}
+
+/**
+ * A script for each model; jobs of a model that has none get `otherwise`, and die if that is not given.
+ *
+ * @since 0.1.0
+ * @category scripts
+ */
+export const byModel = (
+  scripts: { readonly [model: string]: Script | ReadonlyArray<Step> },
+  otherwise: Script | ReadonlyArray<Step> = []
+): Script => {
+  const known = new Map(Object.entries(scripts).map(([model, script]) => [model, toScript(script)] as const))
+  const rest = toScript(otherwise)
+  return (task, random) => (known.get(task.job.model) ?? rest)(task, random)
+}
+
+/**
+ * One of several by chance, each as often as its weight says.
+ *
+ * @example
+ * import { Worker } from "effect-queue-status/testing"
+ *
+ * // one worker of twenty is never heard of again
+ * const script = Worker.weighted(
+ *   [19, [Worker.finish(Worker.lognormal("20 seconds"))]],
+ *   [1, [Worker.die]]
+ * )
+ *
+ * @since 0.1.0
+ * @category scripts
+ */
+export const weighted = (
+  ...choices: ReadonlyArray<readonly [weight: number, script: Script | ReadonlyArray<Step>]>
+): Script => {
+  const scripts = choices.map(([weight, script]) => [weight, toScript(script)] as const)
+  const total = scripts.reduce((sum, [weight]) => sum + weight, 0)
+  return (task, random) => {
+    let left = random() * total
+    const chosen = scripts.find(([weight]) => (left -= weight) < 0) ?? scripts.at(-1)
+    return chosen?.[1](task, random) ?? []
+  }
+}
+
+// -----------------------------------------------------------------------------
+// pools
+// -----------------------------------------------------------------------------
+
+/**
+ * Workers.
  *
  * - `script`: what each of them does.
  * - `workers`: how many there are for each model, 1 unless given.
- * - `claimTimeout`: how long a claim lasts from the worker's last sign of life, 90 seconds unless given.
+ * - `model`: the only model whose jobs they do; those of every model unless given.
+ * - `claimTimeout`: how long a claim lasts from the last sign of life of a worker that is not heard of any more, 90
+ *   seconds unless given.
  * - `pickup`: how long an idle worker takes to claim a job that waits, nothing unless given.
  *
  * @since 0.1.0
@@ -58,6 +298,7 @@ export type Script = (task: Task) => ReadonlyArray<Step>
 export interface Pool {
   readonly script: Script
   readonly workers?: number | undefined
+  readonly model?: string | undefined
   readonly claimTimeout?: Duration.DurationInput | undefined
   readonly pickup?: Duration.DurationInput | undefined
 }
@@ -69,70 +310,3 @@ export interface Pool {
  * @category constants
  */
 export const defaultClaimTimeout: Duration.Duration = Duration.seconds(90)
-
-/**
- * A sign of life that may carry notes.
- *
- * @since 0.1.0
- * @category steps
- */
-export const heartbeat = (after: Duration.DurationInput, info: JsonObject = {}): Step => ({
-  _tag: "Heartbeat",
-  after: Duration.decode(after),
-  info
-})
-
-/**
- * A heartbeat that reports progress, a fraction from 0 to 1, in `info.progress`.
- *
- * @since 0.1.0
- * @category steps
- */
-export const progress = (after: Duration.DurationInput, fraction: number): Step =>
-  heartbeat(after, { progress: fraction })
-
-/**
- * @since 0.1.0
- * @category steps
- */
-export const finish = (after: Duration.DurationInput, outputs: JsonObject = {}): Step => ({
-  _tag: "Finish",
-  after: Duration.decode(after),
-  outputs
-})
-
-/**
- * @since 0.1.0
- * @category steps
- */
-export const fail = (after: Duration.DurationInput, reason: string): Step => ({
-  _tag: "Fail",
-  after: Duration.decode(after),
-  reason
-})
-
-/**
- * The same steps for every job.
- *
- * @since 0.1.0
- * @category scripts
- */
-export const always = (...steps: ReadonlyArray<Step>): Script => () => steps
-
-/**
- * Other steps for each attempt at a job; the last ones serve for all that come after.
- *
- * @example
- * import { Worker } from "effect-queue-status/testing"
- *
- * // the first worker dies after a heartbeat, the second one succeeds
- * const script = Worker.attempts(
- *   [Worker.progress("1 second", 0.5)],
- *   [Worker.progress("1 second", 0.8), Worker.finish("1 second", { answer: 42 })]
- * )
- *
- * @since 0.1.0
- * @category scripts
- */
-export const attempts = (...scripts: ReadonlyArray<ReadonlyArray<Step>>): Script => ({ attempt }) =>
-  scripts[Math.min(attempt, scripts.length) - 1] ?? []

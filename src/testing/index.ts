@@ -1,7 +1,22 @@
 /**
  * @since 0.1.0
  */
+export * as Arbitraries from "./Arbitraries.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Call from "./Call.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as Conformance from "./Conformance.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Fault from "./Fault.js"
 
 /**
  * @since 0.1.0

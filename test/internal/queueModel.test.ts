@@ -130,7 +130,7 @@ const viewOfModel = (self: QueueModel.QueueModel): View => {
     now: queue.now,
     nextExpiry: Option.getOrNull(QueueModel.nextExpiry(queue)),
     expiring: QueueModel.expiring(queue, queue.now + moment).map(({ requestId }) => requestId).sort(),
-    jobs: Array.from(HashMap.values(queue.jobs)).sort((a, b) => a.place - b.place).map(viewOf),
+    jobs: Array.from(HashMap.values(queue.jobs)).sort((a, b) => a.place.number - b.place.number).map(viewOf),
     models: models.map((model) => ({
       metrics: QueueModel.metrics(queue, model),
       next: Option.getOrNull(

@@ -104,7 +104,7 @@ const run = (
     workers,
     claimTimeout,
     pickup,
-    script: (task) => Worker.attempts(...(lives.get(task.job.requestId) ?? []))(task)
+    script: (task, random) => Worker.attempts(...(lives.get(task.job.requestId) ?? []))(task, random)
   })
   let now = 0
   const refs: Array<Job.JobRef> = []
@@ -162,12 +162,13 @@ const eventByEvent = (simulation: Simulation.Simulation, to: number): Simulation
 // -----------------------------------------------------------------------------
 
 const jobsOf = ({ queue }: Simulation.Simulation): ReadonlyArray<Queue.QueuedJob> =>
-  Array.from(HashMap.values(queue.jobs)).sort((a, b) => a.place - b.place)
+  Array.from(HashMap.values(queue.jobs)).sort((a, b) => a.place.number - b.place.number)
 
 const agendaOf = ({ agenda }: Simulation.Simulation) => Array.from(agenda)
 
 const busyOf = ({ busy }: Simulation.Simulation, model: string): number =>
-  Option.getOrElse(HashMap.get(busy, model), () => 0)
+  // of the first pool, which is the only one
+  Option.getOrElse(HashMap.get(busy, `0 ${model}`), () => 0)
 
 const view = (simulation: Simulation.Simulation) => ({
   now: simulation.queue.now,
@@ -290,7 +291,9 @@ describe("simulation", () => {
             if (_tag !== "Claimed") continue
             for (const other of jobs) {
               if (other.ref.model !== job.ref.model || !waitsAt(other, at, at)) continue
-              const first = job.priority !== other.priority ? job.priority > other.priority : job.place < other.place
+              const first = job.priority !== other.priority
+                ? job.priority > other.priority
+                : job.place.number < other.place.number
               assert.isTrue(first, `${job.ref.requestId} was claimed at ${at}, before ${other.ref.requestId}`)
             }
           }

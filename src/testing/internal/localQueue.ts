@@ -7,7 +7,6 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Random from "effect/Random"
-import * as Ref from "effect/Ref"
 import * as Queue from "../../internal/queueModel.js"
 import { uuidv7 } from "../../internal/uuid.js"
 import { ref } from "../../Job.js"
@@ -23,7 +22,8 @@ export interface LocalQueue {
     readonly info?: JsonObject | null | undefined
     readonly priority?: number | null | undefined
   }) => Effect.Effect<JobRef>
-  readonly status: (job: JobRef) => Effect.Effect<Option.Option<JobStatus>>
+  /** As it is, or as it was so many milliseconds ago (where the queue records that). */
+  readonly status: (job: JobRef, behind?: number) => Effect.Effect<Option.Option<JobStatus>>
   /** The state that the job was in: it is canceled now if that was `pending`. */
   readonly cancel: (job: JobRef) => Effect.Effect<Option.Option<Queue.State>>
   readonly clear: (model: string) => Effect.Effect<number>
@@ -32,58 +32,70 @@ export interface LocalQueue {
   ) => Effect.Effect<{ readonly running: number; readonly waiting: number; readonly total: number }>
   readonly claim: (model: string, timeoutMillis: number) => Effect.Effect<Option.Option<Task>>
   readonly update: (update: Queue.Update) => Effect.Effect<boolean>
-  readonly history: (job: JobRef) => Effect.Effect<ReadonlyArray<Queue.Event>>
+  /** The job, with all that it was until now (where the queue records that). */
+  readonly find: (job: JobRef) => Effect.Effect<Option.Option<Queue.QueuedJob>>
 }
 
 /** @internal */
-export const make = (pool: Pool | undefined, random: Random.Random): Effect.Effect<LocalQueue> =>
-  Effect.gen(function*() {
-    const state = yield* Ref.make(Simulation.make(pool))
+export interface Options {
+  readonly workers: Pool | ReadonlyArray<Pool> | undefined
+  readonly random: Random.Random
+  readonly seed?: string | number | undefined
+  readonly recording?: boolean | undefined
+}
 
-    const modify = <A>(
-      f: (queue: Queue.QueueModel, now: number) => readonly [Queue.QueueModel, A]
-    ): Effect.Effect<A> =>
-      Effect.flatMap(
-        Clock.currentTimeMillis,
-        (now) => Ref.modify(state, (simulation) => Simulation.modify(simulation, now, f))
-      )
+/** @internal */
+export const make = ({ random, recording, seed, workers }: Options): LocalQueue => {
+  let simulation = Simulation.make(workers, { seed, recording })
 
-    return {
-      submit: (request) =>
-        Effect.gen(function*() {
-          const now = yield* Clock.currentTimeMillis
-          const job = ref(request.model, yield* uuidv7(now, random))
-          yield* Ref.update(state, (simulation) =>
-            Simulation.submit(simulation, now, {
-              ref: job,
-              payload: request.payload,
-              info: request.info ?? {},
-              priority: request.priority ?? 0
-            }))
-          return job
-        }),
-      status: (job) => modify((queue) => [queue, Option.map(Queue.get(queue, job), Queue.snapshot)]),
-      cancel: (job) => modify((queue, now) => Queue.cancel(queue, now, job)),
-      clear: (model) => modify((queue, now) => Queue.clear(queue, now, model)),
-      metrics: (model) => modify((queue) => [queue, Queue.metrics(queue, model)]),
-      claim: (model, timeout) =>
-        modify((queue, now) => {
-          const [after, claimed] = Queue.claim(queue, now, { model, timeout })
-          return [
-            after,
-            Option.map(claimed, (job): Task => ({
-              job: job.ref,
-              attempt: job.retries + 1,
-              payload: job.inputs,
-              info: job.info
-            }))
-          ]
-        }),
-      update: (update) => modify((queue, now) => Queue.update(queue, now, update)),
-      history: (job) =>
-        modify((queue) => [
-          queue,
-          Option.match(Queue.get(queue, job), { onNone: () => [], onSome: ({ history }) => history })
-        ])
-    }
-  })
+  const modify = <A>(f: (queue: Queue.QueueModel, now: number) => readonly [Queue.QueueModel, A]): Effect.Effect<A> =>
+    Clock.clockWith((clock) =>
+      Effect.sync(() => {
+        const [answer, after] = Simulation.modify(simulation, clock.unsafeCurrentTimeMillis(), f)
+        simulation = after
+        return answer
+      })
+    )
+
+  return {
+    submit: (request) =>
+      Effect.gen(function*() {
+        const now = yield* Clock.currentTimeMillis
+        const job = ref(request.model, yield* uuidv7(now, random))
+        simulation = Simulation.submit(simulation, now, {
+          ref: job,
+          payload: request.payload,
+          info: request.info ?? {},
+          priority: request.priority ?? 0
+        })
+        return job
+      }),
+    status: (job, behind = 0) =>
+      modify((queue, now) => [
+        queue,
+        Queue.get(queue, job).pipe(
+          Option.flatMap((job) => behind === 0 ? Option.some(job) : Queue.asOf(job, now - behind)),
+          Option.map(Queue.snapshot)
+        )
+      ]),
+    cancel: (job) => modify((queue, now) => Queue.cancel(queue, now, job)),
+    clear: (model) => modify((queue, now) => Queue.clear(queue, now, model)),
+    metrics: (model) => modify((queue) => [queue, Queue.metrics(queue, model)]),
+    claim: (model, timeout) =>
+      modify((queue, now) => {
+        const [after, claimed] = Queue.claim(queue, now, { model, timeout })
+        return [
+          after,
+          Option.map(claimed, (job): Task => ({
+            job: job.ref,
+            nth: job.place.number + 1,
+            attempt: job.retries + 1,
+            payload: job.inputs,
+            info: job.info
+          }))
+        ]
+      }),
+    update: (update) => modify((queue, now) => Queue.update(queue, now, update)),
+    find: (job) => modify((queue) => [queue, Queue.get(queue, job)])
+  }
+}

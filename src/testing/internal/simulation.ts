@@ -4,7 +4,6 @@
  *
  * @internal
  */
-import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
@@ -13,24 +12,37 @@ import * as Queue from "../../internal/queueModel.js"
 import type { JobRef } from "../../Job.js"
 import { defaultClaimTimeout } from "../Worker.js"
 import type { Pool, Step } from "../Worker.js"
+import { overTheWire } from "./json.js"
+import { sample, seeded } from "./seeded.js"
 
 interface Moment {
   readonly at: number
   readonly turn: number
 }
 
+/** A worker, while it has a job: what it does, and how long a pause comes before each step. */
+interface Work {
+  readonly pool: number
+  readonly job: JobRef
+  readonly attempt: number
+  readonly steps: ReadonlyArray<Step>
+  readonly pauses: ReadonlyArray<number>
+}
+
 type Action =
-  /** An idle worker of the model looks for a job. */
-  | { readonly _tag: "Look"; readonly model: string }
-  /** A worker takes the next step of its script. */
-  | { readonly _tag: "Work"; readonly job: JobRef; readonly attempt: number; readonly steps: ReadonlyArray<Step> }
+  /** An idle worker of the pool looks for a job of the model. */
+  | { readonly _tag: "Look"; readonly pool: number; readonly model: string }
+  /** A worker takes a step of its script, of that number. */
+  | { readonly _tag: "Step"; readonly work: Work; readonly index: number }
   /** A worker that died is replaced. */
-  | { readonly _tag: "Replace"; readonly model: string }
+  | { readonly _tag: "Replace"; readonly work: Work }
 
 /** @internal */
 export interface Simulation {
   readonly queue: Queue.QueueModel
-  readonly pool: Pool | undefined
+  readonly pools: ReadonlyArray<Pool>
+  readonly seed: string | number
+  /** How many workers of each pool have a job, by pool and model. */
   readonly busy: HashMap.HashMap<string, number>
   readonly agenda: RedBlackTree.RedBlackTree<Moment, Action>
   readonly turns: number
@@ -40,9 +52,13 @@ const byMoment = (a: Moment, b: Moment): -1 | 0 | 1 =>
   a.at !== b.at ? (a.at < b.at ? -1 : 1) : a.turn === b.turn ? 0 : a.turn < b.turn ? -1 : 1
 
 /** @internal */
-export const make = (pool: Pool | undefined): Simulation => ({
-  queue: Queue.empty,
-  pool,
+export const make = (
+  pools: Pool | ReadonlyArray<Pool> = [],
+  options: { readonly seed?: string | number | undefined; readonly recording?: boolean | undefined } = {}
+): Simulation => ({
+  queue: options.recording === true ? Queue.recording : Queue.empty,
+  pools: "script" in pools ? [pools] : pools,
+  seed: options.seed ?? 0,
   busy: HashMap.empty(),
   agenda: RedBlackTree.empty(byMoment),
   turns: 0
@@ -51,76 +67,97 @@ export const make = (pool: Pool | undefined): Simulation => ({
 const plan = (self: Simulation, at: number, action: Action): Simulation => ({
   ...self,
   turns: self.turns + 1,
-  agenda: RedBlackTree.insert(self.agenda, Data.struct({ at, turn: self.turns }), action)
+  agenda: RedBlackTree.insert(self.agenda, { at, turn: self.turns }, action)
 })
 
-const busyWith = (self: Simulation, model: string): number => Option.getOrElse(HashMap.get(self.busy, model), () => 0)
+const busyWith = (self: Simulation, pool: number, model: string): number =>
+  Option.getOrElse(HashMap.get(self.busy, `${pool} ${model}`), () => 0)
 
-const look = (self: Simulation, at: number, model: string): Simulation =>
-  self.pool === undefined
-    ? self
-    : plan(self, at + Duration.toMillis(self.pool.pickup ?? Duration.zero), { _tag: "Look", model })
+const addBusy = (self: Simulation, pool: number, model: string, count: number): Simulation => ({
+  ...self,
+  busy: HashMap.set(self.busy, `${pool} ${model}`, busyWith(self, pool, model) + count)
+})
 
-const release = (self: Simulation, at: number, model: string): Simulation =>
-  look({ ...self, busy: HashMap.set(self.busy, model, busyWith(self, model) - 1) }, at, model)
+const look = (self: Simulation, at: number, pool: number, model: string): Simulation => {
+  const { model: only = model, pickup = 0 } = self.pools[pool]!
+  return only === model ? plan(self, at + Duration.toMillis(pickup), { _tag: "Look", pool, model }) : self
+}
 
-const planStep = (
-  self: Simulation,
-  now: number,
-  job: JobRef,
-  attempt: number,
-  steps: ReadonlyArray<Step>
-): Simulation => {
-  const [next] = steps
-  if (next !== undefined) {
-    return plan(self, now + Duration.toMillis(next.after), { _tag: "Work", job, attempt, steps })
-  }
+const everyPoolLooks = (self: Simulation, at: number, model: string): Simulation => {
+  let simulation = self
+  for (let pool = 0; pool < self.pools.length; pool++) simulation = look(simulation, at, pool, model)
+  return simulation
+}
+
+const release = (self: Simulation, at: number, { job: { model }, pool }: Work): Simulation =>
+  look(addBusy(self, pool, model, -1), at, pool, model)
+
+// When the worker loses its claim, or has lost it, if it stays silent.
+const claimEnds = (self: Simulation, now: number, { attempt, job }: Work): number => {
   // a job that was lost to another worker has that one's claim
   const claim = Queue.get(self.queue, job).pipe(
     Option.filter(({ retries }) => retries + 1 === attempt),
     Option.getOrUndefined
   )?.claim
-  return plan(self, Math.max(now, claim?.expiresAt ?? now), { _tag: "Replace", model: job.model })
+  return Math.max(now, claim?.expiresAt ?? now)
 }
 
-const act = (self: Simulation, pool: Pool, now: number, action: Action): Simulation => {
+// How long the worker is heard of: it keeps its claim until then, however seldom it has something to tell.
+const aliveFor = ({ pauses, steps }: Work): number => {
+  let millis = 0
+  for (const [i, step] of steps.entries()) {
+    if (step._tag === "Die" || step.late) break
+    millis += pauses[i]!
+  }
+  return millis
+}
+
+const planStep = (self: Simulation, now: number, work: Work, index: number): Simulation => {
+  const next = work.steps[index]
+  if (next === undefined || next._tag === "Die") {
+    return plan(self, claimEnds(self, now, work), { _tag: "Replace", work })
+  }
+  const from = next.late ? claimEnds(self, now, work) : now
+  return plan(self, from + work.pauses[index]!, { _tag: "Step", work, index })
+}
+
+const act = (self: Simulation, now: number, action: Action): Simulation => {
   switch (action._tag) {
     case "Replace":
-      return release(self, now, action.model)
+      return release(self, now, action.work)
     case "Look": {
-      const { model } = action
-      if (busyWith(self, model) >= (pool.workers ?? 1)) return self
-      const [queue, claimed] = Queue.claim(self.queue, now, {
-        model,
-        timeout: Duration.toMillis(pool.claimTimeout ?? defaultClaimTimeout)
-      })
+      const { model, pool } = action
+      const { claimTimeout = defaultClaimTimeout, script, workers = 1 } = self.pools[pool]!
+      if (busyWith(self, pool, model) >= workers) return self
+      const [queue, claimed] = Queue.claim(self.queue, now, { model, timeout: Duration.toMillis(claimTimeout) })
       if (Option.isNone(claimed)) return self
-      const { info, inputs, ref, retries } = claimed.value
+      const { info, inputs, place, ref, retries } = claimed.value
       const attempt = retries + 1
-      return planStep(
-        { ...self, queue, busy: HashMap.set(self.busy, model, busyWith(self, model) + 1) },
-        now,
-        ref,
-        attempt,
-        pool.script({ job: ref, attempt, payload: inputs, info })
-      )
+      const nth = place.number + 1
+      const random = seeded(`${self.seed}/job ${nth}/attempt ${attempt}`)
+      const steps = script({ job: ref, nth, attempt, payload: inputs, info }, random)
+      const pauses = steps.map((step) => step._tag === "Die" ? 0 : sample(step.after, random))
+      const work: Work = { pool, job: ref, attempt, steps, pauses }
+      const kept = Queue.keep(queue, ref, attempt, now + aliveFor(work))
+      return planStep(addBusy({ ...self, queue: kept }, pool, model, 1), now, work, 0)
     }
-    case "Work": {
-      const { attempt, job, steps: [step, ...rest] } = action
-      if (step === undefined) return self
+    case "Step": {
+      const { index, work } = action
+      const step = work.steps[index]
+      if (step === undefined || step._tag === "Die") return self
       // whether the worker still has its claim it finds out, if at all, by the answer
       const [queue] = Queue.update(self.queue, now, {
-        ref: job,
-        attempt,
+        ref: work.job,
+        attempt: work.attempt,
         ...(step._tag === "Heartbeat"
-          ? { status: "running", info: step.info }
+          ? { status: "running", info: overTheWire(step.info) }
           : step._tag === "Finish"
-          ? { status: "done", outputs: step.outputs }
+          ? { status: "done", outputs: overTheWire(step.outputs) }
           : { status: "failed", info: { error: step.reason } })
       })
       return step._tag === "Heartbeat"
-        ? planStep({ ...self, queue }, now, job, attempt, rest)
-        : release({ ...self, queue }, now, job.model)
+        ? planStep({ ...self, queue }, now, work, index + 1)
+        : release({ ...self, queue }, now, work)
     }
   }
 }
@@ -154,12 +191,11 @@ export const advance = (self: Simulation, now: number): Simulation => {
     if (lost.length > 0) {
       // before anything else that happens at this moment: a heartbeat that comes with the end of the claim is too late
       simulation = { ...simulation, queue: Queue.advance(simulation.queue, at) }
-      for (const job of lost) simulation = look(simulation, at, job.model)
-    } else if (simulation.pool !== undefined) {
+      for (const job of lost) simulation = everyPoolLooks(simulation, at, job.model)
+    } else {
       const [moment, action] = Option.getOrThrow(RedBlackTree.first(simulation.agenda))
       simulation = act(
         { ...simulation, agenda: RedBlackTree.removeFirst(simulation.agenda, moment) },
-        simulation.pool,
         at,
         action
       )
@@ -195,5 +231,5 @@ export const submit = (
 ): Simulation => {
   const simulation = advance(self, now)
   const queue = Queue.submit(simulation.queue, simulation.queue.now, request)
-  return advance(look({ ...simulation, queue }, queue.now, request.ref.model), now)
+  return advance(everyPoolLooks({ ...simulation, queue }, queue.now, request.ref.model), now)
 }

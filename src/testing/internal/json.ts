@@ -1,0 +1,13 @@
+import type { JsonObject } from "../../Job.js"
+
+/**
+ * What arrives of what a worker says: a copy, of what JSON can say. A queue that kept the object itself would tell more
+ * than any service, and change with it.
+ *
+ * @internal
+ */
+export const overTheWire = (object: JsonObject): JsonObject => {
+  // an object comes back as an object
+  for (const _ in object) return JSON.parse(JSON.stringify(object)) as JsonObject
+  return object
+}

@@ -1,0 +1,17 @@
+import type { JobRef } from "../../Job.js"
+
+/**
+ * How the service says no: the status and the body of its answer.
+ *
+ * @internal
+ */
+export interface Refusal {
+  readonly status: number
+  readonly body: { readonly code: string; readonly type: string; readonly message: string; readonly param?: string }
+}
+
+/** @internal */
+export const noSuchJob = (job: JobRef): Refusal => ({
+  status: 404,
+  body: { code: "job_not_found", type: "not_found_error", message: `no job ${job.requestId} of model ${job.model}` }
+})

@@ -1,0 +1,204 @@
+/**
+ * A time that passes as soon as nothing is left to do in it.
+ *
+ * `TestClock` sets a timer of the host before and after each sleeper that it wakes, which comes to milliseconds for each
+ * virtual sleep. Here the fibers run on a scheduler of their own, which knows when none of them can run: then the clock
+ * jumps to the next moment that somebody waits for.
+ *
+ * @internal
+ */
+// What makes a clock can't be made of clocks: here the turns and the timers are those of the host.
+// @effect-diagnostics globalTimers:off
+
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { RuntimeFiber } from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
+import * as Scheduler from "effect/Scheduler"
+import type * as TestClock from "effect/TestClock"
+
+interface Sleeper {
+  readonly at: number
+  readonly turn: number
+  wake: (() => void) | undefined
+}
+
+const isBefore = (a: Sleeper, b: Sleeper): boolean => a.at !== b.at ? a.at < b.at : a.turn < b.turn
+
+/** Those who sleep, the first to wake on top: a binary heap. */
+class Sleepers {
+  private readonly heap: Array<Sleeper> = []
+
+  push(sleeper: Sleeper): void {
+    const { heap } = this
+    let i = heap.length
+    while (i > 0) {
+      const parent = (i - 1) >> 1
+      if (!isBefore(sleeper, heap[parent]!)) break
+      heap[i] = heap[parent]!
+      i = parent
+    }
+    heap[i] = sleeper
+  }
+
+  pop(): Sleeper | undefined {
+    const { heap } = this
+    const top = heap[0]
+    const last = heap.pop()
+    if (last === undefined || last === top) return top
+    const { length } = heap
+    let i = 0
+    for (;;) {
+      let child = 2 * i + 1
+      if (child >= length) break
+      if (child + 1 < length && isBefore(heap[child + 1]!, heap[child]!)) child++
+      if (!isBefore(heap[child]!, last)) break
+      heap[i] = heap[child]!
+      i = child
+    }
+    heap[i] = last
+    return top
+  }
+
+  /** The first to wake; those who were woken before are forgotten. */
+  peek(): Sleeper | undefined {
+    while (this.heap[0] !== undefined && this.heap[0].wake === undefined) this.pop()
+    return this.heap[0]
+  }
+}
+
+// What the host has ready, promises above all, comes before the next moment.
+/* eslint-disable no-restricted-globals -- where there is none, there is another way */
+const afterTheHost: (task: () => void) => void = "setImmediate" in globalThis
+  ? (task) => setImmediate(task)
+  : (task) => setTimeout(task, 0)
+/* eslint-enable no-restricted-globals */
+
+// After so many rounds without a pause the host gets its turn all the same.
+const maxRounds = 1_000
+
+const clocks = new WeakSet<Clock.Clock>()
+
+/** @internal */
+export class VirtualTime implements Scheduler.Scheduler {
+  private readonly sleepers = new Sleepers()
+  private readonly tasks = new Scheduler.PriorityBuckets()
+  private turns = 0
+  private running = false
+  private over = false
+  private giveUp: ReturnType<typeof setTimeout> | undefined
+
+  /**
+   * @param now where the time begins, in milliseconds since the epoch
+   * @param end how far it may get
+   * @param patience how many real milliseconds are waited where nothing is left that could happen in this time
+   * @param onStuck is told that nothing will happen any more, or not before the end
+   */
+  constructor(
+    private now: number,
+    private readonly end: number,
+    private readonly patience: number,
+    private readonly onStuck: (why: "end" | "nothing left", now: number) => void
+  ) {
+    clocks.add(this.clock)
+  }
+
+  /** With what a test does to its clock: in here, that is to wait. */
+  readonly clock: Clock.Clock & Pick<TestClock.TestClock, "adjust" | "setTime"> = {
+    [Clock.ClockTypeId]: Clock.ClockTypeId,
+    unsafeCurrentTimeMillis: () => this.now,
+    unsafeCurrentTimeNanos: () => this.nanos,
+    currentTimeMillis: Effect.sync(() => this.now),
+    currentTimeNanos: Effect.sync(() => this.nanos),
+    sleep: (duration) => this.sleep(duration),
+    adjust: (duration) => this.sleep(Duration.decode(duration)),
+    setTime: (instant) => Effect.suspend(() => this.sleep(Duration.millis(instant - this.now)))
+  }
+
+  /** Whether this is the clock of such a time. */
+  static isClock(clock: Clock.Clock): boolean {
+    return clocks.has(clock)
+  }
+
+  get currentTimeMillis(): number {
+    return this.now
+  }
+
+  private get nanos(): bigint {
+    return BigInt(Math.round(this.now * 1_000)) * 1_000n
+  }
+
+  private sleep(duration: Duration.Duration): Effect.Effect<void> {
+    return Effect.async((resume) => {
+      const sleeper: Sleeper = {
+        at: this.now + Math.max(0, Duration.toMillis(duration)),
+        turn: this.turns++,
+        wake: () => resume(Effect.void)
+      }
+      // nobody wakes who sleeps for ever
+      if (sleeper.at < Infinity) this.sleepers.push(sleeper)
+      return Effect.sync(() => {
+        sleeper.wake = undefined
+      })
+    })
+  }
+
+  scheduleTask(task: Scheduler.Task, priority: number): void {
+    this.tasks.scheduleTask(task, priority)
+    if (this.running) return
+    this.running = true
+    clearTimeout(this.giveUp)
+    queueMicrotask(this.run)
+  }
+
+  shouldYield(fiber: RuntimeFiber<unknown, unknown>): number | false {
+    return fiber.currentOpCount > fiber.getFiberRef(FiberRef.currentMaxOpsBeforeYield)
+      ? fiber.getFiberRef(FiberRef.currentSchedulingPriority)
+      : false
+  }
+
+  /** Nothing more will be asked of this time. */
+  stop(): void {
+    this.over = true
+    clearTimeout(this.giveUp)
+  }
+
+  private readonly run = (): void => {
+    for (let round = 0; this.tasks.buckets.length > 0 && round < maxRounds; round++) {
+      const { buckets } = this.tasks
+      this.tasks.buckets = []
+      for (const [, tasks] of buckets) {
+        for (const task of tasks) task()
+      }
+    }
+    afterTheHost(this.turn)
+  }
+
+  private readonly turn = (): void => {
+    if (this.tasks.buckets.length > 0) return this.run()
+    if (this.over) {
+      this.running = false
+      return
+    }
+    const next = this.sleepers.peek()
+    if (next === undefined || next.at > this.end) {
+      this.running = false
+      // what comes from outside, if anything does, comes in its own time
+      this.giveUp = setTimeout(
+        () => this.onStuck(next === undefined ? "nothing left" : "end", this.now),
+        next === undefined ? this.patience : 0
+      )
+      return
+    }
+    this.now = next.at
+    for (let sleeper = this.sleepers.peek(); sleeper !== undefined && sleeper.at === this.now;) {
+      this.sleepers.pop()
+      const { wake } = sleeper
+      sleeper.wake = undefined
+      wake?.()
+      sleeper = this.sleepers.peek()
+    }
+    this.run()
+  }
+}

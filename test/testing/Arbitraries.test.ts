@@ -1,0 +1,438 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FastCheck from "effect/FastCheck"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import * as TestContext from "effect/TestContext"
+import * as Job from "../../src/Job.js"
+import * as JobQueue from "../../src/JobQueue.js"
+import * as JobStream from "../../src/JobStream.js"
+import type { Fault, Worker } from "../../src/testing/index.js"
+import { Arbitraries, TestJobQueue } from "../../src/testing/index.js"
+import * as Transition from "../../src/Transition.js"
+
+const minute = 60_000
+
+const model = "my-org/video-generator"
+
+/** A queue of its own, in a time that begins with it. */
+const layer = (options: TestJobQueue.Options) =>
+  Layer.provideMerge(TestJobQueue.layer(options), TestContext.TestContext)
+
+/** Counts what was met, so that it is known that it is. */
+const tally = () => {
+  const seen = new Map<string, number>()
+  return {
+    note: (what: string) => seen.set(what, (seen.get(what) ?? 0) + 1),
+    met: (...all: ReadonlyArray<string>) => {
+      assert.deepStrictEqual(all.filter((what) => !seen.has(what)), [], `never met; but ${[...seen].join("; ")}`)
+    }
+  }
+}
+
+const print = (value: unknown): string => FastCheck.stringify(value)
+
+const samples = <A>(arbitrary: FastCheck.Arbitrary<A>, numRuns: number): ReadonlyArray<A> =>
+  FastCheck.sample(arbitrary, { seed: 1, numRuns })
+
+const lifeOf = (transitions: Iterable<Transition.Transition>): ReadonlyArray<string> =>
+  Array.from(transitions)
+    .filter(({ _tag }) => _tag !== "Progressed")
+    .map(({ _tag, attempt }) => `${_tag} ${attempt}`)
+
+const stepsOf = (script: Worker.Script, attempt: number): ReadonlyArray<Worker.Step> =>
+  script({ job: Job.ref(model, "any"), nth: 1, attempt, payload: {}, info: {} }, () => 0.5)
+
+describe("history", () => {
+  it("reaches every state, by every step, with every number of attempts", () => {
+    const { met, note } = tally()
+    for (const { job, moments, transitions } of samples(Arbitraries.history, 2_000)) {
+      note(job.model)
+      note(`ends ${moments.at(-1)!.status._tag}`)
+      for (const { _tag, attempt } of transitions) note(_tag === "Progressed" ? _tag : `${_tag} ${attempt}`)
+      for (const { status: { info } } of moments) {
+        if (Object.keys(info).length > 32) note("much info")
+        if (Object.hasOwn(info, "__proto__")) note("__proto__")
+      }
+    }
+    met(
+      model,
+      "größe/模型 🦊?&=%2F",
+      ...["Pending", "Running", "Done", "Failed", "Canceled"].map((state) => `ends ${state}`),
+      "Queued 0",
+      "Progressed",
+      ...[1, 2, 3].map((n) => `Requeued ${n}`),
+      ...[1, 2, 3, 4].flatMap((n) => [`Claimed ${n}`, `Completed ${n}`, `FailedByModel ${n}`]),
+      ...[0, 1, 2, 3].map((n) => `Canceled ${n}`),
+      "RetriesExhausted 4",
+      "much info",
+      "__proto__"
+    )
+  })
+
+  it("is legal: what may follow what, times that do not go back, one job", () => {
+    const next: { readonly [state: string]: ReadonlyArray<string> } = {
+      Pending: ["Running", "Canceled"],
+      Running: ["Running", "Pending", "Done", "Failed"],
+      Done: [],
+      Failed: [],
+      Canceled: []
+    }
+    FastCheck.assert(
+      FastCheck.property(Arbitraries.history, ({ job, moments }) => {
+        assert.strictEqual(moments[0]!.status._tag, "Pending")
+        assert.strictEqual(moments[0]!.at, DateTime.toEpochMillis(Option.getOrThrow(moments[0]!.status.createdAt)))
+        for (const { status } of moments) assert.deepStrictEqual(status.job, job)
+        moments.slice(1).forEach(({ at, status }, i) => {
+          const before = moments[i]!
+          assert.isAtLeast(at, before.at)
+          assert.include(next[before.status._tag]!, status._tag)
+          const lost = before.status._tag === "Running" && status._tag === "Pending" ? 1 : 0
+          assert.strictEqual(
+            Option.getOrThrow(status.retries),
+            Option.getOrThrow(before.status.retries) + lost
+          )
+          assert.isAtMost(Option.getOrThrow(status.retries), Transition.maxRetries)
+        })
+      }),
+      { numRuns: 300 }
+    )
+  })
+
+  it("its transitions are what one sees who sees every moment, each observed when it happened", async () => {
+    await FastCheck.assert(
+      FastCheck.asyncProperty(Arbitraries.history, async ({ moments, transitions }) => {
+        const seen = await Effect.runPromise(
+          Stream.runCollect(JobStream.fromStatuses(Stream.fromIterable(moments.map(({ status }) => status))))
+        )
+        const printed = (all: Iterable<Transition.Transition>) =>
+          Array.from(all, ({ _tag, attempt, snapshot }) => `${_tag} ${attempt} ${JSON.stringify(snapshot.info)}`)
+        assert.deepStrictEqual(printed(seen), printed(transitions))
+        const states = moments.filter(({ status }, i) => status._tag !== moments[i - 1]?.status._tag)
+        const steps = transitions.filter(({ _tag }) => _tag !== "Progressed")
+        assert.deepStrictEqual(
+          steps.map(({ observedAt }) => DateTime.toEpochMillis(observedAt)),
+          states.map(({ at }) => at)
+        )
+        for (const { evidence } of transitions) assert.strictEqual(evidence, "observed")
+        // a time that is told is the true one
+        for (const { at, observedAt } of steps) {
+          if (Option.isSome(at)) assert.isTrue(DateTime.Equivalence(at.value, observedAt))
+        }
+      }),
+      { numRuns: 300 }
+    )
+  })
+
+  it("is the same for the same seed", () => {
+    const twice = [1, 2].map(() => samples(Arbitraries.history, 100).map(print))
+    assert.deepStrictEqual(twice[0], twice[1])
+    assert.isAbove(new Set(twice[0]).size, 80)
+  })
+
+  it("shrinks to a job in the queue, and prints in a line", () => {
+    const { counterexamplePath, counterexample } = FastCheck.check(
+      FastCheck.property(Arbitraries.history, () => false),
+      {
+        seed: 1
+      }
+    )
+    assert.isNotNull(counterexamplePath)
+    assert.strictEqual(print(counterexample![0]), "{ Pending +0 }")
+
+    const lost = FastCheck.check(
+      FastCheck.property(
+        Arbitraries.history,
+        ({ moments }) => moments.every(({ status }) => Option.getOrThrow(status.retries) < 2)
+      ),
+      { seed: 1, numRuns: 1_000 }
+    )
+    assert.strictEqual(
+      print(lost.counterexample![0]),
+      "{ Pending +0, Running +0, Pending (retry 1) +1, Running (retry 1) +1, Pending (retry 2) +2 }"
+    )
+  })
+})
+
+describe("polled", () => {
+  it("has repeats, gaps, and, if asked for, stale answers, also last ones", () => {
+    for (const stale of [true, false]) {
+      const { met, note } = tally()
+      for (const { history: { moments }, polls } of samples(Arbitraries.polled({ stale }), 2_000)) {
+        const index = polls.map(({ status }) => moments.findIndex((moment) => moment.status === status))
+        assert.notInclude(index, -1)
+        if (index.some((n, i) => n === index[i - 1])) note("repeat")
+        if (new Set(index).size < moments.length) note("gap")
+        if (new Set(index).size === moments.length) note("all")
+        if (polls.length === 1) note("one")
+        const behind = index.some((n, i) => index.slice(0, i).some((seen) => n < seen))
+        assert.isTrue(stale || !behind)
+        if (behind) note("stale")
+        if (index.at(-1) !== moments.length - 1) note("stale last")
+      }
+      met("repeat", "gap", "all", "one", ...stale ? ["stale", "stale last"] : [])
+    }
+  })
+
+  it("whoever makes transitions of it gets every step of the history, at times that may be", async () => {
+    await FastCheck.assert(
+      FastCheck.asyncProperty(Arbitraries.polled({ stale: true }), async ({ history, polls }) => {
+        polls.forEach(({ at, status }, i) => {
+          assert.isAtLeast(at, polls[i - 1]?.at ?? history.moments[0]!.at)
+          assert.isAtLeast(at, history.moments.find((moment) => moment.status === status)!.at)
+        })
+        const seen = await Effect.runPromise(
+          Stream.runCollect(JobStream.fromStatuses(Stream.fromIterable(polls.map(({ status }) => status))))
+        )
+        assert.deepStrictEqual(lifeOf(seen), lifeOf(history.transitions))
+      }),
+      { numRuns: 400 }
+    )
+  })
+
+  it("prints what was, and what was seen", () => {
+    const { counterexample } = FastCheck.check(
+      FastCheck.property(
+        Arbitraries.polled({ stale: true }),
+        ({ polls }) => polls.every(({ at }, i) => i === 0 || at > polls[i - 1]!.at)
+      ),
+      { seed: 1 }
+    )
+    assert.strictEqual(print(counterexample![0]), "{ Pending +0 }, seen: { Pending +0, Pending +0 }")
+  })
+})
+
+describe("script", () => {
+  it("has every step, late and in time, and as many attempts as there can be", () => {
+    const { met, note } = tally()
+    for (const script of samples(Arbitraries.script, 2_000)) {
+      const attempts = [1, 2, 3, 4].map((attempt) => stepsOf(script, attempt))
+      note(`${new Set(attempts).size} attempts`)
+      for (const steps of attempts) {
+        note(`${steps.length} steps`)
+        for (const step of steps) {
+          if (step._tag !== "Die" && step.late) note(`late ${step._tag}`)
+          note(step._tag)
+          if (step._tag === "Heartbeat" && "progress" in step.info) note("progress")
+        }
+      }
+    }
+    met(
+      ...[1, 2, 3, 4].flatMap((n) => [`${n} steps`, `${n} attempts`]),
+      ...["Heartbeat", "Finish", "Fail"].flatMap((tag) => [tag, `late ${tag}`]),
+      "Die",
+      "progress"
+    )
+  })
+
+  it("shrinks, and prints its steps", () => {
+    const counterexampleOf = (holds: (first: ReadonlyArray<Worker.Step>) => boolean) =>
+      FastCheck.check(FastCheck.property(Arbitraries.script, (script) => holds(stepsOf(script, 1))), {
+        seed: 1,
+        numRuns: 10_000
+      }).counterexample![0]
+    assert.strictEqual(
+      print(counterexampleOf(([step]) => step?._tag !== "Fail" || !step.late)),
+      "attempts([fail \"out of memory\" after 0, late])"
+    )
+    assert.strictEqual(
+      print(counterexampleOf((steps) => steps.length < 2)),
+      "attempts([heartbeat after 0; finish after 0])"
+    )
+  })
+})
+
+const submitted = (count: number) =>
+  Effect.all(Array.from(
+    { length: count },
+    (_, n) => JobQueue.submit({ model, payload: { n }, priority: n % 2 })
+  ))
+
+describe("pool", () => {
+  it("every job comes to an end within 8 minutes for each of them", async () => {
+    const { met, note } = tally()
+    let longest = 0
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        Arbitraries.pool,
+        FastCheck.integer({ min: 1, max: 6 }),
+        (workers, count) =>
+          Effect.gen(function*() {
+            const jobs = yield* submitted(count)
+            const queue = yield* TestJobQueue.TestJobQueue
+            yield* Effect.sleep(8 * minute * count)
+            for (const job of jobs) {
+              const transitions = yield* queue.transitions(job)
+              const end = transitions.at(-1)!
+              assert.isTrue(Transition.isTerminal(end), lifeOf(transitions).join(", "))
+              note(`${end._tag} ${end.attempt}`)
+              if (count === 1) longest = Math.max(longest, DateTime.toEpochMillis(end.observedAt) - queue.startedAt)
+            }
+          }).pipe(
+            TestJobQueue.runUntilDone,
+            Effect.provide(layer({ workers })),
+            Effect.runPromise
+          )
+      ),
+      { numRuns: 250 }
+    )
+    met("Completed 1", "Completed 2", "Completed 3", "FailedByModel 1", "FailedByModel 2", "RetriesExhausted 4")
+    // not all of them are over at once
+    assert.isAbove(longest, 30_000)
+  })
+
+  it("has one to three workers, and prints", () => {
+    const { met, note } = tally()
+    for (const { claimTimeout, pickup, workers } of samples(Arbitraries.pool, 2_000)) {
+      note(`${workers} workers`)
+      note(`pickup ${Duration.format(pickup!)}`)
+      note(`claims of ${Duration.format(claimTimeout!)}`)
+    }
+    met("1 workers", "2 workers", "3 workers", "pickup 0", "pickup 3s", "claims of 5s", "claims of 30s")
+    const { counterexample } = FastCheck.check(FastCheck.property(Arbitraries.pool, () => false), { seed: 1 })
+    assert.strictEqual(
+      print(counterexample![0]),
+      "{ workers: 1, claimTimeout: 10s, pickup: 0, script: attempts([finish after 0]) }"
+    )
+  })
+})
+
+/** The disturbance and the conditions of a fault, by name. */
+const namesOf = ({ conditions, disturbance, label }: Fault.Fault): ReadonlyArray<string> => [
+  disturbance._tag === "Answer" ? `Answer ${disturbance.status}` : disturbance._tag,
+  ...disturbance._tag === "Snapshot" ? [label.replace(/.* (behind|ahead)$/, "$1").replace(/[,\s].*$/, "")] : [],
+  ...conditions.map(({ _tag }) => _tag)
+]
+
+describe("faults", () => {
+  it("of every kind, with every condition, none to four of them", () => {
+    const { met, note } = tally()
+    for (const faults of samples(Arbitraries.faults, 2_000)) {
+      note(`${faults.length} faults`)
+      for (const fault of faults) {
+        note(`${fault.conditions.length} conditions`)
+        namesOf(fault).forEach(note)
+      }
+    }
+    met(
+      ...[0, 1, 2, 3, 4].map((n) => `${n} faults`),
+      ...[0, 1, 2, 3].map((n) => `${n} conditions`),
+      ...[200, 204, 301, 304, 400, 401, 403, 404, 408, 409, 418, 422, 429, 500, 501, 502, 503, 504].map((status) =>
+        `Answer ${status}`
+      ),
+      ...["Disconnect", "Hang", "AnswerLost", "Wait", "CutOff", "Snapshot"],
+      ...["Where", "Nth", "Share", "During"],
+      ...["ahead", "behind", "status", "without"]
+    )
+  })
+
+  it("print what happens, and when", () => {
+    const { counterexample } = FastCheck.check(
+      FastCheck.property(
+        Arbitraries.faults,
+        (faults) =>
+          faults.every(({ conditions, disturbance }) =>
+            disturbance._tag !== "Wait" || !conditions.some(({ _tag }) => _tag === "Nth")
+          )
+      ),
+      { seed: 1, numRuns: 10_000 }
+    )
+    assert.strictEqual(print(counterexample![0]), "[delay of 0, call 1]")
+  })
+
+  it("are the same for the same seed", () => {
+    for (const arbitrary of [Arbitraries.faults, Arbitraries.passingFaults, Arbitraries.pool]) {
+      const twice = [1, 2].map(() => samples<unknown>(arbitrary, 100).map(print))
+      assert.deepStrictEqual(twice[0], twice[1])
+    }
+  })
+})
+
+describe("passingFaults", () => {
+  it("of every kind that passes, each bounded in number or in time, and only of polls", () => {
+    const { met, note } = tally()
+    for (const faults of samples(Arbitraries.passingFaults, 2_000)) {
+      note(`${faults.length} faults`)
+      for (const fault of faults) {
+        namesOf(fault).forEach(note)
+        assert.isTrue(
+          fault.conditions.some((condition) =>
+            condition._tag === "During" || (condition._tag === "Nth" && condition.to < Infinity)
+          )
+        )
+        assert.match(String(fault), /, status, /)
+      }
+    }
+    met(
+      ...[0, 1, 2, 3, 4].map((n) => `${n} faults`),
+      ...[200, 302, 404, 418, 429, 500, 502, 503, 504].map((status) => `Answer ${status}`),
+      ...["Disconnect", "Hang", "AnswerLost", "Wait", "CutOff", "Snapshot"],
+      ...["Where", "Nth", "Share", "During", "behind"]
+    )
+  })
+
+  it("a watch with the default policy ends without an error, within half an hour, and has seen the truth", async () => {
+    const { met, note } = tally()
+    await FastCheck.assert(
+      FastCheck.asyncProperty(Arbitraries.pool, Arbitraries.passingFaults, (workers, faults) =>
+        Effect.gen(function*() {
+          const job = (yield* submitted(1))[0]!
+          const events = yield* Stream.runCollect(JobStream.events(job))
+          const seen = Array.from(events).filter((event) => event._tag !== "Trouble" && event._tag !== "Recovered")
+          yield* TestJobQueue.expectTruth(job, seen)
+          assert.isTrue(Transition.isTerminal(seen.at(-1)!))
+          const { calls, startedAt } = yield* TestJobQueue.TestJobQueue
+          assert.isAtMost(yield* Clock.currentTimeMillis, startedAt + 30 * minute)
+          for (const { end } of yield* calls) assert.isDefined(end)
+          for (const event of events) note(event._tag === "Trouble" ? event.error._tag : event._tag)
+        }).pipe(
+          TestJobQueue.runUntilDone,
+          Effect.provide(layer({ workers, faults })),
+          Effect.runPromise
+        )),
+      { numRuns: 300 }
+    )
+    met(
+      "Requeued",
+      "Recovered",
+      "NotFound",
+      "RateLimited",
+      "Unavailable",
+      "Unreachable",
+      "RequestTimeout",
+      "UnexpectedAnswer"
+    )
+  })
+
+  it("the same for several watches at once, that begin when they like", async () => {
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        Arbitraries.pool,
+        Arbitraries.passingFaults,
+        FastCheck.array(FastCheck.nat({ max: 90_000 }), { minLength: 2, maxLength: 4 }),
+        (workers, faults, waits) =>
+          Effect.gen(function*() {
+            const jobs = yield* submitted(waits.length)
+            yield* Effect.forEach(
+              jobs,
+              (job, i) =>
+                Stream.runCollect(JobStream.transitions(job)).pipe(
+                  Effect.delay(waits[i]!),
+                  Effect.flatMap((seen) => TestJobQueue.expectTruth(job, seen))
+                ),
+              { concurrency: "unbounded" }
+            )
+          }).pipe(
+            TestJobQueue.runUntilDone,
+            Effect.provide(layer({ workers, faults })),
+            Effect.runPromise
+          )
+      ),
+      { numRuns: 200 }
+    )
+  })
+})

@@ -1,0 +1,1023 @@
+import { assert, describe, it } from "@effect/vitest"
+import { assertLeft, assertNone, assertRight, deepStrictEqual } from "@effect/vitest/utils"
+import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
+import * as DateTime from "effect/DateTime"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Supervisor from "effect/Supervisor"
+import * as TestClock from "effect/TestClock"
+import { Job, JobQueue, QueueError } from "../../src/index.js"
+import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+import type { Call } from "../../src/testing/index.js"
+
+const { runUntilDone } = TestJobQueue
+
+const handle = TestJobQueue.TestJobQueue
+
+/** A fault that happens from now on, for good. */
+const afflict = (fault: Fault.Fault) =>
+  Effect.asVoid(Effect.flatMap(TestJobQueue.TestJobQueue, ({ inject }) => inject(fault)))
+
+const model = "my-org/video-generator"
+
+const submit = (name: string = model) => JobQueue.submit({ model: name, payload: {} })
+
+type AnyCall = Effect.Effect<unknown, QueueError.QueueError, JobQueue.JobQueue>
+
+/** Every call of the queue, about a job that is there. */
+const operations: { readonly [operation in QueueError.Operation]: (job: Job.JobRef) => AnyCall } = {
+  status: JobQueue.status,
+  submit: (_: Job.JobRef) => submit(),
+  cancel: JobQueue.cancel,
+  clear: (job: Job.JobRef) => JobQueue.clear(job.model),
+  metrics: (job: Job.JobRef) => JobQueue.metrics(job.model)
+}
+
+const all = Object.keys(operations) as ReadonlyArray<QueueError.Operation>
+
+const isAboutOneJob = (operation: QueueError.Operation) => operation === "status" || operation === "cancel"
+
+const changesSomething = (operation: QueueError.Operation) => operation !== "status" && operation !== "metrics"
+
+interface Ended {
+  readonly job: Job.JobRef
+  readonly answer: Either.Either<unknown, QueueError.QueueError>
+  readonly call: Call.Call
+  /** In milliseconds. */
+  readonly took: number
+  /** Whether the service has done what it was asked to. */
+  readonly arrived: boolean
+}
+
+const endOf = (call: Call.Call) => {
+  assert(call.end !== undefined, "the call is still on its way")
+  return call.end
+}
+
+/** A call that meets a fault, in a queue with one job that waits. */
+const meet = (
+  operation: QueueError.Operation,
+  fault: Fault.Fault
+): Effect.Effect<Ended, QueueError.QueueError, JobQueue.JobQueue | TestJobQueue.TestJobQueue> =>
+  Effect.gen(function*() {
+    const { calls, jobs, transitions } = yield* handle
+    const job = yield* submit()
+    yield* afflict(fault)
+    const before = yield* TestClock.currentTimeMillis
+    const answer = yield* runUntilDone(Effect.either(operations[operation](job)))
+    const call = (yield* calls).at(-1)!
+    const took = (yield* TestClock.currentTimeMillis) - before
+    assert.strictEqual(call.operation, operation)
+    assert.strictEqual(endOf(call).at - call.at, took)
+    const arrived = (yield* jobs).length === 2 || (yield* transitions(job)).length === 2
+    return { job, answer, call, took, arrived }
+  })
+
+const encode = Schema.encodeSync(QueueError.QueueError)
+
+/** The error as JSON, without what the caller has said himself. */
+const toJson = (error: QueueError.QueueError) => {
+  const { job: _, model, operation: __, ...rest } = encode(error)
+  return { ...rest, ...(model !== "my-org/video-generator" && { model }) }
+}
+
+interface ErrorJson {
+  readonly _tag: QueueError.QueueError["_tag"]
+  readonly [field: string]: unknown
+}
+
+const rateLimited: ErrorJson = {
+  _tag: "RateLimited",
+  httpStatus: 429,
+  code: "rate_limit_exceeded",
+  type: "rate_limit_error",
+  detail: "too many requests"
+}
+
+const unavailable: ErrorJson = { _tag: "Unavailable", httpStatus: 503, detail: "503 Service unavailable" }
+
+const disconnected: ErrorJson = { _tag: "Unreachable", reason: "read ECONNRESET" }
+
+const requestTimeout: ErrorJson = { _tag: "RequestTimeout", after: 30_000 }
+
+/** What a fault comes to for a program: the error, how long that took, and whether the call has arrived all the same. */
+const failures: ReadonlyArray<
+  readonly [name: string, fault: Fault.Fault, error: ErrorJson, took: number, arrives: boolean]
+> = [
+  [
+    "an answer of one's own",
+    Fault.answer(418, { message: "I am a teapot", code: 7 }, { "x-request-id": "req-1" }),
+    {
+      _tag: "UnexpectedAnswer",
+      httpStatus: 418,
+      code: "7",
+      detail: "I am a teapot",
+      httpRequestId: "req-1",
+      issue: "the API has no such status code",
+      body: `{"message":"I am a teapot","code":7}`
+    },
+    0,
+    false
+  ],
+  [
+    "an answer of one's own, wrapped as some gateways do",
+    Fault.answer(400, { error: { code: "bad", type: "invalid_request_error", param: "model", message: "no" } }),
+    {
+      _tag: "InvalidRequest",
+      httpStatus: 400,
+      code: "bad",
+      type: "invalid_request_error",
+      param: "model",
+      detail: "no"
+    },
+    0,
+    false
+  ],
+  ["an answer without a body", Fault.answer(403), { _tag: "Unauthorized", httpStatus: 403 }, 0, false],
+  [
+    "an answer that is a text",
+    Fault.answer(503, "come back later"),
+    {
+      ...unavailable,
+      detail: "come back later"
+    },
+    0,
+    false
+  ],
+  ["rateLimited", Fault.rateLimited(), rateLimited, 0, false],
+  [
+    "rateLimited, with a Retry-After in seconds",
+    Fault.rateLimited("10 seconds"),
+    { ...rateLimited, retryAfter: 10_000 },
+    0,
+    false
+  ],
+  [
+    "rateLimited, with a Retry-After in milliseconds",
+    Fault.rateLimited("1500 millis"),
+    { ...rateLimited, retryAfter: 1_500 },
+    0,
+    false
+  ],
+  ["unavailable", Fault.unavailable(), unavailable, 0, false],
+  [
+    "unavailable, with a status",
+    Fault.unavailable({ status: 502 }),
+    { ...unavailable, httpStatus: 502, detail: "502 Service unavailable" },
+    0,
+    false
+  ],
+  [
+    "unavailable, by its own fault",
+    Fault.unavailable({ status: 500 }),
+    {
+      ...unavailable,
+      httpStatus: 500,
+      code: "internal_error",
+      type: "server_error",
+      detail: "internal error"
+    },
+    0,
+    false
+  ],
+  [
+    "unavailable, with a Retry-After",
+    Fault.unavailable({ retryAfter: "2 minutes" }),
+    { ...unavailable, retryAfter: 120_000 },
+    0,
+    false
+  ],
+  [
+    "unauthorized",
+    Fault.unauthorized,
+    {
+      _tag: "Unauthorized",
+      httpStatus: 401,
+      code: "invalid_api_key",
+      type: "authentication_error",
+      detail: "a bearer token that is good is needed"
+    },
+    0,
+    false
+  ],
+  [
+    "vanished",
+    Fault.vanished,
+    {
+      _tag: "NotFound",
+      httpStatus: 404,
+      code: "job_not_found",
+      type: "not_found_error",
+      detail: "there is no such job"
+    },
+    0,
+    false
+  ],
+  ["disconnected", Fault.disconnected, disconnected, 0, false],
+  ["hang", Fault.hang, requestTimeout, 30_000, false],
+  ["held for ever", Fault.held(Effect.never), requestTimeout, 30_000, false],
+  ["a delay that is too long", Fault.delay("31 seconds"), requestTimeout, 30_000, false],
+  ["answerLost", Fault.answerLost(), disconnected, 0, true],
+  ["answerLost, for an error", Fault.answerLost(Fault.unavailable()), unavailable, 0, true],
+  ["answerLost, for silence", Fault.answerLost(Fault.hang), requestTimeout, 30_000, true],
+  ["truncated", Fault.truncated, { _tag: "Unreachable", reason: "the connection broke" }, 0, true],
+  ["stalled", Fault.stalled, requestTimeout, 30_000, true]
+]
+
+describe("Fault", () => {
+  describe.each(failures)("%s", (_, fault, error, took, arrives) => {
+    it.effect.each(all)("%s", (operation) =>
+      Effect.gen(function*() {
+        const met = yield* meet(operation, fault)
+        assert(Either.isLeft(met.answer), "the call was answered")
+        const { left } = met.answer
+        deepStrictEqual<unknown>(toJson(left), error)
+        assert.strictEqual(left.operation, operation)
+        deepStrictEqual(left.job, isAboutOneJob(operation) ? met.job : undefined)
+        assert.strictEqual(met.took, took)
+        assert.strictEqual(met.arrived, arrives && changesSomething(operation))
+        assert.strictEqual(endOf(met.call).outcome, error._tag)
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+  })
+
+  describe("malformed", () => {
+    const bodies: ReadonlyArray<readonly [string, Fault.Fault, string]> = [
+      ["half a document", Fault.malformed(), "{\"request_id\":"],
+      ["a page", Fault.malformed("<html>hello</html>"), "<html>hello</html>"],
+      ["nothing", Fault.malformed(""), ""],
+      ["JSON of another kind", Fault.malformed({ answer: [42] }), "{\"answer\":[42]}"]
+    ]
+
+    describe.each(bodies)("%s", (_, fault, body) => {
+      it.effect.each(all)("%s", (operation) =>
+        Effect.gen(function*() {
+          const { answer, arrived, took } = yield* meet(operation, fault)
+          assert(Either.isLeft(answer) && answer.left._tag === "UnexpectedAnswer", "the answer made sense")
+          assert.strictEqual(answer.left.httpStatus, 200)
+          assert.strictEqual(answer.left.body, body)
+          // what a parser says of it is its own business
+          assert.isNotEmpty(answer.left.issue)
+          assert.deepStrictEqual([took, arrived], [0, false])
+        }).pipe(Effect.provide(TestJobQueue.layer())))
+    })
+
+    it.effect("an error with HTTP 200, of a submit: says what the service said", () =>
+      Effect.gen(function*() {
+        const { answer } = yield* meet("submit", Fault.malformed({ code: "full", message: "the queue is full" }))
+        assert(Either.isLeft(answer) && answer.left._tag === "UnexpectedAnswer")
+        assert.strictEqual(answer.left.code, "full")
+        assert.strictEqual(answer.left.detail, "the queue is full")
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+  })
+
+  describe("what is no failure", () => {
+    it.effect("HTTP 409 is how a cancel is told that it is too late", () =>
+      Effect.gen(function*() {
+        const { answer, arrived } = yield* meet("cancel", Fault.answer(409, { status: "running" }))
+        assertRight<unknown, unknown>(answer, JobQueue.CancelResult.NotCanceled({ status: "running" }))
+        assert.isFalse(arrived)
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+
+    it.effect.each(all)("a delay: %s takes so long, and then does what it does", (operation) =>
+      Effect.gen(function*() {
+        const { answer, arrived, call, took } = yield* meet(operation, Fault.delay("10 seconds"))
+        assert.isTrue(Either.isRight(answer))
+        assert.strictEqual(took, 10_000)
+        assert.strictEqual(arrived, changesSomething(operation))
+        assert.strictEqual(endOf(call).outcome, "answered")
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+
+    it.effect("a delay is before the call arrives: what it sees is how things are by then", () =>
+      Effect.gen(function*() {
+        const job = yield* submit()
+        yield* afflict(Fault.delay("10 seconds"))
+        const status = yield* runUntilDone(JobQueue.status(job))
+        assert.strictEqual(status._tag, "Done")
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("10 seconds")) } }))))
+
+    it.effect("a delay by chance is another one each time, the same ones for the same seed", () => {
+      const delays = (seed: string) =>
+        Effect.gen(function*() {
+          const job = yield* submit()
+          yield* runUntilDone(Effect.replicateEffect(JobQueue.status(job), 20))
+          return (yield* (yield* handle).calls).filter(({ operation }) => operation === "status").map((call) =>
+            endOf(call).at - call.at
+          )
+        }).pipe(Effect.provide(TestJobQueue.layer({
+          seed,
+          faults: [Fault.delay(Worker.uniform("1 second", "2 seconds")).pipe(Fault.on("status"))]
+        })))
+      return Effect.gen(function*() {
+        const times = yield* delays("a")
+        assert.lengthOf(times, 20)
+        assert.strictEqual(new Set(times).size, 20)
+        for (const time of times) assert.isTrue(1_000 <= time && time <= 2_000 && Number.isInteger(time), String(time))
+        deepStrictEqual(yield* delays("a"), times)
+        assert.notDeepEqual(yield* delays("b"), times)
+      })
+    })
+
+    it.effect("a latch: the call does not arrive before it is opened", () =>
+      Effect.gen(function*() {
+        const { calls, jobs } = yield* handle
+        const latch = yield* Deferred.make<void>()
+        yield* afflict(Fault.held(Deferred.await(latch)))
+        const call = yield* Effect.fork(submit())
+        yield* TestClock.adjust("29 seconds")
+        assert.isEmpty(yield* jobs)
+        deepStrictEqual((yield* calls).map(({ end }) => end), [undefined])
+        yield* Deferred.succeed(latch, undefined)
+        const job = yield* Fiber.join(call)
+        deepStrictEqual(yield* jobs, [job])
+        deepStrictEqual((yield* calls).map(({ end }) => end), [{ at: 29_000, outcome: "answered" }])
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+  })
+
+  describe("requestTimeout", () => {
+    it.effect("is how long a call may take", () =>
+      Effect.gen(function*() {
+        const { answer, took } = yield* meet("status", Fault.hang)
+        assert(Either.isLeft(answer) && answer.left._tag === "RequestTimeout")
+        deepStrictEqual(answer.left.after, Duration.seconds(3))
+        assert.strictEqual(took, 3_000)
+      }).pipe(Effect.provide(TestJobQueue.layer({ requestTimeout: "3 seconds" }))))
+
+    it.effect("is for the body as well", () =>
+      Effect.gen(function*() {
+        const { took } = yield* meet("status", Fault.stalled)
+        assert.strictEqual(took, 3_000)
+      }).pipe(Effect.provide(TestJobQueue.layer({ requestTimeout: "3 seconds" }))))
+  })
+
+  describe("answers that are lost", () => {
+    const losses = [
+      Fault.answerLost(),
+      Fault.answerLost(Fault.unavailable({ status: 502 })),
+      Fault.answerLost(Fault.hang),
+      Fault.answerLost(Fault.malformed()),
+      Fault.answerLost(Fault.rateLimited("1 second")),
+      Fault.answerLost(Fault.delay("1 hour")),
+      Fault.answerLost(Fault.answerLost()),
+      Fault.truncated,
+      Fault.stalled
+    ]
+
+    it.effect.each(losses)(
+      "%s: a submit makes one job, of which its caller does not know",
+      (fault) =>
+        Effect.gen(function*() {
+          const { jobs, transitions } = yield* handle
+          assert.isTrue(Either.isLeft(yield* runUntilDone(Effect.either(submit()))))
+          const [job, ...others] = yield* jobs
+          assert.isEmpty(others)
+          assert.strictEqual(job?.model, model)
+          assert.deepStrictEqual((yield* transitions(job!)).map(({ _tag }) => _tag), ["Queued"])
+          deepStrictEqual(yield* JobQueue.metrics(model), { running: 0, waiting: 1, total: 1 })
+        }).pipe(Effect.provide(TestJobQueue.layer({ faults: [fault.pipe(Fault.on("submit"))] })))
+    )
+
+    it.effect("keep the conditions of what there is instead", () =>
+      Effect.gen(function*() {
+        assert.isTrue(Either.isRight(yield* Effect.either(submit())))
+        assert.isTrue(Either.isLeft(yield* Effect.either(submit())))
+        assert.isTrue(Either.isRight(yield* Effect.either(submit())))
+        assert.lengthOf(yield* (yield* handle).jobs, 3)
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({ faults: [Fault.answerLost(Fault.unauthorized.pipe(Fault.nth(2)))] }))
+      ))
+  })
+
+  describe("snapshots", () => {
+    const millis = (time: Option.Option<DateTime.Utc>) => Option.getOrNull(Option.map(time, DateTime.toEpochMillis))
+
+    // queued at 0, claimed at 1 s, half done at 2 s, done at 3 s
+    const workers: Worker.Pool = {
+      pickup: "1 second",
+      script: Worker.always(Worker.progress("1 second", 0.5), Worker.finish("1 second", { answer: 42 }))
+    }
+
+    const look = (fault: Fault.Fault, at: Duration.DurationInput) =>
+      Effect.gen(function*() {
+        const job = yield* submit()
+        yield* afflict(fault)
+        yield* TestClock.adjust(at)
+        return yield* Effect.either(JobQueue.status(job))
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers })))
+
+    const see = (fault: Fault.Fault, at: Duration.DurationInput) => Effect.flatten(look(fault, at))
+
+    describe("stale", () => {
+      const moments = [
+        // as the queue is from the very millisecond of a change on
+        ["0 seconds", "Pending"],
+        ["999 millis", "Pending"],
+        ["1 second", "Running"],
+        ["1999 millis", "Running"],
+        ["2 seconds", "Running 0.5"],
+        ["2999 millis", "Running 0.5"],
+        ["3 seconds", "Done"],
+        ["1 hour", "Done"]
+      ] as const
+
+      it.effect.each(moments)(
+        "ten seconds behind, ten seconds after %s: %s",
+        ([at, expected]) =>
+          Effect.gen(function*() {
+            const status = yield* see(Fault.stale("10 seconds"), Duration.sum("10 seconds", at))
+            const progress = status._tag === "Running" ? Job.readProgress(status.info) : Option.none()
+            assert.strictEqual([status._tag, ...Option.toArray(progress)].join(" "), expected)
+          })
+      )
+
+      it.effect("tells all as it was then", () =>
+        Effect.gen(function*() {
+          const then = yield* see(Fault.stale("1 second"), "3 seconds")
+          assert.strictEqual(then._tag, "Running")
+          assert.deepStrictEqual(then.outputs, {})
+          assert.deepStrictEqual(then.info, { progress: 0.5 })
+          assert.strictEqual(millis(then.claimedAt), 1_000)
+          assertNone(then.doneAt)
+        }))
+
+      it.effect("not behind at all is no fault", () =>
+        Effect.gen(function*() {
+          const now = yield* see(Fault.stale(0), "3 seconds")
+          assert.strictEqual(now._tag, "Done")
+          assert.deepStrictEqual(now.outputs, { answer: 42 })
+          assert.strictEqual(millis(now.doneAt), 3_000)
+        }))
+
+      it.effect("does not find the job before it was there, and does at the millisecond when it was", () =>
+        Effect.gen(function*() {
+          const before = yield* look(Fault.stale("10 seconds"), "9999 millis")
+          assert(Either.isLeft(before))
+          assert.strictEqual(before.left._tag, "NotFound")
+          assert.isTrue(Either.isRight(yield* look(Fault.stale("10 seconds"), "10 seconds")))
+        }))
+
+      it.effect("shows the last of several changes in one millisecond", () =>
+        Effect.gen(function*() {
+          const job = yield* submit()
+          yield* TestClock.adjust("10 seconds")
+          assert.strictEqual((yield* JobQueue.status(job))._tag, "Done")
+        }).pipe(Effect.provide(TestJobQueue.layer({
+          workers: { script: Worker.always(Worker.progress(0, 0.5), Worker.finish(0)) },
+          faults: [Fault.stale("10 seconds")]
+        }))))
+
+      it.effect("knows jobs that were lost, and found again", () =>
+        Effect.gen(function*() {
+          const job = yield* submit()
+          const tags: Array<string> = []
+          for (const at of [0, 1_000, 10_000, 11_000]) {
+            yield* TestClock.setTime(60_000 + at)
+            const { _tag, retries } = yield* JobQueue.status(job)
+            tags.push(`${_tag} ${Option.getOrNull(retries)}`)
+          }
+          assert.deepStrictEqual(tags, ["Pending 0", "Running 0", "Pending 1", "Running 1"])
+        }).pipe(Effect.provide(TestJobQueue.layer({
+          workers: { script: Worker.always(Worker.die), pickup: "1 second", claimTimeout: "9 seconds" },
+          faults: [Fault.stale("1 minute")]
+        }))))
+
+      it.effect.each(all.filter((operation) => operation !== "status"))(
+        "changes nothing of %s",
+        (operation) =>
+          Effect.gen(function*() {
+            const { answer, arrived } = yield* meet(operation, Fault.stale("1 hour"))
+            assert.isTrue(Either.isRight(answer))
+            assert.strictEqual(arrived, changesSomething(operation))
+          }).pipe(Effect.provide(TestJobQueue.layer()))
+      )
+    })
+
+    it.effect("a clock that is ahead moves every time that the service tells", () =>
+      Effect.gen(function*() {
+        const { claimedAt, createdAt, doneAt } = yield* see(Fault.clockAhead("1 hour"), "5 seconds")
+        assert.deepStrictEqual([createdAt, claimedAt, doneAt].map(millis), [3_600_000, 3_601_000, 3_603_000])
+      }))
+
+    it.effect("so does one that is behind, and of what was not told it makes nothing", () =>
+      Effect.gen(function*() {
+        const { claimedAt, createdAt, doneAt } = yield* see(Fault.clockBehind("1 hour"), "1 second")
+        assert.deepStrictEqual([createdAt, claimedAt].map(millis), [-3_600_000, -3_599_000])
+        assertNone(doneAt)
+      }))
+
+    it.effect("an unknown status is told word for word, with all else that is known", () =>
+      Effect.gen(function*() {
+        const job = yield* submit()
+        yield* TestClock.adjust("2 seconds")
+        const truth = yield* JobQueue.status(job)
+        yield* afflict(Fault.unknownStatus("warming up"))
+        const status = yield* JobQueue.status(job)
+        assert.strictEqual(truth._tag, "Running")
+        deepStrictEqual<unknown>(status, { ...truth, _tag: "Unrecognized", status: "warming up" })
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers }))))
+
+    it.effect("a change is made before the snapshot is sent", () =>
+      Effect.gen(function*() {
+        const fault = Fault.changed((status) => ({
+          ...status,
+          retries: Option.none(),
+          warnings: ["the moon is full"],
+          info: { ...status.info, gone: undefined, at: new Date(0) }
+        }))
+        const status = yield* see(fault, "2 seconds")
+        assertNone(status.retries)
+        deepStrictEqual(status.warnings, ["the moon is full"])
+        deepStrictEqual(status.info, { progress: 0.5, at: "1970-01-01T00:00:00.000Z" })
+      }))
+
+    it.effect("a job that is not found stays so, whatever would be changed", () =>
+      Effect.gen(function*() {
+        const job = Job.ref(model, "no such job")
+        const answer = yield* Effect.either(JobQueue.status(job))
+        assert(Either.isLeft(answer))
+        assert.strictEqual(answer.left._tag, "NotFound")
+      }).pipe(Effect.provide(TestJobQueue.layer({ faults: [Fault.unknownStatus("paused")] }))))
+  })
+
+  describe("conditions", () => {
+    /** Which of so many polls, from the first on, meet a fault. */
+    const pollsThatMeet = (
+      count: number,
+      fault: Fault.Fault,
+      { pause = "1 second", seed }: { readonly pause?: Duration.DurationInput; readonly seed?: string } = {}
+    ) =>
+      Effect.gen(function*() {
+        const job = yield* submit()
+        const met: Array<number> = []
+        const poll = Effect.zipLeft(Effect.either(JobQueue.status(job)), Effect.sleep(pause))
+        yield* runUntilDone(
+          Effect.forEach(Chunk.range(1, count), (nth) =>
+            Effect.map(poll, (answer) => {
+              if (Either.isLeft(answer)) met.push(nth)
+            }))
+        )
+        return met
+      }).pipe(Effect.provide(TestJobQueue.layer({ faults: [fault], seed })))
+
+    it.effect.each(all)("on %s: to calls of this operation and of no other", (operation) =>
+      Effect.gen(function*() {
+        const job = yield* submit()
+        yield* afflict(Fault.unauthorized.pipe(Fault.on(operation)))
+        for (const other of all) {
+          const answer = yield* Effect.either(operations[other](job))
+          assert.strictEqual(Either.isLeft(answer), other === operation, other)
+        }
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+
+    it.effect("ofJob: to calls about this job, by its model and its id", () =>
+      Effect.gen(function*() {
+        const one = yield* submit()
+        const other = yield* submit()
+        yield* afflict(Fault.unauthorized.pipe(Fault.ofJob(one)))
+        const tagOf = (call: AnyCall) =>
+          Effect.map(Effect.either(call), Either.match({ onLeft: ({ _tag }) => _tag, onRight: () => "answered" }))
+        assert.deepStrictEqual(
+          yield* Effect.all([
+            tagOf(JobQueue.status({ ...one })),
+            tagOf(JobQueue.status(other)),
+            tagOf(JobQueue.status(Job.ref("another model", one.requestId))),
+            tagOf(JobQueue.cancel(other)),
+            tagOf(JobQueue.cancel(one)),
+            // these are about no job in particular
+            tagOf(JobQueue.metrics(model)),
+            tagOf(JobQueue.clear(model)),
+            tagOf(submit())
+          ]),
+          ["Unauthorized", "answered", "NotFound", "answered", "Unauthorized", "answered", "answered", "answered"]
+        )
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+
+    it.effect("ofModel: to calls about this model", () =>
+      Effect.gen(function*() {
+        yield* afflict(Fault.unauthorized.pipe(Fault.ofModel("one")))
+        for (const operation of all) {
+          for (const name of ["one", "two"]) {
+            const call: AnyCall = operation === "submit"
+              ? submit(name)
+              : operations[operation](Job.ref(name, "no such job"))
+            const answer = yield* Effect.either(call)
+            assert.strictEqual(
+              Either.isLeft(answer) && answer.left._tag === "Unauthorized",
+              name === "one",
+              `${operation} ${name}`
+            )
+          }
+        }
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+
+    it.effect("nth: to this one, or to those from here to there, for ever if need be", () =>
+      Effect.gen(function*() {
+        const status = Fault.unavailable().pipe(Fault.on("status"))
+        assert.deepStrictEqual(yield* pollsThatMeet(6, status.pipe(Fault.nth(1))), [1])
+        assert.deepStrictEqual(yield* pollsThatMeet(6, status.pipe(Fault.nth(3))), [3])
+        assert.deepStrictEqual(yield* pollsThatMeet(6, status.pipe(Fault.nth(2, 4))), [2, 3, 4])
+        assert.deepStrictEqual(yield* pollsThatMeet(6, status.pipe(Fault.nth(5, Infinity))), [5, 6])
+        assert.deepStrictEqual(yield* pollsThatMeet(6, Fault.nth(status, 2, 3)), [2, 3])
+      }))
+
+    it.effect("during: from a time on, and before another", () =>
+      Effect.gen(function*() {
+        // polls 1, 2, 3, … are at 0, 1, 2, … seconds
+        const status = Fault.unavailable().pipe(Fault.on("status"))
+        assert.deepStrictEqual(yield* pollsThatMeet(6, status.pipe(Fault.during("2 seconds", "4 seconds"))), [3, 4])
+        assert.deepStrictEqual(yield* pollsThatMeet(6, status.pipe(Fault.during("2001 millis", "4001 millis"))), [4, 5])
+        assert.deepStrictEqual(yield* pollsThatMeet(6, status.pipe(Fault.during("4 seconds"))), [5, 6])
+        assert.deepStrictEqual(yield* pollsThatMeet(6, Fault.during(status, 0, 1)), [1])
+      }))
+
+    it.effect("during: counts from when the queue was made", () =>
+      Effect.gen(function*() {
+        yield* TestClock.setTime(1_000_000_000)
+        const status = Fault.unavailable().pipe(Fault.on("status"))
+        assert.deepStrictEqual(yield* pollsThatMeet(4, status.pipe(Fault.during("1 second", "3 seconds"))), [2, 3])
+      }))
+
+    it.effect("share: to this part of them, the same ones for the same seed", () =>
+      Effect.gen(function*() {
+        const status = Fault.unavailable().pipe(Fault.on("status"))
+        for (const fraction of [0.05, 0.3, 0.9]) {
+          const met = yield* pollsThatMeet(500, status.pipe(Fault.share(fraction)))
+          // four standard deviations: one seed of 15,000 would not do
+          const deviation = 4 * Math.sqrt(500 * fraction * (1 - fraction))
+          assert.isBelow(Math.abs(met.length - 500 * fraction), deviation, `${fraction}: ${met.length}`)
+        }
+        assert.lengthOf(yield* pollsThatMeet(50, status.pipe(Fault.share(0))), 0)
+        assert.lengthOf(yield* pollsThatMeet(50, status.pipe(Fault.share(1))), 50)
+        const half = status.pipe(Fault.share(0.5))
+        const met = yield* pollsThatMeet(50, half, { seed: "a" })
+        assert.deepStrictEqual(yield* pollsThatMeet(50, half, { seed: "a" }), met)
+        assert.notDeepEqual(yield* pollsThatMeet(50, half, { seed: "b" }), met)
+      }))
+
+    it.effect("share: two faults of one queue don't happen to the same calls", () =>
+      Effect.gen(function*() {
+        const job = yield* submit()
+        const { calls } = yield* handle
+        yield* Effect.replicateEffect(Effect.either(JobQueue.status(job)), 400)
+        const outcomes = (yield* calls).slice(1).map((call) => endOf(call).outcome)
+        const share = (outcome: Call.Outcome) => outcomes.filter((other) => other === outcome).length / 400
+        // the first is outermost: the second shows where the first does not happen
+        assert.closeTo(share("RateLimited"), 0.5, 0.1)
+        assert.closeTo(share("Unauthorized"), 0.25, 0.1)
+        assert.closeTo(share("answered"), 0.25, 0.1)
+      }).pipe(Effect.provide(TestJobQueue.layer({
+        faults: [
+          Fault.rateLimited().pipe(Fault.on("status"), Fault.share(0.5)),
+          Fault.unauthorized.pipe(Fault.on("status"), Fault.share(0.5))
+        ]
+      }))))
+
+    it.effect("where: to calls of which this is so; it is asked of each call once", () => {
+      const asked: Array<Call.Call> = []
+      return Effect.gen(function*() {
+        yield* TestClock.setTime(5_000)
+        const job = yield* submit()
+        const answers = yield* Effect.replicateEffect(Effect.either(JobQueue.status(job)), 3)
+        assert.deepStrictEqual(answers.map(Either.isLeft), [false, true, false])
+        yield* JobQueue.metrics("another model")
+        const call = { at: 5_000, end: undefined }
+        const poll = { ...call, operation: "status" as const, model, requestId: job.requestId }
+        deepStrictEqual<ReadonlyArray<Call.Call>>(asked, [
+          { ...call, operation: "submit", nth: 1, model, requestId: undefined },
+          { ...poll, nth: 1 },
+          { ...poll, nth: 2 },
+          { ...poll, nth: 3 },
+          { ...call, operation: "metrics", nth: 1, model: "another model", requestId: undefined }
+        ])
+      }).pipe(Effect.provide(TestJobQueue.layer({
+        faults: [Fault.unauthorized.pipe(Fault.where((call) => {
+          asked.push(call)
+          return call.operation === "status" && call.nth === 2
+        }))]
+      })))
+    })
+
+    it.effect("their order: each counts the calls that those before it let through", () =>
+      Effect.gen(function*() {
+        const status = Fault.unavailable().pipe(Fault.on("status"))
+        const isOdd = Fault.where(({ nth }) => nth % 2 === 1)
+        // of the polls 1, 3, 5, 7 the second; the second poll, if it is one of those
+        assert.deepStrictEqual(yield* pollsThatMeet(8, status.pipe(isOdd, Fault.nth(2))), [3])
+        assert.deepStrictEqual(yield* pollsThatMeet(8, status.pipe(Fault.nth(2), isOdd)), [])
+        // the first submit is call 1 of all, and lets poll 1 be call 2
+        const any = Fault.unavailable()
+        assert.deepStrictEqual(yield* pollsThatMeet(8, any.pipe(Fault.nth(2), Fault.on("status"))), [1])
+        assert.deepStrictEqual(yield* pollsThatMeet(8, any.pipe(Fault.on("status"), Fault.nth(2))), [2])
+        // the third of those from 4 seconds on; the third of all, if it is from 4 seconds on
+        assert.deepStrictEqual(yield* pollsThatMeet(8, status.pipe(Fault.during("4 seconds"), Fault.nth(3))), [7])
+        assert.deepStrictEqual(yield* pollsThatMeet(8, status.pipe(Fault.nth(3), Fault.during("4 seconds"))), [])
+        // the first five of those that chance picks; those of the first five that chance picks
+        const half = Fault.share(0.5)
+        const picked = yield* pollsThatMeet(40, status.pipe(half))
+        assert.deepStrictEqual(yield* pollsThatMeet(40, status.pipe(half, Fault.nth(1, 5))), picked.slice(0, 5))
+        assert.deepStrictEqual(
+          yield* pollsThatMeet(40, status.pipe(Fault.nth(1, 5), half)),
+          picked.filter((nth) => nth <= 5)
+        )
+      }))
+  })
+
+  describe("overRate", () => {
+    const times = [
+      "0 millis",
+      "100 millis",
+      "200 millis",
+      "900 millis",
+      "1 second",
+      "1100 millis",
+      "1101 millis"
+    ] as const
+
+    const outcomes = (fault: Fault.Fault) =>
+      Effect.gen(function*() {
+        yield* Effect.forEach(times, (time) => Effect.delay(Effect.ignore(JobQueue.metrics(model)), time), {
+          concurrency: "unbounded"
+        })
+        return (yield* TestJobQueue.calls).map((call) => endOf(call).outcome)
+      }).pipe(runUntilDone, Effect.provide(TestJobQueue.layer({ faults: [fault] })))
+
+    it.effect("happens to those that come too fast; those that it happens to do not count", () =>
+      Effect.gen(function*() {
+        const fault = Fault.rateLimited("1 second")
+        assert.deepStrictEqual(yield* outcomes(fault.pipe(Fault.overRate(2, "1 second"))), [
+          "answered",
+          "answered",
+          "RateLimited",
+          "RateLimited",
+          // what was let through at 0 is a second ago
+          "answered",
+          "answered",
+          "RateLimited"
+        ])
+        assert.deepStrictEqual(
+          new Set(yield* outcomes(fault.pipe(Fault.overRate(0, "1 second")))),
+          new Set(["RateLimited"])
+        )
+        assert.deepStrictEqual(
+          new Set(yield* outcomes(Fault.overRate(fault, 7, "1 hour"))),
+          new Set(["answered"])
+        )
+      }))
+  })
+
+  it("conditions that can never hold are refused where they are stated", () => {
+    assert.throws(() => Fault.nth(Fault.hang, 0), "Fault.nth: there are no calls 0 to 0")
+    assert.throws(() => Fault.nth(Fault.hang, 5, 3), "Fault.nth: there are no calls 5 to 3")
+    assert.throws(() => Fault.nth(Fault.hang, Number.NaN), "Fault.nth: there are no calls NaN to NaN")
+    assert.throws(
+      () => Fault.unknownStatus("done"),
+      "Fault.unknownStatus: \"done\" is a status that everybody knows"
+    )
+    assert.throws(() => Fault.share(Fault.hang, 1.5), "Fault.share: 1.5 is not between 0 and 1")
+    assert.throws(
+      () => Fault.during(Fault.hang, "2 hours", "2 hours"),
+      "Fault.during: there is no time from 2h to 2h"
+    )
+  })
+
+  it.effect("a defect in what a fault does is one of the call, and noted as such", () =>
+    Effect.gen(function*() {
+      const exit = yield* Effect.exit(Effect.flatMap(submit(), JobQueue.status))
+      assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+      assert.deepStrictEqual((yield* TestJobQueue.calls).map((call) => endOf(call).outcome), ["answered", "died"])
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      faults: [Fault.changed(() => {
+        throw new Error("a bug in a test")
+      })]
+    }))))
+
+  describe("several", () => {
+    const first = (...faults: ReadonlyArray<Fault.Fault>) =>
+      Effect.gen(function*() {
+        const job = yield* submit()
+        yield* TestClock.adjust("1 minute")
+        yield* Effect.forEach(faults, (fault) => Effect.flatMap(handle, ({ inject }) => inject(fault)))
+        const before = yield* TestClock.currentTimeMillis
+        const answer = yield* runUntilDone(Effect.either(JobQueue.status(job)))
+        const took = (yield* TestClock.currentTimeMillis) - before
+        return Either.match(answer, {
+          onLeft: ({ _tag }) => `${_tag} after ${took}`,
+          onRight: (status) => `${status._tag === "Unrecognized" ? status.status : status._tag} after ${took}`
+        })
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("30 seconds")) } })))
+
+    it.effect("the first is outermost: an answer hides what comes after it, a delay does not", () =>
+      Effect.gen(function*() {
+        assert.strictEqual(yield* first(Fault.unauthorized, Fault.rateLimited()), "Unauthorized after 0")
+        assert.strictEqual(yield* first(Fault.rateLimited(), Fault.unauthorized), "RateLimited after 0")
+        assert.strictEqual(yield* first(Fault.unauthorized, Fault.delay("5 seconds")), "Unauthorized after 0")
+        assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.unauthorized), "Unauthorized after 5000")
+        assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.delay("6 seconds")), "Done after 11000")
+        assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.hang), "RequestTimeout after 30000")
+        assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.disconnected), "Unreachable after 5000")
+      }))
+
+    it.effect("what happens to a snapshot adds up", () =>
+      Effect.gen(function*() {
+        // it ran for the first 30 of 60 seconds
+        assert.strictEqual(yield* first(Fault.stale("30 seconds")), "Done after 0")
+        assert.strictEqual(yield* first(Fault.stale("30 seconds"), Fault.stale("1 millis")), "Running after 0")
+        assert.strictEqual(yield* first(Fault.stale("40 seconds"), Fault.unknownStatus("odd")), "odd after 0")
+        assert.strictEqual(yield* first(Fault.unknownStatus("odd"), Fault.stale("90 seconds")), "NotFound after 0")
+        // the first has the last word
+        assert.strictEqual(yield* first(Fault.unknownStatus("odd"), Fault.unknownStatus("even")), "odd after 0")
+      }))
+
+    it.effect("half of an answer is half of what there would be else", () =>
+      Effect.gen(function*() {
+        // of a refusal, a body that breaks off tells less, but the status is known
+        assert.strictEqual(yield* first(Fault.truncated, Fault.unauthorized), "Unauthorized after 0")
+        assert.strictEqual(yield* first(Fault.stalled, Fault.delay("5 seconds")), "RequestTimeout after 30000")
+        assert.strictEqual(yield* first(Fault.truncated, Fault.delay("5 seconds")), "Unreachable after 5000")
+        assert.strictEqual(yield* first(Fault.truncated, Fault.disconnected), "Unreachable after 0")
+      }))
+
+    it.effect("an answer that is lost after what came before it has happened", () =>
+      Effect.gen(function*() {
+        const { jobs } = yield* handle
+        yield* afflict(Fault.answerLost())
+        yield* afflict(Fault.unavailable())
+        // what is lost is the answer of the fault inside, and that makes no job
+        const answer = yield* Effect.either(submit())
+        assert(Either.isLeft(answer))
+        assert.strictEqual(answer.left._tag, "Unreachable")
+        assert.isEmpty(yield* jobs)
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+  })
+
+  describe("inject", () => {
+    it.effect("from now on, until it is taken back; taking it back twice does no harm", () =>
+      Effect.gen(function*() {
+        const { inject } = yield* handle
+        const tag = Effect.map(
+          Effect.either(JobQueue.metrics(model)),
+          Either.match({ onLeft: ({ _tag }) => _tag, onRight: () => "answered" })
+        )
+        assert.strictEqual(yield* tag, "answered")
+        const limited = yield* inject(Fault.rateLimited())
+        const denied = yield* inject(Fault.unauthorized)
+        assert.strictEqual(yield* tag, "RateLimited")
+        yield* limited.remove
+        assert.strictEqual(yield* tag, "Unauthorized")
+        yield* limited.remove
+        assert.strictEqual(yield* tag, "Unauthorized")
+        yield* denied.remove
+        assert.strictEqual(yield* tag, "answered")
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+
+    it.effect("comes after the faults of the layer, and has a count of its own", () =>
+      Effect.gen(function*() {
+        const { calls } = yield* handle
+        yield* JobQueue.metrics(model)
+        const second = Fault.unauthorized.pipe(Fault.nth(2))
+        yield* afflict(second)
+        yield* afflict(second)
+        yield* Effect.replicateEffect(Effect.either(JobQueue.metrics(model)), 4)
+        const outcomes = (yield* calls).map((call) => endOf(call).outcome)
+        assert.deepStrictEqual(outcomes, ["answered", "answered", "RateLimited", "answered", "answered"])
+      }).pipe(Effect.provide(TestJobQueue.layer({ faults: [Fault.rateLimited().pipe(Fault.nth(3))] }))))
+
+    it.effect("a call that is on its way when a fault is taken back is not helped", () =>
+      Effect.gen(function*() {
+        const { calls, inject } = yield* handle
+        const recover = yield* inject(Fault.hang)
+        const call = yield* Effect.fork(Effect.exit(JobQueue.metrics(model)))
+        yield* TestClock.adjust("1 second")
+        yield* recover.remove
+        yield* JobQueue.metrics(model)
+        yield* TestClock.adjust("29 seconds")
+        assert.isTrue(Exit.isFailure(yield* Fiber.join(call)))
+        assert.deepStrictEqual((yield* calls).map(({ end }) => end), [
+          { at: 30_000, outcome: "RequestTimeout" },
+          { at: 1_000, outcome: "answered" }
+        ])
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+  })
+
+  describe("interrupted", () => {
+    const endless: ReadonlyArray<readonly [string, Fault.Fault]> = [
+      ["hangs", Fault.hang],
+      ["is held", Fault.held(Effect.never)],
+      ["is delayed", Fault.delay("1 day")],
+      ["has a body that stalls", Fault.stalled],
+      ["has lost its answer", Fault.answerLost(Fault.hang)]
+    ]
+
+    describe.each(endless)("a call that %s", (_, fault) => {
+      it.effect.each(all)("%s: is over at once, and leaves nothing behind", (operation) =>
+        Effect.gen(function*() {
+          const { calls } = yield* handle
+          const job = yield* submit()
+          yield* afflict(fault)
+          const supervisor = yield* Supervisor.track
+          const call = yield* Effect.fork(Effect.supervised(operations[operation](job), supervisor))
+          yield* TestClock.adjust("10 seconds")
+          assert.isUndefined((yield* calls).at(-1)?.end)
+          yield* Fiber.interrupt(call)
+          deepStrictEqual((yield* calls).at(-1)?.end, { at: 10_000, outcome: "interrupted" })
+          assert.isEmpty(yield* supervisor.value)
+        }).pipe(Effect.provide(TestJobQueue.layer())))
+    })
+  })
+
+  describe("toString", () => {
+    const job = Job.ref(model, "1")
+
+    it("tells what happens, and when", () => {
+      assert.strictEqual(String(Fault.hang), "hang")
+      assert.strictEqual(
+        String(Fault.rateLimited("10 seconds").pipe(Fault.on("status"), Fault.nth(3), Fault.ofModel("m"))),
+        "HTTP 429 (Retry-After: 10), status, call 3, m"
+      )
+      assert.strictEqual(
+        `${
+          Fault.answerLost(Fault.unavailable({ status: 502 })).pipe(
+            Fault.on("submit"),
+            Fault.nth(2, 4),
+            Fault.share(0.25),
+            Fault.during("1 minute", "2 hours"),
+            Fault.ofJob(job),
+            Fault.where(() => true),
+            Fault.where(() => true, "those on Sundays"),
+            Fault.overRate(10, "1 second")
+          )
+        }`,
+        `answer lost: HTTP 502, submit, calls 2 to 4, 25 % of the calls, from 1m to 2h, ${model} 1, some calls, ` +
+          "those on Sundays, over 10 calls in 1s"
+      )
+    })
+
+    it("of each one", () => {
+      const labels = [
+        Fault.answer(418),
+        Fault.rateLimited(),
+        Fault.unavailable(),
+        Fault.unauthorized,
+        Fault.vanished,
+        Fault.malformed(),
+        Fault.disconnected,
+        Fault.hang,
+        Fault.answerLost(),
+        Fault.truncated,
+        Fault.stalled,
+        Fault.delay("1 second"),
+        Fault.held(Effect.never),
+        Fault.changed((status) => status),
+        Fault.unknownStatus("paused"),
+        Fault.stale("10 seconds"),
+        Fault.clockAhead("1 hour"),
+        Fault.clockBehind("90 seconds")
+      ].map(String)
+      assert.deepStrictEqual(labels, [
+        "HTTP 418",
+        "HTTP 429",
+        "HTTP 503",
+        "HTTP 401",
+        "HTTP 404",
+        "malformed answer {\"request_id\":",
+        "disconnected",
+        "hang",
+        "answer lost: disconnected",
+        "truncated body",
+        "stalled body",
+        "delay of 1s",
+        "held",
+        "changed snapshot",
+        "status \"paused\"",
+        "10s behind",
+        "clock 1h ahead",
+        "clock 1m 30s behind"
+      ])
+    })
+
+    it("a fault is a value: a condition makes another one of it", () => {
+      const fault = Fault.hang.pipe(Fault.on("status"))
+      const narrower = fault.pipe(Fault.nth(1))
+      assert.strictEqual(String(fault), "hang, status")
+      assert.strictEqual(String(narrower), "hang, status, call 1")
+      assert.strictEqual(fault.label, "hang")
+      assert.isTrue(Fault.isFault(narrower))
+      for (const other of [null, undefined, {}, "hang", { label: "hang" }]) assert.isFalse(Fault.isFault(other))
+    })
+  })
+
+  it.effect("happens only to calls: what is refused before it is sent is none", () =>
+    Effect.gen(function*() {
+      const { calls, counts } = yield* handle
+      const answer = yield* Effect.either(JobQueue.metrics(" "))
+      assertLeft(answer.pipe(Either.mapLeft(({ _tag }) => _tag)), "InvalidRequest")
+      assert.isEmpty(yield* calls)
+      assert.strictEqual((yield* counts).metrics, 0)
+    }).pipe(Effect.provide(TestJobQueue.layer({ faults: [Fault.unauthorized] }))))
+})

@@ -1,0 +1,644 @@
+import { assert, describe, it } from "@effect/vitest"
+import { assertSome, deepStrictEqual } from "@effect/vitest/utils"
+import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FastCheck from "effect/FastCheck"
+import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/TestClock"
+import { Cadence, JobQueue, JobStream } from "../../src/index.js"
+import { TestJobQueue, Worker } from "../../src/testing/index.js"
+
+const { runUntilDone } = TestJobQueue
+
+const now = Clock.currentTimeMillis
+
+/** What happened, and when: `2000 one`. */
+const makeLog = () => {
+  const lines: Array<string> = []
+  const log = (what: string) => Effect.map(now, (at) => void lines.push(`${at} ${what}`))
+  return { lines, log }
+}
+
+describe("runUntilDone", () => {
+  describe("time", () => {
+    it.effect("begins at the time that it is, passes at once, and has passed at the end", () =>
+      Effect.gen(function*() {
+        yield* TestClock.setTime(1_000)
+        const [before, after] = yield* runUntilDone(Effect.zip(now, Effect.zipRight(Effect.sleep("6 hours"), now)))
+        assert.deepStrictEqual([before, after], [1_000, 21_601_000])
+        assert.strictEqual(yield* TestClock.currentTimeMillis, 21_601_000)
+        assert.strictEqual(yield* runUntilDone(now), 21_601_000)
+      }))
+
+    it.effect("passes where a test moves its clock in there, as it does for all others", () =>
+      Effect.gen(function*() {
+        const times = yield* runUntilDone(Effect.gen(function*() {
+          const fiber = yield* Effect.fork(Effect.zipRight(Effect.sleep("1 hour"), now))
+          yield* TestClock.adjust("2 hours")
+          const adjusted = yield* now
+          yield* TestClock.setTime(10_000_000)
+          return [yield* Fiber.join(fiber), adjusted, yield* now]
+        }))
+        assert.deepStrictEqual(times, [3_600_000, 7_200_000, 10_000_000])
+      }))
+
+    it.effect("is told in nanoseconds too", () =>
+      Effect.gen(function*() {
+        yield* TestClock.setTime(1_000)
+        assert.strictEqual(
+          yield* runUntilDone(Effect.zipRight(Effect.sleep("1500 micros"), Clock.currentTimeNanos)),
+          1_001_500_000n
+        )
+        const [took] = yield* runUntilDone(Effect.timed(Effect.sleep("1 day")))
+        assert.strictEqual(Duration.toMillis(took), 86_400_000)
+      }))
+
+    it.effect("is set also where the effect fails, dies or is interrupted", () =>
+      Effect.gen(function*() {
+        for (const end of [Effect.fail("no"), Effect.die("no"), Effect.interrupt]) {
+          const before = yield* TestClock.currentTimeMillis
+          yield* Effect.exit(runUntilDone(Effect.zipRight(Effect.sleep("1 minute"), end)))
+          assert.strictEqual((yield* TestClock.currentTimeMillis) - before, 60_000)
+        }
+      }))
+
+    it.effect("six hours, with a poll each second", () =>
+      Effect.gen(function*() {
+        const job = yield* JobQueue.submit({ model: "my-org/video-generator", payload: {} })
+        const outputs = yield* runUntilDone(JobStream.result(job, { cadence: Cadence.fixed("1 second") }))
+        assert.deepStrictEqual(outputs, { answer: 42 })
+        // one at once, one within the first second, by chance, and then one each second until it sees the end
+        const { counts } = yield* TestJobQueue.TestJobQueue
+        assert.strictEqual((yield* counts).status, 6 * 3600 + 2)
+        const end = yield* TestClock.currentTimeMillis
+        assert.isTrue(21_600_000 <= end && end < 21_601_000, String(end))
+      }).pipe(Effect.provide(TestJobQueue.layer({
+        workers: { script: Worker.always(Worker.finish("6 hours", { answer: 42 })), claimTimeout: "1 day" }
+      }))))
+
+    it.effect("a fiber outside that sleeps until then wakes up when all is over", () =>
+      Effect.gen(function*() {
+        const { lines, log } = makeLog()
+        const outside = yield* Effect.fork(Effect.zipRight(Effect.sleep("1 hour"), log("outside")))
+        const later = yield* Effect.fork(Effect.zipRight(Effect.sleep("3 hours"), log("later")))
+        yield* runUntilDone(Effect.zipRight(Effect.sleep("2 hours"), log("inside")))
+        yield* Fiber.join(outside)
+        // which finds itself at its own time, as under `TestClock` by itself
+        assert.deepStrictEqual(lines, ["7200000 inside", "3600000 outside"])
+        yield* TestClock.adjust("1 hour")
+        yield* Fiber.join(later)
+        assert.strictEqual(lines[2], "10800000 later")
+      }))
+
+    it.live("is that of the world where no other clock is, which goes on as ever", () =>
+      Effect.gen(function*() {
+        const before = yield* now
+        const [start, end] = yield* runUntilDone(Effect.zip(now, Effect.zipRight(Effect.sleep("1 day"), now)))
+        const after = yield* now
+        assert.isTrue(before <= start && start <= after)
+        assert.strictEqual(end - start, 86_400_000)
+        assert.isBelow(after - before, 86_400_000)
+      }))
+  })
+
+  describe("who sleeps", () => {
+    it.effect("wakes up in order, and in the order of falling asleep where it is at one instant", () =>
+      Effect.gen(function*() {
+        const { lines, log } = makeLog()
+        const sleeper = (name: string, ...pauses: ReadonlyArray<Duration.DurationInput>) =>
+          Effect.zipRight(Effect.forEach(pauses, Effect.sleep), log(name))
+        yield* runUntilDone(Effect.all([
+          sleeper("a", "3 seconds"),
+          sleeper("b", "1 second", "2 seconds"),
+          sleeper("c", "2 seconds"),
+          sleeper("d", "3 seconds"),
+          sleeper("e", 0),
+          sleeper("f", "2 seconds", "1 second", 0),
+          sleeper("g")
+        ], { concurrency: "unbounded" }))
+        assert.deepStrictEqual(lines, [
+          "0 g",
+          "0 e",
+          "2000 c",
+          "3000 a",
+          "3000 d",
+          "3000 b",
+          "3000 f"
+        ])
+      }))
+
+    it.effect("a thousand of them, in a random order", () =>
+      Effect.gen(function*() {
+        const woken: Array<number> = []
+        const pauses = Array.from({ length: 1_000 }, (_, i) => (i * 7_919) % 1_009)
+        yield* runUntilDone(Effect.forEach(
+          pauses,
+          (pause) => Effect.zipRight(Effect.sleep(pause), Effect.sync(() => void woken.push(pause))),
+          { concurrency: "unbounded", discard: true }
+        ))
+        assert.deepStrictEqual(woken, pauses.slice().sort((a, b) => a - b))
+      }))
+
+    it.effect("and does not any more, wakes nobody, and lets no time pass", () =>
+      Effect.gen(function*() {
+        const { lines, log } = makeLog()
+        yield* runUntilDone(Effect.gen(function*() {
+          const fibers = yield* Effect.forEach(
+            [1, 2, 3, 4, 5],
+            (n) => Effect.fork(Effect.zipRight(Effect.sleep(`${n} hours`), log(`${n}`)))
+          )
+          yield* Effect.sleep("90 minutes")
+          for (const n of [1, 4]) yield* Fiber.interrupt(fibers[n]!)
+          yield* Fiber.join(fibers[2]!)
+          yield* Fiber.interrupt(fibers[3]!)
+        }))
+        assert.deepStrictEqual(lines, ["3600000 1", "10800000 3"])
+        assert.strictEqual(yield* TestClock.currentTimeMillis, 10_800_000)
+      }))
+
+    it.effect("for ever is no reason to wait", () =>
+      Effect.gen(function*() {
+        const winner = yield* runUntilDone(Effect.race(Effect.sleep(Duration.infinity), Effect.sleep("1 second")))
+        assert.isUndefined(winner)
+        assert.strictEqual(yield* TestClock.currentTimeMillis, 1_000)
+      }))
+  })
+
+  describe("promises", () => {
+    const chain = (length: number): Promise<number> =>
+      length === 0 ? Promise.resolve(42) : Promise.resolve().then(() => chain(length - 1))
+
+    it.effect("that need nothing of the world come before the next moment", () =>
+      Effect.gen(function*() {
+        const { lines, log } = makeLog()
+        yield* runUntilDone(Effect.all([
+          Effect.zipRight(Effect.promise(() => chain(1_000)), log("promise")),
+          Effect.zipRight(Effect.sleep("1 millis"), log("sleep"))
+        ], { concurrency: "unbounded" }))
+        assert.deepStrictEqual(lines, ["0 promise", "1 sleep"])
+      }))
+
+    it.effect("so does the body of an answer", () =>
+      Effect.gen(function*() {
+        const { lines, log } = makeLog()
+        const bodies = [
+          () => new Response("x".repeat(100_000)).text(),
+          () => new Response(JSON.stringify({ answer: 42 })).json(),
+          () => new Response(new Uint8Array(1_000)).arrayBuffer(),
+          () =>
+            new Response(
+              new ReadableStream({
+                async start(controller) {
+                  for (let i = 0; i < 10; i++) {
+                    await chain(10)
+                    controller.enqueue(new Uint8Array(10))
+                  }
+                  controller.close()
+                }
+              })
+            ).arrayBuffer(),
+          () => new Response(new Blob(["a", "b"]).stream()).text()
+        ]
+        yield* runUntilDone(Effect.all([
+          ...bodies.map((read, i) => Effect.zipRight(Effect.promise(read), log(`body ${i}`))),
+          Effect.zipRight(Effect.sleep("1 millis"), log("sleep"))
+        ], { concurrency: "unbounded" }))
+        assert.sameMembers(lines.slice(0, 5), bodies.map((_, i) => `0 body ${i}`))
+        assert.strictEqual(lines[5], "1 sleep")
+      }))
+
+    it.effect("that need the world have some real time where there is nothing else to wait for", () =>
+      Effect.gen(function*() {
+        const after = (millis: number) => Effect.promise(() => new Promise((resolve) => setTimeout(resolve, millis)))
+        const [took] = yield* runUntilDone(Effect.timed(after(50)))
+        assert.strictEqual(Duration.toMillis(took), 0)
+        // else the time passes them by
+        const outcome = yield* runUntilDone(Effect.timeoutOption(after(50), "1 day"))
+        deepStrictEqual(outcome, Option.none())
+      }))
+  })
+
+  describe("ends", () => {
+    it.effect("with what the effect ends with", () =>
+      Effect.gen(function*() {
+        const pause = Effect.sleep("1 minute")
+        assert.strictEqual(yield* runUntilDone(Effect.as(pause, 42)), 42)
+        const exits = yield* Effect.forEach(
+          [Effect.fail("no"), Effect.die("no"), Effect.interrupt],
+          (end) => Effect.exit(runUntilDone(Effect.zipRight(pause, end)))
+        )
+        deepStrictEqual(exits[0], Exit.fail("no"))
+        deepStrictEqual(exits[1], Exit.die("no"))
+        assert.isTrue(Exit.isInterrupted(exits[2]!))
+      }))
+
+    it.effect("once all is tidied up, also what takes its time", () =>
+      Effect.gen(function*() {
+        for (const end of [Effect.void, Effect.fail("no"), Effect.die("no"), Effect.interrupt]) {
+          const { lines, log } = makeLog()
+          yield* TestClock.setTime(0)
+          yield* Effect.exit(runUntilDone(
+            Effect.sleep("1 minute").pipe(
+              Effect.zipRight(end),
+              Effect.ensuring(Effect.zipRight(Effect.sleep("10 seconds"), log("finalizer"))),
+              Effect.zipRight(Effect.void),
+              Effect.onExit(() => log("last"))
+            )
+          ))
+          assert.deepStrictEqual(lines, ["70000 finalizer", "70000 last"])
+          assert.strictEqual(yield* TestClock.currentTimeMillis, 70_000)
+        }
+      }))
+
+    it.effect("once what it had forked is tidied up as well", () =>
+      Effect.gen(function*() {
+        const { lines, log } = makeLog()
+        yield* runUntilDone(Effect.gen(function*() {
+          yield* Effect.fork(
+            Effect.onInterrupt(Effect.never, () => Effect.zipRight(Effect.sleep("10 seconds"), log("child")))
+          )
+          yield* Effect.sleep("1 second")
+        }))
+        assert.deepStrictEqual(lines, ["11000 child"])
+      }))
+
+    it.effect("when it is interrupted from outside, with all finalizers run in a time that still passes", () =>
+      Effect.gen(function*() {
+        const { lines, log } = makeLog()
+        const started = yield* Deferred.make<void>()
+        const fiber = yield* Effect.fork(runUntilDone(
+          Effect.zipRight(Deferred.succeed(started, undefined), Effect.promise(() => new Promise<never>(() => {})))
+            .pipe(
+              Effect.onInterrupt(() => Effect.zipRight(Effect.sleep("1 hour"), log("finalizer")))
+            )
+        ))
+        yield* Deferred.await(started)
+        assert.isTrue(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
+        assert.deepStrictEqual(lines, ["3600000 finalizer"])
+        assert.strictEqual(yield* TestClock.currentTimeMillis, 3_600_000)
+      }))
+
+    it.effect("whatever fibers it leaves behind, which sleep for ever from then on", () =>
+      Effect.gen(function*() {
+        const { lines, log } = makeLog()
+        const daemon = yield* runUntilDone(Effect.gen(function*() {
+          const daemon = yield* Effect.forkDaemon(
+            Effect.forever(Effect.zipRight(Effect.sleep("1 minute"), log("tick")))
+          )
+          yield* Effect.sleep("150 seconds")
+          return daemon
+        }))
+        assert.deepStrictEqual(lines, ["60000 tick", "120000 tick"])
+        yield* TestClock.adjust("1 hour")
+        assert.lengthOf(lines, 2)
+        // they can still be interrupted
+        yield* Fiber.interrupt(daemon)
+      }))
+
+    it.effect("when it waits for what will never happen, with a defect that says so", () =>
+      Effect.gen(function*() {
+        const exit = yield* Effect.exit(runUntilDone(Effect.zipRight(Effect.sleep("90 seconds"), Effect.never)))
+        assertSome(
+          Option.flatMap(Exit.causeOption(exit), Cause.dieOption).pipe(Option.map(String)),
+          "RuntimeException: TestJobQueue.runUntilDone: it waits for what will never happen: nothing is left to do after " +
+            "1m 30s"
+        )
+        assert.strictEqual(yield* TestClock.currentTimeMillis, 90_000)
+      }))
+
+    it.effect("when it waits for what will never happen: nothing of it is left", () =>
+      Effect.gen(function*() {
+        const { lines, log } = makeLog()
+        const exit = yield* Effect.exit(runUntilDone(
+          Effect.onInterrupt(Effect.never, () => Effect.zipRight(Effect.sleep("1 second"), log("finalizer")))
+        ))
+        assert.isTrue(Exit.isFailure(exit))
+        assert.deepStrictEqual(lines, ["1000 finalizer"])
+      }))
+
+    it.effect("when the limit is passed, with a defect that says so", () =>
+      Effect.gen(function*() {
+        const endless = Effect.forever(Effect.sleep("7 seconds"))
+        const messageOf = (exit: Exit.Exit<unknown, unknown>) =>
+          Option.flatMap(Exit.causeOption(exit), Cause.dieOption).pipe(
+            Option.map((defect) => defect instanceof Error ? defect.message : String(defect)),
+            Option.getOrNull
+          )
+        assert.strictEqual(
+          messageOf(yield* Effect.exit(runUntilDone(endless, { limit: "1 minute" }))),
+          "TestJobQueue.runUntilDone: it has not ended within 1m of its own time"
+        )
+        // the last thing that happened was before
+        assert.strictEqual(yield* TestClock.currentTimeMillis, 56_000)
+        assert.strictEqual(
+          messageOf(yield* Effect.exit(runUntilDone(Effect.sleep("31 days")))),
+          "TestJobQueue.runUntilDone: it has not ended within 30d of its own time"
+        )
+        assert.deepStrictEqual(TestJobQueue.defaultLimit, Duration.days(30))
+        // at the limit is not past it
+        assert.isUndefined(yield* runUntilDone(Effect.sleep("1 minute"), { limit: "1 minute" }))
+      }))
+  })
+
+  describe("fibers", () => {
+    const Name = FiberRef.unsafeMake("nobody")
+
+    it.effect("inherit what there is, and leave what they set", () =>
+      Effect.gen(function*() {
+        yield* FiberRef.set(Name, "outer")
+        const clock = yield* Effect.clock
+        const seen = yield* runUntilDone(Effect.gen(function*() {
+          const before = yield* FiberRef.get(Name)
+          yield* Effect.sleep("1 second")
+          const inFork = yield* Effect.fork(FiberRef.get(Name)).pipe(Effect.flatMap(Fiber.join))
+          yield* FiberRef.set(Name, "inner")
+          return [before, inFork]
+        }))
+        assert.deepStrictEqual(seen, ["outer", "outer"])
+        assert.strictEqual(yield* FiberRef.get(Name), "inner")
+        // but for the clock and the scheduler: those were for the time being
+        assert.strictEqual(yield* Effect.clock, clock)
+        const end = yield* TestClock.currentTimeMillis
+        const fiber = yield* Effect.fork(Effect.sleep("1 second"))
+        yield* TestClock.adjust("999 millis")
+        assertNoExit(yield* Fiber.poll(fiber))
+        yield* TestClock.adjust("1 millis")
+        yield* Fiber.join(fiber)
+        assert.strictEqual(yield* TestClock.currentTimeMillis, end + 1_000)
+      }))
+
+    const assertNoExit = (exit: Option.Option<unknown>) => assert.isTrue(Option.isNone(exit))
+
+    it.effect("interruptible as outside, or not", () =>
+      Effect.gen(function*() {
+        const isInterruptible = Effect.checkInterruptible((is) => Effect.succeed(is))
+        assert.isTrue(yield* runUntilDone(isInterruptible))
+        assert.isFalse(yield* Effect.uninterruptible(runUntilDone(isInterruptible)))
+        const pause = Effect.zipRight(Effect.sleep("1 second"), now)
+        assert.strictEqual(yield* Effect.uninterruptible(runUntilDone(pause)), 1_000)
+      }))
+
+    it.effect("in turn: one that never pauses lets the others, and the host, have theirs", () =>
+      Effect.gen(function*() {
+        let turns = 0
+        let host = false
+        setImmediate(() => {
+          host = true
+        })
+        yield* runUntilDone(Effect.race(
+          Effect.forever(Effect.zipRight(Effect.sync(() => void turns++), Effect.yieldNow())),
+          Effect.repeat(Effect.yieldNow(), { until: () => host })
+        ))
+        assert.isAbove(turns, 100)
+      }))
+  })
+
+  describe("one in another", () => {
+    it.effect("passes the same time", () =>
+      Effect.gen(function*() {
+        const { lines, log } = makeLog()
+        yield* runUntilDone(Effect.gen(function*() {
+          yield* Effect.sleep("1 second")
+          yield* runUntilDone(Effect.zipRight(Effect.sleep("1 hour"), log("inner")))
+          yield* log("outer")
+        }))
+        assert.deepStrictEqual(lines, ["3601000 inner", "3601000 outer"])
+        assert.strictEqual(yield* TestClock.currentTimeMillis, 3_601_000)
+      }))
+
+    it.effect("keeps its limit, and to what surrounds it", () =>
+      Effect.gen(function*() {
+        const exit = yield* Effect.exit(runUntilDone(runUntilDone(Effect.sleep("2 hours"), { limit: "1 hour" })))
+        assert.match(String(exit), /it has not ended within 1h of its own time/)
+        const timedOut = yield* runUntilDone(
+          Effect.timeoutOption(runUntilDone(Effect.sleep("2 hours")), "30 minutes")
+        )
+        deepStrictEqual(timedOut, Option.none())
+      }))
+  })
+
+  describe("two at a time", () => {
+    it.effect("each has its own time, and the clock is never set back", () =>
+      Effect.gen(function*() {
+        const { lines, log } = makeLog()
+        const [long, short] = yield* Effect.all([
+          runUntilDone(Effect.zipRight(Effect.sleep("3 hours"), Effect.zipLeft(now, log("long")))),
+          runUntilDone(
+            Effect.zipRight(
+              Effect.repeat(Effect.sleep("1 second"), Schedule.recurs(99)),
+              Effect.zipLeft(now, log("short"))
+            )
+          )
+        ], { concurrency: "unbounded" })
+        assert.deepStrictEqual([long, short], [10_800_000, 100_000])
+        assert.sameMembers(lines, ["100000 short", "10800000 long"])
+        assert.strictEqual(yield* TestClock.currentTimeMillis, 10_800_000)
+      }))
+  })
+
+  describe("whatever else lives on time", () => {
+    it.effect("timeouts", () =>
+      Effect.gen(function*() {
+        const slow = Effect.as(Effect.sleep("10 seconds"), "slow")
+        assertSome(yield* runUntilDone(Effect.timeoutOption(slow, "11 seconds")), "slow")
+        const exit = yield* Effect.exit(runUntilDone(Effect.timeout(slow, "9 seconds")))
+        assert.match(String(exit), /TimeoutException/)
+        assert.strictEqual(yield* TestClock.currentTimeMillis, 19_000)
+      }))
+
+    it.effect("races", () =>
+      Effect.gen(function*() {
+        const runner = (seconds: number) => Effect.as(Effect.sleep(Duration.seconds(seconds)), seconds)
+        assert.strictEqual(yield* runUntilDone(Effect.raceAll([runner(3), runner(1), runner(2)])), 1)
+        assert.strictEqual(yield* runUntilDone(Effect.race(runner(5), Effect.delay(Effect.fail("no"), 1))), 5)
+        assert.strictEqual(yield* TestClock.currentTimeMillis, 6_000)
+      }))
+
+    it.effect("schedules", () =>
+      Effect.gen(function*() {
+        const { lines, log } = makeLog()
+        const backoff = Schedule.exponential("1 second").pipe(Schedule.intersect(Schedule.recurs(4)))
+        yield* Effect.exit(runUntilDone(Effect.retry(Effect.zipRight(log("try"), Effect.fail("no")), backoff)))
+        assert.deepStrictEqual(lines, ["0 try", "1000 try", "3000 try", "7000 try", "15000 try"])
+        yield* TestClock.setTime(0)
+        lines.length = 0
+        yield* runUntilDone(Effect.repeat(log("beat"), Schedule.fixed("1 minute").pipe(Schedule.upTo("3 minutes"))))
+        assert.deepStrictEqual(lines, ["0 beat", "60000 beat", "120000 beat", "180000 beat"])
+      }))
+
+    it.effect("streams", () =>
+      Effect.gen(function*() {
+        const at = (time: number) => Effect.as(Effect.delay(Effect.void, time), time)
+        const bursts = Stream.mergeAll(
+          [100, 150, 190, 1_000, 1_040, 3_000].map((time) => Stream.fromEffect(at(time))),
+          { concurrency: "unbounded" }
+        )
+        const debounced = bursts.pipe(
+          Stream.debounce("200 millis"),
+          Stream.mapEffect((time) => Effect.map(now, (at) => [time, at])),
+          Stream.runCollect,
+          runUntilDone
+        )
+        deepStrictEqual(Chunk.toReadonlyArray(yield* debounced), [[190, 390], [1_040, 1_240], [3_000, 3_200]])
+        const ticks = Stream.tick("1 hour").pipe(Stream.take(4), Stream.runCount, runUntilDone)
+        assert.strictEqual(yield* ticks, 4)
+        assert.strictEqual(yield* TestClock.currentTimeMillis, 3_200 + 3 * 3_600_000)
+      }))
+
+    it.effect("queues and latches between fibers", () =>
+      Effect.gen(function*() {
+        const { lines, log } = makeLog()
+        yield* runUntilDone(Effect.gen(function*() {
+          const queue = yield* Queue.bounded<number>(1)
+          const done = yield* Deferred.make<void>()
+          const consumer = Queue.take(queue).pipe(
+            Effect.tap((n) => log(`took ${n}`)),
+            Effect.delay("1 minute"),
+            Effect.repeat({ until: (n) => n === 3 }),
+            Effect.zipRight(Deferred.succeed(done, undefined))
+          )
+          const producer = Effect.forEach(
+            [1, 2, 3],
+            (n) => Effect.zipRight(Queue.offer(queue, n), log(`offered ${n}`))
+          )
+          yield* Effect.fork(consumer)
+          yield* Effect.fork(producer)
+          yield* Deferred.await(done)
+        }))
+        assert.deepStrictEqual(lines, [
+          "0 offered 1",
+          "60000 took 1",
+          "60000 offered 2",
+          "120000 took 2",
+          "120000 offered 3",
+          "180000 took 3"
+        ])
+      }))
+  })
+
+  // ---------------------------------------------------------------------------
+  // as `TestClock` has it
+  // ---------------------------------------------------------------------------
+
+  /** A small program; each of its pauses is a power of two, so that no two things happen at one instant by chance. */
+  type Program =
+    | { readonly _tag: "Sleep"; readonly pause: number }
+    | { readonly _tag: "Sequence" | "Race" | "Fork" | "Both"; readonly first: Program; readonly second: Program }
+    | { readonly _tag: "Timeout"; readonly pause: number; readonly program: Program }
+    | { readonly _tag: "Ensuring"; readonly program: Program; readonly finalizer: Program }
+    | { readonly _tag: "Fail"; readonly program: Program }
+
+  const { program } = FastCheck.letrec<{ readonly program: Program }>((tie) => ({
+    program: FastCheck.oneof(
+      { depthSize: "small", withCrossShrink: true },
+      FastCheck.constant<Program>({ _tag: "Sleep", pause: 0 }),
+      FastCheck.record({
+        _tag: FastCheck.constantFrom<Array<"Sequence" | "Race" | "Fork" | "Both">>("Sequence", "Race", "Fork", "Both"),
+        first: tie("program"),
+        second: tie("program")
+      }),
+      FastCheck.record({
+        _tag: FastCheck.constant("Timeout" as const),
+        pause: FastCheck.constant(0),
+        program: tie("program")
+      }),
+      FastCheck.record({
+        _tag: FastCheck.constant("Ensuring" as const),
+        program: tie("program"),
+        finalizer: tie("program")
+      }),
+      FastCheck.record({ _tag: FastCheck.constant("Fail" as const), program: tie("program") })
+    )
+  }))
+
+  /** Gives each pause another power of two, by this order of them. */
+  const withPauses = (program: Program, salt: number): Program => {
+    let count = 0
+    const size = (program: Program): number =>
+      Object.values(program).reduce<number>(
+        (sum, value) => sum + (typeof value === "object" ? size(value as Program) : typeof value === "number" ? 1 : 0),
+        0
+      )
+    const total = size(program)
+    const orders = Array.from({ length: total }, (_, i) => i)
+    // Fisher and Yates, with a source that is as random as it need be
+    for (let i = total - 1, x = salt; i > 0; i--) {
+      x = (x * 1_103_515_245 + 12_345) % 2_147_483_648
+      const j = x % (i + 1)
+      const other = orders[i]!
+      orders[i] = orders[j]!
+      orders[j] = other
+    }
+    const give = (program: Program): Program => {
+      switch (program._tag) {
+        case "Sleep":
+          return { ...program, pause: 2 ** orders[count++]! }
+        case "Timeout":
+          return { ...program, pause: 2 ** orders[count++]!, program: give(program.program) }
+        case "Ensuring":
+          return { ...program, program: give(program.program), finalizer: give(program.finalizer) }
+        case "Fail":
+          return { ...program, program: give(program.program) }
+        default:
+          return { ...program, first: give(program.first), second: give(program.second) }
+      }
+    }
+    return give(program)
+  }
+
+  const compile = (
+    program: Program,
+    log: (what: string) => Effect.Effect<void>,
+    path = ""
+  ): Effect.Effect<void, string> => {
+    const inner = (program: Program, name: string) => compile(program, log, path + name)
+    switch (program._tag) {
+      case "Sleep":
+        return Effect.onExit(Effect.sleep(program.pause), (exit) => log(`${path} ${exit._tag}`))
+      case "Sequence":
+        return Effect.zipRight(inner(program.first, "a"), inner(program.second, "b"))
+      case "Race":
+        return Effect.race(inner(program.first, "l"), inner(program.second, "r"))
+      case "Both":
+        return Effect.zipRight(inner(program.first, "x"), inner(program.second, "y"), { concurrent: true })
+      case "Fork":
+        return Effect.zipRight(Effect.fork(inner(program.first, "f")), inner(program.second, "g"))
+      case "Timeout":
+        return Effect.timeoutFail(inner(program.program, "t"), { duration: program.pause, onTimeout: () => "timeout" })
+      case "Ensuring":
+        return Effect.ensuring(inner(program.program, "e"), Effect.ignore(inner(program.finalizer, "z")))
+      case "Fail":
+        return Effect.zipRight(inner(program.program, "n"), Effect.fail("no"))
+    }
+  }
+
+  const failureOf = (exit: Exit.Exit<void, string>) => Option.flatMap(Exit.causeOption(exit), Cause.failureOption)
+
+  it.effect.prop(
+    "things happen at the same time and in the same order as under TestClock",
+    [FastCheck.tuple(program, FastCheck.nat()).map(([program, salt]) => withPauses(program, salt))],
+    ([program]) =>
+      Effect.gen(function*() {
+        const slow = makeLog()
+        const under = yield* Effect.fork(Effect.exit(Effect.tap(compile(program, slow.log), slow.log("end"))))
+        yield* TestClock.adjust("30 days")
+        const expected = yield* Fiber.join(under)
+        yield* TestClock.setTime(0)
+        const fast = makeLog()
+        const exit = yield* Effect.exit(runUntilDone(Effect.tap(compile(program, fast.log), fast.log("end"))))
+        assert.deepStrictEqual(fast.lines, slow.lines)
+        deepStrictEqual(failureOf(exit), failureOf(expected))
+      }),
+    { fastCheck: { numRuns: 60 } }
+  )
+})

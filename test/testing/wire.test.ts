@@ -1,0 +1,195 @@
+/**
+ * A call that meets no fault is answered by the queue itself; one that does, by the client over HTTP, with what goes over
+ * the wire. Nobody may be able to tell the difference.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { deepStrictEqual } from "@effect/vitest/utils"
+import * as Effect from "effect/Effect"
+import * as FastCheck from "effect/FastCheck"
+import * as Schema from "effect/Schema"
+import * as TestClock from "effect/TestClock"
+import { Job, JobQueue, QueueError } from "../../src/index.js"
+import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+
+const models = ["my-org/video-generator", "größe/模型 🦊?&=%2F", "__proto__", "a lone \ud800", " "] as const
+
+/** Whatever JSON can say, and some of what it can't. */
+const json: FastCheck.Arbitrary<unknown> = FastCheck.oneof(
+  { weight: 6, arbitrary: FastCheck.jsonValue({ maxDepth: 2 }) },
+  { weight: 1, arbitrary: FastCheck.constantFrom<Array<unknown>>("\ud800", "größe 🦊", -0, 1e300) }
+)
+
+const object = FastCheck.array(
+  FastCheck.tuple(FastCheck.constantFrom("progress", "note", "__proto__", "constructor", "error"), json),
+  { maxLength: 3 }
+).map((entries): Job.JsonObject => Object.fromEntries(entries))
+
+const beyondJson: FastCheck.Arbitrary<Job.JsonObject> = FastCheck.constantFrom<Array<Job.JsonObject>>(
+  { nothing: undefined, list: [undefined, () => 1] },
+  { at: new Date(0), not: NaN, much: Infinity },
+  { toJSON: () => ({ other: 1 }) },
+  { huge: 1n }
+)
+
+type Command =
+  | { readonly _tag: "Wait"; readonly millis: number }
+  | { readonly _tag: "Submit"; readonly request: JobQueue.SubmitRequest }
+  | { readonly _tag: "Status" | "Cancel"; readonly nth: number; readonly model: string | undefined }
+  | { readonly _tag: "Clear" | "Metrics"; readonly model: string }
+
+const model = FastCheck.oneof(
+  { weight: 4, arbitrary: FastCheck.constant(models[0]) },
+  { weight: 1, arbitrary: FastCheck.constantFrom(...models) }
+)
+
+const command: FastCheck.Arbitrary<Command> = FastCheck.oneof(
+  {
+    weight: 3,
+    // times are whole milliseconds for the service, but need not be for a program
+    arbitrary: FastCheck.oneof(FastCheck.nat(10_000), FastCheck.constantFrom(0, 0.3, 999.5)).map((millis) => ({
+      _tag: "Wait" as const,
+      millis
+    }))
+  },
+  {
+    weight: 3,
+    arbitrary: FastCheck.record({
+      model,
+      payload: FastCheck.oneof({ weight: 5, arbitrary: object }, { weight: 1, arbitrary: beyondJson }),
+      info: FastCheck.option(FastCheck.oneof({ weight: 5, arbitrary: object }, { weight: 1, arbitrary: beyondJson }), {
+        nil: undefined
+      }),
+      priority: FastCheck.constantFrom(undefined, 0, 1, -7, 1.5)
+    }).map((request) => ({ _tag: "Submit" as const, request }))
+  },
+  {
+    weight: 6,
+    arbitrary: FastCheck.record({
+      _tag: FastCheck.constantFrom<Array<"Status" | "Cancel">>("Status", "Status", "Cancel"),
+      nth: FastCheck.nat(2),
+      model: FastCheck.option(model, { nil: undefined, freq: 9 })
+    })
+  },
+  {
+    weight: 2,
+    arbitrary: FastCheck.record({
+      _tag: FastCheck.constantFrom<Array<"Clear" | "Metrics">>("Clear", "Metrics"),
+      model
+    })
+  }
+)
+
+// a job to begin with, so that there is something to ask for
+const commands = FastCheck.array(command, { maxLength: 16 }).map((commands): ReadonlyArray<Command> => [
+  { _tag: "Submit", request: { model: models[0], payload: {} } },
+  ...commands
+])
+
+const step: FastCheck.Arbitrary<Worker.Step> = FastCheck.tuple(FastCheck.nat(5_000), object, FastCheck.nat(4)).map(
+  ([after, object, kind]) =>
+    kind === 0
+      ? Worker.finish(after, object)
+      : kind === 1
+      ? Worker.fail(after, "out of memory")
+      : kind === 2
+      ? Worker.die
+      : Worker.heartbeat(after, object)
+)
+
+const options = FastCheck.record({
+  workers: FastCheck.record({
+    script: FastCheck.array(FastCheck.array(step, { maxLength: 3 }), { minLength: 1, maxLength: 3 }).map((attempts) =>
+      Worker.attempts(...attempts)
+    ),
+    claimTimeout: FastCheck.constantFrom(1, 3_000),
+    pickup: FastCheck.constantFrom(0, 1_000)
+  }),
+  seed: FastCheck.nat()
+})
+
+/** What a program gets to see: of each command the answer or the error, and what is noted of its calls. */
+const run = (commands: ReadonlyArray<Command>, options: TestJobQueue.Options) =>
+  Effect.gen(function*() {
+    const { calls, jobs } = yield* TestJobQueue.TestJobQueue
+    const jobOf = (nth: number, model: string | undefined) =>
+      Effect.map(jobs, (jobs) => {
+        const job = jobs[nth] ?? Job.ref("my-org/video-generator", "no such job")
+        return model === undefined ? job : Job.ref(model, job.requestId)
+      })
+    const act = (
+      command: Command
+    ): Effect.Effect<unknown, QueueError.QueueError, JobQueue.JobQueue> => {
+      switch (command._tag) {
+        case "Wait":
+          return TestClock.adjust(command.millis)
+        case "Submit":
+          return JobQueue.submit(command.request)
+        case "Status":
+          return Effect.flatMap(jobOf(command.nth, command.model), JobQueue.status)
+        case "Cancel":
+          return Effect.flatMap(jobOf(command.nth, command.model), JobQueue.cancel)
+        case "Clear":
+          return JobQueue.clear(command.model)
+        case "Metrics":
+          return JobQueue.metrics(command.model)
+      }
+    }
+    // an error as JSON: where it was made, its stack, is not the same
+    const answers = yield* Effect.forEach(commands, (command) => Effect.either(Effect.mapError(act(command), encode)))
+    return { answers, calls: yield* calls, jobs: yield* jobs }
+  }).pipe(Effect.provide(TestJobQueue.layer(options)))
+
+const encode = Schema.encodeSync(QueueError.QueueError)
+
+const nothing = Fault.delay(0)
+
+/** A fault that happens from now on, for good. */
+const afflict = (fault: Fault.Fault) =>
+  Effect.asVoid(Effect.flatMap(TestJobQueue.TestJobQueue, ({ inject }) => inject(fault)))
+
+describe("the wire", () => {
+  it.effect.prop(
+    "makes no difference",
+    [commands, options],
+    ([commands, options]) =>
+      Effect.gen(function*() {
+        yield* TestClock.setTime(0)
+        const direct = yield* run(commands, options)
+        yield* TestClock.setTime(0)
+        const wired = yield* run(commands, { ...options, faults: [nothing] })
+        deepStrictEqual(wired, direct)
+      }),
+    { fastCheck: { numRuns: 150 } }
+  )
+
+  it.effect("nor for what a worker says that JSON can't", () => {
+    const outputs = { gone: undefined, at: new Date(0), not: NaN }
+    return Effect.gen(function*() {
+      const { finish, heartbeat } = yield* TestJobQueue.TestJobQueue
+      const job = yield* JobQueue.submit({ model: "workers", payload: {} })
+      const other = yield* JobQueue.submit({ model: "the test", payload: {} })
+      yield* (yield* TestJobQueue.TestJobQueue).claim("the test")
+      yield* heartbeat(other, outputs)
+      yield* finish(other, outputs)
+      outputs.not = 1
+      const told = { at: "1970-01-01T00:00:00.000Z", not: null }
+      deepStrictEqual((yield* JobQueue.status(job)).outputs, told)
+      deepStrictEqual((yield* JobQueue.status(job)).info, told)
+      deepStrictEqual((yield* JobQueue.status(other)).outputs, told)
+      deepStrictEqual((yield* JobQueue.status(other)).info, told)
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: { model: "workers", script: Worker.always(Worker.heartbeat(0, outputs), Worker.finish(0, outputs)) }
+    })))
+  })
+
+  it.effect("and it is the wire: what it carries are documents", () =>
+    Effect.gen(function*() {
+      const job = yield* JobQueue.submit({ model: models[0], payload: { a: 1 } })
+      const direct = yield* JobQueue.status(job)
+      yield* afflict(nothing)
+      const wired = yield* JobQueue.status(job)
+      deepStrictEqual(wired, direct)
+      // the one is the queue's own object, the other was written and read
+      assert.notStrictEqual(wired.inputs, direct.inputs)
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+})
