@@ -1,9 +1,11 @@
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import { pages } from "./test/checks/pages.js"
 
 const src = (path: string) => fileURLToPath(new URL(`./src/${path}`, import.meta.url))
 
 export default defineConfig({
+  plugins: [pages()],
   resolve: {
     alias: [
       { find: /^effect-queue-status$/, replacement: src("index.ts") },
@@ -11,7 +13,7 @@ export default defineConfig({
     ]
   },
   test: {
-    include: ["test/**/*.test.ts"],
+    include: ["test/**/*.test.ts", "docs/testing*.md"],
     pool: "forks",
     poolOptions: { forks: { minForks: 1, maxForks: 2 } },
     setupFiles: ["test/setup.ts"],

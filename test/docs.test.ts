@@ -43,6 +43,17 @@ describe("the code in the documents", () => {
     assert.deepStrictEqual(problems, [])
   })
 
+  it("is run: every page about testing is one of tests, and so is what the README shows of it", () => {
+    const tests = pages.filter((page) => page.startsWith("docs/testing"))
+    assert.include(tests, "docs/testing.md")
+    const run = new Set(tests.flatMap(blocks).map(([, text]) => text))
+    const shown = blocks("README.md").filter(([, text]) => text.includes("TestJobQueue"))
+    assert.isAbove(shown.length, 0)
+    for (const [name, text] of shown) {
+      assert(run.has(text), `${relative(root, name)} is not run: not a block of the guide`)
+    }
+  })
+
   it("links to pages that are there", () => {
     for (const page of pages) {
       for (const [, target = ""] of readFileSync(join(root, page), "utf8").matchAll(/\]\((?!https?:)([^)#]+)\)/g)) {
