@@ -45,7 +45,7 @@ const vacuous = ["", "> ArrayExpression", "> ObjectExpression > Property"].map((
 }))
 
 export default defineConfig(
-  globalIgnores(["dist", "coverage", ".docgen"]),
+  globalIgnores(["dist", "coverage", ".docgen", ".cache"]),
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
   tseslint.configs.recommended,
   effect.configs.dprint,

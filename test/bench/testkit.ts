@@ -1,0 +1,122 @@
+/**
+ * `npm run bench`: what it costs to run many jobs, and many polls, on the queue in memory. Each row is a process of its
+ * own, so that its memory is its own.
+ */
+import { Effect, Fiber, Layer, Schedule, Stream, TestClock, TestContext } from "effect"
+import { JobQueue, JobStream } from "effect-queue-status"
+import { TestJobQueue, Worker } from "effect-queue-status/testing"
+import { spawn } from "node:child_process"
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { dirname } from "node:path"
+import { fileURLToPath } from "node:url"
+import { transformWithEsbuild } from "vite"
+
+const model = "my-org/video-generator"
+
+/** Each job is claimed, sends ten heartbeats and ends; all are watched to their end, so many at a time. */
+const manyJobs = (jobs: number, atATime: number, watch: "transitions" | "result") =>
+  Effect.gen(function*() {
+    const refs = yield* Effect.replicateEffect(JobQueue.submit({ model, payload: {} }), jobs)
+    yield* Effect.forEach(
+      refs,
+      (job) => watch === "result" ? Effect.asVoid(JobStream.result(job)) : Stream.runDrain(JobStream.transitions(job)),
+      { concurrency: atATime, discard: true }
+    )
+    // Queued, Claimed, ten times Progressed, Completed
+    const steps = yield* TestJobQueue.transitions(refs.at(-1)!)
+    if (steps.length !== 13) return yield* Effect.dieMessage(`${steps.length} steps of a job`)
+    return (yield* TestJobQueue.counts).status
+  }).pipe(
+    TestJobQueue.runUntilDone,
+    Effect.provide(TestJobQueue.layer({
+      workers: {
+        workers: atATime,
+        script: Worker.always(
+          ...Worker.progressInSteps(10, Worker.uniform("1 second", "5 seconds")),
+          Worker.finish("1 second")
+        )
+      }
+    }))
+  )
+
+/** One job, polled each second. */
+const longJob = Effect.gen(function*() {
+  const job = yield* JobQueue.submit({ model, payload: {} })
+  yield* JobStream.result(job, { cadence: Schedule.spaced("1 second") })
+  return (yield* Effect.flatMap(TestJobQueue.TestJobQueue, ({ counts }) => counts)).status
+})
+
+const longJobs = (hours: number) =>
+  TestJobQueue.layer({
+    workers: { claimTimeout: "30 days", script: Worker.always(Worker.finish(`${hours} hours`)) }
+  })
+
+const rows: { readonly [name: string]: Effect.Effect<number> } = {
+  "10,000 jobs, the transitions of 100 at a time": Effect.orDie(manyJobs(10_000, 100, "transitions")),
+  "10,000 jobs, the results of 100 at a time": Effect.orDie(manyJobs(10_000, 100, "result")),
+  "10,000 jobs, the results of 1,000 at a time": Effect.orDie(manyJobs(10_000, 1_000, "result")),
+  "10,000 jobs, the results of all at once": Effect.orDie(manyJobs(10_000, 10_000, "result")),
+  "six hours of polls, one a second": Effect.orDie(
+    longJob.pipe(TestJobQueue.runUntilDone, Effect.provide(longJobs(6)))
+  ),
+  "a quarter of an hour of them": Effect.orDie(
+    longJob.pipe(TestJobQueue.runUntilDone, Effect.provide(longJobs(0.25)))
+  ),
+  "the same under `TestClock.adjust`": Effect.orDie(
+    Effect.gen(function*() {
+      const fiber = yield* Effect.fork(longJob)
+      yield* TestClock.adjust("1 hour")
+      return yield* Fiber.join(fiber)
+    }).pipe(Effect.provide(Layer.merge(longJobs(0.25), TestContext.TestContext)))
+  )
+}
+
+const measure = (row: Effect.Effect<number>) =>
+  Effect.gen(function*() {
+    const started = performance.now()
+    const before = process.cpuUsage()
+    const polls = yield* row
+    const { system, user } = process.cpuUsage(before)
+    const wall = performance.now() - started
+    const rss = process.resourceUsage().maxRSS / 1024
+    return [
+      polls.toLocaleString("en"),
+      (wall / 1000).toFixed(2),
+      ((user + system) / 1e6).toFixed(2),
+      ((user + system) / polls).toFixed(0),
+      rss.toFixed(0)
+    ].join(" | ")
+  })
+
+// the package as it is built, by nothing but Node: a loader takes time and memory of its own
+const transpile = async () => {
+  const source = fileURLToPath(import.meta.url)
+  const { code } = await transformWithEsbuild(readFileSync(source, "utf8"), source, { keepNames: false })
+  const file = fileURLToPath(new URL("../../.cache/testkit.mjs", import.meta.url))
+  mkdirSync(dirname(file), { recursive: true })
+  writeFileSync(file, code)
+  return file
+}
+
+const child = (file: string, name: string) =>
+  new Promise<string>((resolve, reject) => {
+    // a heap that may grow does grow: only who may not shows what it takes
+    const heap = name.includes("all at once") ? [] : ["--max-old-space-size=192", "--max-semi-space-size=32"]
+    const { stdout } = spawn(process.execPath, [...heap, file, name], { stdio: ["ignore", "pipe", "inherit"] })
+      .on("error", reject)
+      .on("close", () => resolve(text))
+    let text = ""
+    stdout.setEncoding("utf8").on("data", (part: string) => {
+      text += part
+    })
+  })
+
+const [name] = process.argv.slice(2)
+if (name !== undefined) {
+  console.log(await Effect.runPromise(measure(rows[name]!)))
+} else {
+  const file = await transpile()
+  console.log("| on the queue in memory | polls | s | s of CPU | µs of CPU a poll | peak MB |")
+  console.log("| --- | ---: | ---: | ---: | ---: | ---: |")
+  for (const name of Object.keys(rows)) console.log(`| ${name} | ${(await child(file, name)).trim()} |`)
+}
