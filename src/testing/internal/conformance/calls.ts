@@ -180,9 +180,9 @@ export const calls: ReadonlyArray<Spec> = [
     pool(Worker.always(Worker.progress("5 millis", 0.5), Worker.finish("1 hour")))
   ),
 
-  spec("scripted", "models: any name that is not blank is good for every call", (bench) =>
+  spec("scripted", "models: any name that is not blank is good for every call", (harness) =>
     Effect.gen(function*() {
-      for (const model of [bench.model, ...namesOfModels]) {
+      for (const model of [harness.model, ...namesOfModels]) {
         const job = yield* JobQueue.submit({ model, payload: { model } })
         const status = view(yield* JobQueue.status(job))
         yield* expect("model and inputs", [status.model, status.inputs], [model, { model }])

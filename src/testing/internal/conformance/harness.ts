@@ -51,7 +51,7 @@ export type Trouble = Difference | WatchError | OutcomeError
  *
  * @internal
  */
-export interface Bench {
+export interface Harness {
   readonly model: string
   readonly payload: Job.JsonObject
   readonly pass: (duration: Duration.DurationInput) => Effect.Effect<void>
@@ -69,14 +69,14 @@ export interface Spec {
   readonly name: string
   readonly needs: Access
   readonly workers: Pool | undefined
-  readonly body: (bench: Bench) => Effect.Effect<void, Trouble, JobQueue>
+  readonly body: (harness: Harness) => Effect.Effect<void, Trouble, JobQueue>
 }
 
 /** @internal */
 export const spec = (
   needs: Access,
   name: string,
-  body: (bench: Bench) => Effect.Effect<void, Trouble, JobQueue>,
+  body: (harness: Harness) => Effect.Effect<void, Trouble, JobQueue>,
   workers?: Pool
 ): Spec => ({ name, needs, workers, body })
 
@@ -234,7 +234,7 @@ const recorded = (queue: Service, access: Access, notes: Notes): Service => {
 const cancelAttempts = 4
 
 /** Cancels a job that a check leaves behind. Whatever goes wrong, a replica that does not know it yet, is tried again. */
-const withdraw = (queue: Service, job: Job.JobRef, pass: Bench["pass"], attempt = 1): Effect.Effect<void> =>
+const withdraw = (queue: Service, job: Job.JobRef, pass: Harness["pass"], attempt = 1): Effect.Effect<void> =>
   Effect.catchAllCause(
     Effect.asVoid(queue.cancel(job)),
     (cause) =>
@@ -253,9 +253,9 @@ const pauses: ReadonlyArray<Duration.DurationInput> = [
   ...Array.from({ length: 90 }, () => "100 millis" as const)
 ]
 
-const makeBench = (subject: Pick<Bench, "model" | "payload" | "pass">): Bench => {
+const makeBench = (subject: Pick<Harness, "model" | "payload" | "pass">): Harness => {
   const { pass } = subject
-  const until: Bench["until"] = (job, what, isSo) =>
+  const until: Harness["until"] = (job, what, isSo) =>
     Effect.gen(function*() {
       let status = yield* statusOf(job)
       for (const pause of pauses) {
@@ -302,7 +302,7 @@ const explain = (cause: Cause.Cause<unknown>): Omit<Failure, "check" | "calls"> 
 
 /** @internal */
 export const runCheck = <E, LE>(
-  subject: Pick<Bench, "model" | "payload" | "pass"> & {
+  subject: Pick<Harness, "model" | "payload" | "pass"> & {
     readonly access: Access
     readonly layer: (workers?: Pool) => Layer.Layer<JobQueue, LE>
   },

@@ -23,7 +23,7 @@ import * as Transition from "../../../Transition.js"
 import { defaultPolicy } from "../../../WatchPolicy.js"
 import { inline } from "../difference.js"
 import { Difference, errorOf, expect, expectThat, spec, unknownId, view } from "./harness.js"
-import type { Bench, Spec } from "./harness.js"
+import type { Harness, Spec } from "./harness.js"
 import { mistakeIn, stepsOf } from "./path.js"
 
 type Queue = JobQueue.JobQueue
@@ -33,28 +33,28 @@ const lowest = -1_000_000
 
 const info = { conformance: "check", attempt: 1 }
 
-const submit = ({ model, payload }: Bench) => JobQueue.submit({ model, payload, info, priority: lowest })
+const submit = ({ model, payload }: Harness) => JobQueue.submit({ model, payload, info, priority: lowest })
 
 const patience = 20
 
 /** A snapshot of a job that is there; right after its submit a replica may not know it yet. */
-const look = (bench: Bench, job: Job.JobRef, tries = 1): Effect.Effect<Job.JobStatus, QueueError, Queue> =>
+const look = (harness: Harness, job: Job.JobRef, tries = 1): Effect.Effect<Job.JobStatus, QueueError, Queue> =>
   Effect.catchAll(JobQueue.status(job), (error) =>
     tries < patience && (isTransient(error) || error._tag === "NotFound")
-      ? Effect.zipRight(bench.pass("500 millis"), Effect.suspend(() => look(bench, job, tries + 1)))
+      ? Effect.zipRight(harness.pass("500 millis"), Effect.suspend(() => look(harness, job, tries + 1)))
       : Effect.fail(error))
 
 /** A snapshot that shows what must be so by now, as soon as one does; else the last one. */
 const lookFor = (
-  bench: Bench,
+  harness: Harness,
   job: Job.JobRef,
   isSo: (status: Job.JobStatus) => boolean,
   tries = 1
 ): Effect.Effect<Job.JobStatus, QueueError, Queue> =>
-  Effect.flatMap(look(bench, job), (status) =>
+  Effect.flatMap(look(harness, job), (status) =>
     isSo(status) || tries === patience
       ? Effect.succeed(status)
-      : Effect.zipRight(bench.pass("500 millis"), Effect.suspend(() => lookFor(bench, job, isSo, tries + 1))))
+      : Effect.zipRight(harness.pass("500 millis"), Effect.suspend(() => lookFor(harness, job, isSo, tries + 1))))
 
 // Clocks differ, by no more than this.
 const maxSkew = 15 * 60_000
@@ -126,18 +126,18 @@ export const shared: ReadonlyArray<Spec> = [
   spec(
     "shared",
     "submit: gives a reference by which the job is known as it was submitted",
-    (bench) =>
+    (harness) =>
       Effect.gen(function*() {
         const before = yield* Clock.currentTimeMillis
-        const job = yield* submit(bench)
+        const job = yield* submit(harness)
         const after = yield* Clock.currentTimeMillis
-        yield* expect("the model of the reference", job.model, bench.model)
+        yield* expect("the model of the reference", job.model, harness.model)
         yield* expectThat("the request id", job.requestId, /\S/.test(job.requestId), "not blank")
-        const status = yield* look(bench, job)
+        const status = yield* look(harness, job)
         yield* expect("the job of its status", status.job, job)
         const seen = view(status)
         // what is not told is not wrong
-        if (Object.keys(seen.inputs).length > 0) yield* expect("the inputs", seen.inputs, bench.payload)
+        if (Object.keys(seen.inputs).length > 0) yield* expect("the inputs", seen.inputs, harness.payload)
         const keys = Object.keys(info)
         if (Object.keys(seen.info).length > 0) {
           yield* expect("the submitter's keys in the info", keys.filter((key) => Object.hasOwn(seen.info, key)), keys)
@@ -151,7 +151,7 @@ export const shared: ReadonlyArray<Spec> = [
             `between ${before} and ${after}, give or take a quarter of an hour`
           )
         }
-        const again = view(yield* look(bench, job))
+        const again = view(yield* look(harness, job))
         yield* expect("what never changes", [again.createdAt, again.inputs, again.priority], [
           seen.createdAt,
           seen.inputs,
@@ -160,24 +160,24 @@ export const shared: ReadonlyArray<Spec> = [
       })
   ),
 
-  spec("shared", "submit: gives every job a reference of its own", (bench) =>
+  spec("shared", "submit: gives every job a reference of its own", (harness) =>
     Effect.gen(function*() {
-      const jobs = yield* Effect.all([submit(bench), submit(bench), submit(bench)], { concurrency: "unbounded" })
+      const jobs = yield* Effect.all([submit(harness), submit(harness), submit(harness)], { concurrency: "unbounded" })
       const ids = jobs.map(({ requestId }) => requestId)
       yield* expect("the different ids among three", new Set(ids).size, ids.length)
-      for (const job of jobs) yield* expect("the job of its status", (yield* look(bench, job)).job, job)
+      for (const job of jobs) yield* expect("the job of its status", (yield* look(harness, job)).job, job)
     })),
 
   spec(
     "shared",
     "cancel: cancels a job or says what it is instead, and its status agrees",
-    (bench) =>
+    (harness) =>
       Effect.gen(function*() {
-        const job = yield* submit(bench)
-        yield* look(bench, job)
+        const job = yield* submit(harness)
+        yield* look(harness, job)
         const result = yield* JobQueue.cancel(job)
         if (result._tag === "Canceled") {
-          const status = yield* lookFor(bench, job, (status) => status._tag === "Canceled")
+          const status = yield* lookFor(harness, job, (status) => status._tag === "Canceled")
           yield* expect("the state of a job that was canceled", status._tag, "Canceled")
           const again = yield* JobQueue.cancel(job)
           yield* expectThat(
@@ -197,7 +197,7 @@ export const shared: ReadonlyArray<Spec> = [
         }
         const possible = later[state] ?? []
         yield* expectThat("why a job was not canceled", state, possible.length > 0, "running, done or failed")
-        const status = yield* lookFor(bench, job, ({ _tag }) => possible.includes(_tag))
+        const status = yield* lookFor(harness, job, ({ _tag }) => possible.includes(_tag))
         yield* expectThat(
           `the state of a job that was ${state}`,
           status._tag,
@@ -210,15 +210,15 @@ export const shared: ReadonlyArray<Spec> = [
   spec(
     "shared",
     "not found: an id that nobody has",
-    (bench) => expectNotFound("an id that nobody has", Job.ref(bench.model, unknownId))
+    (harness) => expectNotFound("an id that nobody has", Job.ref(harness.model, unknownId))
   ),
 
-  spec("shared", "not found: a job of another model", (bench) =>
+  spec("shared", "not found: a job of another model", (harness) =>
     Effect.gen(function*() {
-      const job = yield* submit(bench)
-      yield* look(bench, job)
-      yield* expectNotFound("a job of another model", Job.ref(`${bench.model}-of-another-name`, job.requestId))
-      yield* expect("the job that is there", (yield* look(bench, job)).job, job)
+      const job = yield* submit(harness)
+      yield* look(harness, job)
+      yield* expectNotFound("a job of another model", Job.ref(`${harness.model}-of-another-name`, job.requestId))
+      yield* expect("the job that is there", (yield* look(harness, job)).job, job)
     })),
 
   // never a clear: whoever does not refuse it might clear what is not ours
@@ -269,27 +269,27 @@ export const shared: ReadonlyArray<Spec> = [
       }
     })),
 
-  spec("shared", "metrics: are counts that add up", (bench) =>
+  spec("shared", "metrics: are counts that add up", (harness) =>
     Effect.gen(function*() {
-      yield* expectMetrics(yield* JobQueue.metrics(bench.model))
-      yield* submit(bench)
-      yield* expectMetrics(yield* JobQueue.metrics(bench.model))
+      yield* expectMetrics(yield* JobQueue.metrics(harness.model))
+      yield* submit(harness)
+      yield* expectMetrics(yield* JobQueue.metrics(harness.model))
     })),
 
-  spec("shared", "watch: whatever polls see of a job is a legal life", (bench) =>
+  spec("shared", "watch: whatever polls see of a job is a legal life", (harness) =>
     Effect.gen(function*() {
-      const job = yield* submit(bench)
+      const job = yield* submit(harness)
       let known = Option.none<Transition.Cursor>()
       const life: Array<Transition.Transition> = []
       const poll = Effect.gen(function*() {
-        const status = yield* look(bench, job)
+        const status = yield* look(harness, job)
         const observedAt = yield* DateTime.now
         const { cursor, transitions } = yield* Transition.derive(known, status, { observedAt })
         for (const transition of transitions) life.push(transition)
         // as another process would go on
         known = Either.getRight(Transition.parseCursor(Transition.formatCursor(cursor)))
         yield* expectThat("a cursor, as text", cursor, Option.isSome(known), "one that can be read again")
-        yield* bench.pass("100 millis")
+        yield* harness.pass("100 millis")
       })
       yield* Effect.repeatN(poll, 2)
       yield* JobQueue.cancel(job)
@@ -300,9 +300,9 @@ export const shared: ReadonlyArray<Spec> = [
   spec(
     "shared",
     "watch: a stream of transitions goes the same way, and ends where a cancel ends the job",
-    (bench) =>
+    (harness) =>
       Effect.gen(function*() {
-        const job = yield* submit(bench)
+        const job = yield* submit(harness)
         const life = yield* Ref.make<ReadonlyArray<Transition.Transition>>([])
         const policy = { ...defaultPolicy, cadence: Cadence.fixed("200 millis") }
         const watch = JobStream.transitions(job, policy).pipe(
@@ -312,7 +312,7 @@ export const shared: ReadonlyArray<Spec> = [
           const fiber = yield* Effect.forkScoped(watch)
           for (let waited = 0; waited < patience * 10; waited++) {
             if ((yield* Ref.get(life)).length > 0 || Option.isSome(yield* Fiber.poll(fiber))) break
-            yield* bench.pass("50 millis")
+            yield* harness.pass("50 millis")
           }
           const result = yield* JobQueue.cancel(job)
           // a canceled job ends the watch; any other may run for hours
@@ -320,7 +320,7 @@ export const shared: ReadonlyArray<Spec> = [
           for (let waited = 0; waited < most; waited++) {
             const exit = yield* Fiber.poll(fiber)
             if (Option.isSome(exit)) return yield* Effect.as(exit.value, true)
-            yield* bench.pass("50 millis")
+            yield* harness.pass("50 millis")
           }
           return result._tag === "NotCanceled"
         }))
@@ -333,16 +333,16 @@ export const shared: ReadonlyArray<Spec> = [
   spec(
     "shared",
     "interruption: a status call that is given up leaves the queue as it is",
-    (bench) =>
+    (harness) =>
       Effect.gen(function*() {
-        const job = yield* submit(bench)
-        const before = yield* look(bench, job)
+        const job = yield* submit(harness)
+        const before = yield* look(harness, job)
         const givenUpAfter = [
           Effect.void,
           Effect.yieldNow(),
           Effect.repeatN(Effect.yieldNow(), 5),
-          bench.pass("1 millis"),
-          bench.pass("3 millis")
+          harness.pass("1 millis"),
+          harness.pass("3 millis")
         ]
         for (const while_ of givenUpAfter) {
           const exit = yield* Effect.scoped(Effect.gen(function*() {
@@ -357,7 +357,7 @@ export const shared: ReadonlyArray<Spec> = [
             "nothing, or the answer that had come already"
           )
         }
-        const after = yield* bench.inTime("a status call after some that were given up", look(bench, job))
+        const after = yield* harness.inTime("a status call after some that were given up", look(harness, job))
         yield* expect("the job", after.job, before.job)
         yield* expect("its inputs", after.inputs, before.inputs)
       })
@@ -367,26 +367,26 @@ export const shared: ReadonlyArray<Spec> = [
   // nobody else uses the queue: it may be cleared, and what is in it may be counted
   // ---------------------------------------------------------------------------
 
-  spec("exclusive", "clear: cancels what waits, and tells how many", (bench) =>
+  spec("exclusive", "clear: cancels what waits, and tells how many", (harness) =>
     Effect.gen(function*() {
-      yield* JobQueue.clear(bench.model)
-      const jobs = yield* Effect.all([submit(bench), submit(bench), submit(bench)])
-      for (const job of jobs) yield* look(bench, job)
-      const count = yield* JobQueue.clear(bench.model)
+      yield* JobQueue.clear(harness.model)
+      const jobs = yield* Effect.all([submit(harness), submit(harness), submit(harness)])
+      for (const job of jobs) yield* look(harness, job)
+      const count = yield* JobQueue.clear(harness.model)
       yield* expectThat("how many were canceled", count, isCount(count) && count <= 3, "a count of at most three")
       // a replica may be behind: the jobs settle, then they are counted
-      const states = yield* Effect.forEach(jobs, (job) => lookFor(bench, job, ({ _tag }) => _tag !== "Pending"))
+      const states = yield* Effect.forEach(jobs, (job) => lookFor(harness, job, ({ _tag }) => _tag !== "Pending"))
       yield* expect("the jobs that are canceled", states.filter(({ _tag }) => _tag === "Canceled").length, count)
     })),
 
-  spec("exclusive", "metrics: count who waits, and nobody else", (bench) =>
+  spec("exclusive", "metrics: count who waits, and nobody else", (harness) =>
     Effect.gen(function*() {
-      yield* JobQueue.clear(bench.model)
-      const jobs = yield* Effect.all([submit(bench), submit(bench)])
-      for (const job of jobs) yield* look(bench, job)
-      const metrics = yield* JobQueue.metrics(bench.model)
+      yield* JobQueue.clear(harness.model)
+      const jobs = yield* Effect.all([submit(harness), submit(harness)])
+      for (const job of jobs) yield* look(harness, job)
+      const metrics = yield* JobQueue.metrics(harness.model)
       yield* expectMetrics(metrics)
-      const states = yield* Effect.forEach(jobs, (job) => look(bench, job))
+      const states = yield* Effect.forEach(jobs, (job) => look(harness, job))
       // those that wait now, and were never away, have waited then
       const waiting = states.filter(({ _tag, retries }) => _tag === "Pending" && Option.contains(retries, 0)).length
       yield* expectThat(

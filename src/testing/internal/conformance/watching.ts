@@ -16,12 +16,12 @@ import * as Transition from "../../../Transition.js"
 import { defaultPolicy } from "../../../WatchPolicy.js"
 import * as Worker from "../../Worker.js"
 import { expect, expectThat, pool, spec, view } from "./harness.js"
-import type { Bench, Spec } from "./harness.js"
+import type { Harness, Spec } from "./harness.js"
 import { stepsOf } from "./path.js"
 
 const policy = { ...defaultPolicy, cadence: Cadence.fixed(Cadence.minPause) }
 
-const watched = ({ inTime }: Bench, job: Job.JobRef, from?: Transition.Cursor) =>
+const watched = ({ inTime }: Harness, job: Job.JobRef, from?: Transition.Cursor) =>
   inTime("a watch", Stream.runCollect(JobStream.transitions(job, { ...policy, from }))).pipe(
     Effect.map(Chunk.toReadonlyArray)
   )
@@ -30,7 +30,7 @@ const watched = ({ inTime }: Bench, job: Job.JobRef, from?: Transition.Cursor) =
 const stepsWithoutProgress = (transitions: ReadonlyArray<Transition.Transition>) =>
   stepsOf(transitions.filter(({ _tag }) => _tag !== "Progressed"))
 
-const outcomeOf = ({ inTime }: Bench, job: Job.JobRef) =>
+const outcomeOf = ({ inTime }: Harness, job: Job.JobRef) =>
   Effect.match(inTime("a result", JobStream.result(job, policy)), {
     onSuccess: (outputs): object => ({ outputs }),
     onFailure: (error): object => {
@@ -71,10 +71,10 @@ const life = (
   steps: ReadonlyArray<string>,
   outcome: (job: Job.JobRef) => object
 ): Spec =>
-  spec("scripted", name, (bench) =>
+  spec("scripted", name, (harness) =>
     Effect.gen(function*() {
-      const job = yield* JobQueue.submit({ model: bench.model, payload })
-      const transitions = yield* watched(bench, job)
+      const job = yield* JobQueue.submit({ model: harness.model, payload })
+      const transitions = yield* watched(harness, job)
       yield* expect("the steps of its life", stepsWithoutProgress(transitions), steps)
       const { claimedAt, createdAt, doneAt } = view(yield* JobQueue.status(job))
       const at = (transition: Transition.Transition | undefined) =>
@@ -84,9 +84,9 @@ const life = (
         at(transitions.filter(({ _tag }) => _tag === "Claimed").at(-1)),
         at(transitions.at(-1))
       ], [createdAt, claimedAt, doneAt])
-      yield* expect("its result", yield* outcomeOf(bench, job), outcome(job))
+      yield* expect("its result", yield* outcomeOf(harness, job), outcome(job))
       // whoever comes when it is over is told the same
-      yield* expect("the steps, told afterwards", stepsWithoutProgress(yield* watched(bench, job)), steps)
+      yield* expect("the steps, told afterwards", stepsWithoutProgress(yield* watched(harness, job)), steps)
     }), mortal)
 
 /** @internal */
@@ -122,9 +122,9 @@ export const watching: ReadonlyArray<Spec> = [
     (job) => ({ _tag: "JobRetriesExhausted", job, attempts: 4, state: "Failed" })
   ),
 
-  spec("scripted", "watch: a job that is canceled", (bench) =>
+  spec("scripted", "watch: a job that is canceled", (harness) =>
     Effect.gen(function*() {
-      const job = yield* JobQueue.submit({ model: bench.model, payload: {} })
+      const job = yield* JobQueue.submit({ model: harness.model, payload: {} })
       const seen: Array<Transition.Transition> = []
       const watch = JobStream.transitions(job, policy).pipe(
         // it is canceled as soon as the watch has begun
@@ -135,34 +135,34 @@ export const watching: ReadonlyArray<Spec> = [
         ),
         Stream.runDrain
       )
-      yield* bench.inTime("a watch", watch)
+      yield* harness.inTime("a watch", watch)
       yield* expect("the steps of its life", stepsOf(seen), ["Queued 0", "Canceled 0"])
-      yield* expect("its result", yield* outcomeOf(bench, job), { _tag: "JobCanceled", job, state: "Canceled" })
+      yield* expect("its result", yield* outcomeOf(harness, job), { _tag: "JobCanceled", job, state: "Canceled" })
     })),
 
   spec(
     "scripted",
     "watch: goes on from the cursor of any step with the very next one",
-    (bench) =>
+    (harness) =>
       Effect.gen(function*() {
-        const job = yield* JobQueue.submit({ model: bench.model, payload: { do: "die twice" } })
-        const all = yield* watched(bench, job)
+        const job = yield* JobQueue.submit({ model: harness.model, payload: { do: "die twice" } })
+        const all = yield* watched(harness, job)
         const steps = stepsOf(all)
         for (const [i, { cursor }] of all.entries()) {
           const known = yield* Schema.decode(Transition.CursorFromString)(Transition.formatCursor(cursor)).pipe(
             Effect.orDie
           )
-          yield* expect(`the steps after ${steps[i]}`, stepsOf(yield* watched(bench, job, known)), steps.slice(i + 1))
+          yield* expect(`the steps after ${steps[i]}`, stepsOf(yield* watched(harness, job, known)), steps.slice(i + 1))
         }
         yield* expectThat("the steps of its life", steps, steps.length >= 7, "seven, at the least")
       }),
     mortal
   ),
 
-  spec("scripted", "watch: tells progress, and what changed", (bench) =>
+  spec("scripted", "watch: tells progress, and what changed", (harness) =>
     Effect.gen(function*() {
-      const job = yield* JobQueue.submit({ model: bench.model, payload: {}, info: { user_id: "u" } })
-      const transitions = yield* watched(bench, job)
+      const job = yield* JobQueue.submit({ model: harness.model, payload: {}, info: { user_id: "u" } })
+      const transitions = yield* watched(harness, job)
       const progressed = transitions.filter((transition) => transition._tag === "Progressed")
       yield* expect(
         "the last progress that was told",
