@@ -30,6 +30,7 @@ import type * as Transition from "../Transition.js"
 import type { Call, Outcome } from "./Call.js"
 import type { Fault } from "./Fault.js"
 import * as Client from "./internal/client.js"
+import * as Exchanges from "./internal/exchanges.js"
 import * as Expectation from "./internal/expectation.js"
 import * as Json from "./internal/json.js"
 import * as Life from "./internal/life.js"
@@ -106,9 +107,6 @@ const overTheWire = (
     (error) => new InvalidRequest({ operation: "submit", model: request.model, detail: clip(formatIssues(error)) })
   )
 
-const encodeStatus = Schema.encodeSync(Job.JobStatus)
-const encodeMetrics = Schema.encodeSync(QueueApi.Metrics)
-
 const notFound = (operation: Operation, job: Job.JobRef): QueueError => {
   const { body, status } = noSuchJob(job)
   return fromRefusal(
@@ -138,14 +136,19 @@ const claimOf = (who: Job.JobRef | Task) => "job" in who ? { ref: who.job, attem
 const make = (options: Options) =>
   Effect.gen(function*() {
     const seed = options.seed ?? "effect-queue-status"
-    const queue = LocalQueue.make({ workers: options.workers, random: Random.make(seed), seed, recording: true })
+    const jobs: Array<Job.JobRef> = []
+    const local = LocalQueue.make({ workers: options.workers, random: Random.make(seed), seed, recording: true })
+    const queue: LocalQueue.LocalQueue = {
+      ...local,
+      submit: (request) => Effect.tap(local.submit(request), (job) => Effect.sync(() => jobs.push(job)))
+    }
+    const exchanges = Exchanges.make(queue)
     const startedAt = yield* Clock.currentTimeMillis
     const client = yield* Effect.cached(Client.make(options.requestTimeout ?? defaultRequestTimeout))
     const faults = new Wire.Faults(seed, startedAt)
     for (const fault of options.faults ?? []) faults.add(fault)
     const calls: Array<Call> = []
     const counts = { status: 0, submit: 0, cancel: 0, clear: 0, metrics: 0 }
-    const jobs: Array<Job.JobRef> = []
 
     /**
      * A call, noted. It is answered by `direct`, unless something goes wrong with it: then `exchange` says what the
@@ -177,36 +180,21 @@ const make = (options: Options) =>
         )
       })
 
-    const refuse = (job: Job.JobRef): Wire.Answer => {
-      const { body, status } = noSuchJob(job)
-      return Wire.json(status, body)
-    }
-
-    const submit = (request: typeof QueueApi.SubmitRequest.Type): Effect.Effect<Job.JobRef> =>
-      Effect.tap(queue.submit(request), (job) => Effect.sync(() => jobs.push(job)))
-
     const jobQueue = JobQueue.of({
       status: (input) =>
         Effect.flatMap(checkRef("status", input), (job) =>
           called(
             { operation: "status", model: job.model, requestId: job.requestId },
             Effect.flatMap(queue.status(job), Effect.mapError(() => notFound("status", job))),
-            ({ behind, change }) =>
-              Effect.map(
-                queue.status(job, behind),
-                Option.match({
-                  onNone: () => refuse(job),
-                  onSome: (status) => Wire.json(200, encodeStatus(change(status)))
-                })
-              ),
+            exchanges.status(job),
             (client) => client.status(job)
           )),
       submit: (input) =>
         Effect.flatMap(Effect.flatMap(checkSubmit(input), overTheWire), (request) =>
           called(
             { operation: "submit", model: request.model },
-            submit(request),
-            () => Effect.map(submit(request), ({ requestId }) => Wire.json(200, { requestId })),
+            queue.submit(request),
+            exchanges.submit(request),
             (client) => client.submit(input)
           )),
       cancel: (input) =>
@@ -223,17 +211,7 @@ const make = (options: Options) =>
                   )
               })
             ),
-            () =>
-              Effect.map(
-                queue.cancel(job),
-                Option.match({
-                  onNone: () => refuse(job),
-                  onSome: (state) =>
-                    state === "pending"
-                      ? Wire.json(200, { status: "canceled" })
-                      : Wire.json(409, { status: state })
-                })
-              ),
+            exchanges.cancel(job),
             (client) => client.cancel(job)
           )),
       clear: (input) =>
@@ -241,7 +219,7 @@ const make = (options: Options) =>
           called(
             { operation: "clear", model },
             queue.clear(model),
-            () => Effect.map(queue.clear(model), (count) => Wire.json(200, { canceled_count: count })),
+            exchanges.clear(model),
             (client) => client.clear(model)
           )),
       metrics: (input) =>
@@ -249,7 +227,7 @@ const make = (options: Options) =>
           called(
             { operation: "metrics", model },
             queue.metrics(model),
-            () => Effect.map(queue.metrics(model), (metrics) => Wire.json(200, encodeMetrics(metrics))),
+            exchanges.metrics(model),
             (client) => client.metrics(model)
           ))
     })
