@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 // @effect-diagnostics nodeBuiltinImport:off
 import type * as HttpApiError from "@effect/platform/HttpApiError"
@@ -18,22 +19,27 @@ import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Http from "node:http"
+import type { Socket } from "node:net"
 import { formatIssues } from "../internal/checkRequest.js"
-import type { JobRef } from "../Job.js"
 import { ref } from "../Job.js"
 import * as QueueApi from "../QueueApi.js"
+import type { Operation } from "../QueueError.js"
+import type { Fault } from "../testing/Fault.js"
+import * as Exchanges from "../testing/internal/exchanges.js"
 import * as LocalQueue from "../testing/internal/localQueue.js"
-import * as Refusal from "../testing/internal/refusal.js"
+import type { Refusal } from "../testing/internal/refusal.js"
+import * as Wire from "../testing/internal/wire.js"
 import type { Pool } from "../testing/Worker.js"
 
 /**
  * - `host` and `port`: where to listen; `127.0.0.1`, and a port that is free, unless given.
  * - `workers`: who does the jobs. Without it they wait for ever.
+ * - `faults`: what goes wrong on the wire, as in the queue in memory.
+ * - `seed`: what the times of workers and the chances of faults are made from. Request ids differ all the same.
  * - `apiKeys`: the bearer tokens that are good. Without it every token is, so long as it is not blank.
  * - `maxBodyBytes`: a larger body is refused with 413; `defaultMaxBodyBytes` unless given.
  *
@@ -44,6 +50,8 @@ export interface Options {
   readonly host?: string | undefined
   readonly port?: number | undefined
   readonly workers?: Pool | ReadonlyArray<Pool> | undefined
+  readonly faults?: ReadonlyArray<Fault> | undefined
+  readonly seed?: string | number | undefined
   readonly apiKeys?: ReadonlyArray<Redacted.Redacted> | undefined
   readonly maxBodyBytes?: number | undefined
 }
@@ -101,7 +109,7 @@ export class Emulator extends Context.Tag("effect-queue-status/emulator/Emulator
 // -----------------------------------------------------------------------------
 
 class Refused extends Data.TaggedError("Refused")<
-  Refusal.Refusal & { readonly headers?: { readonly [name: string]: string } }
+  Refusal & { readonly headers?: { readonly [name: string]: string } }
 > {}
 
 const invalid = (code: string, message: string, param?: string): Refused =>
@@ -114,8 +122,6 @@ const unauthorized = new Refused({
   status: 401,
   body: { code: "invalid_api_key", type: "authentication_error", message: "a bearer token that is good is needed" }
 })
-
-const noSuchJob = (job: JobRef): Refused => new Refused(Refusal.noSuchJob(job))
 
 const tooLarge = (maxBodyBytes: number): Refused =>
   new Refused({
@@ -218,38 +224,80 @@ const readSubmit = readJson(QueueApi.SubmitRequest)
 const readCancel = readJson(QueueApi.CancelRequest)
 const readClear = readJson(QueueApi.ClearRequest)
 
-const handlers = (queue: LocalQueue.LocalQueue, maxBodyBytes: number) =>
-  HttpApiBuilder.group(Api, "queue", (endpoints) =>
-    endpoints
-      .handle("status", ({ urlParams }) => {
+// HTTP knows no body of these.
+const bodiless = [204, 205, 304]
+
+const toResponse = (
+  { body, headers, status, then }: Wire.Answer,
+  socket: Socket
+): HttpServerResponse.HttpServerResponse => {
+  const options = { status, headers }
+  const bytes = new TextEncoder().encode(body)
+  if (then !== undefined) {
+    // once that half is out; a stream that fails would end the body as if it were whole
+    const breakOff = Effect.sync(() => socket.destroySoon())
+    const rest = Effect.zipRight(then === "breaks" ? breakOff : Effect.void, Effect.never)
+    return HttpServerResponse.stream(Stream.concat(Stream.make(bytes), Stream.fromEffect(rest)), options)
+  }
+  return bodiless.includes(status)
+    ? HttpServerResponse.empty(options)
+    : HttpServerResponse.uint8Array(bytes, { ...options, contentType: headers["content-type"] ?? "text/plain" })
+}
+
+/** Answers a call, through whatever goes wrong with it. */
+const makeCalled = (faults: Wire.Faults) => {
+  const counts = new Map<Operation, number>()
+  return (
+    operation: Operation,
+    about: { readonly model: string; readonly requestId?: string | undefined },
+    exchange: Wire.Exchange
+  ): Effect.Effect<HttpServerResponse.HttpServerResponse, never, HttpServerRequest.HttpServerRequest> =>
+    Effect.gen(function*() {
+      const nth = (counts.get(operation) ?? 0) + 1
+      counts.set(operation, nth)
+      const at = yield* Clock.currentTimeMillis
+      const { socket } = NodeHttpServerRequest.toIncomingMessage(yield* HttpServerRequest.HttpServerRequest)
+      const { model, requestId } = about
+      const happenings = faults.to({ operation, nth, at, model, requestId, end: undefined })
+      return yield* Wire.disturb(happenings, exchange)(Wire.truth).pipe(
+        Effect.map((answer) => toResponse(answer, socket)),
+        Effect.catchTag("Disconnected", () => {
+          socket.destroy()
+          return Effect.never
+        })
+      )
+    })
+}
+
+const handlers = (queue: LocalQueue.LocalQueue, faults: Wire.Faults, maxBodyBytes: number) =>
+  HttpApiBuilder.group(Api, "queue", (endpoints) => {
+    const exchanges = Exchanges.make(queue)
+    const called = makeCalled(faults)
+    return endpoints
+      .handleRaw("status", ({ urlParams }) => {
         const job = ref(urlParams.model, urlParams.request_id)
-        return Effect.flatMap(
-          queue.status(job),
-          Option.match({ onNone: () => Effect.die(noSuchJob(job)), onSome: Effect.succeed })
-        )
+        return called("status", job, exchanges.status(job))
       })
       .handleRaw("submit", ({ request }) =>
         readSubmit(request, maxBodyBytes).pipe(
-          Effect.flatMap(queue.submit),
-          Effect.map(({ requestId }) => ({ requestId })),
-          Effect.orDie
+          Effect.orDie,
+          Effect.flatMap((request) => called("submit", request, exchanges.submit(request)))
         ))
       .handleRaw("cancel", ({ request }) =>
-        Effect.gen(function*() {
-          const job = yield* readCancel(request, maxBodyBytes)
-          const state = yield* queue.cancel(ref(job.model, job.requestId))
-          if (Option.isNone(state)) return yield* noSuchJob(ref(job.model, job.requestId))
-          return state.value === "pending"
-            ? { status: "canceled" as const }
-            : HttpServerResponse.unsafeJson({ status: state.value }, { status: 409 })
-        }).pipe(Effect.orDie))
+        readCancel(request, maxBodyBytes).pipe(
+          Effect.orDie,
+          Effect.flatMap(({ model, requestId }) => {
+            const job = ref(model, requestId)
+            return called("cancel", job, exchanges.cancel(job))
+          })
+        ))
       .handleRaw("clear", ({ request }) =>
         readClear(request, maxBodyBytes).pipe(
-          Effect.flatMap(({ model }) => queue.clear(model)),
-          Effect.map((canceledCount) => ({ canceledCount })),
-          Effect.orDie
+          Effect.orDie,
+          Effect.flatMap(({ model }) => called("clear", { model }, exchanges.clear(model)))
         ))
-      .handle("metrics", ({ urlParams }) => queue.metrics(urlParams.model)))
+      .handleRaw("metrics", ({ urlParams: { model } }) => called("metrics", { model }, exchanges.metrics(model)))
+  })
 
 // What the builder does with a request that is wrong is not what the service does: say it as the service would.
 const answerFailure = (
@@ -330,7 +378,15 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
     Emulator,
     Effect.gen(function*() {
       const maxBodyBytes = options.maxBodyBytes ?? defaultMaxBodyBytes
-      const queue = LocalQueue.make({ workers: options.workers, random: yield* Effect.random })
+      const seed = options.seed ?? "effect-queue-status"
+      const queue = LocalQueue.make({
+        workers: options.workers,
+        random: yield* Effect.random,
+        seed,
+        recording: options.faults !== undefined
+      })
+      const faults = new Wire.Faults(seed, yield* Clock.currentTimeMillis)
+      for (const fault of options.faults ?? []) faults.add(fault)
       const log: Array<LoggedRequest> = []
       const host = options.host ?? "127.0.0.1"
 
@@ -355,7 +411,7 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
         ),
         Layer.provide(noteAndMend),
         Layer.provide(HttpApiBuilder.api(Api)),
-        Layer.provide(handlers(queue, maxBodyBytes)),
+        Layer.provide(handlers(queue, faults, maxBodyBytes)),
         Layer.provide(authorization(options.apiKeys)),
         Layer.provide(Layer.succeed(HttpServer.HttpServer, httpServer)),
         Layer.provide(NodeHttpServer.layerContext),
