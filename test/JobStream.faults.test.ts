@@ -21,6 +21,7 @@ import { Arbitraries, Fault, TestJobQueue, Worker } from "../src/testing/index.j
 import * as Expectation from "../src/testing/internal/expectation.js"
 import * as Transition from "../src/Transition.js"
 import * as WatchPolicy from "../src/WatchPolicy.js"
+import { tally } from "./fixtures/tally.js"
 
 // how long it may take to cancel the job, once a deadline has passed
 const cancelPatience = 30_000
@@ -28,16 +29,6 @@ const cancelPatience = 30_000
 /** A queue of its own, in a time that begins with it. */
 const layer = (options: TestJobQueue.Options) =>
   Layer.provideMerge(TestJobQueue.layer(options), TestContext.TestContext)
-
-const tally = () => {
-  const seen = new Map<string, number>()
-  return {
-    note: (what: string) => seen.set(what, (seen.get(what) ?? 0) + 1),
-    met: (...all: ReadonlyArray<string>) => {
-      assert.deepStrictEqual(all.filter((what) => !seen.has(what)), [], `never met; but ${[...seen].join("; ")}`)
-    }
-  }
-}
 
 const policies: { readonly [name: string]: WatchPolicy.WatchPolicy } = {
   default: WatchPolicy.withDeadline(WatchPolicy.defaultPolicy, Deadline.total("4 minutes")),

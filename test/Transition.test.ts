@@ -11,6 +11,7 @@ import { InvalidCursor, JobMismatch, UnrecognizedStatus } from "../src/QueueErro
 import * as Transition from "../src/Transition.js"
 import type { Dropped, Moment, Sample, Sampling } from "./fixtures/histories.js"
 import * as Histories from "./fixtures/histories.js"
+import { tally } from "./fixtures/tally.js"
 
 // fast-check prints the seed and the smallest counterexample of a law that does not hold
 const numRuns = 400
@@ -74,17 +75,6 @@ const untold = FastCheck.tuple(Histories.sampled({ mixed: false }), Histories.dr
   dropped: { ...dropped, retries: true },
   sampling: Histories.mapSamples(sampling, (status) => Histories.drop(status, { ...dropped, retries: true }))
 }))
-
-/** Counts what a property met, so that it is known to say something. */
-const tally = () => {
-  const seen = new Map<string, number>()
-  return {
-    note: (what: string) => seen.set(what, (seen.get(what) ?? 0) + 1),
-    met: (...all: ReadonlyArray<string>) => {
-      for (const what of all) assert.isTrue(seen.has(what), `never met: ${what}; but ${[...seen.keys()].join(", ")}`)
-    }
-  }
-}
 
 const allSteps = ["Queued", "Claimed", "Requeued", "Completed", "FailedByModel", "RetriesExhausted", "Canceled"]
 

@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url"
 import { Emulator } from "../src/emulator/index.js"
 import { Transition } from "../src/index.js"
 import { Worker } from "../src/testing/index.js"
+import { inLetters, wholeLife } from "./fixtures/path.js"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 
@@ -113,22 +114,8 @@ const byName = (stdout: string): Map<string, Array<Transition.Transition>> => {
   return names
 }
 
-const letters: { readonly [tag: string]: string } = {
-  Queued: "Q",
-  Claimed: "C",
-  Progressed: "P",
-  Requeued: "R",
-  Completed: "D",
-  FailedByModel: "F",
-  RetriesExhausted: "E",
-  Canceled: "X"
-}
-
-/** A life from its beginning to its one end. */
-const legal = /^Q((CP*R){0,3}(X|CP*[DF])|(CP*R){3}CP*E)$/
-
 const assertLegal = (name: string, transitions: ReadonlyArray<Transition.Transition>): void => {
-  assert.match(transitions.map(({ _tag }) => letters[_tag] ?? "?").join(""), legal, name)
+  assert.match(inLetters(transitions), wholeLife, name)
   assert.strictEqual(new Set(transitions.map(({ job }) => job.requestId)).size, 1, name)
   let attempt = 0
   for (const transition of transitions) {

@@ -14,6 +14,7 @@ import * as JobStream from "../../src/JobStream.js"
 import type { Fault, Worker } from "../../src/testing/index.js"
 import { Arbitraries, TestJobQueue } from "../../src/testing/index.js"
 import * as Transition from "../../src/Transition.js"
+import { tally } from "../fixtures/tally.js"
 
 const minute = 60_000
 
@@ -22,17 +23,6 @@ const model = "my-org/video-generator"
 /** A queue of its own, in a time that begins with it. */
 const layer = (options: TestJobQueue.Options) =>
   Layer.provideMerge(TestJobQueue.layer(options), TestContext.TestContext)
-
-/** Counts what was met, so that it is known that it is. */
-const tally = () => {
-  const seen = new Map<string, number>()
-  return {
-    note: (what: string) => seen.set(what, (seen.get(what) ?? 0) + 1),
-    met: (...all: ReadonlyArray<string>) => {
-      assert.deepStrictEqual(all.filter((what) => !seen.has(what)), [], `never met; but ${[...seen].join("; ")}`)
-    }
-  }
-}
 
 const print = (value: unknown): string => FastCheck.stringify(value)
 

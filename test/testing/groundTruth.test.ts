@@ -17,6 +17,7 @@ import type { Cadence, Transition } from "../../src/index.js"
 import * as Queue from "../../src/internal/queueModel.js"
 import { TestJobQueue, Worker } from "../../src/testing/index.js"
 import * as Simulation from "../../src/testing/internal/simulation.js"
+import { inLetters, wholeLife } from "../fixtures/path.js"
 
 const models = ["my-org/video-generator", "__proto__"] as const
 
@@ -109,20 +110,6 @@ const plan: FastCheck.Arbitrary<Plan> = FastCheck.record({
 // what is true
 // -----------------------------------------------------------------------------
 
-const letters: { readonly [tag: string]: string } = {
-  Queued: "Q",
-  Claimed: "C",
-  Progressed: "P",
-  Requeued: "R",
-  Completed: "D",
-  FailedByModel: "F",
-  RetriesExhausted: "E",
-  Canceled: "X"
-}
-
-/** A life from its beginning to its one end. */
-const legal = /^Q((CP*R){0,3}(X|CP*[DF])|(CP*R){3}CP*E)$/
-
 const start = 1_000_000
 
 /** The same jobs, in the same workers' hands, without anybody who looks: `Claimed 2 at 3000` for each step. */
@@ -188,7 +175,7 @@ describe("ground truth", () => {
           const noted = notes(plan, lives.map(({ job }) => job))
           for (const [nth, { job, seen }] of lives.entries()) {
             const truth = yield* transitions(job)
-            assert.match(truth.map(({ _tag }) => letters[_tag] ?? "?").join(""), legal)
+            assert.match(inLetters(truth), wholeLife)
             assert.deepStrictEqual(stepsOf(truth), noted[nth])
             let before = startedAt
             for (const { at, evidence, job: of, observedAt } of truth) {

@@ -8,6 +8,7 @@ import * as Queue from "../../src/internal/queueModel.js"
 import * as Job from "../../src/Job.js"
 import { Worker } from "../../src/testing/index.js"
 import * as Simulation from "../../src/testing/internal/simulation.js"
+import { inLetters } from "../fixtures/path.js"
 
 // -----------------------------------------------------------------------------
 // what happens to a simulation
@@ -187,16 +188,6 @@ const same = (actual: unknown, expected: unknown): void => {
 
 const legal = /^Q((CR){0,3}(X|C[DF]?)?|(CR){3}CE)$/
 
-const letters = {
-  Queued: "Q",
-  Claimed: "C",
-  Requeued: "R",
-  Completed: "D",
-  FailedByModel: "F",
-  RetriesExhausted: "E",
-  Canceled: "X"
-} as const
-
 describe("simulation", () => {
   it("comes to the same in one leap, in steps of any size, and event by event", () => {
     FastCheck.assert(
@@ -259,7 +250,7 @@ describe("simulation", () => {
       FastCheck.property(plan, (plan) => {
         const simulation = run(plan, inOneLeap)
         for (const { createdAt, history, ref } of jobsOf(simulation)) {
-          assert.match(history.map(({ _tag }) => letters[_tag]).join(""), legal, ref.requestId)
+          assert.match(inLetters(history), legal, ref.requestId)
           let at = createdAt
           let attempt = 0
           for (const event of history) {
