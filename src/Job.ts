@@ -37,6 +37,12 @@ export const JsonObject: Schema.Schema<JsonObject> = Schema.declare(isJsonObject
   arbitrary: () => (fc) => fc.dictionary(fc.string(), fc.jsonValue(), { maxKeys: 4 })
 })
 
+// Half of a surrogate pair can't be said in a URL: another model, or another job, would be asked for.
+const wellFormed = (what: string) =>
+  Schema.filter<typeof Schema.String>((text) => !/\p{Cs}/u.test(text) || `${what} must be well-formed Unicode`, {
+    jsonSchema: {}
+  })
+
 /**
  * The name of a model, such as `my-org/video-generator`. Any string that is not blank.
  *
@@ -44,8 +50,7 @@ export const JsonObject: Schema.Schema<JsonObject> = Schema.declare(isJsonObject
  * @category schemas
  */
 export const ModelName = Schema.String.pipe(
-  // half of a surrogate pair can't be said in a URL: another model would be asked for
-  Schema.filter((name) => !/\p{Cs}/u.test(name) || "a model name must be well-formed Unicode", { jsonSchema: {} }),
+  wellFormed("a model name"),
   Schema.pattern(/\S/, {
     identifier: "ModelName",
     description: "the name of a model, not blank",
@@ -61,7 +66,7 @@ export const ModelName = Schema.String.pipe(
  * @category schemas
  */
 export const RequestId = Schema.String.pipe(
-  Schema.filter((id) => !/\p{Cs}/u.test(id) || "a request id must be well-formed Unicode", { jsonSchema: {} }),
+  wellFormed("a request id"),
   Schema.pattern(/\S/, {
     identifier: "RequestId",
     description: "the identifier of a job, not blank",

@@ -101,16 +101,13 @@ const makeDerive = (unrecognized: "fail" | "end" | undefined) =>
     (readProgress) => (known: Option.Option<Transition.Cursor>, status: Job.JobStatus) =>
       Clock.clockWith((clock) => {
         const observedAt = DateTime.unsafeMake(clock.unsafeCurrentTimeMillis())
-        const told = Either.map(
-          Transition.derive(known, status, { observedAt, readProgress, unrecognized }),
-          ({ cursor, stale, transitions }) => {
-            const news = [Option.some(cursor), transitions] as const
-            return stale
-              ? Effect.as(Metric.increment(Metric.tagged(staleSnapshots, "model", status.job.model)), news)
-              : Effect.succeed(news)
-          }
-        )
-        return Either.isLeft(told) ? Effect.fail(told.left) : told.right
+        const derived = Transition.derive(known, status, { observedAt, readProgress, unrecognized })
+        if (Either.isLeft(derived)) return Effect.fail(derived.left)
+        const { cursor, stale, transitions } = derived.right
+        const news = [Option.some(cursor), transitions] as const
+        return stale
+          ? Effect.as(Metric.increment(Metric.tagged(staleSnapshots, "model", status.job.model)), news)
+          : Effect.succeed(news)
       })
   )
 

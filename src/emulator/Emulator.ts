@@ -31,7 +31,8 @@ import type { Operation } from "../QueueError.js"
 import type { Fault } from "../testing/Fault.js"
 import * as Exchanges from "../testing/internal/exchanges.js"
 import * as LocalQueue from "../testing/internal/localQueue.js"
-import type { Refusal } from "../testing/internal/refusal.js"
+import * as Refusal from "../testing/internal/refusal.js"
+import { defaultSeed } from "../testing/internal/seeded.js"
 import * as Wire from "../testing/internal/wire.js"
 import type { Pool } from "../testing/Worker.js"
 
@@ -109,7 +110,7 @@ export class Emulator extends Context.Tag("effect-queue-status/emulator/Emulator
 // -----------------------------------------------------------------------------
 
 class Refused extends Data.TaggedError("Refused")<
-  Refusal & { readonly headers?: { readonly [name: string]: string } }
+  Refusal.Refusal & { readonly headers?: { readonly [name: string]: string } }
 > {}
 
 const invalid = (code: string, message: string, param?: string): Refused =>
@@ -118,10 +119,7 @@ const invalid = (code: string, message: string, param?: string): Refused =>
     body: { code, type: "invalid_request_error", message, ...(param !== undefined && { param }) }
   })
 
-const unauthorized = new Refused({
-  status: 401,
-  body: { code: "invalid_api_key", type: "authentication_error", message: "a bearer token that is good is needed" }
-})
+const unauthorized = new Refused(Refusal.unauthorized)
 
 const tooLarge = (maxBodyBytes: number): Refused =>
   new Refused({
@@ -224,9 +222,6 @@ const readSubmit = readJson(QueueApi.SubmitRequest)
 const readCancel = readJson(QueueApi.CancelRequest)
 const readClear = readJson(QueueApi.ClearRequest)
 
-// HTTP knows no body of these.
-const bodiless = [204, 205, 304]
-
 const toResponse = (
   { body, headers, status, then }: Wire.Answer,
   socket: Socket
@@ -239,7 +234,7 @@ const toResponse = (
     const rest = Effect.zipRight(then === "breaks" ? breakOff : Effect.void, Effect.never)
     return HttpServerResponse.stream(Stream.concat(Stream.make(bytes), Stream.fromEffect(rest)), options)
   }
-  return bodiless.includes(status)
+  return Wire.isBodiless(status)
     ? HttpServerResponse.empty(options)
     : HttpServerResponse.uint8Array(bytes, { ...options, contentType: headers["content-type"] ?? "text/plain" })
 }
@@ -378,7 +373,7 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
     Emulator,
     Effect.gen(function*() {
       const maxBodyBytes = options.maxBodyBytes ?? defaultMaxBodyBytes
-      const seed = options.seed ?? "effect-queue-status"
+      const { seed = defaultSeed } = options
       const queue = LocalQueue.make({
         workers: options.workers,
         random: yield* Effect.random,

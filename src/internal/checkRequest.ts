@@ -30,7 +30,8 @@ export const formatIssues = (error: ParseResult.ParseError): string => {
  *
  * @internal
  */
-export const clip = (text: string): string => text.length <= maxKeptBody ? text : `${text.slice(0, maxKeptBody - 1)}…`
+export const clip = (text: string, max: number = maxKeptBody): string =>
+  text.length <= max ? text : `${text.slice(0, max - 1)}…`
 
 // What stands for a model that is no string. An object may have no `toString`, or one that throws.
 const text = (value: unknown): string => Predicate.isObject(value) ? "(no string)" : String(value)

@@ -249,6 +249,22 @@ export const get = (self: QueueModel, ref: Job.JobRef): Option.Option<QueuedJob>
   Option.filter(HashMap.get(self.jobs, ref.requestId), (job) => job.ref.model === ref.model)
 
 /**
+ * The job, if a worker has its claim: that of an attempt, where one is named, or whoever has it.
+ *
+ * @internal
+ */
+export const claimed = (
+  self: QueueModel,
+  ref: Job.JobRef,
+  attempt?: number
+): Option.Option<QueuedJob & { readonly claim: Claim }> =>
+  Option.filter(
+    get(self, ref),
+    (job): job is QueuedJob & { readonly claim: Claim } =>
+      job.claim !== undefined && (attempt === undefined || attempt === attemptOf(job))
+  )
+
+/**
  * How the job was at a time, if it was there.
  *
  * @internal
@@ -315,14 +331,14 @@ export const claim = (
   const first = RedBlackTree.first(line(self, request.model))
   if (Option.isNone(first)) return [self, Option.none()]
   const job = HashMap.unsafeGet(self.jobs, first.value[1])
-  const claimed: Unrecorded = {
+  const running: Unrecorded = {
     ...job,
     state: "running",
     claimedAt: self.now,
     claim: { timeout: request.timeout, expiresAt: self.now + request.timeout, number: job.place.number },
     history: note(job, "Claimed", self.now, job.retries + 1)
   }
-  const after = move(self, job, claimed, self.now)
+  const after = move(self, job, running, self.now)
   return [after, get(after, job.ref)]
 }
 
@@ -348,12 +364,9 @@ export interface Update {
  */
 export const update = (before: QueueModel, now: number, request: Update): readonly [QueueModel, boolean] => {
   const self = advance(before, now)
-  const found = get(self, request.ref)
+  const found = claimed(self, request.ref, request.attempt)
   if (Option.isNone(found)) return [self, false]
   const job = found.value
-  if (job.claim === undefined || (request.attempt !== undefined && request.attempt !== attemptOf(job))) {
-    return [self, false]
-  }
   const info = request.info === undefined || Object.keys(request.info).length === 0
     ? job.info
     : { ...job.info, ...request.info }
@@ -377,11 +390,11 @@ export const update = (before: QueueModel, now: number, request: Update): readon
  *
  * @internal
  */
-export const keep = (self: QueueModel, ref: Job.JobRef, attempt: number, until: number): QueueModel => {
-  const job = Option.getOrUndefined(get(self, ref))
-  if (job?.claim === undefined || attempt !== attemptOf(job)) return self
-  return move(self, job, { ...job, claim: extended(job.claim, until + job.claim.timeout) }, self.now)
-}
+export const keep = (self: QueueModel, ref: Job.JobRef, attempt: number, until: number): QueueModel =>
+  Option.match(claimed(self, ref, attempt), {
+    onNone: () => self,
+    onSome: (job) => move(self, job, { ...job, claim: extended(job.claim, until + job.claim.timeout) }, self.now)
+  })
 
 const withdraw = (self: QueueModel, job: QueuedJob): QueueModel =>
   move(self, job, { ...job, state: "canceled", history: note(job, "Canceled", self.now, attemptOf(job)) }, self.now)

@@ -20,6 +20,7 @@ import * as Predicate from "effect/Predicate"
 import * as Job from "../Job.js"
 import type { Operation } from "../QueueError.js"
 import type { Call } from "./Call.js"
+import * as Refusal from "./internal/refusal.js"
 import { sample } from "./internal/seeded.js"
 import type { Timing } from "./Worker.js"
 
@@ -202,11 +203,7 @@ export const unavailable = (
  * @since 0.1.0
  * @category answers
  */
-export const unauthorized: Fault = answer(401, {
-  code: "invalid_api_key",
-  type: "authentication_error",
-  message: "a bearer token that is good is needed"
-})
+export const unauthorized: Fault = answer(Refusal.unauthorized.status, Refusal.unauthorized.body)
 
 /**
  * The service knows no such job (any more): HTTP 404. `NotFound` for the program.

@@ -32,10 +32,10 @@ import type { Fault } from "./Fault.js"
 import * as Client from "./internal/client.js"
 import * as Exchanges from "./internal/exchanges.js"
 import * as Expectation from "./internal/expectation.js"
-import * as Json from "./internal/json.js"
 import * as Life from "./internal/life.js"
 import * as LocalQueue from "./internal/localQueue.js"
 import { noSuchJob } from "./internal/refusal.js"
+import { defaultSeed } from "./internal/seeded.js"
 import { VirtualTime } from "./internal/virtualTime.js"
 import * as Wire from "./internal/wire.js"
 import { defaultClaimTimeout } from "./Worker.js"
@@ -135,7 +135,7 @@ const claimOf = (who: Job.JobRef | Task) => "job" in who ? { ref: who.job, attem
 
 const make = (options: Options) =>
   Effect.gen(function*() {
-    const seed = options.seed ?? "effect-queue-status"
+    const { seed = defaultSeed } = options
     const jobs: Array<Job.JobRef> = []
     const local = LocalQueue.make({ workers: options.workers, random: Random.make(seed), seed, recording: true })
     const queue: LocalQueue.LocalQueue = {
@@ -245,10 +245,8 @@ const make = (options: Options) =>
           })),
       inject: (fault) => Effect.sync(() => ({ remove: Effect.sync(faults.add(fault)) })),
       claim: (model, timeout) => queue.claim(model, Duration.toMillis(timeout ?? defaultClaimTimeout)),
-      heartbeat: (who, info = {}) =>
-        Effect.suspend(() => queue.update({ ...claimOf(who), status: "running", info: Json.overTheWire(info) })),
-      finish: (who, outputs = {}) =>
-        queue.update({ ...claimOf(who), status: "done", outputs: Json.overTheWire(outputs) }),
+      heartbeat: (who, info = {}) => queue.update({ ...claimOf(who), status: "running", info }),
+      finish: (who, outputs = {}) => queue.update({ ...claimOf(who), status: "done", outputs }),
       fail: (who, reason) => queue.update({ ...claimOf(who), status: "failed", info: { error: reason } })
     })
 
@@ -285,7 +283,7 @@ export const layer = (options: Options = {}): Layer.Layer<JobQueue | TestJobQueu
   Layer.suspend(() =>
     Layer.merge(
       Layer.effectContext(make(options)),
-      Layer.setRandom(Random.make(options.seed ?? "effect-queue-status"))
+      Layer.setRandom(Random.make(options.seed ?? defaultSeed))
     )
   )
 

@@ -13,17 +13,14 @@ import * as FiberRef from "effect/FiberRef"
 import * as Redacted from "effect/Redacted"
 import * as JobQueue from "../../JobQueue.js"
 import type { QueueError } from "../../QueueError.js"
-import type { Answer, Disconnected } from "./wire.js"
+import { type Answer, type Disconnected, isBodiless } from "./wire.js"
 
 type Exchange = Effect.Effect<Answer, Disconnected>
 
 const current = FiberRef.unsafeMake<Exchange>(Effect.dieMessage("no call is being made"))
 
-// HTTP knows no body of these, and `Response` takes none.
-const bodiless = [204, 205, 304]
-
 const bodyOf = ({ body, status, then }: Answer): string | ReadableStream<Uint8Array> | null =>
-  bodiless.includes(status) || (body === "" && then === undefined)
+  isBodiless(status) || (body === "" && then === undefined)
     ? null
     : then === undefined
     ? body

@@ -50,18 +50,18 @@ export const since = (startedAt: number, at: number): string =>
 const lineOf = ({ _tag, attempt }: Pick<Transition, "_tag" | "attempt">, mentionsAttempt: boolean): string =>
   mentionsAttempt ? `${_tag} ${attempt}` : _tag
 
+const isStep = ({ _tag }: Transition): boolean => _tag !== "Progressed"
+
 /** @internal */
 export const ofTransitions = (seen: Iterable<Transition>, expected: Lines): Option.Option<string> => {
   const mentionsProgress = expected.some((line) => line.startsWith("Progressed"))
-  const considered = Array.from(seen).filter(({ _tag }) => mentionsProgress || _tag !== "Progressed")
+  const considered = Array.from(seen).filter((transition) => mentionsProgress || isStep(transition))
   return difference(
     "not the transitions that were expected",
     expected,
     considered.map((transition, i) => lineOf(transition, expected[i]?.includes(" ") ?? true))
   )
 }
-
-const isStep = ({ _tag }: Transition): boolean => _tag !== "Progressed"
 
 // The service says `failed` of both; which it was is a guess from the number of retries and from what workers left.
 const isFailure = ({ _tag }: Transition): boolean => _tag === "FailedByModel" || _tag === "RetriesExhausted"

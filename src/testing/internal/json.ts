@@ -1,4 +1,11 @@
+import type { Update } from "../../internal/queueModel.js"
 import type { JsonObject } from "../../Job.js"
+
+const copy = (object: JsonObject): JsonObject => {
+  // an object comes back as an object
+  for (const _ in object) return JSON.parse(JSON.stringify(object)) as JsonObject
+  return object
+}
 
 /**
  * What arrives of what a worker says: a copy, of what JSON can say. A queue that kept the object itself would tell more
@@ -6,8 +13,8 @@ import type { JsonObject } from "../../Job.js"
  *
  * @internal
  */
-export const overTheWire = (object: JsonObject): JsonObject => {
-  // an object comes back as an object
-  for (const _ in object) return JSON.parse(JSON.stringify(object)) as JsonObject
-  return object
-}
+export const overTheWire = (update: Update): Update => ({
+  ...update,
+  ...(update.info !== undefined && { info: copy(update.info) }),
+  ...(update.outputs !== undefined && { outputs: copy(update.outputs) })
+})

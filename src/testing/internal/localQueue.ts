@@ -12,6 +12,7 @@ import { uuidv7 } from "../../internal/uuid.js"
 import { ref } from "../../Job.js"
 import type { JobRef, JobStatus, JsonObject } from "../../Job.js"
 import type { Pool, Task } from "../Worker.js"
+import { overTheWire } from "./json.js"
 import * as Simulation from "./simulation.js"
 
 /** @internal */
@@ -95,7 +96,7 @@ export const make = ({ random, recording, seed, workers }: Options): LocalQueue 
           }))
         ]
       }),
-    update: (update) => modify((queue, now) => Queue.update(queue, now, update)),
+    update: (update) => modify((queue, now) => Queue.update(queue, now, overTheWire(update))),
     find: (job) => modify((queue) => [queue, Queue.get(queue, job)])
   }
 }

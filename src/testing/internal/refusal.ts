@@ -11,6 +11,12 @@ export interface Refusal {
 }
 
 /** @internal */
+export const unauthorized: Refusal = {
+  status: 401,
+  body: { code: "invalid_api_key", type: "authentication_error", message: "a bearer token that is good is needed" }
+}
+
+/** @internal */
 export const noSuchJob = (job: JobRef): Refusal => ({
   status: 404,
   body: { code: "job_not_found", type: "not_found_error", message: `no job ${job.requestId} of model ${job.model}` }

@@ -4,6 +4,13 @@ import { PCGRandom } from "effect/Utils"
 import type { Timing } from "../Worker.js"
 
 /**
+ * Where none is given.
+ *
+ * @internal
+ */
+export const defaultSeed = "effect-queue-status"
+
+/**
  * A source of numbers between 0 and 1, always the same ones for the same seed.
  *
  * @internal

@@ -93,14 +93,11 @@ const release = (self: Simulation, at: number, { job: { model }, pool }: Work): 
   look(addBusy(self, pool, model, -1), at, pool, model)
 
 // When the worker loses its claim, or has lost it, if it stays silent.
-const claimEnds = (self: Simulation, now: number, { attempt, job }: Work): number => {
-  // a job that was lost to another worker has that one's claim
-  const claim = Queue.get(self.queue, job).pipe(
-    Option.filter(({ retries }) => retries + 1 === attempt),
-    Option.getOrUndefined
-  )?.claim
-  return Math.max(now, claim?.expiresAt ?? now)
-}
+const claimEnds = (self: Simulation, now: number, { attempt, job }: Work): number =>
+  Option.match(Queue.claimed(self.queue, job, attempt), {
+    onNone: () => now,
+    onSome: ({ claim }) => Math.max(now, claim.expiresAt)
+  })
 
 // How long the worker is heard of: it keeps its claim until then, however seldom it has something to tell.
 const aliveFor = ({ pauses, steps }: Work): number => {
@@ -146,15 +143,16 @@ const act = (self: Simulation, now: number, action: Action): Simulation => {
       const step = work.steps[index]
       if (step === undefined || step._tag === "Die") return self
       // whether the worker still has its claim it finds out, if at all, by the answer
-      const [queue] = Queue.update(self.queue, now, {
+      const report: Queue.Update = {
         ref: work.job,
         attempt: work.attempt,
         ...(step._tag === "Heartbeat"
-          ? { status: "running", info: overTheWire(step.info) }
+          ? { status: "running", info: step.info }
           : step._tag === "Finish"
-          ? { status: "done", outputs: overTheWire(step.outputs) }
+          ? { status: "done", outputs: step.outputs }
           : { status: "failed", info: { error: step.reason } })
-      })
+      }
+      const [queue] = Queue.update(self.queue, now, overTheWire(report))
       return step._tag === "Heartbeat"
         ? planStep({ ...self, queue }, now, work, index + 1)
         : release({ ...self, queue }, now, work)

@@ -21,6 +21,13 @@ export interface Answer {
 }
 
 /**
+ * Whether HTTP knows no body of an answer with this status.
+ *
+ * @internal
+ */
+export const isBodiless = (status: number): boolean => status === 204 || status === 205 || status === 304
+
+/**
  * There was no answer.
  *
  * @internal
@@ -50,12 +57,8 @@ export const json = (status: number, body: unknown): Answer => ({
 /** @internal */
 export const truth: View = { behind: 0, change: (status) => status }
 
-/**
- * A fault that happens to a call.
- *
- * @internal
- */
-export interface Happening {
+/** A fault that happens to a call. */
+interface Happening {
   readonly disturbance: Disturbance
   readonly random: () => number
 }

@@ -16,6 +16,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { clip } from "../../../internal/checkRequest.js"
 import * as Job from "../../../Job.js"
 import { CancelResult, JobQueue, status as statusOf } from "../../../JobQueue.js"
 import type { Service, SubmitRequest } from "../../../JobQueue.js"
@@ -172,8 +173,6 @@ export const errorOf = <A, R>(
 
 const maxShown = 160
 
-const clip = (text: string): string => text.length <= maxShown ? text : `${text.slice(0, maxShown - 1)}…`
-
 interface Notes {
   readonly calls: Array<{ readonly text: string; times: number }>
   readonly jobs: Map<string, Job.JobRef>
@@ -214,7 +213,7 @@ const recorded = (queue: Service, access: Access, notes: Notes): Service => {
           onSuccess: (answer) => shownAnswer(operation, answer),
           onFailure: (cause) => Cause.isInterruptedOnly(cause) ? "interrupted" : Cause.pretty(cause).split("\n", 1)[0]
         })
-        note(notes, `${operation} ${clip(shownInput(input))} → ${clip(came ?? "")}`)
+        note(notes, `${operation} ${clip(shownInput(input), maxShown)} → ${clip(came ?? "", maxShown)}`)
       }))
   return {
     status: (job) => noted("status", job, queue.status(job)),
@@ -253,7 +252,7 @@ const pauses: ReadonlyArray<Duration.DurationInput> = [
   ...Array.from({ length: 90 }, () => "100 millis" as const)
 ]
 
-const makeBench = (subject: Pick<Harness, "model" | "payload" | "pass">): Harness => {
+const makeHarness = (subject: Pick<Harness, "model" | "payload" | "pass">): Harness => {
   const { pass } = subject
   const until: Harness["until"] = (job, what, isSo) =>
     Effect.gen(function*() {
@@ -322,7 +321,7 @@ export const runCheck = <E, LE>(
             discard: true
           })
       )
-      yield* Effect.provideService(spec.body(makeBench(subject)), JobQueue, recorded(queue, access, notes))
+      yield* Effect.provideService(spec.body(makeHarness(subject)), JobQueue, recorded(queue, access, notes))
     })
     // who interrupts the check never comes here; a queue that interrupts itself does
     return Effect.catchAllCause(

@@ -77,7 +77,7 @@ const bad = (value: unknown): never => value as never
  *
  * @internal
  */
-export const expectRefused = <A>(operation: Operation, input: unknown, call: Effect.Effect<A, QueueError, Queue>) =>
+const expectRefused = <A>(operation: Operation, input: unknown, call: Effect.Effect<A, QueueError, Queue>) =>
   Effect.gen(function*() {
     const what = `${operation} of ${inline(input)}, which is refused before anything is sent`
     const error = yield* errorOf(what, call)
