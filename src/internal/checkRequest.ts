@@ -8,6 +8,23 @@ import { SubmitRequest } from "../QueueApi.js"
 import { InvalidRequest, maxKeptBody } from "../QueueError.js"
 import type { Operation } from "../QueueError.js"
 
+interface Issue {
+  readonly message: string
+  readonly path: ReadonlyArray<PropertyKey>
+}
+
+const offersNothing = ({ message }: Issue): boolean => /^Expected (?:null|undefined), /.test(message)
+
+/**
+ * The issues without those that only say that a field might as well be left out.
+ *
+ * @internal
+ */
+export const withoutOffers = <A extends Issue>(issues: ReadonlyArray<A>): ReadonlyArray<A> => {
+  const told = new Set(issues.filter((issue) => !offersNothing(issue)).map(({ path }) => path.map(String).join(".")))
+  return issues.filter((issue) => !offersNothing(issue) || !told.has(issue.path.map(String).join(".")))
+}
+
 /**
  * The issues of a value that did not decode, as a person reads them: `priority: Expected an integer, actual 1.5`.
  *
@@ -15,7 +32,7 @@ import type { Operation } from "../QueueError.js"
  */
 export const formatIssues = (error: ParseResult.ParseError): string => {
   try {
-    return ParseResult.ArrayFormatter.formatErrorSync(error)
+    return withoutOffers(ParseResult.ArrayFormatter.formatErrorSync(error))
       .slice(0, 5)
       .map(({ message, path }) => path.length === 0 ? message : `${path.map(String).join(".")}: ${message}`)
       .join("; ")

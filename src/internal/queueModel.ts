@@ -88,12 +88,22 @@ const byExpiry: Order.Order<Claim> = (a, b) =>
     ? -1
     : 1
 
+interface Departure {
+  readonly at: number
+  readonly number: number
+}
+
+const byDeparture: Order.Order<Departure> = (a, b) =>
+  a.at !== b.at ? (a.at < b.at ? -1 : 1) : a.number === b.number ? 0 : a.number < b.number ? -1 : 1
+
 type Line = RedBlackTree.RedBlackTree<Place, string>
 
 /** @internal */
 export interface QueueModel {
   /** Whether each job remembers all that it was. */
   readonly recording: boolean
+  /** How many milliseconds a job that has ended can still be asked for. */
+  readonly retention: number
   readonly now: number
   readonly submitted: number
   readonly jobs: HashMap.HashMap<string, QueuedJob>
@@ -103,17 +113,21 @@ export interface QueueModel {
   readonly running: HashMap.HashMap<string, number>
   /** The claims, the next to run out first. */
   readonly claims: RedBlackTree.RedBlackTree<Claim, string>
+  /** The jobs that have ended, the next to be forgotten first; none where all are kept. */
+  readonly departures: RedBlackTree.RedBlackTree<Departure, string>
 }
 
 /** @internal */
 export const empty: QueueModel = {
   recording: false,
+  retention: Infinity,
   now: 0,
   submitted: 0,
   jobs: HashMap.empty(),
   pending: HashMap.empty(),
   running: HashMap.empty(),
-  claims: RedBlackTree.empty(byExpiry)
+  claims: RedBlackTree.empty(byExpiry),
+  departures: RedBlackTree.empty(byDeparture)
 }
 
 /** @internal */
@@ -126,6 +140,16 @@ const line = (self: QueueModel, model: string): Line =>
 
 const countRunning = (self: QueueModel, model: string): number =>
   Option.getOrElse(HashMap.get(self.running, model), () => 0)
+
+// A model that has no pending job, or no running one, leaves no trace: there may be any number of names.
+
+const withLine = (self: QueueModel["pending"], model: string, line: Line): QueueModel["pending"] =>
+  RedBlackTree.size(line) === 0 ? HashMap.remove(self, model) : HashMap.set(self, model, line)
+
+const withRunning = (self: QueueModel["running"], model: string, count: number): QueueModel["running"] =>
+  count === 0 ? HashMap.remove(self, model) : HashMap.set(self, model, count)
+
+const isOver = (state: State): boolean => state !== "pending" && state !== "running"
 
 type Unrecorded = Omit<QueuedJob, "since" | "earlier">
 
@@ -142,13 +166,13 @@ const move = (self: QueueModel, before: QueuedJob | undefined, unrecorded: Unrec
   const jobs = HashMap.set(self.jobs, requestId, after)
   // a sign of life that comes before it is needed moves nothing
   if (after.claim !== undefined && after.claim === before?.claim) return { ...self, jobs }
-  let { claims, pending, running } = self
+  let { claims, departures, pending, running } = self
   if (before?.state === "pending") {
-    pending = HashMap.set(pending, model, RedBlackTree.removeFirst(line(self, model), before.place))
+    pending = withLine(pending, model, RedBlackTree.removeFirst(line(self, model), before.place))
   }
   if (before?.claim !== undefined) {
     claims = RedBlackTree.removeFirst(claims, before.claim)
-    running = HashMap.set(running, model, countRunning(self, model) - 1)
+    running = withRunning(running, model, countRunning(self, model) - 1)
   }
   if (after.state === "pending") {
     pending = HashMap.set(
@@ -165,7 +189,10 @@ const move = (self: QueueModel, before: QueuedJob | undefined, unrecorded: Unrec
     claims = RedBlackTree.insert(claims, after.claim, requestId)
     running = HashMap.set(running, model, Option.getOrElse(HashMap.get(running, model), () => 0) + 1)
   }
-  return { ...self, jobs, pending, running, claims }
+  if (isOver(after.state) && self.retention < Infinity) {
+    departures = RedBlackTree.insert(departures, { at: at + self.retention, number: after.place.number }, requestId)
+  }
+  return { ...self, jobs, pending, running, claims, departures }
 }
 
 const extended = (claim: Claim, expiresAt: number): Claim =>
@@ -224,8 +251,21 @@ export const expiring = (self: QueueModel, now: number): ReadonlyArray<Job.JobRe
   return jobs
 }
 
+// Forgets the jobs that ended long ago.
+const forget = (self: QueueModel, now: number): QueueModel => {
+  let { departures, jobs } = self
+  for (;;) {
+    const first = RedBlackTree.first(departures)
+    if (Option.isNone(first) || first.value[0].at > now) break
+    jobs = HashMap.remove(jobs, first.value[1])
+    departures = RedBlackTree.removeFirst(departures, first.value[0])
+  }
+  return departures === self.departures ? self : { ...self, departures, jobs }
+}
+
 /**
- * Moves to a time: every claim that has run out by then is lost, at the moment it ran out. Time never goes back.
+ * Moves to a time: every claim that has run out by then is lost, at the moment it ran out, and every job is forgotten
+ * that ended a `retention` ago. Time never goes back.
  *
  * @internal
  */
@@ -237,6 +277,7 @@ export const advance = (self: QueueModel, now: number): QueueModel => {
     if (Option.isNone(first) || first.value[0].expiresAt > to) break
     model = lose(model, HashMap.unsafeGet(model.jobs, first.value[1]), first.value[0].expiresAt)
   }
+  model = forget(model, to)
   return to > model.now ? { ...model, now: to } : model
 }
 

@@ -4,6 +4,7 @@ import * as DateTime from "effect/DateTime"
 import * as FastCheck from "effect/FastCheck"
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
+import * as RedBlackTree from "effect/RedBlackTree"
 import * as QueueModel from "../../src/internal/queueModel.js"
 import * as Job from "../../src/Job.js"
 import type { JobView, MetricsView, Queue, Request, State, StatusView, StepName, Update } from "./naiveQueue.js"
@@ -830,6 +831,86 @@ describe("queueModel, names that are special elsewhere", () => {
       assert.strictEqual(Object.getPrototypeOf(object), Object.prototype)
       assert.isUndefined((object as Job.JsonObject)["polluted"])
     }
+  })
+})
+
+describe("queueModel, with a retention", () => {
+  type Step = (queue: QueueModel.QueueModel, now: number) => QueueModel.QueueModel
+
+  const jobOf = (n: number) => ({ model: `model ${n % 2}`, requestId: `job ${n}` })
+
+  const step: FastCheck.Arbitrary<readonly [wait: number, step: Step]> = FastCheck.tuple(
+    FastCheck.nat({ max: 400 }),
+    FastCheck.oneof(
+      FastCheck.constant<Step>((queue, now) =>
+        QueueModel.submit(queue, now, { ref: jobOf(queue.submitted), payload: {}, info: {}, priority: 0 })
+      ),
+      FastCheck.tuple(FastCheck.nat({ max: 1 }), FastCheck.integer({ min: 1, max: 300 })).map(
+        ([n, timeout]): Step => (queue, now) => QueueModel.claim(queue, now, { model: `model ${n}`, timeout })[0]
+      ),
+      FastCheck.tuple(
+        FastCheck.nat({ max: 9 }),
+        FastCheck.constantFrom("running" as const, "done" as const, "failed" as const)
+      ).map(
+        ([n, status]): Step => (queue, now) => QueueModel.update(queue, now, { ref: jobOf(n), status })[0]
+      ),
+      FastCheck.nat({ max: 9 }).map((n): Step => (queue, now) => QueueModel.cancel(queue, now, jobOf(n))[0]),
+      FastCheck.nat({ max: 1 }).map((n): Step => (queue, now) => QueueModel.clear(queue, now, `model ${n}`)[0])
+    )
+  )
+
+  const endOf = ({ history }: QueueModel.QueuedJob): number | undefined => {
+    const { _tag, at } = history.at(-1)!
+    return _tag === "Queued" || _tag === "Claimed" || _tag === "Requeued" ? undefined : at
+  }
+
+  it("forgets what ended that long ago, at that moment, and else is as it is without", () => {
+    let forgotten = 0
+    FastCheck.assert(
+      FastCheck.property(
+        FastCheck.array(step, { maxLength: 60, size: "max" }),
+        FastCheck.integer({ min: 1, max: 900 }),
+        (steps, retention) => {
+          let [all, some] = [QueueModel.empty, { ...QueueModel.empty, retention }]
+          let now = 0
+          for (const [wait, step] of steps) {
+            now += wait
+            all = step(all, now)
+            some = step(some, now)
+            const kept = Array.from(HashMap.values(all.jobs)).filter((job) => {
+              const end = endOf(job)
+              return end === undefined || end + retention > now
+            })
+            forgotten += HashMap.size(all.jobs) - kept.length
+            assert.sameMembers(Array.from(HashMap.keys(some.jobs)), kept.map(({ ref }) => ref.requestId))
+            for (const job of kept) assert.deepStrictEqual(HashMap.unsafeGet(some.jobs, job.ref.requestId), job)
+            for (const model of ["model 0", "model 1"]) {
+              assert.deepStrictEqual(QueueModel.metrics(some, model), QueueModel.metrics(all, model))
+            }
+          }
+        }
+      )
+    )
+    assert.isAbove(forgotten, 100)
+  })
+
+  it("holds nothing of what is over, nor of models that have no job", () => {
+    let queue: QueueModel.QueueModel = { ...QueueModel.empty, retention: 10 }
+    for (let i = 0; i < 1_000; i++) {
+      const ref = { model: `model ${i}`, requestId: `job ${i}` }
+      queue = QueueModel.submit(queue, i, { ref, payload: {}, info: {}, priority: 0 })
+      if (i % 2 === 0) queue = QueueModel.cancel(queue, i, ref)[0]
+      else {
+        queue = QueueModel.claim(queue, i, { model: ref.model, timeout: 5 })[0]
+        queue = QueueModel.update(queue, i, { ref, status: "done" })[0]
+      }
+    }
+    assert.isAtMost(HashMap.size(queue.jobs), 11)
+    queue = QueueModel.advance(queue, 2_000)
+    for (const map of [queue.jobs, queue.pending, queue.running]) {
+      assert.strictEqual(HashMap.size<unknown, unknown>(map), 0)
+    }
+    assert.deepStrictEqual([RedBlackTree.size(queue.claims), RedBlackTree.size(queue.departures)], [0, 0])
   })
 })
 

@@ -14,6 +14,7 @@ import type { JobRef, JobStatus, JsonObject } from "../../Job.js"
 import type { Pool, Task } from "../Worker.js"
 import { overTheWire } from "./json.js"
 import * as Simulation from "./simulation.js"
+import { WaitingLine } from "./waitingLine.js"
 
 /** @internal */
 export interface LocalQueue {
@@ -32,6 +33,14 @@ export interface LocalQueue {
     model: string
   ) => Effect.Effect<{ readonly running: number; readonly waiting: number; readonly total: number }>
   readonly claim: (model: string, timeoutMillis: number) => Effect.Effect<Option.Option<Task>>
+  /** Claims the next job of a model as soon as there is one, within `patience` milliseconds, and gives it as it is then. */
+  readonly retrieve: (request: {
+    readonly model: string
+    readonly timeout: number
+    readonly patience: number
+    /** Whether whoever asked is still there: nothing is claimed for one who has left. */
+    readonly isThere: () => boolean
+  }) => Effect.Effect<Option.Option<JobStatus>>
   readonly update: (update: Queue.Update) => Effect.Effect<boolean>
   /** The job, with all that it was until now (where the queue records that). */
   readonly find: (job: JobRef) => Effect.Effect<Option.Option<Queue.QueuedJob>>
@@ -43,32 +52,47 @@ export interface Options {
   readonly random: Random.Random
   readonly seed?: string | number | undefined
   readonly recording?: boolean | undefined
+  /** In milliseconds; for ever, unless given. */
+  readonly retention?: number | undefined
 }
 
 /** @internal */
-export const make = ({ random, recording, seed, workers }: Options): LocalQueue => {
-  let simulation = Simulation.make(workers, { seed, recording })
+export const make = ({ random, recording, retention, seed, workers }: Options): LocalQueue => {
+  let simulation = Simulation.make(workers, { seed, recording, retention })
+
+  const line = new WaitingLine({
+    isReady: (model) => Queue.metrics(simulation.queue, model).waiting > 0,
+    nextEvent: () => Option.getOrElse(Simulation.nextEvent(simulation), () => Infinity)
+  })
+
+  const change = (after: Simulation.Simulation): void => {
+    simulation = after
+    line.notify()
+  }
 
   const modify = <A>(f: (queue: Queue.QueueModel, now: number) => readonly [Queue.QueueModel, A]): Effect.Effect<A> =>
     Clock.clockWith((clock) =>
       Effect.sync(() => {
         const [answer, after] = Simulation.modify(simulation, clock.unsafeCurrentTimeMillis(), f)
-        simulation = after
+        change(after)
         return answer
       })
     )
+
+  const claim = (model: string, timeout: number): Effect.Effect<Option.Option<Queue.QueuedJob>> =>
+    modify((queue, now) => Queue.claim(queue, now, { model, timeout }))
 
   return {
     submit: (request) =>
       Effect.gen(function*() {
         const now = yield* Clock.currentTimeMillis
         const job = ref(request.model, yield* uuidv7(now, random))
-        simulation = Simulation.submit(simulation, now, {
+        change(Simulation.submit(simulation, now, {
           ref: job,
           payload: request.payload,
           info: request.info ?? {},
           priority: request.priority ?? 0
-        })
+        }))
         return job
       }),
     status: (job, behind = 0) =>
@@ -83,19 +107,22 @@ export const make = ({ random, recording, seed, workers }: Options): LocalQueue 
     clear: (model) => modify((queue, now) => Queue.clear(queue, now, model)),
     metrics: (model) => modify((queue) => [queue, Queue.metrics(queue, model)]),
     claim: (model, timeout) =>
-      modify((queue, now) => {
-        const [after, claimed] = Queue.claim(queue, now, { model, timeout })
-        return [
-          after,
-          Option.map(claimed, (job): Task => ({
-            job: job.ref,
-            nth: job.place.number + 1,
-            attempt: job.retries + 1,
-            payload: job.inputs,
-            info: job.info
-          }))
-        ]
-      }),
+      Effect.map(
+        claim(model, timeout),
+        Option.map((job): Task => ({
+          job: job.ref,
+          nth: job.place.number + 1,
+          attempt: job.retries + 1,
+          payload: job.inputs,
+          info: job.info
+        }))
+      ),
+    retrieve: ({ isThere, model, patience, timeout }) =>
+      Effect.map(
+        // nobody need tell of the end of one who is gone: that of a pipelined request is heard of by no one else
+        line.take(model, Effect.suspend(() => isThere() ? claim(model, timeout) : Effect.interrupt), patience),
+        Option.map(Queue.snapshot)
+      ),
     update: (update) => modify((queue, now) => Queue.update(queue, now, overTheWire(update))),
     find: (job) => modify((queue) => [queue, Queue.get(queue, job)])
   }

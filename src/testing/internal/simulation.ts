@@ -54,9 +54,13 @@ const byMoment = (a: Moment, b: Moment): -1 | 0 | 1 =>
 /** @internal */
 export const make = (
   pools: Pool | ReadonlyArray<Pool> = [],
-  options: { readonly seed?: string | number | undefined; readonly recording?: boolean | undefined } = {}
+  options: {
+    readonly seed?: string | number | undefined
+    readonly recording?: boolean | undefined
+    readonly retention?: number | undefined
+  } = {}
 ): Simulation => ({
-  queue: options.recording === true ? Queue.recording : Queue.empty,
+  queue: { ...Queue.empty, recording: options.recording === true, retention: options.retention ?? Infinity },
   pools: "script" in pools ? [pools] : pools,
   seed: options.seed ?? 0,
   busy: HashMap.empty(),
@@ -73,10 +77,11 @@ const plan = (self: Simulation, at: number, action: Action): Simulation => ({
 const busyWith = (self: Simulation, pool: number, model: string): number =>
   Option.getOrElse(HashMap.get(self.busy, `${pool} ${model}`), () => 0)
 
-const addBusy = (self: Simulation, pool: number, model: string, count: number): Simulation => ({
-  ...self,
-  busy: HashMap.set(self.busy, `${pool} ${model}`, busyWith(self, pool, model) + count)
-})
+const addBusy = (self: Simulation, pool: number, model: string, count: number): Simulation => {
+  const busy = busyWith(self, pool, model) + count
+  const key = `${pool} ${model}`
+  return { ...self, busy: busy === 0 ? HashMap.remove(self.busy, key) : HashMap.set(self.busy, key, busy) }
+}
 
 const look = (self: Simulation, at: number, pool: number, model: string): Simulation => {
   const { model: only = model, pickup = 0 } = self.pools[pool]!
