@@ -2,7 +2,6 @@ import * as OpenApi from "@effect/platform/OpenApi"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -11,161 +10,27 @@ import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as Http from "node:http"
-import * as Net from "node:net"
 import * as Os from "node:os"
-import { Emulator } from "../src/emulator/index.js"
+import { Emulator, WorkerApi } from "../src/emulator/index.js"
 import { QueueApi } from "../src/index.js"
 import { Worker } from "../src/testing/index.js"
+import {
+  bearer,
+  closed,
+  connect,
+  emulate,
+  get,
+  json,
+  post,
+  refused,
+  send,
+  statusOf,
+  submitted,
+  until
+} from "./fixtures/emulator.js"
+import type { Request } from "./fixtures/emulator.js"
 import { job, model } from "./fixtures/job.js"
-import { declares, issuesOf, validate } from "./internal/openApi.js"
-
-// -----------------------------------------------------------------------------
-// a client that knows nothing of ours
-// -----------------------------------------------------------------------------
-
-interface Request {
-  readonly method?: string
-  readonly path: string
-  /** `undefined` takes out one that is sent otherwise. */
-  readonly headers?: { readonly [name: string]: string | undefined }
-  readonly body?: unknown
-  readonly chunked?: boolean
-  readonly agent?: Http.Agent
-  readonly host?: string
-}
-
-interface Answer {
-  readonly status: number
-  readonly headers: Http.IncomingHttpHeaders
-  readonly text: string
-}
-
-const json = (answer: Answer): any => JSON.parse(answer.text)
-
-const send = (port: number, request: Request): Effect.Effect<Answer, Error> =>
-  Effect.async((resume) => {
-    const { agent = false, body, chunked = false, headers = {}, host = "127.0.0.1", method = "GET", path } = request
-    const bytes = body === undefined
-      ? undefined
-      : Buffer.isBuffer(body) || typeof body === "string"
-      ? Buffer.from(body)
-      : Buffer.from(JSON.stringify(body))
-    const sent = Http.request({
-      host,
-      port,
-      method,
-      path,
-      agent,
-      headers: Object.fromEntries(
-        Object.entries({
-          authorization: "Bearer any",
-          ...(bytes !== undefined && !chunked && { "content-length": bytes.length }),
-          ...headers
-        }).filter(([, value]) => value !== undefined)
-      )
-    }, (incoming) => {
-      const chunks: Array<Buffer> = []
-      incoming.on("data", (chunk: Buffer) => chunks.push(chunk))
-      incoming.on("error", (error) => resume(Effect.fail(error)))
-      incoming.on("end", () =>
-        resume(Effect.succeed({
-          status: incoming.statusCode ?? 0,
-          headers: incoming.headers,
-          text: Buffer.concat(chunks).toString()
-        })))
-    })
-    sent.on("error", (error) => resume(Effect.fail(error)))
-    sent.end(bytes)
-    return Effect.sync(() => sent.destroy())
-  })
-
-const connect = (port: number, host = "127.0.0.1"): Effect.Effect<Net.Socket, NodeJS.ErrnoException, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.async<Net.Socket, NodeJS.ErrnoException>((resume) => {
-      const socket = Net.connect(port, host)
-      socket.once("connect", () => resume(Effect.succeed(socket)))
-      // whoever is cut off gets an error, as it should be
-      socket.on("error", (error) => resume(Effect.fail(error)))
-    }),
-    (socket) => Effect.sync(() => socket.destroy())
-  )
-
-const closed = (socket: Net.Socket): Effect.Effect<void> =>
-  Effect.async((resume) => {
-    if (socket.closed) resume(Effect.void)
-    else socket.once("close", () => resume(Effect.void))
-  })
-
-const bearer = "Authorization: Bearer any\r\n"
-
-// -----------------------------------------------------------------------------
-// the emulator
-// -----------------------------------------------------------------------------
-
-interface Running {
-  readonly baseUrl: string
-  readonly port: number
-  readonly requests: Effect.Effect<ReadonlyArray<Emulator.LoggedRequest>>
-  readonly ask: (request: Request) => Effect.Effect<Answer, Error>
-}
-
-/** An emulator, every answer of which is held against the document that it serves. */
-const emulate = (options: Emulator.Options = {}): Effect.Effect<Running, unknown, Scope.Scope> =>
-  Effect.gen(function*() {
-    const { baseUrl, requests } = Context.get(yield* Layer.build(Emulator.layer(options)), Emulator.Emulator)
-    const port = Number(new URL(baseUrl).port)
-    const host = new URL(baseUrl).hostname.replace(/^\[|\]$/g, "")
-    const document = json(yield* send(port, { host, path: "/openapi.json" }))
-    const ask = (request: Request): Effect.Effect<Answer, Error> =>
-      Effect.tap(send(port, { host, ...request }), (answer) => {
-        const { method = "GET", path } = request
-        const [resource = ""] = path.split("?")
-        if (answer.text !== "") assert.strictEqual(answer.headers["content-type"], "application/json", path)
-        if (!declares(document, method, resource)) return
-        assert.deepStrictEqual(issuesOf(document, method, resource, answer.status, json(answer)), [], answer.text)
-      })
-    return { baseUrl, port, requests, ask }
-  })
-
-const post = (path: string, body: unknown): Request => ({ method: "POST", path: `/v1/queue/${path}`, body })
-
-const get = (path: string, query: { readonly [name: string]: string }): Request => ({
-  path: `/v1/queue/${path}?${new URLSearchParams(query)}`
-})
-
-const submitted = ({ ask }: Running, body: { readonly [field: string]: unknown }): Effect.Effect<string, Error> =>
-  Effect.map(ask(post("submit", { payload: {}, ...body })), (answer) => {
-    assert.strictEqual(answer.status, 200, answer.text)
-    return json(answer).requestId
-  })
-
-const statusOf = ({ ask }: Running, model: string, id: string): Effect.Effect<any, Error> =>
-  Effect.map(ask(get("status", { model, request_id: id })), (answer) => {
-    assert.strictEqual(answer.status, 200, answer.text)
-    return json(answer)
-  })
-
-/** Asks until the job is in a state. */
-const until = (running: Running, model: string, id: string, state: string): Effect.Effect<any, Error> =>
-  Effect.gen(function*() {
-    for (;;) {
-      const status = yield* statusOf(running, model, id)
-      if (status.status === state) return status
-      yield* Effect.sleep("5 millis")
-    }
-  })
-
-/** The error body of an answer, all of whose errors have the three fields. */
-const refused = (answer: Answer, status: number): any => {
-  assert.strictEqual(answer.status, status, answer.text)
-  const body = json(answer)
-  for (const field of ["code", "message", "type"]) {
-    assert.isString(body[field], `${field} in ${answer.text}`)
-    assert.isNotEmpty(body[field], `${field} in ${answer.text}`)
-  }
-  for (const field of Object.keys(body)) assert.include(["code", "message", "param", "type"], field)
-  return body
-}
+import { issuesOf, validate } from "./internal/openApi.js"
 
 /** Runs with what the emulator logs as errors. */
 const withErrors = <A, E, R>(use: (errors: Array<string>) => Effect.Effect<A, E, R>) => {
@@ -204,7 +69,16 @@ const endpoints: ReadonlyArray<readonly [string, Request]> = [
   ["submit", post("submit", { model, payload: {} })],
   ["cancel", post("cancel", { model, request_id: unknownId })],
   ["clear", post("clear", { model })],
-  ["metrics", get("metrics", { model })]
+  ["metrics", get("metrics", { model })],
+  ["retrieve", { path: `/internal/v1/queue/retrieve?${new URLSearchParams({ model, timeout: "0s" })}` }],
+  [
+    "update",
+    {
+      method: "POST",
+      path: "/internal/v1/videos/status",
+      body: { model, request_id: unknownId, status: "running", payload: {} }
+    }
+  ]
 ]
 
 describe("Emulator", () => {
@@ -531,13 +405,22 @@ describe("Emulator", () => {
         const { ask } = yield* emulate({ apiKeys: [Redacted.make("key")] })
         const answer = yield* ask({ path: "/openapi.json", headers: { authorization: "" } })
         assert.strictEqual(answer.status, 200)
-        const { paths, ...rest } = JSON.parse(JSON.stringify(QueueApi.openApi()))
-        const prefixed = Object.fromEntries(Object.entries(paths).map(([path, item]) => [`/v1${path}`, item]))
-        assert.strictEqual(Object.keys(prefixed).length, 5)
-        assert.deepStrictEqual(json(answer), { ...rest, paths: prefixed })
-        // the prefix is all that the emulator adds
-        const served = OpenApi.fromApi(QueueApi.QueueApi.prefix("/v1"), { additionalPropertiesStrategy: "allow" })
-        assert.deepStrictEqual(json(answer), JSON.parse(JSON.stringify(served)))
+        const { components, paths, ...rest } = JSON.parse(JSON.stringify(QueueApi.openApi()))
+        const served = json(answer)
+        for (const [path, item] of Object.entries(paths)) assert.deepStrictEqual(served.paths[`/v1${path}`], item)
+        assert.deepInclude(served.components.schemas, components.schemas)
+        assert.deepStrictEqual(served.components.securitySchemes, components.securitySchemes)
+        assert.deepInclude(served, { ...rest, tags: [...rest.tags, { name: "worker" }] })
+        // what workers call is all that the emulator adds, beside the prefix
+        assert.sameMembers(
+          Object.keys(served.paths).filter((path) => !path.startsWith("/v1/queue/")),
+          ["/internal/v1/queue/retrieve", "/internal/v1/videos/status"]
+        )
+        assert.strictEqual(Object.keys(served.paths).length, Object.keys(paths).length + 2)
+        const whole = OpenApi.fromApi(QueueApi.QueueApi.prefix("/v1").add(WorkerApi.WorkerApi), {
+          additionalPropertiesStrategy: "allow"
+        })
+        assert.deepStrictEqual(served, JSON.parse(JSON.stringify(whole)))
       }))
 
     it("would tell a wrong answer", () => {
@@ -638,11 +521,11 @@ describe("Emulator", () => {
       ["submit", "{\"model\":", "invalid_json", "the body is not JSON"],
       ["submit", "{\"model\":\"m\",\"payload\":{}}}", "invalid_json", "the body is not JSON"],
       ["submit", "{'model':'m'}", "invalid_json", "the body is not JSON"],
-      ["submit", [], "invalid_request", /^Expected /],
-      ["submit", [{ model, payload: {} }], "invalid_request", /^Expected /],
-      ["submit", "null", "invalid_request", /null/],
-      ["submit", "\"text\"", "invalid_request", /text/],
-      ["submit", "42", "invalid_request", /42/],
+      ["submit", [], "invalid_request", "the body must be a JSON object"],
+      ["submit", [{ model, payload: {} }], "invalid_request", "the body must be a JSON object"],
+      ["submit", "null", "invalid_request", "the body must be a JSON object"],
+      ["submit", "\"text\"", "invalid_request", "the body must be a JSON object"],
+      ["submit", "42", "invalid_request", "the body must be a JSON object"],
       ["submit", {}, "invalid_request", /model.*missing/],
       ["submit", { payload: {} }, "invalid_request", /model.*missing/],
       ["submit", { model }, "invalid_request", /payload.*missing/],
@@ -654,12 +537,12 @@ describe("Emulator", () => {
       ["submit", { model, payload: null }, "invalid_request", /payload/],
       ["submit", { model, payload: "{}" }, "invalid_request", /payload/],
       ["submit", { model, payload: {}, priority: 1.5 }, "invalid_request", /priority/],
-      ["submit", { model, payload: {}, priority: "1" }, "invalid_request", /priority/],
+      ["submit", { model, payload: {}, priority: "1" }, "invalid_request", "priority: Expected number, actual \"1\""],
       ["submit", "{\"model\":\"m\",\"payload\":{},\"priority\":1e400}", "invalid_request", /priority/],
       ["submit", { model, payload: {}, info: [] }, "invalid_request", /info/],
       ["cancel", "", "invalid_json", "the body is empty"],
       ["cancel", "[", "invalid_json", "the body is not JSON"],
-      ["cancel", [], "invalid_request", /^Expected /],
+      ["cancel", [], "invalid_request", "the body must be a JSON object"],
       ["cancel", {}, "invalid_request", /model.*missing/],
       ["cancel", { model }, "invalid_request", /request_id.*missing/],
       ["cancel", { request_id: id }, "invalid_request", /model.*missing/],
@@ -668,7 +551,7 @@ describe("Emulator", () => {
       ["cancel", { model, request_id: " " }, "invalid_request", "request_id: a request id must not be blank"],
       ["clear", "", "invalid_json", "the body is empty"],
       ["clear", "x", "invalid_json", "the body is not JSON"],
-      ["clear", [], "invalid_request", /^Expected /],
+      ["clear", [], "invalid_request", "the body must be a JSON object"],
       ["clear", {}, "invalid_request", /model.*missing/],
       ["clear", { model: [model] }, "invalid_request", /model/],
       ["clear", { model: " " }, "invalid_request", "model: a model name must not be blank"]
@@ -684,6 +567,8 @@ describe("Emulator", () => {
           assert.strictEqual(error.type, "invalid_request_error", what)
           if (typeof message === "string") assert.strictEqual(error.message, message, what)
           else assert.match(error.message, message, what)
+          // the field that is at fault
+          assert.strictEqual(error.param, /^(\w+): /.exec(error.message)?.[1], what)
         }
         assert.strictEqual(json(yield* running.ask(get("metrics", { model }))).total_jobs, 0)
       }))
@@ -750,6 +635,8 @@ describe("Emulator", () => {
       ["/v1/queue/submit", "POST"],
       ["/v1/queue/cancel", "POST"],
       ["/v1/queue/clear", "POST"],
+      ["/internal/v1/queue/retrieve", "GET"],
+      ["/internal/v1/videos/status", "POST"],
       ["/openapi.json", "GET, HEAD"]
     ]
 

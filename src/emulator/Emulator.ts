@@ -8,39 +8,42 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 // @effect-diagnostics nodeBuiltinImport:off
-import type * as HttpApiError from "@effect/platform/HttpApiError"
 import * as HttpServer from "@effect/platform/HttpServer"
-import type * as HttpServerError from "@effect/platform/HttpServerError"
+import * as HttpServerError from "@effect/platform/HttpServerError"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as Http from "node:http"
 import type { Socket } from "node:net"
-import { formatIssues } from "../internal/checkRequest.js"
-import { ref } from "../Job.js"
+import { JobStatus, ref } from "../Job.js"
 import * as QueueApi from "../QueueApi.js"
 import type { Operation } from "../QueueError.js"
 import type { Fault } from "../testing/Fault.js"
 import * as Exchanges from "../testing/internal/exchanges.js"
 import * as LocalQueue from "../testing/internal/localQueue.js"
-import * as Refusal from "../testing/internal/refusal.js"
+import { noSuchJob } from "../testing/internal/refusal.js"
 import { defaultSeed } from "../testing/internal/seeded.js"
 import * as Wire from "../testing/internal/wire.js"
 import type { Pool } from "../testing/Worker.js"
+import * as Body from "./internal/body.js"
+import * as Refused from "./internal/refused.js"
+import * as Server from "./internal/server.js"
+import * as WorkerApi from "./WorkerApi.js"
 
 /**
  * - `host` and `port`: where to listen; `127.0.0.1`, and a port that is free, unless given.
- * - `workers`: who does the jobs. Without it they wait for ever.
+ * - `workers`: simulated ones, which do the jobs. Without them jobs wait for workers that come from outside.
  * - `faults`: what goes wrong on the wire, as in the queue in memory.
  * - `seed`: what the times of workers and the chances of faults are made from. Request ids differ all the same.
+ * - `retention`: how long a job that has ended can still be asked for; `defaultRetention` unless given.
+ * - `tls`: a certificate and its key, as PEM, for clients that speak HTTPS alone. A bad one is a `ServeError`.
  * - `apiKeys`: the bearer tokens that are good. Without it every token is, so long as it is not blank.
  * - `maxBodyBytes`: a larger body is refused with 413; `defaultMaxBodyBytes` unless given.
  *
@@ -53,6 +56,8 @@ export interface Options {
   readonly workers?: Pool | ReadonlyArray<Pool> | undefined
   readonly faults?: ReadonlyArray<Fault> | undefined
   readonly seed?: string | number | undefined
+  readonly retention?: Duration.DurationInput | undefined
+  readonly tls?: { readonly cert: string; readonly key: string } | undefined
   readonly apiKeys?: ReadonlyArray<Redacted.Redacted> | undefined
   readonly maxBodyBytes?: number | undefined
 }
@@ -64,6 +69,14 @@ export interface Options {
  * @category constants
  */
 export const defaultMaxBodyBytes: number = 8 * 1024 * 1024
+
+/**
+ * One day.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultRetention: Duration.Duration = Duration.days(1)
 
 /**
  * A request as it arrived, at so many milliseconds since the epoch; `url` is its path and query.
@@ -87,6 +100,7 @@ export const maxLoggedRequests = 10_000
 
 /**
  * - `baseUrl`: what a client must be told, `http://127.0.0.1:…/v1`.
+ * - `origin`: what a worker must be told, `http://127.0.0.1:…`.
  * - `requests`: the latest requests, oldest first.
  *
  * @since 0.1.0
@@ -94,6 +108,7 @@ export const maxLoggedRequests = 10_000
  */
 export interface Service {
   readonly baseUrl: string
+  readonly origin: string
   readonly requests: Effect.Effect<ReadonlyArray<LoggedRequest>>
 }
 
@@ -106,54 +121,20 @@ export interface Service {
 export class Emulator extends Context.Tag("effect-queue-status/emulator/Emulator")<Emulator, Service>() {}
 
 // -----------------------------------------------------------------------------
-// answers that say no
-// -----------------------------------------------------------------------------
-
-class Refused extends Data.TaggedError("Refused")<
-  Refusal.Refusal & { readonly headers?: { readonly [name: string]: string } }
-> {}
-
-const invalid = (code: string, message: string, param?: string): Refused =>
-  new Refused({
-    status: 400,
-    body: { code, type: "invalid_request_error", message, ...(param !== undefined && { param }) }
-  })
-
-const unauthorized = new Refused(Refusal.unauthorized)
-
-const tooLarge = (maxBodyBytes: number): Refused =>
-  new Refused({
-    status: 413,
-    body: {
-      code: "body_too_large",
-      type: "invalid_request_error",
-      message: `the body must not be larger than ${maxBodyBytes} bytes`
-    }
-  })
-
-const refusal = ({ body, headers, status }: Refused): HttpServerResponse.HttpServerResponse =>
-  HttpServerResponse.unsafeJson(body, { status, headers: headers ?? {} })
-
-const serverError = refusal(
-  new Refused({
-    status: 500,
-    body: { code: "internal_error", type: "server_error", message: "the emulator has failed; this is a bug in it" }
-  })
-)
-
-// -----------------------------------------------------------------------------
 // the API
 // -----------------------------------------------------------------------------
 
-const Api = QueueApi.QueueApi.prefix("/v1")
+const Api = QueueApi.QueueApi.prefix("/v1").add(WorkerApi.WorkerApi)
 
 const documentPath = "/openapi.json"
 
-// What answers a GET answers a HEAD.
+// What answers a GET answers a HEAD, unless a look at it would change something.
+const allowed = (name: string, method: string): string => method === "GET" && name !== "retrieve" ? "GET, HEAD" : method
+
 const methods: ReadonlyMap<string, string> = new Map([
   [documentPath, "GET, HEAD"],
   ...Object.values(Api.groups).flatMap(({ endpoints }) =>
-    Object.values(endpoints).map(({ method, path }) => [path, method === "GET" ? "GET, HEAD" : method] as const)
+    Object.values(endpoints).map(({ method, name, path }) => [path, allowed(name, method)] as const)
   )
 ])
 
@@ -166,61 +147,17 @@ const authorization = (apiKeys: ReadonlyArray<Redacted.Redacted> | undefined) =>
     bearer: () =>
       Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers }) => {
         const token = bearer.exec(headers["authorization"] ?? "")?.[1]?.trim()
-        return token !== undefined && (good === undefined || good.has(token)) ? Effect.void : Effect.die(unauthorized)
+        return token !== undefined && (good === undefined || good.has(token))
+          ? Effect.void
+          : Effect.die(Refused.unauthorized)
       })
   })
 }
 
-// How much of a body that is too large is read all the same, so that its sender gets to read the answer.
-const drainBytes = 64 * 1024 * 1024
-
-const readBody = (
-  request: HttpServerRequest.HttpServerRequest,
-  maxBodyBytes: number
-): Effect.Effect<string, Refused> =>
-  Effect.suspend(() => {
-    const chunks: Array<Uint8Array> = []
-    let size = 0
-    return request.stream.pipe(
-      Stream.tap((chunk) =>
-        Effect.sync(() => {
-          size += chunk.length
-          if (size <= maxBodyBytes) chunks.push(chunk)
-          else chunks.length = 0
-        })
-      ),
-      Stream.takeUntil(() => size > Math.max(drainBytes, maxBodyBytes)),
-      Stream.runDrain,
-      Effect.mapError(() => invalid("incomplete_body", "the body broke off")),
-      Effect.flatMap(() =>
-        size > maxBodyBytes
-          ? Effect.fail(tooLarge(maxBodyBytes))
-          : Effect.succeed(new TextDecoder().decode(Buffer.concat(chunks)))
-      )
-    )
-  })
-
-const parseJson = Schema.decode(Schema.parseJson())
-
-const readJson = <A, I>(schema: Schema.Schema<A, I>) => {
-  const decode = Schema.decodeUnknown(schema, { errors: "all" })
-  return (request: HttpServerRequest.HttpServerRequest, maxBodyBytes: number): Effect.Effect<A, Refused> =>
-    readBody(request, maxBodyBytes).pipe(
-      Effect.flatMap((text) =>
-        Effect.mapError(
-          parseJson(text),
-          () => invalid("invalid_json", text.trim() === "" ? "the body is empty" : "the body is not JSON")
-        )
-      ),
-      Effect.flatMap((value) =>
-        Effect.mapError(decode(value), (error) => invalid("invalid_request", formatIssues(error)))
-      )
-    )
-}
-
-const readSubmit = readJson(QueueApi.SubmitRequest)
-const readCancel = readJson(QueueApi.CancelRequest)
-const readClear = readJson(QueueApi.ClearRequest)
+const readSubmit = Body.reader(QueueApi.SubmitRequest)
+const readCancel = Body.reader(QueueApi.CancelRequest)
+const readClear = Body.reader(QueueApi.ClearRequest)
+const readUpdate = Body.reader(WorkerApi.UpdateRequest)
 
 const toResponse = (
   { body, headers, status, then }: Wire.Answer,
@@ -294,46 +231,58 @@ const handlers = (queue: LocalQueue.LocalQueue, faults: Wire.Faults, maxBodyByte
       .handleRaw("metrics", ({ urlParams: { model } }) => called("metrics", { model }, exchanges.metrics(model)))
   })
 
-// What the builder does with a request that is wrong is not what the service does: say it as the service would.
-const answerFailure = (
-  request: HttpServerRequest.HttpServerRequest,
-  cause: Cause.Cause<unknown>
-): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
-  if (Cause.isInterrupted(cause)) return Effect.interrupt
-  const failure = Cause.squash(cause)
-  if (failure instanceof Refused) return Effect.succeed(refusal(failure))
-  const tag = typeof failure === "object" && failure !== null && "_tag" in failure ? failure._tag : undefined
-  switch (tag) {
-    case "HttpApiDecodeError": {
-      const { issues } = failure as HttpApiError.HttpApiDecodeError
-      const message = issues.map(({ message, path }) => `${path.map(String).join(".")}: ${message}`).join("; ")
-      const param = issues[0]?.path[0]
-      return Effect.succeed(refusal(invalid("invalid_request", message, param === undefined ? param : String(param))))
-    }
-    case "RouteNotFound": {
-      const path = request.url.split("?", 1)[0] ?? ""
-      const allow = methods.get(path)
-      return Effect.succeed(refusal(
-        allow === undefined
-          ? new Refused({
-            status: 404,
-            body: { code: "not_found", type: "not_found_error", message: `there is nothing at ${path}` }
-          })
-          : new Refused({
-            status: 405,
-            headers: { allow },
-            body: {
-              code: "method_not_allowed",
-              type: "invalid_request_error",
-              message: `${path} takes ${allow}, not ${request.method}`
-            }
-          })
-      ))
-    }
-    default:
-      return Effect.as(Effect.logError("a request to the emulator failed", cause), serverError)
-  }
+const encodeStatus = Schema.encodeSync(JobStatus)
+
+// What the status document has, but for the name of the payload, and what goes without saying.
+const taskOf = (status: JobStatus) => {
+  const { done_at: _done, inputs: _inputs, outputs: _outputs, status: _status, ...rest } = encodeStatus(status)
+  return { ...rest, payload: status.inputs }
 }
+
+const json = (status: number, body: unknown): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.unsafeJson(body, { status })
+
+const workerHandlers = (queue: LocalQueue.LocalQueue, maxBodyBytes: number) =>
+  HttpApiBuilder.group(Api, "worker", (endpoints) =>
+    endpoints
+      .handleRaw("retrieve", ({ request, urlParams }) =>
+        Effect.suspend(() => {
+          const { socket } = NodeHttpServerRequest.toIncomingMessage(request)
+          return queue.retrieve({
+            model: urlParams.model,
+            patience: Duration.toMillis(urlParams.timeout ?? Duration.zero),
+            timeout: Duration.toMillis(urlParams.claim_timeout ?? WorkerApi.defaultClaimTimeout),
+            isThere: () => !socket.destroyed
+          }).pipe(
+            Effect.map(Option.match({
+              onNone: () => json(200, {}),
+              onSome: (status) => json(200, { data: taskOf(status) })
+            }))
+          )
+        }))
+      .handleRaw("update", ({ request }) =>
+        readUpdate(request, maxBodyBytes).pipe(
+          Effect.orDie,
+          Effect.flatMap(({ info, model, payload, requestId, status }) => {
+            const job = ref(model, requestId)
+            return Effect.if(Effect.map(queue.find(job), Option.isSome), {
+              onTrue: () =>
+                Effect.as(
+                  queue.update({
+                    ref: job,
+                    status,
+                    ...(info != null && { info }),
+                    ...(payload != null && status !== "running" && { outputs: payload })
+                  }),
+                  json(200, {})
+                ),
+              onFalse: () => {
+                const { body, status } = noSuchJob(job)
+                return Effect.succeed(json(status, body))
+              }
+            })
+          })
+        )))
 
 // -----------------------------------------------------------------------------
 // the server
@@ -378,14 +327,18 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
         workers: options.workers,
         random: yield* Effect.random,
         seed,
-        recording: options.faults !== undefined
+        recording: options.faults !== undefined,
+        retention: Duration.toMillis(options.retention ?? defaultRetention)
       })
       const faults = new Wire.Faults(seed, yield* Clock.currentTimeMillis)
       for (const fault of options.faults ?? []) faults.add(fault)
       const log: Array<LoggedRequest> = []
       const host = options.host ?? "127.0.0.1"
 
-      const server = Http.createServer()
+      const server = yield* Effect.try({
+        try: () => Server.make({ tls: options.tls }),
+        catch: (cause) => new HttpServerError.ServeError({ cause })
+      })
       const httpServer = yield* NodeHttpServer.make(() => server, { host, port: options.port ?? 0 })
       // closing a server waits for its connections to end by themselves
       yield* Effect.addFinalizer(() => Effect.sync(() => server.closeAllConnections()))
@@ -396,7 +349,12 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
           const at = yield* Clock.currentTimeMillis
           log.push({ at, method: request.method, url: request.url })
           if (log.length > maxLoggedRequests) log.shift()
-          return yield* Effect.catchAllCause(app, (cause) => answerFailure(request, cause))
+          // a router takes it for a GET
+          const path = Refused.pathOf(request)
+          if (request.method === "HEAD" && methods.get(path) === "GET") {
+            return Refused.toResponse(Refused.wrongMethod(path, "GET", "HEAD"))
+          }
+          return yield* Effect.catchAllCause(app, (cause) => Refused.answer(methods, request, cause))
         })
       ))
 
@@ -407,17 +365,25 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
         Layer.provide(noteAndMend),
         Layer.provide(HttpApiBuilder.api(Api)),
         Layer.provide(handlers(queue, faults, maxBodyBytes)),
+        Layer.provide(workerHandlers(queue, maxBodyBytes)),
         Layer.provide(authorization(options.apiKeys)),
         Layer.provide(Layer.succeed(HttpServer.HttpServer, httpServer)),
         Layer.provide(NodeHttpServer.layerContext),
         Layer.build
       )
 
+      // What wants another protocol is a request as any other one: it has the timeouts of one, and an end.
+      server.removeAllListeners("upgrade")
+
       const { address } = httpServer
       // a server that was given a port has no other address
       const port = address._tag === "TcpAddress" ? address.port : 0
+      const origin = `${options.tls === undefined ? "http" : "https"}://${
+        host.includes(":") ? `[${host}]` : host
+      }:${port}`
       return Emulator.of({
-        baseUrl: `http://${host.includes(":") ? `[${host}]` : host}:${port}/v1`,
+        baseUrl: `${origin}/v1`,
+        origin,
         requests: Effect.sync(() => log.slice())
       })
     })

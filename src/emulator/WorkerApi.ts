@@ -1,0 +1,182 @@
+/**
+ * The worker side of the queue: what the service's worker runtime calls. Part of what the emulator serves; no client
+ * needs it.
+ *
+ * @since 0.1.0
+ */
+import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
+import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
+import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
+import * as OpenApi from "@effect/platform/OpenApi"
+import * as Duration from "effect/Duration"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+import { JsonObject, ModelName, RequestId } from "../Job.js"
+import { Authorization, ErrorBody } from "../QueueApi.js"
+
+/**
+ * The longest time that a worker is kept waiting, however long it asks for: 5 minutes.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const maxPollTime: Duration.Duration = Duration.minutes(5)
+
+/**
+ * The longest time that a claim may last: 30 days.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const maxClaimTimeout: Duration.Duration = Duration.days(30)
+
+/**
+ * How long the claim of a worker lasts that does not say: one day. Such a worker sends no signs of life while it works.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultClaimTimeout: Duration.Duration = Duration.days(1)
+
+const units: { readonly [unit: string]: number } = {
+  h: 3_600_000,
+  m: 60_000,
+  s: 1_000,
+  ms: 1,
+  us: 1e-3,
+  µs: 1e-3,
+  ns: 1e-6
+}
+
+const pollTime = /^(?:(?:\d+\.?\d*|\.\d+)(?:h|ms|m|s|us|µs|ns))+$/
+
+const parsePollTime = (text: string): number | undefined =>
+  /^\d+(?:\.\d+)?$/.test(text)
+    ? Number(text) * 1_000
+    : pollTime.test(text)
+    ? Array.from(text.matchAll(/([\d.]+)(h|ms|m|s|us|µs|ns)/g), ([, count, unit = ""]) =>
+      Number(count) * (units[unit] ?? 0))
+      .reduce((sum, millis) =>
+        sum + millis, 0)
+    : undefined
+
+/**
+ * How long a worker is ready to wait for a job, as Go writes durations: `5s`, `500ms`, `1m30s`; or a number of seconds. It
+ * does not wait at all where it does not say.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const PollTime: Schema.Schema<Duration.Duration, string> = Schema.transformOrFail(
+  Schema.String.annotations({ description: "such as 5s, 500ms or 1m30s; a number alone is of seconds" }),
+  Schema.DurationFromSelf,
+  {
+    strict: true,
+    decode: (text, _, ast) => {
+      const millis = parsePollTime(text)
+      return millis === undefined
+        ? ParseResult.fail(new ParseResult.Type(ast, text, `not a time such as 5s, 500ms or 1m30s: "${text}"`))
+        : ParseResult.succeed(Duration.min(Duration.millis(Math.round(millis)), maxPollTime))
+    },
+    encode: (duration) => ParseResult.succeed(`${Duration.toMillis(duration)}ms`)
+  }
+)
+
+/**
+ * How long a claim lasts from the last sign of life, in seconds: more than 0, and up to 30 days.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ClaimTimeout: Schema.Schema<Duration.Duration, string> = Schema.transformOrFail(
+  Schema.String.annotations({ description: "seconds, more than 0 and up to 2592000 (30 days)" }),
+  Schema.DurationFromSelf,
+  {
+    strict: true,
+    decode: (text, _, ast) => {
+      const seconds = /^\d+(?:\.\d+)?$/.test(text) ? Number(text) : NaN
+      const millis = Math.round(seconds * 1_000)
+      return millis >= 1 && millis <= Duration.toMillis(maxClaimTimeout)
+        ? ParseResult.succeed(Duration.millis(millis))
+        : ParseResult.fail(
+          new ParseResult.Type(ast, text, `not a number of seconds, more than 0 and up to 2592000: "${text}"`)
+        )
+    },
+    encode: (duration) => ParseResult.succeed(String(Duration.toSeconds(duration)))
+  }
+)
+
+/**
+ * The job that a worker was given; nothing, where none came while it waited.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const RetrieveAnswer = Schema.Struct({
+  data: Schema.optional(Schema.Struct({
+    request_id: RequestId,
+    model: ModelName,
+    payload: JsonObject,
+    info: Schema.optional(JsonObject),
+    priority: Schema.optional(Schema.Int),
+    retries: Schema.optional(Schema.NonNegativeInt),
+    created_at: Schema.optional(Schema.String),
+    claimed_at: Schema.optional(Schema.String)
+  }))
+}).annotations({ identifier: "RetrieveAnswer" })
+
+/**
+ * What a worker says of the job that it has: that it is alive (`running`), with what there is to note in `info`; or how
+ * the job ended, with the outputs in `payload`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const UpdateRequest = Schema.Struct({
+  model: ModelName,
+  requestId: Schema.propertySignature(RequestId).pipe(Schema.fromKey("request_id")),
+  status: Schema.Literal("running", "done", "failed").annotations({
+    message: () => ({ message: "must be running, done or failed", override: true })
+  }),
+  payload: Schema.optional(Schema.NullOr(JsonObject)),
+  info: Schema.optional(Schema.NullOr(JsonObject))
+}).annotations({ identifier: "UpdateRequest" })
+
+const errorBody = (status: number) =>
+  ErrorBody.annotations(HttpApiSchema.annotations({ status, identifier: "QueueError" }))
+
+const retrieve = HttpApiEndpoint.get("retrieve", "/internal/v1/queue/retrieve")
+  .setUrlParams(Schema.Struct({
+    model: ModelName,
+    timeout: Schema.optional(PollTime),
+    hostname: Schema.optional(Schema.String),
+    claim_timeout: Schema.optional(ClaimTimeout)
+  }))
+  .addSuccess(RetrieveAnswer)
+  .addError(errorBody(400))
+  .addError(errorBody(500))
+  .annotate(
+    OpenApi.Description,
+    "Claims the next job of a model: at once, or as soon as there is one. Answers without `data` after `timeout`."
+  )
+
+const update = HttpApiEndpoint.post("update", "/internal/v1/videos/status")
+  .setPayload(UpdateRequest)
+  .addSuccess(JsonObject)
+  .addError(errorBody(400))
+  .addError(errorBody(404))
+  .addError(errorBody(413))
+  .addError(errorBody(500))
+  .annotate(
+    OpenApi.Description,
+    "A worker's sign of life, or the end of its job. Changes nothing where no worker has the job any more."
+  )
+
+/**
+ * The two endpoints, at the root of the host. A worker's update names its job and not its claim, so one that comes late
+ * counts for whoever has the job by then; where nobody has it, it changes nothing.
+ *
+ * @since 0.1.0
+ * @category api
+ */
+export const WorkerApi = HttpApiGroup.make("worker").add(retrieve).add(update).middleware(Authorization)

@@ -1,0 +1,92 @@
+/**
+ * A server that puts up with clients that do not play by the rules: who takes too long, or does not speak HTTP, is told so,
+ * and no others wait for it.
+ *
+ * @internal
+ */
+// @effect-diagnostics nodeBuiltinImport:off
+import * as Duration from "effect/Duration"
+import * as Http from "node:http"
+import * as Https from "node:https"
+import type { Duplex } from "node:stream"
+
+/**
+ * - `headers`: how long the headers of a request may take; `request`: how long all of it may. Neither counts the time
+ *   until the answer, which a long poll makes long.
+ * - `idle`: how long a connection is kept on which nothing comes.
+ *
+ * @internal
+ */
+export interface Patience {
+  readonly headers: Duration.Duration
+  readonly request: Duration.Duration
+  readonly idle: Duration.Duration
+}
+
+/** @internal */
+export const defaultPatience: Patience = {
+  headers: Duration.seconds(20),
+  request: Duration.minutes(2),
+  idle: Duration.minutes(1)
+}
+
+type Refusal = readonly [status: number, code: string, message: string]
+
+const refusals: { readonly [code: string]: Refusal } = {
+  ERR_HTTP_REQUEST_TIMEOUT: [408, "request_timeout", "the request took too long to arrive"],
+  HPE_HEADER_OVERFLOW: [431, "headers_too_large", "the headers are too large"],
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: [413, "body_too_large", "the chunk extensions are too large"]
+}
+
+const bodyOf = ([, code, message]: Refusal): string => JSON.stringify({ code, type: "invalid_request_error", message })
+
+// Into the middle of an answer no other one can be written.
+const hasBegun = (socket: Duplex & { readonly _httpMessage?: Http.ServerResponse | null }): boolean =>
+  socket._httpMessage?.headersSent === true
+
+// Where nobody has parsed a request there is nothing that could answer it but this.
+const refuse = (socket: Duplex, refusal: Refusal): void => {
+  // of a client that is gone in the middle of it nobody need know
+  socket.on("error", () => socket.destroy())
+  if (!socket.writable || hasBegun(socket)) {
+    socket.destroy()
+    return
+  }
+  const [status] = refusal
+  const body = bodyOf(refusal)
+  socket.end(
+    `HTTP/1.1 ${status} ${Http.STATUS_CODES[status]}\r\nConnection: close\r\nContent-Type: application/json\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    // whoever sends on without reading is not waited for
+    () => socket.destroy()
+  )
+}
+
+/** @internal */
+export const make = ({ patience: { headers, idle, request } = defaultPatience, tls }: {
+  readonly patience?: Patience | undefined
+  readonly tls?: { readonly cert: string; readonly key: string } | undefined
+} = {}): Http.Server => {
+  const options = {
+    headersTimeout: Duration.toMillis(headers),
+    requestTimeout: Duration.toMillis(request),
+    keepAliveTimeout: Duration.toMillis(idle),
+    connectionsCheckingInterval: Math.min(1_000, Duration.toMillis(headers))
+  }
+  // what is used of the one the other one has as well
+  const server = tls === undefined
+    ? Http.createServer(options)
+    : Https.createServer({ ...options, ...tls }) as unknown as Http.Server
+  server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+    if (error.code === "ECONNRESET") socket.destroy()
+    else refuse(socket, refusals[error.code ?? ""] ?? [400, "invalid_http", "this is not HTTP/1.1"])
+  })
+  server.on("connect", (_request, socket) => refuse(socket, [405, "method_not_allowed", "this is no proxy"]))
+  server.on("checkExpectation", (request, response) => {
+    const body = bodyOf([417, "expectation_failed", `what is expected is not known: ${request.headers.expect}`])
+    const length = Buffer.byteLength(body)
+    response.writeHead(417, { connection: "close", "content-type": "application/json", "content-length": length })
+    response.end(body)
+  })
+  return server
+}
