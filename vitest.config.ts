@@ -16,6 +16,7 @@ export default defineConfig({
     include: ["test/**/*.test.ts", "docs/testing*.md"],
     pool: "forks",
     poolOptions: { forks: { minForks: 1, maxForks: 2 } },
+    globalSetup: ["test/bundle.ts"],
     setupFiles: ["test/setup.ts"],
     testTimeout: 60_000
   }

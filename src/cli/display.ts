@@ -1,198 +1,119 @@
 /**
- * What the demo shows: live rows on a terminal, JSON lines in a pipe, and a table at the end.
+ * Where a watch is shown: live rows on a terminal, lines of text in a pipe, lines of JSON where they are asked for.
  *
  * @internal
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as Terminal from "@effect/platform/Terminal"
-import * as Ansi from "@effect/printer-ansi/Ansi"
 import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
-import * as Doc from "@effect/printer/Doc"
 import * as Clock from "effect/Clock"
-import * as Console from "effect/Console"
-import * as Duration from "effect/Duration"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { JobRef } from "../Job.js"
-import * as JobSummary from "../JobSummary.js"
-import * as Transition from "../Transition.js"
+import type { Cursor } from "../Transition.js"
+import { toJson } from "./event.js"
+import type { Event } from "./event.js"
+import { formatJob } from "./jobArgument.js"
+import { shortNameOf } from "./names.js"
+import { line, render, screen } from "./rows.js"
+import { inShort, printable } from "./text.js"
+import * as View from "./view.js"
 
 /**
- * - `watching`: a job that will have a row.
- * - `show`: a transition has come.
- * - `end`: everything is over; the table. `polls` is how often each job, by request id, was polled.
+ * - `isLive`: whether there are rows.
+ * - `watching`: a job is going to be watched, from a cursor on where there is one; by a name of its own, where it has one.
+ * - `show`: something has happened.
+ * - `views`: what is known of each job, in the order in which they came.
+ * - `finish`: nothing more will happen.
  *
  * @internal
  */
 export interface Display {
-  readonly watching: (name: string, job: JobRef) => Effect.Effect<void>
-  readonly show: (name: string, transition: Transition.Transition) => Effect.Effect<void, PlatformError>
-  readonly end: (polls: (job: JobRef) => number) => Effect.Effect<void, PlatformError>
+  readonly isLive: boolean
+  readonly watching: (
+    job: JobRef,
+    options?: { readonly name?: string | undefined; readonly from?: Option.Option<Cursor> | undefined }
+  ) => Effect.Effect<void>
+  readonly show: (event: Event) => Effect.Effect<void, PlatformError>
+  readonly views: Effect.Effect<ReadonlyArray<View.View>>
+  readonly finish: Effect.Effect<void, PlatformError>
 }
 
-interface Row {
-  readonly name: string
-  readonly summary: JobSummary.JobSummary
-  readonly startedAt: number
-  readonly endedAt: number | undefined
-}
+const escape = "\u001b"
 
-const encode = Schema.encode(Schema.parseJson(Transition.Transition))
+// Rows are cut at the edge of the terminal, however wide their letters are: one that wraps can't be erased as one.
+const unwrapped = (text: string): string => `${escape}[?7l${text}${escape}[?7h`
 
-const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)} s`
-
-const render = (doc: AnsiDoc.AnsiDoc): string => AnsiDoc.render(doc, { style: "pretty" })
-
-const colored = (text: string, color: Ansi.Ansi): string => render(Doc.annotate(Doc.text(text), color))
-
-const colors: { readonly [state: string]: Ansi.Ansi } = {
-  Completed: Ansi.green,
-  FailedByModel: Ansi.red,
-  RetriesExhausted: Ansi.red,
-  Canceled: Ansi.yellow,
-  Unrecognized: Ansi.magenta,
-  running: Ansi.cyan,
-  queued: Ansi.blackBright
-}
-
-const stateOf = ({ attempts, outcome }: JobSummary.JobSummary): string =>
-  Option.getOrElse(outcome, () => {
-    const last = attempts.at(-1)
-    return last !== undefined && Option.isNone(last.end) ? "running" : "queued"
-  })
-
-const barWidth = 16
-
-const bar = (summary: JobSummary.JobSummary): string => {
-  const fraction = Option.contains(summary.outcome, "Completed") ? 1 : Option.getOrElse(summary.progress, () => 0)
-  const filled = Math.round(Math.max(0, Math.min(1, fraction)) * barWidth)
-  return `${"█".repeat(filled)}${"░".repeat(barWidth - filled)} ${`${Math.round(fraction * 100)} %`.padStart(5)}`
-}
-
-const liveRow = (row: Row, now: number, columns: number): string => {
-  const state = stateOf(row.summary)
-  const attempt = row.summary.attempts.length
-  const text = `${row.name.padEnd(20)} ${bar(row.summary)}  ${state.padEnd(14)} ${
-    (attempt === 0 ? "" : `attempt ${attempt}`).padEnd(10)
-  } ${seconds((row.endedAt ?? now) - row.startedAt).padStart(7)}`
-  // a row that wraps can't be erased as one
-  return colored(text.slice(0, Math.max(1, columns - 1)), colors[state] ?? Ansi.white)
-}
-
-const details = (transition: Transition.Transition): string => {
-  switch (transition._tag) {
-    case "Queued":
-    case "Canceled":
-      return ""
-    case "Claimed":
-    case "RetriesExhausted":
-    case "Unrecognized":
-      return `attempt ${transition.attempt}`
-    case "Progressed":
-      return Option.match(transition.progress, {
-        onNone: () => JSON.stringify(transition.changed),
-        onSome: (progress) => `${Math.round(progress * 100)} %`
-      })
-    case "Requeued":
-      return `attempt ${transition.attempt} lost its worker, ${transition.retriesLeft} retries left`
-    case "Completed":
-      return JSON.stringify(transition.outputs)
-    case "FailedByModel":
-      return Option.getOrElse(transition.reason, () => "no reason given")
-  }
-}
-
-const logLine = (name: string, transition: Transition.Transition, columns: number): string => {
-  const inferred = transition.evidence === "inferred" ? " (inferred)" : ""
-  return `${name.padEnd(20)} ${(transition._tag + inferred).padEnd(20)} ${details(transition)}`.slice(
-    0,
-    Math.max(1, columns - 1)
+const isSet = (name: string) =>
+  Config.string(name).pipe(
+    Config.withDefault(""),
+    Config.map((value) => value !== ""),
+    Effect.orElseSucceed(() => false)
   )
-}
 
-const table = (rows: ReadonlyArray<Row>, polls: (job: JobRef) => number): string => {
-  const about = (summary: JobSummary.JobSummary, duration: Duration.Duration) =>
-    `${summary.exact ? "" : "~"}${seconds(Duration.toMillis(duration))}`
-  const lines = [
-    ["job", "outcome", "transitions", "attempts", "polls", "time in queue", "time running"],
-    ...rows.map(({ name, summary }) => [
-      name,
-      Option.getOrElse(summary.outcome, () => "-"),
-      String(summary.transitions),
-      String(summary.attempts.length),
-      String(polls(summary.job)),
-      about(summary, summary.inQueue),
-      about(summary, summary.running)
-    ])
-  ]
-  const widths = lines[0]?.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0))) ?? []
-  const text = lines.map((line) =>
-    line.map((cell, i) => i < 2 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)).join("  ").trimEnd()
-  )
-  const note = rows.some(({ summary }) => !summary.exact)
-    ? ["~ where the service told no time, it is taken from when the step was seen"]
-    : []
-  return ["", ...text, ...note, ""].join("\n")
-}
+const isDumb = Config.string("TERM").pipe(
+  Config.map((term) => term === "dumb"),
+  Effect.orElseSucceed(() => false)
+)
 
-/**
- * Rows and a log for people, or JSON lines for programs, whatever the output is.
- *
- * @internal
- */
-export const make: Effect.Effect<Display, PlatformError, Terminal.Terminal | Scope.Scope> = Effect.gen(function*() {
-  const terminal = yield* Terminal.Terminal
-  const isTTY = yield* terminal.isTTY
-  // a terminal may not say how wide it is
-  const width = Effect.map(terminal.columns, (columns) => columns > 0 ? columns : 80)
-  const rows = new Map<string, Row>()
-  let drawn = 0
+/** @internal */
+export const make = (options: {
+  readonly json: boolean
+}): Effect.Effect<Display, PlatformError, Terminal.Terminal | Scope.Scope> =>
+  Effect.gen(function*() {
+    const terminal = yield* Terminal.Terminal
+    const isLive = !options.json && (yield* terminal.isTTY) && !(yield* isDumb)
+    const isColored = !(yield* isSet("NO_COLOR"))
+    // a terminal may not say how high it is; and there are the line of the cursor, and one for what comes
+    const most = Effect.map(terminal.rows, (rows) => Math.max(2, (rows > 0 ? rows : 24) - 2))
+    const views = new Map<string, View.View>()
+    let drawn = 0
 
-  const draw = (log?: string) =>
-    Effect.gen(function*() {
-      const now = yield* Clock.currentTimeMillis
-      const columns = yield* width
-      const lines = Array.from(rows.values(), (row) => liveRow(row, now, columns))
-      const erase = drawn === 0 ? "" : render(AnsiDoc.eraseLines(drawn + 1))
-      drawn = lines.length
-      yield* terminal.display(erase + [...(log === undefined ? [] : [log]), ...lines, ""].join("\n"))
-    })
-
-  if (isTTY) {
-    yield* Effect.acquireRelease(
-      terminal.display(render(AnsiDoc.cursorHide)),
-      () => Effect.ignore(terminal.display(render(AnsiDoc.cursorShow)))
-    )
-    yield* Effect.forkScoped(Effect.repeat(Effect.suspend(() => draw()), Schedule.spaced("100 millis")))
-  }
-
-  return {
-    watching: (name, job) =>
-      Effect.map(Clock.currentTimeMillis, (startedAt) => {
-        rows.set(name, { name, summary: JobSummary.empty(job), startedAt, endedAt: undefined })
-      }),
-    show: (name, transition) =>
+    const draw = (log: ReadonlyArray<string>) =>
       Effect.gen(function*() {
         const now = yield* Clock.currentTimeMillis
-        const row = rows.get(name)
-        if (row !== undefined) {
-          rows.set(name, {
-            ...row,
-            summary: JobSummary.add(row.summary, transition),
-            endedAt: Transition.isTerminal(transition) ? now : undefined
-          })
-        }
-        yield* isTTY
-          ? draw(logLine(name, transition, yield* width))
-          : Effect.flatMap(Effect.orDie(encode(transition)), (json) => terminal.display(`${json}\n`))
-      }),
-    end: (polls) => {
-      const text = table(Array.from(rows.values()), polls)
-      // in a pipe, standard output is for the lines alone
-      return isTTY ? Effect.zipRight(draw(), terminal.display(`${text}\n`)) : Console.error(text)
+        const rows = screen(Array.from(views.values()), now, { isColored, most: yield* most })
+        const erase = drawn === 0 ? "" : render(AnsiDoc.eraseLines(drawn + 1))
+        drawn = rows.length
+        yield* terminal.display(unwrapped(erase + [...log, ...rows, ""].join("\n")))
+      })
+
+    if (isLive) {
+      yield* Effect.acquireRelease(
+        terminal.display(render(AnsiDoc.cursorHide)),
+        () => Effect.ignore(terminal.display(render(AnsiDoc.cursorShow)))
+      )
+      yield* Effect.forkScoped(Effect.repeat(Effect.suspend(() => draw([])), Schedule.spaced("100 millis")))
     }
-  }
-})
+
+    // there is no line of its own for what only moves the bar, nor for the same trouble again
+    const isWorthALine = (event: Event, before: View.View | undefined): boolean =>
+      event._tag === "Progressed"
+        ? !isLive || Object.keys(event.changed).some((key) => key !== "progress")
+        : event._tag !== "Trouble" || before === undefined ||
+          !Option.exists(before.trouble, ({ error }) => inShort(error) === inShort(event.error))
+
+    return {
+      isLive,
+      watching: (job, { from, name = isLive ? shortNameOf(job) : printable(formatJob(job)) } = {}) =>
+        Effect.map(Clock.currentTimeMillis, (now) => {
+          views.set(formatJob(job), View.make(name, job, now, from))
+        }),
+      show: (event) =>
+        Effect.gen(function*() {
+          const now = yield* Clock.currentTimeMillis
+          const key = formatJob(event.job)
+          const view = views.get(key)
+          if (view !== undefined) views.set(key, View.add(view, event, now))
+          if (options.json) return yield* terminal.display(`${yield* toJson(event)}\n`)
+          const lines = isWorthALine(event, view) ? [line(view?.name ?? key, event, now)] : []
+          if (isLive) return yield* draw(lines)
+          if (lines.length > 0) yield* terminal.display(`${lines.join("\n")}\n`)
+        }),
+      views: Effect.sync(() => Array.from(views.values())),
+      finish: Effect.suspend(() => isLive ? draw([]) : Effect.void)
+    }
+  })

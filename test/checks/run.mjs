@@ -232,6 +232,7 @@ const package_ = async () => {
   rmSync(join(root, "dist"), { recursive: true, force: true })
   const built = await sequence(
     ["tsc", ["-p", "tsconfig.build.json"]],
+    [process.execPath, [join("src", "cli", "bundle.mjs")]],
     ["npm", ["pack", "--ignore-scripts", "--no-update-notifier", "--pack-destination", dir]]
   )
   if (!built.ok) return built
@@ -253,7 +254,15 @@ const package_ = async () => {
   writeFileSync(join(user, "smoke.mjs"), smoke(entries))
   writeFileSync(join(user, "types.mts"), entries.map((entry, i) => `export * as _${i} from "${entry}"\n`).join(""))
   writeFileSync(join(user, "tsconfig.json"), JSON.stringify({ compilerOptions: consumerOptions, files: ["types.mts"] }))
-  const used = await sequence([process.execPath, ["smoke.mjs"], user], ["tsc", ["-p", "."], user])
+  const [command] = Object.values(manifest.bin)
+  const alone = folder("command")
+  cpSync(join(dir, "package", command), join(alone, "command.mjs"))
+  const used = await sequence(
+    [process.execPath, ["smoke.mjs"], user],
+    ["tsc", ["-p", "."], user],
+    // it has all that it needs with it
+    [process.execPath, ["command.mjs", "--version"], alone]
+  )
   return { ok: used.ok, output: built.output + judged.output + used.output }
 }
 

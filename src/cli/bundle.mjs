@@ -1,0 +1,46 @@
+// Makes one file of the command and all that it needs, so that it runs wherever Node does, and beside it the licences of
+// what is in there.
+//
+//     node src/cli/bundle.mjs [FOLDER]    dist/bin unless given
+import { build } from "esbuild"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { argv } from "node:process"
+import { fileURLToPath } from "node:url"
+
+const root = fileURLToPath(new URL("../..", import.meta.url))
+const folder = argv[2] ?? join(root, "dist", "bin")
+
+// Some of what it needs is CommonJS, and asks for Node's modules by `require`.
+const head = `#!/usr/bin/env node
+import { createRequire } from "node:module"
+const require = createRequire(import.meta.url)`
+
+const { metafile } = await build({
+  absWorkingDir: root,
+  entryPoints: ["src/cli/main.ts"],
+  outfile: join(folder, "queue-status.js"),
+  banner: { js: head },
+  bundle: true,
+  format: "esm",
+  platform: "node",
+  target: "node20",
+  minifySyntax: true,
+  minifyWhitespace: true,
+  legalComments: "none", // all of them are in the file below
+  metafile: true,
+  logLevel: "warning"
+})
+
+const bundled = Object.values(metafile.outputs).flatMap(({ inputs }) => Object.keys(inputs))
+const packages = new Set(bundled.flatMap((file) => /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? []))
+
+const licences = Array.from(packages).sort().map((path) => {
+  const { license, name, version } = JSON.parse(readFileSync(join(root, path, "package.json"), "utf8"))
+  const file = readdirSync(join(root, path)).find((file) => /^licen[cs]e/i.test(file))
+  if (license !== "MIT" || file === undefined) {
+    throw new Error(`${name} ${version} (${license}, ${file ?? "no file"}): look whether it may be bundled`)
+  }
+  return `${name} ${version}\n\n${readFileSync(join(root, path, file), "utf8").trim()}\n`
+})
+writeFileSync(join(folder, "LICENSES"), `The command contains:\n\n${licences.join(`\n${"-".repeat(80)}\n\n`)}`)

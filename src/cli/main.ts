@@ -1,0 +1,130 @@
+// an entry point: this is where layers are provided
+// @effect-diagnostics strictEffectProvide:off
+/**
+ * The command `queue-status`.
+ *
+ * @internal
+ */
+import * as Command from "@effect/cli/Command"
+import * as ValidationError from "@effect/cli/ValidationError"
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as JobQueue from "../JobQueue.js"
+import * as Calls from "./calls.js"
+import * as Completions from "./completions.js"
+import { withoutEscapes } from "./console.js"
+import * as Demo from "./demo.js"
+import * as EmulatorCommand from "./emulator.js"
+import * as Exit from "./exit.js"
+import { version } from "./version.js"
+import * as Watch from "./watch.js"
+
+const name = "queue-status"
+
+/** The service that the environment names. */
+const Queue = JobQueue.layer.pipe(
+  Layer.provide(NodeHttpClient.layerUndici),
+  Layer.mapError(Exit.fromConfigError)
+)
+
+const command = Command.make(name).pipe(
+  Command.withDescription(
+    "Watches jobs of Together AI's queue, and runs such a queue on this machine. The token is read from " +
+      "TOGETHER_API_KEY, and where the service is from TOGETHER_BASE_URL, where that is set."
+  ),
+  Command.withSubcommands([
+    EmulatorCommand.command,
+    Command.provide(Calls.submit, Queue),
+    Command.provide(Watch.command, Queue),
+    Command.provide(Calls.result, Queue),
+    Command.provide(Calls.cancel, Queue),
+    Command.provide(Calls.clear, Queue),
+    Command.provide(Calls.metrics, Queue),
+    Command.provide(Demo.command, NodeHttpClient.layerUndici)
+  ])
+)
+
+// `@effect/cli` takes `--name value` anywhere, and `--name=value` before the arguments alone.
+const normalize = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const end = args.indexOf("--")
+  const options = end === -1 ? args : args.slice(0, end)
+  return [
+    ...options.flatMap((arg) => {
+      const [, option, value] = /^(--[a-z][a-z-]*)=(.*)$/s.exec(arg) ?? []
+      return option === undefined || value === undefined ? [arg] : [option, value]
+    }),
+    ...(end === -1 ? [] : args.slice(end))
+  ]
+}
+
+const run = (argv: ReadonlyArray<string>) => {
+  const [node = "", script = "", ...args] = argv
+  const [first, shell] = normalize(args)
+  return first === "--completions" && (shell === "bash" || shell === "sh")
+    ? Effect.flatMap(Completions.bash(command, name), Console.log)
+    : Command.run(command, { name, version })([node, script, ...normalize(args)])
+}
+
+// Whoever reads what is shown may have seen enough (`| head -1`). Each write tells of that itself, but a stream whose
+// errors nobody listens to ends the process.
+process.stdout.on("error", () => {})
+
+const nobodyReads = (error: unknown): boolean =>
+  Predicate.hasProperty(error, "cause") && Predicate.hasProperty(error.cause, "code") && error.cause.code === "EPIPE"
+
+// On standard error: in a pipe, standard output is for the lines alone.
+const tell = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Option.match(Cause.failureOption(cause), {
+    onNone: () => Cause.isInterruptedOnly(cause) ? Effect.void : Console.error(Cause.pretty(cause)),
+    onSome: (error) =>
+      // what is wrong with the arguments has been said
+      ValidationError.isValidationError(error)
+        ? Effect.void
+        : error instanceof Exit.ExitWith
+        ? error.message === undefined ? Effect.void : Console.error(`${name}: ${error.message}`)
+        : Console.error(`${name}: ${String(error)}`)
+  })
+
+let signal: NodeJS.Signals = "SIGINT"
+process.once("SIGTERM", () => {
+  signal = "SIGTERM"
+})
+
+const codeOf = (cause: Cause.Cause<unknown>): number =>
+  Cause.isInterruptedOnly(cause)
+    ? signal === "SIGTERM" ? Exit.codes.terminated : Exit.codes.interrupted
+    : Option.match(Cause.failureOption(cause), {
+      onNone: () => Exit.codes.bug,
+      onSome: (error) =>
+        ValidationError.isValidationError(error)
+          ? Exit.codes.usage
+          : error instanceof Exit.ExitWith
+          ? error.code
+          : Exit.codes.bug
+    })
+
+Effect.consoleWith((console) =>
+  run(process.argv).pipe(
+    Effect.catchIf(nobodyReads, () => Effect.void),
+    Effect.tapErrorCause(tell),
+    Effect.withConsole(withoutEscapes(console, process))
+  )
+).pipe(
+  Effect.provide(Layer.mergeAll(
+    NodeContext.layer,
+    // not among the lines
+    Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.logfmtLogger))
+  )),
+  NodeRuntime.runMain({
+    disableErrorReporting: true,
+    teardown: (exit, onExit) => onExit(exit._tag === "Success" ? Exit.codes.done : codeOf(exit.cause))
+  })
+)

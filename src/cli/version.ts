@@ -1,0 +1,6 @@
+/**
+ * The version of the package.
+ *
+ * @internal
+ */
+export const version = "0.1.0"

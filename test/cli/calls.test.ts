@@ -1,0 +1,149 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Calls from "../../src/cli/calls.js"
+import { codes, ExitWith } from "../../src/cli/exit.js"
+import { formatJob } from "../../src/cli/jobArgument.js"
+import { JobQueue } from "../../src/index.js"
+import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+import { runHere } from "../fixtures/cli.js"
+import { linesOf } from "../fixtures/command.js"
+
+const model = "my-org/video generator"
+
+const said = (exit: Exit.Exit<void, unknown>): readonly [code: unknown, message: string | undefined] => {
+  if (Exit.isSuccess(exit)) return [0, undefined]
+  const error = exit.cause._tag === "Fail" ? exit.cause.error : exit.cause
+  return error instanceof ExitWith ? [error.code, error.message] : [error, undefined]
+}
+
+const jobOf = (line: string) => {
+  const slash = line.lastIndexOf("/")
+  return { model: line.slice(0, slash), requestId: line.slice(slash + 1) }
+}
+
+describe("queue-status submit", () => {
+  it.effect("prints the job as the other commands take it", () =>
+    Effect.gen(function*() {
+      const { exit, stdout } = yield* runHere(Calls.submit, [
+        model,
+        "{\"prompt\":\"a cat\"}",
+        "--info",
+        "{\"user\":\"me\"}",
+        "--priority",
+        "-3"
+      ])
+      assert.deepStrictEqual(said(exit), [0, undefined])
+      const [line = "", ...others] = linesOf(stdout)
+      assert.isEmpty(others)
+      const status = yield* JobQueue.status(jobOf(line))
+      assert.deepInclude(status, { inputs: { prompt: "a cat" }, info: { user: "me" } })
+      assert.propertyVal(status.priority, "value", -3)
+      assert.strictEqual(jobOf(line).model, model)
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("prints it as JSON, and needs no payload", () =>
+    Effect.gen(function*() {
+      const { stdout } = yield* runHere(Calls.submit, ["--json", model])
+      const job = JSON.parse(stdout)
+      assert.deepStrictEqual(Object.keys(job), ["model", "requestId"])
+      assert.deepStrictEqual((yield* JobQueue.status(job)).inputs, {})
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("refuses what is no JSON object, and sends nothing", () =>
+    Effect.gen(function*() {
+      for (
+        const [args, message] of [
+          [[model, "{"], "the payload must be a JSON object"],
+          [[model, "[]"], "the payload must be a JSON object"],
+          [[model, "{}", "--info", "1"], "--info must be a JSON object"]
+        ] as const
+      ) {
+        assert.deepStrictEqual(said((yield* runHere(Calls.submit, args)).exit), [codes.usage, message])
+      }
+      const [code, message] = said((yield* runHere(Calls.submit, [model, "@/no/such/file"])).exit)
+      assert.strictEqual(code, codes.usage)
+      assert.include(message!, "/no/such/file")
+      assert.isEmpty(yield* TestJobQueue.calls)
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("sends it once, and says so when the answer is lost", () =>
+    Effect.gen(function*() {
+      const { exit, stderr, stdout } = yield* runHere(Calls.submit, [model])
+      assert.strictEqual(said(exit)[0], codes.gaveUp)
+      assert.strictEqual(stdout, "")
+      assert.include(stderr, "The job may have been made all the same")
+      assert.strictEqual((yield* TestJobQueue.jobs).length, 1)
+    }).pipe(Effect.provide(TestJobQueue.layer({ faults: [Fault.answerLost().pipe(Fault.on("submit"))] }))))
+
+  it.effect("does not say so when it was refused", () =>
+    Effect.gen(function*() {
+      const { exit, stderr } = yield* runHere(Calls.submit, [model])
+      assert.strictEqual(said(exit)[0], codes.gaveUp)
+      assert.strictEqual(stderr, "")
+    }).pipe(Effect.provide(TestJobQueue.layer({ faults: [Fault.unauthorized] }))))
+})
+
+describe("queue-status result", () => {
+  const submitted = JobQueue.submit({ model, payload: {} })
+
+  const withWorker = (...steps: ReadonlyArray<Worker.Step>) =>
+    Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(...steps) } }))
+
+  it.effect("waits, and prints the outputs", () =>
+    Effect.gen(function*() {
+      const job = yield* submitted
+      const { exit, stdout } = yield* runHere(Calls.result, [formatJob(job)])
+      assert.deepStrictEqual(said(exit), [0, undefined])
+      assert.strictEqual(stdout, "{\"answer\":42}\n")
+      const { stdout: pretty } = yield* runHere(Calls.result, [formatJob(job)], { isTTY: true })
+      assert.strictEqual(pretty, "{\n  \"answer\": 42\n}\n")
+    }).pipe(TestJobQueue.runUntilDone, withWorker(Worker.finish("1 hour", { answer: 42 }))))
+
+  it.effect("prints nothing of a job that has failed, and says why", () =>
+    Effect.gen(function*() {
+      const { exit, stdout } = yield* runHere(Calls.result, [formatJob(yield* submitted)])
+      const [code, message] = said(exit)
+      assert.deepStrictEqual([code, stdout], [codes.failed, ""])
+      assert.include(message!, "out of memory")
+    }).pipe(TestJobQueue.runUntilDone, withWorker(Worker.fail("1 hour", "out of memory"))))
+
+  it.effect("gives up when it is told to", () =>
+    Effect.gen(function*() {
+      const { exit } = yield* runHere(Calls.result, [formatJob(yield* submitted), "--timeout", "1m"])
+      const [code, message] = said(exit)
+      assert.strictEqual(code, codes.gaveUp)
+      assert.include(message!, "has not ended within 1m")
+    }).pipe(TestJobQueue.runUntilDone, withWorker(Worker.finish("1 hour"))))
+})
+
+describe("queue-status cancel, clear and metrics", () => {
+  it.effect("cancel a job that waits, and say that it does not run any more", () =>
+    Effect.gen(function*() {
+      const job = yield* JobQueue.submit({ model, payload: {} })
+      for (const expected of ["canceled\n", "canceled before\n"]) {
+        const { exit, stdout } = yield* runHere(Calls.cancel, [formatJob(job)])
+        assert.deepStrictEqual([said(exit)[0], stdout], [0, expected])
+      }
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("leave a job that runs alone, and tell so by a code of its own", () =>
+    Effect.gen(function*() {
+      const job = yield* JobQueue.submit({ model, payload: {} })
+      const { exit, stdout } = yield* runHere(Calls.cancel, [formatJob(job)])
+      const [code, message] = said(exit)
+      assert.deepStrictEqual([code, stdout], [codes.notCanceled, ""])
+      assert.include(message!, "not canceled, it is running")
+    }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("1 hour")) } }))))
+
+  it.effect("count, in words and as JSON", () =>
+    Effect.gen(function*() {
+      for (let i = 0; i < 3; i++) yield* JobQueue.submit({ model, payload: {} })
+      const tell = (command: "clear" | "metrics", ...args: ReadonlyArray<string>) =>
+        Effect.map(runHere(Calls[command] as typeof Calls.clear, args), ({ stdout }) => stdout)
+      assert.strictEqual(yield* tell("metrics", model), "2 waiting, 1 running\n")
+      assert.strictEqual(yield* tell("metrics", "--json", model), "{\"running\":1,\"waiting\":2,\"total\":3}\n")
+      assert.strictEqual(yield* tell("clear", model), "2 canceled\n")
+      assert.strictEqual(yield* tell("clear", model, "--json"), "{\"canceled\":0}\n")
+    }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("1 hour")) } }))))
+})

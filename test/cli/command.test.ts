@@ -1,0 +1,422 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import { execFileSync, spawnSync } from "node:child_process"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { Emulator } from "../../src/emulator/index.js"
+import { Worker } from "../../src/testing/index.js"
+import * as Certificate from "../fixtures/certificate.js"
+import {
+  command,
+  escape,
+  hasTerminal,
+  linesOf,
+  run,
+  start,
+  startCommand,
+  startOnTerminal,
+  until,
+  withoutEscapes
+} from "../fixtures/command.js"
+
+const key = "a-token-that-nobody-may-see"
+
+const model = "my-org/video generator"
+
+const service = Effect.map(
+  Layer.build(Emulator.layer({
+    apiKeys: [Redacted.make(key)],
+    workers: {
+      workers: 100,
+      script: ({ payload }) => {
+        switch (payload["do"]) {
+          case "finish":
+            return [Worker.progress(0, 0.5), Worker.finish("300 millis", { answer: 42 })]
+          case "fail":
+            return [Worker.fail(0, "CUDA out of memory")]
+          default:
+            return [Worker.progress(0, 0.5), Worker.finish("1 hour")]
+        }
+      }
+    }
+  })),
+  (context) => {
+    const { baseUrl, requests } = Context.get(context, Emulator.Emulator)
+    return { requests, env: { TOGETHER_API_KEY: ` ${key}\n`, TOGETHER_BASE_URL: baseUrl } }
+  }
+)
+
+const commands = ["emulator", "submit", "watch", "result", "cancel", "clear", "metrics", "demo"]
+
+const job = "my-org/video/019ba379-92da-71e4-ac40-d98059fd67c7"
+
+// processes take their time where many run
+const patient = { timeout: 60_000 }
+
+describe.concurrent("queue-status", () => {
+  describe("told", () => {
+    it.live("--version has that of the package", () =>
+      Effect.gen(function*() {
+        const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"))
+        const { code, stderr, stdout } = yield* run(["--version"])
+        assert.deepStrictEqual([code, stdout.trim(), stderr], [0, version, ""])
+      }), patient)
+
+    it.live("--help, or nothing, names every command, and in a pipe has no escape codes", () =>
+      Effect.gen(function*() {
+        for (const args of [[], ["--help"], ["-h"]]) {
+          const { code, stderr, stdout } = yield* run(args)
+          assert.deepStrictEqual([code, stderr], [0, ""])
+          assert.notInclude(stdout, escape)
+          for (const word of ["USAGE", "TOGETHER_API_KEY", "TOGETHER_BASE_URL", ...commands]) {
+            assert.include(stdout, word)
+          }
+        }
+      }), patient)
+
+    it.live("--help of each command has its options", () =>
+      Effect.gen(function*() {
+        const helps = yield* Effect.forEach(commands, (name) => run([name, "--help"]), { concurrency: 2 })
+        for (const [i, { code, stderr, stdout }] of helps.entries()) {
+          assert.deepStrictEqual([code, stderr], [0, ""], commands[i])
+          assert.notInclude(stdout, escape, commands[i])
+          assert.include(stdout, "USAGE", commands[i])
+        }
+      }), patient)
+  })
+
+  describe("used wrongly says what is wrong, on standard error, without escape codes, and exits with 2", () => {
+    const wrong: ReadonlyArray<readonly [args: ReadonlyArray<string>, message: RegExp]> = [
+      [["wtach"], /subcommand/],
+      [["watch"], /Missing argument <job>/],
+      [["watch", "nonsense"], /not a job: "nonsense"; a job is named MODEL\/REQUEST_ID/],
+      [["watch", job, "--jsn"], /--jsn/],
+      [["watch", job, "--every", "soon"], /--every: "soon" is not a duration/],
+      [["watch", job, "--every", "0s"], /--every: must be longer than nothing/],
+      [["watch", job, "--from", "cursor"], /not a cursor/],
+      [["submit"], /Missing argument <model>/],
+      [["submit", "m", "{"], /the payload must be a JSON object/],
+      [["submit", "m", "{}", "--priority", "high"], /high/],
+      [["metrics", "m", "surplus"], /surplus/],
+      [["emulator", "surplus"], /surplus/],
+      [["emulator", "--workers", "2"], /--simulate is missing/],
+      [["emulator", "--simulate", "--workers", "0"], /--workers: must be 1 or more/],
+      [["emulator", "--simulate", "--loss-rate", "2"], /--loss-rate: must be from 0 to 1/],
+      [["emulator", "--port", "99999"], /--port: must be from 0 to 65535/],
+      [["emulator", "--fault", "rate-limted 1s"], /--fault "rate-limted 1s": .*did you mean "rate-limited"/]
+    ]
+    for (const [args, message] of wrong) {
+      it.live(args.join(" "), () =>
+        Effect.gen(function*() {
+          const { code, stderr, stdout } = yield* run(args, { TOGETHER_API_KEY: key })
+          assert.deepStrictEqual([code, stdout], [2, ""], stderr)
+          assert.match(stderr, message)
+          assert.notInclude(stderr, escape)
+          assert.strictEqual(linesOf(stderr).filter((line) => line.trim() !== "").length, 1, stderr)
+        }), patient)
+    }
+
+    it.live("where the environment has no token, or one that is none", () =>
+      Effect.gen(function*() {
+        for (const env of [{}, { TOGETHER_API_KEY: " " }, { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: "ftp://x" }]) {
+          const { code, stderr, stdout } = yield* run(["metrics", "m"], env as { [name: string]: string })
+          assert.deepStrictEqual([code, stdout], [2, ""])
+          assert.match(stderr, /^queue-status: TOGETHER_(API_KEY|BASE_URL)\b.*\n$/)
+          assert.notInclude(stderr, key)
+        }
+      }), patient)
+  })
+
+  describe("with a service", () => {
+    it.scopedLive("submits, watches and fetches the result", () =>
+      Effect.gen(function*() {
+        const { env, requests } = yield* service
+        const submitted = yield* run(["submit", model, "{\"do\":\"finish\"}"], env)
+        assert.deepStrictEqual([submitted.code, submitted.stderr], [0, ""])
+        const [job = ""] = linesOf(submitted.stdout)
+        const watched = yield* run(["watch", job], env)
+        assert.deepStrictEqual([watched.code, watched.stderr], [0, ""])
+        assert.include(linesOf(watched.stdout).at(-1)!, "Completed  {\"answer\":42}")
+        assert.notInclude(watched.stdout, escape)
+        const result = yield* run(["result", job], env)
+        assert.deepStrictEqual([result.code, result.stdout, result.stderr], [0, "{\"answer\":42}\n", ""])
+        // watching is only looking
+        const asked = (yield* requests).map(({ method, url }) => `${method} ${url.split("?")[0]}`)
+        assert.sameMembers(Array.from(new Set(asked)), ["POST /v1/queue/submit", "GET /v1/queue/status"])
+        for (const { stderr, stdout } of [submitted, watched, result]) assert.notInclude(stdout + stderr, key)
+      }), patient)
+
+    it.scopedLive("takes a payload from a file, and from standard input", () =>
+      Effect.gen(function*() {
+        const { env } = yield* service
+        const folder = yield* Effect.acquireRelease(
+          Effect.sync(() => mkdtempSync(join(tmpdir(), "payload-"))),
+          (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
+        )
+        const file = join(folder, "größe.json")
+        writeFileSync(file, "{\"do\":\"finish\"}")
+        const fromFile = yield* run(["submit", model, `@${file}`], env)
+        const piped = yield* startCommand(["submit", model, "-"], env)
+        piped.end("{\"do\": \"finish\"}\n")
+        for (const { code, stdout } of [fromFile, yield* piped.exited]) {
+          assert.strictEqual(code, 0)
+          const { stdout: outputs } = yield* run(["result", stdout.trim()], env)
+          assert.strictEqual(outputs, "{\"answer\":42}\n")
+        }
+      }), patient)
+
+    it.scopedLive("says of a job that has failed why, and exits with 3", () =>
+      Effect.gen(function*() {
+        const { env } = yield* service
+        const { stdout } = yield* run(["submit", model, "{\"do\":\"fail\"}"], env)
+        const result = yield* run(["result", stdout.trim()], env)
+        assert.deepStrictEqual([result.code, result.stdout], [3, ""])
+        assert.match(result.stderr, /^queue-status: .*CUDA out of memory\n$/)
+        assert.strictEqual((yield* run(["watch", stdout.trim()], env)).code, 3)
+      }), patient)
+
+    it.scopedLive("says of a token that is not good so, and exits with 5", () =>
+      Effect.gen(function*() {
+        const { env } = yield* service
+        const { code, stderr, stdout } = yield* run(["metrics", model], { ...env, TOGETHER_API_KEY: "wrong-token" })
+        assert.deepStrictEqual([code, stdout], [5, ""])
+        assert.match(stderr, /does not accept this token \(HTTP 401/)
+        assert.notInclude(stderr, "wrong-token")
+      }), patient)
+
+    it.scopedLive(
+      "says of a service that is not there so, at once where nothing is watched",
+      () =>
+        Effect.gen(function*() {
+          const { code, stderr } = yield* run(["metrics", model], {
+            TOGETHER_API_KEY: key,
+            TOGETHER_BASE_URL: "http://127.0.0.1:1/v1"
+          })
+          assert.strictEqual(code, 5)
+          assert.match(stderr, /^queue-status: metrics .*: no answer from the service: .*ECONNREFUSED.*\n$/)
+        }),
+      patient
+    )
+  })
+
+  describe("stopped", () => {
+    for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+      it.scopedLive(
+        `by ${signal} exits with ${code}, leaves the job alone, and says how to go on`,
+        () =>
+          Effect.gen(function*() {
+            const { env, requests } = yield* service
+            const { stdout } = yield* run(["submit", model], env)
+            const watching = yield* startCommand(["watch", stdout.trim()], env)
+            yield* until(() => watching.stdout().includes("Progressed"))
+            watching.kill(signal)
+            const exited = yield* watching.exited
+            assert.strictEqual(exited.code, code)
+            const line = linesOf(exited.stderr).at(-1)!
+            assert.match(line, /^ {2}queue-status watch 'my-org\/video generator\/[0-9a-f-]{36}' --from \S+$/)
+            assert.notInclude((yield* requests).map(({ url }) => url), "/v1/queue/cancel")
+
+            // as a person would: the line is given to a shell
+            const shell = ["sh", "-c", line.replace("queue-status", `${command.map((word) => `'${word}'`).join(" ")}`)]
+            const resumed = yield* start([shell[0]!, shell[1]!, `exec ${shell[2]!.trim()} --timeout 1s`], env)
+            const { code: gaveUp, stdout: events } = yield* resumed.exited
+            assert.strictEqual(gaveUp, 5)
+            assert.deepStrictEqual(linesOf(events).map((line) => line.split(/ {2,}/)[2]), ["GaveUp"])
+          }),
+        patient
+      )
+    }
+
+    it.scopedLive("by a reader that has seen enough ends without a word", () =>
+      Effect.gen(function*() {
+        const { env } = yield* service
+        const { stdout } = yield* run(["submit", model, "{\"do\":\"finish\"}"], env)
+        const shell = ["sh", "-c", "{ \"$@\"; echo \"exit $?\" >&2; } | head -1", "sh"] as const
+        const exited = yield* (yield* start([...shell, ...command, "watch", stdout.trim()], env)).exited
+        assert.include(exited.stdout, "Queued")
+        assert.strictEqual(exited.stderr, "exit 0\n")
+      }), patient)
+  })
+
+  describe("on a terminal", () => {
+    if (!hasTerminal) console.warn("The command on a terminal is not tested: there is no `script` of util-linux")
+
+    it.scopedLive.skipIf(!hasTerminal)(
+      "draws rows, in color, and gives the cursor back on Ctrl-C",
+      () =>
+        Effect.gen(function*() {
+          const { env } = yield* service
+          const { stdout } = yield* run(["submit", model], env)
+          const watching = yield* startOnTerminal(["watch", stdout.trim()], { env })
+          yield* until(() => /█{8}░{8} +50 % +running/.test(withoutEscapes(watching.stdout())))
+          watching.write("\u0003")
+          const exited = yield* watching.exited
+          assert.strictEqual(exited.code, 130)
+          assert.include(exited.stdout, `${escape}[0;36m`)
+          assert.isAbove(exited.stdout.lastIndexOf(`${escape}[?25h`), exited.stdout.lastIndexOf(`${escape}[?25l`))
+          assert.include(exited.stdout, "To go on from here:")
+        }),
+      patient
+    )
+
+    it.scopedLive.skipIf(!hasTerminal)(
+      "draws no colors where none are wanted, and no rows on one that is dumb",
+      () =>
+        Effect.gen(function*() {
+          const { env } = yield* service
+          const { stdout } = yield* run(["submit", model, "{\"do\":\"finish\"}"], env)
+          const plain = yield* (yield* startOnTerminal(["watch", stdout.trim()], { env: { ...env, NO_COLOR: "1" } }))
+            .exited
+          assert.match(withoutEscapes(plain.stdout), /█{16} +100 % +done/)
+          assert.notMatch(plain.stdout, /\u001b\[0;3\dm/)
+          const dumb = yield* (yield* startOnTerminal(["watch", stdout.trim()], { env: { ...env, TERM: "dumb" } }))
+            .exited
+          assert.notInclude(dumb.stdout, escape)
+          assert.include(dumb.stdout, "Completed")
+        }),
+      patient
+    )
+  })
+
+  describe("emulator", () => {
+    /** Starts it at a port that is free: its base URL. */
+    const emulator = (args: ReadonlyArray<string> = [], env: { readonly [name: string]: string } = {}) =>
+      Effect.gen(function*() {
+        const running = yield* startCommand(["emulator", "--port", "0", ...args], env)
+        yield* until(() => running.stdout().endsWith("\n"))
+        const baseUrl = running.stdout().trim()
+        return { ...running, baseUrl, env: { TOGETHER_API_KEY: "any", TOGETHER_BASE_URL: baseUrl } }
+      })
+
+    it.scopedLive(
+      "prints where it is, says how to use it, and is gone when it is stopped",
+      () =>
+        Effect.gen(function*() {
+          const { baseUrl, env, exited, kill, stderr } = yield* emulator()
+          assert.match(baseUrl, /^http:\/\/127\.0\.0\.1:\d+\/v1$/)
+          assert.include(stderr(), `export TOGETHER_BASE_URL=${baseUrl} TOGETHER_API_KEY=any`)
+          const { code, stdout } = yield* run(["submit", "m"], env)
+          assert.strictEqual(code, 0)
+          // nobody does it
+          assert.strictEqual((yield* run(["metrics", "m"], env)).stdout, "1 waiting, 0 running\n")
+          assert.strictEqual((yield* run(["cancel", stdout.trim()], env)).stdout, "canceled\n")
+          kill("SIGINT")
+          const { code: exit, stderr: last, stdout: all } = yield* exited
+          assert.deepStrictEqual([exit, all], [130, `${baseUrl}\n`])
+          assert.notInclude(last, escape)
+          assert.strictEqual((yield* run(["metrics", "m"], env)).code, 5)
+        }),
+      patient
+    )
+
+    it.scopedLive("has simulated workers where it is told to", () =>
+      Effect.gen(function*() {
+        const profile = ["--duration", "100ms", "--pickup=0s", "--failure-rate", "0", "--loss-rate", "0", "--seed", "x"]
+        const { env, stderr } = yield* emulator(["--simulate", ...profile])
+        assert.include(stderr(), "4 simulated workers do the jobs of each model, each in about 0.1 s")
+        const { stdout } = yield* run(["submit", "m", "{\"a\":1}"], env)
+        const result = yield* run(["result", stdout.trim()], env)
+        assert.deepStrictEqual(JSON.parse(result.stdout), { simulated: true, inputs: { a: 1 } })
+      }), patient)
+
+    it.scopedLive("has what goes wrong from the command line", () =>
+      Effect.gen(function*() {
+        const faults = ["--fault", "unavailable 502 on metrics nth 1", "--fault", "answer-lost on submit"]
+        const { env, stderr } = yield* emulator(faults)
+        assert.include(stderr(), "What goes wrong: HTTP 502, metrics, call 1\n")
+        assert.match((yield* run(["metrics", "m"], env)).stderr, /HTTP 502/)
+        assert.strictEqual((yield* run(["submit", "m"], env)).code, 5)
+        assert.strictEqual((yield* run(["metrics", "m"], env)).stdout, "1 waiting, 0 running\n")
+      }), patient)
+
+    it.scopedLive("takes only the keys of its environment, and tells none of them", () =>
+      Effect.gen(function*() {
+        const { env, exited, kill } = yield* emulator([], { EMULATOR_API_KEYS: "one-key, another-key" })
+        for (const [token, code] of [["one-key", 0], ["another-key", 0], ["any", 5]] as const) {
+          assert.strictEqual((yield* run(["metrics", "m"], { ...env, TOGETHER_API_KEY: token })).code, code)
+        }
+        kill("SIGTERM")
+        const { code, stderr, stdout } = yield* exited
+        assert.strictEqual(code, 143)
+        assert.notMatch(stdout + stderr, /one-key,|another-key/)
+      }), patient)
+
+    it.scopedLive("speaks HTTPS where it has a certificate", () =>
+      Effect.gen(function*() {
+        const folder = yield* Effect.acquireRelease(
+          Effect.sync(() => mkdtempSync(join(tmpdir(), "tls-"))),
+          (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
+        )
+        const [cert, key] = [join(folder, "cert.pem"), join(folder, "key.pem")]
+        writeFileSync(cert, Certificate.cert)
+        writeFileSync(key, Certificate.key)
+        const { baseUrl, env } = yield* emulator(["--tls-cert", cert, "--tls-key", key])
+        assert.match(baseUrl, /^https:/)
+        const trusting = yield* run(["metrics", "m"], { ...env, NODE_EXTRA_CA_CERTS: cert })
+        assert.deepStrictEqual([trusting.code, trusting.stdout], [0, "0 waiting, 0 running\n"])
+        assert.strictEqual((yield* run(["metrics", "m"], env)).code, 5)
+        // a key that is none, and one alone
+        const bad = yield* run(["emulator", "--port", "0", "--tls-cert", cert, "--tls-key", cert])
+        assert.strictEqual(bad.code, 2)
+        assert.match(bad.stderr, /^queue-status: can't listen at 127\.0\.0\.1:0: .+\n$/)
+        const alone = yield* run(["emulator", "--tls-cert", cert])
+        assert.deepStrictEqual([alone.code, alone.stderr], [2, "queue-status: --tls-cert and --tls-key go together\n"])
+      }), patient)
+
+    it.scopedLive("says so when the port is taken", () =>
+      Effect.gen(function*() {
+        const { baseUrl } = yield* emulator()
+        const { code, stderr, stdout } = yield* run(["emulator", "--port", new URL(baseUrl).port])
+        assert.deepStrictEqual([code, stdout], [2, ""])
+        assert.match(stderr, /^queue-status: can't listen at 127\.0\.0\.1:\d+: .*EADDRINUSE.*\n$/)
+      }), patient)
+
+    it.live("lists what can go wrong", () =>
+      Effect.gen(function*() {
+        const { code, stdout } = yield* run(["emulator", "--list-faults"])
+        assert.strictEqual(code, 0)
+        assert.match(stdout, /^ {2}rate-limited \[DURATION\] +HTTP 429/m)
+      }), patient)
+  })
+
+  describe("completes", () => {
+    it.live("commands and options, in bash", () =>
+      Effect.gen(function*() {
+        const { code, stdout } = yield* run(["--completions", "bash"])
+        assert.strictEqual(code, 0)
+        const bash = spawnSync("bash", ["--version"])
+        if (bash.error !== undefined) return console.warn("Completions are not tried: there is no bash")
+        const complete = (...words: ReadonlyArray<string>) =>
+          execFileSync("bash", [
+            "-c",
+            `${stdout}
+COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 ))
+_queue-status_bash_completions "$1"
+printf '%s\\n' "\${COMPREPLY[@]}"`,
+            "bash",
+            ...words
+          ], { encoding: "utf8" }).split("\n").filter((word) => word !== "")
+        assert.includeMembers(complete("queue-status", ""), commands)
+        assert.deepStrictEqual(complete("queue-status", "wa"), ["watch"])
+        assert.includeMembers(complete("queue-status", "watch", "--"), ["--json", "--every", "--timeout", "--from"])
+        assert.notInclude(complete("queue-status", "watch", "--"), "--priority")
+        assert.deepStrictEqual(complete("queue-status", "submit", "--pri"), ["--priority"])
+        // and so that bash takes it
+        execFileSync("bash", ["-ec", `${stdout}\ncomplete -p queue-status`])
+      }), patient)
+
+    it.live("in zsh and fish as well", () =>
+      Effect.gen(function*() {
+        for (const [shell, word] of [["zsh", "#compdef queue-status"], ["fish", "complete -c queue-status"]] as const) {
+          const { code, stdout } = yield* run(["--completions", shell])
+          assert.strictEqual(code, 0)
+          assert.include(stdout, word)
+          for (const name of commands) assert.include(stdout, name)
+        }
+      }), patient)
+  })
+})

@@ -1,0 +1,123 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as FastCheck from "effect/FastCheck"
+import { examples, FaultSpecError, parseFault, usage } from "../../src/cli/faultSpec.js"
+import { JobQueue } from "../../src/index.js"
+import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+
+const read = (spec: string): Fault.Fault => Either.getOrThrow(parseFault(spec))
+
+const issueOf = (spec: string): string =>
+  Either.match(parseFault(spec), { onLeft: ({ reason }) => reason, onRight: (fault) => `read as ${fault}` })
+
+describe("parseFault", () => {
+  const pairs: ReadonlyArray<readonly [string, Fault.Fault]> = [
+    ["rate-limited", Fault.rateLimited()],
+    [
+      "rate-limited 30s on status share 10%",
+      Fault.rateLimited("30 seconds").pipe(Fault.on("status"), Fault.share(0.1))
+    ],
+    ["unavailable", Fault.unavailable()],
+    ["unavailable 10s", Fault.unavailable({ retryAfter: "10 seconds" })],
+    ["unavailable 502 on submit nth 1", Fault.unavailable({ status: 502 }).pipe(Fault.on("submit"), Fault.nth(1))],
+    ["unavailable 500 1.5s", Fault.unavailable({ status: 500, retryAfter: 1500 })],
+    ["unauthorized", Fault.unauthorized],
+    ["vanished model a/b", Fault.vanished.pipe(Fault.ofModel("a/b"))],
+    ["malformed", Fault.malformed()],
+    ["answer 418", Fault.answer(418)],
+    ["disconnected share 0.5", Fault.disconnected.pipe(Fault.share(0.5))],
+    ["hang on status nth 3..", Fault.hang.pipe(Fault.on("status"), Fault.nth(3, Infinity))],
+    ["answer-lost", Fault.answerLost()],
+    ["answer-lost on submit", Fault.answerLost().pipe(Fault.on("submit"))],
+    [
+      "answer-lost unavailable 502 nth 1..2",
+      Fault.answerLost(Fault.unavailable({ status: 502 })).pipe(Fault.nth(1, 2))
+    ],
+    ["truncated", Fault.truncated],
+    ["stalled", Fault.stalled],
+    ["delay 2s", Fault.delay("2 seconds")],
+    ["delay 100ms..2s", Fault.delay(Worker.uniform("100 millis", "2 seconds"))],
+    ["stale 5s during 1m..2m", Fault.stale("5 seconds").pipe(Fault.during("1 minute", "2 minutes"))],
+    ["clock-ahead 3s during 1m..", Fault.clockAhead("3 seconds").pipe(Fault.during("1 minute"))],
+    ["clock-behind 3s", Fault.clockBehind("3 seconds")],
+    ["unknown-status paused", Fault.unknownStatus("paused")],
+    ["  rate-limited   1s over 10 per 1s\n", Fault.rateLimited("1 second").pipe(Fault.overRate(10, "1 second"))]
+  ]
+  for (const [spec, fault] of pairs) {
+    it(`reads ${spec.trim()}`, () => {
+      const got = read(spec)
+      assert.strictEqual(got.toString(), fault.toString())
+      const { disturbance } = got
+      // functions are not compared by what they do
+      assert.deepStrictEqual(JSON.stringify(disturbance), JSON.stringify(fault.disturbance))
+      assert.deepStrictEqual(JSON.stringify(got.conditions), JSON.stringify(fault.conditions))
+    })
+  }
+
+  it("knows every fault and every condition of the test kit that takes no function", () => {
+    const kebab = (name: string) => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+    const otherwise: { readonly [name: string]: string } = { ofModel: "model", overRate: "over" }
+    const apart = ["isFault", "held", "changed", "where", "ofJob"]
+    for (const name of Object.keys(Fault)) {
+      if (apart.includes(name)) continue
+      assert.match(usage, new RegExp(`^ {2}${otherwise[name] ?? kebab(name)}\\b`, "m"), name)
+    }
+  })
+
+  it("reads every example that it tells", () => {
+    assert.isAbove(examples.length, 20)
+    for (const example of examples) read(example)
+  })
+
+  it("says which word is wrong, and what would be right", () => {
+    const wrong: ReadonlyArray<readonly [string, RegExp]> = [
+      ["", /^what happens is missing$/],
+      ["rate-limted", /there is no fault "rate-limted": did you mean "rate-limited"\?/],
+      ["explode", /there is no fault "explode": there are rate-limited, unavailable, /],
+      ["__proto__", /there is no fault "__proto__"/],
+      ["hang no status", /there is no condition "no": did you mean "on"\?/],
+      ["hang on", /an operation is missing after "on"/],
+      ["hang on statsu", /there is no operation "statsu": did you mean "status"\?/],
+      ["delay", /a duration is missing after "delay"/],
+      ["delay soon", /"soon" is not a duration/],
+      ["delay 2s..1s", /ends before it begins/],
+      ["delay 1s..", /has no end/],
+      ["stale 5", /has no unit/],
+      ["unavailable 99", /"99" is not a status of HTTP/],
+      ["answer 100", /"100" is not a status of HTTP/],
+      ["unknown-status done", /everybody knows/],
+      ["hang nth 0", /"0" is not a number of calls/],
+      ["hang nth 3..2", /there are no calls 3 to 2/],
+      ["hang share 110%", /not a share/],
+      ["hang share x", /not a share/],
+      ["hang during 1m", /not a range of durations/],
+      ["hang during 2m..1m", /there is no time from 2m to 1m/],
+      ["hang over 10 in 1s", /"in" stands where "per" is expected/],
+      ["hang over 0 per 1s", /not a number of calls/]
+    ]
+    for (const [spec, issue] of wrong) assert.match(issueOf(spec), issue)
+  })
+
+  it("throws nothing, whatever the words", () => {
+    const word = FastCheck.oneof(
+      FastCheck.constantFrom(...examples.flatMap((example) => example.split(" "))),
+      FastCheck.string({ unit: "binary", maxLength: 5 })
+    )
+    FastCheck.assert(
+      FastCheck.property(FastCheck.array(word, { maxLength: 8 }), (words) => {
+        const parsed = parseFault(words.join(" "))
+        if (Either.isRight(parsed)) assert.isTrue(Fault.isFault(parsed.right))
+        else assert.instanceOf(parsed.left, FaultSpecError)
+      }),
+      { numRuns: 2_000 }
+    )
+  })
+
+  it.effect("makes faults that do what they say", () =>
+    Effect.gen(function*() {
+      const exits = yield* Effect.forEach([1, 2, 3], () => Effect.exit(JobQueue.metrics("m")))
+      assert.deepStrictEqual(exits.map(Exit.isSuccess), [true, false, true])
+    }).pipe(Effect.provide(TestJobQueue.layer({ faults: [read("unavailable on metrics nth 2")] }))))
+})

@@ -1,0 +1,127 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as DateTime from "effect/DateTime"
+import * as FastCheck from "effect/FastCheck"
+import * as Option from "effect/Option"
+import * as JobArgument from "../../src/cli/jobArgument.js"
+import { shortNameOf } from "../../src/cli/names.js"
+import { elapsed, jsonText, printable } from "../../src/cli/text.js"
+import * as View from "../../src/cli/view.js"
+import { Job, Transition } from "../../src/index.js"
+import { Arbitraries } from "../../src/testing/index.js"
+
+const at = (millis: number) => DateTime.unsafeMake(millis)
+
+describe("elapsed", () => {
+  it("is what a person would say", () => {
+    const s = 1000
+    const m = 60 * s
+    const h = 60 * m
+    for (
+      const [millis, text] of [
+        [-5, "0.0 s"],
+        [0, "0.0 s"],
+        [4_240, "4.2 s"],
+        [9_999, "9.9 s"],
+        [10_000, "10 s"],
+        [59_999, "59 s"],
+        [m, "1 m 00 s"],
+        [3 * m + 7 * s, "3 m 07 s"],
+        [h - 1, "59 m 59 s"],
+        [h + 2 * m, "1 h 02 m"],
+        [24 * h - 1, "23 h 59 m"],
+        [51 * h, "2 d 03 h"]
+      ] as const
+    ) {
+      assert.strictEqual(elapsed(millis), text)
+    }
+  })
+})
+
+describe("text from elsewhere", () => {
+  it("has nothing that a terminal obeys, and loses nothing", () => {
+    FastCheck.assert(FastCheck.property(FastCheck.string({ unit: "binary" }), (text) => {
+      assert.notMatch(printable(text), /[\u0000-\u001f\u007f-\u009f]/)
+      assert.deepStrictEqual(JSON.parse(jsonText({ text })), { text })
+      assert.notMatch(jsonText({ text }), /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/)
+    }))
+  })
+})
+
+describe("a job on the command line", () => {
+  it("is read as it is written", () => {
+    FastCheck.assert(FastCheck.property(
+      FastCheck.string({ minLength: 1, unit: "grapheme" }).filter((model) =>
+        /\S/.test(model) && !model.startsWith("-")
+      ),
+      FastCheck.uuid({ version: 7 }),
+      (model, requestId) => {
+        const job = Job.ref(model, requestId)
+        const read = JobArgument.parseJob(JobArgument.formatJob(job))
+        assert(read._tag === "Right")
+        assert.deepStrictEqual({ ...read.right }, { model, requestId })
+      }
+    ))
+  })
+
+  it("is refused where it is none, with a word on what one is", () => {
+    for (const text of ["", "a", "/", "a/", "/b", " /b", "a/ ", "--jsn", "-x/y"]) {
+      const read = JobArgument.parseJob(text)
+      assert(read._tag === "Left", text)
+      assert.match(read.left, text.startsWith("-") ? /no option/ : /MODEL\/REQUEST_ID/)
+    }
+  })
+
+  it("is quoted for a shell where it must be", () => {
+    assert.strictEqual(JobArgument.quoted("my-org/video/019ba379"), "my-org/video/019ba379")
+    assert.strictEqual(JobArgument.quoted("größe 🦊/1"), "'größe 🦊/1'")
+    assert.strictEqual(JobArgument.quoted("it's/1"), "'it'\\''s/1'")
+    assert.strictEqual(JobArgument.quoted("~root/1"), "'~root/1'")
+    assert.strictEqual(JobArgument.quoted("$(rm)/1"), "'$(rm)/1'")
+  })
+
+  it("has a short name that tells it apart", () => {
+    assert.strictEqual(
+      shortNameOf(Job.ref("my-org/video-generator", "019ba379-92da-71e4-ac40-d98059fd67c7")),
+      "video-generator …59fd67c7"
+    )
+    assert.strictEqual(shortNameOf(Job.ref("m", "1")), "m 1")
+  })
+})
+
+describe("a view", () => {
+  it("ends as the job does, whatever its life, with each attempt and each progress in it", () => {
+    FastCheck.assert(FastCheck.property(Arbitraries.history, ({ job, transitions }) => {
+      let view = View.make("a job", job, 0)
+      for (const transition of transitions) {
+        const now = DateTime.toEpochMillis(transition.observedAt)
+        view = View.add(view, transition, now)
+        const { details, state } = View.describe(view, now)
+        assert.strictEqual(view.attempt, transition.attempt)
+        assert.strictEqual(View.isOver(view), Transition.isTerminal(transition))
+        assert.isNotEmpty(state)
+        assert.notMatch(details, /NaN|Infinity|undefined|, ,|-\d/)
+        const left = View.timeLeft(view, now)
+        if (Option.isSome(left)) assert.isAtLeast(left.value, 0)
+      }
+      assert.deepStrictEqual(
+        Option.getOrNull(view.cursor),
+        transitions.at(-1)?.cursor ?? null
+      )
+    }))
+  })
+
+  it("goes on from a cursor: the state, the attempt and since when", () => {
+    const job = Job.ref("m", "1")
+    const status = Job.Running({
+      job,
+      createdAt: Option.some(at(1_000)),
+      claimedAt: Option.some(at(61_000)),
+      retries: Option.some(1)
+    })
+    const derived = Transition.derive(Option.none(), status, { observedAt: at(70_000) })
+    assert(derived._tag === "Right")
+    const view = View.make("a job", job, 121_000, Option.some(derived.right.cursor))
+    const { details, state } = View.describe(view, 121_000)
+    assert.deepStrictEqual([state, details], ["running", "1 m 00 s, attempt 2 of 4"])
+  })
+})
