@@ -54,6 +54,15 @@ describe("the code in the documents", () => {
     }
   })
 
+  it("has every example in full on a page", () => {
+    const shown = new Set(pages.flatMap(blocks).map(([, text]) => text))
+    const examples = readdirSync(join(root, "docs/examples")).filter((name) => name.endsWith(".ts"))
+    assert.isAbove(examples.length, 1)
+    for (const name of examples) {
+      assert(shown.has(readFileSync(join(root, "docs/examples", name), "utf8")), `${name} is on no page as it is`)
+    }
+  })
+
   it("links to pages that are there", () => {
     for (const page of pages) {
       for (const [, target = ""] of readFileSync(join(root, page), "utf8").matchAll(/\]\((?!https?:)([^)#]+)\)/g)) {
