@@ -126,7 +126,7 @@ describe("Emulator", () => {
     it.scopedLive("is every one where it is told so", () =>
       Effect.gen(function*() {
         const { baseUrl, port } = yield* emulate({ host: "0.0.0.0" })
-        assert.strictEqual(baseUrl, `http://0.0.0.0:${port}/v1`)
+        assert.strictEqual(baseUrl, `http://127.0.0.1:${port}/v1`)
         assert.strictEqual((yield* send(port, get("metrics", { model }))).status, 200)
       }))
 

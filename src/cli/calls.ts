@@ -9,6 +9,7 @@ import * as Options from "@effect/cli/Options"
 import * as NodeStream from "@effect/platform-node/NodeStream"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Terminal from "@effect/platform/Terminal"
+import * as Chunk from "effect/Chunk"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -26,7 +27,11 @@ import { policyOf } from "./watch.js"
 
 const model = Args.text({ name: "model" }).pipe(Args.withDescription("such as my-org/video-generator"))
 
-const print = (text: string) => Effect.flatMap(Terminal.Terminal, (terminal) => terminal.display(`${text}\n`))
+const print = (text: string) =>
+  Effect.flatMap(
+    Terminal.Terminal,
+    (terminal) => Effect.mapError(terminal.display(`${text}\n`), Exit.fromUnwritten)
+  )
 
 const orExit = <A, R>(effect: Effect.Effect<A, QueueError, R>): Effect.Effect<A, Exit.ExitWith, R> =>
   Effect.mapError(effect, Exit.fromError)
@@ -40,20 +45,28 @@ const decodeObject = Schema.decode(Schema.parseJson(JsonObject))
 const parseObject = (what: string, text: string): Effect.Effect<JsonObject, Exit.ExitWith> =>
   Effect.mapError(decodeObject(text), () => Exit.usage(`${what} must be a JSON object`))
 
+const decodeText = (what: string, bytes: Uint8Array): Effect.Effect<string, Exit.ExitWith> =>
+  Effect.try({
+    try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
+    catch: () => Exit.usage(`${what} is not UTF-8`)
+  })
+
 // As curl takes a body.
 const readPayload = (text: string): Effect.Effect<JsonObject, Exit.ExitWith, FileSystem.FileSystem> => {
   if (text === "-") {
+    const what = "what came from standard input"
     return NodeStream.stdin.pipe(
-      Stream.decodeText(),
-      Stream.mkString,
+      Stream.runCollect,
       Effect.mapError(Exit.fromPlatformError),
-      Effect.flatMap((text) => parseObject("what came from standard input", text))
+      Effect.flatMap((chunks) => decodeText(what, Buffer.concat(Chunk.toReadonlyArray(chunks)))),
+      Effect.flatMap((text) => parseObject(what, text))
     )
   }
   if (text.startsWith("@")) {
     return FileSystem.FileSystem.pipe(
-      Effect.flatMap((files) => files.readFileString(text.slice(1))),
+      Effect.flatMap((files) => files.readFile(text.slice(1))),
       Effect.mapError(Exit.fromPlatformError),
+      Effect.flatMap((bytes) => decodeText(`the content of ${text.slice(1)}`, bytes)),
       Effect.flatMap((content) => parseObject(`the content of ${text.slice(1)}`, content))
     )
   }
@@ -89,15 +102,17 @@ export const submit = Command.make("submit", {
       ...(Option.isSome(info) && { info: yield* parseObject("--info", info.value) }),
       ...(Option.isSome(priority) && { priority: priority.value })
     }
+    const sayThatItMayBe = Console.error("The job may have been made all the same: it was not sent again.")
     const job = yield* JobQueue.submit(request).pipe(
-      Effect.tapError((error) =>
-        isUncertain(error)
-          ? Console.error("The job may have been made all the same: it was not sent again.")
-          : Effect.void
-      ),
+      Effect.onInterrupt(() => sayThatItMayBe),
+      Effect.tapError((error) => isUncertain(error) ? sayThatItMayBe : Effect.void),
       orExit
     )
-    yield* print(json ? jsonLine({ model: job.model, requestId: job.requestId }) : printable(formatJob(job)))
+    const name = printable(formatJob(job))
+    yield* print(json ? jsonLine({ model: job.model, requestId: job.requestId }) : name).pipe(
+      // there is a job, and this is the only one who knows its name
+      Effect.tapError(() => Console.error(`submitted ${name}`))
+    )
   })).pipe(Command.withDescription(
     "Adds a job to the queue of a model, and prints MODEL/REQUEST_ID, by which the other commands know it. Sent once."
   ))

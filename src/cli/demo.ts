@@ -16,6 +16,7 @@ import * as Emulator from "../emulator/Emulator.js"
 import * as JobQueue from "../JobQueue.js"
 import * as JobStream from "../JobStream.js"
 import * as Display from "./display.js"
+import * as Exit from "./exit.js"
 import { json } from "./options.js"
 import * as Scenario from "./scenario.js"
 import { table } from "./table.js"
@@ -63,7 +64,8 @@ const demo = ({ json }: { readonly json: boolean }) =>
     const text = table(yield* display.views, (job) => polls.get(job.requestId) ?? 0)
     // in a pipe, standard output is for the lines alone
     yield* display.isLive
-      ? Effect.flatMap(Terminal.Terminal, (terminal) => terminal.display(`${text}\n`))
+      ? Effect.flatMap(Terminal.Terminal, (terminal) =>
+        Effect.mapError(terminal.display(`${text}\n`), Exit.fromUnwritten))
       : Console.error(text)
   }).pipe(Effect.scoped)
 
@@ -78,6 +80,6 @@ const EmulatedQueue = counted(
 export const command = Command.make("demo", { json }, demo).pipe(
   Command.provide(EmulatedQueue),
   Command.withDescription(
-    "Submits jobs to a queue on this machine, over HTTP, and shows their lives as they happen. It takes ten seconds."
+    "Submits jobs to a queue on this machine, over HTTP, and shows their lives as they happen. It takes seven seconds."
   )
 )

@@ -3,7 +3,6 @@
  *
  * @internal
  */
-import type { PlatformError } from "@effect/platform/Error"
 import * as Terminal from "@effect/platform/Terminal"
 import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
 import * as Clock from "effect/Clock"
@@ -16,6 +15,7 @@ import type { JobRef } from "../Job.js"
 import type { Cursor } from "../Transition.js"
 import { toJson } from "./event.js"
 import type { Event } from "./event.js"
+import * as Exit from "./exit.js"
 import { formatJob } from "./jobArgument.js"
 import { shortNameOf } from "./names.js"
 import { line, render, screen } from "./rows.js"
@@ -37,9 +37,9 @@ export interface Display {
     job: JobRef,
     options?: { readonly name?: string | undefined; readonly from?: Option.Option<Cursor> | undefined }
   ) => Effect.Effect<void>
-  readonly show: (event: Event) => Effect.Effect<void, PlatformError>
+  readonly show: (event: Event) => Effect.Effect<void, Exit.ExitWith>
   readonly views: Effect.Effect<ReadonlyArray<View.View>>
-  readonly finish: Effect.Effect<void, PlatformError>
+  readonly finish: Effect.Effect<void, Exit.ExitWith>
 }
 
 const escape = "\u001b"
@@ -62,9 +62,10 @@ const isDumb = Config.string("TERM").pipe(
 /** @internal */
 export const make = (options: {
   readonly json: boolean
-}): Effect.Effect<Display, PlatformError, Terminal.Terminal | Scope.Scope> =>
+}): Effect.Effect<Display, Exit.ExitWith, Terminal.Terminal | Scope.Scope> =>
   Effect.gen(function*() {
     const terminal = yield* Terminal.Terminal
+    const write = (text: string) => Effect.mapError(terminal.display(text), Exit.fromUnwritten)
     const isLive = !options.json && (yield* terminal.isTTY) && !(yield* isDumb)
     const isColored = !(yield* isSet("NO_COLOR"))
     // a terminal may not say how high it is; and there are the line of the cursor, and one for what comes
@@ -78,13 +79,14 @@ export const make = (options: {
         const rows = screen(Array.from(views.values()), now, { isColored, most: yield* most })
         const erase = drawn === 0 ? "" : render(AnsiDoc.eraseLines(drawn + 1))
         drawn = rows.length
-        yield* terminal.display(unwrapped(erase + [...log, ...rows, ""].join("\n")))
+        const lines = log.map((line) => `${line}\n`).join("")
+        yield* write(erase + lines + unwrapped([...rows, ""].join("\n")))
       })
 
     if (isLive) {
       yield* Effect.acquireRelease(
-        terminal.display(render(AnsiDoc.cursorHide)),
-        () => Effect.ignore(terminal.display(render(AnsiDoc.cursorShow)))
+        write(render(AnsiDoc.cursorHide)),
+        () => Effect.ignore(write(render(AnsiDoc.cursorShow)))
       )
       yield* Effect.forkScoped(Effect.repeat(Effect.suspend(() => draw([])), Schedule.spaced("100 millis")))
     }
@@ -108,10 +110,10 @@ export const make = (options: {
           const key = formatJob(event.job)
           const view = views.get(key)
           if (view !== undefined) views.set(key, View.add(view, event, now))
-          if (options.json) return yield* terminal.display(`${yield* toJson(event)}\n`)
+          if (options.json) return yield* write(`${yield* toJson(event)}\n`)
           const lines = isWorthALine(event, view) ? [line(view?.name ?? key, event, now)] : []
           if (isLive) return yield* draw(lines)
-          if (lines.length > 0) yield* terminal.display(`${lines.join("\n")}\n`)
+          if (lines.length > 0) yield* write(`${lines.join("\n")}\n`)
         }),
       views: Effect.sync(() => Array.from(views.values())),
       finish: Effect.suspend(() => isLive ? draw([]) : Effect.void)

@@ -152,7 +152,11 @@ const profileOf = (given: Given): Either.Either<Option.Option<typeof defaultProf
 const apiKeys = Config.array(Config.string(), "EMULATOR_API_KEYS").pipe(
   Config.map((keys) => keys.map((key) => key.trim()).filter((key) => key !== "").map((key) => Redacted.make(key))),
   Config.option,
-  Effect.mapError(Exit.fromConfigError)
+  Effect.mapError(Exit.fromConfigError),
+  Effect.filterOrFail(
+    (keys) => Option.isNone(keys) || keys.value.length > 0,
+    () => Exit.usage("EMULATOR_API_KEYS: there is no key in it")
+  )
 )
 
 const tlsOf = (given: Given) =>
@@ -174,7 +178,8 @@ const simulated = (given: typeof defaultProfile): string =>
 const emulate = (given: Given) =>
   Effect.gen(function*() {
     const terminal = yield* Terminal.Terminal
-    if (given.listFaults) return yield* terminal.display(`${FaultSpec.usage}\n`)
+    const print = (text: string) => Effect.mapError(terminal.display(`${text}\n`), Exit.fromUnwritten)
+    if (given.listFaults) return yield* print(FaultSpec.usage)
     const profile = yield* profileOf(given)
     const keys = yield* apiKeys
     const tls = yield* tlsOf(given)
@@ -208,10 +213,11 @@ const emulate = (given: Given) =>
         onSome: (profile) => `${simulated(profile)}; others find it at ${origin}.`
       }),
       ...given.faults.map((fault) => `What goes wrong: ${fault}`),
+      ...(given.host === "0.0.0.0" || given.host === "::" ? ["It listens at every address of this machine."] : []),
       `Ctrl-C stops it, and forgets every job.`
     ].join("\n"))
     // for programs that started it, and do not know the port
-    yield* terminal.display(`${baseUrl}\n`)
+    yield* print(baseUrl)
     return yield* Effect.never
   }).pipe(Effect.scoped)
 

@@ -7,6 +7,7 @@ import type { PlatformError } from "@effect/platform/Error"
 import type * as ConfigError from "effect/ConfigError"
 import * as Data from "effect/Data"
 import * as Match from "effect/Match"
+import * as Predicate from "effect/Predicate"
 import type { OutcomeError, WatchError } from "../QueueError.js"
 
 /**
@@ -16,7 +17,7 @@ import type { OutcomeError, WatchError } from "../QueueError.js"
  * - `failed`, `canceled`: how the job ended.
  * - `gaveUp`: the service could not be asked, said no, or did not get the job done in time; the job may go on.
  * - `notCanceled`: the job was no longer pending.
- * - `interrupted`, `terminated`: by SIGINT, by SIGTERM.
+ * - `interrupted`, `unread`, `terminated`: by SIGINT; since nobody reads any more; by SIGTERM. As shells count signals.
  *
  * @internal
  */
@@ -29,6 +30,7 @@ export const codes = {
   gaveUp: 5,
   notCanceled: 6,
   interrupted: 130,
+  unread: 141,
   terminated: 143
 } as const
 
@@ -58,6 +60,7 @@ const withCode = (code: number) => ({ message }: { readonly message: string }) =
 export const fromError: (error: WatchError | OutcomeError) => ExitWith = Match.type<WatchError | OutcomeError>().pipe(
   Match.tag("JobFailed", "JobRetriesExhausted", "InvalidOutputs", withCode(codes.failed)),
   Match.tag("JobCanceled", withCode(codes.canceled)),
+  Match.tag("InvalidRequest", withCode(codes.usage)),
   Match.orElse(withCode(codes.gaveUp))
 )
 
@@ -81,3 +84,15 @@ export const fromConfigError = (error: ConfigError.ConfigError): ExitWith =>
  * @internal
  */
 export const fromPlatformError = (error: PlatformError): ExitWith => usage(error.message)
+
+/**
+ * What was to be written can't be: nobody reads it any more, or there is no room for it.
+ *
+ * @internal
+ */
+export const fromUnwritten = (error: PlatformError): ExitWith => {
+  const { cause } = error
+  return Predicate.hasProperty(cause, "code") && cause.code === "EPIPE"
+    ? silently(codes.unread)
+    : usage(`can't write to standard output: ${cause instanceof Error ? cause.message : error.message}`)
+}

@@ -22,7 +22,7 @@ export const parseJob = (text: string): Either.Either<JobRef, string> => {
   const slash = text.lastIndexOf("/")
   const model = text.slice(0, slash)
   const requestId = text.slice(slash + 1)
-  if (text.startsWith("-")) return Either.left(`there is no option ${text}`)
+  if (text.startsWith("-") && slash === -1) return Either.left(`there is no option ${text}`)
   return slash === -1 || model.trim() === "" || requestId.trim() === ""
     ? Either.left(`not a job: ${JSON.stringify(text)}; a job is named MODEL/REQUEST_ID`)
     : Either.right(ref(model, requestId))

@@ -16,7 +16,6 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
 import * as JobQueue from "../JobQueue.js"
 import * as Calls from "./calls.js"
 import * as Completions from "./completions.js"
@@ -24,6 +23,7 @@ import { withoutEscapes } from "./console.js"
 import * as Demo from "./demo.js"
 import * as EmulatorCommand from "./emulator.js"
 import * as Exit from "./exit.js"
+import { printable } from "./text.js"
 import { version } from "./version.js"
 import * as Watch from "./watch.js"
 
@@ -65,20 +65,31 @@ const normalize = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
   ]
 }
 
+// Those that may be given several times are, without a value, not given at all to `@effect/cli`.
+const unfinished = (args: ReadonlyArray<string>): string | undefined =>
+  args.find((arg, i) => (arg === "--from" || arg === "--fault") && (args[i + 1] ?? "--").startsWith("--"))
+
 const run = (argv: ReadonlyArray<string>) => {
-  const [node = "", script = "", ...args] = argv
-  const [first, shell] = normalize(args)
-  return first === "--completions" && (shell === "bash" || shell === "sh")
-    ? Effect.flatMap(Completions.bash(command, name), Console.log)
-    : Command.run(command, { name, version })([node, script, ...normalize(args)])
+  const [node = "", script = ""] = argv
+  const args = normalize(argv.slice(2))
+  const end = args.indexOf("--")
+  const options = end === -1 ? args : args.slice(0, end)
+  const shell = options[options.indexOf("--completions") + 1]
+  if (options.includes("--completions") && (shell === "bash" || shell === "sh")) {
+    return Effect.flatMap(Completions.bash(command, name), Console.log)
+  }
+  if (options.includes("--wizard") && !(process.stdin.isTTY && process.stdout.isTTY)) {
+    return Effect.fail(Exit.usage("--wizard asks questions, and needs a terminal for that"))
+  }
+  const option = unfinished(options)
+  return option === undefined
+    ? Command.run(command, { name, version })([node, script, ...args])
+    : Effect.fail(Exit.usage(`${option}: a value is missing`))
 }
 
 // Whoever reads what is shown may have seen enough (`| head -1`). Each write tells of that itself, but a stream whose
 // errors nobody listens to ends the process.
 process.stdout.on("error", () => {})
-
-const nobodyReads = (error: unknown): boolean =>
-  Predicate.hasProperty(error, "cause") && Predicate.hasProperty(error.cause, "code") && error.cause.code === "EPIPE"
 
 // On standard error: in a pipe, standard output is for the lines alone.
 const tell = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
@@ -89,8 +100,8 @@ const tell = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
       ValidationError.isValidationError(error)
         ? Effect.void
         : error instanceof Exit.ExitWith
-        ? error.message === undefined ? Effect.void : Console.error(`${name}: ${error.message}`)
-        : Console.error(`${name}: ${String(error)}`)
+        ? error.message === undefined ? Effect.void : Console.error(printable(`${name}: ${error.message}`))
+        : Console.error(printable(`${name}: ${String(error)}`))
   })
 
 let signal: NodeJS.Signals = "SIGINT"
@@ -113,7 +124,6 @@ const codeOf = (cause: Cause.Cause<unknown>): number =>
 
 Effect.consoleWith((console) =>
   run(process.argv).pipe(
-    Effect.catchIf(nobodyReads, () => Effect.void),
     Effect.tapErrorCause(tell),
     Effect.withConsole(withoutEscapes(console, process))
   )

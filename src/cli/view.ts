@@ -10,6 +10,8 @@ import * as Option from "effect/Option"
 import type { JobRef } from "../Job.js"
 import type { Trouble } from "../JobStream.js"
 import * as JobSummary from "../JobSummary.js"
+import { isQueueError, isTransient } from "../QueueError.js"
+import type { WatchError } from "../QueueError.js"
 import * as Transition from "../Transition.js"
 import type { Event } from "./event.js"
 import { elapsed, inShort, jsonLine, printable } from "./text.js"
@@ -25,6 +27,7 @@ export type State = "unseen" | "queued" | "running" | Transition.Terminal["_tag"
  * - `changedAt`: when the job was last seen to change.
  * - `progress`: the last in this attempt, and when it was seen.
  * - `cursor`: what is known, to go on from.
+ * - `isLost`: whether it is of no use to go on.
  * - `reason`: why it ended as it did, where that is a failure.
  *
  * @internal
@@ -41,6 +44,7 @@ export interface View {
   readonly trouble: Option.Option<Trouble>
   readonly reason: string
   readonly cursor: Option.Option<Transition.Cursor>
+  readonly isLost: boolean
   readonly summary: JobSummary.JobSummary
 }
 
@@ -67,6 +71,7 @@ export const make = (
     trouble: Option.none(),
     reason: "",
     cursor: from,
+    isLost: false,
     summary: JobSummary.empty(job)
   }
   return Option.match(from, {
@@ -112,6 +117,10 @@ const reasonOf = (transition: Transition.Transition): string => {
   }
 }
 
+// Whoever asks again is told the same again.
+const isFinal = (error: WatchError): boolean =>
+  error._tag === "UnrecognizedStatus" || error._tag === "JobMismatch" || (isQueueError(error) && !isTransient(error))
+
 /**
  * The view with one more event.
  *
@@ -124,7 +133,13 @@ export const add = (self: View, event: Event, now: number): View => {
     case "Recovered":
       return { ...self, trouble: Option.none() }
     case "GaveUp":
-      return { ...self, state: "GaveUp", since: now, reason: printable(event.error.message) }
+      return {
+        ...self,
+        state: "GaveUp",
+        since: now,
+        reason: printable(event.error.message),
+        isLost: isFinal(event.error)
+      }
     default: {
       const state = stateAfter(self, event)
       const hasMoved = event._tag !== "Progressed"

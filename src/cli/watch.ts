@@ -7,7 +7,7 @@ import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
 import * as Console from "effect/Console"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
@@ -88,25 +88,39 @@ const severity: ReadonlyArray<number> = [
 const codeOfAll = (views: ReadonlyArray<View>): number =>
   severity[Math.max(0, ...views.map(({ state }) => severity.indexOf(codeOf[state])))] ?? Exit.codes.bug
 
+interface Settings {
+  readonly json: boolean
+  readonly every: Option.Option<Duration.Duration>
+  readonly timeout: Option.Option<Duration.Duration>
+}
+
+const settingsOf = ({ every, json, timeout }: Settings): ReadonlyArray<string> => [
+  ...(json ? ["--json"] : []),
+  ...[["--every", every] as const, ["--timeout", timeout] as const].flatMap(([name, duration]) =>
+    Option.match(duration, { onNone: () => [], onSome: (duration) => [name, `${Duration.toMillis(duration)}ms`] })
+  )
+]
+
 /**
- * The command that goes on from here, for those jobs that have not ended.
+ * The command that goes on from here, for those jobs that have not ended and may be seen again.
  *
  * @internal
  */
-export const resume = (views: ReadonlyArray<View>): Option.Option<string> => {
-  const left = views.filter((view) => !isOver(view) || view.state === "GaveUp")
+export const resume = (views: ReadonlyArray<View>, settings: Settings): Option.Option<string> => {
+  const left = views.filter((view) => (!isOver(view) || view.state === "GaveUp") && !view.isLost)
   if (left.length === 0) return Option.none()
   const words = [
     ...left.map(({ job }) => formatJob(job)),
     ...left.flatMap(({ cursor }) =>
       Option.match(cursor, { onNone: () => [], onSome: (cursor) => ["--from", Transition.formatCursor(cursor)] })
-    )
+    ),
+    ...settingsOf(settings)
   ]
   return Option.some(["queue-status", "watch", ...words.map(quoted)].join(" "))
 }
 
-const tellHowToResume = (views: ReadonlyArray<View>): Effect.Effect<void> =>
-  Option.match(resume(views), {
+const tellHowToResume = (views: ReadonlyArray<View>, settings: Settings): Effect.Effect<void> =>
+  Option.match(resume(views, settings), {
     onNone: () => Effect.void,
     onSome: (command) => Console.error(`No longer looking; the jobs are left alone. To go on from here:\n  ${command}`)
   })
@@ -125,27 +139,25 @@ const notEnded = (watched: Watched): Watched => ({
   from: Option.filter(watched.from, ({ phase }) => phase !== "Ended")
 })
 
-const watch = ({ from, jobs, json, ...parts }: {
+const watch = ({ from, jobs, ...settings }: Settings & {
   readonly jobs: ReadonlyArray<JobRef>
   readonly from: ReadonlyArray<string>
-  readonly json: boolean
-  readonly every: Option.Option<Duration.Duration>
-  readonly timeout: Option.Option<Duration.Duration>
 }) =>
   Effect.gen(function*() {
     const all = (yield* pair(jobs, from)).map(notEnded)
-    const policy = yield* policyOf(parts)
+    const policy = yield* policyOf(settings)
     const views = yield* Effect.scoped(Effect.gen(function*() {
-      const display = yield* Display.make({ json })
+      const display = yield* Display.make(settings)
       for (const { from, job } of all) yield* display.watching(job, { from })
       yield* Stream.mergeAll(all.map((watched) => eventsOf(watched, policy)), { concurrency: "unbounded" }).pipe(
         Stream.runForEach(display.show),
-        Effect.onInterrupt(() => Effect.flatMap(display.views, tellHowToResume))
+        // stopped, or nobody reads what it says
+        Effect.onError(() => Effect.flatMap(display.views, (views) => tellHowToResume(views, settings)))
       )
       yield* display.finish
       return yield* display.views
     }))
-    yield* tellHowToResume(views)
+    yield* tellHowToResume(views, settings)
     const code = codeOfAll(views)
     if (code !== Exit.codes.done) return yield* Exit.silently(code)
   })

@@ -378,9 +378,10 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
       const { address } = httpServer
       // a server that was given a port has no other address
       const port = address._tag === "TcpAddress" ? address.port : 0
-      const origin = `${options.tls === undefined ? "http" : "https"}://${
-        host.includes(":") ? `[${host}]` : host
-      }:${port}`
+      // where it listens everywhere, it is found here as well
+      const name = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host
+      const scheme = options.tls === undefined ? "http" : "https"
+      const origin = `${scheme}://${name.includes(":") ? `[${name}]` : name}:${port}`
       return Emulator.of({
         baseUrl: `${origin}/v1`,
         origin,

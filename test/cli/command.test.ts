@@ -4,11 +4,11 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { execFileSync, spawnSync } from "node:child_process"
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Emulator } from "../../src/emulator/index.js"
-import { Worker } from "../../src/testing/index.js"
+import { Fault, Worker } from "../../src/testing/index.js"
 import * as Certificate from "../fixtures/certificate.js"
 import {
   command,
@@ -36,6 +36,8 @@ const service = Effect.map(
         switch (payload["do"]) {
           case "finish":
             return [Worker.progress(0, 0.5), Worker.finish("300 millis", { answer: 42 })]
+          case "attack":
+            return [Worker.fail(0, "\u001b[31mEVIL\u009b1m")]
           case "fail":
             return [Worker.fail(0, "CUDA out of memory")]
           default:
@@ -47,6 +49,15 @@ const service = Effect.map(
   (context) => {
     const { baseUrl, requests } = Context.get(context, Emulator.Emulator)
     return { requests, env: { TOGETHER_API_KEY: ` ${key}\n`, TOGETHER_BASE_URL: baseUrl } }
+  }
+)
+
+/** One that never answers. */
+const hanging = Effect.map(
+  Layer.build(Emulator.layer({ faults: [Fault.hang] })),
+  (context) => {
+    const { baseUrl } = Context.get(context, Emulator.Emulator)
+    return { env: { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: baseUrl } }
   }
 )
 
@@ -98,7 +109,11 @@ describe.concurrent("queue-status", () => {
       [["watch", job, "--every", "soon"], /--every: "soon" is not a duration/],
       [["watch", job, "--every", "0s"], /--every: must be longer than nothing/],
       [["watch", job, "--from", "cursor"], /not a cursor/],
+      [["watch", job, "--from"], /--from: a value is missing/],
+      [["emulator", "--fault", "--simulate"], /--fault: a value is missing/],
+      [["metrics", "--wizard"], /--wizard asks questions/],
       [["submit"], /Missing argument <model>/],
+      [["submit", " "], /a model name must not be blank/],
       [["submit", "m", "{"], /the payload must be a JSON object/],
       [["submit", "m", "{}", "--priority", "high"], /high/],
       [["metrics", "m", "surplus"], /surplus/],
@@ -162,6 +177,11 @@ describe.concurrent("queue-status", () => {
         const fromFile = yield* run(["submit", model, `@${file}`], env)
         const piped = yield* startCommand(["submit", model, "-"], env)
         piped.end("{\"do\": \"finish\"}\n")
+        const binary = join(folder, "binary.json")
+        writeFileSync(binary, Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]))
+        const refused = yield* run(["submit", model, `@${binary}`], env)
+        assert.deepStrictEqual([refused.code, refused.stdout], [2, ""])
+        assert.include(refused.stderr, "is not UTF-8")
         for (const { code, stdout } of [fromFile, yield* piped.exited]) {
           assert.strictEqual(code, 0)
           const { stdout: outputs } = yield* run(["result", stdout.trim()], env)
@@ -178,6 +198,19 @@ describe.concurrent("queue-status", () => {
         assert.match(result.stderr, /^queue-status: .*CUDA out of memory\n$/)
         assert.strictEqual((yield* run(["watch", stdout.trim()], env)).code, 3)
       }), patient)
+
+    it.scopedLive.skipIf(!hasTerminal)(
+      "says what a worker says without what a terminal obeys",
+      () =>
+        Effect.gen(function*() {
+          const { env } = yield* service
+          const { stdout } = yield* run(["submit", model, "{\"do\":\"attack\"}"], env)
+          const { stdout: text } = yield* (yield* startOnTerminal(["result", stdout.trim()], { env })).exited
+          assert.include(text, "\\u001b[31mEVIL\\u009b1m")
+          assert.notMatch(text.replaceAll("\r\n", ""), /[\u0000-\u001f\u007f-\u009f]/)
+        }),
+      patient
+    )
 
     it.scopedLive("says of a token that is not good so, and exits with 5", () =>
       Effect.gen(function*() {
@@ -231,15 +264,47 @@ describe.concurrent("queue-status", () => {
       )
     }
 
-    it.scopedLive("by a reader that has seen enough ends without a word", () =>
+    it.scopedLive(
+      "by a reader that has seen enough exits with 141, and says how to go on",
+      () =>
+        Effect.gen(function*() {
+          const { env } = yield* service
+          const { stdout } = yield* run(["submit", model, "{\"do\":\"finish\"}"], env)
+          const shell = ["sh", "-c", "{ \"$@\"; echo \"exit $?\" >&2; } | head -1", "sh"] as const
+          const exited = yield* (yield* start([...shell, ...command, "watch", stdout.trim()], env)).exited
+          assert.include(exited.stdout, "Queued")
+          assert.match(exited.stderr, /^No longer looking.*\n {2}queue-status watch .* --from \S+\nexit 141\n$/)
+        }),
+      patient
+    )
+
+    it.scopedLive("in the middle of a submit says that there may be a job", () =>
       Effect.gen(function*() {
-        const { env } = yield* service
-        const { stdout } = yield* run(["submit", model, "{\"do\":\"finish\"}"], env)
-        const shell = ["sh", "-c", "{ \"$@\"; echo \"exit $?\" >&2; } | head -1", "sh"] as const
-        const exited = yield* (yield* start([...shell, ...command, "watch", stdout.trim()], env)).exited
-        assert.include(exited.stdout, "Queued")
-        assert.strictEqual(exited.stderr, "exit 0\n")
+        const { env } = yield* hanging
+        const submitting = yield* startCommand(["submit", model], env)
+        yield* Effect.sleep("1 second")
+        submitting.kill("SIGINT")
+        const { code, stderr, stdout } = yield* submitting.exited
+        assert.deepStrictEqual([code, stdout], [130, ""])
+        assert.match(stderr, /^The job may have been made all the same/)
       }), patient)
+
+    it.scopedLive.skipIf(!existsSync("/dev/full"))(
+      "by an output that is full exits with 2, and loses no job",
+      () =>
+        Effect.gen(function*() {
+          const { env } = yield* service
+          const shell = ["sh", "-c", "\"$@\" > /dev/full", "sh", ...command] as const
+          const submitted = yield* (yield* start([...shell, "submit", model], env)).exited
+          assert.strictEqual(submitted.code, 2)
+          const [, name = ""] = /^submitted (.*)$/m.exec(submitted.stderr) ?? []
+          assert.match(submitted.stderr, /^queue-status: can't write to standard output: .*ENOSPC/m)
+          const watched = yield* (yield* start([...shell, "watch", name], env)).exited
+          assert.strictEqual(watched.code, 2)
+          assert.match(watched.stderr, /queue-status watch .*--from/)
+        }),
+      patient
+    )
   })
 
   describe("on a terminal", () => {
@@ -387,6 +452,7 @@ describe.concurrent("queue-status", () => {
     it.live("commands and options, in bash", () =>
       Effect.gen(function*() {
         const { code, stdout } = yield* run(["--completions", "bash"])
+        assert.strictEqual((yield* run(["watch", "--completions", "bash"])).stdout, stdout)
         assert.strictEqual(code, 0)
         const bash = spawnSync("bash", ["--version"])
         if (bash.error !== undefined) return console.warn("Completions are not tried: there is no bash")

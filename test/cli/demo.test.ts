@@ -151,7 +151,7 @@ describe.concurrent("the demo", () => {
         const { code, stderr, stdout } = yield* Effect.scoped(Effect.flatMap(start(shell), ({ exited }) => exited))
         assert.strictEqual(code, 0)
         assert.strictEqual(decode(linesOf(stdout).join("|"))._tag, "Queued")
-        assert.strictEqual(stderr, "exit 0\n")
+        assert.strictEqual(stderr, "exit 141\n")
       }), patient)
   })
 
