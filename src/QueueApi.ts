@@ -104,7 +104,8 @@ export const ErrorBody = Schema.Struct({
   type: Schema.optional(Schema.String)
 })
 
-const errorBody = (status: number) =>
+/** @internal */
+export const errorBody = (status: number) =>
   ErrorBody.annotations(HttpApiSchema.annotations({
     status,
     identifier: "QueueError",

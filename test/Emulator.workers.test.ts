@@ -1,8 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import type * as Scope from "effect/Scope"
-import type { Emulator } from "../src/emulator/index.js"
 import { Worker } from "../src/testing/index.js"
 import { connect, emulate, get, json, post, refused, statusOf, submitted, until } from "./fixtures/emulator.js"
 import type { Request, Running } from "./fixtures/emulator.js"
@@ -43,8 +42,6 @@ const arrived = (running: Running, count: number, path: string): Effect.Effect<v
 
 const polls = "/internal/v1/queue/retrieve"
 
-const emulator = (options?: Emulator.Options): Effect.Effect<Running, unknown, Scope.Scope> => emulate(options)
-
 /** A worker from outside that works until the scope closes. */
 const working = (running: Running, work: OutsideWorker.Work, settings: Partial<OutsideWorker.Settings> = {}) =>
   Effect.map(
@@ -71,7 +68,7 @@ describe("a worker from outside", () => {
   describe("is given", () => {
     it.scopedLive("the job, with what is known of it", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const id = yield* submitted(running, { model, payload: { prompt: "a cat" }, info: { user: "me" }, priority: 3 })
         const task = yield* take(running, { model, timeout: "5s", hostname: "gpu-1", claim_timeout: "90" })
         const { claimed_at, created_at } = task
@@ -90,14 +87,14 @@ describe("a worker from outside", () => {
 
     it.scopedLive("an empty payload as an object", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         yield* submitted(running, { model })
         assert.deepStrictEqual((yield* take(running, { model })).payload, {})
       }))
 
     it.scopedLive("nothing, and 200 with an object, where there is nothing", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         yield* submitted(running, { model: "another/model" })
         for (
           const query of [{ model }, { model, timeout: "0s" }, { model, timeout: "20ms" }, { model, timeout: "0" }, {
@@ -112,14 +109,14 @@ describe("a worker from outside", () => {
 
     it.scopedLive("nothing before it has waited for as long as it asked", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const [duration] = yield* Effect.timed(running.ask(retrieve({ model, timeout: "300ms" })))
-        assert.isAtLeast(Number(duration.pipe((d) => d.value._tag === "Millis" ? d.value.millis : 300)), 290)
+        assert.isAtLeast(Duration.toMillis(duration), 290)
       }))
 
     it.scopedLive("a job that is submitted while it waits", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const waiting = yield* Effect.fork(take(running, { model, timeout: "60s" }))
         yield* arrived(running, 1, polls)
         const id = yield* submitted(running, { model })
@@ -128,7 +125,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("a job that another worker has lost while it waits", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const id = yield* submitted(running, { model })
         yield* take(running, { model, claim_timeout: "0.2" })
         const task = yield* take(running, { model, timeout: "60s" })
@@ -137,7 +134,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("the most important job, and of those the oldest", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const ids = yield* Effect.forEach(
           [0, 5, -1, 5, 0],
           (priority) => submitted(running, { model, priority })
@@ -148,7 +145,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("a job that nobody else has, however many ask, and who came first is first", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const waiting = []
         for (let i = 1; i <= 20; i++) {
           waiting.push(yield* Effect.fork(take(running, { model, timeout: "60s" })))
@@ -162,7 +159,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("no job that was canceled or cleared", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const first = yield* submitted(running, { model })
         yield* submitted(running, { model })
         yield* running.ask(post("cancel", { model, request_id: first }))
@@ -172,7 +169,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("jobs of any model, by whatever name", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         for (const model of ["a b", "a/b/../c", "größe/模型 🦊", "?&=#;", "__proto__", "constructor", "%2F"]) {
           const id = yield* submitted(running, { model, payload: { model } })
           const task = yield* take(running, { model, timeout: "1s" })
@@ -186,7 +183,7 @@ describe("a worker from outside", () => {
   describe("that has hung up", () => {
     it.scopedLive("is given nothing, and the next one is", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         for (const leave of ["destroy", "resetAndDestroy", "end"] as const) {
           const before = (yield* running.requests).filter(({ url }) => url.startsWith(polls)).length
           const gone = yield* connect(running.port)
@@ -210,7 +207,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("holds nobody up with polls that it had sent ahead", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const gone = yield* connect(running.port)
         // the second is not answered before the first, so nothing tells of its end but the connection
         for (const other of ["another", model]) {
@@ -229,7 +226,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("leaves the job to whoever comes later", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const controller = new AbortController()
         const settings = { origin: running.origin, model }
         const gone = OutsideWorker.retrieve(settings, { timeout: "60s", signal: controller.signal }).catch(() => "gone")
@@ -246,7 +243,7 @@ describe("a worker from outside", () => {
   describe("tells", () => {
     it.scopedLive("that it is alive, with notes that are merged", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const id = yield* submitted(running, { model, info: { user: "me", progress: 0 } })
         yield* take(running, { model })
         yield* tell(running, { model, request_id: id, status: "running", payload: {}, info: { progress: 0.4 } })
@@ -260,7 +257,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("that it is alive, and so keeps the job for longer than a claim lasts", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const id = yield* submitted(running, { model })
         yield* take(running, { model, claim_timeout: "1" })
         for (let i = 0; i < 8; i++) {
@@ -272,7 +269,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("how the job ended, with its outputs", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         for (const status of ["done", "failed"] as const) {
           const id = yield* submitted(running, { model })
           yield* take(running, { model })
@@ -284,7 +281,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("too late what changes nothing, and is answered all the same", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const everything = (request_id: string) =>
           Effect.forEach(["running", "done", "failed"], (status) =>
             tell(running, { model, request_id, status, payload: { late: true }, info: { late: true } }))
@@ -310,7 +307,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("of a job that is not there: 404", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const id = yield* submitted(running, { model })
         for (const [model_, request_id] of [[model, unknownId], ["another/model", id], ["__proto__", "toString"]]) {
           const answer = yield* running.ask(update({ model: model_, request_id, status: "done", payload: {} }))
@@ -345,7 +342,7 @@ describe("a worker from outside", () => {
     ]
     it.scopedLive("and claims nothing", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const id = yield* submitted(running, { model })
         for (const [request, param, message] of wrong) {
           const error = refused(yield* running.ask(request), 400)
@@ -360,7 +357,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("a claim of thirty days, and one of a thousandth of a second, can be", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const long = yield* submitted(running, { model })
         assert.strictEqual((yield* take(running, { model, claim_timeout: "2592000" })).request_id, long)
         // somebody waits for that claim to run out, for no longer than he asked
@@ -379,7 +376,7 @@ describe("a worker from outside", () => {
   describe("lives", () => {
     it.scopedLive("does jobs from their beginning to their end, as they say", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const stop = yield* working(running, async ({ payload }, heartbeat) => {
           await heartbeat({ progress: 0.5 })
           if (payload["fail"] === true) throw new Error("CUDA out of memory")
@@ -401,7 +398,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("of which one falls silent, and another one does its job", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const id = yield* submitted(running, { model })
         const settings = { origin: running.origin, model, claimTimeout: 0.2 }
         const task = yield* Effect.promise(() => OutsideWorker.retrieve(settings))
@@ -417,7 +414,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("all of which fall silent: after four of them the job has failed", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const id = yield* submitted(running, { model })
         for (let retries = 0; retries < 4; retries++) {
           const task = yield* take(running, { model, timeout: "60s", claim_timeout: "0.05" })
@@ -429,7 +426,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("ten of them do a hundred jobs, each once", () =>
       Effect.gen(function*() {
-        const running = yield* emulator()
+        const running = yield* emulate()
         const done: Array<string> = []
         const stops = yield* Effect.forEach(Array.from({ length: 10 }), () =>
           working(running, async ({ request_id }) => {
@@ -447,7 +444,7 @@ describe("a worker from outside", () => {
 
     it.scopedLive("beside simulated ones", () =>
       Effect.gen(function*() {
-        const running = yield* emulator({
+        const running = yield* emulate({
           workers: { model: "simulated", script: Worker.always(Worker.finish("10 millis", { by: "simulation" })) }
         })
         const stop = yield* working(running, async () => ({ by: "worker" }))
@@ -464,7 +461,7 @@ describe("a worker from outside", () => {
   describe("a job that has ended", () => {
     it.scopedLive("is forgotten after its retention", () =>
       Effect.gen(function*() {
-        const running = yield* emulator({ retention: "150 millis" })
+        const running = yield* emulate({ retention: "150 millis" })
         const [ended, waiting] = yield* Effect.all([submitted(running, { model }), submitted(running, { model })])
         yield* take(running, { model })
         yield* tell(running, { model, request_id: ended, status: "done", payload: {} })

@@ -18,22 +18,17 @@ import * as Stream from "effect/Stream"
 import { JsonObject } from "../Job.js"
 import * as JobQueue from "../JobQueue.js"
 import * as JobStream from "../JobStream.js"
-import type { QueueError } from "../QueueError.js"
+import type { OutcomeError, QueueError, WatchError } from "../QueueError.js"
 import * as Exit from "./exit.js"
 import { formatJob, jobArgument } from "./jobArgument.js"
 import { every, json, timeout } from "./options.js"
+import { print } from "./output.js"
 import { jsonLine, jsonText, printable } from "./text.js"
 import { policyOf } from "./watch.js"
 
 const model = Args.text({ name: "model" }).pipe(Args.withDescription("such as my-org/video-generator"))
 
-const print = (text: string) =>
-  Effect.flatMap(
-    Terminal.Terminal,
-    (terminal) => Effect.mapError(terminal.display(`${text}\n`), Exit.fromUnwritten)
-  )
-
-const orExit = <A, R>(effect: Effect.Effect<A, QueueError, R>): Effect.Effect<A, Exit.ExitWith, R> =>
+const orExit = <A, R>(effect: Effect.Effect<A, WatchError | OutcomeError, R>): Effect.Effect<A, Exit.ExitWith, R> =>
   Effect.mapError(effect, Exit.fromError)
 
 // -----------------------------------------------------------------------------
@@ -51,26 +46,26 @@ const decodeText = (what: string, bytes: Uint8Array): Effect.Effect<string, Exit
     catch: () => Exit.usage(`${what} is not UTF-8`)
   })
 
+const stdin = Effect.map(
+  Stream.runCollect(NodeStream.stdin),
+  (chunks) => Buffer.concat(Chunk.toReadonlyArray(chunks))
+)
+
 // As curl takes a body.
 const readPayload = (text: string): Effect.Effect<JsonObject, Exit.ExitWith, FileSystem.FileSystem> => {
-  if (text === "-") {
-    const what = "what came from standard input"
-    return NodeStream.stdin.pipe(
-      Stream.runCollect,
+  const file = text.slice(1)
+  const [what, bytes] = text === "-"
+    ? ["what came from standard input", stdin] as const
+    : text.startsWith("@")
+    ? [`the content of ${file}`, Effect.flatMap(FileSystem.FileSystem, (files) => files.readFile(file))] as const
+    : ["the payload", undefined] as const
+  return bytes === undefined
+    ? parseObject(what, text)
+    : bytes.pipe(
       Effect.mapError(Exit.fromPlatformError),
-      Effect.flatMap((chunks) => decodeText(what, Buffer.concat(Chunk.toReadonlyArray(chunks)))),
+      Effect.flatMap((bytes) => decodeText(what, bytes)),
       Effect.flatMap((text) => parseObject(what, text))
     )
-  }
-  if (text.startsWith("@")) {
-    return FileSystem.FileSystem.pipe(
-      Effect.flatMap((files) => files.readFile(text.slice(1))),
-      Effect.mapError(Exit.fromPlatformError),
-      Effect.flatMap((bytes) => decodeText(`the content of ${text.slice(1)}`, bytes)),
-      Effect.flatMap((content) => parseObject(`the content of ${text.slice(1)}`, content))
-    )
-  }
-  return parseObject("the payload", text)
 }
 
 // Of a call that may have arrived it is not known whether there is a job.
@@ -109,7 +104,7 @@ export const submit = Command.make("submit", {
       orExit
     )
     const name = printable(formatJob(job))
-    yield* print(json ? jsonLine({ model: job.model, requestId: job.requestId }) : name).pipe(
+    yield* print(json ? jsonLine(job) : name).pipe(
       // there is a job, and this is the only one who knows its name
       Effect.tapError(() => Console.error(`submitted ${name}`))
     )
@@ -128,7 +123,7 @@ export const result = Command.make(
   ({ job, ...parts }) =>
     Effect.gen(function*() {
       const policy = yield* policyOf(parts)
-      const outputs = yield* Effect.mapError(JobStream.result(job, policy), Exit.fromError)
+      const outputs = yield* orExit(JobStream.result(job, policy))
       const isRead = yield* Effect.flatMap(Terminal.Terminal, ({ isTTY }) => isTTY)
       yield* print(isRead ? jsonText(outputs) : jsonLine(outputs))
     })
@@ -150,9 +145,7 @@ export const cancel = Command.make("cancel", { job: jobArgument }, ({ job }) =>
           : Effect.fail(
             new Exit.ExitWith({
               code: Exit.codes.notCanceled,
-              message: `${printable(formatJob(job))}: not canceled, it is ${
-                printable(status)
-              }: only a pending job can be`
+              message: `${formatJob(job)}: not canceled, it is ${status}: only a pending job can be`
             })
           )
     })

@@ -4,7 +4,6 @@
  * @internal
  */
 import * as Command from "@effect/cli/Command"
-import * as Terminal from "@effect/platform/Terminal"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -16,8 +15,8 @@ import * as Emulator from "../emulator/Emulator.js"
 import * as JobQueue from "../JobQueue.js"
 import * as JobStream from "../JobStream.js"
 import * as Display from "./display.js"
-import * as Exit from "./exit.js"
 import { json } from "./options.js"
+import { print } from "./output.js"
 import * as Scenario from "./scenario.js"
 import { table } from "./table.js"
 
@@ -64,8 +63,7 @@ const demo = ({ json }: { readonly json: boolean }) =>
     const text = table(yield* display.views, (job) => polls.get(job.requestId) ?? 0)
     // in a pipe, standard output is for the lines alone
     yield* display.isLive
-      ? Effect.flatMap(Terminal.Terminal, (terminal) =>
-        Effect.mapError(terminal.display(`${text}\n`), Exit.fromUnwritten))
+      ? print(text)
       : Console.error(text)
   }).pipe(Effect.scoped)
 

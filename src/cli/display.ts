@@ -15,9 +15,10 @@ import type { JobRef } from "../Job.js"
 import type { Cursor } from "../Transition.js"
 import { toJson } from "./event.js"
 import type { Event } from "./event.js"
-import * as Exit from "./exit.js"
+import type * as Exit from "./exit.js"
 import { formatJob } from "./jobArgument.js"
 import { shortNameOf } from "./names.js"
+import * as Output from "./output.js"
 import { line, render, screen } from "./rows.js"
 import { inShort, printable } from "./text.js"
 import * as View from "./view.js"
@@ -65,7 +66,7 @@ export const make = (options: {
 }): Effect.Effect<Display, Exit.ExitWith, Terminal.Terminal | Scope.Scope> =>
   Effect.gen(function*() {
     const terminal = yield* Terminal.Terminal
-    const write = (text: string) => Effect.mapError(terminal.display(text), Exit.fromUnwritten)
+    const write = (text: string) => Effect.provideService(Output.write(text), Terminal.Terminal, terminal)
     const isLive = !options.json && (yield* terminal.isTTY) && !(yield* isDumb)
     const isColored = !(yield* isSet("NO_COLOR"))
     // a terminal may not say how high it is; and there are the line of the cursor, and one for what comes

@@ -8,7 +8,6 @@ import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
 import * as ValidationError from "@effect/cli/ValidationError"
 import * as FileSystem from "@effect/platform/FileSystem"
-import * as Terminal from "@effect/platform/Terminal"
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
@@ -19,28 +18,16 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Emulator from "../emulator/Emulator.js"
+import { isEverywhere } from "../emulator/internal/server.js"
 import * as Exit from "./exit.js"
 import * as FaultSpec from "./faultSpec.js"
-import { duration, positiveDuration } from "./options.js"
+import { checked, duration, positiveDuration } from "./options.js"
+import { print } from "./output.js"
 import { defaultProfile, toPool } from "./profile.js"
 import { elapsed } from "./text.js"
 
-/**
- * Where the emulator listens unless told otherwise.
- *
- * @internal
- */
-export const defaultPort = 8484
-
-const checked = <A>(
-  option: Options.Options<A>,
-  isGood: (value: A) => boolean,
-  issue: string
-): Options.Options<A> =>
-  Options.mapEffect(
-    option,
-    (value) => isGood(value) ? Effect.succeed(value) : Effect.fail(ValidationError.invalidValue(HelpDoc.p(issue)))
-  )
+/** Where the emulator listens unless told otherwise. */
+const defaultPort = 8484
 
 const rate = (name: string) =>
   checked(Options.float(name), (rate) => rate >= 0 && rate <= 1, `--${name}: must be from 0 to 1`)
@@ -177,8 +164,6 @@ const simulated = (given: typeof defaultProfile): string =>
 
 const emulate = (given: Given) =>
   Effect.gen(function*() {
-    const terminal = yield* Terminal.Terminal
-    const print = (text: string) => Effect.mapError(terminal.display(`${text}\n`), Exit.fromUnwritten)
     if (given.listFaults) return yield* print(FaultSpec.usage)
     const profile = yield* profileOf(given)
     const keys = yield* apiKeys
@@ -186,12 +171,13 @@ const emulate = (given: Given) =>
     const { baseUrl, origin } = yield* Emulator.layer({
       host: given.host,
       port: given.port,
-      ...(Option.isSome(profile) && { workers: toPool(profile.value) }),
-      ...(Option.isSome(given.seed) && { seed: given.seed.value }),
-      ...(given.faults.length > 0 && { faults: given.faults }),
-      ...(Option.isSome(given.retention) && { retention: given.retention.value }),
-      ...(tls !== undefined && { tls }),
-      ...(Option.isSome(keys) && { apiKeys: keys.value })
+      workers: Option.getOrUndefined(Option.map(profile, toPool)),
+      seed: Option.getOrUndefined(given.seed),
+      // where there may be faults, every job is kept as it was at any time
+      faults: given.faults.length > 0 ? given.faults : undefined,
+      retention: Option.getOrUndefined(given.retention),
+      tls,
+      apiKeys: Option.getOrUndefined(keys)
     }).pipe(
       Layer.build,
       Effect.map(Context.get(Emulator.Emulator)),
@@ -213,7 +199,7 @@ const emulate = (given: Given) =>
         onSome: (profile) => `${simulated(profile)}; others find it at ${origin}.`
       }),
       ...given.faults.map((fault) => `What goes wrong: ${fault}`),
-      ...(given.host === "0.0.0.0" || given.host === "::" ? ["It listens at every address of this machine."] : []),
+      ...(isEverywhere(given.host) ? ["It listens at every address of this machine."] : []),
       `Ctrl-C stops it, and forgets every job.`
     ].join("\n"))
     // for programs that started it, and do not know the port

@@ -3,6 +3,8 @@
  *
  * @internal
  */
+import * as AutoCorrect from "@effect/cli/AutoCorrect"
+import * as CliConfig from "@effect/cli/CliConfig"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
@@ -226,21 +228,13 @@ const conditions: { readonly [word: string]: Entry<(fault: Fault.Fault) => Fault
 // reading
 // -----------------------------------------------------------------------------
 
-// Levenshtein, Binary codes capable of correcting deletions, insertions, and reversals, 1966
-const distance = (a: string, b: string): number => {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)))
-    }
-    row = next
-  }
-  return row[b.length]!
-}
+const exactly = CliConfig.make({ isCaseSensitive: true })
 
 const unknown = (kind: string, word: string, known: ReadonlyArray<string>): string => {
-  const [nearest] = known.map((name) => [distance(word, name), name] as const).sort(([a], [b]) => a - b)
+  const [nearest] = known.map((name) => [AutoCorrect.levensteinDistance(word, name, exactly), name] as const).sort((
+    [a],
+    [b]
+  ) => a - b)
   const hint = nearest !== undefined && nearest[0] <= Math.max(2, word.length / 3)
     ? `did you mean "${nearest[1]}"?`
     : `there are ${known.join(", ")}`

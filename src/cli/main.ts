@@ -53,16 +53,9 @@ const command = Command.make(name).pipe(
 )
 
 // `@effect/cli` takes `--name value` anywhere, and `--name=value` before the arguments alone.
-const normalize = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
-  const end = args.indexOf("--")
-  const options = end === -1 ? args : args.slice(0, end)
-  return [
-    ...options.flatMap((arg) => {
-      const [, option, value] = /^(--[a-z][a-z-]*)=(.*)$/s.exec(arg) ?? []
-      return option === undefined || value === undefined ? [arg] : [option, value]
-    }),
-    ...(end === -1 ? [] : args.slice(end))
-  ]
+const separated = (arg: string): ReadonlyArray<string> => {
+  const [, option, value] = /^(--[a-z][a-z-]*)=(.*)$/s.exec(arg) ?? []
+  return option === undefined || value === undefined ? [arg] : [option, value]
 }
 
 // Those that may be given several times are, without a value, not given at all to `@effect/cli`.
@@ -70,10 +63,9 @@ const unfinished = (args: ReadonlyArray<string>): string | undefined =>
   args.find((arg, i) => (arg === "--from" || arg === "--fault") && (args[i + 1] ?? "--").startsWith("--"))
 
 const run = (argv: ReadonlyArray<string>) => {
-  const [node = "", script = ""] = argv
-  const args = normalize(argv.slice(2))
-  const end = args.indexOf("--")
-  const options = end === -1 ? args : args.slice(0, end)
+  const [node = "", script = "", ...args] = argv
+  const end = args.includes("--") ? args.indexOf("--") : args.length
+  const options = args.slice(0, end).flatMap(separated)
   const shell = options[options.indexOf("--completions") + 1]
   if (options.includes("--completions") && (shell === "bash" || shell === "sh")) {
     return Effect.flatMap(Completions.bash(command, name), Console.log)
@@ -83,7 +75,7 @@ const run = (argv: ReadonlyArray<string>) => {
   }
   const option = unfinished(options)
   return option === undefined
-    ? Command.run(command, { name, version })([node, script, ...args])
+    ? Command.run(command, { name, version })([node, script, ...options, ...args.slice(end)])
     : Effect.fail(Exit.usage(`${option}: a value is missing`))
 }
 
@@ -91,17 +83,22 @@ const run = (argv: ReadonlyArray<string>) => {
 // errors nobody listens to ends the process.
 process.stdout.on("error", () => {})
 
+const toExit = (error: unknown): Exit.ExitWith =>
+  // what is wrong with the arguments has been said
+  ValidationError.isValidationError(error)
+    ? Exit.silently(Exit.codes.usage)
+    : error instanceof Exit.ExitWith
+    ? error
+    : new Exit.ExitWith({ code: Exit.codes.bug, message: String(error) })
+
 // On standard error: in a pipe, standard output is for the lines alone.
 const tell = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
   Option.match(Cause.failureOption(cause), {
     onNone: () => Cause.isInterruptedOnly(cause) ? Effect.void : Console.error(Cause.pretty(cause)),
-    onSome: (error) =>
-      // what is wrong with the arguments has been said
-      ValidationError.isValidationError(error)
-        ? Effect.void
-        : error instanceof Exit.ExitWith
-        ? error.message === undefined ? Effect.void : Console.error(printable(`${name}: ${error.message}`))
-        : Console.error(printable(`${name}: ${String(error)}`))
+    onSome: (error) => {
+      const { message } = toExit(error)
+      return message === undefined ? Effect.void : Console.error(printable(`${name}: ${message}`))
+    }
   })
 
 let signal: NodeJS.Signals = "SIGINT"
@@ -114,12 +111,7 @@ const codeOf = (cause: Cause.Cause<unknown>): number =>
     ? signal === "SIGTERM" ? Exit.codes.terminated : Exit.codes.interrupted
     : Option.match(Cause.failureOption(cause), {
       onNone: () => Exit.codes.bug,
-      onSome: (error) =>
-        ValidationError.isValidationError(error)
-          ? Exit.codes.usage
-          : error instanceof Exit.ExitWith
-          ? error.code
-          : Exit.codes.bug
+      onSome: (error) => toExit(error).code
     })
 
 Effect.consoleWith((console) =>

@@ -18,6 +18,21 @@ export const json: Options.Options<boolean> = Options.boolean("json").pipe(
 )
 
 /**
+ * An option whose value is refused where it is not good.
+ *
+ * @internal
+ */
+export const checked = <A>(
+  option: Options.Options<A>,
+  isGood: (value: A) => boolean,
+  issue: string
+): Options.Options<A> =>
+  Options.mapEffect(
+    option,
+    Either.liftPredicate(isGood, () => ValidationError.invalidValue(HelpDoc.p(issue)))
+  )
+
+/**
  * An option that is a time: `500ms`, `30s`, `1m30s`, `2h`.
  *
  * @internal
@@ -39,15 +54,7 @@ export const duration = (name: string): Options.Options<Duration.Duration> =>
  * @internal
  */
 export const positiveDuration = (name: string): Options.Options<Duration.Duration> =>
-  duration(name).pipe(
-    Options.mapEffect((duration) =>
-      Either.liftPredicate(
-        duration,
-        Duration.greaterThan(Duration.zero),
-        () => ValidationError.invalidValue(HelpDoc.p(`--${name}: must be longer than nothing`))
-      )
-    )
-  )
+  checked(duration(name), Duration.greaterThan(Duration.zero), `--${name}: must be longer than nothing`)
 
 /** @internal */
 export const every: Options.Options<Option.Option<Duration.Duration>> = positiveDuration("every").pipe(

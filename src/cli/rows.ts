@@ -10,7 +10,7 @@ import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import type { Event } from "./event.js"
 import { printable } from "./text.js"
-import { describe, detailsOf, fractionOf, isOver } from "./view.js"
+import { describe, detailsOf, fractionOf, isOver, wordFor } from "./view.js"
 import type { State, View } from "./view.js"
 
 /** @internal */
@@ -42,8 +42,9 @@ const bar = (view: View): string =>
 const stateWidth = "canceled".length
 
 const row = (view: View, now: number, nameWidth: number, isColored: boolean): string => {
-  const { details, state } = describe(view, now)
-  const text = `${view.name.padEnd(nameWidth)}  ${bar(view)}  ${state.padEnd(stateWidth)}  ${details}`
+  const text = `${view.name.padEnd(nameWidth)}  ${bar(view)}  ${wordFor[view.state].padEnd(stateWidth)}  ${
+    describe(view, now)
+  }`
   return isColored ? render(Doc.annotate(Doc.text(text), colors[view.state])) : text
 }
 
@@ -52,10 +53,10 @@ const ranks = { running: 0, queued: 1, over: 2 } as const
 
 const rank = (view: View): number => isOver(view) ? ranks.over : view.state === "running" ? ranks.running : ranks.queued
 
-const counted = (views: ReadonlyArray<View>, now: number): string => {
+const counted = (views: ReadonlyArray<View>): string => {
   const counts = new Map<string, number>()
   for (const view of views) {
-    const { state } = describe(view, now)
+    const state = wordFor[view.state]
     counts.set(state, (counts.get(state) ?? 0) + 1)
   }
   return Array.from(counts, ([state, count]) => `${count} ${state}`).join(", ")
@@ -78,7 +79,7 @@ export const screen = (
   const lines = chosen.map((view) => row(view, now, nameWidth, isColored))
   if (isWhole) return lines
   const shown = new Set(chosen)
-  return [...lines, `and ${views.length - chosen.length} more: ${counted(views.filter((v) => !shown.has(v)), now)}`]
+  return [...lines, `and ${views.length - chosen.length} more: ${counted(views.filter((v) => !shown.has(v)))}`]
 }
 
 const timeOf = (event: Event, now: number): string => {

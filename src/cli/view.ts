@@ -210,27 +210,41 @@ const troubleOf = ({ trouble }: View, now: number): ReadonlyArray<string> =>
   })
 
 /**
- * The state in words, and what there is to say of it.
+ * The state in a word.
  *
  * @internal
  */
-export const describe = (view: View, now: number): { readonly state: string; readonly details: string } => {
+export const wordFor: { readonly [state in State]: string } = {
+  unseen: "asking",
+  queued: "queued",
+  running: "running",
+  Completed: "done",
+  FailedByModel: "failed",
+  RetriesExhausted: "failed",
+  Canceled: "canceled",
+  Unrecognized: "unknown",
+  GaveUp: "gave up"
+}
+
+/**
+ * What there is to say of a job in its state.
+ *
+ * @internal
+ */
+export const describe = (view: View, now: number): string => {
   const age = elapsed(now - view.since)
   const total = elapsed(view.since - view.createdAt)
   const attempts = view.attempt > 1 || view.state === "running" ? [`attempt ${view.attempt} of ${maxAttempts}`] : []
-  const words = (state: string, ...details: ReadonlyArray<string>) => ({
-    state,
-    details: [...details, ...troubleOf(view, now)].filter((detail) => detail !== "").join(", ")
-  })
+  const words = (...details: ReadonlyArray<string>): string =>
+    [...details, ...troubleOf(view, now)].filter((detail) => detail !== "").join(", ")
   switch (view.state) {
     case "unseen":
-      return words("asking", age)
+      return words(age)
     case "queued":
-      return words("queued", age, ...(view.attempt > 0 ? [`attempt ${view.attempt} of ${maxAttempts} lost`] : []))
+      return words(age, ...(view.attempt > 0 ? [`attempt ${view.attempt} of ${maxAttempts} lost`] : []))
     case "running": {
       const quiet = now - view.changedAt
       return words(
-        "running",
         age,
         ...attempts,
         ...Option.match(timeLeft(view, now), {
@@ -241,17 +255,17 @@ export const describe = (view: View, now: number): { readonly state: string; rea
       )
     }
     case "Completed":
-      return words("done", `after ${total}`, ...attempts)
+      return words(`after ${total}`, ...attempts)
     case "FailedByModel":
-      return words("failed", `after ${total}`, view.reason, ...attempts)
+      return words(`after ${total}`, view.reason, ...attempts)
     case "RetriesExhausted":
-      return words("failed", `after ${total}`, view.reason)
+      return words(`after ${total}`, view.reason)
     case "Canceled":
-      return words("canceled", `after ${total}`)
+      return words(`after ${total}`)
     case "Unrecognized":
-      return words("unknown", view.reason)
+      return words(view.reason)
     case "GaveUp":
-      return { state: "gave up", details: view.reason }
+      return view.reason
   }
 }
 

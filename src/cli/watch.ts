@@ -101,12 +101,8 @@ const settingsOf = ({ every, json, timeout }: Settings): ReadonlyArray<string> =
   )
 ]
 
-/**
- * The command that goes on from here, for those jobs that have not ended and may be seen again.
- *
- * @internal
- */
-export const resume = (views: ReadonlyArray<View>, settings: Settings): Option.Option<string> => {
+/** The command that goes on from here, for those jobs that have not ended and may be seen again. */
+const resume = (views: ReadonlyArray<View>, settings: Settings): Option.Option<string> => {
   const left = views.filter((view) => (!isOver(view) || view.state === "GaveUp") && !view.isLost)
   if (left.length === 0) return Option.none()
   const words = [

@@ -239,9 +239,6 @@ const taskOf = (status: JobStatus) => {
   return { ...rest, payload: status.inputs }
 }
 
-const json = (status: number, body: unknown): HttpServerResponse.HttpServerResponse =>
-  HttpServerResponse.unsafeJson(body, { status })
-
 const workerHandlers = (queue: LocalQueue.LocalQueue, maxBodyBytes: number) =>
   HttpApiBuilder.group(Api, "worker", (endpoints) =>
     endpoints
@@ -254,10 +251,9 @@ const workerHandlers = (queue: LocalQueue.LocalQueue, maxBodyBytes: number) =>
             timeout: Duration.toMillis(urlParams.claim_timeout ?? WorkerApi.defaultClaimTimeout),
             isThere: () => !socket.destroyed
           }).pipe(
-            Effect.map(Option.match({
-              onNone: () => json(200, {}),
-              onSome: (status) => json(200, { data: taskOf(status) })
-            }))
+            Effect.map((status) =>
+              HttpServerResponse.unsafeJson(Option.isSome(status) ? { data: taskOf(status.value) } : {})
+            )
           )
         }))
       .handleRaw("update", ({ request }) =>
@@ -265,22 +261,16 @@ const workerHandlers = (queue: LocalQueue.LocalQueue, maxBodyBytes: number) =>
           Effect.orDie,
           Effect.flatMap(({ info, model, payload, requestId, status }) => {
             const job = ref(model, requestId)
-            return Effect.if(Effect.map(queue.find(job), Option.isSome), {
-              onTrue: () =>
-                Effect.as(
-                  queue.update({
-                    ref: job,
-                    status,
-                    ...(info != null && { info }),
-                    ...(payload != null && status !== "running" && { outputs: payload })
-                  }),
-                  json(200, {})
-                ),
-              onFalse: () => {
-                const { body, status } = noSuchJob(job)
-                return Effect.succeed(json(status, body))
-              }
-            })
+            return queue.find(job).pipe(
+              Effect.filterOrDie(Option.isSome, () => new Refused.Refused(noSuchJob(job))),
+              Effect.zipRight(queue.update({
+                ref: job,
+                status,
+                ...(info != null && { info }),
+                ...(payload != null && status !== "running" && { outputs: payload })
+              })),
+              Effect.as(HttpServerResponse.unsafeJson({}))
+            )
           })
         )))
 
@@ -350,9 +340,8 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
           log.push({ at, method: request.method, url: request.url })
           if (log.length > maxLoggedRequests) log.shift()
           // a router takes it for a GET
-          const path = Refused.pathOf(request)
-          if (request.method === "HEAD" && methods.get(path) === "GET") {
-            return Refused.toResponse(Refused.wrongMethod(path, "GET", "HEAD"))
+          if (request.method === "HEAD" && methods.get(Refused.pathOf(request)) === "GET") {
+            return Refused.toResponse(Refused.wrongMethod(Refused.pathOf(request), "GET", "HEAD"))
           }
           return yield* Effect.catchAllCause(app, (cause) => Refused.answer(methods, request, cause))
         })
@@ -379,9 +368,10 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
       // a server that was given a port has no other address
       const port = address._tag === "TcpAddress" ? address.port : 0
       // where it listens everywhere, it is found here as well
-      const name = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host
+      const isIPv6 = host.includes(":")
+      const name = Server.isEverywhere(host) ? (isIPv6 ? "::1" : "127.0.0.1") : host
       const scheme = options.tls === undefined ? "http" : "https"
-      const origin = `${scheme}://${name.includes(":") ? `[${name}]` : name}:${port}`
+      const origin = `${scheme}://${isIPv6 ? `[${name}]` : name}:${port}`
       return Emulator.of({
         baseUrl: `${origin}/v1`,
         origin,

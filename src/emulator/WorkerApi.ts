@@ -6,13 +6,12 @@
  */
 import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
-import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Duration from "effect/Duration"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { JsonObject, ModelName, RequestId } from "../Job.js"
-import { Authorization, ErrorBody } from "../QueueApi.js"
+import { Authorization, errorBody } from "../QueueApi.js"
 
 /**
  * The longest time that a worker is kept waiting, however long it asks for: 5 minutes.
@@ -141,9 +140,6 @@ export const UpdateRequest = Schema.Struct({
   payload: Schema.optional(Schema.NullOr(JsonObject)),
   info: Schema.optional(Schema.NullOr(JsonObject))
 }).annotations({ identifier: "UpdateRequest" })
-
-const errorBody = (status: number) =>
-  ErrorBody.annotations(HttpApiSchema.annotations({ status, identifier: "QueueError" }))
 
 const retrieve = HttpApiEndpoint.get("retrieve", "/internal/v1/queue/retrieve")
   .setUrlParams(Schema.Struct({

@@ -8,7 +8,8 @@ import { SubmitRequest } from "../QueueApi.js"
 import { InvalidRequest, maxKeptBody } from "../QueueError.js"
 import type { Operation } from "../QueueError.js"
 
-interface Issue {
+/** @internal */
+export interface Issue {
   readonly message: string
   readonly path: ReadonlyArray<PropertyKey>
 }
@@ -26,16 +27,24 @@ export const withoutOffers = <A extends Issue>(issues: ReadonlyArray<A>): Readon
 }
 
 /**
+ * The first of the issues, as a person reads them.
+ *
+ * @internal
+ */
+export const sayIssues = (issues: ReadonlyArray<Issue>): string =>
+  withoutOffers(issues)
+    .slice(0, 5)
+    .map(({ message, path }) => path.length === 0 ? message : `${path.map(String).join(".")}: ${message}`)
+    .join("; ")
+
+/**
  * The issues of a value that did not decode, as a person reads them: `priority: Expected an integer, actual 1.5`.
  *
  * @internal
  */
 export const formatIssues = (error: ParseResult.ParseError): string => {
   try {
-    return withoutOffers(ParseResult.ArrayFormatter.formatErrorSync(error))
-      .slice(0, 5)
-      .map(({ message, path }) => path.length === 0 ? message : `${path.map(String).join(".")}: ${message}`)
-      .join("; ")
+    return sayIssues(ParseResult.ArrayFormatter.formatErrorSync(error))
   } catch {
     // it shows the value, and a value of some thousand levels is too deep for that
     return "not as expected, and too deep to be shown"

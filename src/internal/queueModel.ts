@@ -70,31 +70,19 @@ interface Claim {
   readonly number: number
 }
 
-const byPlace: Order.Order<Place> = (a, b) =>
-  a.priority !== b.priority
-    ? (a.priority > b.priority ? -1 : 1)
-    : a.number === b.number
-    ? 0
-    : a.number < b.number
-    ? -1
-    : 1
+/** @internal */
+export const compare = (a: number, b: number): -1 | 0 | 1 => a < b ? -1 : a > b ? 1 : 0
 
-const byExpiry: Order.Order<Claim> = (a, b) =>
-  a.expiresAt !== b.expiresAt
-    ? (a.expiresAt < b.expiresAt ? -1 : 1)
-    : a.number === b.number
-    ? 0
-    : a.number < b.number
-    ? -1
-    : 1
+const byPlace: Order.Order<Place> = (a, b) => compare(b.priority, a.priority) || compare(a.number, b.number)
+
+const byExpiry: Order.Order<Claim> = (a, b) => compare(a.expiresAt, b.expiresAt) || compare(a.number, b.number)
 
 interface Departure {
   readonly at: number
   readonly number: number
 }
 
-const byDeparture: Order.Order<Departure> = (a, b) =>
-  a.at !== b.at ? (a.at < b.at ? -1 : 1) : a.number === b.number ? 0 : a.number < b.number ? -1 : 1
+const byDeparture: Order.Order<Departure> = (a, b) => compare(a.at, b.at) || compare(a.number, b.number)
 
 type Line = RedBlackTree.RedBlackTree<Place, string>
 

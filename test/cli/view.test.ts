@@ -95,7 +95,7 @@ describe("a view", () => {
       for (const transition of transitions) {
         const now = DateTime.toEpochMillis(transition.observedAt)
         view = View.add(view, transition, now)
-        const { details, state } = View.describe(view, now)
+        const [details, state] = [View.describe(view, now), View.wordFor[view.state]]
         assert.strictEqual(view.attempt, transition.attempt)
         assert.strictEqual(View.isOver(view), Transition.isTerminal(transition))
         assert.isNotEmpty(state)
@@ -121,7 +121,7 @@ describe("a view", () => {
     const derived = Transition.derive(Option.none(), status, { observedAt: at(70_000) })
     assert(derived._tag === "Right")
     const view = View.make("a job", job, 121_000, Option.some(derived.right.cursor))
-    const { details, state } = View.describe(view, 121_000)
+    const [details, state] = [View.describe(view, 121_000), View.wordFor[view.state]]
     assert.deepStrictEqual([state, details], ["running", "1 m 00 s, attempt 2 of 4"])
   })
 })

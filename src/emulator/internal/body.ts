@@ -9,8 +9,7 @@ import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { formatIssues } from "../../internal/checkRequest.js"
-import { invalid, tooLarge } from "./refused.js"
+import { invalid, notAsExpected, tooLarge } from "./refused.js"
 import type { Refused } from "./refused.js"
 
 // How much of a body that is too large is read all the same, so that its sender gets to read the answer.
@@ -44,16 +43,6 @@ const readBody = (
 
 const parseJson = Schema.decode(Schema.parseJson())
 
-// The field that is at fault, where there is one. A body that is too deep to be shown has none that could be named.
-const fieldOf = (error: ParseResult.ParseError): string | undefined => {
-  try {
-    const [issue] = ParseResult.ArrayFormatter.formatErrorSync(error)
-    return issue?.path[0] === undefined ? undefined : String(issue.path[0])
-  } catch {
-    return undefined
-  }
-}
-
 // A value of some thousand levels can be read, but not written: nobody could be told of it again.
 const maxLevels = 1_000
 
@@ -81,7 +70,10 @@ export const reader = <A, I>(schema: Schema.Schema<A, I>) => {
         () => invalid("invalid_request", `the body must not be nested deeper than ${maxLevels} levels`)
       ),
       Effect.flatMap((value) =>
-        Effect.mapError(decode(value), (error) => invalid("invalid_request", formatIssues(error), fieldOf(error)))
+        Effect.mapError(
+          decode(value),
+          (error) => notAsExpected(ParseResult.ArrayFormatter.formatErrorSync(error))
+        )
       )
     )
 }

@@ -10,7 +10,8 @@ import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
-import { withoutOffers } from "../../internal/checkRequest.js"
+import { sayIssues, withoutOffers } from "../../internal/checkRequest.js"
+import type { Issue } from "../../internal/checkRequest.js"
 import * as Refusal from "../../testing/internal/refusal.js"
 
 /** @internal */
@@ -24,6 +25,16 @@ export const invalid = (code: string, message: string, param?: string): Refused 
     status: 400,
     body: { code, type: "invalid_request_error", message, ...(param !== undefined && { param }) }
   })
+
+/**
+ * A query or a body that is not what it should be: what is wrong with it, and the first field that is at fault.
+ *
+ * @internal
+ */
+export const notAsExpected = (issues: ReadonlyArray<Issue>): Refused => {
+  const field = withoutOffers(issues)[0]?.path[0]
+  return invalid("invalid_request", sayIssues(issues), field === undefined ? field : String(field))
+}
 
 /** @internal */
 export const unauthorized = new Refused(Refusal.unauthorized)
@@ -86,10 +97,7 @@ export const answer = (
   const failure = Cause.squash(cause)
   if (failure instanceof Refused) return Effect.succeed(toResponse(failure))
   if (Predicate.isTagged(failure, "HttpApiDecodeError")) {
-    const issues = withoutOffers((failure as HttpApiError.HttpApiDecodeError).issues)
-    const message = issues.map(({ message, path }) => `${path.map(String).join(".")}: ${message}`).join("; ")
-    const param = issues[0]?.path[0]
-    return Effect.succeed(toResponse(invalid("invalid_request", message, param === undefined ? param : String(param))))
+    return Effect.succeed(toResponse(notAsExpected((failure as HttpApiError.HttpApiDecodeError).issues)))
   }
   if (Predicate.isTagged(failure, "RouteNotFound")) {
     const path = pathOf(request)

@@ -30,6 +30,13 @@ export const defaultPatience: Patience = {
   idle: Duration.minutes(1)
 }
 
+/**
+ * Whether a server that listens there listens at every address of its machine.
+ *
+ * @internal
+ */
+export const isEverywhere = (host: string): boolean => host === "0.0.0.0" || host === "::"
+
 type Refusal = readonly [status: number, code: string, message: string]
 
 const refusals: { readonly [code: string]: Refusal } = {

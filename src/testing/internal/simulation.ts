@@ -48,8 +48,7 @@ export interface Simulation {
   readonly turns: number
 }
 
-const byMoment = (a: Moment, b: Moment): -1 | 0 | 1 =>
-  a.at !== b.at ? (a.at < b.at ? -1 : 1) : a.turn === b.turn ? 0 : a.turn < b.turn ? -1 : 1
+const byMoment = (a: Moment, b: Moment): -1 | 0 | 1 => Queue.compare(a.at, b.at) || Queue.compare(a.turn, b.turn)
 
 /** @internal */
 export const make = (
