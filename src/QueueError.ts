@@ -20,6 +20,7 @@
  *
  * @since 0.1.0
  */
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
@@ -257,15 +258,15 @@ export class Unavailable extends Schema.TaggedError<Unavailable>("effect-queue-s
 }
 
 /**
- * No answer came: the name did not resolve, the connection was refused, or it broke before the answer was whole. The
- * request may or may not have arrived.
+ * No answer came: the name did not resolve, the connection was refused, or it broke before the answer was whole. `sent`
+ * is `false` where no connection ever came about: then the request did not arrive. Otherwise that is not known.
  *
  * @since 0.1.0
  * @category errors
  */
 export class Unreachable extends Schema.TaggedError<Unreachable>("effect-queue-status/Unreachable")(
   "Unreachable",
-  { ...about, reason: Schema.String }
+  { ...about, reason: Schema.String, sent: Schema.optional(Schema.Literal(false)) }
 ) {
   /**
    * @since 0.1.0
@@ -379,8 +380,37 @@ export const QueueError = Schema.Union(
 export const isQueueError = (u: unknown): u is QueueError => Predicate.hasProperty(u, TypeId)
 
 /**
- * Whether the same request may well succeed later: `RateLimited`, `Unavailable`, `Unreachable` and `RequestTimeout`. It
- * says nothing of whether it is safe to send the request again; a submit that timed out may have arrived.
+ * Whether what was asked for may have been done all the same, though no answer says so. It was not where the service
+ * said no, and not where it provably was not reached: no connection came about, or it asked by HTTP 429, or by a 503
+ * with `Retry-After`, to come again later.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const mayHaveArrived = (error: QueueError): boolean => {
+  switch (error._tag) {
+    case "InvalidRequest":
+    case "Unauthorized":
+    case "NotFound":
+    case "RateLimited":
+      return false
+    case "Unavailable":
+      return !(error.httpStatus === 503 && error.retryAfter !== undefined)
+    case "Unreachable":
+      return error.sent !== false
+    case "RequestTimeout":
+      return true
+    case "UnexpectedAnswer":
+      // what is refused was not done, nor what is sent on to another place; of anything else that makes no sense it is
+      // not known what it means
+      return error.httpStatus < 400 && error.httpStatus !== 307 && error.httpStatus !== 308
+  }
+}
+
+/**
+ * Whether the same request may well succeed later, and may be sent again: `RateLimited`, `Unavailable`, `Unreachable`
+ * and `RequestTimeout`. Of a submit that may have arrived (`mayHaveArrived`) it is `false`: sent again, it may make a
+ * second job.
  *
  * @since 0.1.0
  * @category guards
@@ -391,12 +421,43 @@ export const isTransient = (error: QueueError): boolean => {
     case "Unavailable":
     case "Unreachable":
     case "RequestTimeout":
-      return true
+      return error.operation !== "submit" || !mayHaveArrived(error)
     case "InvalidRequest":
     case "Unauthorized":
     case "NotFound":
     case "UnexpectedAnswer":
       return false
+  }
+}
+
+// -----------------------------------------------------------------------------
+// what only a submit can meet
+// -----------------------------------------------------------------------------
+
+/**
+ * It is not known whether the submit made a job: the request was sent, and what came back does not tell. It is not sent
+ * again, as that might make a second job, which is paid for as well.
+ *
+ * - `key`: what the job, if there is one, has in its `info` as `client_key`: by it the job can be told from others where
+ *   its worker, its outputs or the service's own pages show it.
+ * - `at`: when the request was sent, by our clock.
+ * - `error`: what came of it. Without it, the journal knows that a program sent the request and ended before it could
+ *   note what came of it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SubmitUncertain extends Schema.TaggedError<SubmitUncertain>("effect-queue-status/SubmitUncertain")(
+  "SubmitUncertain",
+  { model: Schema.String, key: Schema.String, at: Schema.DateTimeUtc, error: Schema.optional(QueueError) }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `submit ${this.model}: it is not known whether there is a job (key ${this.key}, sent at ${
+      DateTime.formatIso(this.at)
+    }): ${this.error === undefined ? "whoever sent it ended before the answer came" : this.error.message}`
   }
 }
 

@@ -456,7 +456,8 @@ for (const { layer, name, oneConnection } of clients) {
               assert(QueueError.isQueueError(error))
               assert.strictEqual(
                 QueueError.isTransient(error),
-                tag === "RateLimited" || tag === "Unavailable",
+                // a submit that may have arrived must not be sent again
+                tag === "RateLimited" || (tag === "Unavailable" && operation !== "submit"),
                 "transient"
               )
               if (tag === "UnexpectedAnswer") has(error, { body: hasBody ? JSON.stringify(body) : "" })
@@ -827,10 +828,19 @@ for (const { layer, name, oneConnection } of clients) {
               _tag: "Unreachable",
               operation,
               model: job.model,
-              reason: `connect ECONNREFUSED 127.0.0.1:${port}`
+              reason: `connect ECONNREFUSED 127.0.0.1:${port}`,
+              sent: false
             })
             assert(QueueError.isTransient(failed))
           }
+        }).pipe(Effect.provide(layer)))
+
+      it.live("from a host whose name nobody knows", () =>
+        Effect.gen(function*() {
+          const queue = yield* JobQueue.make({ apiKey: Redacted.make(token), baseUrl: "http://queue.invalid/v1" })
+          const failed = yield* Effect.flip(queue.submit({ model: job.model, payload: {} }))
+          has(failed, { _tag: "Unreachable", operation: "submit", model: job.model, sent: false })
+          assert(QueueError.isTransient(failed))
         }).pipe(Effect.provide(layer)))
 
       it.live("from any address of a name", () =>
@@ -841,6 +851,7 @@ for (const { layer, name, oneConnection } of clients) {
           assert(failed._tag === "Unreachable")
           // where there are several addresses, Node's own message is empty
           assert.match(failed.reason, /ECONNREFUSED.*:\d+$/)
+          assert.strictEqual(failed.sent, false)
         }).pipe(Effect.provide(layer)))
 
       const broken: ReadonlyArray<readonly [what: string, HostileServer.Handler]> = [
@@ -857,6 +868,8 @@ for (const { layer, name, oneConnection } of clients) {
             const failed = yield* error(handler)
             has(failed, { _tag: "Unreachable", operation: "status", job, model: job.model })
             assert(failed._tag === "Unreachable" && failed.reason.trim() !== "")
+            // there was a connection: the request may have arrived
+            assert.strictEqual(failed.sent, undefined)
             assert(QueueError.isTransient(failed))
           }).pipe(Effect.provide(layer)))
       }
@@ -897,7 +910,7 @@ for (const { layer, name, oneConnection } of clients) {
               has(failed, { operation: operations[i], model: job.model })
               assert(failed._tag === "RequestTimeout")
               assert.strictEqual(Duration.toMillis(failed.after), 30_000)
-              assert(QueueError.isTransient(failed))
+              assert.strictEqual(QueueError.isTransient(failed), operations[i] !== "submit")
             })
             yield* server.until("every request is closed", () => server.aborted === operations.length)
             assert.strictEqual(server.requests.length, operations.length)

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { deepStrictEqual } from "@effect/vitest/utils"
 import { Job, QueueError } from "effect-queue-status"
 import * as Arbitrary from "effect/Arbitrary"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
@@ -29,7 +30,7 @@ const queueErrors = {
   NotFound: new QueueError.NotFound({ ...about, httpStatus: 404, ...said }),
   RateLimited: new QueueError.RateLimited({ ...about, httpStatus: 429, ...said }),
   Unavailable: new QueueError.Unavailable({ ...about, httpStatus: 503, ...said }),
-  Unreachable: new QueueError.Unreachable({ ...about, reason: "connect ECONNREFUSED 127.0.0.1:1" }),
+  Unreachable: new QueueError.Unreachable({ ...about, reason: "connect ECONNREFUSED 127.0.0.1:1", sent: false }),
   RequestTimeout: new QueueError.RequestTimeout({ ...about, after: Duration.seconds(30) }),
   UnexpectedAnswer: new QueueError.UnexpectedAnswer({
     ...about,
@@ -49,6 +50,12 @@ const lastSeen = {
 const expired = { job, after: Duration.minutes(10), lastSeen }
 
 const otherErrors = {
+  SubmitUncertain: new QueueError.SubmitUncertain({
+    model: job.model,
+    key: "order-17",
+    at: DateTime.unsafeMake("2026-02-07T10:30:00Z"),
+    error: new QueueError.RequestTimeout({ operation: "submit", model: job.model, after: Duration.seconds(30) })
+  }),
   UnrecognizedStatus: new QueueError.UnrecognizedStatus({
     job,
     status: "paused",
@@ -76,9 +83,10 @@ const otherErrors = {
     readonly [tag in Exclude<(QueueError.WatchError | QueueError.OutcomeError)["_tag"], QueueError.QueueError["_tag"]>]:
       Extract<QueueError.WatchError | QueueError.OutcomeError, { readonly _tag: tag }>
   }
-  & { readonly InvalidCursor: QueueError.InvalidCursor }
+  & { readonly InvalidCursor: QueueError.InvalidCursor; readonly SubmitUncertain: QueueError.SubmitUncertain }
 
 const otherClasses = Schema.Union(
+  QueueError.SubmitUncertain,
   QueueError.UnrecognizedStatus,
   QueueError.JobMismatch,
   QueueError.PendingTooLong,
@@ -217,6 +225,51 @@ describe("isTransient", () => {
   })
 })
 
+describe("mayHaveArrived", () => {
+  const submit = { operation: "submit", model: job.model } as const
+  const arrived = (error: QueueError.QueueError) => QueueError.mayHaveArrived(error)
+
+  it("is false where the service said no, or was not reached", () => {
+    const { httpStatus, retryAfter } = { httpStatus: 503, retryAfter: Duration.seconds(1) }
+    for (
+      const error of [
+        new QueueError.InvalidRequest({ ...submit, httpStatus: 400 }),
+        new QueueError.InvalidRequest(submit),
+        new QueueError.Unauthorized({ ...submit, httpStatus: 401 }),
+        new QueueError.NotFound({ ...submit, httpStatus: 404 }),
+        new QueueError.RateLimited({ ...submit, httpStatus: 429 }),
+        new QueueError.Unavailable({ ...submit, httpStatus, retryAfter }),
+        new QueueError.Unreachable({ ...submit, reason: "connect ECONNREFUSED", sent: false }),
+        ...[307, 308, 409, 418, 501, 505].map((httpStatus) =>
+          new QueueError.UnexpectedAnswer({ ...submit, httpStatus, issue: "", body: "" })
+        )
+      ]
+    ) {
+      assert.isFalse(arrived(error), error.message)
+    }
+  })
+
+  it("is true of all else, and then a submit is not to be sent again, while any other call may be", () => {
+    const { retryAfter } = { retryAfter: Duration.seconds(1) }
+    const uncertain = (about: { readonly operation: QueueError.Operation; readonly model: string }) => [
+      new QueueError.Unavailable({ ...about, httpStatus: 503 }),
+      ...[408, 500, 502, 504].map((httpStatus) => new QueueError.Unavailable({ ...about, httpStatus, retryAfter })),
+      new QueueError.Unreachable({ ...about, reason: "read ECONNRESET" }),
+      new QueueError.RequestTimeout({ ...about, after: Duration.seconds(30) })
+    ]
+    for (const error of uncertain(submit)) {
+      assert.isTrue(arrived(error), error.message)
+      assert.isFalse(QueueError.isTransient(error), error.message)
+    }
+    for (const error of uncertain({ ...submit, operation: "cancel" })) {
+      assert.isTrue(QueueError.isTransient(error), error.message)
+    }
+    for (const httpStatus of [200, 204, 301, 302, 303]) {
+      assert.isTrue(arrived(new QueueError.UnexpectedAnswer({ ...submit, httpStatus, issue: "", body: "" })))
+    }
+  })
+})
+
 describe("isQueueError", () => {
   it("is true of the errors of calls", () => {
     for (const error of Object.values(queueErrors)) {
@@ -251,6 +304,8 @@ describe("the messages", () => {
       Unreachable: `status ${at}: no answer from the service: connect ECONNREFUSED 127.0.0.1:1`,
       RequestTimeout: `status ${at}: no whole answer within 30s`,
       UnexpectedAnswer: `status ${at}: an answer that makes no sense: status: is missing (HTTP 200, ${facts}): because`,
+      SubmitUncertain: "submit my-org/video-generator: it is not known whether there is a job (key order-17, sent at " +
+        "2026-02-07T10:30:00.000Z): submit my-org/video-generator: no whole answer within 30s",
       UnrecognizedStatus: `${at}: the service says "paused", which is no state that is known here`,
       JobMismatch: `${at}: the service answers for this job, asked for my-org/other b`,
       PendingTooLong: `${at}: no worker has claimed the job for 10m (last seen pending 1s 500ms ago; cancel: canceled)`,
@@ -282,6 +337,11 @@ describe("the messages", () => {
     assert.strictEqual(
       new QueueError.Unauthorized({ ...about, httpStatus: 401, detail: "expired", lastSeen }).message,
       `status ${at}: the service does not accept this token (HTTP 401, last seen running 1s 500ms ago): expired`
+    )
+    assert.strictEqual(
+      new QueueError.SubmitUncertain({ model: "m", key: "k", at: DateTime.unsafeMake(0) }).message,
+      "submit m: it is not known whether there is a job (key k, sent at 1970-01-01T00:00:00.000Z): " +
+        "whoever sent it ended before the answer came"
     )
     assert.strictEqual(
       new QueueError.JobMismatch({ job }).message,

@@ -223,6 +223,17 @@ const reasonOf = (cause: unknown): string | undefined => {
     string(code)
 }
 
+// Where no connection was made, nothing was sent. What else went wrong did so on a connection, or is not told apart by
+// who made it (a browser).
+const isUnsent = (cause: unknown): boolean => {
+  if (typeof cause !== "object" || cause === null) return false
+  const { cause: deeper, code, errors, syscall } = cause as { readonly [key: string]: unknown }
+  // one address after the other was tried
+  if (Array.isArray(errors) && errors.length > 0) return errors.every(isUnsent)
+  return syscall === "connect" || syscall === "getaddrinfo" || code === "ECONNREFUSED" || code === "ENOTFOUND" ||
+    code === "UND_ERR_CONNECT_TIMEOUT" || isUnsent(deeper)
+}
+
 /**
  * @internal
  */
@@ -256,7 +267,11 @@ export const toQueueError = (
       return fromRefusal(about, error, scrub)
     case "RequestError":
     case "ResponseError":
-      return new QueueError.Unreachable({ ...about, reason: clip(scrub(reasonOf(error.cause) ?? error.reason)) })
+      return new QueueError.Unreachable({
+        ...about,
+        reason: clip(scrub(reasonOf(error.cause) ?? error.reason)),
+        ...(isUnsent(error.cause) && { sent: false })
+      })
     case "ParseError": {
       // the raw body where an answer did not decode; anything else where a request did not encode
       const { actual } = error.issue

@@ -346,6 +346,7 @@ const anyKind = either<Fault.Fault>(
     4,
     FastCheck.constantFrom(
       Fault.disconnected,
+      Fault.refused,
       Fault.hang,
       Fault.vanished,
       Fault.unauthorized,
@@ -441,7 +442,7 @@ const passingKind = either<Passing>(
   [
     6,
     either(
-      [4, FastCheck.constantFrom(Fault.disconnected, Fault.hang, Fault.truncated, Fault.stalled)],
+      [4, FastCheck.constantFrom(Fault.disconnected, Fault.refused, Fault.hang, Fault.truncated, Fault.stalled)],
       [2, refused(60_000)],
       [1, slow(40_000)],
       [1, lost(refused(60_000))]

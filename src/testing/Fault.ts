@@ -34,7 +34,7 @@ const TypeId: unique symbol = Symbol.for("effect-queue-status/testing/Fault")
  * What happens to a call.
  *
  * - `Answer`: this is the answer, and nothing has been done.
- * - `Disconnect`: there is no answer, since the connection broke, and nothing has been done.
+ * - `Disconnect`: there is no answer, since the connection broke, or was refused, and nothing has been done.
  * - `Hang`: there will never be an answer, and nothing has been done.
  * - `AnswerLost`: what was asked for has been done, but `instead` of its answer another fault happens.
  * - `Wait`: first this, then what would have happened.
@@ -46,7 +46,7 @@ const TypeId: unique symbol = Symbol.for("effect-queue-status/testing/Fault")
  */
 export type Disturbance = Data.TaggedEnum<{
   Answer: { readonly status: number; readonly headers: { readonly [name: string]: string }; readonly body: string }
-  Disconnect: { readonly reason: string }
+  Disconnect: { readonly reason: string; readonly code: string }
   Hang: {}
   AnswerLost: { readonly instead: Disturbance }
   Wait: { readonly wait: (random: () => number) => Effect.Effect<void> }
@@ -228,13 +228,28 @@ export const malformed = (body: string | Job.JsonObject = "{\"request_id\":"): F
   make(`malformed answer ${typeof body === "string" ? body : JSON.stringify(body)}`, answer(200, body).disturbance)
 
 /**
- * There is no answer, since the connection is refused or breaks before the request has arrived. `Unreachable` for the
- * program.
+ * There is no answer, since the connection breaks. The request has not arrived, but the program can't know that.
+ * `Unreachable` for it.
  *
  * @since 0.1.0
  * @category no answer
  */
-export const disconnected: Fault = make("disconnected", Disturbance.Disconnect({ reason: "read ECONNRESET" }))
+export const disconnected: Fault = make(
+  "disconnected",
+  Disturbance.Disconnect({ reason: "read ECONNRESET", code: "ECONNRESET" })
+)
+
+/**
+ * There is no answer, since the connection is refused: the request can't have arrived, and the program knows. For it,
+ * `Unreachable` with `sent: false`. An emulator, which has the connection already, breaks it off, as for `disconnected`.
+ *
+ * @since 0.1.0
+ * @category no answer
+ */
+export const refused: Fault = make(
+  "refused",
+  Disturbance.Disconnect({ reason: "connect ECONNREFUSED 127.0.0.1:8484", code: "ECONNREFUSED" })
+)
 
 /**
  * There never is an answer. `RequestTimeout` for the program, when its patience ends.

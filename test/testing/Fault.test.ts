@@ -221,6 +221,7 @@ const failures: ReadonlyArray<
     false
   ],
   ["disconnected", Fault.disconnected, disconnected, 0, false],
+  ["refused", Fault.refused, { ...disconnected, reason: "connect ECONNREFUSED 127.0.0.1:8484", sent: false }, 0, false],
   ["hang", Fault.hang, requestTimeout, 30_000, false],
   ["held for ever", Fault.held(Effect.never), requestTimeout, 30_000, false],
   ["a delay that is too long", Fault.delay("31 seconds"), requestTimeout, 30_000, false],

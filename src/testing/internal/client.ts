@@ -34,8 +34,12 @@ const bodyOf = ({ body, status, then }: Answer): string | ReadableStream<Uint8Ar
 const http = HttpClient.make((request) =>
   Effect.flatMap(FiberRef.get(current), (exchange) =>
     exchange.pipe(
-      Effect.mapError(({ reason }) =>
-        new HttpClientError.RequestError({ request, reason: "Transport", cause: new Error(reason) })
+      Effect.mapError(({ code, reason }) =>
+        new HttpClientError.RequestError({
+          request,
+          reason: "Transport",
+          cause: Object.assign(new Error(reason), { code })
+        })
       ),
       Effect.map((answer) =>
         HttpClientResponse.fromWeb(

@@ -32,7 +32,10 @@ export const isBodiless = (status: number): boolean => status === 204 || status 
  *
  * @internal
  */
-export class Disconnected extends Data.TaggedError("Disconnected")<{ readonly reason: string }> {}
+export class Disconnected extends Data.TaggedError("Disconnected")<{
+  readonly reason: string
+  readonly code: string
+}> {}
 
 /**
  * How an answer is to differ from the truth: it is about the job as it was so many milliseconds ago, and changed.
@@ -68,7 +71,7 @@ const disturbed = (disturbance: Disturbance, random: () => number, exchange: Exc
     case "Answer":
       return () => Effect.succeed(disturbance)
     case "Disconnect":
-      return () => Effect.fail(new Disconnected({ reason: disturbance.reason }))
+      return () => Effect.fail(new Disconnected({ reason: disturbance.reason, code: disturbance.code }))
     case "Hang":
       return () => Effect.never
     case "AnswerLost":
