@@ -141,8 +141,10 @@ interface Progress<A> {
 /**
  * Watches until there is something to tell; `None` when the watch is over. Most polls see nothing new: they go round in
  * here, and nobody else is bothered.
+ *
+ * @internal
  */
-const watched = <A extends WatchEvent>(
+export const watched = <A extends WatchEvent>(
   job: Job.JobRef,
   { from, ...parts }: TransitionsOptions,
   isWanted: (event: WatchEvent) => event is A
@@ -199,7 +201,8 @@ const streamed = <A extends WatchEvent>(
   ).pipe(Stream.withSpan(span, spanOf(job)))
 }
 
-const isTransition = (event: WatchEvent): event is Transition.Transition =>
+/** @internal */
+export const isTransition = (event: WatchEvent): event is Transition.Transition =>
   event._tag !== "Trouble" && event._tag !== "Recovered"
 
 const isTerminal = (event: WatchEvent): event is Transition.Terminal =>
@@ -341,7 +344,12 @@ export const conflate = <A, E, R>(self: Stream.Stream<A, E, R>): Stream.Stream<A
     return Stream.repeatEffectOption(next)
   }))
 
-const outputsOf = (
+/**
+ * What the end of a job comes to for those who want its outputs or nothing.
+ *
+ * @internal
+ */
+export const outputsOf = (
   end: Transition.Terminal
 ): Effect.Effect<Job.JsonObject, OutcomeError | UnrecognizedStatus> => {
   const { attempt, job, snapshot } = end
@@ -358,6 +366,21 @@ const outputsOf = (
       return Effect.fail(new UnrecognizedStatus({ job, status: end.status, snapshot }))
   }
 }
+
+/**
+ * The outputs of a job that has ended, decoded.
+ *
+ * @internal
+ */
+export const decodeOutputs = <A, I, R>(
+  end: Transition.Terminal,
+  schema: Schema.Schema<A, I, R>
+): Effect.Effect<A, OutcomeError | UnrecognizedStatus, R> =>
+  Effect.flatMap(outputsOf(end), (outputs) =>
+    Effect.mapError(
+      Schema.decodeUnknown(schema)(outputs),
+      (error) => new InvalidOutputs({ job: end.job, issue: formatIssues(error), snapshot: end.snapshot })
+    ))
 
 /**
  * Watches a job to its end: its outputs, decoded where a schema for them is given, or an error that says why there are
@@ -392,10 +415,7 @@ export const result: {
   options?: Options
 ): Effect.Effect<A | Job.JsonObject, WatchError | OutcomeError, JobQueue | R> =>
   Schema.isSchema(schemaOrOptions)
-    ? Effect.flatMap(ended(job, options), (end) =>
-      Effect.flatMap(outputsOf(end), (outputs) =>
-        Effect.mapError(Schema.decodeUnknown(schemaOrOptions as Schema.Schema<A, I, R>)(outputs), (error) =>
-          new InvalidOutputs({ job, issue: formatIssues(error), snapshot: end.snapshot }))))
+    ? Effect.flatMap(ended(job, options), (end) => decodeOutputs(end, schemaOrOptions as Schema.Schema<A, I, R>))
     : Effect.flatMap(ended(job, schemaOrOptions as Options | undefined), outputsOf)
 
 const ended = (job: Job.JobRef, options: Options = {}): Effect.Effect<Transition.Terminal, WatchError, JobQueue> =>

@@ -21,6 +21,16 @@ export * as JobQueue from "./JobQueue.js"
 /**
  * @since 0.1.0
  */
+export * as JobRun from "./JobRun.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as JobStage from "./JobStage.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as JobStream from "./JobStream.js"
 
 /**
@@ -47,6 +57,11 @@ export * as QueueError from "./QueueError.js"
  * @since 0.1.0
  */
 export * as Retry from "./Retry.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as SubmitJournal from "./SubmitJournal.js"
 
 /**
  * @since 0.1.0

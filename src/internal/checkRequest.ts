@@ -82,6 +82,14 @@ export const checkModel = (operation: Operation, model: string): Effect.Effect<s
     (error) => new InvalidRequest({ operation, model: text(model), detail: clip(`model: ${formatIssues(error)}`) })
   )
 
+/**
+ * A submit that is refused before it is sent.
+ *
+ * @internal
+ */
+export const invalidSubmit = (request: { readonly model: string }, detail: string): InvalidRequest =>
+  new InvalidRequest({ operation: "submit", model: text(request?.model), detail: clip(detail) })
+
 /** @internal */
 export const checkSubmit = (request: {
   readonly model: string
@@ -89,8 +97,4 @@ export const checkSubmit = (request: {
   readonly info?: JsonObject | undefined
   readonly priority?: number | undefined
 }): Effect.Effect<typeof SubmitRequest.Type, InvalidRequest> =>
-  Effect.mapError(
-    isSubmit(request),
-    (error) =>
-      new InvalidRequest({ operation: "submit", model: text(request?.model), detail: clip(formatIssues(error)) })
-  )
+  Effect.mapError(isSubmit(request), (error) => invalidSubmit(request, formatIssues(error)))

@@ -14,6 +14,9 @@ const hash32 = (text: string, seed: number): number => {
 
 const base36 = (value: number): string => value.toString(36).padStart(7, "0")
 
+// 64 bits
+const print64 = (text: string): string => base36(hash32(text, 1)) + base36(hash32(text, 2))
+
 /**
  * Seven letters and digits for a text.
  *
@@ -26,10 +29,7 @@ export const checksum = (text: string): string => base36(hash32(text, 0))
  *
  * @internal
  */
-export const jobPrint = (job: JobRef): string => {
-  const text = JSON.stringify([job.model, job.requestId])
-  return base36(hash32(text, 1)) + base36(hash32(text, 2))
-}
+export const jobPrint = (job: JobRef): string => print64(JSON.stringify([job.model, job.requestId]))
 
 // Nothing below this depth is looked at: a document may be nested deeper than a stack is.
 const maxDepth = 64
@@ -48,6 +48,13 @@ const canonical = (value: unknown, depth: number): string => {
       ).join(",")
     }}`
 }
+
+/**
+ * Fourteen letters and digits (64 bits) for a JSON value, whatever the order of its keys.
+ *
+ * @internal
+ */
+export const jsonPrint = (value: unknown): string => print64(canonical(value, 0))
 
 const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 

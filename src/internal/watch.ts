@@ -58,8 +58,10 @@ const awaitEnd = <A, E>(fiber: Fiber.RuntimeFiber<A, E>, turns: number = turnsTo
  * What an effect comes to, if it does in time. It runs on a fiber of its own: a request that does not mind being
  * interrupted must not hold up who gives up on it. An answer that is there at once costs no timer; many polls of many
  * jobs feel the difference to `Effect.timeoutTo` around `Effect.disconnect`.
+ *
+ * @internal
  */
-const makeWithin = Effect.map(Effect.runtime<never>(), (runtime) => {
+export const makeWithin = Effect.map(Effect.runtime<never>(), (runtime) => {
   // a watch that must not be interrupted gives up on a request all the same
   const fork = <A, E>(effect: Effect.Effect<A, E>) => Runtime.runFork(runtime)(Effect.interruptible(effect))
   return <A, E, E2>(
@@ -89,7 +91,8 @@ const makeWithin = Effect.map(Effect.runtime<never>(), (runtime) => {
     )
 })
 
-type Within = Effect.Effect.Success<typeof makeWithin>
+/** @internal */
+export type Within = Effect.Effect.Success<typeof makeWithin>
 
 const cancelPending = (
   within: Within,
