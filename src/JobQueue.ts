@@ -80,8 +80,8 @@ export interface QueueMetrics {
  *
  * - `status`: a snapshot of a job.
  * - `submit`: adds a job. Sent once, never again by us; a `fetch` that follows redirects may send it again, and the
- *   README says how to stop that. A failure of which it is not known whether the request arrived (`Unreachable`,
- *   `RequestTimeout`, `Unavailable`) may have made a job.
+ *   README says how to stop that. A failure of which it is not known whether the request arrived may have made a job:
+ *   see `QueueError.mayHaveArrived`, and `JobRun.submit`, which makes something of it.
  * - `cancel`: cancels a job that is pending, and leaves any other alone.
  * - `clear`: cancels every pending job of a model, and tells how many those were.
  * - `metrics`: how many jobs of a model are waiting and running.
@@ -334,7 +334,8 @@ export const status = (job: JobRef): Effect.Effect<JobStatus, QueueError, JobQue
   Effect.flatMap(JobQueue, (queue) => queue.status(job))
 
 /**
- * Adds a job to the queue of its model, and gives its reference. Sent once, never again.
+ * Adds a job to the queue of its model, and gives its reference. Sent once, never again: `JobRun.submit` tries again
+ * where that is safe, and tells where it is not known whether there is a job.
  *
  * @since 0.1.0
  * @category accessors

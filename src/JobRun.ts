@@ -149,8 +149,8 @@ export const defaultReleaseTimeout: Duration.Duration = Own.defaultReleaseTimeou
 /**
  * - `releaseTimeout`: how long it may take to give the job back, `defaultReleaseTimeout` unless given. Whoever closes the
  *   scope, or interrupts the effect, waits so long at most, and twice that when the submit was on its way.
- * - `onRelease`: is told what became of the job. Unless given, it is logged: as a warning where there may be a job that
- *   goes on.
+ * - `onRelease`: is told what became of the job. Unless given, it is logged, as a warning where there may be a job that
+ *   goes on; but not where `events`, `quorum` or `firstDone` tell it.
  *
  * @since 0.1.0
  * @category models
@@ -297,11 +297,11 @@ export type RunEvent = Data.TaggedEnum<{
   Released: { readonly stage: Option.Option<string>; readonly release: Release }
 }>
 
-/** Those who listen to the runs in an effect. */
-type Listener = (event: RunEvent) => Effect.Effect<void>
+/** Who listens to the runs in an effect: it tells whether it has heard. */
+type Tell = (event: RunEvent) => Effect.Effect<boolean>
 
-class Listeners extends Context.Reference<Listeners>()("effect-queue-status/JobRun/Listeners", {
-  defaultValue: (): Listener => () => Effect.void
+class Listener extends Context.Reference<Listener>()("effect-queue-status/JobRun/Listener", {
+  defaultValue: (): Tell => () => Effect.succeed(false)
 }) {}
 
 /**
@@ -321,7 +321,7 @@ const watch = (
   job: JobRef,
   options: RunOptions,
   trace: Trace,
-  tell: (event: JobStream.WatchEvent) => Effect.Effect<void>
+  tell: (event: JobStream.WatchEvent) => Effect.Effect<unknown>
 ): Effect.Effect<Transition.Terminal, QueueError.WatchError, JobQueue> =>
   Effect.gen(function*() {
     const { next, start } = yield* JobStream.watched(job, options, isEvent)
@@ -346,11 +346,16 @@ const runOnce = (
   trace: Trace
 ): Effect.Effect<Transition.Terminal, SubmitError | QueueError.WatchError, JobQueue> =>
   Effect.gen(function*() {
-    const listener = yield* Listeners
-    const { onRelease = Own.log } = options
+    const tell = yield* Listener
     const owner = yield* Own.make({
       ...options,
-      onRelease: (release) => Effect.zipRight(onRelease(release), listener({ _tag: "Released", stage, release }))
+      onRelease: (release) =>
+        Effect.flatMap(tell({ _tag: "Released", stage, release }), (isHeard) =>
+          options.onRelease !== undefined
+            ? options.onRelease(release)
+            : isHeard
+            ? Effect.void
+            : Own.log(release))
     })
     const sending = yield* Submit.start(options)
     const isLeft = options.onInterrupt === "leave"
@@ -363,8 +368,8 @@ const runOnce = (
         trace.cursor = undefined
         return yield* restore(
           Effect.zipRight(
-            listener({ _tag: "Submitted", stage, job, key: sending.key }),
-            watch(job, options, trace, (event) => listener({ _tag: "Saw", stage, job, event }))
+            tell({ _tag: "Submitted", stage, job, key: sending.key }),
+            watch(job, options, trace, (event) => tell({ _tag: "Saw", stage, job, event }))
           )
         ).pipe(
           Effect.onError(() => isLeft ? Effect.void : owner.release(job, trace.cursor !== undefined))
@@ -492,9 +497,9 @@ export const events = <A, E, R>(self: Effect.Effect<A, E, R>): Stream.Stream<Eve
   Stream.unwrapScoped(Effect.gen(function*() {
     const queue = yield* Queue.bounded<Take.Take<Event<A>, E>>(ahead)
     // who tells of its jobs while it is interrupted finds nobody who listens
-    const listener: Listener = (event) => Effect.asVoid(Effect.exit(Queue.offer(queue, Take.of<Event<A>>(event))))
+    const tell: Tell = (event) => Effect.map(Effect.exit(Queue.offer(queue, Take.of<Event<A>>(event))), Exit.isSuccess)
     yield* self.pipe(
-      Effect.provideService(Listeners, listener),
+      Effect.provideService(Listener, tell),
       Effect.exit,
       Effect.flatMap(Exit.match({
         onFailure: (cause) => Queue.offer(queue, Take.failCause(cause)),
@@ -558,16 +563,19 @@ export const quorum: {
       }
       return Effect.uninterruptibleMask((restore) =>
         Effect.gen(function*() {
-          const outer = yield* Listeners
+          const outer = yield* Listener
           const released: Array<Release> = []
-          const listener: Listener = (event) => {
-            if (event._tag === "Released") released.push(event.release)
-            return outer(event)
-          }
+          const unheard: Array<Release> = []
+          const tell: Tell = (event) =>
+            event._tag !== "Released" ? outer(event) : Effect.map(outer(event), (isHeard) => {
+              released.push(event.release)
+              if (!isHeard) unheard.push(event.release)
+              return true
+            })
           const ended = yield* Queue.unbounded<readonly [index: number, exit: Exit.Exit<A, E>]>()
           const fibers = yield* Effect.forEach(legs, (leg, index) =>
             Effect.interruptible(leg).pipe(
-              Effect.provideService(Listeners, listener),
+              Effect.provideService(Listener, tell),
               Effect.onExit((exit) => Queue.offer(ended, [index, exit])),
               Effect.fork
             ))
@@ -585,7 +593,11 @@ export const quorum: {
               }
             }
           })
-          yield* Effect.ensuring(restore(collect), Fiber.interruptAll(fibers))
+          yield* restore(collect).pipe(
+            Effect.ensuring(Fiber.interruptAll(fibers)),
+            // who fails has no other way to say what it has given back
+            Effect.onError(() => Effect.forEach(unheard, Own.log, { discard: true }))
+          )
           return { results, released }
         })
       )

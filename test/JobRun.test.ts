@@ -132,7 +132,8 @@ describe("submit", () => {
 
   it.effect("sends again what was refused, and waits as long as the service asks", () =>
     Effect.gen(function*() {
-      const job = yield* JobRun.submit(request)
+      const retry = Schedule.intersect(Schedule.spaced("1 second"), Schedule.recurs(3))
+      const job = yield* JobRun.submit(request, { retry })
       assert.strictEqual(job.model, model)
       const calls = yield* TestJobQueue.calls
       assert.deepStrictEqual(calls.map(({ end }) => end?.outcome), [
@@ -141,7 +142,7 @@ describe("submit", () => {
         "Unavailable",
         "answered"
       ])
-      // after Retry-After comes the next try, and not before
+      // after Retry-After comes the next try, and not before, whatever the policy
       assert.isAtLeast(calls[2]!.at - calls[1]!.at, 60_000)
       assert.isAtLeast(calls[3]!.at - calls[2]!.at, 5_000)
     }).pipe(inQueue({
@@ -628,6 +629,45 @@ describe("quorum and firstDone", () => {
         script: Worker.always(Worker.fail(1_000 * (i + 1), "no"))
       }))
     })))
+
+  it.effect("who succeeds tells what goes on, who fails has it logged: it is said once, and never lost", () =>
+    Effect.gen(function*() {
+      const logged: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => {
+        if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) logged.push(String(message))
+      })
+      // not by the fixture, which logs nothing
+      const told = <A, E>(effect: Effect.Effect<A, E, JobQueue.JobQueue>, workers: ReadonlyArray<Worker.Pool>) =>
+        Effect.exit(effect).pipe(
+          TestJobQueue.runUntilDone,
+          Effect.provide(Layer.mergeAll(
+            TestJobQueue.layer({ workers }),
+            TestContext.TestContext,
+            Logger.replace(Logger.defaultLogger, logger)
+          ))
+        )
+      const slow: Worker.Pool = { model: "my-org/a", script: Worker.always(Worker.finish("1 minute")) }
+      const failing: Worker.Pool = { model: "my-org/b", script: Worker.always(Worker.fail("10 seconds", "no")) }
+      const quick: Worker.Pool = { model: "my-org/b", script: Worker.always(Worker.finish("10 seconds")) }
+      const legs = [leg("my-org/a"), leg("my-org/b")]
+
+      const won = yield* told(JobRun.firstDone(legs), [slow, quick])
+      assert(Exit.isSuccess(won))
+      assert.deepStrictEqual([won.value.released.map(({ _tag }) => _tag), logged], [["StillRunning"], []])
+
+      assert(Exit.isFailure(yield* told(JobRun.quorum(legs, 2), [slow, failing])))
+      assert.strictEqual(logged.length, 1)
+      assert.match(logged[0]!, /^my-org\/a .*: nobody waits for it any more, but it is running and goes on$/)
+
+      // who listens to it all is told instead
+      const heard: Array<string> = []
+      const events = Stream.runForEach(
+        JobRun.events(JobRun.quorum(legs, 2)),
+        (event) => Effect.sync(() => event._tag === "Released" && heard.push(event.release._tag))
+      )
+      assert(Exit.isFailure(yield* told(events, [slow, failing])))
+      assert.deepStrictEqual([heard, logged.length], [["StillRunning"], 1])
+    }))
 
   it.effect("a quorum of none is there at once, and one of more than there are is a defect, before anything begins", () =>
     Effect.gen(function*() {

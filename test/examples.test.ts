@@ -1,10 +1,17 @@
 /**
  * The programs in `docs/examples`, as a reader of the guides runs them: processes of their own, on the emulator.
  */
+import * as Terminal from "@effect/platform/Terminal"
 import { assert, describe, it } from "@effect/vitest"
+import type * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import { createRequire } from "node:module"
 import { fileURLToPath } from "node:url"
+import * as film from "../docs/examples/film.js"
+import * as hedge from "../docs/examples/hedge.js"
+import * as many from "../docs/examples/many.js"
+import type { JobQueue } from "../src/index.js"
+import { TestJobQueue, Worker } from "../src/testing/index.js"
 import { linesOf, start } from "./fixtures/command.js"
 import { emulate } from "./fixtures/emulator.js"
 
@@ -13,8 +20,53 @@ const path = (name: string) => fileURLToPath(new URL(`../docs/examples/${name}`,
 // where what is not ours, such as the SDK, is found
 const tsx = createRequire(import.meta.url).resolve("tsx")
 
-const example = (name: string, baseUrl: string) =>
-  start([process.execPath, "--import", tsx, path(name)], { TOGETHER_BASE_URL: baseUrl, TOGETHER_API_KEY: "any" })
+// where what is ours is found, before it is built
+const TSX_TSCONFIG_PATH = fileURLToPath(new URL("../tsconfig.json", import.meta.url))
+
+const example = (name: string, baseUrl = "") =>
+  start([process.execPath, "--import", tsx, path(name)], {
+    TOGETHER_BASE_URL: baseUrl,
+    TOGETHER_API_KEY: "any",
+    TSX_TSCONFIG_PATH
+  })
+
+/** Runs the program of an example in virtual time: what it writes, and what can be asked of the queue then. */
+const inVirtualTime = <E>(
+  { program, workers }: {
+    readonly program: Effect.Effect<void, E, JobQueue.JobQueue | Terminal.Terminal>
+    readonly workers: Worker.Pool
+  }
+) =>
+  Effect.gen(function*() {
+    const written: Array<string> = []
+    const write = (text: string) => Effect.sync(() => written.push(text))
+    const console_: Console.Console = {
+      ...(yield* Effect.console),
+      log: (...args) => write(`${args.join(" ")}\n`)
+    }
+    const terminal = Terminal.Terminal.of({
+      columns: Effect.succeed(80),
+      rows: Effect.succeed(24),
+      isTTY: Effect.succeed(true),
+      readInput: Effect.die("nobody types"),
+      readLine: Effect.die("nobody types"),
+      display: (text) => write(text)
+    })
+    const truth = yield* program.pipe(
+      Effect.zipRight(TestJobQueue.TestJobQueue),
+      Effect.flatMap((queue) =>
+        Effect.flatMap(
+          queue.jobs,
+          Effect.forEach((job) => Effect.map(queue.transitions(job), (life) => `${job.model} ${life.at(-1)?._tag}`))
+        )
+      ),
+      TestJobQueue.runUntilDone,
+      Effect.withConsole(console_),
+      Effect.provideService(Terminal.Terminal, terminal),
+      Effect.provide(TestJobQueue.layer({ workers }))
+    )
+    return { written: written.join(""), truth }
+  })
 
 describe("the examples", () => {
   it.scopedLive("the vendor's SDK has a job done by a worker that is forty lines long", () =>
@@ -33,5 +85,52 @@ describe("the examples", () => {
       worker.kill("SIGTERM")
       yield* worker.exited
       assert.strictEqual(worker.stderr(), "")
+    }))
+
+  const filmed = [
+    ...["write Queued", "write Claimed", "write Completed"],
+    ...["paint Queued", "paint Claimed", "paint Progressed", "paint Completed"],
+    ...["animate Queued", "animate Claimed", "animate Completed"],
+    "https://example.com/cat.mp4"
+  ]
+
+  it.effect("a film is made of a text, in virtual time", () =>
+    Effect.gen(function*() {
+      const { written } = yield* inVirtualTime(film)
+      assert.deepStrictEqual(linesOf(written), filmed)
+    }))
+
+  it.scopedLive("a film is made of a text, over HTTP", () =>
+    Effect.gen(function*() {
+      const { code, stderr, stdout } = yield* (yield* example("film.ts")).exited
+      assert.deepStrictEqual([code, stderr], [0, ""])
+      assert.deepStrictEqual(linesOf(stdout), filmed)
+    }))
+
+  it.effect("of 200 jobs, at most 8 are under way at a time, and the line tells of them all", () =>
+    Effect.gen(function*() {
+      const { truth, written } = yield* inVirtualTime(many)
+      assert.strictEqual(truth.length, 200)
+      const lines = written.split("\r").slice(1).map((line) => line.match(/\d+/g)!.map(Number))
+      assert.isAbove(lines.length, 20)
+      for (const [queued = 0, running = 0] of lines) assert.isAtMost(queued + running, 8)
+      const failed = truth.filter((end) => end.endsWith("FailedByModel")).length
+      assert.isAbove(failed, 0)
+      assert.deepStrictEqual(lines.at(-1), [0, 0, 200 - failed, failed, 200])
+    }))
+
+  it.effect("of a hedged pair, the one that is done first counts, and the other one is told of", () =>
+    Effect.gen(function*() {
+      const { truth, written } = yield* inVirtualTime(hedge)
+      assert.deepStrictEqual(linesOf(written), ["small: yes", "my-org/large goes on"])
+      assert.deepStrictEqual(truth, ["my-org/large Claimed", "my-org/small Completed"])
+      // where there is no worker for the first, it is canceled; where it is quick, there is no second
+      const idle: Worker.Pool = { ...hedge.workers, model: "my-org/small" }
+      const waiting = yield* inVirtualTime({ program: hedge.program, workers: idle })
+      assert.deepStrictEqual(linesOf(waiting.written), ["small: yes"])
+      assert.deepStrictEqual(waiting.truth, ["my-org/large Canceled", "my-org/small Completed"])
+      const quick: Worker.Pool = { script: Worker.always(Worker.finish("1 second", { answer: "yes" })) }
+      const alone = yield* inVirtualTime({ program: hedge.program, workers: quick })
+      assert.deepStrictEqual([linesOf(alone.written), alone.truth], [["large: yes"], ["my-org/large Completed"]])
     }))
 })

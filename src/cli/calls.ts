@@ -18,7 +18,8 @@ import * as Stream from "effect/Stream"
 import { JsonObject } from "../Job.js"
 import * as JobQueue from "../JobQueue.js"
 import * as JobStream from "../JobStream.js"
-import type { OutcomeError, QueueError, WatchError } from "../QueueError.js"
+import { mayHaveArrived } from "../QueueError.js"
+import type { OutcomeError, WatchError } from "../QueueError.js"
 import * as Exit from "./exit.js"
 import { formatJob, jobArgument } from "./jobArgument.js"
 import { every, json, timeout } from "./options.js"
@@ -68,10 +69,6 @@ const readPayload = (text: string): Effect.Effect<JsonObject, Exit.ExitWith, Fil
     )
 }
 
-// Of a call that may have arrived it is not known whether there is a job.
-const isUncertain = (error: QueueError): boolean =>
-  error._tag === "Unreachable" || error._tag === "RequestTimeout" || error._tag === "Unavailable"
-
 /** @internal */
 export const submit = Command.make("submit", {
   json,
@@ -100,7 +97,7 @@ export const submit = Command.make("submit", {
     const sayThatItMayBe = Console.error("The job may have been made all the same: it was not sent again.")
     const job = yield* JobQueue.submit(request).pipe(
       Effect.onInterrupt(() => sayThatItMayBe),
-      Effect.tapError((error) => isUncertain(error) ? sayThatItMayBe : Effect.void),
+      Effect.tapError((error) => mayHaveArrived(error) ? sayThatItMayBe : Effect.void),
       orExit
     )
     const name = printable(formatJob(job))
