@@ -19,23 +19,13 @@ import * as TestContext from "effect/TestContext"
 import { JobQueue, JobRun, JobStream, QueueError, Retry, SubmitJournal, WatchPolicy } from "../src/index.js"
 import { Arbitraries, Fault, TestJobQueue, Worker } from "../src/testing/index.js"
 import { faultsOn, slowOn } from "./fixtures/faultPlans.js"
+import { inQueue } from "./fixtures/inQueue.js"
 import { model } from "./fixtures/job.js"
 import { tally } from "./fixtures/tally.js"
 
 const request: JobQueue.SubmitRequest = { model, payload: { prompt: "a cat" }, info: { user: "u1" } }
 
 const finishing: Worker.Pool = { workers: 8, script: Worker.always(Worker.finish("10 seconds", { sum: 3 })) }
-
-/** A queue of its own, in a time that begins with it and jumps. */
-const inQueue = (options: TestJobQueue.Options) =>
-<A, E>(
-  effect: Effect.Effect<A, E, JobQueue.JobQueue | TestJobQueue.TestJobQueue>
-): Effect.Effect<A, E> =>
-  effect.pipe(
-    TestJobQueue.runUntilDone,
-    Logger.withMinimumLogLevel(LogLevel.None),
-    Effect.provide(Layer.provideMerge(TestJobQueue.layer(options), TestContext.TestContext))
-  )
 
 const run = <A>(
   options: TestJobQueue.Options,

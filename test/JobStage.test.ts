@@ -4,27 +4,14 @@ import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as FastCheck from "effect/FastCheck"
-import * as Layer from "effect/Layer"
-import * as Logger from "effect/Logger"
-import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as TestContext from "effect/TestContext"
 import { JobQueue, JobRun, JobStage, JobStream, Transition } from "../src/index.js"
 import { Arbitraries, Fault, TestJobQueue, Worker } from "../src/testing/index.js"
+import { inQueue } from "./fixtures/inQueue.js"
 import { tally } from "./fixtures/tally.js"
-
-const inQueue = (options: TestJobQueue.Options) =>
-<A, E>(
-  effect: Effect.Effect<A, E, JobQueue.JobQueue | TestJobQueue.TestJobQueue>
-): Effect.Effect<A, E> =>
-  effect.pipe(
-    TestJobQueue.runUntilDone,
-    Logger.withMinimumLogLevel(LogLevel.None),
-    Effect.provide(Layer.provideMerge(TestJobQueue.layer(options), TestContext.TestContext))
-  )
 
 const image = JobStage.make("image", {
   model: "my-org/image",

@@ -14,6 +14,7 @@ import * as Predicate from "effect/Predicate"
 import type { JobRef } from "../Job.js"
 import { JobQueue } from "../JobQueue.js"
 import type { Service as Queue, SubmitRequest } from "../JobQueue.js"
+import type { SubmitError, SubmitOptions } from "../JobRun.js"
 import * as QueueError from "../QueueError.js"
 import { type Retry, retryAfterOf } from "../Retry.js"
 import { type Entry, type JournalError, type Service as Journal, SubmitJournal } from "../SubmitJournal.js"
@@ -22,15 +23,6 @@ import { invalidSubmit } from "./checkRequest.js"
 import { jsonPrint } from "./fingerprint.js"
 import * as Pacer from "./pacer.js"
 import { uuidv7 } from "./uuid.js"
-
-/** @internal */
-export type SubmitError = QueueError.QueueError | QueueError.SubmitUncertain | JournalError
-
-/** @internal */
-export interface Options {
-  readonly key?: string | undefined
-  readonly retry?: Retry
-}
 
 /**
  * What others know of a submit that is under way, and may ask of it.
@@ -58,7 +50,7 @@ const newKey: Effect.Effect<string> = Effect.flatMap(
 )
 
 /** @internal */
-export const start = ({ key }: Options): Effect.Effect<Sending> =>
+export const start = ({ key }: SubmitOptions): Effect.Effect<Sending> =>
   Effect.map(
     key === undefined ? newKey : Effect.succeed(key),
     (key) => ({ key, mayHaveArrived: false, isLast: false })
@@ -142,7 +134,7 @@ const noted = (
 /** @internal */
 export const submit = (
   input: SubmitRequest,
-  options: Options,
+  options: SubmitOptions,
   sending: Sending
 ): Effect.Effect<JobRef, SubmitError, JobQueue> =>
   Effect.gen(function*() {
