@@ -14,17 +14,17 @@ import { formatRef } from "../Job.js"
 import type { JobRef } from "../Job.js"
 import { JobQueue } from "../JobQueue.js"
 import type { SubmitRequest } from "../JobQueue.js"
-import type { Release as Release_, ScopedOptions, SubmitError } from "../JobRun.js"
+import type * as JobRun from "../JobRun.js"
 import * as QueueError from "../QueueError.js"
 import { honourRetryAfter } from "../Retry.js"
 import * as Submit from "./submit.js"
 import { makeWithin } from "./watch.js"
 
 /** @internal */
-export const Release = Data.taggedEnum<Release_>()
+export const Release = Data.taggedEnum<JobRun.Release>()
 
 /** @internal */
-export const log: (release: Release_) => Effect.Effect<void> = Release.$match({
+export const log: (release: JobRun.Release) => Effect.Effect<void> = Release.$match({
   Canceled: ({ job }) => Effect.logDebug(`${formatRef(job)}: canceled, nobody waits for it any more`),
   Ended: ({ job, status }) => Effect.logDebug(`${formatRef(job)}: nobody waits for it any more, it is ${status}`),
   StillRunning: ({ job, status }) =>
@@ -59,25 +59,25 @@ export interface Owner {
     request: SubmitRequest,
     sending: Submit.Sending,
     restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  ) => Effect.Effect<JobRef, SubmitError, JobQueue>
+  ) => Effect.Effect<JobRef, JobRun.SubmitError, JobQueue>
   readonly release: (job: JobRef, wasSeen: boolean) => Effect.Effect<void>
 }
 
 /** @internal */
-export const make = (options: ScopedOptions): Effect.Effect<Owner, never, JobQueue> =>
+export const make = (options: JobRun.ScopedOptions): Effect.Effect<Owner, never, JobQueue> =>
   Effect.gen(function*() {
     const queue = yield* JobQueue
     const within = yield* makeWithin
     const patience = Duration.toMillis(options.releaseTimeout ?? defaultReleaseTimeout)
     const onRelease = options.onRelease ?? log
 
-    const told = (release: Release_): Effect.Effect<void> =>
+    const told = (release: JobRun.Release): Effect.Effect<void> =>
       Effect.catchAllCause(
         Effect.suspend(() => onRelease(release)),
         (cause) => Effect.logError("onRelease has died", cause)
       )
 
-    const cancel = (job: JobRef, wasSeen: boolean): Effect.Effect<Release_> =>
+    const cancel = (job: JobRef, wasSeen: boolean): Effect.Effect<JobRun.Release> =>
       Effect.suspend(() => {
         let last: QueueError.QueueError = new QueueError.RequestTimeout({
           operation: "cancel",
@@ -112,7 +112,7 @@ export const make = (options: ScopedOptions): Effect.Effect<Owner, never, JobQue
 
     /** The submit goes on without whoever waited for it, but not for long. */
     const abandon = (
-      fiber: Fiber.RuntimeFiber<JobRef, SubmitError>,
+      fiber: Fiber.RuntimeFiber<JobRef, JobRun.SubmitError>,
       request: SubmitRequest,
       sending: Submit.Sending
     ): Effect.Effect<void> =>
