@@ -34,13 +34,11 @@ export class Deadlines {
   add(one: Expiring): void {
     one.expiresAt = this.clock.unsafeCurrentTimeMillis() + this.millis
     this.waiting.add(one)
-    this.timer ??= Runtime.runFork(this.runtime, this.wait)
+    if (this.waiting.size === 1) this.timer = Runtime.runFork(this.runtime, this.wait)
   }
 
   delete(one: Expiring): void {
-    if (!this.waiting.delete(one) || this.waiting.size > 0) return
-    this.timer?.unsafeInterruptAsFork(FiberId.none)
-    this.timer = undefined
+    if (this.waiting.delete(one) && this.waiting.size === 0) this.timer?.unsafeInterruptAsFork(FiberId.none)
   }
 
   private readonly wait: Effect.Effect<void> = Effect.suspend(() => {
