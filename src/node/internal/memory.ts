@@ -51,7 +51,7 @@ export class Memory {
       this.jobs.delete(key)
       return
     }
-    this.jobs.set(key, known)
+    if (before !== known) this.jobs.set(key, known)
     this.size += sizeOf(known)
     while (this.size > this.maxBytes) this.forgetOne()
   }
