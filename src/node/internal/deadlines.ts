@@ -41,7 +41,8 @@ export class Deadlines {
     if (this.waiting.delete(one) && this.waiting.size === 0) this.timer?.unsafeInterruptAsFork(FiberId.none)
   }
 
-  private readonly wait: Effect.Effect<void> = Effect.suspend(() => {
+  // also where the service was made by what must not be interrupted
+  private readonly wait: Effect.Effect<void> = Effect.interruptible(Effect.suspend(() => {
     const now = this.clock.unsafeCurrentTimeMillis()
     for (const one of this.waiting) {
       if (one.expiresAt > now) return Effect.zipRight(this.clock.sleep(Duration.millis(one.expiresAt - now)), this.wait)
@@ -49,5 +50,5 @@ export class Deadlines {
       one.expire()
     }
     return Effect.void
-  })
+  }))
 }

@@ -96,4 +96,13 @@ describe("deadlines", () => {
       yield* ended
       assert.strictEqual(counter.sleeping, 0)
     })))
+
+  it.effect("leave no timer where they were made by what must not be interrupted", () =>
+    TestJobQueue.runUntilDone(Effect.gen(function*() {
+      const { counter, deadlines } = yield* Effect.uninterruptible(make)
+      yield* wait(deadlines, millis / 2)
+      yield* ended
+      assert.strictEqual(counter.slept, 1)
+      assert.strictEqual(counter.sleeping, 0)
+    })))
 })
