@@ -26,7 +26,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Answer from "../internal/answer.js"
 import { checkRef } from "../internal/checkRequest.js"
-import { JobStatus } from "../Job.js"
+import { fromDocument, isDocument, JobStatus } from "../Job.js"
 import type { JobRef } from "../Job.js"
 import * as JobQueue from "../JobQueue.js"
 import { RequestTimeout } from "../QueueError.js"
@@ -64,7 +64,10 @@ const checkConnections = (connections: number): Either.Either<number, ConfigErro
     ? Either.right(connections)
     : Either.left(JobQueue.invalid("connections")("the number of connections must be a positive integer"))
 
-const decodeStatus = Schema.decodeUnknownEither(JobStatus)
+const explain = Schema.decodeUnknownEither(JobStatus)
+
+const decodeStatus = (document: unknown): Either.Either<JobStatus, ParseResult.ParseError> =>
+  isDocument(document) ? Either.right(fromDocument(document)) : explain(document)
 
 const utf8 = new TextDecoder()
 

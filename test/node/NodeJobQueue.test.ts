@@ -4,7 +4,6 @@ import { assert, describe, it } from "@effect/vitest"
 import { deepStrictEqual } from "@effect/vitest/utils"
 import { Job, JobQueue, JobStream, QueueError } from "effect-queue-status"
 import { NodeJobQueue } from "effect-queue-status/node"
-import * as Arbitrary from "effect/Arbitrary"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
@@ -17,12 +16,12 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Runtime from "effect/Runtime"
 import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
 import * as TestServices from "effect/TestServices"
 import { inspect } from "node:util"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
+import * as Documents from "../fixtures/documents.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
 import { document, job, model } from "../fixtures/job.js"
 import { tally } from "../fixtures/tally.js"
@@ -53,40 +52,15 @@ interface Said {
   readonly body: Uint8Array
 }
 
-const encodeStatus = Schema.encodeSync(Job.JobStatus)
-
-const aDocument = Arbitrary.make(Job.JobStatus).map((status): object => encodeStatus(status))
-
-const aTime = FastCheck.constantFrom(
-  ...["2026-02-07T10:30:00Z", "2026-02-30T10:30:00Z", "2026-02-07 10:30:00.123456+02:00", "2026-02-07T10:30:00", "soon"]
-)
-
-/** A document in which some fields are not what they ought to be. */
-const odd = FastCheck.tuple(
-  aDocument,
-  FastCheck.dictionary(
-    FastCheck.constantFrom(
-      ...["request_id", "model", "status", "created_at", "claimed_at", "done_at", "info", "inputs", "outputs"],
-      ...["priority", "retries", "warnings", "region", "__proto__"]
-    ),
-    FastCheck.oneof(
-      FastCheck.jsonValue({ maxDepth: 1 }),
-      aTime,
-      FastCheck.constantFrom(null, "", " ", "\ud800", -1, 1e300)
-    ),
-    { maxKeys: 3 }
-  )
-).map(([document, fields]) => ({ ...document, ...fields }))
-
 const utf8 = (text: string) => new TextEncoder().encode(text)
 
 const aBody = FastCheck.oneof(
-  { arbitrary: aDocument.map((value) => utf8(JSON.stringify(value))), weight: 3 },
-  { arbitrary: odd.map((value) => utf8(JSON.stringify(value))), weight: 5 },
-  { arbitrary: aDocument.map((value) => utf8(`\ufeff${JSON.stringify(value, undefined, 2)}`)), weight: 1 },
+  { arbitrary: Documents.good.map((value) => utf8(JSON.stringify(value))), weight: 3 },
+  { arbitrary: Documents.odd.map((value) => utf8(JSON.stringify(value))), weight: 5 },
+  { arbitrary: Documents.good.map((value) => utf8(`\ufeff${JSON.stringify(value, undefined, 2)}`)), weight: 1 },
   {
     // half of it, or a part of it that is no text
-    arbitrary: FastCheck.tuple(odd, FastCheck.nat(99), FastCheck.uint8Array({ maxLength: 4 })).map(
+    arbitrary: FastCheck.tuple(Documents.odd, FastCheck.nat(99), FastCheck.uint8Array({ maxLength: 4 })).map(
       ([value, at, bytes]) => {
         const body = utf8(JSON.stringify(value))
         body.set(bytes, Math.min(at, body.length - bytes.length))
