@@ -94,12 +94,14 @@ export default defineConfig(
   },
   forbid(["src/cli/**"], [testTools]),
   forbid(["src/emulator/**"], [testTools, room("cli")]),
-  forbid(["src/testing/**"], [testTools, room("cli"), room("emulator"), nodeOnly]),
+  forbid(["src/node/**"], [testTools, room("cli"), room("emulator"), room("testing")]),
+  forbid(["src/testing/**"], [testTools, room("cli"), room("emulator"), room("node"), nodeOnly]),
   {
     ...forbid(["src/*.ts", "src/internal/**"], [
       testTools,
       room("cli"),
       room("emulator"),
+      room("node"),
       room("testing"),
       nodeOnly
     ])

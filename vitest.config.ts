@@ -9,7 +9,7 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^effect-queue-status$/, replacement: src("index.ts") },
-      { find: /^effect-queue-status\/(testing|emulator)$/, replacement: src("$1/index.ts") }
+      { find: /^effect-queue-status\/(testing|emulator|node)$/, replacement: src("$1/index.ts") }
     ]
   },
   test: {

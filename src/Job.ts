@@ -38,8 +38,10 @@ export const JsonObject: Schema.Schema<JsonObject> = Schema.declare(isJsonObject
 })
 
 // Half of a surrogate pair can't be said in a URL: another model, or another job, would be asked for.
+const isWellFormed = (text: string): boolean => !/\p{Cs}/u.test(text)
+
 const wellFormed = (what: string) =>
-  Schema.filter<typeof Schema.String>((text) => !/\p{Cs}/u.test(text) || `${what} must be well-formed Unicode`, {
+  Schema.filter<typeof Schema.String>((text) => isWellFormed(text) || `${what} must be well-formed Unicode`, {
     jsonSchema: {}
   })
 
@@ -143,8 +145,11 @@ const isWritable = ({ epochMillis }: DateTime.DateTime): boolean => epochMillis 
 
 // The service writes RFC 3339; a time without its offset would be read in the zone of whoever reads it. Checked as text
 // and turned into a `DateTime` in `fromDocument`: a transformation for each of three fields doubles the cost of decoding.
+const isTimestamp = (text: string): boolean =>
+  rfc3339.test(text) && isDay(text) && Option.exists(DateTime.make(isoOf(text)), isWritable)
+
 const TimestampText = Schema.String.pipe(
-  Schema.filter((text) => rfc3339.test(text) && isDay(text) && Option.exists(DateTime.make(isoOf(text)), isWritable), {
+  Schema.filter(isTimestamp, {
     identifier: "Timestamp",
     description: "an RFC 3339 date-time",
     message: (issue) => `not an RFC 3339 date-time: ${JSON.stringify(issue.actual)}`,
@@ -403,7 +408,8 @@ const Document = Schema.Struct({
 const readTime = (text: string | null | undefined): Option.Option<DateTime.Utc> =>
   text === null || text === undefined ? Option.none() : Option.some(DateTime.unsafeMake(isoOf(text)))
 
-const fromDocument = (document: typeof Document.Type): JobStatus => {
+/** @internal */
+export const fromDocument = (document: typeof Document.Type): JobStatus => {
   const snapshot: Snapshot = {
     job: ref(document.model, document.request_id),
     createdAt: readTime(document.created_at),
@@ -420,6 +426,36 @@ const fromDocument = (document: typeof Document.Type): JobStatus => {
     ? { _tag: tags[document.status], ...snapshot }
     : { _tag: "Unrecognized", status: document.status, ...snapshot }
 }
+
+const isName = (u: unknown): boolean => typeof u === "string" && /\S/.test(u) && isWellFormed(u)
+
+const isAbsentOr = (is: (u: unknown) => boolean) => (u: unknown): boolean => u === undefined || u === null || is(u)
+const isAbsentOrTime = isAbsentOr((u) => typeof u === "string" && isTimestamp(u))
+const isAbsentOrObject = isAbsentOr(isJsonObject)
+const isAbsentOrInt = isAbsentOr(Number.isSafeInteger)
+const isAbsentOrCount = isAbsentOr((u) => Number.isSafeInteger(u) && Number(u) >= 0)
+const isAbsentOrTexts = isAbsentOr((u) => Array.isArray(u) && u.every((text) => typeof text === "string"))
+
+/**
+ * What the schema would say of a document, for less: for whoever decodes one at each poll. Why a document is none, only
+ * the schema tells.
+ *
+ * @internal
+ */
+export const isDocument = (u: unknown): u is typeof Document.Type =>
+  isJsonObject(u) &&
+  isName(u["request_id"]) &&
+  isName(u["model"]) &&
+  typeof u["status"] === "string" &&
+  isAbsentOrTime(u["created_at"]) &&
+  isAbsentOrTime(u["claimed_at"]) &&
+  isAbsentOrTime(u["done_at"]) &&
+  isAbsentOrObject(u["info"]) &&
+  isAbsentOrObject(u["inputs"]) &&
+  isAbsentOrObject(u["outputs"]) &&
+  isAbsentOrInt(u["priority"]) &&
+  isAbsentOrCount(u["retries"]) &&
+  isAbsentOrTexts(u["warnings"])
 
 const wireStatus = (status: JobStatus): string => {
   switch (status._tag) {

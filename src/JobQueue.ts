@@ -178,7 +178,20 @@ const checkBaseUrl = (baseUrl: string): Either.Either<string, string> =>
     Either.map((url) => url.href)
   )
 
-const invalid = (...path: Array<string>) => (issue: string) => ConfigError.InvalidData(path, issue)
+/** @internal */
+export const invalid = (...path: Array<string>) => (issue: string) => ConfigError.InvalidData(path, issue)
+
+/**
+ * The options, checked, and with what they leave open.
+ *
+ * @internal
+ */
+export const checkOptions = (options: Options) =>
+  Effect.gen(function*() {
+    const apiKey = yield* Either.mapLeft(checkApiKey(options.apiKey), invalid("apiKey"))
+    const baseUrl = yield* Either.mapLeft(checkBaseUrl(options.baseUrl ?? defaultBaseUrl), invalid("baseUrl"))
+    return { apiKey, baseUrl, requestTimeout: Duration.decode(options.requestTimeout ?? defaultRequestTimeout) }
+  })
 
 /**
  * The queue over whatever `HttpClient` there is. Fails when an option is unusable; the error never shows the token.
@@ -200,9 +213,7 @@ export const make = (
   options: Options
 ): Effect.Effect<Service, ConfigError.ConfigError, HttpClient.HttpClient> =>
   Effect.gen(function*() {
-    const apiKey = yield* Either.mapLeft(checkApiKey(options.apiKey), invalid("apiKey"))
-    const baseUrl = yield* Either.mapLeft(checkBaseUrl(options.baseUrl ?? defaultBaseUrl), invalid("baseUrl"))
-    const requestTimeout = Duration.decode(options.requestTimeout ?? defaultRequestTimeout)
+    const { apiKey, baseUrl, requestTimeout } = yield* checkOptions(options)
     const scrub = Answer.scrubber(apiKey)
     const httpClient = (yield* HttpClient.HttpClient).pipe(
       HttpClient.mapRequest((request) =>
@@ -279,7 +290,8 @@ export const make = (
 
 const decodeCancelRefused = Schema.decode(Schema.parseJson(CancelRefused))
 
-const annotate = (model: string, requestId?: string): Effect.Effect<void> =>
+/** @internal */
+export const annotate = (model: string, requestId?: string): Effect.Effect<void> =>
   Effect.annotateCurrentSpan(
     requestId === undefined ? { "queue.model": model } : { "queue.model": model, "queue.request_id": requestId }
   )
@@ -304,13 +316,8 @@ export const layerConfig = (
 ): Layer.Layer<JobQueue, ConfigError.ConfigError, HttpClient.HttpClient> =>
   Layer.effect(JobQueue, Effect.flatMap(Config.unwrap(options), make))
 
-/**
- * The queue with the token from `TOGETHER_API_KEY` and, where it is set, the base URL from `TOGETHER_BASE_URL`.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layer: Layer.Layer<JobQueue, ConfigError.ConfigError, HttpClient.HttpClient> = layerConfig({
+/** @internal */
+export const environment = {
   apiKey: Config.redacted("TOGETHER_API_KEY").pipe(
     Config.mapOrFail((apiKey) => Either.mapLeft(checkApiKey(apiKey), invalid("TOGETHER_API_KEY")))
   ),
@@ -318,7 +325,17 @@ export const layer: Layer.Layer<JobQueue, ConfigError.ConfigError, HttpClient.Ht
     Config.withDefault(defaultBaseUrl),
     Config.mapOrFail((baseUrl) => Either.mapLeft(checkBaseUrl(baseUrl), invalid("TOGETHER_BASE_URL")))
   )
-})
+}
+
+/**
+ * The queue with the token from `TOGETHER_API_KEY` and, where it is set, the base URL from `TOGETHER_BASE_URL`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<JobQueue, ConfigError.ConfigError, HttpClient.HttpClient> = layerConfig(
+  environment
+)
 
 // -----------------------------------------------------------------------------
 // accessors

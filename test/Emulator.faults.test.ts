@@ -2,7 +2,6 @@
  * The same faults, in memory and over HTTP: what a program gets of them must be the same, or a test on the one says
  * nothing about the other.
  */
-import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import { assert, describe, it } from "@effect/vitest"
 import { deepStrictEqual } from "@effect/vitest/utils"
 import * as Effect from "effect/Effect"
@@ -14,20 +13,21 @@ import { Emulator } from "../src/emulator/index.js"
 import type { Job } from "../src/index.js"
 import { JobQueue, QueueError } from "../src/index.js"
 import { Fault, TestJobQueue } from "../src/testing/index.js"
+import * as Clients from "./fixtures/clients.js"
 
 const model = "my-org/video-generator"
 
 // long enough for a busy machine; what hangs takes as long
 const requestTimeout = "3 seconds"
 
-const overHttp = (faults: ReadonlyArray<Fault.Fault>) =>
-  Layer.effect(
+const overHttp = (faults: ReadonlyArray<Fault.Fault>, client: Layer.Layer<Clients.Client> = Clients.overFetch) =>
+  Layer.scoped(
     JobQueue.JobQueue,
     Effect.flatMap(
       Emulator.Emulator,
-      ({ baseUrl }) => JobQueue.make({ baseUrl, apiKey: Redacted.make("any"), requestTimeout })
+      ({ baseUrl }) => Clients.make({ baseUrl, apiKey: Redacted.make("any"), requestTimeout })
     )
-  ).pipe(Layer.provide(Emulator.layer({ faults })), Layer.provide(FetchHttpClient.layer))
+  ).pipe(Layer.provide(Emulator.layer({ faults })), Layer.provide(client))
 
 const inMemory = (faults: ReadonlyArray<Fault.Fault>) => TestJobQueue.layer({ faults, requestTimeout })
 
@@ -95,11 +95,12 @@ describe("a fault on the emulator is what it is in memory", () => {
             // the call that is meant, and neither the submit before it nor the look at the end
             const nth = operation === "submit" ? 2 : 1
             const met = [fault.pipe(Fault.on(operation), Fault.nth(nth))]
-            const [expected, actual] = yield* Effect.all([
+            const [expected, ...actual] = yield* Effect.all([
               Effect.provide(meet(operation), inMemory(met)),
-              Effect.provide(meet(operation), overHttp(met))
+              Effect.provide(meet(operation), overHttp(met)),
+              Effect.provide(meet(operation), overHttp(met, Clients.onNode))
             ], { concurrency: "unbounded" })
-            deepStrictEqual(actual, expected)
+            deepStrictEqual(actual, [expected, expected])
           }),
         { concurrency: "unbounded" }
       ))

@@ -8,6 +8,8 @@ import * as Equal from "effect/Equal"
 import * as FastCheck from "effect/FastCheck"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as Documents from "./fixtures/documents.js"
+import { tally } from "./fixtures/tally.js"
 
 const minimal = { request_id: "019ba379-92da-71e4-ac40-d98059fd67c7", model: "my-org/video-generator" }
 
@@ -36,6 +38,20 @@ const fails = (document: unknown, part: string) => {
 }
 
 describe("JobStatus", () => {
+  it("is decoded without the schema just as with it", () => {
+    const { met, note } = tally()
+    FastCheck.assert(
+      FastCheck.property(FastCheck.oneof(Documents.odd, FastCheck.jsonValue()), (document) => {
+        const expected = decode(document)
+        note(Either.isRight(expected) ? "good" : "bad")
+        assert.strictEqual(Job.isDocument(document), Either.isRight(expected))
+        if (Job.isDocument(document)) deepStrictEqual(Either.right(Job.fromDocument(document)), expected)
+      }),
+      { numRuns: 5_000 }
+    )
+    met("good", "bad")
+  })
+
   it("decodes the document of a finished job", () => {
     const status = decodeSync(full)
     assert.strictEqual(status._tag, "Done")

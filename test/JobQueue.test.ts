@@ -1,5 +1,3 @@
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import * as Undici from "@effect/platform-node/Undici"
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
@@ -25,6 +23,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
 import { inspect } from "node:util"
+import * as Clients from "./fixtures/clients.js"
 import * as CollectingTracer from "./fixtures/collectingTracer.js"
 import * as HostileServer from "./fixtures/hostileServer.js"
 import { calls, document, job, operations } from "./fixtures/job.js"
@@ -49,21 +48,20 @@ const oddNames = [
   "line\nfeed\u0000"
 ]
 
-/** The client, pointed at a server of a test. */
-const connect = (server: HostileServer.HostileServer, requestTimeout: Duration.DurationInput = "15 seconds") =>
-  JobQueue.make({ apiKey: Redacted.make(token), baseUrl: `${server.url}/v1`, requestTimeout })
+/** The options for a server of a test. */
+const pointedAt = (
+  server: HostileServer.HostileServer,
+  requestTimeout: Duration.DurationInput = "15 seconds"
+): JobQueue.Options => ({ apiKey: Redacted.make(token), baseUrl: `${server.url}/v1`, requestTimeout })
 
-/** The client of a test, which tells of each answer whose headers have come. */
-const noticing = Effect.gen(function*() {
-  const headers = yield* Queue.unbounded<void>()
-  const client = yield* HttpClient.HttpClient
-  return { headers, client: HttpClient.tap(client, () => Queue.offer(headers, undefined)) }
-})
+/** The client, pointed at a server of a test. */
+const connect = (server: HostileServer.HostileServer, requestTimeout?: Duration.DurationInput) =>
+  Clients.make(pointedAt(server, requestTimeout))
 
 const error = (
   handler: HostileServer.Handler,
   operation: QueueError.Operation = "status"
-): Effect.Effect<QueueError.QueueError, unknown, HttpClient.HttpClient> =>
+): Effect.Effect<QueueError.QueueError, unknown, Clients.Client> =>
   Effect.scoped(
     Effect.gen(function*() {
       const queue = yield* Effect.flatMap(HostileServer.make(handler), (server) => connect(server))
@@ -91,34 +89,7 @@ const has = <A extends object>(actual: A, expected: { readonly [key: string]: un
     expected
   )
 
-const agent = Effect.acquireRelease(
-  Effect.sync(() => new Undici.Agent({ connections: 1, pipelining: 1 })),
-  (agent) => Effect.promise(() => agent.destroy())
-)
-
-const clients = [
-  {
-    name: "undici",
-    layer: NodeHttpClient.layerUndici,
-    oneConnection: NodeHttpClient.layerUndiciWithoutDispatcher.pipe(
-      Layer.provide(Layer.scoped(NodeHttpClient.Dispatcher, agent))
-    )
-  },
-  {
-    name: "fetch",
-    layer: FetchHttpClient.layer,
-    oneConnection: FetchHttpClient.layer.pipe(
-      Layer.provide(Layer.scoped(
-        FetchHttpClient.Fetch,
-        Effect.map(agent, (dispatcher) => (input, init) =>
-          // the `fetch` and the types of undici itself are a version ahead of those of Node
-          Undici.fetch(input as string, { ...init, dispatcher } as Undici.RequestInit) as unknown as Promise<Response>)
-      ))
-    )
-  }
-]
-
-for (const { layer, name, oneConnection } of clients) {
+for (const { layer, name, oneConnection } of Clients.clients) {
   describe(`over ${name}`, () => {
     // ---------------------------------------------------------------------------
     describe("what is sent", () => {
@@ -272,7 +243,7 @@ for (const { layer, name, oneConnection } of clients) {
         it.scopedLive(`goes below the base URL, here …${baseUrl}`, () =>
           Effect.gen(function*() {
             const server = yield* HostileServer.make(answer(200, document))
-            const queue = yield* JobQueue.make({
+            const queue = yield* Clients.make({
               apiKey: Redacted.make(token),
               baseUrl: `${server.url}${baseUrl}`
             })
@@ -330,6 +301,17 @@ for (const { layer, name, oneConnection } of clients) {
           const server = yield* HostileServer.make(answer(200, { ...document, status: "paused" }))
           const status = yield* Effect.flatMap(connect(server), (queue) => queue.status(job))
           deepStrictEqual(status, Job.Unrecognized({ job, status: "paused" }))
+        }).pipe(Effect.provide(layer)))
+
+      it.scopedLive("of status, which were announced", () =>
+        Effect.gen(function*() {
+          const server = yield* HostileServer.make((response, request, index) => {
+            response.writeProcessing()
+            response.writeEarlyHints({ link: "</style.css>; rel=preload" })
+            answer(200, document)(response, request, index)
+          })
+          const status = yield* Effect.flatMap(connect(server), (queue) => queue.status(job))
+          deepStrictEqual(status, Job.Running({ job }))
         }).pipe(Effect.provide(layer)))
 
       it.scopedLive("of status, with 10 MB of outputs", () =>
@@ -815,10 +797,10 @@ for (const { layer, name, oneConnection } of clients) {
 
     // ---------------------------------------------------------------------------
     describe("no answer", () => {
-      it.live("from a port on which nobody listens", () =>
+      it.scopedLive("from a port on which nobody listens", () =>
         Effect.gen(function*() {
           const port = yield* HostileServer.closedPort
-          const queue = yield* JobQueue.make({
+          const queue = yield* Clients.make({
             apiKey: Redacted.make(token),
             baseUrl: `http://127.0.0.1:${port}/v1`
           })
@@ -835,18 +817,18 @@ for (const { layer, name, oneConnection } of clients) {
           }
         }).pipe(Effect.provide(layer)))
 
-      it.live("from a host whose name nobody knows", () =>
+      it.scopedLive("from a host whose name nobody knows", () =>
         Effect.gen(function*() {
-          const queue = yield* JobQueue.make({ apiKey: Redacted.make(token), baseUrl: "http://queue.invalid/v1" })
+          const queue = yield* Clients.make({ apiKey: Redacted.make(token), baseUrl: "http://queue.invalid/v1" })
           const failed = yield* Effect.flip(queue.submit({ model: job.model, payload: {} }))
           has(failed, { _tag: "Unreachable", operation: "submit", model: job.model, sent: false })
           assert(QueueError.isTransient(failed))
         }).pipe(Effect.provide(layer)))
 
-      it.live("from any address of a name", () =>
+      it.scopedLive("from any address of a name", () =>
         Effect.gen(function*() {
           const port = yield* HostileServer.closedPort
-          const queue = yield* JobQueue.make({ apiKey: Redacted.make(token), baseUrl: `http://localhost:${port}` })
+          const queue = yield* Clients.make({ apiKey: Redacted.make(token), baseUrl: `http://localhost:${port}` })
           const failed = yield* Effect.flip(queue.status(job))
           assert(failed._tag === "Unreachable")
           // where there are several addresses, Node's own message is empty
@@ -892,8 +874,8 @@ for (const { layer, name, oneConnection } of clients) {
         it.scoped(`in time, ${what}: the call fails, and the request is closed`, () =>
           Effect.gen(function*() {
             const server = yield* HostileServer.make(handler)
-            const { client, headers } = yield* noticing
-            const queue = yield* Effect.provideService(connect(server, "30 seconds"), HttpClient.HttpClient, client)
+            const { headers, make } = yield* Effect.flatMap(Clients.Client, ({ noticing }) => noticing)
+            const queue = yield* make(pointedAt(server, "30 seconds"))
             const fiber = yield* Effect.fork(
               Effect.forEach(operations, (operation) => Effect.flip(calls[operation](queue)), {
                 concurrency: "unbounded"
@@ -919,8 +901,8 @@ for (const { layer, name, oneConnection } of clients) {
         it.scopedLive(`yet, ${what}: an interrupt closes the request`, () =>
           Effect.gen(function*() {
             const server = yield* HostileServer.make(handler)
-            const { client, headers } = yield* noticing
-            const queue = yield* Effect.provideService(connect(server, "1 hour"), HttpClient.HttpClient, client)
+            const { headers, make } = yield* Effect.flatMap(Clients.Client, ({ noticing }) => noticing)
+            const queue = yield* make(pointedAt(server, "1 hour"))
             const fiber = yield* Effect.fork(queue.status(job))
             yield* server.until("the request is there", () => server.requests.length === 1)
             if (answers) yield* Queue.take(headers)
@@ -1160,7 +1142,7 @@ for (const { layer, name, oneConnection } of clients) {
 }
 
 // -----------------------------------------------------------------------------
-// redirects, where the two clients differ
+// redirects, where the clients differ
 // -----------------------------------------------------------------------------
 
 describe("redirects", () => {
@@ -1171,18 +1153,22 @@ describe("redirects", () => {
       index
     )
 
-  it.scopedLive("are not followed by undici", () =>
-    Effect.gen(function*() {
-      const server = yield* HostileServer.make(elsewhere)
-      const queue = yield* connect(server)
-      has(yield* Effect.flip(queue.submit({ model: "m", payload: {} })), { _tag: "UnexpectedAnswer", httpStatus: 307 })
-      assert.strictEqual(server.requests.length, 1)
-    }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+  for (const { layer, name } of Clients.clients.filter(({ name }) => name !== "fetch")) {
+    it.scopedLive(`are not followed by ${name}`, () =>
+      Effect.gen(function*() {
+        const server = yield* HostileServer.make(elsewhere)
+        const queue = yield* connect(server)
+        for (const operation of operations) {
+          has(yield* Effect.flip(calls[operation](queue)), { _tag: "UnexpectedAnswer", httpStatus: 307 })
+        }
+        assert.strictEqual(server.requests.length, operations.length)
+      }).pipe(Effect.provide(layer)))
+  }
 
   it.scopedLive("are not followed by fetch when it is told so", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make(elsewhere)
-      const queue = yield* connect(server)
+      const queue = yield* JobQueue.make(pointedAt(server))
       has(yield* Effect.flip(queue.submit({ model: "m", payload: {} })), { _tag: "UnexpectedAnswer", httpStatus: 307 })
       assert.strictEqual(server.requests.length, 1)
     }).pipe(

@@ -18,15 +18,18 @@ import { Emulator } from "../src/emulator/index.js"
 import { Job, JobQueue, QueueError } from "../src/index.js"
 import { Conformance, TestJobQueue, Worker } from "../src/testing/index.js"
 import { diffLines, inline, same } from "../src/testing/internal/difference.js"
+import * as Clients from "./fixtures/clients.js"
 
-const onEmulator = Layer.effect(
-  JobQueue.JobQueue,
-  Effect.flatMap(Emulator.Emulator, ({ baseUrl }) => JobQueue.make({ baseUrl, apiKey: Redacted.make("any") }))
-).pipe(Layer.provide(FetchHttpClient.layer))
+const onEmulator = (client: Layer.Layer<Clients.Client> = Clients.overFetch) =>
+  Layer.scoped(
+    JobQueue.JobQueue,
+    Effect.flatMap(Emulator.Emulator, ({ baseUrl }) => Clients.make({ baseUrl, apiKey: Redacted.make("any") }))
+  ).pipe(Layer.provide(client))
 
 const inMemory = (workers?: Worker.Pool) => TestJobQueue.layer({ workers })
 
-const overHttp = (workers?: Worker.Pool) => Layer.provide(onEmulator, Emulator.layer({ workers }))
+const overHttp = (workers?: Worker.Pool, client?: Layer.Layer<Clients.Client>) =>
+  Layer.provide(onEmulator(client), Emulator.layer({ workers }))
 
 describe("the queue in memory, in virtual time", () => {
   const checks = Conformance.checks({ layer: inMemory, pass: TestClock.adjust, access: "scripted" })
@@ -38,10 +41,18 @@ describe("the queue in memory", () => {
   for (const check of checks) it.live(check.name, () => check.run)
 })
 
-describe("the client over HTTP, on the emulator", () => {
-  const checks = Conformance.checks({ layer: overHttp, pass: Effect.sleep, access: "scripted" })
-  for (const check of checks) it.live(check.name, () => check.run)
-})
+for (
+  const [name, client] of [["the client over HTTP", Clients.overFetch], [
+    "the client for Node",
+    Clients.onNode
+  ]] as const
+) {
+  describe(`${name}, on the emulator`, () => {
+    const layer = (workers?: Worker.Pool) => overHttp(workers, client)
+    const checks = Conformance.checks({ layer, pass: Effect.sleep, access: "scripted" })
+    for (const check of checks) it.live(check.name, () => check.run)
+  })
+}
 
 /** Workers of whom nobody knows what they do: each job meets another one. */
 const strangers = (): Worker.Pool => {
@@ -67,7 +78,7 @@ const strangers = (): Worker.Pool => {
 
 // What the real service would be asked, asked where it costs nothing.
 describe("a queue that others use, and of whose workers nothing is known", () => {
-  const runtime = ManagedRuntime.make(Layer.provideMerge(onEmulator, Emulator.layer({ workers: strangers() })))
+  const runtime = ManagedRuntime.make(Layer.provideMerge(onEmulator(), Emulator.layer({ workers: strangers() })))
   afterAll(() => runtime.dispose())
   beforeAll(() =>
     runtime.runPromise(
@@ -261,11 +272,14 @@ const kinds = [
   ...operations.map((call) => `${call} → "_tag": "InvalidRequest"`)
 ]
 
-describe("the queue in memory and the client on the emulator", () => {
+describe("the queue in memory and the clients on the emulator", () => {
   it.scopedLive("give the same answers to the same calls", () =>
     Effect.gen(function*() {
       const memory = Context.get(yield* Layer.build(inMemory(atOnce)), JobQueue.JobQueue)
-      const emulator = Context.get(yield* Layer.build(overHttp(atOnce)), JobQueue.JobQueue)
+      const clients = yield* Effect.forEach(
+        [Clients.overFetch, Clients.onNode],
+        (client) => Effect.map(Layer.build(overHttp(atOnce, client)), Context.get(JobQueue.JobQueue))
+      )
       const runtime = yield* Effect.runtime()
       const heard = new Set<string>()
       let run = 0
@@ -280,9 +294,12 @@ describe("the queue in memory and the client on the emulator", () => {
                 // the models are new in each run, but for one
                 const models = [...names.map((name) => `${name} ${run}`), "__proto__"]
                 const expected = yield* play(memory, models, calls)
-                const actual = yield* play(emulator, models, calls)
-                assert.isTrue(same(actual, expected), `in memory (-) and over HTTP (+)\n${diffLines(expected, actual)}`)
-                for (const line of actual) {
+                for (const client of clients) {
+                  const actual = yield* play(client, models, calls)
+                  const difference = `in memory (-) and over HTTP (+)\n${diffLines(expected, actual)}`
+                  assert.isTrue(same(actual, expected), difference)
+                }
+                for (const line of expected) {
                   const [call = "", answer = ""] = line.split(/ .* → /s)
                   heard.add(`${call} → ${/"(status|_tag)": "(?!NotCanceled)\w+"/.exec(answer)?.[0]}`)
                 }

@@ -51,9 +51,10 @@ const anywhere = /^(effect|@effect\/platform)\/./
 describe("package graph", () => {
   const core = graphOf("index.ts")
   const testing = graphOf("testing/index.ts")
+  const node = graphOf("node/index.ts")
 
   it("is seen", () => {
-    for (const graph of [core, testing]) {
+    for (const graph of [core, testing, node]) {
       assert.isAbove(graph.files.length, 1)
       assert.isAbove(graph.packages.length, 0)
     }
@@ -73,5 +74,13 @@ describe("package graph", () => {
 
   it("testing loads core, and no other room", () => {
     assert.deepStrictEqual(except(testing.files, /^(\w+\.ts|(internal|testing)\/.+)$/), [])
+  })
+
+  it("node loads what core loads, and what runs on Node", () => {
+    assert.deepStrictEqual(except(node.packages, /^(effect|@effect\/platform(-node)?)\/./), [])
+  })
+
+  it("node loads core, and no other room", () => {
+    assert.deepStrictEqual(except(node.files, /^(\w+\.ts|(internal|node)\/.+)$/), [])
   })
 })

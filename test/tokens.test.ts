@@ -2,7 +2,6 @@
  * The token is sent, and found nowhere else: in no error, log or span, however it is looked at and whatever the service
  * does with it.
  */
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
@@ -19,11 +18,11 @@ import * as LogLevel from "effect/LogLevel"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
 import { Console } from "node:console"
 import { Writable } from "node:stream"
 import { inspect } from "node:util"
+import * as Clients from "./fixtures/clients.js"
 import * as CollectingTracer from "./fixtures/collectingTracer.js"
 import * as HostileServer from "./fixtures/hostileServer.js"
 import { calls, document, job, operations } from "./fixtures/job.js"
@@ -270,17 +269,14 @@ const scenarios: ReadonlyArray<Scenario> = [
   { name: "a refusal that stalls after it", handler: (token) => stall(500, `{"message":"${token}`), stalls: true }
 ]
 
-const connect = (
-  baseUrl: string,
-  token: string
-): Effect.Effect<JobQueue.Service, unknown, HttpClient.HttpClient | Scope.Scope> =>
-  JobQueue.make({ apiKey: Redacted.make(token), baseUrl })
+const connect = (baseUrl: string, token: string) => Clients.make({ apiKey: Redacted.make(token), baseUrl })
 
 // The errors of a client do not depend on the token, and what is taken out of texts does not depend on the client: each
 // of both against everything is enough.
 const clients = [
-  ["undici", NodeHttpClient.layerUndici, "a usual token"],
-  ["fetch", FetchHttpClient.layer, "a token that needs escapes"]
+  ["undici", Clients.overUndici, "a usual token"],
+  ["fetch", Clients.overFetch, "a token that needs escapes"],
+  ["the transport for Node", Clients.onNode, "a token that needs escapes"]
 ] as const
 
 for (const [client, layer, kind] of clients) {
@@ -414,5 +410,5 @@ describe("a token of a few letters", () => {
       const queue = yield* connect(server.url, "dev")
       const failed = yield* Effect.flip(queue.status(job))
       assert.strictEqual((failed as QueueError.NotFound).detail, "no such job, says the devil")
-    }).pipe(Effect.provide(FetchHttpClient.layer)))
+    }).pipe(Effect.provide(Clients.overFetch)))
 })

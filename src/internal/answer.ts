@@ -70,27 +70,63 @@ export const scrubber = (apiKey: Redacted.Redacted): Scrub => {
 const readLimit = 64 * 1024
 const drainLimit = 1024 * 1024
 
+/**
+ * A refusal's body, as it comes: its beginning is kept, and `add` tells whether to go on reading. A connection serves
+ * the next request only when the body is at its end, and a body without an end is not worth waiting for.
+ *
+ * @internal
+ */
+export interface RefusalBody {
+  readonly add: (chunk: Uint8Array) => boolean
+  readonly text: () => string
+}
+
+/** @internal */
+export const refusalBody = (): RefusalBody => {
+  const kept: Array<Uint8Array> = []
+  let size = 0
+  return {
+    add: (chunk) => {
+      if (size < readLimit) kept.push(chunk.subarray(0, readLimit - size))
+      size += chunk.length
+      return size <= drainLimit
+    },
+    text: () => {
+      const decoder = new TextDecoder()
+      return kept.map((chunk) => decoder.decode(chunk, { stream: true })).join("") + decoder.decode()
+    }
+  }
+}
+
 const readText = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<string> =>
   Effect.suspend(() => {
-    const kept: Array<Uint8Array> = []
-    let size = 0
+    const body = refusalBody()
     return response.stream.pipe(
-      Stream.tap((chunk) =>
-        Effect.sync(() => {
-          if (size < readLimit) kept.push(chunk.subarray(0, readLimit - size))
-          size += chunk.length
-        })
-      ),
-      Stream.takeUntil(() => size > drainLimit),
-      Stream.runDrain,
+      Stream.runForEachWhile((chunk) => Effect.sync(() => body.add(chunk))),
       // a body that breaks off still belongs to an answer whose status is known
       Effect.ignore,
-      Effect.map(() => {
-        const decoder = new TextDecoder()
-        return kept.map((chunk) => decoder.decode(chunk, { stream: true })).join("") + decoder.decode()
-      })
+      Effect.map(body.text)
     )
   })
+
+/**
+ * What a refusal comes to, its body read.
+ *
+ * @internal
+ */
+export const refusal = (
+  httpStatus: number,
+  headers: { readonly [name: string]: string | undefined },
+  text: string,
+  scrub: Scrub
+): Effect.Effect<Refusal> =>
+  Effect.map(Clock.currentTimeMillis, (now) =>
+    new Refusal({
+      httpStatus,
+      text: scrub(text),
+      httpRequestId: Option.getOrUndefined(Option.map(Option.fromNullable(headers["x-request-id"]), scrub)),
+      retryAfter: Option.getOrUndefined(parseRetryAfter(headers, now))
+    }))
 
 /**
  * Lets a 200 pass, unread, and turns every other answer into a `Refusal`: its body must be read before another request
@@ -103,17 +139,10 @@ export const refuse =
   (response: HttpClientResponse.HttpClientResponse): Effect.Effect<HttpClientResponse.HttpClientResponse, Refusal> =>
     response.status === 200
       ? Effect.succeed(response)
-      : Effect.flatMap(Effect.zip(readText(response), Clock.currentTimeMillis), ([text, now]) =>
-        Effect.fail(
-          new Refusal({
-            httpStatus: response.status,
-            text: scrub(text),
-            httpRequestId: Option.getOrUndefined(
-              Option.map(Option.fromNullable(response.headers["x-request-id"]), scrub)
-            ),
-            retryAfter: Option.getOrUndefined(parseRetryAfter(response.headers, now))
-          })
-        ))
+      : readText(response).pipe(
+        Effect.flatMap((text) => refusal(response.status, response.headers, text, scrub)),
+        Effect.flip
+      )
 
 const string = (value: unknown): string | undefined =>
   typeof value === "string" && value.trim() !== "" ? value : typeof value === "number" ? String(value) : undefined
@@ -235,6 +264,19 @@ const isUnsent = (cause: unknown): boolean => {
 }
 
 /**
+ * No answer, or not the whole of a good one. Of what caused it only the reason is kept, as text: an error of a client
+ * may hold the request, and with it the token.
+ *
+ * @internal
+ */
+export const unreachable = (about: About, cause: unknown, otherwise: string, scrub: Scrub): QueueError.Unreachable =>
+  new QueueError.Unreachable({
+    ...about,
+    reason: clip(scrub(reasonOf(cause) ?? otherwise)),
+    ...(isUnsent(cause) && { sent: false })
+  })
+
+/**
  * @internal
  */
 export type ClientError =
@@ -267,11 +309,7 @@ export const toQueueError = (
       return fromRefusal(about, error, scrub)
     case "RequestError":
     case "ResponseError":
-      return new QueueError.Unreachable({
-        ...about,
-        reason: clip(scrub(reasonOf(error.cause) ?? error.reason)),
-        ...(isUnsent(error.cause) && { sent: false })
-      })
+      return unreachable(about, error.cause, error.reason, scrub)
     case "ParseError": {
       // the raw body where an answer did not decode; anything else where a request did not encode
       const { actual } = error.issue

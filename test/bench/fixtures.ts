@@ -1,5 +1,7 @@
 /** What the benchmarks have in common: documents, a server in a process of its own, and medians. */
+import { build } from "esbuild"
 import { fork } from "node:child_process"
+import { basename } from "node:path"
 import { fileURLToPath } from "node:url"
 
 export const document = {
@@ -19,6 +21,25 @@ export const large = {
   ...document,
   status: "done",
   outputs: Object.fromEntries(Array.from({ length: 2_000 }, (_, i) => [`key${i}`, i]))
+}
+
+/**
+ * A benchmark as a file for Node alone, on the package as it is built: a loader takes time and memory of its own. It finds
+ * nothing that lies beside its source.
+ */
+export const compile = async (source: string): Promise<string> => {
+  const outfile = fileURLToPath(new URL(`../../.cache/${basename(source, ".ts")}.mjs`, import.meta.url))
+  await build({
+    entryPoints: [source],
+    outfile,
+    bundle: true,
+    packages: "external",
+    format: "esm",
+    platform: "node",
+    // without the paths that lead to `src`
+    tsconfigRaw: {}
+  })
+  return outfile
 }
 
 /** A server of one answer, in its own process, so that what is measured is the client alone. */

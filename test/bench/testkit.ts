@@ -6,10 +6,8 @@ import { Effect, Fiber, Layer, Schedule, Stream, TestClock, TestContext } from "
 import { JobQueue, JobStream } from "effect-queue-status"
 import { TestJobQueue, Worker } from "effect-queue-status/testing"
 import { spawn } from "node:child_process"
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
-import { dirname } from "node:path"
 import { fileURLToPath } from "node:url"
-import { transformWithEsbuild } from "vite"
+import { compile } from "./fixtures.js"
 
 const model = "my-org/video-generator"
 
@@ -88,16 +86,6 @@ const measure = (row: Effect.Effect<number>) =>
     ].join(" | ")
   })
 
-// the package as it is built, by nothing but Node: a loader takes time and memory of its own
-const transpile = async () => {
-  const source = fileURLToPath(import.meta.url)
-  const { code } = await transformWithEsbuild(readFileSync(source, "utf8"), source, { keepNames: false })
-  const file = fileURLToPath(new URL("../../.cache/testkit.mjs", import.meta.url))
-  mkdirSync(dirname(file), { recursive: true })
-  writeFileSync(file, code)
-  return file
-}
-
 const child = (file: string, name: string) =>
   new Promise<string>((resolve, reject) => {
     // a heap that may grow does grow: only who may not shows what it takes
@@ -115,7 +103,7 @@ const [name] = process.argv.slice(2)
 if (name !== undefined) {
   console.log(await Effect.runPromise(measure(rows[name]!)))
 } else {
-  const file = await transpile()
+  const file = await compile(fileURLToPath(import.meta.url))
   console.log("| on the queue in memory | polls | s | s of CPU | µs of CPU a poll | peak MB |")
   console.log("| --- | ---: | ---: | ---: | ---: | ---: |")
   for (const name of Object.keys(rows)) console.log(`| ${name} | ${(await child(file, name)).trim()} |`)

@@ -1,0 +1,248 @@
+/**
+ * The remote queue over HTTP for programs on Node that poll a lot: the same service as `JobQueue.make` gives, with the
+ * same errors, and polls at close to what the network itself costs.
+ *
+ * - All calls share one pool of connections, which is bounded and is closed with its scope.
+ * - `status` goes to the pool directly. An answer that is the same, byte for byte, as the last one about the job is not
+ *   decoded again: the same snapshot is given again, so that whoever compares it finds the same object.
+ * - A poll has a span only where the tracer is enabled; within a watch it is not.
+ *
+ * @since 0.1.0
+ */
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as Undici from "@effect/platform-node/Undici"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as FiberRef from "effect/FiberRef"
+import * as Layer from "effect/Layer"
+import * as ParseResult from "effect/ParseResult"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Answer from "../internal/answer.js"
+import { checkRef } from "../internal/checkRequest.js"
+import { fromDocument, isDocument, JobStatus } from "../Job.js"
+import type { JobRef } from "../Job.js"
+import * as JobQueue from "../JobQueue.js"
+import { RequestTimeout } from "../QueueError.js"
+import type { QueueError } from "../QueueError.js"
+import { Deadlines } from "./internal/deadlines.js"
+import { type Ends, Exchange } from "./internal/exchange.js"
+import { type Known, Memory } from "./internal/memory.js"
+
+/**
+ * How many connections there are at most, unless told otherwise: 64. Answers that take 50 ms make it 1,280 a second.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultConnections = 64
+
+/**
+ * As for `JobQueue.make`, and
+ *
+ * - `connections`: how many connections there may be at most, `defaultConnections` unless given. A call that finds all of
+ *   them taken waits for one, first come first served; the wait counts as a part of its `requestTimeout`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options extends JobQueue.Options {
+  readonly connections?: number | undefined
+}
+
+// The last answers, all jobs together.
+const maxRemembered = 32 * 1024 * 1024
+
+const checkConnections = (connections: number): Either.Either<number, ConfigError.ConfigError> =>
+  Number.isSafeInteger(connections) && connections > 0
+    ? Either.right(connections)
+    : Either.left(JobQueue.invalid("connections")("the number of connections must be a positive integer"))
+
+const explain = Schema.decodeUnknownEither(JobStatus)
+
+const decodeStatus = (document: unknown): Either.Either<JobStatus, ParseResult.ParseError> =>
+  isDocument(document) ? Either.right(fromDocument(document)) : explain(document)
+
+const utf8 = new TextDecoder()
+
+const parse = (text: string): Either.Either<unknown, ParseResult.ParseError> =>
+  text === "" ? Either.right(undefined) : Either.try({
+    try: () => JSON.parse(text) as unknown,
+    catch: () => ParseResult.parseError(new ParseResult.Type(Schema.String.ast, text, "Could not parse JSON"))
+  })
+
+/**
+ * The queue, with a pool of connections of its own that lives as long as the scope. Fails when an option is unusable; the
+ * error never shows the token.
+ *
+ * @example
+ * import { JobQueue } from "effect-queue-status"
+ * import { NodeJobQueue } from "effect-queue-status/node"
+ * import { Layer, Redacted } from "effect"
+ *
+ * const QueueLive = Layer.scoped(
+ *   JobQueue.JobQueue,
+ *   NodeJobQueue.make({ apiKey: Redacted.make("my-token"), connections: 16 })
+ * )
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: Options
+): Effect.Effect<JobQueue.Service, ConfigError.ConfigError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { apiKey, baseUrl, requestTimeout } = yield* JobQueue.checkOptions(options)
+    const connections = yield* checkConnections(options.connections ?? defaultConnections)
+    const { origin, pathname } = new URL(baseUrl)
+    const pool = yield* Effect.acquireRelease(
+      Effect.sync(() => new Undici.Pool(origin, { connections })),
+      (pool) => Effect.promise(() => pool.destroy())
+    )
+    const ordinary = yield* Effect.provideService(
+      JobQueue.make(options),
+      HttpClient.HttpClient,
+      NodeHttpClient.makeUndici(pool)
+    )
+    const status = yield* makeStatus({
+      pool,
+      path: `${pathname.replace(/\/$/, "")}/queue/status`,
+      headers: ["authorization", `Bearer ${Redacted.value(apiKey)}`, "accept", "application/json"],
+      scrub: Answer.scrubber(apiKey),
+      requestTimeout
+    })
+    return JobQueue.JobQueue.of({ ...ordinary, status })
+  })
+
+interface Room {
+  readonly pool: Undici.Pool
+  /** Up to the query. */
+  readonly path: string
+  readonly headers: Array<string>
+  readonly scrub: Answer.Scrub
+  readonly requestTimeout: Duration.Duration
+}
+
+const makeStatus = (
+  { headers, path, pool, requestTimeout, scrub }: Room
+): Effect.Effect<JobQueue.Service["status"]> =>
+  Effect.map(Effect.runtime<never>(), (runtime) => {
+    const memory = new Memory(maxRemembered)
+
+    const meet = (job: JobRef): Known => ({
+      job,
+      request: {
+        method: "GET",
+        path: `${path}?${new URLSearchParams([["request_id", job.requestId], ["model", job.model]])}`,
+        headers,
+        // one timeout is enough: ours
+        headersTimeout: 0,
+        bodyTimeout: 0
+      },
+      body: undefined,
+      status: undefined,
+      isWanted: false
+    })
+
+    const about = ({ job }: Known): Answer.About => ({ operation: "status", model: job.model, job })
+
+    const ends: Ends = {
+      answered: (known, body) =>
+        known.status !== undefined && known.body !== undefined && isSame(known.body, body)
+          ? Effect.succeed(known.status)
+          : Effect.suspend(() => {
+            const text = utf8.decode(body)
+            const status = Either.flatMap(parse(text), decodeStatus)
+            if (Either.isLeft(status)) return Effect.fail(Answer.fromBody(about(known), 200, text, status.left, scrub))
+            memory.remember(known, body, status.right)
+            return Effect.succeed(status.right)
+          }),
+      refused: (known, httpStatus, headers, text) =>
+        Answer.refusal(httpStatus, headers, text, scrub).pipe(
+          Effect.flatMap((refusal) => Effect.fail(Answer.fromRefusal(about(known), refusal, scrub)))
+        ),
+      failed: (known, cause, hasBegun) =>
+        Effect.fail(Answer.unreachable(about(known), cause, hasBegun ? "Decode" : "Transport", scrub)),
+      expired: (known) => Effect.fail(new RequestTimeout({ ...about(known), after: requestTimeout }))
+    }
+
+    // Time is that of whoever asks: a clock of its own for each, and there is one.
+    const millis = Duration.toMillis(requestTimeout)
+    const byClock = new WeakMap<Clock.Clock, Deadlines>()
+    const deadlinesBy = (clock: Clock.Clock): Deadlines => {
+      const known = byClock.get(clock)
+      if (known !== undefined) return known
+      const deadlines = new Deadlines(clock, millis, runtime)
+      byClock.set(clock, deadlines)
+      return deadlines
+    }
+
+    const ask = (known: Known): Effect.Effect<JobStatus, QueueError> =>
+      Clock.clockWith((clock) =>
+        Effect.async((resume) => {
+          const exchange = new Exchange(known, ends, millis === Infinity ? undefined : deadlinesBy(clock), resume)
+          exchange.start(pool)
+          return Effect.sync(() => exchange.stop())
+        })
+      )
+
+    const poll = (input: JobRef): Effect.Effect<JobStatus, QueueError> => {
+      // what was asked for before was checked then
+      const known = memory.find(input)
+      return known !== undefined ? ask(known) : Effect.flatMap(checkRef("status", input), (job) => ask(meet(job)))
+    }
+
+    const traced = Effect.fn("JobQueue.status")(function*(input: JobRef) {
+      const job = yield* checkRef("status", input)
+      yield* JobQueue.annotate(job.model, job.requestId)
+      return yield* poll(job)
+    })
+
+    return (input) =>
+      Effect.withFiberRuntime((fiber) => fiber.getFiberRef(FiberRef.currentTracerEnabled) ? traced(input) : poll(input))
+  })
+
+const isSame = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && Buffer.compare(a, b) === 0
+
+/**
+ * The queue as a layer, its options taken from wherever the app keeps them.
+ *
+ * @example
+ * import { NodeJobQueue } from "effect-queue-status/node"
+ * import { Config } from "effect"
+ *
+ * const QueueLive = NodeJobQueue.layerConfig({
+ *   apiKey: Config.redacted("QUEUE_TOKEN"),
+ *   connections: Config.integer("QUEUE_CONNECTIONS").pipe(Config.withDefault(16))
+ * })
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<Options>
+): Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError> =>
+  Layer.scoped(JobQueue.JobQueue, Effect.flatMap(Config.unwrap(options), make))
+
+/**
+ * The queue with the token from `TOGETHER_API_KEY` and, where it is set, the base URL from `TOGETHER_BASE_URL`.
+ *
+ * @example
+ * import { JobQueue } from "effect-queue-status"
+ * import { NodeJobQueue } from "effect-queue-status/node"
+ * import { Effect } from "effect"
+ *
+ * const program = JobQueue.status({ model: "my-org/video-generator", requestId: "019ba379-92da-71e4-ac40-d98059fd67c7" })
+ *
+ * const main = program.pipe(Effect.provide(NodeJobQueue.layer))
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError> = layerConfig(JobQueue.environment)

@@ -1,0 +1,457 @@
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import type * as HttpClient from "@effect/platform/HttpClient"
+import { assert, describe, it } from "@effect/vitest"
+import { deepStrictEqual } from "@effect/vitest/utils"
+import { Job, JobQueue, JobStream, QueueError } from "effect-queue-status"
+import { NodeJobQueue } from "effect-queue-status/node"
+import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as FastCheck from "effect/FastCheck"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Runtime from "effect/Runtime"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import * as TestClock from "effect/TestClock"
+import * as TestServices from "effect/TestServices"
+import { inspect } from "node:util"
+import * as CollectingTracer from "../fixtures/collectingTracer.js"
+import * as Documents from "../fixtures/documents.js"
+import * as HostileServer from "../fixtures/hostileServer.js"
+import { document, job, model } from "../fixtures/job.js"
+import { tally } from "../fixtures/tally.js"
+
+const { answer, silence } = HostileServer
+
+const token = "tgp_v1_0123456789abcdef"
+
+const connect = (server: HostileServer.HostileServer, options: Partial<NodeJobQueue.Options> = {}) =>
+  NodeJobQueue.make({ apiKey: Redacted.make(token), baseUrl: `${server.url}/v1`, ...options })
+
+/** Whatever there is to say of the job that is asked for. */
+const echo = (fields: object = {}): HostileServer.Handler => (response, request, index) =>
+  answer(200, {
+    ...document,
+    request_id: request.query.get("request_id"),
+    model: request.query.get("model"),
+    ...fields
+  })(response, request, index)
+
+// -----------------------------------------------------------------------------
+// the same as the ordinary client
+// -----------------------------------------------------------------------------
+
+/** An answer, byte for byte. */
+interface Said {
+  readonly httpStatus: number
+  readonly body: Uint8Array
+}
+
+const utf8 = (text: string) => new TextEncoder().encode(text)
+
+const aBody = FastCheck.oneof(
+  { arbitrary: Documents.good.map((value) => utf8(JSON.stringify(value))), weight: 3 },
+  { arbitrary: Documents.odd.map((value) => utf8(JSON.stringify(value))), weight: 5 },
+  { arbitrary: Documents.good.map((value) => utf8(`\ufeff${JSON.stringify(value, undefined, 2)}`)), weight: 1 },
+  {
+    // half of it, or a part of it that is no text
+    arbitrary: FastCheck.tuple(Documents.odd, FastCheck.nat(99), FastCheck.uint8Array({ maxLength: 4 })).map(
+      ([value, at, bytes]) => {
+        const body = utf8(JSON.stringify(value))
+        body.set(bytes, Math.min(at, body.length - bytes.length))
+        return at % 3 === 0 ? body.subarray(0, at) : body
+      }
+    ),
+    weight: 3
+  },
+  { arbitrary: FastCheck.json().map(utf8), weight: 1 },
+  { arbitrary: FastCheck.string({ unit: "binary" }).map(utf8), weight: 1 },
+  { arbitrary: FastCheck.uint8Array(), weight: 1 }
+)
+
+const aSaid: FastCheck.Arbitrary<Said> = FastCheck.record({
+  httpStatus: FastCheck.oneof(
+    { arbitrary: FastCheck.constant(200), weight: 6 },
+    { arbitrary: FastCheck.constantFrom(201, 400, 401, 404, 409, 418, 429, 500, 503), weight: 1 }
+  ),
+  body: aBody
+})
+
+/** What a poll comes to; of an error all but where in the program it was made. */
+const told = (queue: JobQueue.Service) =>
+  Effect.map(Effect.either(queue.status(job)), Either.mapLeft((error) => ({ ...error, message: error.message })))
+
+describe("what a service says", () => {
+  it.scopedLive("means what it means to the ordinary client", () =>
+    Effect.gen(function*() {
+      const { met, note } = tally()
+      const runtime = yield* Effect.runtime<HttpClient.HttpClient>()
+      const run = (order: ReadonlyArray<Said>) =>
+        Effect.gen(function*() {
+          // each twice: once for each client
+          const server = yield* HostileServer.make((response, _, index) => {
+            const { body, httpStatus } = order[Math.floor(index / 2)]!
+            response.writeHead(httpStatus, { "x-request-id": `req-${httpStatus}`, "retry-after": "7" })
+            response.end(body)
+          })
+          const lean = yield* connect(server)
+          const ordinary = yield* JobQueue.make({ apiKey: Redacted.make(token), baseUrl: `${server.url}/v1` })
+          for (const { httpStatus } of order) {
+            const [expected, actual] = yield* Effect.all([told(ordinary), told(lean)])
+            deepStrictEqual(actual, expected)
+            const what = Either.match(actual, { onLeft: ({ _tag }) => _tag, onRight: ({ _tag }) => _tag })
+            note(httpStatus === 200 ? what : "a refusal")
+          }
+          const [first, second] = server.requests
+          assert.strictEqual(second?.url, first?.url)
+        })
+      yield* Effect.promise(() =>
+        FastCheck.assert(
+          FastCheck.asyncProperty(
+            FastCheck.array(aSaid, { minLength: 1, maxLength: 3 }),
+            FastCheck.array(FastCheck.nat(99), { minLength: 1, maxLength: 6 }),
+            (said, order) =>
+              run(order.map((n) => said[n % said.length]!)).pipe(
+                Effect.scoped,
+                Effect.withTracerEnabled(false),
+                Runtime.runPromise(runtime)
+              )
+          ),
+          { numRuns: 150 }
+        )
+      )
+      met("Running", "Done", "Unrecognized", "UnexpectedAnswer", "a refusal")
+    }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
+})
+
+// -----------------------------------------------------------------------------
+// what is said again
+// -----------------------------------------------------------------------------
+
+describe("an answer like the last one", () => {
+  it.scopedLive("is the same snapshot", () =>
+    Effect.gen(function*() {
+      let text = JSON.stringify({ ...document, info: { progress: 0.4 } })
+      const server = yield* HostileServer.make((...call) => answer(200, text)(...call))
+      const queue = yield* connect(server)
+      const first = yield* queue.status(job)
+      assert.strictEqual(yield* queue.status({ ...job }), first)
+      assert.strictEqual(yield* Effect.withTracerEnabled(queue.status(job), false), first)
+      text = text.replace("0.4", "0.5")
+      const second = yield* queue.status(job)
+      deepStrictEqual(second, Job.Running({ job, info: { progress: 0.5 } }))
+      assert.strictEqual(yield* queue.status(job), second)
+      deepStrictEqual(first, Job.Running({ job, info: { progress: 0.4 } }))
+    }))
+
+  it.scopedLive("is the same snapshot, however it comes", () =>
+    Effect.gen(function*() {
+      const body = Buffer.from(JSON.stringify({ ...document, info: { note: "größe 🦊" } }))
+      const server = yield* HostileServer.make((response, _, index) => {
+        response.writeHead(200)
+        // the first of them whole
+        response.write(body.subarray(0, body.length - index * 20), () =>
+          setImmediate(() => response.end(body.subarray(body.length - index * 20))))
+      })
+      const queue = yield* connect(server)
+      const [first, ...others] = yield* Effect.replicateEffect(queue.status(job), 6)
+      for (const other of others) {
+        assert.strictEqual(other, first)
+      }
+    }))
+
+  it.scopedLive("is the same snapshot after trouble", () =>
+    Effect.gen(function*() {
+      const troubles = [answer(503), HostileServer.reset(), answer(200, "<html>")]
+      const server = yield* HostileServer.make((...call) =>
+        (call[2] % 2 === 0 ? answer(200, document) : troubles[(call[2] - 1) / 2])?.(...call)
+      )
+      const queue = yield* connect(server)
+      const first = yield* queue.status(job)
+      for (const _ of troubles) {
+        yield* Effect.flip(queue.status(job))
+        assert.strictEqual(yield* queue.status(job), first)
+      }
+    }))
+
+  it.scopedLive.prop(
+    "is of the very job that is asked for, with more jobs than are remembered",
+    {
+      polls: FastCheck.array(FastCheck.tuple(FastCheck.constantFrom("a", "ab", "b c"), FastCheck.nat(80)), {
+        minLength: 500,
+        maxLength: 500
+      })
+    },
+    ({ polls }) =>
+      Effect.gen(function*() {
+        // so long that about 150 of them are remembered
+        const server = yield* HostileServer.make(echo({ info: { note: "x".repeat(220_000) } }))
+        const queue = yield* connect(server)
+        yield* Effect.forEach(polls, ([model, n]) =>
+          Effect.gen(function*() {
+            const asked = { model, requestId: `b${n}` }
+            const status = yield* queue.status(asked)
+            assert.deepStrictEqual({ ...status.job }, asked)
+          }), { concurrency: 16 })
+      }).pipe(Effect.withTracerEnabled(false)),
+    { fastCheck: { numRuns: 2 } }
+  )
+
+  it.scopedLive("is asked for by what a reference says when it is used", () =>
+    Effect.gen(function*() {
+      const server = yield* HostileServer.make(echo())
+      const queue = yield* connect(server)
+      const changing = { model, requestId: "first" }
+      const status = queue.status(changing)
+      assert.strictEqual((yield* status).job.requestId, "first")
+      changing.requestId = "second"
+      assert.strictEqual((yield* status).job.requestId, "second")
+      changing.requestId = " "
+      assert.strictEqual((yield* Effect.flip(status))._tag, "InvalidRequest")
+    }).pipe(Effect.withTracerEnabled(false)))
+})
+
+// -----------------------------------------------------------------------------
+// connections
+// -----------------------------------------------------------------------------
+
+describe("the pool", () => {
+  it.scopedLive("has no more connections than it may, for all calls together", () =>
+    Effect.gen(function*() {
+      const answers: { readonly [path: string]: unknown } = {
+        "/v1/queue/clear": { canceled_count: 4 },
+        "/v1/queue/metrics": { messages_running: 1, messages_waiting: 2, total_jobs: 3 }
+      }
+      const server = yield* HostileServer.make((...call) =>
+        setImmediate(() => answer(200, answers[call[1].path] ?? document)(...call))
+      )
+      for (const connections of [1, 3]) {
+        const before = server.connections
+        const queue = yield* connect(server, { connections })
+        yield* Effect.all(
+          Array.from({ length: 20 }, () => [queue.status(job), queue.metrics(model), queue.clear(model)]).flat(),
+          { concurrency: "unbounded" }
+        )
+        assert.strictEqual(server.connections - before, connections)
+      }
+    }))
+
+  it.scopedLive("has as many connections as the default says", () =>
+    Effect.gen(function*() {
+      const server = yield* HostileServer.make(echo())
+      const queue = yield* connect(server)
+      yield* Effect.replicateEffect(queue.status(job), 2 * NodeJobQueue.defaultConnections, {
+        concurrency: "unbounded"
+      })
+      assert.strictEqual(server.connections, NodeJobQueue.defaultConnections)
+    }))
+
+  it.scopedLive("never sends what was interrupted in line", () =>
+    Effect.gen(function*() {
+      const server = yield* HostileServer.make((...call) => (call[2] === 0 ? silence : echo())(...call))
+      const queue = yield* connect(server, { connections: 1 })
+      const first = yield* Effect.fork(queue.status(Job.ref(model, "first")))
+      yield* server.until("the first is there", () => server.requests.length === 1)
+      const second = yield* Effect.fork(queue.status(Job.ref(model, "second")))
+      const third = yield* Effect.fork(queue.status(Job.ref(model, "third")))
+      yield* Effect.yieldNow()
+      assert(Exit.isInterrupted(yield* Fiber.interrupt(second)))
+      assert.strictEqual(server.aborted, 0)
+      assert(Exit.isInterrupted(yield* Fiber.interrupt(first)))
+      assert.strictEqual((yield* Fiber.join(third)).job.requestId, "third")
+      assert.deepStrictEqual(server.requests.map(({ query }) => query.get("request_id")), ["first", "third"])
+      assert.strictEqual(server.aborted, 1)
+    }))
+
+  it.scoped("counts the time in line", () =>
+    Effect.gen(function*() {
+      const server = yield* HostileServer.make(silence)
+      const queue = yield* connect(server, { connections: 1, requestTimeout: "10 seconds" })
+      const first = yield* Effect.fork(Effect.flip(queue.status(job)))
+      yield* server.until("the first is there", () => server.requests.length === 1)
+      yield* TestClock.adjust("5 seconds")
+      const second = yield* Effect.fork(Effect.flip(queue.status(job)))
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual((yield* Fiber.join(first))._tag, "RequestTimeout")
+      yield* server.until("the second has its turn", () => server.requests.length === 2)
+      yield* TestClock.adjust("4999 millis")
+      assert(Option.isNone(yield* Fiber.poll(second)))
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual((yield* Fiber.join(second))._tag, "RequestTimeout")
+      yield* server.until("both are closed", () => server.aborted === 2)
+    }))
+
+  it.scoped("goes by the clock of whoever asks", () =>
+    Effect.gen(function*() {
+      const server = yield* HostileServer.make(silence)
+      const queue = yield* TestServices.provideLive(connect(server, { requestTimeout: "1 hour" }))
+      const inRealTime = yield* Effect.fork(TestServices.provideLive(queue.status(job)))
+      const inVirtualTime = yield* Effect.fork(Effect.flip(queue.status(job)))
+      yield* server.until("both are there", () => server.requests.length === 2)
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual((yield* Fiber.join(inVirtualTime))._tag, "RequestTimeout")
+      yield* server.until("one is closed", () => server.aborted === 1)
+      assert(Exit.isInterrupted(yield* Fiber.interrupt(inRealTime)))
+      yield* server.until("both are closed", () => server.aborted === 2)
+    }))
+
+  it.scopedLive("is closed with its scope, and what is in flight with it", () =>
+    Effect.gen(function*() {
+      const server = yield* HostileServer.make((...call) => (call[2] < 3 ? echo() : silence)(...call))
+      const scope = yield* Scope.make()
+      const queue = yield* Scope.extend(connect(server), scope)
+      yield* Effect.replicateEffect(queue.status(job), 3, { concurrency: "unbounded" })
+      const waiting = yield* Effect.fork(Effect.flip(queue.status(job)))
+      yield* server.until("it is there", () => server.requests.length === 4)
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual((yield* Fiber.join(waiting))._tag, "Unreachable")
+      yield* server.until("no connection is left", () => server.open.size === 0)
+      assert.strictEqual((yield* Effect.flip(queue.status(job)))._tag, "Unreachable")
+      assert.strictEqual((yield* Effect.flip(queue.metrics(model)))._tag, "Unreachable")
+      assert.strictEqual(server.requests.length, 4)
+    }))
+
+  it.scopedLive.prop(
+    "closes the connection of what is interrupted, whenever that is, and of nothing else",
+    { turns: FastCheck.array(FastCheck.nat(30), { minLength: 5, maxLength: 20 }) },
+    ({ turns }) =>
+      Effect.gen(function*() {
+        const server = yield* HostileServer.make((response, request, index) => {
+          setImmediate(() => {
+            response.writeHead(200)
+            response.write("{")
+            setImmediate(() => response.end(JSON.stringify({ ...document, index }).slice(1)))
+          })
+        })
+        const queue = yield* connect(server, { connections: 4 })
+        const exits = yield* Effect.forEach(turns, (turns) =>
+          Effect.gen(function*() {
+            const fiber = yield* Effect.fork(queue.status(job))
+            yield* Effect.repeatN(Effect.async<void>((resume) => void setImmediate(() => resume(Effect.void))), turns)
+            return yield* Fiber.interrupt(fiber)
+          }), { concurrency: 4 })
+        for (const exit of exits) {
+          if (Exit.isSuccess(exit)) deepStrictEqual(exit.value, Job.Running({ job }))
+          else assert(Exit.isInterrupted(exit))
+        }
+        assert.isAtMost(server.aborted, exits.filter(Exit.isFailure).length)
+        // it is as good as new
+        const after = yield* Effect.replicateEffect(queue.status(job), 8, { concurrency: "unbounded" })
+        for (const status of after) deepStrictEqual(status, Job.Running({ job }))
+        yield* server.until("no more are open than there may be", () => server.open.size <= 4)
+      }).pipe(Effect.withTracerEnabled(false)),
+    { fastCheck: { numRuns: 30 } }
+  )
+})
+
+// -----------------------------------------------------------------------------
+// spans
+// -----------------------------------------------------------------------------
+
+describe("spans", () => {
+  it.scopedLive("a watch has one, and its polls have none", () =>
+    Effect.gen(function*() {
+      const server = yield* HostileServer.make((...call) =>
+        echo({ status: call[2] < 5 ? "running" : "done", outputs: {} })(...call)
+      )
+      const { spans, tracer } = CollectingTracer.make()
+      yield* JobStream.result(job, { cadence: Schedule.spaced("1 millis") }).pipe(
+        Effect.provideServiceEffect(JobQueue.JobQueue, connect(server)),
+        Effect.withTracer(tracer)
+      )
+      assert.strictEqual(server.requests.length, 6)
+      assert.deepStrictEqual(spans.map(({ name }) => name), ["JobStream.result"])
+    }))
+})
+
+// -----------------------------------------------------------------------------
+// configuration
+// -----------------------------------------------------------------------------
+
+const environment = (variables: { readonly [name: string]: string }) =>
+  Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(variables))))
+
+describe("configuration", () => {
+  it.scopedLive("takes the token and the base URL from the environment", () =>
+    Effect.gen(function*() {
+      const server = yield* HostileServer.make(echo())
+      const status = yield* JobQueue.status(job).pipe(
+        Effect.provide(NodeJobQueue.layer),
+        environment({ TOGETHER_API_KEY: ` ${token}\n`, TOGETHER_BASE_URL: `${server.url}/v1/` })
+      )
+      deepStrictEqual(status, Job.Running({ job }))
+      const [request] = server.requests
+      assert.strictEqual(request?.headers.authorization, `Bearer ${token}`)
+      assert.strictEqual(request?.path, "/v1/queue/status")
+      yield* server.until("no connection is left", () => server.open.size === 0)
+    }))
+
+  it.scopedLive("knows its options by any name", () =>
+    Effect.gen(function*() {
+      const server = yield* HostileServer.make(silence)
+      const layer = NodeJobQueue.layerConfig({
+        apiKey: Config.redacted("QUEUE_TOKEN"),
+        baseUrl: Config.string("QUEUE_URL"),
+        requestTimeout: Config.duration("QUEUE_TIMEOUT"),
+        connections: Config.integer("QUEUE_CONNECTIONS")
+      })
+      const variables = { QUEUE_TOKEN: token, QUEUE_URL: server.url, QUEUE_TIMEOUT: "20 millis" }
+      const failures = yield* Effect.replicateEffect(Effect.flip(JobQueue.status(job)), 4, {
+        concurrency: "unbounded"
+      }).pipe(Effect.provide(layer), environment({ ...variables, QUEUE_CONNECTIONS: "1" }))
+      assert.deepStrictEqual(failures.map(({ _tag }) => _tag), Array.from({ length: 4 }, () => "RequestTimeout"))
+      assert.isAtMost(server.connections, 1)
+      const missing = yield* Effect.flip(Layer.build(layer).pipe(environment(variables)))
+      assert.include(String(missing), "QUEUE_CONNECTIONS")
+    }))
+
+  it.scoped.each([0, -1, 1.5, NaN, Infinity])("refuses %s connections", (connections) =>
+    Effect.gen(function*() {
+      const failed = yield* Effect.flip(NodeJobQueue.make({ apiKey: Redacted.make(token), connections }))
+      assert.match(String(failed), /connections.*positive integer/)
+    }))
+
+  it.scoped("refuses what the ordinary client refuses, and shows no secret", () =>
+    Effect.gen(function*() {
+      const secret = "tgp_v1_a-very-secret-token"
+      const apiKey = Redacted.make(secret)
+      const cases = [
+        [{ apiKey: Redacted.make(`${secret} `.repeat(2)) }, /apiKey.*printable ASCII/],
+        [{ apiKey: Redacted.make(" ") }, /apiKey.*must not be empty/],
+        [{ apiKey, baseUrl: secret }, /baseUrl.*not a URL/],
+        [{ apiKey, baseUrl: `https://${secret}@h` }, /baseUrl.*credentials/]
+      ] as const
+      for (const [options, issue] of cases) {
+        const failed = yield* Effect.flip(NodeJobQueue.make(options))
+        assert.match(String(failed), issue)
+        for (const shown of [String(failed), inspect(failed, { depth: null }), JSON.stringify(failed)]) {
+          assert.notInclude(shown, secret)
+        }
+      }
+      const variables = { TOGETHER_API_KEY: token, TOGETHER_BASE_URL: `https://a:${secret}@h` }
+      const failed = yield* Effect.flip(Layer.build(NodeJobQueue.layer).pipe(environment(variables)))
+      assert.match(String(failed), /TOGETHER_BASE_URL.*credentials/)
+      assert.notInclude(String(failed), secret)
+    }))
+
+  it.scopedLive("gives up at once when there is no time, each time", () =>
+    Effect.gen(function*() {
+      const server = yield* HostileServer.make(echo())
+      const queue = yield* connect(server, { requestTimeout: 0 })
+      const failures = yield* Effect.replicateEffect(Effect.flip(queue.status(job)), 3)
+      assert.deepStrictEqual(failures.map(({ _tag }) => _tag), Array.from({ length: 3 }, () => "RequestTimeout"))
+    }))
+
+  it.scopedLive("waits without a limit when there is none", () =>
+    Effect.gen(function*() {
+      const server = yield* HostileServer.make((...call) => setTimeout(() => echo()(...call), 50))
+      const queue = yield* connect(server, { requestTimeout: Infinity })
+      deepStrictEqual(yield* queue.status(job), Job.Running({ job }))
+      assert.isTrue(QueueError.isQueueError(yield* Effect.flip(queue.status(Job.ref(" ", " ")))))
+    }))
+})

@@ -1,0 +1,108 @@
+import { assert, describe, it } from "@effect/vitest"
+import { TestJobQueue } from "effect-queue-status/testing"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FastCheck from "effect/FastCheck"
+import { Deadlines, type Expiring } from "../../../src/node/internal/deadlines.js"
+
+const millis = 20
+
+/** The clock that there is, and how many wait for it. */
+const counting = Effect.map(Effect.clock, (clock) => {
+  const counter = { sleeping: 0, slept: 0 }
+  const counted: Clock.Clock = {
+    [Clock.ClockTypeId]: Clock.ClockTypeId,
+    unsafeCurrentTimeMillis: () => clock.unsafeCurrentTimeMillis(),
+    unsafeCurrentTimeNanos: () => clock.unsafeCurrentTimeNanos(),
+    currentTimeMillis: clock.currentTimeMillis,
+    currentTimeNanos: clock.currentTimeNanos,
+    sleep: (duration) =>
+      Effect.acquireUseRelease(
+        Effect.sync(() => {
+          counter.sleeping++
+          counter.slept++
+        }),
+        () => clock.sleep(duration),
+        () => Effect.sync(() => counter.sleeping--)
+      )
+  }
+  return { clock: counted, counter }
+})
+
+const make = Effect.gen(function*() {
+  const { clock, counter } = yield* counting
+  return { counter, deadlines: new Deadlines(clock, millis, yield* Effect.runtime()) }
+})
+
+/** Waits for an answer that takes so long, and tells when it was given up, if it was. */
+const wait = (deadlines: Deadlines, takes: number) =>
+  Effect.gen(function*() {
+    const clock = yield* Effect.clock
+    let expiredAt: number | undefined
+    const one: Expiring = {
+      expiresAt: Infinity,
+      expire: () => {
+        expiredAt = clock.unsafeCurrentTimeMillis()
+        deadlines.delete(one)
+      }
+    }
+    deadlines.add(one)
+    yield* Effect.sleep(Duration.millis(takes))
+    deadlines.delete(one)
+    return expiredAt
+  })
+
+const ended = Effect.repeatN(Effect.yieldNow(), 20)
+
+describe("deadlines", () => {
+  it.effect.prop(
+    "give up each in its time, and no other",
+    {
+      waits: FastCheck.array(
+        FastCheck.record({
+          after: FastCheck.nat(60),
+          // what ends in the very millisecond may end either way
+          takes: FastCheck.nat(60).filter((takes) => takes !== millis)
+        }),
+        { minLength: 1, maxLength: 12 }
+      )
+    },
+    ({ waits }) =>
+      TestJobQueue.runUntilDone(Effect.gen(function*() {
+        const { counter, deadlines } = yield* make
+        const start = yield* Clock.currentTimeMillis
+        const expired = yield* Effect.forEach(
+          waits,
+          ({ after, takes }) => Effect.delay(wait(deadlines, takes), Duration.millis(after)),
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(
+          expired,
+          waits.map(({ after, takes }) => takes > millis ? start + after + millis : undefined)
+        )
+        yield* ended
+        assert.strictEqual(counter.sleeping, 0)
+      }))
+  )
+
+  it.effect("take one timer, however many are waited for", () =>
+    TestJobQueue.runUntilDone(Effect.gen(function*() {
+      const { counter, deadlines } = yield* make
+      yield* Effect.forEach(Array.from({ length: 1_000 }), () => wait(deadlines, millis / 2), {
+        concurrency: "unbounded"
+      })
+      assert.strictEqual(counter.slept, 1)
+      yield* ended
+      assert.strictEqual(counter.sleeping, 0)
+    })))
+
+  it.effect("leave no timer where they were made by what must not be interrupted", () =>
+    TestJobQueue.runUntilDone(Effect.gen(function*() {
+      const { counter, deadlines } = yield* Effect.uninterruptible(make)
+      yield* wait(deadlines, millis / 2)
+      yield* ended
+      assert.strictEqual(counter.slept, 1)
+      assert.strictEqual(counter.sleeping, 0)
+    })))
+})

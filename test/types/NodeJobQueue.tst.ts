@@ -1,0 +1,19 @@
+import type { ConfigError, Effect, Layer, Scope } from "effect"
+import { Config, Redacted } from "effect"
+import type { JobQueue } from "effect-queue-status"
+import { NodeJobQueue } from "effect-queue-status/node"
+import { describe, expect, test } from "tstyche"
+
+describe("NodeJobQueue", () => {
+  test("layers need nothing, not even a client", () => {
+    expect(NodeJobQueue.layer).type.toBe<Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError>>()
+    expect(NodeJobQueue.layerConfig({ apiKey: Config.redacted("TOKEN"), connections: Config.integer("CONNECTIONS") }))
+      .type.toBe<Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError>>()
+  })
+
+  test("make needs the scope in which its connections are open", () => {
+    expect(NodeJobQueue.make({ apiKey: Redacted.make("token"), requestTimeout: "10 seconds", connections: 16 }))
+      .type.toBe<Effect.Effect<JobQueue.Service, ConfigError.ConfigError, Scope.Scope>>()
+    expect(NodeJobQueue.make).type.not.toBeCallableWith({ connections: 16 })
+  })
+})
