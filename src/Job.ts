@@ -410,7 +410,10 @@ const readTime = (text: string | null | undefined): Option.Option<DateTime.Utc> 
 
 /** @internal */
 export const fromDocument = (document: typeof Document.Type): JobStatus => {
-  const snapshot: Snapshot = {
+  const _tag = isKnownState(document.status) ? tags[document.status] : "Pending"
+  // one literal: of fields that are spread into one most lie beside the object, which takes more room and more time
+  const status: Exclude<JobStatus, Unrecognized> = {
+    _tag,
     job: ref(document.model, document.request_id),
     createdAt: readTime(document.created_at),
     claimedAt: readTime(document.claimed_at),
@@ -422,9 +425,7 @@ export const fromDocument = (document: typeof Document.Type): JobStatus => {
     retries: Option.fromNullable(document.retries),
     warnings: document.warnings ?? []
   }
-  return isKnownState(document.status)
-    ? { _tag: tags[document.status], ...snapshot }
-    : { _tag: "Unrecognized", status: document.status, ...snapshot }
+  return isKnownState(document.status) ? status : { ...status, _tag: "Unrecognized", status: document.status }
 }
 
 const isName = (u: unknown): boolean => typeof u === "string" && /\S/.test(u) && isWellFormed(u)

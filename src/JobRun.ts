@@ -32,6 +32,7 @@ import * as Take from "effect/Take"
 import * as Own from "./internal/own.js"
 import * as Pacer from "./internal/pacer.js"
 import * as Submit from "./internal/submit.js"
+import { decodeOutputs, outputsOf } from "./internal/watching.js"
 import type { JobRef, JsonObject } from "./Job.js"
 import type { JobQueue, SubmitRequest } from "./JobQueue.js"
 import * as JobStream from "./JobStream.js"
@@ -396,7 +397,7 @@ export const runTraced = (
     for (let nth = 1;; nth++) {
       const keyed = key === undefined || nth === 1 ? options : { ...options, key: `${key}/${nth}` }
       const end = yield* runOnce(request, keyed, stage, trace)
-      const outputs = yield* Effect.either(JobStream.outputsOf(end))
+      const outputs = yield* Effect.either(outputsOf(end))
       if (Either.isRight(outputs)) return end
       const error = outputs.left
       if (error._tag !== "JobRetriesExhausted" || pacer === undefined) return yield* error
@@ -450,9 +451,9 @@ export const run: {
     Schema.isSchema(schemaOrOptions)
       ? Effect.flatMap(
         ended(options),
-        (end) => JobStream.decodeOutputs(end, schemaOrOptions as Schema.Schema<A, I, R>)
+        (end) => decodeOutputs(end, schemaOrOptions as Schema.Schema<A, I, R>)
       )
-      : Effect.flatMap(ended(schemaOrOptions as RunOptions), JobStream.outputsOf)
+      : Effect.flatMap(ended(schemaOrOptions as RunOptions), outputsOf)
   ).pipe(Effect.withSpan("JobRun.run", { attributes: { "queue.model": request?.model }, captureStackTrace: false }))
 }
 

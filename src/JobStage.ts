@@ -10,12 +10,12 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { formatIssues, invalidSubmit } from "./internal/checkRequest.js"
+import { decodeOutputs } from "./internal/watching.js"
 import { formatRef, JobRef } from "./Job.js"
 import type { JsonObject } from "./Job.js"
 import type { JobQueue, SubmitRequest } from "./JobQueue.js"
 import { RunError, runTraced } from "./JobRun.js"
 import type { RunOptions, Trace } from "./JobRun.js"
-import * as JobStream from "./JobStream.js"
 import { CursorFromString, formatCursor } from "./Transition.js"
 
 /**
@@ -116,7 +116,7 @@ export const make = <In, PayloadI extends JsonObject, PayloadR, Out, OutputsI, O
         Effect.flatMap((payload) =>
           runTraced({ ...rest, model, payload }, { ...options, key }, Option.some(stage), trace)
         ),
-        Effect.flatMap((end) => JobStream.decodeOutputs(end, outputs)),
+        Effect.flatMap((end) => decodeOutputs(end, outputs)),
         Effect.mapError((error) => new StageFailed({ stage, error, job: trace.job, cursor: trace.cursor }))
       )
     }).pipe(

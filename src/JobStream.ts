@@ -19,21 +19,14 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { formatIssues } from "./internal/checkRequest.js"
 import * as Watch from "./internal/watch.js"
+import { decodeOutputs, outputsOf, policyOf, spanOf } from "./internal/watching.js"
 import * as Job from "./Job.js"
 import type { JobQueue } from "./JobQueue.js"
-import {
-  InvalidOutputs,
-  JobCanceled,
-  JobFailed,
-  JobMismatch,
-  JobRetriesExhausted,
-  UnrecognizedStatus
-} from "./QueueError.js"
-import type { OutcomeError, QueueError, WatchError } from "./QueueError.js"
+import { JobMismatch } from "./QueueError.js"
+import type { OutcomeError, QueueError, UnrecognizedStatus, WatchError } from "./QueueError.js"
 import * as Transition from "./Transition.js"
-import * as WatchPolicy from "./WatchPolicy.js"
+import type * as WatchPolicy from "./WatchPolicy.js"
 
 /**
  * What a watch may be told: any part of a policy. What is left out is that of the app, `WatchPolicy.Default`.
@@ -52,15 +45,6 @@ export interface Options extends Partial<WatchPolicy.WatchPolicy> {}
 export interface TransitionsOptions extends Options {
   readonly from?: Transition.Cursor | undefined
 }
-
-const policyOf = (options: Options): Effect.Effect<WatchPolicy.WatchPolicy> =>
-  Effect.map(WatchPolicy.Default, (policy) => ({ ...policy, ...options }))
-
-// A stack trace would lead to this module, and is kept for as long as the watch lasts.
-const spanOf = (job: Job.JobRef) => ({
-  attributes: { "queue.model": job.model, "queue.request_id": job.requestId },
-  captureStackTrace: false
-})
 
 /**
  * The snapshots of a job, one for each poll that was answered, changed or not; the last one is terminal.
@@ -343,44 +327,6 @@ export const conflate = <A, E, R>(self: Stream.Stream<A, E, R>): Stream.Stream<A
     })
     return Stream.repeatEffectOption(next)
   }))
-
-/**
- * What the end of a job comes to for those who want its outputs or nothing.
- *
- * @internal
- */
-export const outputsOf = (
-  end: Transition.Terminal
-): Effect.Effect<Job.JsonObject, OutcomeError | UnrecognizedStatus> => {
-  const { attempt, job, snapshot } = end
-  switch (end._tag) {
-    case "Completed":
-      return Effect.succeed(end.outputs)
-    case "FailedByModel":
-      return Effect.fail(new JobFailed({ job, reason: Option.getOrUndefined(end.reason), snapshot }))
-    case "RetriesExhausted":
-      return Effect.fail(new JobRetriesExhausted({ job, attempts: attempt, snapshot }))
-    case "Canceled":
-      return Effect.fail(new JobCanceled({ job, snapshot }))
-    case "Unrecognized":
-      return Effect.fail(new UnrecognizedStatus({ job, status: end.status, snapshot }))
-  }
-}
-
-/**
- * The outputs of a job that has ended, decoded.
- *
- * @internal
- */
-export const decodeOutputs = <A, I, R>(
-  end: Transition.Terminal,
-  schema: Schema.Schema<A, I, R>
-): Effect.Effect<A, OutcomeError | UnrecognizedStatus, R> =>
-  Effect.flatMap(outputsOf(end), (outputs) =>
-    Effect.mapError(
-      Schema.decodeUnknown(schema)(outputs),
-      (error) => new InvalidOutputs({ job: end.job, issue: formatIssues(error), snapshot: end.snapshot })
-    ))
 
 /**
  * Watches a job to its end: its outputs, decoded where a schema for them is given, or an error that says why there are

@@ -16,6 +16,11 @@ export * as Job from "./Job.js"
 /**
  * @since 0.1.0
  */
+export * as JobHub from "./JobHub.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as JobQueue from "./JobQueue.js"
 
 /**

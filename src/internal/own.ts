@@ -17,8 +17,8 @@ import type { SubmitRequest } from "../JobQueue.js"
 import type * as JobRun from "../JobRun.js"
 import * as QueueError from "../QueueError.js"
 import { honourRetryAfter } from "../Retry.js"
+import { makeWithin } from "./giveUp.js"
 import * as Submit from "./submit.js"
-import { makeWithin } from "./watch.js"
 
 /** @internal */
 export const Release = Data.taggedEnum<JobRun.Release>()

@@ -18,6 +18,26 @@ export interface Pacer<In> {
   readonly reset: Effect.Effect<void>
 }
 
+/**
+ * One step of a schedule: its new state, and how long it says to wait. `undefined` when it has ended.
+ *
+ * @internal
+ */
+export const step = <In>(
+  schedule: Schedule.Schedule<unknown, In>,
+  now: number,
+  input: In,
+  state: unknown
+): Effect.Effect<readonly [state: unknown, pause: number | undefined]> =>
+  Effect.map(schedule.step(now, input, state), ([after, , decision]) =>
+    [
+      after,
+      ScheduleDecision.isDone(decision)
+        ? undefined
+        // clocks count in milliseconds; a little more is no harm, a little less would undercut a Retry-After
+        : Math.ceil(Math.max(0, ScheduleIntervals.start(decision.intervals) - now))
+    ] as const)
+
 /** @internal */
 export const make = <In>(schedule: Schedule.Schedule<unknown, In>): Effect.Effect<Pacer<In>> =>
   Effect.sync(() => {
@@ -25,12 +45,9 @@ export const make = <In>(schedule: Schedule.Schedule<unknown, In>): Effect.Effec
     return {
       next: (input) =>
         Effect.flatMap(Clock.currentTimeMillis, (now) =>
-          Effect.map(schedule.step(now, input, state), ([after, , decision]) => {
+          Effect.map(step(schedule, now, input, state), ([after, pause]) => {
             state = after
-            return ScheduleDecision.isDone(decision)
-              ? Option.none()
-              // clocks count in milliseconds; a little more is no harm, a little less would undercut a Retry-After
-              : Option.some(Math.ceil(Math.max(0, ScheduleIntervals.start(decision.intervals) - now)))
+            return Option.fromNullable(pause)
           })),
       reset: Effect.sync(() => {
         state = schedule.initial
@@ -47,16 +64,34 @@ export const clampPause = (millis: number): number =>
   Math.min(Duration.toMillis(maxPause), Math.max(Duration.toMillis(minPause), millis))
 
 /**
- * The pauses of a cadence. One that has ended does not end the watch: the default cadence takes over.
+ * Where a cadence is, and where the default one is that takes over when it ends.
  *
  * @internal
  */
+export interface Beat {
+  state: unknown
+  spare: unknown
+}
+
+/**
+ * The next pause of a cadence. One that has ended does not end the watch: the default cadence takes over.
+ *
+ * @internal
+ */
+export const nextPause = (cadence: Cadence, beat: Beat, now: number, status: JobStatus): Effect.Effect<number> =>
+  Effect.flatMap(step(cadence, now, status, beat.state), ([state, pause]) => {
+    beat.state = state
+    return pause === undefined
+      ? Effect.map(step(defaultCadence, now, status, beat.spare), ([spare, pause = 0]) => {
+        beat.spare = spare
+        return clampPause(pause)
+      })
+      : Effect.succeed(clampPause(pause))
+  })
+
+/** @internal */
 export const ofCadence = (cadence: Cadence): Effect.Effect<(status: JobStatus) => Effect.Effect<number>> =>
-  Effect.zipWith(make(cadence), make(defaultCadence), (pacer, spare) => (status) =>
-    Effect.map(
-      Effect.flatMap(
-        pacer.next(status),
-        Option.match({ onSome: Effect.succeedSome, onNone: () => spare.next(status) })
-      ),
-      (pause) => clampPause(Option.getOrElse(pause, () => 0))
-    ))
+  Effect.sync(() => {
+    const beat: Beat = { state: cadence.initial, spare: defaultCadence.initial }
+    return (status) => Clock.clockWith((clock) => nextPause(cadence, beat, clock.unsafeCurrentTimeMillis(), status))
+  })

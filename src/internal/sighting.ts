@@ -21,13 +21,22 @@ export interface Sighting {
 const attemptOf = (status: JobStatus): number =>
   Option.getOrElse(status.retries, () => 0) + (status._tag === "Pending" ? 0 : 1)
 
+/**
+ * Whether the job is where it was: in the queue, or running without a change.
+ *
+ * @internal
+ */
+export const isUnchanged = (before: JobStatus, status: JobStatus): boolean =>
+  before._tag === status._tag &&
+  attemptOf(before) === attemptOf(status) &&
+  (status._tag !== "Running" || sameJson(before.info, status.info))
+
 /** @internal */
-export const sight = (before: Sighting | undefined, status: JobStatus, at: number): Sighting => {
-  const isUnchanged = before !== undefined && before.status._tag === status._tag &&
-    attemptOf(before.status) === attemptOf(status) &&
-    (status._tag !== "Running" || sameJson(before.status.info, status.info))
-  return { status, at, unchangedSince: isUnchanged ? before.unchangedSince : at }
-}
+export const sight = (before: Sighting | undefined, status: JobStatus, at: number): Sighting => ({
+  status,
+  at,
+  unchangedSince: before !== undefined && isUnchanged(before.status, status) ? before.unchangedSince : at
+})
 
 /**
  * The part of an error that tells what was seen of the job: nothing of one that was not.

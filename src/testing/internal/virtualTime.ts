@@ -17,6 +17,7 @@ import type { RuntimeFiber } from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Scheduler from "effect/Scheduler"
 import type * as TestClock from "effect/TestClock"
+import { Heap } from "../../internal/heap.js"
 
 interface Sleeper {
   readonly at: number
@@ -26,45 +27,19 @@ interface Sleeper {
 
 const isBefore = (a: Sleeper, b: Sleeper): boolean => a.at !== b.at ? a.at < b.at : a.turn < b.turn
 
-/** Those who sleep, the first to wake on top: a binary heap. */
-class Sleepers {
-  private readonly heap: Array<Sleeper> = []
-
-  push(sleeper: Sleeper): void {
-    const { heap } = this
-    let i = heap.length
-    while (i > 0) {
-      const parent = (i - 1) >> 1
-      if (!isBefore(sleeper, heap[parent]!)) break
-      heap[i] = heap[parent]!
-      i = parent
-    }
-    heap[i] = sleeper
-  }
-
-  pop(): Sleeper | undefined {
-    const { heap } = this
-    const top = heap[0]
-    const last = heap.pop()
-    if (last === undefined || last === top) return top
-    const { length } = heap
-    let i = 0
-    for (;;) {
-      let child = 2 * i + 1
-      if (child >= length) break
-      if (child + 1 < length && isBefore(heap[child + 1]!, heap[child]!)) child++
-      if (!isBefore(heap[child]!, last)) break
-      heap[i] = heap[child]!
-      i = child
-    }
-    heap[i] = last
-    return top
+/** Those who sleep, the first to wake on top. */
+class Sleepers extends Heap<Sleeper> {
+  constructor() {
+    super(isBefore, () => {})
   }
 
   /** The first to wake; those who were woken before are forgotten. */
-  peek(): Sleeper | undefined {
-    while (this.heap[0] !== undefined && this.heap[0].wake === undefined) this.pop()
-    return this.heap[0]
+  override peek(): Sleeper | undefined {
+    for (let first = super.peek(); first !== undefined; first = super.peek()) {
+      if (first.wake !== undefined) return first
+      this.pop()
+    }
+    return undefined
   }
 }
 

@@ -1,0 +1,814 @@
+/**
+ * One scheduler for all the jobs of a hub: it polls each when it is due, and tells those who watch it.
+ *
+ * A job is a record, not a fiber: it has one only while its request is on its way, and there is one more, a timer, for
+ * whatever comes next.
+ *
+ * @internal
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as DefaultServices from "effect/DefaultServices"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import type { RuntimeFiber } from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
+import type * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as PubSub from "effect/PubSub"
+import type * as Random from "effect/Random"
+import * as Runtime from "effect/Runtime"
+import { maxPause, minPause } from "../../Cadence.js"
+import * as Job from "../../Job.js"
+import type { HubEvent } from "../../JobHub.js"
+import type { Service as JobQueueService } from "../../JobQueue.js"
+import * as QueueError from "../../QueueError.js"
+import { retryAfterOf } from "../../Retry.js"
+import type { WatchPolicy } from "../../WatchPolicy.js"
+import { sameJson } from "../fingerprint.js"
+import { awaitEnd, final, type Known } from "../giveUp.js"
+import * as Pacer from "../pacer.js"
+import { isUnchanged, nextExpiry } from "../sighting.js"
+import { Agenda } from "./agenda.js"
+import { Budget } from "./budget.js"
+import { Line } from "./line.js"
+import * as Metrics from "./metrics.js"
+import { type End, type Expired, Pace, Poller, type Subscriber } from "./records.js"
+
+/** @internal */
+export interface Settings {
+  readonly pollsPerSecond: number
+  readonly concurrency: number
+  readonly queueOrder: boolean
+  /** How long a known end is kept, in milliseconds, and how many of them. */
+  readonly keptFor: number
+  readonly keptEnds: number
+  /** The longest pause of a job that is behind the head of the line, in milliseconds. */
+  readonly floor: number
+}
+
+const count = (metric: Metric.Metric.Counter<number>, by: number): void => {
+  if (by > 0) metric.unsafeUpdate(by, [])
+}
+
+const shortest = Duration.toMillis(minPause)
+const longest = Duration.toMillis(maxPause)
+
+// How long the service is left alone that has had enough and does not say for how long: twice as long each time in a row.
+const firstPause = 1_000
+const longestPause = 60_000
+
+// Over how much time jobs are spread at most that have all become due.
+const longestSpread = 30_000
+
+// An older snapshot of the same job, from a replica that is behind: what `Transition.derive` calls stale.
+const isOlder = (before: Job.JobStatus, status: Job.JobStatus): boolean => {
+  if (status._tag !== "Pending" && status._tag !== "Running") return false
+  if (before._tag !== "Pending" && before._tag !== "Running") return false
+  if (Option.isSome(before.retries) && Option.isSome(status.retries)) {
+    if (status.retries.value !== before.retries.value) return status.retries.value < before.retries.value
+    if (before._tag === "Running" && status._tag === "Pending") return true
+  }
+  return before._tag === "Running" && status._tag === "Running" && isClaimedBefore(status, before)
+}
+
+const isClaimedBefore = (a: Job.JobStatus, b: Job.JobStatus): boolean =>
+  Option.isSome(a.claimedAt) && Option.isSome(b.claimedAt) &&
+  a.claimedAt.value.epochMillis < b.claimedAt.value.epochMillis
+
+const isSameTime = (a: Option.Option<DateTime.Utc>, b: Option.Option<DateTime.Utc>): boolean =>
+  a === b || (Option.isSome(a) && Option.isSome(b) && a.value.epochMillis === b.value.epochMillis)
+
+const isSameNumber = (a: Option.Option<number>, b: Option.Option<number>): boolean =>
+  a === b || (Option.isSome(a) && Option.isSome(b) && a.value === b.value)
+
+const isSame = (a: Job.JobStatus, b: Job.JobStatus): boolean =>
+  a._tag === b._tag && (a._tag !== "Unrecognized" || a.status === (b as Job.Unrecognized).status) &&
+  isSameTime(a.createdAt, b.createdAt) && isSameTime(a.claimedAt, b.claimedAt) && isSameTime(a.doneAt, b.doneAt) &&
+  isSameNumber(a.priority, b.priority) && isSameNumber(a.retries, b.retries) &&
+  sameJson(a.info, b.info) && sameJson(a.inputs, b.inputs) && sameJson(a.outputs, b.outputs) &&
+  sameJson(a.warnings, b.warnings)
+
+const interrupted = Cause.interrupt(FiberId.none)
+
+const endOf = ({ at, job, status, version }: Poller, error: End["error"]): End => ({ job, status, at, version, error })
+
+const keyOf = (job: Job.JobRef): string => `${job.model}\n${job.requestId}`
+
+/** @internal */
+export class Scheduler {
+  private readonly lines = new Map<string, Line>()
+  private readonly ends = new Map<string, End>()
+  /** Those to be polled, by when; those whose request is on its way, by when to give it up; deadlines of watchers. */
+  private readonly waiting = new Agenda<Poller>((poller, index) => {
+    poller.slot = index
+  })
+  private readonly asking = new Agenda<Poller>((poller, index) => {
+    poller.slot = index === -1 ? -1 : -2 - index
+  })
+  private readonly expiring = new Agenda<Poller>((poller, index) => {
+    poller.expirySlot = index
+  })
+  /** Those that were told to stop and have not yet. */
+  private readonly stopping = new Map<string, RuntimeFiber<void>>()
+  private readonly budget: Budget
+  /** When the hub began, in milliseconds since the epoch. */
+  readonly began: number
+  private turns = 0
+  private pollers = 0
+  private watchers = 0
+  private isClosed = false
+  private isPumping = false
+
+  /** How many polls a second there would be if none had to wait, and of how many jobs that is known. */
+  private demand = 0
+  private planned = 0
+  /** How long a request takes, on average, in milliseconds. */
+  private latency = 0
+  private told = 1
+
+  private pausedUntil = -Infinity
+  private unspoken = 0
+
+  private runtime: Runtime.Runtime<never>
+  private clock: Clock.Clock
+  private timer: RuntimeFiber<void> | undefined = undefined
+  private timerAt = Infinity
+
+  constructor(
+    private readonly queue: JobQueueService,
+    private readonly settings: Settings,
+    private readonly base: Runtime.Runtime<never>,
+    clock: Clock.Clock,
+    private readonly random: Random.Random,
+    private readonly events: PubSub.PubSub<HubEvent>
+  ) {
+    this.budget = new Budget(settings.pollsPerSecond)
+    this.runtime = base
+    this.clock = clock
+    this.began = clock.unsafeCurrentTimeMillis()
+  }
+
+  private get now(): number {
+    const now = this.clock.unsafeCurrentTimeMillis() - this.began
+    // a whole number that comes out of a subtraction takes 16 bytes, wherever it is kept, until it is told to be one
+    const whole = Math.floor(now)
+    return whole === now ? whole : now
+  }
+
+  private time(millis: number): DateTime.Utc {
+    return DateTime.unsafeMake(this.began + millis)
+  }
+
+  // ---------------------------------------------------------------------------
+  // subscribers
+  // ---------------------------------------------------------------------------
+
+  subscribe(subscriber: Subscriber, job: Job.JobRef): Effect.Effect<void> {
+    return Effect.withFiberRuntime((fiber) => {
+      if (this.isClosed) return Effect.interrupt
+      if (this.pollers === 0) this.wake(fiber)
+      const { now } = this
+      subscriber.startedAt = now
+      const end = this.keptEnd(job, now)
+      if (end !== undefined) {
+        subscriber.source = end
+        return Effect.void
+      }
+      const line = this.lineOf(job.model)
+      const known = line.pollers.get(job.requestId)
+      const poller = known ?? this.start(line, job, subscriber.policy, now)
+      subscriber.source = poller
+      poller.add(subscriber)
+      this.countWatchers(1)
+      this.expectNoLaterThan(poller, this.expiryOf(poller, subscriber).at)
+      const pace = poller.join(subscriber.policy)
+      const hasten = pace === undefined || poller.status === undefined || poller.trouble !== undefined
+        ? Effect.void
+        // it has waited since the last poll as if it had been there
+        : Effect.map(Pacer.nextPause(pace.policy.cadence, pace, this.began + now, poller.status), (pause) => {
+          poller.pause = Math.min(poller.pause, pause)
+          if (poller.lineSlot < 0) this.hasten(poller, poller.at + pause)
+        })
+      return Effect.map(hasten, () => this.pump())
+    })
+  }
+
+  /** The subscriber does not watch any more. Whoever was the last stops the request that is on its way. */
+  unsubscribe(subscriber: Subscriber): Effect.Effect<void> {
+    return this.unsubscribeAll([subscriber])
+  }
+
+  unsubscribeAll(subscribers: Iterable<Subscriber>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { timer } = this
+      const fibers: Array<RuntimeFiber<void>> = []
+      for (const subscriber of subscribers) {
+        const { poller } = subscriber
+        if (poller === undefined) continue
+        this.detach(poller, subscriber)
+        if (poller.subscribers !== undefined) continue
+        if (poller.fiber !== undefined) fibers.push(poller.fiber)
+        this.drop(poller)
+      }
+      this.pump()
+      if (timer !== undefined && this.timer !== timer) fibers.push(timer)
+      return Effect.forEach(fibers, (fiber) => awaitEnd(fiber), { discard: true })
+    })
+  }
+
+  unsubscribeWhere(predicate: (subscriber: Subscriber) => boolean): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const found: Array<Subscriber> = []
+      for (const line of this.lines.values()) {
+        for (const poller of line.pollers.values()) {
+          poller.each((subscriber) => {
+            if (predicate(subscriber)) found.push(subscriber)
+          })
+        }
+      }
+      return this.unsubscribeAll(found)
+    })
+  }
+
+  find(job: Job.JobRef): Poller | undefined {
+    return this.lines.get(job.model)?.pollers.get(job.requestId)
+  }
+
+  // Time is that of whoever watches: in a test it may be another than that in which the hub was made.
+  private wake(fiber: RuntimeFiber<unknown, unknown>): void {
+    this.clock = Context.get(fiber.getFiberRef(DefaultServices.currentServices), Clock.Clock)
+    this.runtime = Runtime.runSync(this.base)(
+      Effect.runtime<never>().pipe(
+        Effect.withClock(this.clock),
+        Effect.withScheduler(fiber.getFiberRef(FiberRef.currentScheduler)),
+        // one span a watch, not a poll
+        Effect.withTracerEnabled(false)
+      )
+    )
+  }
+
+  private fork<A>(effect: Effect.Effect<A>): RuntimeFiber<A> {
+    return Runtime.runFork(this.runtime)(effect)
+  }
+
+  private lineOf(model: string): Line {
+    const known = this.lines.get(model)
+    if (known !== undefined) return known
+    const line = new Line(
+      model,
+      Metrics.ofModel(model),
+      this.settings.queueOrder,
+      (poller) => this.hasten(poller, -Infinity),
+      (poller) => this.slow(poller)
+    )
+    this.lines.set(model, line)
+    return line
+  }
+
+  private start(line: Line, job: Job.JobRef, policy: WatchPolicy, now: number): Poller {
+    const ref = Equal.isEqual(job) ? job : Job.ref(job.model, job.requestId)
+    const poller = new Poller(ref, line, this.turns++, policy)
+    line.pollers.set(job.requestId, poller)
+    this.pollers++
+    Metrics.pollers.unsafeUpdate(this.pollers, [])
+    const last = this.stopping.get(keyOf(job))
+    if (last === undefined) this.waiting.add(poller, now)
+    // two requests of a job are never on their way together
+    else {poller.fiber = this.fork(Effect.map(awaitEnd(last), () => {
+        this.wait(poller, now)
+        this.pump()
+      }))}
+    return poller
+  }
+
+  private detach(poller: Poller, subscriber: Subscriber): void {
+    subscriber.source = undefined
+    poller.remove(subscriber)
+    poller.leave(subscriber.policy)
+    this.countWatchers(-1)
+  }
+
+  private countWatchers(by: number): void {
+    this.watchers += by
+    Metrics.watchers.unsafeUpdate(this.watchers, [])
+  }
+
+  /** Nobody watches the job any more, or nobody can. */
+  private drop(poller: Poller): void {
+    const { fiber, line } = poller
+    this.plan(poller, 0)
+    this.leaveSlot(poller)
+    this.expect(poller, Infinity)
+    line.leave(poller)
+    if (poller.status?._tag === "Pending") this.deepen(line, -1)
+    this.pollers--
+    Metrics.pollers.unsafeUpdate(this.pollers, [])
+    line.pollers.delete(poller.job.requestId)
+    if (line.pollers.size === 0) this.lines.delete(line.model)
+    if (fiber !== undefined) this.stop(poller.job, fiber)
+  }
+
+  private stop(job: Job.JobRef, fiber: RuntimeFiber<void>): void {
+    const key = keyOf(job)
+    this.stopping.set(key, fiber)
+    fiber.addObserver(() => {
+      if (this.stopping.get(key) === fiber) this.stopping.delete(key)
+    })
+    fiber.unsafeInterruptAsFork(FiberId.none)
+  }
+
+  private end(poller: Poller, subscriber: Subscriber, end: End): void {
+    this.detach(poller, subscriber)
+    subscriber.source = end
+    subscriber.notify()
+  }
+
+  // ---------------------------------------------------------------------------
+  // ends
+  // ---------------------------------------------------------------------------
+
+  private keptEnd(job: Job.JobRef, now: number): End | undefined {
+    const end = this.ends.get(keyOf(job))
+    return end !== undefined && end.at + this.settings.keptFor > now ? end : undefined
+  }
+
+  private keep(end: End): void {
+    this.ends.set(keyOf(end.job), end)
+    for (const [key, { at }] of this.ends) {
+      if (this.ends.size <= this.settings.keptEnds && at + this.settings.keptFor > end.at) return
+      this.ends.delete(key)
+    }
+  }
+
+  // ---------------------------------------------------------------------------
+  // deadlines
+  // ---------------------------------------------------------------------------
+
+  // A watch has its own beginning: what was before it is nothing to it.
+  private expiryOf(poller: Poller, { policy, startedAt }: Subscriber) {
+    const { sighting } = poller
+    return nextExpiry(
+      startedAt,
+      sighting && { ...sighting, unchangedSince: Math.max(startedAt, sighting.unchangedSince) },
+      policy.deadline
+    )
+  }
+
+  private expectNoLaterThan(poller: Poller, at: number): void {
+    if (at < this.expiring.timeOf(poller.expirySlot)) this.expect(poller, at)
+  }
+
+  private expect(poller: Poller, at: number): void {
+    if (at === this.expiring.timeOf(poller.expirySlot)) return
+    if (at === Infinity) this.expiring.remove(poller.expirySlot)
+    else if (poller.expirySlot === -1) this.expiring.add(poller, at)
+    else this.expiring.move(poller.expirySlot, at)
+  }
+
+  private expectAnew(poller: Poller): void {
+    let at = Infinity
+    poller.each((subscriber) => {
+      at = Math.min(at, this.expiryOf(poller, subscriber).at)
+    })
+    this.expect(poller, at)
+  }
+
+  /** What is known of a job, in times of the clock. */
+  private known({ sighting, trouble }: Poller): Known {
+    const { began } = this
+    return {
+      sighting: sighting &&
+        { ...sighting, at: began + sighting.at, unchangedSince: began + sighting.unchangedSince },
+      trouble
+    }
+  }
+
+  private expire(poller: Poller, now: number): void {
+    poller.each((subscriber) => {
+      const expiry = this.expiryOf(poller, subscriber)
+      if (expiry.at > now) return
+      const error: Expired = { _tag: "Expired", expiry, known: this.known(poller) }
+      this.end(poller, subscriber, endOf(poller, error))
+    })
+    if (poller.subscribers === undefined) this.drop(poller)
+    else this.expectAnew(poller)
+  }
+
+  // ---------------------------------------------------------------------------
+  // when to poll
+  // ---------------------------------------------------------------------------
+
+  private wait(poller: Poller, due: number): void {
+    poller.fiber = undefined
+    this.waiting.add(poller, due)
+  }
+
+  private leaveSlot(poller: Poller): void {
+    if (poller.slot >= 0) this.waiting.remove(poller.slot)
+    else this.asking.remove(-2 - poller.slot)
+  }
+
+  /** Polls sooner than planned, unless that is later already or there is trouble; never sooner than allowed. */
+  private hasten(poller: Poller, at: number): void {
+    const due = Math.max(at, poller.at + shortest)
+    if (poller.slot < 0 || poller.trouble !== undefined) return
+    if (due < this.waiting.timeOf(poller.slot)) this.waiting.move(poller.slot, due)
+  }
+
+  /** The job has come to be behind others. */
+  private slow(poller: Poller): void {
+    if (poller.slot < 0 || poller.trouble !== undefined) return
+    const due = Math.max(this.waiting.timeOf(poller.slot), poller.at + this.patience(poller))
+    this.plan(poller, due - poller.at)
+    this.waiting.move(poller.slot, due)
+  }
+
+  // The last quarter of the time that a job behind others may be left alone is chance: those that came together part.
+  private patience({ pause }: Poller): number {
+    return Math.max(pause, Math.ceil(this.settings.floor * (0.75 + this.chance() / 4)))
+  }
+
+  private chance(): number {
+    return Runtime.runSync(this.runtime)(this.random.next)
+  }
+
+  /** The polls a second that a job stands for; none if the pause is 0. */
+  private plan(poller: Poller, pause: number): void {
+    if (poller.planned > 0) {
+      this.demand -= 1_000 / poller.planned
+      this.planned--
+    }
+    poller.planned = pause
+    if (pause > 0) {
+      this.demand += 1_000 / pause
+      this.planned++
+    }
+    // what rounding has left
+    if (this.planned === 0) this.demand = 0
+  }
+
+  /** By how much the pauses must be longer for the polls to be as many as may be; jobs not seen yet are like the others. */
+  private get stretch(): number {
+    if (this.planned === 0) return 1
+    const { concurrency } = this.settings
+    const capacity = Math.min(this.budget.perSecond, this.latency > 0 ? 1_000 * concurrency / this.latency : Infinity)
+    return Math.max(1, this.demand * (this.pollers / this.planned) / capacity)
+  }
+
+  private schedule(poller: Poller, pause: number, now: number): void {
+    poller.pause = pause
+    const planned = poller.lineSlot >= 0 ? this.patience(poller) : pause
+    this.plan(poller, planned)
+    const { stretch } = this
+    if (stretch !== this.told) this.tellStretch(stretch, now)
+    this.wait(poller, now + Math.min(longest, Math.ceil(planned * stretch)))
+  }
+
+  private tellStretch(stretch: number, now: number): void {
+    Metrics.stretch.unsafeUpdate(stretch, [])
+    const isNews = stretch === 1 || this.told === 1
+      ? stretch === 1 || stretch > 1.1
+      : stretch > 2 * this.told || stretch < this.told / 2
+    if (!isNews) return
+    this.told = stretch
+    this.tell({ _tag: "Stretched", at: this.time(now), stretch })
+  }
+
+  private tell(event: HubEvent): void {
+    Runtime.runSync(this.runtime)(PubSub.publish(this.events, event))
+  }
+
+  // ---------------------------------------------------------------------------
+  // polls
+  // ---------------------------------------------------------------------------
+
+  /** Does all that is due, and sets the timer for what comes next. */
+  private pump(): void {
+    if (this.isPumping) return
+    this.isPumping = true
+    const { now } = this
+    while (this.asking.firstTime <= now) this.giveUp(this.asking.first!)
+    while (this.expiring.firstTime <= now) this.expire(this.expiring.first!, now)
+    while (this.nextPollAt() <= this.now) this.fork(this.work)
+    this.isPumping = false
+    this.arm()
+  }
+
+  private nextPollAt(): number {
+    return this.asking.size >= this.settings.concurrency
+      ? Infinity
+      : Math.max(this.waiting.firstTime, this.pausedUntil, this.budget.freeAt)
+  }
+
+  private arm(): void {
+    if (this.isPumping) return
+    const at = Math.min(this.nextPollAt(), this.asking.firstTime, this.expiring.firstTime)
+    // one that comes too early does no harm, and need not be replaced
+    if (this.timer !== undefined && (at === Infinity || at < this.timerAt)) {
+      this.timer.unsafeInterruptAsFork(FiberId.none)
+      this.timer = undefined
+    }
+    if (this.timer !== undefined || at === Infinity) return
+    this.timerAt = at
+    const timer = this.fork(this.clock.sleep(Duration.millis(Math.min(longest, Math.max(0, at - this.now)))))
+    this.timer = timer
+    timer.addObserver(() => {
+      if (this.timer !== timer) return
+      this.timer = undefined
+      this.pump()
+    })
+  }
+
+  // It has become due while the service was left alone, as all the others have.
+  private spread(poller: Poller, now: number): void {
+    const period = poller.version === 0 ? 1_000 : Math.min(longestSpread, this.waiting.firstTime - poller.at)
+    this.waiting.move(poller.slot, now + Math.ceil(this.chance() * period))
+  }
+
+  /** Polls whatever is due, one after the other: to make a fiber for each would be half of the cost. */
+  private readonly work: Effect.Effect<void> = Effect.withFiberRuntime<void>((fiber) => {
+    let next: Poller | undefined
+    return Effect.map(
+      Effect.whileLoop({
+        while: () => (next = this.take()) !== undefined,
+        // there is one: `while` has just looked
+        body: () => this.ask(next!, fiber as RuntimeFiber<void>),
+        step: () => {}
+      }),
+      () => this.pump()
+    )
+  })
+
+  private take(): Poller | undefined {
+    for (let { now } = this; this.nextPollAt() <= now; now = this.now) {
+      if (this.waiting.firstTime >= this.pausedUntil) return this.waiting.first
+      this.spread(this.waiting.first!, now)
+    }
+    return undefined
+  }
+
+  private ask(poller: Poller, fiber: RuntimeFiber<void>): Effect.Effect<void> {
+    const { line } = poller
+    const { now } = this
+    line.metrics.staleness.unsafeUpdate(now - this.waiting.firstTime, [])
+    this.waiting.remove(poller.slot)
+    this.budget.spend(now)
+    count(line.metrics.polls, 1)
+    if (poller.lineSlot >= 0) count(line.metrics.savedByOrder, Math.floor((now - poller.at) / poller.pause) - 1)
+    poller.sentAt = now
+    poller.fiber = fiber
+    this.asking.add(poller, now + this.patienceForAnswer(poller))
+    return this.settled(
+      poller,
+      Effect.matchCauseEffect(this.queue.status(poller.job), {
+        onSuccess: (status) => this.answered(poller, status),
+        onFailure: (cause) => this.refused(poller, cause)
+      })
+    )
+  }
+
+  // A schedule is anybody's code: where it dies, so does the watch, and nobody waits for ever.
+  private settled(poller: Poller, effect: Effect.Effect<void>): Effect.Effect<void> {
+    return Effect.catchAllCause(
+      effect,
+      (cause) => poller.subscribers === undefined ? Effect.failCause(cause) : this.fail(poller, cause)
+    )
+  }
+
+  private patienceForAnswer(poller: Poller): number {
+    let millis = Infinity
+    for (let pace: Pace | undefined = poller; pace !== undefined; pace = pace.next) {
+      millis = Math.min(millis, Duration.toMillis(pace.policy.deadline.request))
+    }
+    return millis
+  }
+
+  /** The answer is there, or there will be none. */
+  private landed(poller: Poller, now: number): void {
+    this.leaveSlot(poller)
+    this.latency += (now - poller.sentAt - this.latency) / 16
+  }
+
+  private giveUp(poller: Poller): void {
+    const { fiber, job } = poller
+    const after = Duration.millis(this.asking.timeOf(-2 - poller.slot) - poller.sentAt)
+    this.leaveSlot(poller)
+    if (fiber !== undefined) this.stop(job, fiber)
+    const error = new QueueError.RequestTimeout({ operation: "status", model: job.model, job, after })
+    const refused = this.fork(
+      Effect.map(Effect.suspend(() => this.refused(poller, Cause.fail(error))), () => this.pump())
+    )
+    if (refused.unsafePoll() === null) poller.fiber = refused
+  }
+
+  private answered(poller: Poller, status: Job.JobStatus): Effect.Effect<void> {
+    const { job, line } = poller
+    const { now } = this
+    this.landed(poller, now)
+    if (status.job.requestId !== job.requestId || status.job.model !== job.model) {
+      return this.fail(poller, Cause.fail(new QueueError.JobMismatch({ job: status.job, expected: job })))
+    }
+    this.unspoken = 0
+    count(line.metrics.savedBySharing, poller.watchers - 1)
+    if (poller.trouble !== undefined) {
+      poller.trouble = undefined
+      for (let pace: Pace | undefined = poller; pace !== undefined; pace = pace.next) pace.retry = undefined
+    }
+    if (poller.status !== undefined && status._tag !== "Unrecognized" && isSame(poller.status, status)) {
+      this.seeAgain(poller, now)
+    } else if (poller.status !== undefined && isOlder(poller.status, status)) {
+      count(line.metrics.stale, 1)
+    } else {
+      this.see(poller, status, now)
+      if (poller.subscribers === undefined) return Effect.void
+    }
+    return this.pauseOf(poller, now)
+  }
+
+  /** The same snapshot. Most are: it is not kept, since what lives no longer than a poll costs little. */
+  private seeAgain(poller: Poller, now: number): void {
+    poller.at = now
+    poller.version++
+    if (poller.lineSlot === -2 && !poller.line.is(poller)) this.loseOrder(poller.line, now)
+    poller.each((subscriber) => {
+      if (subscriber.wants === "polls") subscriber.notify()
+    })
+  }
+
+  /** Another snapshot, and no older one. */
+  private see(poller: Poller, status: Job.JobStatus, now: number): void {
+    const { line } = poller
+    const before = poller.status
+    if (status._tag === "Unrecognized") {
+      this.endUnrecognized(poller, status, now)
+      if (poller.subscribers === undefined) return
+    }
+    const isMoved = before === undefined || !isUnchanged(before, status)
+    line.willBe(poller, status, now)
+    if (before?._tag !== status._tag) {
+      if (before?._tag === "Pending") this.deepen(line, -1)
+      if (status._tag === "Pending") this.deepen(line, 1)
+    }
+    // one reference will do for all: with a copy in each snapshot, those would take a sixth more room
+    poller.status = { ...status, job: poller.job }
+    poller.at = now
+    poller.version++
+    if (isMoved) poller.unchangedSince = now
+    if (Job.isTerminal(status)) {
+      return this.endAll(poller, endOf(poller, undefined))
+    }
+    if (isMoved) this.expectAnew(poller)
+    if (!line.is(poller)) this.loseOrder(line, now)
+    // claimed anew by the time it was claimed: a step that only a service tells that does not tell the retries
+    const isChanged = isMoved || (status._tag === "Running" && isClaimedBefore(before, status))
+    poller.each((subscriber) => {
+      if (subscriber.wants === "polls" || (isChanged && subscriber.wants === "changes")) subscriber.notify()
+    })
+  }
+
+  private endAll(poller: Poller, end: End): void {
+    if (end.error === undefined) this.keep(end)
+    poller.each((subscriber) => this.end(poller, subscriber, end))
+    // what it runs on is this very poll, and that is over
+    poller.fiber = undefined
+    this.drop(poller)
+  }
+
+  // What nobody can make sense of must neither be skipped in silence nor polled for ever, unless that is asked for.
+  private endUnrecognized(poller: Poller, status: Job.Unrecognized, now: number): void {
+    const { job, version } = poller
+    const error = new QueueError.UnrecognizedStatus({ job, status: status.status, snapshot: status })
+    const failed = endOf(poller, Cause.fail(error))
+    const ended: End = { job, status, at: now, version: version + 1, error: undefined }
+    poller.each((subscriber) => {
+      const { unrecognized } = subscriber.policy
+      if (unrecognized !== "ignore") this.end(poller, subscriber, unrecognized === "fail" ? failed : ended)
+    })
+    if (poller.subscribers !== undefined) return
+    poller.fiber = undefined
+    this.drop(poller)
+  }
+
+  private loseOrder(line: Line, now: number): void {
+    count(line.metrics.orderLost, 1)
+    this.tell({ _tag: "OrderLost", at: this.time(now), model: line.model })
+    for (const poller of line.dissolve()) this.hasten(poller, poller.at + poller.pause)
+  }
+
+  private deepen(line: Line, by: number): void {
+    line.pending += by
+    line.metrics.queueDepth.unsafeUpdate(line.pending, [])
+  }
+
+  /** Each pace goes on by one step, and the keenest is followed. */
+  private pauseOf(poller: Poller, now: number): Effect.Effect<void> {
+    const { status } = poller
+    if (status === undefined) return Effect.void
+    const time = this.began + now
+    const first = Pacer.nextPause(poller.policy.cadence, poller, time, status)
+    if (poller.next === undefined) return Effect.map(first, (pause) => this.schedule(poller, pause, now))
+    const others: Array<Pace> = []
+    for (let other: Pace | undefined = poller.next; other !== undefined; other = other.next) others.push(other)
+    return Effect.flatMap(first, (pause) =>
+      Effect.map(
+        Effect.reduce(others, pause, (least, other) =>
+          Effect.map(Pacer.nextPause(other.policy.cadence, other, time, status), (pause) =>
+            Math.min(least, pause))),
+        (pause) =>
+          this.schedule(poller, pause, now)
+      ))
+  }
+
+  /** No answer. Those whose retry has come to its end are told; for the others there is another try. */
+  private refused(poller: Poller, cause: Cause.Cause<QueueError.QueueError>): Effect.Effect<void> {
+    const { now } = this
+    this.landed(poller, now)
+    const failure = Cause.failureOption(cause)
+    if (Option.isNone(failure)) return this.fail(poller, cause)
+    const error = failure.value
+    const retryAfter = Duration.toMillis(retryAfterOf(error))
+    if (error._tag === "RateLimited") this.pauseAll(error, retryAfter, now)
+    return Effect.gen(this, function*() {
+      const paces: Array<Pace> = []
+      for (let pace: Pace | undefined = poller; pace !== undefined; pace = pace.next) paces.push(pace)
+      const over: Array<WatchPolicy> = []
+      for (const pace of paces) {
+        // it did not ask for this try
+        if (pace.retry !== undefined && pace.retry.at > now) continue
+        const { retry } = pace.policy
+        const [state, pause] = yield* Pacer.step(retry, this.began + now, error, pace.retry?.state ?? retry.initial)
+        if (pause === undefined) over.push(pace.policy)
+        else pace.retry = { state, at: now + Math.max(Pacer.clampPause(pause), retryAfter) }
+      }
+      for (const policy of over) this.failPace(poller, policy, error, now)
+      if (poller.subscribers === undefined) return
+      let due = Infinity
+      for (let pace: Pace | undefined = poller; pace !== undefined; pace = pace.next) {
+        due = Math.min(due, pace.retry?.at ?? Infinity)
+      }
+      poller.trouble = { error, since: poller.trouble?.since ?? now }
+      // nobody may come sooner than the service asked for
+      this.wait(poller, Math.max(due, now + retryAfter))
+    })
+  }
+
+  private failPace(poller: Poller, policy: WatchPolicy, error: QueueError.QueueError, now: number): void {
+    const end = endOf(poller, Cause.fail(final(this.known(poller), error, this.began + now)))
+    const pace = new Pace(policy)
+    poller.each((subscriber) => {
+      if (pace.fits(subscriber.policy)) this.end(poller, subscriber, end)
+    })
+    if (poller.subscribers !== undefined) return
+    poller.fiber = undefined
+    this.drop(poller)
+  }
+
+  private fail(poller: Poller, error: Cause.Cause<QueueError.WatchError>): Effect.Effect<void> {
+    this.endAll(poller, endOf(poller, error))
+    return Effect.void
+  }
+
+  /** One token, one limit: what the service says to one poll it says to all. */
+  private pauseAll(error: QueueError.RateLimited, retryAfter: number, now: number): void {
+    const pause = retryAfter > 0 ? retryAfter : Math.min(longestPause, firstPause * 2 ** this.unspoken)
+    const isNews = now >= this.pausedUntil
+    if (isNews && retryAfter === 0) this.unspoken++
+    this.pausedUntil = Math.max(this.pausedUntil, now + pause)
+    if (!isNews) return
+    count(Metrics.pauses, 1)
+    this.tell({
+      _tag: "Paused",
+      at: this.time(now),
+      until: this.time(this.pausedUntil),
+      error
+    })
+  }
+
+  // ---------------------------------------------------------------------------
+  // the end of the hub
+  // ---------------------------------------------------------------------------
+
+  /** Stops every request and the timer; those who watch are interrupted. */
+  readonly close: Effect.Effect<void> = Effect.suspend(() => {
+    this.isClosed = true
+    const fibers: Array<RuntimeFiber<void>> = this.timer === undefined ? [] : [this.timer]
+    for (const line of this.lines.values()) {
+      // in no order: nobody will be polled any more
+      line.dissolve()
+      for (const poller of line.pollers.values()) {
+        if (poller.fiber !== undefined) fibers.push(poller.fiber)
+        const end = endOf(poller, interrupted)
+        poller.each((subscriber) => this.end(poller, subscriber, end))
+        this.drop(poller)
+      }
+    }
+    this.ends.clear()
+    this.arm()
+    return Effect.forEach(fibers, (fiber) => awaitEnd(fiber), { discard: true })
+  })
+}
