@@ -11,13 +11,16 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
+import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Supervisor from "effect/Supervisor"
 import * as TestContext from "effect/TestContext"
+import { Emulator } from "../src/emulator/index.js"
 import { JobQueue, JobRun, JobStream, QueueError, Retry, SubmitJournal, WatchPolicy } from "../src/index.js"
 import { Arbitraries, Fault, TestJobQueue, Worker } from "../src/testing/index.js"
+import * as Clients from "./fixtures/clients.js"
 import { faultsOn, slowOn } from "./fixtures/faultPlans.js"
 import { inQueue } from "./fixtures/inQueue.js"
 import { model } from "./fixtures/job.js"
@@ -765,6 +768,49 @@ describe("events", () => {
     }).pipe(inQueue({
       workers: { script: () => [...Worker.progressInSteps(60, "1 second"), Worker.finish("1 second", { sum: 3 })] }
     })))
+})
+
+// -----------------------------------------------------------------------------
+describe("over HTTP", () => {
+  /** The queue of an emulator, over one of the clients. */
+  const overHttp = (client: Layer.Layer<Clients.Client>, options: Emulator.Options) =>
+    Layer.scoped(
+      JobQueue.JobQueue,
+      Effect.flatMap(
+        Emulator.Emulator,
+        ({ baseUrl }) => Clients.make({ baseUrl, apiKey: Redacted.make("any"), requestTimeout: "5 seconds" })
+      )
+    ).pipe(Layer.provideMerge(Emulator.layer(options)), Layer.provide(client))
+
+  for (const { layer, name } of Clients.clients) {
+    it.live(`over ${name}, a job is given back, wherever who waits for it goes away`, () =>
+      Effect.gen(function*() {
+        const { requests } = yield* Emulator.Emulator
+        const released: Array<JobRun.Release> = []
+        const onRelease = (release: JobRun.Release) => Effect.sync(() => released.push(release))
+        // while the submit is on its way, and while the job is watched
+        for (const after of [50, 600]) {
+          yield* Effect.timeoutOption(JobRun.run(request, { onRelease }), after)
+        }
+        assert.deepStrictEqual(noted(released), ["Canceled", "Canceled"])
+        for (const release of released) {
+          assert(release._tag === "Canceled")
+          assert.strictEqual((yield* JobQueue.status(release.job))._tag, "Canceled")
+        }
+        const before = (yield* requests).length
+        yield* Effect.sleep("1 second")
+        assert.strictEqual((yield* requests).length, before)
+      }).pipe(Effect.provide(overHttp(layer, { faults: [Fault.delay("200 millis").pipe(Fault.on("submit"))] }))))
+
+    it.live(`over ${name}, a submit whose answer is lost is sent once, and its job has the key`, () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(JobRun.submit(request, { key: "order-17" }))
+        assert(error._tag === "SubmitUncertain" && error.error?._tag === "Unreachable")
+        const { requests } = yield* Emulator.Emulator
+        assert.deepStrictEqual((yield* requests).map(({ url }) => url), ["/v1/queue/submit"])
+        assert.strictEqual((yield* JobQueue.metrics(model)).waiting, 1)
+      }).pipe(Effect.provide(overHttp(layer, { faults: [Fault.answerLost().pipe(Fault.on("submit"))] }))))
+  }
 })
 
 // -----------------------------------------------------------------------------
