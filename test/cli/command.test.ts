@@ -36,6 +36,8 @@ const service = Effect.map(
         switch (payload["do"]) {
           case "finish":
             return [Worker.progress(0, 0.5), Worker.finish("300 millis", { answer: 42 })]
+          case "work":
+            return [...Worker.progressInSteps(100, "300 millis"), Worker.finish(0)]
           case "attack":
             return [Worker.fail(0, "\u001b[31mEVIL\u009b1m")]
           case "fail":
@@ -269,7 +271,8 @@ describe.concurrent("queue-status", () => {
       () =>
         Effect.gen(function*() {
           const { env } = yield* service
-          const { stdout } = yield* run(["submit", model, "{\"do\":\"finish\"}"], env)
+          // it must not be over before the reader is gone, however long a process takes to start
+          const { stdout } = yield* run(["submit", model, "{\"do\":\"work\"}"], env)
           const shell = ["sh", "-c", "{ \"$@\"; echo \"exit $?\" >&2; } | head -1", "sh"] as const
           const exited = yield* (yield* start([...shell, ...command, "watch", stdout.trim()], env)).exited
           assert.include(exited.stdout, "Queued")
