@@ -4,10 +4,12 @@
  * @internal
  */
 import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as Cadence from "../Cadence.js"
@@ -15,7 +17,8 @@ import * as Emulator from "../emulator/Emulator.js"
 import * as JobQueue from "../JobQueue.js"
 import * as JobStream from "../JobStream.js"
 import * as Display from "./display.js"
-import { json } from "./options.js"
+import { manyJobs } from "./manyJobs.js"
+import { checked, json } from "./options.js"
 import { print } from "./output.js"
 import * as Scenario from "./scenario.js"
 import { table } from "./table.js"
@@ -71,11 +74,20 @@ const EmulatedQueue = counted(
   Layer.effect(
     JobQueue.JobQueue,
     Effect.flatMap(Emulator.Emulator, ({ baseUrl }) => JobQueue.make({ baseUrl, apiKey: Redacted.make("demo") }))
-  ).pipe(Layer.provide(Emulator.layer({ workers: Scenario.pool })))
+  ).pipe(Layer.provide(Emulator.layer({ workers: [Scenario.manyPool, Scenario.pool] })))
+)
+
+const jobs = checked(Options.integer("jobs"), (count) => count > 0, "--jobs: must be 1 or more").pipe(
+  Options.withDescription("so many jobs instead, watched as one stream"),
+  Options.optional
 )
 
 /** @internal */
-export const command = Command.make("demo", { json }, demo).pipe(
+export const command = Command.make(
+  "demo",
+  { jobs, json },
+  ({ jobs, json }) => Option.isSome(jobs) ? manyJobs(jobs.value, { json }) : demo({ json })
+).pipe(
   Command.provide(EmulatedQueue),
   Command.withDescription(
     "Submits jobs to a queue on this machine, over HTTP, and shows their lives as they happen. It takes seven seconds."

@@ -1,6 +1,9 @@
 /** What the benchmarks have in common: documents, a server in a process of its own, and medians. */
-import { fork } from "node:child_process"
+import { fork, spawn } from "node:child_process"
+import { mkdirSync } from "node:fs"
+import { basename } from "node:path"
 import { fileURLToPath } from "node:url"
+import { build } from "vite"
 
 export const document = {
   request_id: "019ba379-92da-71e4-ac40-d98059fd67c7",
@@ -76,3 +79,39 @@ export const table = (
     ""
   ].join("\n")
 }
+
+/**
+ * A benchmark as one file of JavaScript that imports the package as it is built: a loader takes time and memory of its
+ * own.
+ */
+export const transpile = async (url: string): Promise<string> => {
+  const source = fileURLToPath(url)
+  const name = basename(source, ".ts")
+  const outDir = fileURLToPath(new URL("../../.cache", import.meta.url))
+  mkdirSync(outDir, { recursive: true })
+  await build({
+    configFile: false,
+    logLevel: "warn",
+    build: {
+      ssr: source,
+      outDir,
+      emptyOutDir: false,
+      minify: false,
+      target: "es2022",
+      rollupOptions: { external: /^(effect|@effect|vite|node:)/, output: { entryFileNames: `${name}.mjs` } }
+    }
+  })
+  return `${outDir}/${name}.mjs`
+}
+
+/** What a row of a benchmark prints that runs in a process of its own. */
+export const child = (file: string, flags: ReadonlyArray<string>, args: ReadonlyArray<string>): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const { stdout } = spawn(process.execPath, [...flags, file, ...args], { stdio: ["ignore", "pipe", "inherit"] })
+      .on("error", reject)
+      .on("close", () => resolve(text))
+    let text = ""
+    stdout.setEncoding("utf8").on("data", (part: string) => {
+      text += part
+    })
+  })
