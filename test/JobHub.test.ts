@@ -395,7 +395,7 @@ describe("sharing", () => {
     Effect.gen(function*() {
       const job = yield* submit
       yield* TestJobQueue.inject(
-        Fault.stale("10 seconds").pipe(Fault.on("status"), Fault.during("4500 millis", "5500 millis"))
+        Fault.stale("4700 millis").pipe(Fault.on("status"), Fault.during("4500 millis", "5500 millis"))
       )
       const tags = yield* Effect.fork(
         Stream.runCollect(Stream.map(JobHub.statuses(job, everySecond), ({ _tag }) => _tag))

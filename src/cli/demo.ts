@@ -9,11 +9,11 @@ import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as Cadence from "../Cadence.js"
 import * as Emulator from "../emulator/Emulator.js"
+import * as JobHub from "../JobHub.js"
 import * as JobQueue from "../JobQueue.js"
 import * as JobStream from "../JobStream.js"
 import * as Display from "./display.js"
@@ -79,16 +79,21 @@ const EmulatedQueue = counted(
 
 const jobs = checked(Options.integer("jobs"), (count) => count > 0, "--jobs: must be 1 or more").pipe(
   Options.withDescription("so many jobs instead, watched as one stream"),
-  Options.optional
+  Options.withDefault(undefined)
 )
 
 /** @internal */
 export const command = Command.make(
   "demo",
   { jobs, json },
-  ({ jobs, json }) => Option.isSome(jobs) ? manyJobs(jobs.value, { json }) : demo({ json })
+  ({ jobs, json }) =>
+    Effect.if(jobs === undefined, {
+      onTrue: () => demo({ json }),
+      onFalse: () => manyJobs(jobs ?? 0, { json })
+    })
 ).pipe(
-  Command.provide(EmulatedQueue),
+  // the queue is on this machine, and bears more polls than a service would
+  Command.provide(JobHub.layer({ pollsPerSecond: 400 }).pipe(Layer.provideMerge(EmulatedQueue))),
   Command.withDescription(
     "Submits jobs to a queue on this machine, over HTTP, and shows their lives as they happen. It takes seven seconds."
   )

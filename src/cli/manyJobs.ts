@@ -83,8 +83,4 @@ export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
     if (isLive) yield* Output.write(`\r${render(AnsiDoc.eraseLine)}`)
     // as the table of the few jobs: with lines of JSON, standard output is for those alone
     yield* json ? Console.error(lines.join("\n")) : Output.print(lines.join("\n"))
-  }).pipe(
-    Effect.scoped,
-    // the queue is on this machine, and bears it
-    Effect.provide(JobHub.layer({ pollsPerSecond: 400 }))
-  )
+  }).pipe(Effect.scoped)
