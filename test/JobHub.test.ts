@@ -25,6 +25,7 @@ import type * as Retry from "../src/Retry.js"
 import { Arbitraries, Fault, TestJobQueue, Worker } from "../src/testing/index.js"
 import type { Call } from "../src/testing/index.js"
 import type * as Transition from "../src/Transition.js"
+import * as CollectingTracer from "./fixtures/collectingTracer.js"
 import { tally } from "./fixtures/tally.js"
 
 const model = "my-org/video-generator"
@@ -390,6 +391,100 @@ describe("sharing", () => {
       assert.strictEqual(error._tag, "JobMismatch")
     }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
 
+  it.effect("a snapshot of a replica that is behind is passed over, and nobody is given it later", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(
+        Fault.stale("4700 millis").pipe(Fault.on("status"), Fault.during("4500 millis", "5500 millis"))
+      )
+      const tags = yield* Effect.fork(
+        Stream.runCollect(Stream.map(JobHub.statuses(job, everySecond), ({ _tag }) => _tag))
+      )
+      yield* Effect.sleep("5200 millis")
+      const late = yield* Stream.runHead(JobHub.statuses(job, everySecond))
+      assert.strictEqual(Option.getOrThrow(late)._tag, "Running")
+      assert.deepStrictEqual(Array.from(yield* Fiber.join(tags)), [
+        ...["Pending", "Running", "Running", "Running", "Running"],
+        ...["Running", "Running", "Done"]
+      ])
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { pickup: "500 millis", script: Worker.always(Worker.finish("7 seconds")) } }))
+    ))
+
+  it.effect("who comes when the last has just left does not ask before that request has ended", () =>
+    Effect.gen(function*() {
+      let asking = 0
+      let most = 0
+      const hub = yield* JobHub.make().pipe(Effect.provide(Layer.mock(JobQueue.JobQueue, {
+        status: () =>
+          Effect.acquireUseRelease(
+            Effect.sync(() => {
+              most = Math.max(most, ++asking)
+            }),
+            () => Effect.never,
+            // it takes some turns to end, as a request over HTTP does
+            () => Effect.zipRight(Effect.replicateEffect(Effect.yieldNow(), 3), Effect.sync(() => asking--))
+          )
+      })))
+      const watch = hub.result(Job.ref(model, "one"))
+      const first = yield* Effect.fork(watch)
+      yield* Effect.sleep("1 second")
+      yield* Fiber.interruptFork(first)
+      yield* Effect.yieldNow()
+      yield* Effect.timeoutOption(watch, "1 second")
+      yield* Effect.sleep("1 second")
+      assert.strictEqual(most, 1)
+      assert.strictEqual(asking, 0)
+    }).pipe(Effect.scoped, TestJobQueue.runUntilDone, Effect.provide(layer())))
+
+  it.effect("who is slow is told what was seen before an error, and then of the error", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(Fault.unauthorized.pipe(Fault.on("status"), Fault.during("4 seconds", "1 hour")))
+      const told: Array<string> = []
+      const error = yield* JobHub.transitions(job, everySecond).pipe(
+        Stream.runForEach(({ _tag }) => Effect.delay(Effect.sync(() => told.push(_tag)), "10 seconds")),
+        Effect.flip
+      )
+      assert.strictEqual(error._tag, "Unauthorized")
+      assert.deepStrictEqual(told, ["Queued", "Claimed"])
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { pickup: "1500 millis", script: Worker.always(Worker.finish("1 minute")) } }))
+    ))
+
+  it.effect("has one span a watch, however many polls", () =>
+    Effect.gen(function*() {
+      for (const name of ["transitions", "statuses", "result"] as const) {
+        const { spans, tracer } = CollectingTracer.make()
+        const job = yield* submit
+        const watch: Stream.Stream<unknown, unknown, JobHub.JobHub> = JobHub[name](job, everySecond)
+        yield* Stream.runDrain(watch).pipe(Effect.withSpan("parent"), Effect.withTracer(tracer))
+        yield* Stream.runDrain(watch).pipe(Effect.withTracer(tracer), Effect.withTracerEnabled(false))
+        assert.deepStrictEqual(spans.map(({ name, parent }) => [name, parent]), [
+          ["parent", undefined],
+          [`JobHub.${name}`, "parent"]
+        ])
+        assert.deepStrictEqual(Object.fromEntries(spans[1]!.attributes), {
+          "queue.model": job.model,
+          "queue.request_id": job.requestId
+        })
+        assert(spans[1]!.exit !== undefined && Exit.isSuccess(spans[1]!.exit))
+      }
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("8 seconds")) } }))
+    ))
+
+  it.effect("a schedule that dies ends the watch of all, and nobody waits for ever", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const cadence = Schedule.spaced("1 second").pipe(Schedule.mapEffect(() => Effect.die("a bug")))
+      const exit = yield* Effect.exit(JobHub.result(job, { cadence }))
+      assert(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+
   it.effect("with the scope of the hub every poll ends, and who still watches is interrupted", () =>
     Effect.gen(function*() {
       const job = yield* submit
@@ -610,6 +705,22 @@ describe("queue order", () => {
       const calls = yield* pollsWithin(jobs, "9500 millis")
       assert.strictEqual(calls.length, 500)
     }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { ...busy, queueOrder: false } }))))
+
+  it.effect("a job that comes to be next is looked at at once", () =>
+    Effect.gen(function*() {
+      const jobs = yield* submitMany(12)
+      const claimed = JobHub.watchAll(Stream.fromIterable(jobs), everySecond).pipe(
+        Stream.filter((step) => step._tag === "Claimed")
+      )
+      const late = Array.from(yield* Stream.runCollect(claimed), ({ at, observedAt }) =>
+        observedAt.epochMillis - Option.getOrThrow(at).epochMillis)
+      assert.strictEqual(late.length, 12)
+      // four at a time, more than the head of the line is long
+      assert.isAtMost(Math.max(...late), 1_000)
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ hub: busy, workers: { workers: 4, script: Worker.always(Worker.finish("5 seconds")) } }))
+    ))
 
   it("no claim is noticed later than the floor, and no transition is lost, whatever the order", async () => {
     const { met, note } = tally()

@@ -4,6 +4,7 @@
  * @internal
  */
 import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -12,10 +13,12 @@ import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as Cadence from "../Cadence.js"
 import * as Emulator from "../emulator/Emulator.js"
+import * as JobHub from "../JobHub.js"
 import * as JobQueue from "../JobQueue.js"
 import * as JobStream from "../JobStream.js"
 import * as Display from "./display.js"
-import { json } from "./options.js"
+import { manyJobs } from "./manyJobs.js"
+import { checked, json } from "./options.js"
 import { print } from "./output.js"
 import * as Scenario from "./scenario.js"
 import { table } from "./table.js"
@@ -71,12 +74,26 @@ const EmulatedQueue = counted(
   Layer.effect(
     JobQueue.JobQueue,
     Effect.flatMap(Emulator.Emulator, ({ baseUrl }) => JobQueue.make({ baseUrl, apiKey: Redacted.make("demo") }))
-  ).pipe(Layer.provide(Emulator.layer({ workers: Scenario.pool })))
+  ).pipe(Layer.provide(Emulator.layer({ workers: [Scenario.manyPool, Scenario.pool] })))
+)
+
+const jobs = checked(Options.integer("jobs"), (count) => count > 0, "--jobs: must be 1 or more").pipe(
+  Options.withDescription("so many jobs instead, watched as one stream"),
+  Options.withDefault(undefined)
 )
 
 /** @internal */
-export const command = Command.make("demo", { json }, demo).pipe(
-  Command.provide(EmulatedQueue),
+export const command = Command.make(
+  "demo",
+  { jobs, json },
+  ({ jobs, json }) =>
+    Effect.if(jobs === undefined, {
+      onTrue: () => demo({ json }),
+      onFalse: () => manyJobs(jobs ?? 0, { json })
+    })
+).pipe(
+  // the queue is on this machine, and bears more polls than a service would
+  Command.provide(JobHub.layer({ pollsPerSecond: 400 }).pipe(Layer.provideMerge(EmulatedQueue))),
   Command.withDescription(
     "Submits jobs to a queue on this machine, over HTTP, and shows their lives as they happen. It takes seven seconds."
   )

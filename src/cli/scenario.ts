@@ -34,6 +34,26 @@ export const pool: Worker.Pool = {
 }
 
 /**
+ * The model of the demo with many jobs.
+ *
+ * @internal
+ */
+export const manyModel = "my-org/thumbnails"
+
+/** @internal */
+export const manyPool: Worker.Pool = {
+  model: manyModel,
+  workers: 200,
+  claimTimeout: "2 seconds",
+  script: Worker.weighted(
+    [17, [Worker.finish(Worker.uniform("200 millis", "1500 millis"), { url: "https://example.com/thumbnail.png" })]],
+    [2, [Worker.fail(Worker.uniform("200 millis", "1 second"), "CUDA out of memory")]],
+    // its worker falls silent, and another one takes over
+    [1, [Worker.die]]
+  )
+}
+
+/**
  * The jobs, in the order in which they are submitted.
  *
  * @internal

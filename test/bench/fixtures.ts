@@ -1,6 +1,6 @@
 /** What the benchmarks have in common: documents, a server in a process of its own, and medians. */
 import { build } from "esbuild"
-import { fork } from "node:child_process"
+import { fork, spawn } from "node:child_process"
 import { basename } from "node:path"
 import { fileURLToPath } from "node:url"
 
@@ -97,3 +97,15 @@ export const table = (
     ""
   ].join("\n")
 }
+
+/** What a row of a benchmark prints that runs in a process of its own. */
+export const child = (file: string, flags: ReadonlyArray<string>, args: ReadonlyArray<string>): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const { stdout } = spawn(process.execPath, [...flags, file, ...args], { stdio: ["ignore", "pipe", "inherit"] })
+      .on("error", reject)
+      .on("close", () => resolve(text))
+    let text = ""
+    stdout.setEncoding("utf8").on("data", (part: string) => {
+      text += part
+    })
+  })

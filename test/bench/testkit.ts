@@ -5,9 +5,8 @@
 import { Effect, Fiber, Layer, Schedule, Stream, TestClock, TestContext } from "effect"
 import { JobQueue, JobStream } from "effect-queue-status"
 import { TestJobQueue, Worker } from "effect-queue-status/testing"
-import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
-import { compile } from "./fixtures.js"
+import { child, compile } from "./fixtures.js"
 
 const model = "my-org/video-generator"
 
@@ -86,18 +85,9 @@ const measure = (row: Effect.Effect<number>) =>
     ].join(" | ")
   })
 
-const child = (file: string, name: string) =>
-  new Promise<string>((resolve, reject) => {
-    // a heap that may grow does grow: only who may not shows what it takes
-    const heap = name.includes("all at once") ? [] : ["--max-old-space-size=192", "--max-semi-space-size=32"]
-    const { stdout } = spawn(process.execPath, [...heap, file, name], { stdio: ["ignore", "pipe", "inherit"] })
-      .on("error", reject)
-      .on("close", () => resolve(text))
-    let text = ""
-    stdout.setEncoding("utf8").on("data", (part: string) => {
-      text += part
-    })
-  })
+// a heap that may grow does grow: only who may not shows what it takes
+const heapOf = (name: string) =>
+  name.includes("all at once") ? [] : ["--max-old-space-size=192", "--max-semi-space-size=32"]
 
 const [name] = process.argv.slice(2)
 if (name !== undefined) {
@@ -106,5 +96,5 @@ if (name !== undefined) {
   const file = await compile(fileURLToPath(import.meta.url))
   console.log("| on the queue in memory | polls | s | s of CPU | µs of CPU a poll | peak MB |")
   console.log("| --- | ---: | ---: | ---: | ---: | ---: |")
-  for (const name of Object.keys(rows)) console.log(`| ${name} | ${(await child(file, name)).trim()} |`)
+  for (const name of Object.keys(rows)) console.log(`| ${name} | ${(await child(file, heapOf(name), [name])).trim()} |`)
 }

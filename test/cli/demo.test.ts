@@ -155,6 +155,57 @@ describe.concurrent("the demo", () => {
       }), patient)
   })
 
+  describe("with many jobs", () => {
+    const counts = (text: string) =>
+      Array.from(
+        text.matchAll(/^ {2}([\d,]+) (\w+)$/gm),
+        ([, count = "", outcome = ""]) => [outcome, Number(count.replaceAll(",", ""))] as const
+      )
+
+    it.live("watches them as one stream, and says what it took", () =>
+      Effect.gen(function*() {
+        const { code, stderr, stdout } = yield* run(["demo", "--jobs", "120"])
+        assert.strictEqual(code, 0)
+        assert.strictEqual(stderr, "")
+        assert.match(stdout, /^120 jobs over in \d+s\n( {2}\d+ \w+\n)+[\d,]+ polls, [\d.]+ a job, \d+ a second\n/)
+        assert.match(stdout, /\n[\d,]+ polls saved, since the job was behind others in the queue\n$/)
+        assert.strictEqual(counts(stdout).reduce((sum, [, count]) => sum + count, 0), 120)
+        assert.notInclude(stdout, escape)
+      }), patient)
+
+    it.live("tells the whole life of each as lines of JSON", () =>
+      Effect.gen(function*() {
+        const { code, stderr, stdout } = yield* run(["demo", "--jobs", "40", "--json"])
+        assert.strictEqual(code, 0)
+        const lives = new Map<string, Array<Transition.Transition>>()
+        for (const transition of linesOf(stdout).map((line) => decode(line))) {
+          const { requestId } = transition.job
+          lives.set(requestId, [...(lives.get(requestId) ?? []), transition])
+        }
+        assert.strictEqual(lives.size, 40)
+        for (const [id, life] of lives) assertLegal(id, life)
+        const ends = Array.from(lives.values(), (life) => life.at(-1)!._tag as string)
+        for (const [outcome, count] of counts(stderr)) {
+          assert.strictEqual(ends.filter((end) => end === outcome).length, count, outcome)
+        }
+      }), patient)
+
+    it.live("refuses to watch none", () =>
+      Effect.gen(function*() {
+        const { code, stderr } = yield* run(["demo", "--jobs", "0"])
+        assert.strictEqual(code, 2)
+        assert.include(stderr, "--jobs: must be 1 or more")
+      }), patient)
+
+    it.scopedLive.skipIf(!hasTerminal)("draws one line of progress", () =>
+      Effect.gen(function*() {
+        const { code, stdout } = yield* (yield* startOnTerminal(["demo", "--jobs", "60"])).exited
+        assert.strictEqual(code, 0)
+        assert.match(stdout, /\r.*\d+ of 60 jobs over, \d+ running, \d+ seen waiting/)
+        assert.include(withoutEscapes(stdout), "60 jobs over in")
+      }), patient)
+  })
+
   describe("on a terminal", () => {
     if (!hasTerminal) console.warn("The demo on a terminal is not tested: there is no `script` of util-linux")
 

@@ -192,7 +192,9 @@ export class Scheduler {
         // it has waited since the last poll as if it had been there
         : Effect.map(Pacer.nextPause(pace.policy.cadence, pace, this.began + now, poller.status), (pause) => {
           poller.pause = Math.min(poller.pause, pause)
-          if (poller.lineSlot < 0) this.hasten(poller, poller.at + pause)
+          if (poller.lineSlot >= 0) return
+          this.plan(poller, poller.pause)
+          this.hasten(poller, poller.at + pause)
         })
       return Effect.map(hasten, () => this.pump())
     })
@@ -559,7 +561,10 @@ export class Scheduler {
     this.waiting.remove(poller.slot)
     this.budget.spend(now)
     count(line.metrics.polls, 1)
-    if (poller.lineSlot >= 0) count(line.metrics.savedByOrder, Math.floor((now - poller.at) / poller.pause) - 1)
+    if (poller.planned > poller.pause) {
+      // it was behind others, though it may have come to the head meanwhile
+      count(line.metrics.savedByOrder, Math.floor((now - poller.at) / poller.pause) - 1)
+    }
     poller.sentAt = now
     poller.fiber = fiber
     this.asking.add(poller, now + this.patienceForAnswer(poller))

@@ -3,12 +3,18 @@
  *
  * @internal
  */
+import * as Channel from "effect/Channel"
 import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import type * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
 import * as Job from "../../Job.js"
 import type { Service as JobQueueService } from "../../JobQueue.js"
 import type { Options, TransitionsOptions } from "../../JobStream.js"
@@ -37,13 +43,16 @@ class Watch extends Subscriber {
     return this.end !== undefined || (this.wants !== "end" && this.hasSnapshot)
   }
 
-  readonly news: Effect.Effect<void> = Effect.async((resume) => {
-    if (this.hasNews) return resume(Effect.void)
-    this.resume = () => resume(Effect.void)
-    return Effect.sync(() => {
-      this.resume = undefined
+  // made for each time: most of the time of a watch it waits for this, and then nothing of it needs to be kept
+  get news(): Effect.Effect<void> {
+    return Effect.async((resume) => {
+      if (this.hasNews) return resume(Effect.void)
+      this.resume = () => resume(Effect.void)
+      return Effect.sync(() => {
+        this.resume = undefined
+      })
     })
-  })
+  }
 }
 
 /** @internal */
@@ -77,14 +86,45 @@ export const derived = (
       unrecognized: unrecognized === "end" ? "end" : "fail"
     })
 
-const subscribed = (scheduler: Scheduler, job: Job.JobRef, options: Options, wants: Subscriber["wants"]) =>
-  Effect.acquireRelease(
-    Effect.tap(
-      Effect.map(policyOf(options), (policy) => new Watch(policy, wants)),
-      (watch) => scheduler.subscribe(watch, job)
-    ),
-    (watch) => scheduler.unsubscribe(watch)
+// One span a watch, made when the watch is over: until then, the time when it began is all of it that takes room. An open
+// span takes as much as all the rest of a result that is awaited.
+const span = (name: string, job: Job.JobRef, begun: bigint, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
+  Effect.withFiberRuntime((fiber) => {
+    if (!fiber.getFiberRef(FiberRef.currentTracerEnabled)) return Effect.void
+    const parent = Context.getOption(fiber.currentContext, Tracer.ParentSpan)
+    return Effect.tracerWith((tracer) =>
+      Effect.clockWith((clock) => {
+        const span = tracer.span(name, parent, Context.empty(), [], begun, "internal")
+        for (const [key, value] of Object.entries(spanOf(job).attributes)) span.attribute(key, value)
+        span.end(clock.unsafeCurrentTimeNanos(), exit)
+        return Effect.void
+      })
+    )
+  })
+
+const subscribed = (
+  name: string,
+  scheduler: Scheduler,
+  job: Job.JobRef,
+  options: Options,
+  wants: Subscriber["wants"]
+) =>
+  Effect.flatMap(Effect.zip(policyOf(options), Clock.currentTimeNanos), ([policy, begun]) => {
+    const watch = new Watch(policy, wants)
+    return Effect.acquireRelease(
+      Effect.as(scheduler.subscribe(watch, job), watch),
+      (watch, exit) => Effect.zipRight(scheduler.unsubscribe(watch), span(name, job, begun, exit))
+    )
+  })
+
+// `Stream.unfoldChunkEffect` without the state that it would hand on: there are many of these.
+const pulled = <A, E>(next: Effect.Effect<Option.Option<Chunk.Chunk<A>>, E>): Stream.Stream<A, E> => {
+  const loop: Channel.Channel<Chunk.Chunk<A>, unknown, E, unknown, void> = Channel.flatMap(
+    Channel.fromEffect(next),
+    Option.match({ onNone: () => Channel.void, onSome: (chunk) => Channel.zipRight(Channel.write(chunk), loop) })
   )
+  return Stream.fromChannel(loop)
+}
 
 /** @internal */
 export const statuses = (
@@ -93,12 +133,12 @@ export const statuses = (
   job: Job.JobRef,
   options: Options = {}
 ): Stream.Stream<Job.JobStatus, WatchError> =>
-  Stream.unwrapScoped(Effect.map(subscribed(scheduler, job, options, "polls"), (watch) => {
-    const next: Effect.Effect<Option.Option<readonly [Chunk.Chunk<Job.JobStatus>, void]>, WatchError> = Effect.suspend(
+  Stream.unwrapScoped(Effect.map(subscribed("JobHub.statuses", scheduler, job, options, "polls"), (watch) => {
+    const next: Effect.Effect<Option.Option<Chunk.Chunk<Job.JobStatus>>, WatchError> = Effect.suspend(
       () => {
         const status = watch.look()?.status
         if (status !== undefined && (status._tag !== "Unrecognized" || watch.policy.unrecognized === "end")) {
-          return Effect.succeedSome([Chunk.of(status), undefined] as const)
+          return Effect.succeedSome(Chunk.of(status))
         }
         if (watch.end === undefined) return Effect.zipRight(watch.news, next)
         return watch.end.error === undefined
@@ -106,8 +146,8 @@ export const statuses = (
           : failed(queue, job, watch.policy, watch.end.error)
       }
     )
-    return Stream.unfoldChunkEffect(undefined, () => next)
-  })).pipe(Stream.withSpan("JobHub.statuses", spanOf(job)))
+    return pulled(next)
+  }))
 
 /** @internal */
 export const transitions = (
@@ -119,27 +159,31 @@ export const transitions = (
   if (from !== undefined && !Transition.Cursor.isOf(from, job)) return Stream.fail(new JobMismatch({ job }))
   if (from !== undefined && from.phase === "Ended") return Stream.empty
   return Stream.unwrapScoped(
-    Effect.zipWith(subscribed(scheduler, job, options, "changes"), Job.ProgressRule, (watch, readProgress) => {
-      let cursor = from
-      const next: Effect.Effect<Option.Option<readonly [Chunk.Chunk<Transition.Transition>, void]>, WatchError> = Effect
-        .suspend(() => {
-          if (cursor?.phase === "Ended") return Effect.succeedNone
-          const looked = watch.look()
-          const told = looked && derived(cursor, looked, scheduler.began, watch.policy, readProgress)
-          if (told !== undefined) {
-            if (Either.isLeft(told)) return Effect.fail(told.left)
-            cursor = told.right.cursor
-            const { transitions } = told.right
-            if (transitions.length > 0) return Effect.succeedSome([Chunk.unsafeFromArray(transitions), undefined])
-          }
-          if (watch.end === undefined) return Effect.zipRight(watch.news, next)
-          return watch.end.error === undefined
-            ? Effect.succeedNone
-            : failed(queue, job, watch.policy, watch.end.error)
-        })
-      return Stream.unfoldChunkEffect(undefined, () => next)
-    })
-  ).pipe(Stream.withSpan("JobHub.transitions", spanOf(job)))
+    Effect.zipWith(
+      subscribed("JobHub.transitions", scheduler, job, options, "changes"),
+      Job.ProgressRule,
+      (watch, readProgress) => {
+        let cursor = from
+        const next: Effect.Effect<Option.Option<Chunk.Chunk<Transition.Transition>>, WatchError> = Effect
+          .suspend(() => {
+            if (cursor?.phase === "Ended") return Effect.succeedNone
+            const looked = watch.look()
+            const told = looked && derived(cursor, looked, scheduler.began, watch.policy, readProgress)
+            if (told !== undefined) {
+              if (Either.isLeft(told)) return Effect.fail(told.left)
+              cursor = told.right.cursor
+              const { transitions } = told.right
+              if (transitions.length > 0) return Effect.succeedSome(Chunk.unsafeFromArray(transitions))
+            }
+            if (watch.end === undefined) return Effect.zipRight(watch.news, next)
+            return watch.end.error === undefined
+              ? Effect.succeedNone
+              : failed(queue, job, watch.policy, watch.end.error)
+          })
+        return pulled(next)
+      }
+    )
+  )
 }
 
 /** @internal */
@@ -149,7 +193,7 @@ export const ended = (
   job: Job.JobRef,
   options: Options = {}
 ): Effect.Effect<Transition.Terminal, WatchError> =>
-  Effect.flatMap(policyOf(options), (policy) => {
+  Effect.flatMap(Effect.zip(policyOf(options), Clock.currentTimeNanos), ([policy, begun]) => {
     const watch = new Watch(policy, "end")
     const end: Effect.Effect<Transition.Terminal, WatchError> = Effect.suspend(() => {
       if (watch.end === undefined) return Effect.zipRight(watch.news, end)
@@ -163,6 +207,6 @@ export const ended = (
     return Effect.acquireUseRelease(
       scheduler.subscribe(watch, job),
       () => end,
-      () => scheduler.unsubscribe(watch)
+      (_, exit) => Effect.zipRight(scheduler.unsubscribe(watch), span("JobHub.result", job, begun, exit))
     )
-  }).pipe(Effect.withSpan("JobHub.result", spanOf(job)))
+  })

@@ -1,0 +1,317 @@
+/**
+ * `npm run bench`: what it takes to watch many jobs by a `JobHub`. Status is answered in the process, so that what is
+ * measured is the hub. Each row is a process of its own, and each figure the median of three that take turns.
+ */
+import { Deferred, Duration, Effect, Exit, Fiber, Layer, Option, PubSub, Schema, Scope, Stream } from "effect"
+import { Cadence, Job, JobHub, JobQueue } from "effect-queue-status"
+import { TestJobQueue, Worker } from "effect-queue-status/testing"
+import { fileURLToPath } from "node:url"
+import { child, compile, median } from "./fixtures.js"
+
+const model = "my-org/video-generator"
+const decode = Schema.decodeUnknownSync(Schema.parseJson(Job.JobStatus))
+
+const refs = (count: number): ReadonlyArray<Job.JobRef> =>
+  // as an answer brings them: a text that is put together is another thing, which turns into a plain one when it is read
+  Array.from({ length: count }, (_, i) =>
+    Job.ref(model, JSON.parse(`"019ba379-92da-71e4-ac40-${String(i).padStart(12, "0")}"`)))
+
+const text = (requestId: string, status: string, progress: number): string =>
+  JSON.stringify({
+    request_id: requestId,
+    model,
+    status,
+    info: { user_id: "user_123", progress },
+    inputs: { prompt: "a cat at the piano" },
+    priority: 1,
+    retries: 0,
+    created_at: "2026-02-07T10:30:00Z",
+    ...(status !== "pending" && { claimed_at: "2026-02-07T10:30:02Z" }),
+    ...(status === "done" && { done_at: "2026-02-07T10:31:45Z", outputs: {} })
+  })
+
+/** A queue whose answers are there at once: of each job the same snapshot, an object of its own. */
+const stub = () => {
+  let polls = 0
+  const known = new Map<string, Job.JobStatus>()
+  const status = (job: Job.JobRef) =>
+    Effect.sync(() => {
+      polls++
+      let snapshot = known.get(job.requestId)
+      if (snapshot === undefined) {
+        snapshot = decode(text(job.requestId, "running", 0))
+        known.set(job.requestId, snapshot)
+      }
+      return snapshot
+    })
+  const refuse = () => Effect.die("no such call here")
+  return {
+    service: JobQueue.JobQueue.of({ status, submit: refuse, cancel: refuse, clear: refuse, metrics: refuse }),
+    get polls() {
+      return polls
+    },
+    forget: () => known.clear()
+  }
+}
+
+const boundless = { pollsPerSecond: 10_000_000, concurrency: 64 }
+const asOften = (pause: Duration.DurationInput) => ({ cadence: Cadence.fixed(pause) })
+
+const heap = (): number => {
+  for (let i = 0; i < 4; i++) globalThis.gc!()
+  return process.memoryUsage().heapUsed
+}
+
+const hubOver = (queue: JobQueue.Service, options: JobHub.Options = boundless) =>
+  JobHub.make(options).pipe(Effect.provideService(JobQueue.JobQueue, queue))
+
+// --- memory
+
+const memoryOfJobs = Effect.scoped(Effect.gen(function*() {
+  const jobs = refs(100_000)
+  const queue = stub()
+  const hub = yield* hubOver(queue.service)
+  let told = 0
+  const before = heap()
+  yield* Effect.forkScoped(
+    Stream.runForEach(hub.watchAll(Stream.fromIterable(jobs), asOften("1 hour")), () =>
+      Effect.sync(() => {
+        told++
+      }))
+  )
+  // Queued, Claimed, Progressed
+  while (told < 3 * jobs.length) yield* Effect.sleep("50 millis")
+  // what the hub holds is its own: what the stub held is not
+  queue.forget()
+  const all = heap() - before
+  const alone = heap()
+  const snapshots = jobs.map(({ requestId }) => decode(text(requestId, "running", 0)))
+  const bare = heap() - alone
+  return [all / jobs.length, bare / snapshots.length]
+}))
+
+const memoryOfSubscribers = (watch: (hub: JobHub.Service, job: Job.JobRef) => Effect.Effect<unknown, unknown>) =>
+  Effect.scoped(Effect.gen(function*() {
+    const [job] = refs(1)
+    const hub = yield* hubOver(stub().service)
+    const subscribe = Effect.fork(watch(hub, job!))
+    yield* Effect.replicateEffect(subscribe, 100, { discard: true })
+    yield* Effect.sleep("200 millis")
+    const before = heap()
+    yield* Effect.replicateEffect(subscribe, 10_000, { discard: true })
+    yield* Effect.sleep("500 millis")
+    return [(heap() - before) / 10_000]
+  }))
+
+// --- CPU
+
+const scheduling = (count: number, pause: Duration.DurationInput) =>
+  Effect.scoped(Effect.gen(function*() {
+    const queue = stub()
+    const hub = yield* hubOver(queue.service)
+    yield* Effect.forkScoped(Stream.runDrain(hub.watchAll(Stream.fromIterable(refs(count)), asOften(pause))))
+    // a round to get warm, and for the jobs to part
+    yield* Effect.sleep(Duration.times(pause, 1.5))
+    const polls = queue.polls
+    const before = process.cpuUsage()
+    yield* Effect.sleep("6 seconds")
+    const { system, user } = process.cpuUsage(before)
+    return [(system + user) / (queue.polls - polls), (queue.polls - polls) / 6]
+  }))
+
+// --- fan-out
+
+const subscribers = 10_000
+const updates = 30
+
+/** Milliseconds from an update until each of the subscribers has it: the median of so many updates. */
+const fanOut = (update: (i: number) => Effect.Effect<void>, seen: () => number) =>
+  Effect.gen(function*() {
+    const times: Array<number> = []
+    for (let i = 1; i <= updates; i++) {
+      // what is still to be done of the last one is not part of this one
+      yield* Effect.sleep("60 millis")
+      const begun = performance.now()
+      yield* update(i)
+      while (seen() < i * subscribers) yield* Effect.yieldNow()
+      times.push(performance.now() - begun)
+    }
+    return [median(times)]
+  })
+
+const fanOutOfHub = Effect.scoped(Effect.gen(function*() {
+  const [job] = refs(1)
+  const snapshotOf = (i: number) => decode(text(job!.requestId, "running", i / 1_000))
+  // the poll that is on its way is held until there is an update
+  let answer = yield* Deferred.make<Job.JobStatus>()
+  const hub = yield* hubOver({ ...stub().service, status: () => Effect.suspend(() => Deferred.await(answer)) })
+  let seen = 0
+  yield* Effect.replicateEffect(
+    Effect.forkScoped(
+      Stream.runForEach(hub.transitions(job!, asOften("50 millis")), (step) =>
+        Effect.sync(() => {
+          if (step._tag === "Progressed") seen++
+        }))
+    ),
+    subscribers,
+    { discard: true }
+  )
+  const update = (i: number) =>
+    Effect.flatMap(Deferred.make<Job.JobStatus>(), (next) => {
+      const last = answer
+      answer = next
+      return Effect.asVoid(Deferred.succeed(last, snapshotOf(i)))
+    })
+  yield* update(0)
+  while (seen < subscribers) yield* Effect.sleep("10 millis")
+  seen = 0
+  yield* Effect.sleep("100 millis")
+  return yield* fanOut(update, () => seen)
+}))
+
+const fanOutOfPubSub = Effect.scoped(Effect.gen(function*() {
+  const pubsub = yield* PubSub.bounded<number>(16)
+  let seen = 0
+  yield* Effect.replicateEffect(
+    Effect.forkScoped(Stream.runForEach(Stream.fromPubSub(pubsub), () =>
+      Effect.sync(() => {
+        seen++
+      }))),
+    subscribers,
+    { discard: true }
+  )
+  yield* Effect.sleep("200 millis")
+  return yield* fanOut((i) => Effect.asVoid(PubSub.publish(pubsub, i)), () => seen)
+}))
+
+// --- stopping
+
+/** Seconds to stop so many watches, and how many polls came after. */
+const stopping = Effect.gen(function*() {
+  const jobs = refs(100_000)
+  const queue = stub()
+  const scope = yield* Scope.make()
+  const hub = yield* Scope.extend(hubOver(queue.service), scope)
+  const fiber = yield* Effect.fork(Stream.runDrain(hub.watchAll(Stream.fromIterable(jobs), asOften("10 seconds"))))
+  while (queue.polls < jobs.length) yield* Effect.sleep("50 millis")
+  const begun = performance.now()
+  yield* Fiber.interrupt(fiber)
+  const seconds = (performance.now() - begun) / 1_000
+  const { polls } = queue
+  yield* Effect.sleep("2 seconds")
+  yield* Scope.close(scope, Exit.void)
+  return [seconds, queue.polls - polls]
+})
+
+// --- requests, in virtual time
+
+const inMemory = <A, E>(
+  effect: Effect.Effect<A, E, JobHub.JobHub | JobQueue.JobQueue | TestJobQueue.TestJobQueue>,
+  workers?: Worker.Pool
+) =>
+  effect.pipe(
+    TestJobQueue.runUntilDone,
+    Effect.provide(JobHub.layer(boundless).pipe(Layer.provideMerge(TestJobQueue.layer({ workers }))))
+  )
+
+const submitted = (count: number) =>
+  Effect.replicateEffect(Effect.zipLeft(JobQueue.submit({ model, payload: {} }), Effect.sleep("1 millis")), count)
+
+const watchers = inMemory(Effect.gen(function*() {
+  const [job] = yield* submitted(1)
+  const watch = Stream.runDrain(JobHub.transitions(job!, asOften("1 second")))
+  yield* Effect.all(Array.from({ length: 100 }, () => watch), { concurrency: "unbounded" }).pipe(
+    Effect.timeoutOption("10 seconds")
+  )
+  return [(yield* TestJobQueue.counts).status]
+}))
+
+const pending = inMemory(Effect.gen(function*() {
+  const jobs = yield* submitted(1_000)
+  yield* Stream.runDrain(JobHub.watchAll(Stream.fromIterable(jobs), asOften("1 second"))).pipe(
+    Effect.timeoutOption("1 minute")
+  )
+  return [(yield* TestJobQueue.counts).status]
+}))
+
+/** Seconds from the claim of a job until it is seen: the longest and the median of a thousand, one claimed a second. */
+const claims = inMemory(
+  Effect.gen(function*() {
+    const jobs = yield* submitted(1_000)
+    const late: Array<number> = []
+    yield* Stream.runForEach(
+      JobHub.watchAll(Stream.fromIterable(jobs), asOften("1 second")),
+      (step) =>
+        Effect.sync(() => {
+          if (step._tag === "Claimed" && Option.isSome(step.at)) {
+            late.push((step.observedAt.epochMillis - step.at.value.epochMillis) / 1_000)
+          }
+        })
+    )
+    return [Math.max(...late), median(late)]
+  }),
+  { workers: 10, script: Worker.always(Worker.finish("10 seconds")) }
+)
+
+const result = (hub: JobHub.Service, job: Job.JobRef) => hub.result(job, asOften("1 hour"))
+const stream = (hub: JobHub.Service, job: Job.JobRef) => Stream.runDrain(hub.transitions(job, asOften("1 hour")))
+
+const rows: { readonly [name: string]: () => Effect.Effect<ReadonlyArray<number>, unknown> } = {
+  jobs: () => memoryOfJobs,
+  results: () => memoryOfSubscribers(result),
+  streams: () => memoryOfSubscribers(stream),
+  few: () => scheduling(1_000, "100 millis"),
+  many: () => scheduling(100_000, "10 seconds"),
+  hub: () => fanOutOfHub,
+  pubsub: () => fanOutOfPubSub,
+  stopping: () => stopping,
+  watchers: () => watchers,
+  pending: () => pending,
+  claims: () => claims
+}
+
+const rounds = 3
+
+const measure = async () => {
+  const file = await compile(fileURLToPath(import.meta.url))
+  const all = new Map<string, Array<ReadonlyArray<number>>>(Object.keys(rows).map((name) => [name, []]))
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, figures] of all) {
+      figures.push(JSON.parse(await child(file, ["--expose-gc"], [name])) as ReadonlyArray<number>)
+    }
+  }
+  const of = (name: string, nth = 0) => median((all.get(name) ?? []).map((figures) => figures[nth] ?? Number.NaN))
+  const kib = (bytes: number) => `${(bytes / 1_024).toFixed(2)} KiB`
+  const micros = (value: number) => `${value.toFixed(1)} µs`
+  const [few, many] = [of("few"), of("many")]
+  const lines: ReadonlyArray<readonly [what: string, target: string, measured: string, isReached: boolean]> = [
+    ["memory of a watched job, its snapshot and all, 100,000 jobs", "< 1.2 KiB", kib(of("jobs")), of("jobs") < 1_228.8],
+    ["… of that the snapshot by itself", "", kib(of("jobs", 1)), true],
+    ["memory of who awaits a result", "< 6 KiB", kib(of("results")), of("results") < 6 * 1_024],
+    ["memory of who runs a stream", "< 30 KiB", kib(of("streams")), of("streams") < 30 * 1_024],
+    ["CPU of a poll, 100,000 jobs, 10,000 polls a second", "< 12 µs", micros(many), many < 12],
+    ["CPU of a poll, 1,000 jobs, as many polls a second", "", micros(few), true],
+    ["… 100,000 jobs beside 1,000", "≤ 2 times", `${(many / few).toFixed(1)} times`, many <= 2 * few],
+    ["requests for 100 watchers of a job, 10 s at 1 s", "≤ 11", `${of("watchers")}`, of("watchers") <= 11],
+    ["requests for 1,000 pending jobs, 1 min at 1 s", "< 1,200", `${of("pending")}`, of("pending") < 1_200],
+    ["their claims, one a second: the last to be seen", "≤ 120 s", `${of("claims").toFixed(1)} s`, of("claims") <= 120],
+    ["… and the median", "", `${of("claims", 1).toFixed(1)} s`, true],
+    [
+      "an update to 10,000 streams, beside `Stream.fromPubSub`",
+      "≥ 1/3",
+      `${of("hub").toFixed(0)} ms to ${of("pubsub").toFixed(0)} ms, ${(of("pubsub") / of("hub")).toFixed(2)}`,
+      of("hub") <= 3 * of("pubsub")
+    ],
+    ["to stop 100,000 watches", "< 1 s", `${of("stopping").toFixed(2)} s`, of("stopping") < 1],
+    ["polls after that", "0", `${of("stopping", 1)}`, of("stopping", 1) === 0]
+  ]
+  console.log("| watching by a hub | to reach | measured | |")
+  console.log("| --- | ---: | ---: | --- |")
+  for (const [what, target, measured, isReached] of lines) {
+    console.log(`| ${what} | ${target} | ${measured} | ${isReached ? "" : "not reached"} |`)
+  }
+}
+
+const [name] = process.argv.slice(2)
+if (name === undefined) await measure()
+else console.log(JSON.stringify(await Effect.runPromise(rows[name]!())))
