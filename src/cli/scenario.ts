@@ -43,7 +43,7 @@ export const manyModel = "my-org/thumbnails"
 /** @internal */
 export const manyPool: Worker.Pool = {
   model: manyModel,
-  workers: 200,
+  workers: 60,
   claimTimeout: "2 seconds",
   script: Worker.weighted(
     [17, [Worker.finish(Worker.uniform("200 millis", "1500 millis"), { url: "https://example.com/thumbnail.png" })]],
