@@ -20,6 +20,7 @@ import * as Deadline from "../src/Deadline.js"
 import * as Job from "../src/Job.js"
 import * as JobHub from "../src/JobHub.js"
 import * as JobQueue from "../src/JobQueue.js"
+import * as JobStream from "../src/JobStream.js"
 import type { WatchError } from "../src/QueueError.js"
 import type * as Retry from "../src/Retry.js"
 import { Arbitraries, Fault, TestJobQueue, Worker } from "../src/testing/index.js"
@@ -557,6 +558,25 @@ describe("policies", () => {
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("6 seconds")) } }))
     ))
 
+  it.effect("a result is what JobStream says, also where the service does not tell how often a job was retried", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const [shared, alone] = yield* Effect.all([
+        Effect.flip(JobHub.result(job, everySecond)),
+        Effect.flip(JobStream.result(job, everySecond))
+      ], { concurrency: 2 })
+      assert(shared._tag === "JobRetriesExhausted" && alone._tag === "JobRetriesExhausted")
+      assert.deepStrictEqual([shared.attempts, shared.job], [alone.attempts, alone.job])
+      // as the service told it
+      assert(Option.isNone(shared.snapshot.retries))
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({
+        workers: { claimTimeout: "5 seconds", pickup: "3 seconds", script: Worker.always(Worker.die) },
+        faults: [Fault.changed((status) => ({ ...status, retries: Option.none() }))]
+      }))
+    ))
+
   it.effect("each has its own retry, and a request takes no longer than the most impatient allows", () =>
     Effect.gen(function*() {
       const job = yield* submit
@@ -799,6 +819,32 @@ describe("queue order", () => {
       yield* Effect.sleep("10 seconds")
       assert.isAtLeast(times.get("job 10")! - before, 9)
       assert.deepStrictEqual(told, [])
+    }).pipe(Effect.scoped, TestJobQueue.runUntilDone, Effect.provide(layer())))
+
+  it.effect("a job that lost its worker, and waits again while one from behind it runs, proves nothing", () =>
+    Effect.gen(function*() {
+      const jobs = Array.from({ length: 8 }, (_, i) => Job.ref(model, `job ${i}`))
+      const created = DateTime.unsafeMake(0)
+      const hub = yield* JobHub.make(busy).pipe(
+        Effect.provide(Layer.mock(JobQueue.JobQueue, {
+          status: (job) =>
+            Effect.gen(function*() {
+              const i = Number(job.requestId.slice(4))
+              const at = yield* Clock.currentTimeMillis
+              // that the fourth was claimed is heard of late: when the first has lost its worker already
+              if (i === 3 && at >= 2_000 && at < 12_000) yield* Effect.sleep(12_000 - at)
+              const common = { job, createdAt: Option.some(DateTime.add(created, { millis: i })) }
+              if (i > 3 || at < 2_000) return Job.Pending({ ...common, retries: Option.some(0) })
+              return i === 0 && at >= 10_000
+                ? Job.Pending({ ...common, retries: Option.some(1) })
+                : Job.Running({ ...common, retries: Option.some(0) })
+            })
+        }))
+      )
+      const lost = yield* Effect.fork(Stream.runHead(hub.events))
+      yield* Effect.fork(Stream.runDrain(hub.watchAll(Stream.fromIterable(jobs), everySecond)))
+      yield* Effect.sleep("1 minute")
+      assert(Option.isNone(yield* Fiber.poll(lost)))
     }).pipe(Effect.scoped, TestJobQueue.runUntilDone, Effect.provide(layer())))
 })
 

@@ -2,8 +2,21 @@
  * `npm run bench`: what it takes to watch many jobs by a `JobHub`. Status is answered in the process, so that what is
  * measured is the hub. Each row is a process of its own, and each figure the median of three that take turns.
  */
-import { Deferred, Duration, Effect, Exit, Fiber, Layer, Option, PubSub, Schema, Scope, Stream } from "effect"
-import { Cadence, Job, JobHub, JobQueue } from "effect-queue-status"
+import {
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Option,
+  PubSub,
+  Schema,
+  Scope,
+  Stream,
+  TestContext
+} from "effect"
+import { Cadence, Job, JobHub, JobQueue, JobStream } from "effect-queue-status"
 import { TestJobQueue, Worker } from "effect-queue-status/testing"
 import { fileURLToPath } from "node:url"
 import { child, compile, median } from "./fixtures.js"
@@ -105,19 +118,64 @@ const memoryOfSubscribers = (watch: (hub: JobHub.Service, job: Job.JobRef) => Ef
 
 // --- CPU
 
-const scheduling = (count: number, pause: Duration.DurationInput) =>
+type Watched = (
+  queue: JobQueue.Service,
+  jobs: ReadonlyArray<Job.JobRef>,
+  pause: Duration.DurationInput
+) => Effect.Effect<
+  unknown,
+  unknown,
+  Scope.Scope
+>
+
+const byHub: Watched = (queue, jobs, pause) =>
+  Effect.flatMap(
+    hubOver(queue),
+    (hub) => Effect.forkScoped(Stream.runDrain(hub.watchAll(Stream.fromIterable(jobs), asOften(pause))))
+  )
+
+const byStreams: Watched = (queue, jobs, pause) =>
+  Effect.forEach(jobs, (job) => Effect.forkScoped(Stream.runDrain(JobStream.transitions(job, asOften(pause)))), {
+    discard: true
+  }).pipe(Effect.provideService(JobQueue.JobQueue, queue))
+
+/** Microseconds of CPU a poll, and polls a second, over so much time. */
+const scheduling = (watched: Watched, count: number, pause: Duration.DurationInput, time: Duration.DurationInput) =>
   Effect.scoped(Effect.gen(function*() {
     const queue = stub()
-    const hub = yield* hubOver(queue.service)
-    yield* Effect.forkScoped(Stream.runDrain(hub.watchAll(Stream.fromIterable(refs(count)), asOften(pause))))
+    yield* watched(queue.service, refs(count), pause)
     // a round to get warm, and for the jobs to part
     yield* Effect.sleep(Duration.times(pause, 1.5))
     const polls = queue.polls
     const before = process.cpuUsage()
-    yield* Effect.sleep("6 seconds")
+    yield* Effect.sleep(time)
     const { system, user } = process.cpuUsage(before)
-    return [(system + user) / (queue.polls - polls), (queue.polls - polls) / 6]
+    return [(system + user) / (queue.polls - polls), (queue.polls - polls) / Duration.toSeconds(time)]
   }))
+
+/** The same in virtual time: one poll after the other, and nothing of the host in between. */
+const schedulingAlone = (
+  watched: Watched,
+  count: number,
+  pause: Duration.DurationInput,
+  time: Duration.DurationInput
+) => TestJobQueue.runUntilDone(scheduling(watched, count, pause, time)).pipe(Effect.provide(TestContext.TestContext))
+
+/** Microseconds of CPU a timer, where one goes off each millisecond and nothing is done. */
+const ticking = Effect.gen(function*() {
+  let ticks = 0
+  const tick = () => {
+    ticks++
+    timer = setTimeout(tick, 1)
+  }
+  let timer = setTimeout(tick, 1)
+  yield* Effect.sleep("1 second")
+  const [ticksBefore, before] = [ticks, process.cpuUsage()]
+  yield* Effect.sleep("3 seconds")
+  const { system, user } = process.cpuUsage(before)
+  clearTimeout(timer)
+  return [(system + user) / (ticks - ticksBefore)]
+})
 
 // --- fan-out
 
@@ -260,8 +318,12 @@ const rows: { readonly [name: string]: () => Effect.Effect<ReadonlyArray<number>
   jobs: () => memoryOfJobs,
   results: () => memoryOfSubscribers(result),
   streams: () => memoryOfSubscribers(stream),
-  few: () => scheduling(1_000, "100 millis"),
-  many: () => scheduling(100_000, "10 seconds"),
+  few: () => schedulingAlone(byHub, 1_000, "100 millis", "1 minute"),
+  many: () => schedulingAlone(byHub, 100_000, "10 seconds", "1 minute"),
+  apart: () => schedulingAlone(byStreams, 1_000, "100 millis", "10 seconds"),
+  fewInTime: () => scheduling(byHub, 1_000, "100 millis", "6 seconds"),
+  manyInTime: () => scheduling(byHub, 100_000, "10 seconds", "6 seconds"),
+  ticking: () => ticking,
   hub: () => fanOutOfHub,
   pubsub: () => fanOutOfPubSub,
   stopping: () => stopping,
@@ -283,15 +345,21 @@ const measure = async () => {
   const of = (name: string, nth = 0) => median((all.get(name) ?? []).map((figures) => figures[nth] ?? Number.NaN))
   const kib = (bytes: number) => `${(bytes / 1_024).toFixed(2)} KiB`
   const micros = (value: number) => `${value.toFixed(1)} µs`
-  const [few, many] = [of("few"), of("many")]
+  const [few, many, manyInTime] = [of("few"), of("many"), of("manyInTime")]
+  const inTimeRatio = manyInTime / of("fewInTime")
   const lines: ReadonlyArray<readonly [what: string, target: string, measured: string, isReached: boolean]> = [
     ["memory of a watched job, its snapshot and all, 100,000 jobs", "< 1.2 KiB", kib(of("jobs")), of("jobs") < 1_228.8],
     ["… of that the snapshot by itself", "", kib(of("jobs", 1)), true],
     ["memory of who awaits a result", "< 6 KiB", kib(of("results")), of("results") < 6 * 1_024],
     ["memory of who runs a stream", "< 30 KiB", kib(of("streams")), of("streams") < 30 * 1_024],
-    ["CPU of a poll, 100,000 jobs, 10,000 polls a second", "< 12 µs", micros(many), many < 12],
-    ["CPU of a poll, 1,000 jobs, as many polls a second", "", micros(few), true],
+    ["CPU of scheduling a poll, 100,000 jobs", "< 12 µs", micros(many), many < 12],
+    ["… 1,000 jobs", "", micros(few), true],
     ["… 100,000 jobs beside 1,000", "≤ 2 times", `${(many / few).toFixed(1)} times`, many <= 2 * few],
+    ["… 1,000 jobs, a `JobStream` each", "", `${micros(of("apart"))}, ${(of("apart") / few).toFixed(1)} times`, true],
+    ["CPU of a poll in real time, 10,000 a second, 100,000 jobs", "< 12 µs", micros(manyInTime), manyInTime < 12],
+    ["… 1,000 jobs", "", micros(of("fewInTime")), true],
+    ["… 100,000 jobs beside 1,000", "≤ 2 times", `${inTimeRatio.toFixed(1)} times`, inTimeRatio <= 2],
+    ["CPU of a bare `setTimeout` of 1 ms", "", micros(of("ticking")), true],
     ["requests for 100 watchers of a job, 10 s at 1 s", "≤ 11", `${of("watchers")}`, of("watchers") <= 11],
     ["requests for 1,000 pending jobs, 1 min at 1 s", "< 1,200", `${of("pending")}`, of("pending") < 1_200],
     ["their claims, one a second: the last to be seen", "≤ 120 s", `${of("claims").toFixed(1)} s`, of("claims") <= 120],

@@ -37,6 +37,8 @@ export interface End {
   readonly at: number
   readonly version: number
   readonly error: Cause.Cause<WatchError> | Expired | undefined
+  /** How often the job was seen to lose its worker, where the service does not tell how often it was. */
+  readonly lost?: number
 }
 
 /**

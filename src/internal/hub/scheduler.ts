@@ -80,6 +80,11 @@ const isClaimedBefore = (a: Job.JobStatus, b: Job.JobStatus): boolean =>
   Option.isSome(a.claimedAt) && Option.isSome(b.claimedAt) &&
   a.claimedAt.value.epochMillis < b.claimedAt.value.epochMillis
 
+// Where the service does not tell how often a job was retried: by the rules of `Transition.derive`.
+const isLost = (before: Job.JobStatus, status: Job.JobStatus): boolean =>
+  before._tag === "Running" && Option.isNone(status.retries) &&
+  (status._tag === "Pending" || (status._tag !== "Canceled" && isClaimedBefore(before, status)))
+
 const isSameTime = (a: Option.Option<DateTime.Utc>, b: Option.Option<DateTime.Utc>): boolean =>
   a === b || (Option.isSome(a) && Option.isSome(b) && a.value.epochMillis === b.value.epochMillis)
 
@@ -113,6 +118,8 @@ export class Scheduler {
   private readonly expiring = new Agenda<Poller>((poller, index) => {
     poller.expirySlot = index
   })
+  /** How often jobs were seen to lose their workers of which the service does not tell that: few, if any. */
+  private readonly lost = new WeakMap<Poller, number>()
   /** Those that were told to stop and have not yet. */
   private readonly stopping = new Map<string, RuntimeFiber<void>>()
   private readonly budget: Budget
@@ -664,8 +671,9 @@ export class Scheduler {
     poller.at = now
     poller.version++
     if (isMoved) poller.unchangedSince = now
+    if (before !== undefined && isLost(before, status)) this.lost.set(poller, (this.lost.get(poller) ?? 0) + 1)
     if (Job.isTerminal(status)) {
-      return this.endAll(poller, endOf(poller, undefined))
+      return this.endAll(poller, { ...endOf(poller, undefined), lost: this.lost.get(poller) ?? 0 })
     }
     if (isMoved) this.expectAnew(poller)
     if (!line.is(poller)) this.loseOrder(line, now)

@@ -198,10 +198,13 @@ export const ended = (
     const end: Effect.Effect<Transition.Terminal, WatchError> = Effect.suspend(() => {
       if (watch.end === undefined) return Effect.zipRight(watch.news, end)
       if (watch.end.error !== undefined) return failed(queue, job, policy, watch.end.error)
-      return Effect.flatMap(
-        // an end without an error has a snapshot, and that is terminal, or is to be taken for the end
-        derived(undefined, watch.look()!, scheduler.began, policy, Job.readProgress)!,
-        ({ transitions }) => Effect.succeed(transitions.at(-1) as Transition.Terminal)
+      // an end without an error has a snapshot, and that is terminal, or is to be taken for the end
+      const { at, status } = watch.look()!
+      const { lost = 0 } = watch.end
+      const retries = lost > 0 ? Option.some(lost) : status.retries
+      return Effect.map(
+        derived(undefined, { at, status: { ...status, retries } }, scheduler.began, policy, Job.readProgress)!,
+        ({ transitions }) => ({ ...transitions.at(-1) as Transition.Terminal, snapshot: status })
       )
     })
     return Effect.acquireUseRelease(
