@@ -161,21 +161,21 @@ const schedulingAlone = (
   time: Duration.DurationInput
 ) => TestJobQueue.runUntilDone(scheduling(watched, count, pause, time)).pipe(Effect.provide(TestContext.TestContext))
 
-/** Microseconds of CPU a timer, where one goes off each millisecond and nothing is done. */
-const ticking = Effect.gen(function*() {
-  let ticks = 0
-  const tick = () => {
-    ticks++
-    timer = setTimeout(tick, 1)
-  }
-  let timer = setTimeout(tick, 1)
-  yield* Effect.sleep("1 second")
-  const [ticksBefore, before] = [ticks, process.cpuUsage()]
-  yield* Effect.sleep("3 seconds")
-  const { system, user } = process.cpuUsage(before)
-  clearTimeout(timer)
-  return [(system + user) / (ticks - ticksBefore)]
-})
+/** Microseconds of CPU a timer, where one goes off each millisecond and nothing is done, over so many of them. */
+const tick = (ticks: number): Promise<number> =>
+  new Promise((resolve) => {
+    const before = process.cpuUsage()
+    let left = ticks
+    const next = () => {
+      if (left-- > 0) return void setTimeout(next, 1)
+      const { system, user } = process.cpuUsage(before)
+      resolve((system + user) / ticks)
+    }
+    next()
+  })
+
+// what is measured is the second round
+const ticking = Effect.promise(() => tick(1_000).then(() => tick(3_000))).pipe(Effect.map((micros) => [micros]))
 
 // --- fan-out
 
