@@ -58,8 +58,8 @@ const service = Effect.map(
 const hanging = Effect.map(
   Layer.build(Emulator.layer({ faults: [Fault.hang] })),
   (context) => {
-    const { baseUrl } = Context.get(context, Emulator.Emulator)
-    return { env: { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: baseUrl } }
+    const { baseUrl, requests } = Context.get(context, Emulator.Emulator)
+    return { requests, env: { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: baseUrl } }
   }
 )
 
@@ -283,9 +283,10 @@ describe.concurrent("queue-status", () => {
 
     it.scopedLive("in the middle of a submit says that there may be a job", () =>
       Effect.gen(function*() {
-        const { env } = yield* hanging
+        const { env, requests } = yield* hanging
         const submitting = yield* startCommand(["submit", model], env)
-        yield* Effect.sleep("1 second")
+        // it is on its way, however long a process takes to start
+        yield* Effect.delay(requests, "20 millis").pipe(Effect.repeat({ until: (all) => all.length > 0 }))
         submitting.kill("SIGINT")
         const { code, stderr, stdout } = yield* submitting.exited
         assert.deepStrictEqual([code, stdout], [130, ""])
