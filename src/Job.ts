@@ -591,6 +591,13 @@ export const failureReason = (status: JobStatus): Option.Option<string> =>
   Option.orElse(reasonIn(status.info["error"]), () => reasonIn(status.outputs["error"]))
 
 /**
+ * A text for a job that no other has: the length tells where the model ends.
+ *
+ * @internal
+ */
+export const keyOf = ({ model, requestId }: JobRef): string => `${model.length} ${model}${requestId}`
+
+/**
  * The reference of a job in a sentence: `my-org/video-generator 019ba379-…`.
  *
  * @since 0.1.0

@@ -356,6 +356,18 @@ describe("sharing", () => {
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("3 seconds", { a: 1 })) } }))
     ))
 
+  it.effect("a known end is told of its own job, however odd the names are", () =>
+    Effect.gen(function*() {
+      const hub = yield* JobHub.make().pipe(
+        Effect.provide(Layer.mock(JobQueue.JobQueue, {
+          status: (job) => Effect.succeed(Job.Done({ job, outputs: { of: job.requestId } }))
+        }))
+      )
+      for (const job of [Job.ref("a\nb", "c"), Job.ref("a", "b\nc"), Job.ref("1 a", "b"), Job.ref("1", " ab")]) {
+        assert.deepStrictEqual(yield* hub.result(job), { of: job.requestId })
+      }
+    }).pipe(Effect.scoped))
+
   it.effect("no more ends are kept than there may be", () =>
     Effect.gen(function*() {
       const jobs = yield* Effect.replicateEffect(submit, JobHub.keptEnds + 1)

@@ -128,18 +128,15 @@ describe("a stage", () => {
         Arbitraries.pool,
         FastCheck.option(FastCheck.integer({ min: 1, max: 12 }), { nil: undefined }),
         async (first, second, gone) => {
-          const first_ = JobStage.make("first", {
-            model: "my-org/image",
-            payload: Schema.Struct({}),
-            outputs: Schema.Struct({}),
-            options: { onInterrupt: "leave", retry: Schedule.stop }
-          })
-          const second_ = JobStage.make("second", {
-            model: "my-org/video",
-            payload: Schema.Struct({}),
-            outputs: Schema.Struct({}),
-            options: { onInterrupt: "leave", retry: Schedule.stop }
-          })
+          const stage = (name: string, model: string) =>
+            JobStage.make(name, {
+              model,
+              payload: Schema.Struct({}),
+              outputs: Schema.Struct({}),
+              options: { onInterrupt: "leave", retry: Schedule.stop }
+            })
+          const first_ = stage("first", "my-org/image")
+          const second_ = stage("second", "my-org/video")
           await Effect.gen(function*() {
             const queue = yield* TestJobQueue.TestJobQueue
             const seen: Array<Transition.Transition> = []

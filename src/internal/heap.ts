@@ -1,5 +1,5 @@
 /**
- * A binary heap: the first item is at hand at once, to add, remove or move one takes logarithmic time.
+ * A binary heap: the first item is at hand at once, to add or remove one takes logarithmic time.
  *
  * @internal
  */
@@ -8,16 +8,12 @@ export class Heap<A> {
 
   /**
    * @param isBefore the order
-   * @param placed is told where an item is now, for `remove` and `moved`; -1 when it is not here any more
+   * @param placed is told where an item is now, for `remove`; -1 when it is not here any more
    */
   constructor(
     private readonly isBefore: (a: A, b: A) => boolean,
     private readonly placed: (item: A, index: number) => void
   ) {}
-
-  get size(): number {
-    return this.items.length
-  }
 
   peek(): A | undefined {
     return this.items[0]
@@ -41,12 +37,6 @@ export class Heap<A> {
     const last = items.pop()!
     this.placed(item, -1)
     if (last !== item) this.settle(last, index)
-  }
-
-  /** An item has another place in the order than it had. */
-  moved(index: number): void {
-    const item = this.items[index]
-    if (item !== undefined) this.settle(item, index)
   }
 
   private settle(item: A, index: number): void {

@@ -7,6 +7,8 @@ import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import { type Cadence, defaultCadence, maxPause, minPause } from "../Cadence.js"
 import type { JobStatus } from "../Job.js"
+import type { QueueError } from "../QueueError.js"
+import { retryAfterOf } from "../Retry.js"
 
 /**
  * A schedule that is asked how long to wait, and leaves the waiting to whoever asks: `None` when it has ended.
@@ -62,6 +64,14 @@ export const make = <In>(schedule: Schedule.Schedule<unknown, In>): Effect.Effec
  */
 export const clampPause = (millis: number): number =>
   Math.min(Duration.toMillis(maxPause), Math.max(Duration.toMillis(minPause), millis))
+
+/**
+ * The pause before another try: no shorter than the service asked for, whatever a policy says.
+ *
+ * @internal
+ */
+export const retryPause = (millis: number, error: QueueError): number =>
+  Math.max(clampPause(millis), Duration.toMillis(retryAfterOf(error)))
 
 /**
  * Where a cadence is, and where the default one is that takes over when it ends.

@@ -5,7 +5,6 @@
  */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
@@ -16,7 +15,7 @@ import { JobQueue } from "../JobQueue.js"
 import type { Service as Queue, SubmitRequest } from "../JobQueue.js"
 import type { SubmitError, SubmitOptions } from "../JobRun.js"
 import * as QueueError from "../QueueError.js"
-import { type Retry, retryAfterOf } from "../Retry.js"
+import type { Retry } from "../Retry.js"
 import { type Entry, type JournalError, type Service as Journal, SubmitJournal } from "../SubmitJournal.js"
 import * as WatchPolicy from "../WatchPolicy.js"
 import { invalidSubmit } from "./checkRequest.js"
@@ -91,7 +90,7 @@ const send = (
       if (sending.isLast || !QueueError.isTransient(error)) return yield* error
       const pause = yield* pacer.next(error)
       if (Option.isNone(pause)) return yield* error
-      yield* Effect.sleep(Math.max(Pacer.clampPause(pause.value), Duration.toMillis(retryAfterOf(error))))
+      yield* Effect.sleep(Pacer.retryPause(pause.value, error))
     }
   })
 

@@ -12,7 +12,6 @@ import * as Option from "effect/Option"
 import * as Job from "../Job.js"
 import { JobQueue } from "../JobQueue.js"
 import * as QueueError from "../QueueError.js"
-import { retryAfterOf } from "../Retry.js"
 import type { WatchPolicy } from "../WatchPolicy.js"
 import { expire, final, type Known, makeWithin } from "./giveUp.js"
 import * as Pacer from "./pacer.js"
@@ -95,7 +94,7 @@ export const make = (job: Job.JobRef, policy: WatchPolicy): Effect.Effect<Watch,
         const now = yield* Clock.currentTimeMillis
         if (Option.isNone(pause)) return yield* final(state, error, now)
         const since = state.trouble?.since ?? now
-        const wait = Math.max(Pacer.clampPause(pause.value), Duration.toMillis(retryAfterOf(error)))
+        const wait = Pacer.retryPause(pause.value, error)
         return {
           ...state,
           trouble: { error, since },

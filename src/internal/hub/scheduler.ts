@@ -102,8 +102,6 @@ const interrupted = Cause.interrupt(FiberId.none)
 
 const endOf = ({ at, job, status, version }: Poller, error: End["error"]): End => ({ job, status, at, version, error })
 
-const keyOf = (job: Job.JobRef): string => `${job.model}\n${job.requestId}`
-
 /** @internal */
 export class Scheduler {
   private readonly lines = new Map<string, Line>()
@@ -285,13 +283,16 @@ export class Scheduler {
     line.pollers.set(job.requestId, poller)
     this.pollers++
     Metrics.pollers.unsafeUpdate(this.pollers, [])
-    const last = this.stopping.get(keyOf(job))
-    if (last === undefined) this.waiting.add(poller, now)
-    // two requests of a job are never on their way together
-    else {poller.fiber = this.fork(Effect.map(awaitEnd(last), () => {
+    const last = this.stopping.get(Job.keyOf(job))
+    if (last === undefined) {
+      this.waiting.add(poller, now)
+    } else {
+      // two requests of a job are never on their way together
+      poller.fiber = this.fork(Effect.map(awaitEnd(last), () => {
         this.wait(poller, now)
         this.pump()
-      }))}
+      }))
+    }
     return poller
   }
 
@@ -323,7 +324,7 @@ export class Scheduler {
   }
 
   private stop(job: Job.JobRef, fiber: RuntimeFiber<void>): void {
-    const key = keyOf(job)
+    const key = Job.keyOf(job)
     this.stopping.set(key, fiber)
     fiber.addObserver(() => {
       if (this.stopping.get(key) === fiber) this.stopping.delete(key)
@@ -342,12 +343,12 @@ export class Scheduler {
   // ---------------------------------------------------------------------------
 
   private keptEnd(job: Job.JobRef, now: number): End | undefined {
-    const end = this.ends.get(keyOf(job))
+    const end = this.ends.get(Job.keyOf(job))
     return end !== undefined && end.at + this.settings.keptFor > now ? end : undefined
   }
 
   private keep(end: End): void {
-    this.ends.set(keyOf(end.job), end)
+    this.ends.set(Job.keyOf(end.job), end)
     for (const [key, { at }] of this.ends) {
       if (this.ends.size <= this.settings.keptEnds && at + this.settings.keptFor > end.at) return
       this.ends.delete(key)
@@ -756,7 +757,7 @@ export class Scheduler {
         const { retry } = pace.policy
         const [state, pause] = yield* Pacer.step(retry, this.began + now, error, pace.retry?.state ?? retry.initial)
         if (pause === undefined) over.push(pace.policy)
-        else pace.retry = { state, at: now + Math.max(Pacer.clampPause(pause), retryAfter) }
+        else pace.retry = { state, at: now + Pacer.retryPause(pause, error) }
       }
       for (const policy of over) this.failPace(poller, policy, error, now)
       if (poller.subscribers === undefined) return

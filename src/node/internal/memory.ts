@@ -1,4 +1,5 @@
 import type * as Undici from "@effect/platform-node/Undici"
+import { keyOf } from "../../Job.js"
 import type { JobRef, JobStatus } from "../../Job.js"
 
 /**
@@ -71,9 +72,6 @@ export class Memory {
     }
   }
 }
-
-// The length tells where the model ends: no other pair has the same key.
-const keyOf = ({ model, requestId }: JobRef): string => `${model.length} ${model}${requestId}`
 
 // A body is a view of what came over the socket, all of which it keeps.
 const sizeOf = ({ body }: Known): number => overhead + (body?.buffer.byteLength ?? 0)
