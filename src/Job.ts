@@ -164,7 +164,15 @@ const TimestampText = Schema.String.pipe(
 const optional = <A>(schema: Schema.Schema<A>) =>
   Schema.OptionFromSelf(schema).pipe(Schema.propertySignature, Schema.withConstructorDefault(() => Option.none<A>()))
 
-const blob = JsonObject.pipe(Schema.propertySignature, Schema.withConstructorDefault((): JsonObject => ({})))
+/**
+ * The value of `info`, `inputs` or `outputs` that a document does not have. Equal to any other `{}`; known by identity,
+ * so that a `{}` that the document has is there again when it is encoded.
+ *
+ * @internal
+ */
+export const absent: JsonObject = Object.freeze({})
+
+const blob = JsonObject.pipe(Schema.propertySignature, Schema.withConstructorDefault(() => absent))
 
 const Time = Schema.DateTimeUtcFromSelf.annotations({
   arbitrary: () => (fc) => fc.integer({ min: earliest, max: latest }).map((millis) => DateTime.unsafeMake(millis))
@@ -418,9 +426,9 @@ export const fromDocument = (document: typeof Document.Type): JobStatus => {
     createdAt: readTime(document.created_at),
     claimedAt: readTime(document.claimed_at),
     doneAt: readTime(document.done_at),
-    info: document.info ?? {},
-    inputs: document.inputs ?? {},
-    outputs: document.outputs ?? {},
+    info: document.info ?? absent,
+    inputs: document.inputs ?? absent,
+    outputs: document.outputs ?? absent,
     priority: Option.fromNullable(document.priority),
     retries: Option.fromNullable(document.retries),
     warnings: document.warnings ?? []
@@ -475,8 +483,6 @@ const wireStatus = (status: JobStatus): string => {
   }
 }
 
-const present = (value: JsonObject): boolean => Object.keys(value).length > 0
-
 const toDocument = (status: JobStatus): typeof Document.Type => ({
   request_id: status.job.requestId,
   model: status.job.model,
@@ -484,9 +490,9 @@ const toDocument = (status: JobStatus): typeof Document.Type => ({
   ...(Option.isSome(status.createdAt) && { created_at: DateTime.formatIso(status.createdAt.value) }),
   ...(Option.isSome(status.claimedAt) && { claimed_at: DateTime.formatIso(status.claimedAt.value) }),
   ...(Option.isSome(status.doneAt) && { done_at: DateTime.formatIso(status.doneAt.value) }),
-  ...(present(status.info) && { info: status.info }),
-  ...(present(status.inputs) && { inputs: status.inputs }),
-  ...(present(status.outputs) && { outputs: status.outputs }),
+  ...(status.info !== absent && { info: status.info }),
+  ...(status.inputs !== absent && { inputs: status.inputs }),
+  ...(status.outputs !== absent && { outputs: status.outputs }),
   ...(Option.isSome(status.priority) && { priority: status.priority.value }),
   ...(Option.isSome(status.retries) && { retries: status.retries.value }),
   ...(status.warnings.length > 0 && { warnings: status.warnings })

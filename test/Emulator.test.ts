@@ -165,6 +165,7 @@ describe("Emulator", () => {
           model,
           status: "pending",
           created_at,
+          inputs: {},
           priority: 0,
           retries: 0
         })
@@ -223,6 +224,7 @@ describe("Emulator", () => {
           status: "running",
           created_at,
           claimed_at,
+          inputs: {},
           priority: 0,
           retries: 0
         })
@@ -283,6 +285,7 @@ describe("Emulator", () => {
           model,
           status: "canceled",
           created_at: status.created_at,
+          inputs: {},
           priority: 0,
           retries: 0
         })
@@ -314,6 +317,27 @@ describe("Emulator", () => {
         })
       }))
 
+    it.scopedLive("has inputs and outputs that are {}, as they were submitted and reported", () =>
+      Effect.gen(function*() {
+        for (
+          const [end, script] of [
+            ["done", Worker.always(Worker.finish(0, {}))],
+            ["failed", Worker.always(Worker.fail(0, "no reason"))]
+          ] as const
+        ) {
+          const running = yield* emulate({ workers: { script } })
+          const id = yield* submitted(running, { model, payload: {}, info: {} })
+          const status = yield* until(running, model, id, end)
+          assert.deepStrictEqual(status.inputs, {})
+          assert.deepStrictEqual(status.outputs, end === "done" ? {} : undefined)
+        }
+        const running = yield* emulate()
+        const id = yield* submitted(running, { model, payload: {}, info: {} })
+        const { info, inputs, ...rest } = yield* statusOf(running, model, id)
+        assert.deepStrictEqual([info, inputs], [{}, {}])
+        assert.notProperty(rest, "outputs")
+      }))
+
     it.scopedLive("of a job that lost all its workers", () =>
       Effect.gen(function*() {
         const running = yield* emulate({ workers: { script: () => [], claimTimeout: "10 millis" } })
@@ -328,6 +352,7 @@ describe("Emulator", () => {
           created_at,
           claimed_at,
           done_at,
+          inputs: {},
           priority: 0,
           retries: 3
         })
@@ -618,15 +643,42 @@ describe("Emulator", () => {
             ["POST", "/v1/queue/submit/more"],
             ["DELETE", "/v1/queue/%zz"],
             ["GET", "/v1/queue/__proto__"],
-            ["OPTIONS", "*"]
+            ["OPTIONS", "*"],
+            ["GET", "/V1/QUEUE/METRICS"],
+            ["GET", "/v1/queue/Metrics"],
+            ["GET", "//queue//metrics"],
+            ["GET", "//v1/queue/metrics"],
+            ["GET", "/v1//queue/metrics"],
+            ["GET", "/v1/queue/metrics/"],
+            ["HEAD", "/v1/queue/metrics/"],
+            ["POST", "/v1/queue/metrics/"],
+            ["GET", "/v1/queue/metrics;x"],
+            ["GET", "/v1/queue/%6detrics"],
+            ["POST", "/v1/queue/submit/"],
+            ["GET", "/internal/v1/queue/retrieve/"],
+            ["HEAD", "/internal/v1/queue/retrieve/"],
+            ["GET", "/internal/v1/queue/Retrieve"],
+            ["POST", "/internal/v1/videos//status"],
+            ["GET", "/openapi.json/"],
+            ["GET", "/OpenAPI.json"]
           ] as const
         ) {
-          assert.deepStrictEqual(refused(yield* ask({ method, path }), 404), {
+          const answer = yield* ask({ method, path: `${path}?model=m` })
+          assert.strictEqual(answer.status, 404, `${method} ${path}`)
+          if (method === "HEAD") continue
+          assert.deepStrictEqual(refused(answer, 404), {
             code: "not_found",
             type: "not_found_error",
             message: `there is nothing at ${path}`
           })
         }
+      }))
+
+    it.scopedLive("may name the whole URL, as a request to a proxy does", () =>
+      Effect.gen(function*() {
+        const { ask, baseUrl, origin } = yield* emulate()
+        assert.strictEqual((yield* ask({ path: `${baseUrl}/queue/metrics?model=m` })).status, 200)
+        refused(yield* ask({ path: `${origin}/queue/metrics?model=m` }), 404)
       }))
 
     const allowed: ReadonlyArray<readonly [string, string]> = [

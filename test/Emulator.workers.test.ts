@@ -276,6 +276,10 @@ describe("a worker from outside", () => {
           const info = { error: "CUDA out of memory" }
           yield* tell(running, { model, request_id: id, status, payload: { url: "x" }, info })
           assert.deepInclude(yield* statusOf(running, model, id), { status, outputs: { url: "x" }, info })
+          const other = yield* submitted(running, { model })
+          yield* take(running, { model })
+          yield* tell(running, { model, request_id: other, status, payload: {} })
+          assert.deepInclude(yield* statusOf(running, model, other), { status, inputs: {}, outputs: {} })
         }
       }))
 

@@ -97,6 +97,14 @@ describe("JobStatus", () => {
     assert.deepStrictEqual(encodeSync(absent), { ...minimal, status: "pending" })
   })
 
+  it("keeps the objects that are {} through decode and encode", () => {
+    for (const part of [{ inputs: {} }, { outputs: {} }, { info: {} }, { info: {}, inputs: {}, outputs: {} }]) {
+      const document = { ...minimal, status: "done", ...part }
+      assert.deepStrictEqual(encodeSync(decodeSync(document)), document)
+      deepStrictEqual(decodeSync(document), decodeSync({ ...minimal, status: "done" }))
+    }
+  })
+
   it("is not broken by fields it does not know", () => {
     deepStrictEqual(decodeSync({ ...full, region: "eu", queue: { position: 3 } }), decodeSync(full))
   })

@@ -128,13 +128,14 @@ const Api = QueueApi.QueueApi.prefix("/v1").add(WorkerApi.WorkerApi)
 
 const documentPath = "/openapi.json"
 
-// What answers a GET answers a HEAD, unless a look at it would change something.
-const allowed = (name: string, method: string): string => method === "GET" && name !== "retrieve" ? "GET, HEAD" : method
+// A GET endpoint also answers HEAD, except `retrieve`, which claims a job.
+const methodsOf = (name: string, method: string): ReadonlyArray<string> =>
+  method === "GET" && name !== "retrieve" ? ["GET", "HEAD"] : [method]
 
-const methods: ReadonlyMap<string, string> = new Map([
-  [documentPath, "GET, HEAD"],
+const methods: ReadonlyMap<string, ReadonlyArray<string>> = new Map([
+  [documentPath, ["GET", "HEAD"]],
   ...Object.values(Api.groups).flatMap(({ endpoints }) =>
-    Object.values(endpoints).map(({ method, name, path }) => [path, allowed(name, method)] as const)
+    Object.values(endpoints).map(({ method, name, path }) => [path, methodsOf(name, method)] as const)
   )
 ])
 
@@ -339,11 +340,10 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
           const at = yield* Clock.currentTimeMillis
           log.push({ at, method: request.method, url: request.url })
           if (log.length > maxLoggedRequests) log.shift()
-          // a router takes it for a GET
-          if (request.method === "HEAD" && methods.get(Refused.pathOf(request)) === "GET") {
-            return Refused.toResponse(Refused.wrongMethod(Refused.pathOf(request), "GET", "HEAD"))
-          }
-          return yield* Effect.catchAllCause(app, (cause) => Refused.answer(methods, request, cause))
+          const refused = Refused.route(methods, request)
+          return refused === undefined
+            ? yield* Effect.catchAllCause(app, Refused.answer)
+            : Refused.toResponse(refused)
         })
       ))
 

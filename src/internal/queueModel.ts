@@ -10,7 +10,7 @@ import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
 import type * as Order from "effect/Order"
 import * as RedBlackTree from "effect/RedBlackTree"
-import type * as Job from "../Job.js"
+import * as Job from "../Job.js"
 
 /**
  * After this many retries the next lost claim fails the job for good: four attempts in all.
@@ -334,7 +334,7 @@ export const submit = (
     state: "pending",
     inputs: request.payload,
     info: request.info,
-    outputs: {},
+    outputs: Job.absent,
     priority: request.priority,
     retries: 0,
     createdAt: self.now,

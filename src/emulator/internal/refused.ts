@@ -50,8 +50,7 @@ export const tooLarge = (maxBodyBytes: number): Refused =>
     }
   })
 
-/** @internal */
-export const wrongMethod = (path: string, allow: string, method: string): Refused =>
+const wrongMethod = (path: string, allow: string, method: string): Refused =>
   new Refused({
     status: 405,
     headers: { allow },
@@ -68,6 +67,29 @@ const notFound = (path: string): Refused =>
     body: { code: "not_found", type: "not_found_error", message: `there is nothing at ${path}` }
   })
 
+// A request may name the whole URL, as one to a proxy does.
+const pathOf = ({ url }: HttpServerRequest.HttpServerRequest): string =>
+  url.replace(/^https?:\/\/[^/?]*/i, "").split("?", 1)[0] ?? ""
+
+/**
+ * Refuses a request whose path or method the API does not have. Paths are compared literally: the router would ignore
+ * case, repeated and trailing slashes, and take HEAD for GET. `methods` holds the methods of each path.
+ *
+ * @internal
+ */
+export const route = (
+  methods: ReadonlyMap<string, ReadonlyArray<string>>,
+  request: HttpServerRequest.HttpServerRequest
+): Refused | undefined => {
+  const path = pathOf(request)
+  const allowed = methods.get(path)
+  return allowed === undefined
+    ? notFound(path)
+    : allowed.includes(request.method)
+    ? undefined
+    : wrongMethod(path, allowed.join(", "), request.method)
+}
+
 /** @internal */
 export const toResponse = ({ body, headers, status }: Refused): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.unsafeJson(body, { status, headers: headers ?? {} })
@@ -79,30 +101,17 @@ const serverError = toResponse(
   })
 )
 
-/** @internal */
-export const pathOf = ({ url }: HttpServerRequest.HttpServerRequest): string => url.split("?", 1)[0] ?? ""
-
 /**
- * What the builder of the API does with a request that is wrong is not what the service does: says it as that would.
- * `methods` are the paths that there are, with the methods that they take.
+ * The response to a request that failed. The API builder's own responses have another form than the service's.
  *
  * @internal
  */
-export const answer = (
-  methods: ReadonlyMap<string, string>,
-  request: HttpServerRequest.HttpServerRequest,
-  cause: Cause.Cause<unknown>
-): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+export const answer = (cause: Cause.Cause<unknown>): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
   if (Cause.isInterrupted(cause)) return Effect.interrupt
   const failure = Cause.squash(cause)
   if (failure instanceof Refused) return Effect.succeed(toResponse(failure))
   if (Predicate.isTagged(failure, "HttpApiDecodeError")) {
     return Effect.succeed(toResponse(notAsExpected((failure as HttpApiError.HttpApiDecodeError).issues)))
-  }
-  if (Predicate.isTagged(failure, "RouteNotFound")) {
-    const path = pathOf(request)
-    const allow = methods.get(path)
-    return Effect.succeed(toResponse(allow === undefined ? notFound(path) : wrongMethod(path, allow, request.method)))
   }
   return Effect.as(Effect.logError("a request to the emulator failed", cause), serverError)
 }

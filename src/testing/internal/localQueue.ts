@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import type * as Random from "effect/Random"
 import * as Queue from "../../internal/queueModel.js"
 import { uuidv7 } from "../../internal/uuid.js"
-import { ref } from "../../Job.js"
+import { absent, ref } from "../../Job.js"
 import type { JobRef, JobStatus, JsonObject } from "../../Job.js"
 import type { Pool, Task } from "../Worker.js"
 import { overTheWire } from "./json.js"
@@ -90,7 +90,7 @@ export const make = ({ random, recording, retention, seed, workers }: Options): 
         change(Simulation.submit(simulation, now, {
           ref: job,
           payload: request.payload,
-          info: request.info ?? {},
+          info: request.info ?? absent,
           priority: request.priority ?? 0
         }))
         return job
