@@ -1,23 +1,31 @@
+import { readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 import { pages } from "./test/checks/pages.js"
 
-const src = (path: string) => fileURLToPath(new URL(`./src/${path}`, import.meta.url))
+const path = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
-export default defineConfig({
+/** The test files whose laws are tried more often by `npm run test:deep`. */
+const withDeepLaws = () =>
+  readdirSync(path("test"), { encoding: "utf8", recursive: true })
+    .filter((name) => name.endsWith(".test.ts") && readFileSync(path(`test/${name}`), "utf8").includes("/runs.js\""))
+    .map((name) => `test/${name}`)
+
+export default defineConfig(({ mode }) => ({
   plugins: [pages()],
   resolve: {
     alias: [
-      { find: /^effect-queue-status$/, replacement: src("index.ts") },
-      { find: /^effect-queue-status\/(testing|emulator|node)$/, replacement: src("$1/index.ts") }
+      { find: /^effect-queue-status$/, replacement: path("src/index.ts") },
+      { find: /^effect-queue-status\/(testing|emulator|node)$/, replacement: path("src/$1/index.ts") }
     ]
   },
   test: {
-    include: ["test/**/*.test.ts", "docs/testing*.md"],
+    include: mode === "deep" ? withDeepLaws() : ["test/**/*.test.ts", "docs/testing*.md"],
     pool: "forks",
     poolOptions: { forks: { minForks: 1, maxForks: 2 } },
     globalSetup: ["test/bundle.ts"],
     setupFiles: ["test/setup.ts"],
-    testTimeout: 60_000
+    provide: { deep: mode === "deep" },
+    testTimeout: mode === "deep" ? 300_000 : 60_000
   }
-})
+}))

@@ -18,6 +18,7 @@ import * as Queue from "../../src/internal/queueModel.js"
 import { TestJobQueue, Worker } from "../../src/testing/index.js"
 import * as Simulation from "../../src/testing/internal/simulation.js"
 import { inLetters, wholeLife } from "../fixtures/path.js"
+import { runs } from "../fixtures/runs.js"
 
 const models = ["my-org/video-generator", "__proto__"] as const
 
@@ -192,7 +193,7 @@ describe("ground truth", () => {
           }
         }).pipe(Effect.provide(TestJobQueue.layer({ workers: plan.pools, seed: plan.seed })))
       }),
-    { fastCheck: { numRuns: 120 } }
+    { fastCheck: { numRuns: runs(40, 400) } }
   )
 
   it.effect("has each progress that there was, of every attempt", () =>

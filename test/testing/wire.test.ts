@@ -10,6 +10,7 @@ import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
 import { Job, JobQueue, QueueError } from "../../src/index.js"
 import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+import { runs } from "../fixtures/runs.js"
 
 const models = ["my-org/video-generator", "größe/模型 🦊?&=%2F", "__proto__", "a lone \ud800", " "] as const
 
@@ -159,7 +160,7 @@ describe("the wire", () => {
         const wired = yield* run(commands, { ...options, faults: [nothing] })
         deepStrictEqual(wired, direct)
       }),
-    { fastCheck: { numRuns: 150 } }
+    { fastCheck: { numRuns: runs(40, 400) } }
   )
 
   it.effect("nor for what a worker says that JSON can't", () => {
