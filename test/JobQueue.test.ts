@@ -22,6 +22,7 @@ import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
+import type * as Http from "node:http"
 import { inspect } from "node:util"
 import * as Clients from "./fixtures/clients.js"
 import * as CollectingTracer from "./fixtures/collectingTracer.js"
@@ -653,9 +654,19 @@ for (const { layer, name, oneConnection } of Clients.clients) {
     describe("Retry-After", () => {
       const now = "2026-02-07T10:30:00.250Z"
       const day = 24 * 60 * 60 * 1000
-      const table: ReadonlyArray<readonly [headers: Record<string, string>, millis: number | undefined]> = [
+      // without a `date` the server sends none
+      const table: ReadonlyArray<
+        readonly [headers: Record<string, string | ReadonlyArray<string>>, millis: number | undefined]
+      > = [
         [{}, undefined],
         [{ "retry-after": "7" }, 7_000],
+        [{ date: "Sat, 07 Feb 2026 09:30:00 GMT", "retry-after": "Sat, 07 Feb 2026 09:30:20 GMT" }, 20_000],
+        [{ date: "Sat, 07 Feb 2026 11:30:00 GMT", "retry-after": "Sat, 07 Feb 2026 11:30:20 GMT" }, 20_000],
+        [{ date: "Sat, 07 Feb 2026 09:30:00 GMT", "retry-after": "7" }, 7_000],
+        [{ date: "soon", "retry-after": "Sat, 07 Feb 2026 10:30:20 GMT" }, 19_750],
+        [{ "retry-after": ["20", "3"] }, 20_000],
+        [{ "retry-after": ["3", "20"] }, 20_000],
+        [{ "retry-after": ["3", "Sat, 07 Feb 2026 10:30:20 GMT"] }, 19_750],
         [{ "retry-after": "1.5" }, 1_500],
         [{ "retry-after": "0" }, 0],
         [{ "retry-after": "-1" }, undefined],
@@ -682,7 +693,10 @@ for (const { layer, name, oneConnection } of Clients.clients) {
         it.live(`${JSON.stringify(headers).slice(0, 80)} is ${millis} ms`, () =>
           Effect.gen(function*() {
             for (const httpStatus of [429, 503]) {
-              const refused = yield* error(answer(httpStatus, "", headers))
+              const refused = yield* error((response) => {
+                response.sendDate = false
+                response.writeHead(httpStatus, headers as Http.OutgoingHttpHeaders).end() // arrays are not changed
+              })
               assert(refused._tag === (httpStatus === 429 ? "RateLimited" : "Unavailable"))
               assert.strictEqual(refused.retryAfter && Duration.toMillis(refused.retryAfter), millis)
             }

@@ -118,13 +118,11 @@ describe("Retry-After", () => {
         "1e3",
         "1e999",
         "0x10",
-        "1,5",
         ".5",
         "1.",
         "1.5.2",
         "5 seconds",
         "5s",
-        "5, 10",
         "NaN",
         "Infinity",
         "null",
@@ -139,12 +137,64 @@ describe("Retry-After", () => {
         "Sat, 07 Feb 2026 10:30:20 +0200",
         "Sat, 07 Foo 2026 10:30:20 GMT",
         "Sat, 07 Feb 2026 25:61:61 GMT",
-        "Sat, 07 Feb 2026 10:30:20 GMT, 5",
         "Sat Feb  7 10:30:20 2026 GMT"
       ]
     ) {
       assert.isUndefined(after(text), text)
     }
+  })
+
+  it("as a date is measured by the clock of the service", () => {
+    FastCheck.assert(
+      FastCheck.property(
+        FastCheck.integer({ min: Date.UTC(1971, 0, 1) / 1000, max: Date.UTC(2049, 11, 31) / 1000 }),
+        FastCheck.integer({ min: -day / 1000, max: 2 * day / 1000 }),
+        FastCheck.integer({ min: 0, max: 4e12 }),
+        (seconds, wait, at) => {
+          for (const date of Object.values(forms((seconds - wait) * 1000))) {
+            for (const text of Object.values(forms(seconds * 1000))) {
+              assert.strictEqual(
+                parse({ date, "retry-after": text }, at),
+                Math.min(Math.max(wait * 1000, 0), day),
+                `${date} ${text}`
+              )
+            }
+          }
+        }
+      )
+    )
+  })
+
+  it("as a date is measured by our clock where the service's is not known", () => {
+    for (const date of [undefined, "", "now", "2026-02-07T09:30:00Z"]) {
+      assert.strictEqual(parse({ date, "retry-after": forms(now + 19_750).imf }), 19_750)
+    }
+  })
+
+  it("in seconds does not depend on a clock", () => {
+    assert.strictEqual(parse({ date: forms(now - 3_600_000).imf, "retry-after": "20" }), 20_000)
+  })
+
+  it("that comes more than once is the longest", () => {
+    const value = FastCheck.integer({ min: 0, max: 1_000 }).chain((seconds) =>
+      FastCheck.record({
+        wait: FastCheck.constant(seconds * 1000),
+        text: FastCheck.constantFrom(String(seconds), ...Object.values(forms(now - 250 + seconds * 1000)))
+      })
+    )
+    FastCheck.assert(
+      FastCheck.property(
+        FastCheck.array(value, { minLength: 1, maxLength: 4 }),
+        FastCheck.constantFrom(", ", ",", " , "),
+        (values, comma) => {
+          const text = values.map(({ text }) => text).join(comma)
+          assert.strictEqual(after(text, now - 250), Math.max(...values.map(({ wait }) => wait)), text)
+        }
+      )
+    )
+    assert.strictEqual(afterMillis("5, 120"), 120)
+    assert.strictEqual(after("5, soon"), 5_000)
+    assert.strictEqual(after("Sat, 07, 5"), 5_000)
   })
 
   it("in milliseconds goes first, where it is one", () => {
