@@ -44,6 +44,19 @@ const vacuous = ["", "> ArrayExpression", "> ObjectExpression > Property"].map((
   message: "Passes for None where Some is expected: assertSome, assertNone, deepStrictEqual of @effect/vitest/utils"
 }))
 
+const inSrc = [
+  ...syntax,
+  never("Effect", "forkDaemon|Service", "No daemons: forkScoped; no Effect.Service: Context.Tag"),
+  never("Stream", "asyncPush|schedule|retry|share", "Eager, stale, starts over, or hangs: see Schedule.driver"),
+  never("HttpClient", "retryTransient", "Runs a job twice, and leaks unread bodies")
+]
+
+// The wall clock may be set at any time: what is measured with it is wrong then.
+const noClocks = [
+  "MemberExpression[property.name=/^(unsafeC|c)urrentTimeMillis$/]",
+  "MemberExpression[object.name='DateTime'][property.name=/^(now|unsafeNow)$/]"
+].map((selector) => ({ selector, message: "Intervals are of monotonic time: see internal/time.ts" }))
+
 export default defineConfig(
   globalIgnores(["dist", "coverage", ".docgen", ".cache"]),
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
@@ -80,13 +93,7 @@ export default defineConfig(
     files: ["src/**"],
     rules: {
       "no-console": "error",
-      "no-restricted-syntax": [
-        "error",
-        ...syntax,
-        never("Effect", "forkDaemon|Service", "No daemons: forkScoped; no Effect.Service: Context.Tag"),
-        never("Stream", "asyncPush|schedule|retry|share", "Eager, stale, starts over, or hangs: see Schedule.driver"),
-        never("HttpClient", "retryTransient", "Runs a job twice, and leaks unread bodies")
-      ],
+      "no-restricted-syntax": ["error", ...inSrc],
       "@effect/no-import-from-barrel-package": ["error", {
         packageNames: ["effect", "@effect/platform", "@effect/platform-node", "@effect/cli"]
       }]
@@ -109,6 +116,16 @@ export default defineConfig(
   {
     files: ["src/*.ts", "src/internal/**", "src/testing/**"],
     rules: { "no-restricted-globals": ["error", "Buffer", "global", "process", "require", "setImmediate"] }
+  },
+  {
+    files: [
+      "src/JobHub.ts",
+      "src/JobStream.ts",
+      "src/internal/hub/**",
+      ...["giveUp", "pacer", "sighting", "watch", "watching"].map((name) => `src/internal/${name}.ts`),
+      "src/node/internal/**"
+    ],
+    rules: { "no-restricted-syntax": ["error", ...inSrc, ...noClocks] }
   },
   {
     files: ["test/**", "docs/**"],

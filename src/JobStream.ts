@@ -10,7 +10,7 @@
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
-import * as DateTime from "effect/DateTime"
+import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
@@ -19,6 +19,7 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { dateOf, monotonic } from "./internal/time.js"
 import * as Watch from "./internal/watch.js"
 import { decodeOutputs, outputsOf, policyOf, spanOf } from "./internal/watching.js"
 import * as Job from "./Job.js"
@@ -84,7 +85,7 @@ const makeDerive = (unrecognized: "fail" | "end" | undefined) =>
     Job.ProgressRule,
     (readProgress) => (known: Option.Option<Transition.Cursor>, status: Job.JobStatus) =>
       Clock.clockWith((clock) => {
-        const observedAt = DateTime.unsafeMake(clock.unsafeCurrentTimeMillis())
+        const observedAt = dateOf(clock, monotonic(clock))
         const derived = Transition.derive(known, status, { observedAt, readProgress, unrecognized })
         if (Either.isLeft(derived)) return Effect.fail(derived.left)
         const { cursor, stale, transitions } = derived.right

@@ -5,7 +5,6 @@
  */
 import * as Terminal from "@effect/platform/Terminal"
 import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
-import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -14,6 +13,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Cadence from "../Cadence.js"
 import * as Metrics from "../internal/hub/metrics.js"
+import { monotonic } from "../internal/time.js"
 import * as JobHub from "../JobHub.js"
 import * as JobQueue from "../JobQueue.js"
 import * as Transition from "../Transition.js"
@@ -37,7 +37,8 @@ export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
   Effect.gen(function*() {
     const terminal = yield* Terminal.Terminal
     const isLive = !json && (yield* terminal.isTTY)
-    const begun = yield* Clock.currentTimeMillis
+    const clock = yield* Effect.clock
+    const begun = monotonic(clock)
     const outcomes = new Map<string, number>()
     let seen = 0
     let running = 0
@@ -69,7 +70,7 @@ export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
       })
     )
 
-    const seconds = ((yield* Clock.currentTimeMillis) - begun) / 1_000
+    const seconds = (monotonic(clock) - begun) / 1_000
     const ofModel = Metrics.ofModel(Scenario.manyModel)
     const [polls, byOrder] = yield* Effect.all([Metric.value(ofModel.polls), Metric.value(ofModel.savedByOrder)])
     const lines = [

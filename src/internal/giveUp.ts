@@ -3,7 +3,6 @@
  *
  * @internal
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -13,6 +12,7 @@ import type { Service } from "../JobQueue.js"
 import * as QueueError from "../QueueError.js"
 import type { WatchPolicy } from "../WatchPolicy.js"
 import { type Expiry, lastSeen, type Sighting } from "./sighting.js"
+import { monotonic } from "./time.js"
 
 /**
  * What was seen of the job, and the trouble met since then.
@@ -105,7 +105,7 @@ export const expire = (
   { after, error: DeadlineError }: Expiry
 ): Effect.Effect<never, QueueError.DeadlineError> =>
   Effect.gen(function*() {
-    const now = yield* Clock.currentTimeMillis
+    const now = monotonic(yield* Effect.clock)
     const canBeCanceled = sighting === undefined || sighting.status._tag === "Pending"
     const cancel = policy.deadline.onExpiry === "cancel-pending" && canBeCanceled
       ? yield* cancelPending(within, queue, job, policy.deadline.request)

@@ -9,6 +9,7 @@ import { type Cadence, defaultCadence, maxPause, minPause } from "../Cadence.js"
 import type { JobStatus } from "../Job.js"
 import type { QueueError } from "../QueueError.js"
 import { retryAfterOf } from "../Retry.js"
+import { monotonic, wallOffset } from "./time.js"
 
 /**
  * A schedule that is asked how long to wait, and leaves the waiting to whoever asks: `None` when it has ended.
@@ -22,6 +23,10 @@ export interface Pacer<In> {
 
 /**
  * One step of a schedule: its new state, and how long it says to wait. `undefined` when it has ended.
+ *
+ * `now` must be a wall clock time, for schedules that know hours and days or compare it with the times of the service,
+ * and must not be set back or forward between two steps, for those that measure with it: the wall clock at the first
+ * step, and from then on the monotonic time (`wallOffset` taken once).
  *
  * @internal
  */
@@ -42,19 +47,21 @@ export const step = <In>(
 
 /** @internal */
 export const make = <In>(schedule: Schedule.Schedule<unknown, In>): Effect.Effect<Pacer<In>> =>
-  Effect.sync(() => {
+  Clock.clockWith((clock) => {
+    const offset = wallOffset(clock)
     let state: unknown = schedule.initial
-    return {
-      next: (input) =>
-        Effect.flatMap(Clock.currentTimeMillis, (now) =>
-          Effect.map(step(schedule, now, input, state), ([after, pause]) => {
+    return Effect.succeed({
+      next: (input: In) =>
+        Effect.suspend(() =>
+          Effect.map(step(schedule, offset + monotonic(clock), input, state), ([after, pause]) => {
             state = after
             return Option.fromNullable(pause)
-          })),
+          })
+        ),
       reset: Effect.sync(() => {
         state = schedule.initial
       })
-    }
+    })
   })
 
 /**
@@ -101,7 +108,10 @@ export const nextPause = (cadence: Cadence, beat: Beat, now: number, status: Job
 
 /** @internal */
 export const ofCadence = (cadence: Cadence): Effect.Effect<(status: JobStatus) => Effect.Effect<number>> =>
-  Effect.sync(() => {
+  Clock.clockWith((clock) => {
+    const offset = wallOffset(clock)
     const beat: Beat = { state: cadence.initial, spare: defaultCadence.initial }
-    return (status) => Clock.clockWith((clock) => nextPause(cadence, beat, clock.unsafeCurrentTimeMillis(), status))
+    return Effect.succeed((status: JobStatus) =>
+      Effect.suspend(() => nextPause(cadence, beat, offset + monotonic(clock), status))
+    )
   })

@@ -4,7 +4,7 @@
  * @internal
  */
 import * as Clock from "effect/Clock"
-import * as DateTime from "effect/DateTime"
+import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -16,6 +16,7 @@ import type { WatchPolicy } from "../WatchPolicy.js"
 import { expire, final, type Known, makeWithin } from "./giveUp.js"
 import * as Pacer from "./pacer.js"
 import { type Expiry, nextExpiry, sight } from "./sighting.js"
+import { dateOf, monotonic } from "./time.js"
 
 /** @internal */
 export type WatchEvent =
@@ -35,8 +36,6 @@ export interface State extends Known {
   /** What the last turn told. */
   readonly told: ReadonlyArray<WatchEvent>
 }
-
-const time = (millis: number): DateTime.Utc => DateTime.unsafeMake(millis)
 
 /**
  * A watch, turn by turn: each waits for the cadence, asks, and tells what is new.
@@ -77,12 +76,12 @@ export const make = (job: Job.JobRef, policy: WatchPolicy): Effect.Effect<Watch,
           state.trouble === undefined ? cadence(status) : Effect.zipRight(retry.reset, cadence(status)),
           (pause) => ({
             startedAt: state.startedAt,
-            sighting: sight(state.sighting, status, clock.unsafeCurrentTimeMillis()),
+            sighting: sight(state.sighting, status, monotonic(clock)),
             trouble: undefined,
             pause,
             told: state.trouble === undefined
               ? sighted
-              : [{ _tag: "Recovered", since: time(state.trouble.since) }, ...sighted]
+              : [{ _tag: "Recovered", since: dateOf(clock, state.trouble.since) }, ...sighted]
           })
         )
       )
@@ -91,7 +90,8 @@ export const make = (job: Job.JobRef, policy: WatchPolicy): Effect.Effect<Watch,
     const refused = (state: State, error: QueueError.QueueError): Effect.Effect<State, QueueError.QueueError> =>
       Effect.gen(function*() {
         const pause = yield* retry.next(error)
-        const now = yield* Clock.currentTimeMillis
+        const clock = yield* Effect.clock
+        const now = monotonic(clock)
         if (Option.isNone(pause)) return yield* final(state, error, now)
         const since = state.trouble?.since ?? now
         const wait = Pacer.retryPause(pause.value, error)
@@ -99,7 +99,7 @@ export const make = (job: Job.JobRef, policy: WatchPolicy): Effect.Effect<Watch,
           ...state,
           trouble: { error, since },
           pause: wait,
-          told: [{ _tag: "Trouble", error, since: time(since), nextTryAt: time(now + wait) }]
+          told: [{ _tag: "Trouble", error, since: dateOf(clock, since), nextTryAt: dateOf(clock, now + wait) }]
         }
       })
 
@@ -109,7 +109,7 @@ export const make = (job: Job.JobRef, policy: WatchPolicy): Effect.Effect<Watch,
 
     const ask = (state: State, expiry: Expiry): Effect.Effect<State, QueueError.WatchError> =>
       Clock.clockWith((clock) => {
-        const left = expiry.at - clock.unsafeCurrentTimeMillis()
+        const left = expiry.at - monotonic(clock)
         const asked = left < requestMillis
           ? within(poll, left, expire(within, queue, job, policy, state, expiry))
           : within(poll, requestMillis, requestTimeout)
@@ -123,7 +123,7 @@ export const make = (job: Job.JobRef, policy: WatchPolicy): Effect.Effect<Watch,
     const turn = (state: State): Effect.Effect<State, QueueError.WatchError> =>
       Clock.clockWith((clock) => {
         const expiry = nextExpiry(state.startedAt, state.sighting, policy.deadline)
-        const left = expiry.at - clock.unsafeCurrentTimeMillis()
+        const left = expiry.at - monotonic(clock)
         return left <= state.pause
           ? Effect.zipRight(Effect.sleep(Math.max(0, left)), expire(within, queue, job, policy, state, expiry))
           : state.pause === 0
@@ -137,7 +137,7 @@ export const make = (job: Job.JobRef, policy: WatchPolicy): Effect.Effect<Watch,
         (sighting.status._tag === "Unrecognized" && policy.unrecognized === "end")
       )
 
-    const startedAt = yield* Clock.currentTimeMillis
+    const startedAt = monotonic(yield* Effect.clock)
     const start: State = { startedAt, sighting: undefined, trouble: undefined, pause: 0, told: [] }
     return { start, turn, isOver }
   })

@@ -214,7 +214,7 @@ const take = (
   const { policy } = merge
   member.isNews = false
   const looked = member.look()
-  const news = looked && derived(member.cursor, looked, scheduler.began, policy, merge.readProgress)
+  const news = looked && derived(member.cursor, looked, scheduler, policy, merge.readProgress)
   if (news !== undefined) {
     if (Either.isLeft(news)) {
       told.push({ _tag: "WatchFailed", job: looked!.status.job, error: news.left })

@@ -94,7 +94,10 @@ export class Pace implements Pacer.Beat {
   followers = 0
   next: Pace | undefined = undefined
 
-  constructor(public policy: WatchPolicy) {
+  /**
+   * @param wallOffset how far the wall clock was ahead of the monotonic time when the pace began
+   */
+  constructor(public policy: WatchPolicy, public wallOffset: number) {
     this.state = policy.cadence.initial
     this.spare = defaultCadence.initial
   }
@@ -105,14 +108,14 @@ export class Pace implements Pacer.Beat {
   }
 
   /** One more follower; the pace, if it is a new one for this job. */
-  join(policy: WatchPolicy): Pace | undefined {
+  join(policy: WatchPolicy, wallOffset: number): Pace | undefined {
     // nobody follows it, and nobody has
     if (this.fits(policy)) {
       this.followers++
       return undefined
     }
-    if (this.next !== undefined) return this.next.join(policy)
-    this.next = new Pace(policy)
+    if (this.next !== undefined) return this.next.join(policy, wallOffset)
+    this.next = new Pace(policy, wallOffset)
     this.next.followers = 1
     return this.next
   }
@@ -123,8 +126,8 @@ export class Pace implements Pacer.Beat {
       this.next?.leave(policy)
       if (this.next?.followers === 0) this.next = this.next.next
     } else if (--this.followers === 0 && this.next !== undefined) {
-      const { followers, next, policy, retry, spare, state } = this.next
-      Object.assign(this, { followers, next, policy, retry, spare, state })
+      const { followers, next, policy, retry, spare, state, wallOffset } = this.next
+      Object.assign(this, { followers, next, policy, retry, spare, state, wallOffset })
     }
   }
 }
@@ -157,8 +160,14 @@ export class Poller extends Pace {
 
   subscribers: Subscriber | Set<Subscriber> | undefined = undefined
 
-  constructor(readonly job: JobRef, readonly line: Line, readonly turn: number, policy: WatchPolicy) {
-    super(policy)
+  constructor(
+    readonly job: JobRef,
+    readonly line: Line,
+    readonly turn: number,
+    policy: WatchPolicy,
+    wallOffset: number
+  ) {
+    super(policy, wallOffset)
   }
 
   get sighting(): Sighting | undefined {

@@ -9,7 +9,7 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as DateTime from "effect/DateTime"
+import type * as DateTime from "effect/DateTime"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -33,6 +33,7 @@ import { sameJson } from "../fingerprint.js"
 import { awaitEnd, final, type Known } from "../giveUp.js"
 import * as Pacer from "../pacer.js"
 import { isUnchanged, nextExpiry } from "../sighting.js"
+import { dateOf, monotonic, wallOffset } from "../time.js"
 import { Agenda } from "./agenda.js"
 import { Budget } from "./budget.js"
 import { Line } from "./line.js"
@@ -121,8 +122,8 @@ export class Scheduler {
   /** Those that were told to stop and have not yet. */
   private readonly stopping = new Map<string, RuntimeFiber<void>>()
   private readonly budget: Budget
-  /** When the hub began, in milliseconds since the epoch. */
-  readonly began: number
+  /** The monotonic time when the hub began. */
+  private readonly began: number
   private turns = 0
   private pollers = 0
   private watchers = 0
@@ -155,18 +156,23 @@ export class Scheduler {
     this.budget = new Budget(settings.pollsPerSecond)
     this.runtime = base
     this.clock = clock
-    this.began = clock.unsafeCurrentTimeMillis()
+    this.began = monotonic(clock)
   }
 
   private get now(): number {
-    const now = this.clock.unsafeCurrentTimeMillis() - this.began
+    const now = monotonic(this.clock) - this.began
     // a whole number that comes out of a subtraction takes 16 bytes, wherever it is kept, until it is told to be one
-    const whole = Math.floor(now)
-    return whole === now ? whole : now
+    return Math.floor(now)
   }
 
-  private time(millis: number): DateTime.Utc {
-    return DateTime.unsafeMake(this.began + millis)
+  /** The date of a time of the hub. */
+  dateOf(time: number): DateTime.Utc {
+    return dateOf(this.clock, this.began + time)
+  }
+
+  /** What a schedule of a pace is told: a time of the wall clock that goes on steadily, whatever that clock is set to. */
+  private scheduleTime(pace: Pace, now: number): number {
+    return pace.wallOffset + this.began + now
   }
 
   // ---------------------------------------------------------------------------
@@ -191,16 +197,19 @@ export class Scheduler {
       poller.add(subscriber)
       this.countWatchers(1)
       this.expectNoLaterThan(poller, this.expiryOf(poller, subscriber).at)
-      const pace = poller.join(subscriber.policy)
+      const pace = poller.join(subscriber.policy, wallOffset(this.clock))
       const hasten = pace === undefined || poller.status === undefined || poller.trouble !== undefined
         ? Effect.void
         // it has waited since the last poll as if it had been there
-        : Effect.map(Pacer.nextPause(pace.policy.cadence, pace, this.began + now, poller.status), (pause) => {
-          poller.pause = Math.min(poller.pause, pause)
-          if (poller.lineSlot >= 0) return
-          this.plan(poller, poller.pause)
-          this.hasten(poller, poller.at + pause)
-        })
+        : Effect.map(
+          Pacer.nextPause(pace.policy.cadence, pace, this.scheduleTime(pace, now), poller.status),
+          (pause) => {
+            poller.pause = Math.min(poller.pause, pause)
+            if (poller.lineSlot >= 0) return
+            this.plan(poller, poller.pause)
+            this.hasten(poller, poller.at + pause)
+          }
+        )
       return Effect.map(hasten, () => this.pump())
     })
   }
@@ -279,7 +288,7 @@ export class Scheduler {
 
   private start(line: Line, job: Job.JobRef, policy: WatchPolicy, now: number): Poller {
     const ref = Equal.isEqual(job) ? job : Job.ref(job.model, job.requestId)
-    const poller = new Poller(ref, line, this.turns++, policy)
+    const poller = new Poller(ref, line, this.turns++, policy, wallOffset(this.clock))
     line.pollers.set(job.requestId, poller)
     this.pollers++
     Metrics.pollers.unsafeUpdate(this.pollers, [])
@@ -388,7 +397,7 @@ export class Scheduler {
     this.expect(poller, at)
   }
 
-  /** What is known of a job, in times of the clock. */
+  /** What is known of a job, in monotonic times. */
   private known({ sighting, trouble }: Poller): Known {
     const { began } = this
     return {
@@ -486,7 +495,7 @@ export class Scheduler {
       : stretch > 2 * this.told || stretch < this.told / 2
     if (!isNews) return
     this.told = stretch
-    this.tell({ _tag: "Stretched", at: this.time(now), stretch })
+    this.tell({ _tag: "Stretched", at: this.dateOf(now), stretch })
   }
 
   private tell(event: HubEvent): void {
@@ -710,7 +719,7 @@ export class Scheduler {
 
   private loseOrder(line: Line, now: number): void {
     count(line.metrics.orderLost, 1)
-    this.tell({ _tag: "OrderLost", at: this.time(now), model: line.model })
+    this.tell({ _tag: "OrderLost", at: this.dateOf(now), model: line.model })
     for (const poller of line.dissolve()) this.hasten(poller, poller.at + poller.pause)
   }
 
@@ -723,15 +732,14 @@ export class Scheduler {
   private pauseOf(poller: Poller, now: number): Effect.Effect<void> {
     const { status } = poller
     if (status === undefined) return Effect.void
-    const time = this.began + now
-    const first = Pacer.nextPause(poller.policy.cadence, poller, time, status)
+    const first = Pacer.nextPause(poller.policy.cadence, poller, this.scheduleTime(poller, now), status)
     if (poller.next === undefined) return Effect.map(first, (pause) => this.schedule(poller, pause, now))
     const others: Array<Pace> = []
     for (let other: Pace | undefined = poller.next; other !== undefined; other = other.next) others.push(other)
     return Effect.flatMap(first, (pause) =>
       Effect.map(
         Effect.reduce(others, pause, (least, other) =>
-          Effect.map(Pacer.nextPause(other.policy.cadence, other, time, status), (pause) =>
+          Effect.map(Pacer.nextPause(other.policy.cadence, other, this.scheduleTime(other, now), status), (pause) =>
             Math.min(least, pause))),
         (pause) =>
           this.schedule(poller, pause, now)
@@ -755,7 +763,12 @@ export class Scheduler {
         // it did not ask for this try
         if (pace.retry !== undefined && pace.retry.at > now) continue
         const { retry } = pace.policy
-        const [state, pause] = yield* Pacer.step(retry, this.began + now, error, pace.retry?.state ?? retry.initial)
+        const [state, pause] = yield* Pacer.step(
+          retry,
+          this.scheduleTime(pace, now),
+          error,
+          pace.retry?.state ?? retry.initial
+        )
         if (pause === undefined) over.push(pace.policy)
         else pace.retry = { state, at: now + Pacer.retryPause(pause, error) }
       }
@@ -773,7 +786,7 @@ export class Scheduler {
 
   private failPace(poller: Poller, policy: WatchPolicy, error: QueueError.QueueError, now: number): void {
     const end = endOf(poller, Cause.fail(final(this.known(poller), error, this.began + now)))
-    const pace = new Pace(policy)
+    const pace = new Pace(policy, 0)
     poller.each((subscriber) => {
       if (pace.fits(subscriber.policy)) this.end(poller, subscriber, end)
     })
@@ -797,8 +810,8 @@ export class Scheduler {
     count(Metrics.pauses, 1)
     this.tell({
       _tag: "Paused",
-      at: this.time(now),
-      until: this.time(this.pausedUntil),
+      at: this.dateOf(now),
+      until: this.dateOf(this.pausedUntil),
       error
     })
   }

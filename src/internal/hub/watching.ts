@@ -7,7 +7,6 @@ import * as Channel from "effect/Channel"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Exit from "effect/Exit"
@@ -74,14 +73,14 @@ export const failed = (
 export const derived = (
   cursor: Transition.Cursor | undefined,
   { at, status }: { readonly at: number; readonly status: Job.JobStatus },
-  began: number,
+  scheduler: Scheduler,
   { unrecognized }: WatchPolicy,
   readProgress: Job.ReadProgress
 ) =>
   status._tag === "Unrecognized" && unrecognized === "ignore"
     ? undefined
     : Transition.derive(Option.fromNullable(cursor), status, {
-      observedAt: DateTime.unsafeMake(began + at),
+      observedAt: scheduler.dateOf(at),
       readProgress,
       unrecognized: unrecognized === "end" ? "end" : "fail"
     })
@@ -168,7 +167,7 @@ export const transitions = (
           .suspend(() => {
             if (cursor?.phase === "Ended") return Effect.succeedNone
             const looked = watch.look()
-            const told = looked && derived(cursor, looked, scheduler.began, watch.policy, readProgress)
+            const told = looked && derived(cursor, looked, scheduler, watch.policy, readProgress)
             if (told !== undefined) {
               if (Either.isLeft(told)) return Effect.fail(told.left)
               cursor = told.right.cursor
@@ -203,7 +202,7 @@ export const ended = (
       const { lost = 0 } = watch.end
       const retries = lost > 0 ? Option.some(lost) : status.retries
       return Effect.map(
-        derived(undefined, { at, status: { ...status, retries } }, scheduler.began, policy, Job.readProgress)!,
+        derived(undefined, { at, status: { ...status, retries } }, scheduler, policy, Job.readProgress)!,
         ({ transitions }) => ({ ...transitions.at(-1) as Transition.Terminal, snapshot: status })
       )
     })

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Runtime from "effect/Runtime"
+import { monotonic } from "../../internal/time.js"
 
 /**
  * What is given up when its time is over.
@@ -32,7 +33,7 @@ export class Deadlines {
   ) {}
 
   add(one: Expiring): void {
-    one.expiresAt = this.clock.unsafeCurrentTimeMillis() + this.millis
+    one.expiresAt = monotonic(this.clock) + this.millis
     this.waiting.add(one)
     if (this.waiting.size === 1) this.timer = Runtime.runFork(this.runtime, this.wait)
   }
@@ -43,7 +44,7 @@ export class Deadlines {
 
   // also where the service was made by what must not be interrupted
   private readonly wait: Effect.Effect<void> = Effect.interruptible(Effect.suspend(() => {
-    const now = this.clock.unsafeCurrentTimeMillis()
+    const now = monotonic(this.clock)
     for (const one of this.waiting) {
       if (one.expiresAt > now) return Effect.zipRight(this.clock.sleep(Duration.millis(one.expiresAt - now)), this.wait)
       // it takes itself off

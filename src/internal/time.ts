@@ -1,0 +1,32 @@
+/**
+ * The two times of a clock. Intervals, deadlines and ages are differences of monotonic times: to set the wall clock
+ * changes none of them. Dates come from the wall clock. The lint rules allow no other way to read a clock where jobs are
+ * watched, so that the two can't be mixed.
+ *
+ * @internal
+ */
+import type * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+
+/**
+ * The monotonic time, in whole milliseconds. Only differences of it have a meaning.
+ *
+ * @internal
+ */
+export const monotonic = (clock: Clock.Clock): number =>
+  // `TestClock` multiplies in floating point, and may give some nanoseconds less than it means
+  Number((clock.unsafeCurrentTimeNanos() + 500n) / 1_000_000n)
+
+/**
+ * How far the wall clock is ahead of the monotonic time now, in milliseconds.
+ *
+ * @internal
+ */
+export const wallOffset = (clock: Clock.Clock): number => clock.unsafeCurrentTimeMillis() - monotonic(clock)
+
+/**
+ * The date of a monotonic time, by the wall clock as it is set now.
+ *
+ * @internal
+ */
+export const dateOf = (clock: Clock.Clock, time: number): DateTime.Utc => DateTime.unsafeMake(wallOffset(clock) + time)
