@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { formatIssues, invalidSubmit } from "./internal/checkRequest.js"
+import { message, TaggedError } from "./internal/taggedError.js"
 import { decodeOutputs } from "./internal/watching.js"
 import { formatRef, JobRef } from "./Job.js"
 import type { JsonObject } from "./Job.js"
@@ -26,7 +27,7 @@ import { CursorFromString, formatCursor } from "./Transition.js"
  * @since 0.1.0
  * @category errors
  */
-export class StageFailed extends Schema.TaggedError<StageFailed>("effect-queue-status/StageFailed")(
+export class StageFailed extends TaggedError<StageFailed>("effect-queue-status/StageFailed")(
   "StageFailed",
   {
     stage: Schema.String,
@@ -43,7 +44,7 @@ export class StageFailed extends Schema.TaggedError<StageFailed>("effect-queue-s
       ...(this.job === undefined ? ["no job was made, or none is known"] : [formatRef(this.job)]),
       ...(this.cursor === undefined ? [] : [`cursor ${formatCursor(this.cursor)}`])
     ]
-    return `stage ${this.stage} (${facts.join(", ")}): ${this.error.message}`
+    return message(`stage ${this.stage} (${facts.join(", ")}): ${this.error.message}`)
   }
 }
 

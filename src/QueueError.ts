@@ -18,12 +18,16 @@
  * One that has ended a watch also tells what the watch knew of the job: `lastSeen`, and, as a text, the last `trouble`
  * before it. A call by itself knows neither. The snapshot in `lastSeen` is as the service told it.
  *
+ * Logs show an error in a short form, which has the state of a snapshot in place of the snapshot; so do `console.log`
+ * and `JSON.stringify`. The schemas encode all of it: use them to store or send one.
+ *
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import { message, TaggedError } from "./internal/taggedError.js"
 import { formatRef, JobRef, JobStatus } from "./Job.js"
 
 /**
@@ -139,9 +143,11 @@ const sentence = (
     ...(error.lastSeen === undefined ? [] : [sighting(error.lastSeen)])
   ]
   const subject = error.job === undefined ? error.model : formatRef(error.job)
-  return `${error.operation} ${subject}: ${what}${facts.length === 0 ? "" : ` (${facts.join(", ")})`}${
-    error.detail === undefined ? "" : `: ${error.detail}`
-  }`
+  return message(
+    `${error.operation} ${subject}: ${what}${facts.length === 0 ? "" : ` (${facts.join(", ")})`}${
+      error.detail === undefined ? "" : `: ${error.detail}`
+    }`
+  )
 }
 
 /**
@@ -151,7 +157,7 @@ const sentence = (
  * @since 0.1.0
  * @category errors
  */
-export class InvalidRequest extends Schema.TaggedError<InvalidRequest>("effect-queue-status/InvalidRequest")(
+export class InvalidRequest extends TaggedError<InvalidRequest>("effect-queue-status/InvalidRequest")(
   "InvalidRequest",
   { ...about, httpStatus: Schema.optional(Schema.Int), ...said }
 ) {
@@ -174,7 +180,7 @@ export class InvalidRequest extends Schema.TaggedError<InvalidRequest>("effect-q
  * @since 0.1.0
  * @category errors
  */
-export class Unauthorized extends Schema.TaggedError<Unauthorized>("effect-queue-status/Unauthorized")(
+export class Unauthorized extends TaggedError<Unauthorized>("effect-queue-status/Unauthorized")(
   "Unauthorized",
   answer
 ) {
@@ -197,7 +203,7 @@ export class Unauthorized extends Schema.TaggedError<Unauthorized>("effect-queue
  * @since 0.1.0
  * @category errors
  */
-export class NotFound extends Schema.TaggedError<NotFound>("effect-queue-status/NotFound")("NotFound", answer) {
+export class NotFound extends TaggedError<NotFound>("effect-queue-status/NotFound")("NotFound", answer) {
   /**
    * @since 0.1.0
    */
@@ -217,7 +223,7 @@ export class NotFound extends Schema.TaggedError<NotFound>("effect-queue-status/
  * @since 0.1.0
  * @category errors
  */
-export class RateLimited extends Schema.TaggedError<RateLimited>("effect-queue-status/RateLimited")(
+export class RateLimited extends TaggedError<RateLimited>("effect-queue-status/RateLimited")(
   "RateLimited",
   answer
 ) {
@@ -240,7 +246,7 @@ export class RateLimited extends Schema.TaggedError<RateLimited>("effect-queue-s
  * @since 0.1.0
  * @category errors
  */
-export class Unavailable extends Schema.TaggedError<Unavailable>("effect-queue-status/Unavailable")(
+export class Unavailable extends TaggedError<Unavailable>("effect-queue-status/Unavailable")(
   "Unavailable",
   answer
 ) {
@@ -264,7 +270,7 @@ export class Unavailable extends Schema.TaggedError<Unavailable>("effect-queue-s
  * @since 0.1.0
  * @category errors
  */
-export class Unreachable extends Schema.TaggedError<Unreachable>("effect-queue-status/Unreachable")(
+export class Unreachable extends TaggedError<Unreachable>("effect-queue-status/Unreachable")(
   "Unreachable",
   { ...about, reason: Schema.String, sent: Schema.optional(Schema.Literal(false)) }
 ) {
@@ -287,7 +293,7 @@ export class Unreachable extends Schema.TaggedError<Unreachable>("effect-queue-s
  * @since 0.1.0
  * @category errors
  */
-export class RequestTimeout extends Schema.TaggedError<RequestTimeout>("effect-queue-status/RequestTimeout")(
+export class RequestTimeout extends TaggedError<RequestTimeout>("effect-queue-status/RequestTimeout")(
   "RequestTimeout",
   { ...about, after: Millis }
 ) {
@@ -311,7 +317,7 @@ export class RequestTimeout extends Schema.TaggedError<RequestTimeout>("effect-q
  * @since 0.1.0
  * @category errors
  */
-export class UnexpectedAnswer extends Schema.TaggedError<UnexpectedAnswer>("effect-queue-status/UnexpectedAnswer")(
+export class UnexpectedAnswer extends TaggedError<UnexpectedAnswer>("effect-queue-status/UnexpectedAnswer")(
   "UnexpectedAnswer",
   { ...answer, issue: Schema.String, body: Schema.String }
 ) {
@@ -447,7 +453,7 @@ export const isTransient = (error: QueueError): boolean => {
  * @since 0.1.0
  * @category errors
  */
-export class SubmitUncertain extends Schema.TaggedError<SubmitUncertain>("effect-queue-status/SubmitUncertain")(
+export class SubmitUncertain extends TaggedError<SubmitUncertain>("effect-queue-status/SubmitUncertain")(
   "SubmitUncertain",
   { model: Schema.String, key: Schema.String, at: Schema.DateTimeUtc, error: Schema.optional(QueueError) }
 ) {
@@ -455,9 +461,11 @@ export class SubmitUncertain extends Schema.TaggedError<SubmitUncertain>("effect
    * @since 0.1.0
    */
   override get message(): string {
-    return `submit ${this.model}: it is not known whether there is a job (key ${this.key}, sent at ${
-      DateTime.formatIso(this.at)
-    }): ${this.error === undefined ? "whoever sent it ended before the answer came" : this.error.message}`
+    return message(
+      `submit ${this.model}: it is not known whether there is a job (key ${this.key}, sent at ${
+        DateTime.formatIso(this.at)
+      }): ${this.error === undefined ? "whoever sent it ended before the answer came" : this.error.message}`
+    )
   }
 }
 
@@ -472,19 +480,17 @@ export class SubmitUncertain extends Schema.TaggedError<SubmitUncertain>("effect
  * @since 0.1.0
  * @category errors
  */
-export class UnrecognizedStatus
-  extends Schema.TaggedError<UnrecognizedStatus>("effect-queue-status/UnrecognizedStatus")(
-    "UnrecognizedStatus",
-    { job: JobRef, status: Schema.String, snapshot: JobStatus }
-  )
-{
+export class UnrecognizedStatus extends TaggedError<UnrecognizedStatus>("effect-queue-status/UnrecognizedStatus")(
+  "UnrecognizedStatus",
+  { job: JobRef, status: Schema.String, snapshot: JobStatus }
+) {
   /**
    * @since 0.1.0
    */
   override get message(): string {
-    return `${formatRef(this.job)}: the service says ${
-      JSON.stringify(this.status)
-    }, which is no state that is known here`
+    return message(
+      `${formatRef(this.job)}: the service says ${JSON.stringify(this.status)}, which is no state that is known here`
+    )
   }
 }
 
@@ -494,7 +500,7 @@ export class UnrecognizedStatus
  * @since 0.1.0
  * @category errors
  */
-export class JobMismatch extends Schema.TaggedError<JobMismatch>("effect-queue-status/JobMismatch")(
+export class JobMismatch extends TaggedError<JobMismatch>("effect-queue-status/JobMismatch")(
   "JobMismatch",
   { job: JobRef, expected: Schema.optional(JobRef) }
 ) {
@@ -502,11 +508,13 @@ export class JobMismatch extends Schema.TaggedError<JobMismatch>("effect-queue-s
    * @since 0.1.0
    */
   override get message(): string {
-    return `${formatRef(this.job)}: ${
-      this.expected === undefined
-        ? "the cursor is of another job"
-        : `the service answers for this job, asked for ${formatRef(this.expected)}`
-    }`
+    return message(
+      `${formatRef(this.job)}: ${
+        this.expected === undefined
+          ? "the cursor is of another job"
+          : `the service answers for this job, asked for ${formatRef(this.expected)}`
+      }`
+    )
   }
 }
 
@@ -516,7 +524,7 @@ export class JobMismatch extends Schema.TaggedError<JobMismatch>("effect-queue-s
  * @since 0.1.0
  * @category errors
  */
-export class InvalidCursor extends Schema.TaggedError<InvalidCursor>("effect-queue-status/InvalidCursor")(
+export class InvalidCursor extends TaggedError<InvalidCursor>("effect-queue-status/InvalidCursor")(
   "InvalidCursor",
   { text: Schema.String, issue: Schema.String }
 ) {
@@ -524,7 +532,7 @@ export class InvalidCursor extends Schema.TaggedError<InvalidCursor>("effect-que
    * @since 0.1.0
    */
   override get message(): string {
-    return `not a cursor: ${this.issue}: ${JSON.stringify(this.text)}`
+    return message(`not a cursor: ${this.issue}: ${JSON.stringify(this.text)}`)
   }
 }
 
@@ -554,7 +562,7 @@ const expiry = (
     ...(error.lastError === undefined ? [] : [`last trouble: ${error.lastError.message}`]),
     ...(error.cancel === undefined ? [] : [`cancel: ${error.cancel}`])
   ]
-  return `${formatRef(error.job)}: ${what} (${facts.join("; ")})`
+  return message(`${formatRef(error.job)}: ${what} (${facts.join("; ")})`)
 }
 
 /**
@@ -563,7 +571,7 @@ const expiry = (
  * @since 0.1.0
  * @category errors
  */
-export class PendingTooLong extends Schema.TaggedError<PendingTooLong>("effect-queue-status/PendingTooLong")(
+export class PendingTooLong extends TaggedError<PendingTooLong>("effect-queue-status/PendingTooLong")(
   "PendingTooLong",
   expired
 ) {
@@ -581,7 +589,7 @@ export class PendingTooLong extends Schema.TaggedError<PendingTooLong>("effect-q
  * @since 0.1.0
  * @category errors
  */
-export class Stalled extends Schema.TaggedError<Stalled>("effect-queue-status/Stalled")("Stalled", expired) {
+export class Stalled extends TaggedError<Stalled>("effect-queue-status/Stalled")("Stalled", expired) {
   /**
    * @since 0.1.0
    */
@@ -596,7 +604,7 @@ export class Stalled extends Schema.TaggedError<Stalled>("effect-queue-status/St
  * @since 0.1.0
  * @category errors
  */
-export class WatchTimeout extends Schema.TaggedError<WatchTimeout>("effect-queue-status/WatchTimeout")(
+export class WatchTimeout extends TaggedError<WatchTimeout>("effect-queue-status/WatchTimeout")(
   "WatchTimeout",
   expired
 ) {
@@ -634,7 +642,7 @@ export type WatchError = QueueError | UnrecognizedStatus | JobMismatch | Deadlin
  * @since 0.1.0
  * @category outcomes
  */
-export class JobFailed extends Schema.TaggedError<JobFailed>("effect-queue-status/JobFailed")(
+export class JobFailed extends TaggedError<JobFailed>("effect-queue-status/JobFailed")(
   "JobFailed",
   { job: JobRef, reason: Schema.optional(Schema.String), snapshot: JobStatus }
 ) {
@@ -642,7 +650,7 @@ export class JobFailed extends Schema.TaggedError<JobFailed>("effect-queue-statu
    * @since 0.1.0
    */
   override get message(): string {
-    return `${formatRef(this.job)}: the model failed the job: ${this.reason ?? "no reason was given"}`
+    return message(`${formatRef(this.job)}: the model failed the job: ${this.reason ?? "no reason was given"}`)
   }
 }
 
@@ -652,17 +660,15 @@ export class JobFailed extends Schema.TaggedError<JobFailed>("effect-queue-statu
  * @since 0.1.0
  * @category outcomes
  */
-export class JobRetriesExhausted
-  extends Schema.TaggedError<JobRetriesExhausted>("effect-queue-status/JobRetriesExhausted")(
-    "JobRetriesExhausted",
-    { job: JobRef, attempts: Schema.Int, snapshot: JobStatus }
-  )
-{
+export class JobRetriesExhausted extends TaggedError<JobRetriesExhausted>("effect-queue-status/JobRetriesExhausted")(
+  "JobRetriesExhausted",
+  { job: JobRef, attempts: Schema.Int, snapshot: JobStatus }
+) {
   /**
    * @since 0.1.0
    */
   override get message(): string {
-    return `${formatRef(this.job)}: given up by the service after ${this.attempts} lost attempts`
+    return message(`${formatRef(this.job)}: given up by the service after ${this.attempts} lost attempts`)
   }
 }
 
@@ -672,7 +678,7 @@ export class JobRetriesExhausted
  * @since 0.1.0
  * @category outcomes
  */
-export class JobCanceled extends Schema.TaggedError<JobCanceled>("effect-queue-status/JobCanceled")(
+export class JobCanceled extends TaggedError<JobCanceled>("effect-queue-status/JobCanceled")(
   "JobCanceled",
   { job: JobRef, snapshot: JobStatus }
 ) {
@@ -680,7 +686,7 @@ export class JobCanceled extends Schema.TaggedError<JobCanceled>("effect-queue-s
    * @since 0.1.0
    */
   override get message(): string {
-    return `${formatRef(this.job)}: the job was canceled`
+    return message(`${formatRef(this.job)}: the job was canceled`)
   }
 }
 
@@ -690,7 +696,7 @@ export class JobCanceled extends Schema.TaggedError<JobCanceled>("effect-queue-s
  * @since 0.1.0
  * @category outcomes
  */
-export class InvalidOutputs extends Schema.TaggedError<InvalidOutputs>("effect-queue-status/InvalidOutputs")(
+export class InvalidOutputs extends TaggedError<InvalidOutputs>("effect-queue-status/InvalidOutputs")(
   "InvalidOutputs",
   { job: JobRef, issue: Schema.String, snapshot: JobStatus }
 ) {
@@ -698,7 +704,7 @@ export class InvalidOutputs extends Schema.TaggedError<InvalidOutputs>("effect-q
    * @since 0.1.0
    */
   override get message(): string {
-    return `${formatRef(this.job)}: the job is done, its outputs are not as expected: ${this.issue}`
+    return message(`${formatRef(this.job)}: the job is done, its outputs are not as expected: ${this.issue}`)
   }
 }
 

@@ -22,6 +22,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { message, TaggedError } from "./internal/taggedError.js"
 import { JobRef } from "./Job.js"
 
 const common = {
@@ -54,7 +55,7 @@ export const Entry = Schema.Union(
  * @since 0.1.0
  * @category errors
  */
-export class JournalError extends Schema.TaggedError<JournalError>("effect-queue-status/JournalError")(
+export class JournalError extends TaggedError<JournalError>("effect-queue-status/JournalError")(
   "JournalError",
   { key: Schema.String, operation: Schema.Literal("get", "set", "remove"), reason: Schema.String }
 ) {
@@ -62,7 +63,7 @@ export class JournalError extends Schema.TaggedError<JournalError>("effect-queue
    * @since 0.1.0
    */
   override get message(): string {
-    return `the journal of submits, ${this.operation} ${this.key}: ${this.reason}`
+    return message(`the journal of submits, ${this.operation} ${this.key}: ${this.reason}`)
   }
 }
 

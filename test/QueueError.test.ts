@@ -1,14 +1,21 @@
 import { assert, describe, it } from "@effect/vitest"
 import { deepStrictEqual } from "@effect/vitest/utils"
-import { Job, QueueError } from "effect-queue-status"
+import { Job, JobStage, QueueError, SubmitJournal, Transition } from "effect-queue-status"
+import type { JobRun } from "effect-queue-status"
 import * as Arbitrary from "effect/Arbitrary"
+import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Equal from "effect/Equal"
+import * as Exit from "effect/Exit"
 import * as FastCheck from "effect/FastCheck"
+import type * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { inspect } from "node:util"
+import { format, inspect } from "node:util"
 
 const job = Job.ref("my-org/video-generator", "019ba379-92da-71e4-ac40-d98059fd67c7")
 const snapshot = Job.Failed({ job, info: { error: "out of memory", list: [1, null] }, outputs: { partial: true } })
@@ -385,5 +392,131 @@ describe("the errors", () => {
     assert(Equal.equals(a, b))
     assert(!Equal.equals(a, new QueueError.NotFound({ ...about, httpStatus: 404, detail: "y" })))
     assert(!Equal.equals(a, new QueueError.Unauthorized({ ...about, httpStatus: 404, detail: "x" })))
+  })
+})
+
+describe("a log", () => {
+  const megabytes = "x".repeat(5_000_000)
+  const text = "y".repeat(50_000)
+  const large = { prompt: megabytes, frames: Array.from({ length: 1_000 }, (_, i) => ({ i })) }
+  const snapshot = Job.Failed({ job, info: large, inputs: large, outputs: large, retries: Option.some(2) })
+  const lastSeen = { status: snapshot, age: Duration.millis(1_500), attempt: 3 }
+
+  const { cursor } = Either.getOrThrow(
+    Transition.derive(Option.none(), snapshot, { observedAt: DateTime.unsafeMake(0) })
+  )
+  const stage = (error: JobRun.RunError) => new JobStage.StageFailed({ stage: "image", error, job, cursor })
+
+  // each class with the largest fields that it takes
+  const errors: ReadonlyArray<QueueError.WatchError | QueueError.OutcomeError | JobStage.StageFailed | Error> = [
+    ...Object.values(queueErrors).map((error) => {
+      const Class = error.constructor as new(fields: unknown) => QueueError.QueueError // the class that it is of
+      return new Class({ ...error, lastSeen, detail: text, reason: text, issue: text, body: text })
+    }),
+    new QueueError.UnrecognizedStatus({ job, status: text, snapshot }),
+    new QueueError.PendingTooLong({ ...expired, lastSeen, cancel: text }),
+    new QueueError.Stalled({
+      ...expired,
+      lastSeen,
+      lastError: new QueueError.Unreachable({ ...about, lastSeen, reason: text })
+    }),
+    new QueueError.WatchTimeout({ ...expired, lastSeen }),
+    new QueueError.SubmitUncertain({
+      model: job.model,
+      key: text,
+      at: DateTime.unsafeMake(0),
+      error: new QueueError.UnexpectedAnswer({ ...about, lastSeen, httpStatus: 200, issue: text, body: text })
+    }),
+    new QueueError.InvalidCursor({ text, issue: text }),
+    new QueueError.JobFailed({ job, reason: text, snapshot }),
+    new QueueError.JobRetriesExhausted({ job, attempts: 4, snapshot }),
+    new QueueError.JobCanceled({ job, snapshot }),
+    new QueueError.InvalidOutputs({ job, issue: text, snapshot }),
+    stage(new QueueError.JobFailed({ job, reason: text, snapshot })),
+    stage(new QueueError.Stalled({ ...expired, lastSeen })),
+    new SubmitJournal.JournalError({ key: text, operation: "get", reason: text })
+  ]
+
+  // everything that a logger writes
+  const written = (logger: (write: (text: string) => void) => Layer.Layer<never>, log: Effect.Effect<void>) =>
+    Effect.gen(function*() {
+      let text = ""
+      const print = (...args: ReadonlyArray<unknown>) => {
+        text += `${format(...args)}\n`
+      }
+      const unsafe = { ...console, log: print, error: print, info: print, group: print, groupCollapsed: print }
+      yield* log.pipe(
+        Effect.provide(logger((line) => print(line))),
+        Effect.withConsole({ ...(yield* Effect.console), unsafe })
+      )
+      return text
+    })
+
+  const loggers = {
+    string: (write) => Logger.replace(Logger.defaultLogger, Logger.map(Logger.stringLogger, write)),
+    logfmt: (write) => Logger.replace(Logger.defaultLogger, Logger.map(Logger.logfmtLogger, write)),
+    json: (write) => Logger.replace(Logger.defaultLogger, Logger.map(Logger.jsonLogger, write)),
+    structured: (write) =>
+      Logger.replace(
+        Logger.defaultLogger,
+        Logger.map(Logger.structuredLogger, (entry) => write(inspect(entry, { depth: Infinity })))
+      ),
+    pretty: () => Logger.replace(Logger.defaultLogger, Logger.prettyLogger({ mode: "tty", colors: false }))
+  } satisfies { readonly [name: string]: (write: (text: string) => void) => Layer.Layer<never> }
+
+  const ways = {
+    "as the message": (error: Error) => Effect.logError(error),
+    "beside a message": (error: Error) => Effect.logError("it went wrong", error),
+    "as a cause": (error: Error) => Effect.logError("it went wrong", Cause.fail(error)),
+    "as a defect": (error: Error) => Effect.logError(Cause.parallel(Cause.die(error), Cause.fail(error))),
+    "in an exit": (error: Error) => Effect.logError("it went wrong", Exit.fail(error)),
+    "as an annotation": (error: Error) => Effect.annotateLogs(Effect.logError("it went wrong"), { error })
+  }
+
+  for (const [name, logger] of Object.entries(loggers)) {
+    for (const [way, log] of Object.entries(ways)) {
+      it.effect(`has an error in its short form: ${name}, ${way}`, () =>
+        Effect.gen(function*() {
+          for (const error of errors) {
+            const line = yield* written(logger, log(error))
+            // the stack is not ours to bound, and two are in the cause with two
+            const stack = (error.stack ?? "").length - error.message.length
+            assert.isBelow(
+              line.length,
+              2_500 + 4 * stack + error.message.length,
+              `${error.name}\n${line.slice(0, 4_000)}`
+            )
+            assert.include(line, error.name)
+          }
+        }))
+    }
+  }
+
+  it("has the reference, state, attempt, age and message", () => {
+    assert.deepStrictEqual(JSON.parse(JSON.stringify(new QueueError.WatchTimeout({ ...expired, lastSeen }))), {
+      _tag: "WatchTimeout",
+      message: "my-org/video-generator 019ba379-92da-71e4-ac40-d98059fd67c7: the job has not ended within 10m " +
+        "(last seen failed 1s 500ms ago; attempt 3)",
+      job: { model: job.model, requestId: job.requestId },
+      after: "10m",
+      state: "Failed",
+      attempt: 3,
+      age: "1s 500ms"
+    })
+    assert.deepStrictEqual(JSON.parse(JSON.stringify(new QueueError.JobCanceled({ job, snapshot }))), {
+      _tag: "JobCanceled",
+      message: "my-org/video-generator 019ba379-92da-71e4-ac40-d98059fd67c7: the job was canceled",
+      job: { model: job.model, requestId: job.requestId },
+      state: "Failed"
+    })
+  })
+
+  it("changes nothing of the error: the snapshot is there, and travels", () => {
+    const failed = new QueueError.JobFailed({ job, snapshot })
+    assert.strictEqual(failed.snapshot, snapshot)
+    const timeout = new QueueError.WatchTimeout({ ...expired, lastSeen })
+    assert.strictEqual(timeout.lastSeen?.status, snapshot)
+    deepStrictEqual({ ...throughJson(QueueError.JobFailed, failed) }, { ...failed })
+    deepStrictEqual({ ...throughJson(QueueError.WatchTimeout, timeout) }, { ...timeout })
   })
 })

@@ -17,7 +17,7 @@ import {
 } from "../QueueError.js"
 import type * as Transition from "../Transition.js"
 import * as WatchPolicy from "../WatchPolicy.js"
-import { formatIssues } from "./checkRequest.js"
+import { clip, formatIssues } from "./checkRequest.js"
 
 /**
  * The policy of a watch: what it was told, and for the rest that of the app.
@@ -73,5 +73,5 @@ export const decodeOutputs = <A, I, R>(
     outputsOf(end),
     (outputs) =>
       Effect.mapError(Schema.decodeUnknown(schema)(outputs), (error) =>
-        new InvalidOutputs({ job: end.job, issue: formatIssues(error), snapshot: end.snapshot }))
+        new InvalidOutputs({ job: end.job, issue: clip(formatIssues(error)), snapshot: end.snapshot }))
   )

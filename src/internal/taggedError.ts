@@ -1,0 +1,77 @@
+/**
+ * The base of the errors that may hold a snapshot.
+ *
+ * Logged, inspected, or serialised by `JSON.stringify`, such an error has a short form: a snapshot holds the inputs and
+ * outputs of its job, which may take megabytes, so only its state is there. The schemas of the errors encode all of it.
+ *
+ * @internal
+ */
+import * as Duration from "effect/Duration"
+import * as Inspectable from "effect/Inspectable"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import type { JobStatus } from "../Job.js"
+
+const maxMessage = 600
+const maxText = 300
+
+const cut = (text: string, max: number): string => text.length <= max ? text : `${text.slice(0, max - 1)}…`
+
+/**
+ * The message of an error, cut to a bound: it may quote texts of any length.
+ *
+ * @internal
+ */
+export const message = (text: string): string => cut(text, maxMessage)
+
+const shortValue = (value: unknown): unknown =>
+  typeof value === "string"
+    ? cut(value, maxText)
+    : Duration.isDuration(value)
+    ? Duration.format(value)
+    : value instanceof Error || !Predicate.isRecord(value) || Predicate.hasProperty(value, "toJSON")
+    ? Inspectable.toJSON(value)
+    : Object.fromEntries(Object.entries(value).map(([key, value]) => [key, shortValue(value)]))
+
+// What an error keeps of the last snapshot; its schema is among the errors.
+interface LastSeen {
+  readonly status: JobStatus
+  readonly age: Duration.Duration
+  readonly attempt: number
+}
+
+const shortField = ([key, value]: [string, unknown]): ReadonlyArray<readonly [string, unknown]> => {
+  if (value === undefined || key === "message") return []
+  if (key === "snapshot") return [["state", (value as JobStatus)._tag]]
+  if (key !== "lastSeen") return [[key, shortValue(value)]]
+  const { age, attempt, status } = value as LastSeen
+  return [["state", status._tag], ["attempt", attempt], ["age", Duration.format(age)]]
+}
+
+const toJSON = function(this: Error) {
+  const { _tag, ...fields } = Object.fromEntries(Object.entries(this).flatMap(shortField))
+  return { _tag, message: this.message, ...fields }
+}
+
+const inspect = function(this: Error) {
+  const { _tag, message: _message, ...fields } = toJSON.call(this)
+  return `${this.stack} ${Inspectable.format(fields)}`
+}
+
+/**
+ * `Schema.TaggedError`, with the short form.
+ *
+ * @internal
+ */
+export const TaggedError = <Self>(identifier: string) =>
+<Tag extends string, Fields extends Schema.Struct.Fields>(
+  tag: Tag,
+  fields: Fields
+): Schema.TaggedErrorClass<Self, Tag, { readonly _tag: Schema.tag<Tag> } & Fields> => {
+  const Class = Schema.TaggedError<unknown>(identifier)(tag, fields)
+  for (const [key, value] of [["toJSON", toJSON], [Inspectable.NodeInspectSymbol, inspect]] as const) {
+    Object.defineProperty(Class.prototype, key, { value, configurable: true, writable: true })
+  }
+  // the class that extends this one, which is what the type parameter stands for
+  return Class as Schema.TaggedErrorClass<Self, Tag, { readonly _tag: Schema.tag<Tag> } & Fields>
+}
