@@ -21,6 +21,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Answer from "./internal/answer.js"
 import { checkModel, checkRef, checkSubmit } from "./internal/checkRequest.js"
+import { scrubber } from "./internal/scrubber.js"
 import { ref } from "./Job.js"
 import type { JobRef, JobStatus, JsonObject } from "./Job.js"
 import { CancelRefused, QueueApi } from "./QueueApi.js"
@@ -214,7 +215,7 @@ export const make = (
 ): Effect.Effect<Service, ConfigError.ConfigError, HttpClient.HttpClient> =>
   Effect.gen(function*() {
     const { apiKey, baseUrl, requestTimeout } = yield* checkOptions(options)
-    const scrub = Answer.scrubber(apiKey)
+    const scrub = scrubber(apiKey)
     const httpClient = (yield* HttpClient.HttpClient).pipe(
       HttpClient.mapRequest((request) =>
         request.pipe(HttpClientRequest.bearerToken(apiKey), HttpClientRequest.acceptJson)

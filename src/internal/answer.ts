@@ -7,13 +7,13 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as ParseResult from "effect/ParseResult"
-import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import type { JobRef } from "../Job.js"
 import type { ErrorBody } from "../QueueApi.js"
 import * as QueueError from "../QueueError.js"
 import { clip, formatIssues } from "./checkRequest.js"
 import { parseRetryAfter } from "./retryAfter.js"
+import type { Scrub } from "./scrubber.js"
 
 /**
  * What was asked: every error says it.
@@ -41,30 +41,6 @@ export class Refusal extends Data.TaggedError("Refusal")<{
 /** @internal */
 export const isConflict = (error: ClientError): error is Refusal =>
   "_tag" in error && error._tag === "Refusal" && error.httpStatus === 409
-
-/** @internal */
-export type Scrub = (text: string) => string
-
-// A character, as it is or as JSON may spell it (`+` is `\u002b` to some), once or twice encoded. The number of
-// backslashes is bounded: with `*`, a body of nothing else would take quadratic time.
-const spellings = (char: string): string => {
-  const hex = char.charCodeAt(0).toString(16).padStart(4, "0")
-  const digits = hex.replace(/[a-f]/g, (digit) => `[${digit}${digit.toUpperCase()}]`)
-  return `(?:\\\\{0,3}${char.replace(/[^A-Za-z0-9]/, "\\$&")}|\\\\{1,3}u${digits})`
-}
-
-/**
- * Takes the token out of a text that the service sent, also where JSON spells it otherwise. A token of a few letters,
- * such as a developer gives to an emulator, is no secret, and taking it out would garble every text.
- *
- * @internal
- */
-export const scrubber = (apiKey: Redacted.Redacted): Scrub => {
-  const token = Redacted.value(apiKey)
-  if (token.length < 8) return (text) => text
-  const pattern = new RegExp(Array.from(token, spellings).join(""), "g")
-  return (text) => text.replace(pattern, "<redacted>")
-}
 
 // How much of a refusal's body is read for its sense, and how much at most is drained before its connection is dropped.
 const readLimit = 64 * 1024
@@ -166,12 +142,13 @@ const errorBody = (value: unknown): typeof ErrorBody.Type => {
 // the token looks like a tag, and stays.
 const html = /<style[^]*?(?:<\/style>|$)|<(?!redacted>)[^<>]*>/gi
 
-const readBody = (text: string): typeof ErrorBody.Type => {
+const readBody = (text: string, scrub: Scrub): typeof ErrorBody.Type => {
   try {
     return errorBody(JSON.parse(text))
   } catch {
-    // the HTML page of a load balancer: what a person would read of it
-    return { message: string(text.replace(html, " ").replace(/\s+/g, " ").trim()) }
+    // The HTML page of a load balancer: what a person would read of it. The token goes first, it may hold what looks like
+    // a tag.
+    return { message: string(scrub(text).replace(html, " ").replace(/\s+/g, " ").trim()) }
   }
 }
 
@@ -181,7 +158,7 @@ const compact = <A extends object>(fields: A): A =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as A
 
 const said = (text: string, scrub: Scrub) => {
-  const { code, message, param, type } = readBody(text)
+  const { code, message, param, type } = readBody(text, scrub)
   // once more: what was parsed may say what the raw text only spelled in escapes
   const clean = (text: string | undefined) => text === undefined ? undefined : clip(scrub(text))
   return { code: clean(code), type: clean(type), param: clean(param), detail: clean(message) }

@@ -26,6 +26,8 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Answer from "../internal/answer.js"
 import { checkRef } from "../internal/checkRequest.js"
+import { scrubber } from "../internal/scrubber.js"
+import type { Scrub } from "../internal/scrubber.js"
 import { fromDocument, isDocument, JobStatus } from "../Job.js"
 import type { JobRef } from "../Job.js"
 import * as JobQueue from "../JobQueue.js"
@@ -114,7 +116,7 @@ export const make = (
       pool,
       path: `${pathname.replace(/\/$/, "")}/queue/status`,
       headers: ["authorization", `Bearer ${Redacted.value(apiKey)}`, "accept", "application/json"],
-      scrub: Answer.scrubber(apiKey),
+      scrub: scrubber(apiKey),
       requestTimeout
     })
     return JobQueue.JobQueue.of({ ...ordinary, status })
@@ -125,7 +127,7 @@ interface Room {
   /** Up to the query. */
   readonly path: string
   readonly headers: Array<string>
-  readonly scrub: Answer.Scrub
+  readonly scrub: Scrub
   readonly requestTimeout: Duration.Duration
 }
 

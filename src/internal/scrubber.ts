@@ -1,0 +1,184 @@
+import * as Encoding from "effect/Encoding"
+import * as Redacted from "effect/Redacted"
+
+/**
+ * Replaces the token in a text.
+ *
+ * @internal
+ */
+export type Scrub = (text: string) => string
+
+// A shorter token, such as a developer gives to an emulator, is no secret, and its removal would garble every text.
+const minLength = 8
+
+// An error keeps far less of a text.
+const maxText = 64 * 1024
+
+// A text may be cut within the token: a prefix of so many characters is removed as well, at the end of the text of fewer.
+const minPrefix = 8
+const minPrefixAtEnd = 4
+
+// The names of ASCII characters in HTML.
+const entities: ReadonlyMap<string, string> = new Map(
+  ("! excl|\" quot|# num|$ dollar|% percnt|& amp|' apos|( lpar|) rpar|* ast|+ plus|, comma|. period|/ sol|: colon|; semi|" +
+    "< lt|= equals|> gt|? quest|@ commat|[ lsqb lbrack|\\ bsol|] rsqb rbrack|^ Hat|_ lowbar UnderBar|" +
+    "` grave DiacriticalGrave|{ lcub lbrace|} rcub rbrace").split("|").concat("| verbar vert VerticalLine").flatMap(
+      (line) => line.slice(2).split(" ").map((name) => [name, line.charAt(0)] as const)
+    )
+)
+
+// How the source code of programs (JSON is a part of it), URLs and HTML escape a character.
+const kinds = [
+  /\\(?:u[0-9a-f]{4}|x[0-9a-f]{2}|.)/gi,
+  /%[0-9a-f]{2}/gi,
+  /&(?:#x0*[0-9a-f]{1,4};?|#0*[0-9]{1,5};?|[a-z]+;)/gi
+]
+const anyKind = new RegExp(kinds.map(({ source }) => source).join("|"), "gi")
+
+const unescape = (escape: string): string | undefined =>
+  escape.startsWith("\\") && escape.length === 2
+    ? escape.charAt(1)
+    : /^&[a-z]/i.test(escape)
+    ? entities.get(escape.slice(1, -1))
+    : /^&#\d/.test(escape)
+    ? String.fromCharCode(Number(escape.slice(2).replace(";", "")))
+    : String.fromCharCode(parseInt(escape.replace(/^(?:\\u|\\x|%|&#x)|;$/gi, ""), 16))
+
+// The most escapes around each other. Each pass takes linear time.
+const maxPasses = 5
+
+/** A text without some of its escapes. */
+interface Decoded {
+  readonly text: string
+  /** The position of each of its characters in the original, and of its end. */
+  readonly origins: ReadonlyArray<number> | undefined
+}
+
+const originOf = ({ origins }: Decoded, index: number): number => origins === undefined ? index : origins[index]!
+
+/** Decodes the outermost escapes of some kinds. Returns the argument itself if there are none. */
+const decode = (from: Decoded, escapes: RegExp): Decoded => {
+  let text = ""
+  let at = 0
+  const origins: Array<number> = []
+  const copy = (to: number) => {
+    for (let i = at; i < to; i++) origins.push(originOf(from, i))
+    text += from.text.slice(at, to)
+  }
+  for (const { 0: escape, index } of from.text.matchAll(escapes)) {
+    const char = unescape(escape)
+    if (char === undefined) continue
+    copy(index)
+    origins.push(originOf(from, index))
+    text += char
+    at = index + escape.length
+  }
+  if (at === 0) return from
+  copy(from.text.length)
+  origins.push(originOf(from, from.text.length))
+  return { text, origins }
+}
+
+/** The text, and what it may mean: escaped several times in any order, or, if it looks like an escape itself, once. */
+const decodings = (text: string): ReadonlyArray<Decoded> => {
+  const original: Decoded = { text, origins: undefined }
+  const all = [original]
+  for (let pass = 0; pass < maxPasses; pass++) {
+    const next = decode(all[pass]!, anyKind)
+    if (next === all[pass]) break
+    all.push(next)
+  }
+  return all.length === 1 ? all : [...all, ...kinds.map((kind) => decode(original, kind))]
+}
+
+/** A form of the token, searched by the algorithm of Knuth, Morris and Pratt. */
+class Needle {
+  // for each prefix the length of its longest proper prefix that is also its suffix
+  private readonly borders: ReadonlyArray<number>
+
+  constructor(private readonly form: string, private readonly min: number, private readonly minAtEnd: number) {
+    const borders = [0]
+    for (let i = 1, length = 0; i < form.length; i++) {
+      while (length > 0 && form[i] !== form[length]) length = borders[length - 1]!
+      if (form[i] === form[length]) length++
+      borders.push(length)
+    }
+    this.borders = borders
+  }
+
+  /** Reports where the text holds the form or a prefix of it. */
+  find(text: string, found: (from: number, to: number) => void): void {
+    const { borders, form, min, minAtEnd } = this
+    const prefix = form.slice(0, min)
+    let at = text.indexOf(prefix)
+    while (at !== -1) {
+      let length = min
+      let end = at + min
+      while (length >= min) {
+        while (length < form.length && text[end] === form[length]) {
+          length++
+          end++
+        }
+        found(end - length, end)
+        length = borders[length - 1]!
+      }
+      at = text.indexOf(prefix, end - length)
+    }
+    for (let length = min - 1; length >= minAtEnd; length--) {
+      if (text.endsWith(form.slice(0, length))) return found(text.length - length, text.length)
+    }
+  }
+}
+
+/** Those characters of a text in base64 that depend on nothing but `token`, if `before` bytes come before it. */
+const base64 = (token: string, before: number): string => {
+  const bits = 8 * (before + token.length)
+  return Encoding.encodeBase64("\0".repeat(before) + token).slice(Math.ceil(8 * before / 6), Math.floor(bits / 6))
+}
+
+const needlesOf = (token: string): ReadonlyArray<Needle> => {
+  const needles = (forms: ReadonlyArray<string>, charactersPerByte: number) =>
+    Array.from(new Set(forms), (form) =>
+      new Needle(
+        form,
+        Math.min(form.length, Math.ceil(minPrefix * charactersPerByte)),
+        Math.min(form.length, Math.ceil(minPrefixAtEnd * charactersPerByte))
+      ))
+  const hex = Encoding.encodeHex(token)
+  const base64s = [0, 1, 2].map((before) => base64(token, before))
+  return [
+    // a token may itself look like an escape
+    ...needles(decodings(token).map(({ text }) => text), 1),
+    ...needles([hex, hex.toUpperCase()], 2),
+    ...needles([...base64s, ...base64s.map((form) => form.replaceAll("+", "-").replaceAll("/", "_"))], 4 / 3)
+  ]
+}
+
+/**
+ * Makes a function that replaces the token in a text of the service by `<redacted>`: as it is, in base64 or hex, alone
+ * or with other text around it, and each of these escaped for JSON, URLs or HTML, up to some times. So is what a cut
+ * leaves of it, but for a few characters. The result is cut to what an error could keep. Takes linear time.
+ *
+ * @internal
+ */
+export const scrubber = (apiKey: Redacted.Redacted): Scrub => {
+  const token = Redacted.value(apiKey)
+  if (token.length < minLength) return (text) => text
+  const needles = needlesOf(token)
+  return (whole) => {
+    const text = whole.slice(0, maxText)
+    const found: Array<readonly [from: number, to: number]> = []
+    for (const decoded of decodings(text)) {
+      for (const needle of needles) {
+        needle.find(decoded.text, (from, to) => found.push([originOf(decoded, from), originOf(decoded, to)]))
+      }
+    }
+    let scrubbed = ""
+    let end = -1
+    for (const [from, to] of found.sort(([a], [b]) => a - b)) {
+      if (from > end) scrubbed += `${text.slice(Math.max(end, 0), from)}<redacted>`
+      end = Math.max(end, to)
+    }
+    return scrubbed + text.slice(Math.max(end, 0))
+  }
+}
