@@ -27,6 +27,7 @@ import { Arbitraries, Fault, TestJobQueue, Worker } from "../src/testing/index.j
 import type { Call } from "../src/testing/index.js"
 import type * as Transition from "../src/Transition.js"
 import * as CollectingTracer from "./fixtures/collectingTracer.js"
+import { runs } from "./fixtures/runs.js"
 import { tally } from "./fixtures/tally.js"
 
 const model = "my-org/video-generator"
@@ -207,7 +208,7 @@ describe("laws", () => {
           )
         }
       ),
-      { numRuns: 120 }
+      { numRuns: runs(40, 400) }
     )
     met("left", "transitions", "statuses", "result", "resumed")
   })
@@ -260,7 +261,7 @@ describe("laws", () => {
           assert.isAtMost(Math.max(...counts) - Math.min(...counts), 2)
         }
       ),
-      { numRuns: 60 }
+      { numRuns: runs(20, 200) }
     )
     met("stretched", "not stretched")
   })
@@ -297,7 +298,7 @@ describe("laws", () => {
             })
           )
       ),
-      { numRuns: 40 }
+      { numRuns: runs(20, 100) }
     )
   })
 })
@@ -490,12 +491,73 @@ describe("sharing", () => {
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("8 seconds")) } }))
     ))
 
-  it.effect("a schedule that dies ends the watch of all, and nobody waits for ever", () =>
+  /** A schedule that dies at a step: 0 is the first. */
+  const dyingAt = <In>(step: number) =>
+    Schedule.spaced("1 second").pipe(
+      Schedule.mapInput((_: In) => {}),
+      Schedule.mapEffect((i) => i < step ? Effect.void : Effect.die("a bug"))
+    )
+
+  const isDefect = (exit: Exit.Exit<unknown, unknown>): boolean => Exit.isFailure(exit) && Cause.isDie(exit.cause)
+
+  it("a cadence or a retry that dies is a defect of the watches that follow it, and of no other watch", async () => {
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        FastCheck.nat({ max: 4 }),
+        FastCheck.constantFrom("cadence", "retry"),
+        FastCheck.nat({ max: 6_000 }),
+        FastCheck.nat({ max: 6_000 }),
+        FastCheck.nat({ max: 6_000 }),
+        (step, schedule, begins, other, leaves) =>
+          run(
+            { workers: { script: Worker.always(Worker.finish("20 seconds", { a: 1 })) } },
+            Effect.gen(function*() {
+              const job = yield* submit
+              yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.on("status"), Fault.during(0, "15 seconds")))
+              const calm = { ...everySecond, retry: Schedule.spaced("1 second") }
+              const dying = JobHub.result(job, { ...calm, [schedule]: dyingAt(step) })
+              const [exit, outputs] = yield* Effect.all([
+                Effect.exit(Effect.delay(dying, begins)),
+                Effect.delay(JobHub.result(job, calm), other),
+                Effect.timeoutOption(Effect.delay(JobHub.result(job, { ...calm }), other), leaves)
+              ], { concurrency: "unbounded" })
+              assert.isTrue(isDefect(exit))
+              assert.deepStrictEqual(outputs, { a: 1 })
+              const { length } = yield* polls
+              yield* Effect.sleep("1 hour")
+              assert.strictEqual((yield* polls).length, length)
+            })
+          )
+      ),
+      { numRuns: runs(15, 100) }
+    )
+  })
+
+  it.effect("a cadence that dies while its watch joins leaves no poller behind", () =>
     Effect.gen(function*() {
       const job = yield* submit
-      const cadence = Schedule.spaced("1 second").pipe(Schedule.mapEffect(() => Effect.die("a bug")))
-      const exit = yield* Effect.exit(JobHub.result(job, { cadence }))
-      assert(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+      const first = yield* Effect.fork(JobHub.result(job, everySecond))
+      yield* Effect.sleep("2500 millis")
+      assert.isTrue(isDefect(yield* Effect.exit(JobHub.result(job, { cadence: dyingAt(0) }))))
+      yield* Effect.sleep("2 seconds")
+      yield* Fiber.interrupt(first)
+      const { length } = yield* polls
+      assert.strictEqual(length, 5)
+      yield* Effect.sleep("1 hour")
+      assert.strictEqual((yield* polls).length, length)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+
+  it.effect("a cadence that takes its time can be left, and holds up no other watch", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const slow = Schedule.spaced("1 second").pipe(Schedule.mapEffect(() => Effect.sleep("1 hour")))
+      const first = yield* Effect.fork(Stream.runDrain(JobHub.transitions(job, everySecond)))
+      yield* Effect.sleep("2500 millis")
+      const second = yield* Effect.fork(Stream.runDrain(JobHub.transitions(job, { cadence: slow })))
+      yield* Effect.sleep("2 seconds")
+      yield* Fiber.interrupt(second)
+      assert.strictEqual(yield* Clock.currentTimeMillis, (yield* TestJobQueue.startedAt) + 4_500)
+      yield* Fiber.interrupt(first)
     }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
 
   it.effect("with the scope of the hub every poll ends, and who still watches is interrupted", () =>
@@ -609,6 +671,56 @@ describe("policies", () => {
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("9 seconds")) } }))
     ))
 
+  it.effect("who joins while another watch waits for its retry polls as its own retry says", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.on("status"), Fault.during(0, "20 seconds")))
+      const retry = (pause: Duration.DurationInput) => ({ ...everySecond, retry: Schedule.spaced(pause) })
+      const first = yield* Effect.fork(JobHub.result(job, retry("30 minutes")))
+      yield* Effect.sleep("10 seconds")
+      const second = yield* Effect.fork(JobHub.result(job, retry("5 seconds")))
+      // it does not try again itself, and is told what this very try meets
+      const third = yield* Effect.fork(Effect.flip(JobHub.result(job, { ...everySecond, retry: Schedule.stop })))
+      assert.strictEqual((yield* Fiber.join(third))._tag, "Unavailable")
+      yield* Fiber.join(second)
+      yield* Fiber.join(first)
+      yield* TestJobQueue.expectPolls(job, [0, 10, 15, 20, 21].map(Duration.seconds))
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("21 seconds")) } }))
+    ))
+
+  it.effect("nobody who joins polls sooner than the service asked for", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(
+        Fault.unavailable({ retryAfter: "20 seconds" }).pipe(Fault.on("status"), Fault.nth(1))
+      )
+      const watch = (retry: Retry.Retry) => JobHub.result(job, { ...everySecond, retry })
+      yield* Effect.all([
+        watch(Schedule.spaced("1 hour")),
+        watch(Schedule.spaced("1 second")),
+        Effect.delay(watch(Schedule.spaced("2 seconds")), "5 seconds")
+      ], { concurrency: "unbounded" })
+      yield* TestJobQueue.expectPolls(job, [0, 20].map(Duration.seconds))
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("19 seconds")) } }))
+    ))
+
+  it.effect("an answer ends the trouble: the next one begins with a retry that is fresh", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      // 59 times in trouble, each over after one try
+      yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.where(({ nth }) => nth % 2 === 0)))
+      const retry = Schedule.intersect(Schedule.spaced("1 second"), Schedule.recurs(3))
+      yield* JobHub.result(job, { ...everySecond, retry })
+      assert.isAtLeast((yield* polls).length, 60)
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("1 minute")) } }))
+    ))
+
   it.effect("an answer about another job ends the watch of all", () =>
     Effect.gen(function*() {
       const job = Job.ref(model, "one")
@@ -699,6 +811,28 @@ describe("a service that has had enough", () => {
       const begun = refused.filter((at, i) => i === 0 || at > refused[i - 1]!)
       assert.isAtMost(begun.length, 5)
       assert.isAtLeast(begun.at(-1)! - first!, 7_000)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+
+  it.effect("is left alone until the latest time that it said, also by an answer that comes later and says less", () =>
+    Effect.gen(function*() {
+      const jobs = yield* Effect.replicateEffect(submit, 3)
+      yield* TestJobQueue.inject(
+        Fault.rateLimited("30 seconds").pipe(Fault.ofJob(jobs[0]!), Fault.during(0, "1 second"))
+      )
+      yield* TestJobQueue.inject(Fault.delay("1 second").pipe(Fault.ofJob(jobs[1]!), Fault.during(0, "1 second")))
+      yield* TestJobQueue.inject(Fault.rateLimited("1 second").pipe(Fault.ofJob(jobs[1]!), Fault.during(0, "1 second")))
+      yield* pollsWithin(jobs, "40 seconds")
+      const times = (yield* polls).map(({ at }) => at).filter((at) => at > 0)
+      assert.isAtLeast(Math.min(...times), 30_000)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+
+  it.effect("and does not say for how long is left alone for a second again once it has answered", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(Fault.rateLimited().pipe(Fault.where(({ nth }) => nth % 2 === 0)))
+      yield* pollsWithin([job], "40 seconds")
+      const times = (yield* polls).map(({ at }) => at)
+      assert.isAtMost(Math.max(...times.slice(1).map((at, i) => at - times[i]!)), 1_000)
     }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
 
   it.effect("other trouble of a job is its own", () =>
@@ -794,10 +928,29 @@ describe("queue order", () => {
           )
         }
       ),
-      { numRuns: 60 }
+      { numRuns: runs(20, 200) }
     )
     met("soon")
   })
+
+  it.effect("a job in trouble that comes to be next is not polled before it may be", () =>
+    Effect.gen(function*() {
+      const jobs = yield* submitMany(6)
+      // it is polled at the latest after 2 minutes, and comes to be next after 3, when the first is claimed
+      yield* TestJobQueue.inject(
+        Fault.unavailable({ retryAfter: "10 minutes" }).pipe(Fault.ofJob(jobs[3]!), Fault.nth(2))
+      )
+      yield* pollsWithin(jobs, "15 minutes")
+      const times = (yield* polls).filter(({ requestId }) => requestId === jobs[3]!.requestId).map(({ at }) => at)
+      assert.isAtMost(times[1]!, 130_000)
+      assert.isAtLeast(times[2]! - times[1]!, 600_000)
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({
+        hub: busy,
+        workers: { pickup: "3 minutes", script: Worker.always(Worker.finish("20 minutes")) }
+      }))
+    ))
 
   it.effect("where a job starts before its turn, each of its model is polled at its cadence again", () =>
     Effect.gen(function*() {

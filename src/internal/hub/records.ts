@@ -120,6 +120,13 @@ export class Pace implements Pacer.Beat {
     return this.next
   }
 
+  /** This pace and those after it. */
+  get paces(): ReadonlyArray<Pace> {
+    const paces: Array<Pace> = [this]
+    for (let pace = this.next; pace !== undefined; pace = pace.next) paces.push(pace)
+    return paces
+  }
+
   /** One follower less. */
   leave(policy: WatchPolicy): void {
     if (!this.fits(policy)) {
@@ -130,6 +137,17 @@ export class Pace implements Pacer.Beat {
       Object.assign(this, { followers, next, policy, retry, spare, state, wallOffset })
     }
   }
+}
+
+/**
+ * The poll that failed last, since when polls fail, when it failed, and the earliest time at which the service wants to be
+ * asked again.
+ *
+ * @internal
+ */
+export interface Trouble extends NonNullable<Known["trouble"]> {
+  readonly at: number
+  readonly notBefore: number
 }
 
 /**
@@ -144,12 +162,12 @@ export class Poller extends Pace {
   at = 0
   unchangedSince = 0
   version = 0
-  trouble: Known["trouble"] = undefined
+  trouble: Trouble | undefined = undefined
 
   sentAt = 0
-  /** The pause by the keenest cadence, and the one that was planned. */
+  /** The pause by the keenest cadence, and how often that is: 0 while it is not known. */
   pause = 0
-  planned = 0
+  period = 0
   fiber: RuntimeFiber<void> | undefined = undefined
   /** Where it is among those that wait, from 0 on, or among those that ask, from -2 down; -1 when it is with neither. */
   slot = -1

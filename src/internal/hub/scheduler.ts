@@ -14,6 +14,7 @@ import * as DefaultServices from "effect/DefaultServices"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
+import * as Exit from "effect/Exit"
 import type { RuntimeFiber } from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
@@ -38,7 +39,8 @@ import { Agenda } from "./agenda.js"
 import { Budget } from "./budget.js"
 import { Line } from "./line.js"
 import * as Metrics from "./metrics.js"
-import { type End, type Expired, Pace, Poller, type Subscriber } from "./records.js"
+import { Demand, firstPause, Latency, StretchedTime } from "./pollPlan.js"
+import { type End, type Expired, Pace, Poller, type Subscriber, type Trouble } from "./records.js"
 
 /** @internal */
 export interface Settings {
@@ -60,11 +62,11 @@ const shortest = Duration.toMillis(minPause)
 const longest = Duration.toMillis(maxPause)
 
 // How long the service is left alone that has had enough and does not say for how long: twice as long each time in a row.
-const firstPause = 1_000
-const longestPause = 60_000
+const firstRateLimit = 1_000
+const longestRateLimit = 60_000
 
-// Over how much time jobs are spread at most that have all become due.
-const longestSpread = 30_000
+// A job that has not been seen yet has no pause: this is taken for it.
+const defaultPause = 1_000
 
 // An older snapshot of the same job, from a replica that is behind: what `Transition.derive` calls stale.
 const isOlder = (before: Job.JobStatus, status: Job.JobStatus): boolean => {
@@ -107,10 +109,14 @@ const endOf = ({ at, job, status, version }: Poller, error: End["error"]): End =
 export class Scheduler {
   private readonly lines = new Map<string, Line>()
   private readonly ends = new Map<string, End>()
-  /** Those to be polled, by when; those whose request is on its way, by when to give it up; deadlines of watchers. */
+  /** The jobs to be polled, by `pauseTime`; those in trouble, by the clock, since no service waits longer for a budget. */
   private readonly waiting = new Agenda<Poller>((poller, index) => {
     poller.slot = index
   })
+  private readonly retrying = new Agenda<Poller>((poller, index) => {
+    poller.slot = index
+  })
+  /** Those whose request is on its way, by when to give it up; deadlines of watchers. */
   private readonly asking = new Agenda<Poller>((poller, index) => {
     poller.slot = index === -1 ? -1 : -2 - index
   })
@@ -119,6 +125,8 @@ export class Scheduler {
   })
   /** How often jobs were seen to lose their workers of which the service does not tell that: few, if any. */
   private readonly lost = new WeakMap<Poller, number>()
+  /** The steps of schedules that subscribers wait for, where they take long. */
+  private readonly joining = new Map<Subscriber, RuntimeFiber<unknown>>()
   /** Those that were told to stop and have not yet. */
   private readonly stopping = new Map<string, RuntimeFiber<void>>()
   private readonly budget: Budget
@@ -130,13 +138,13 @@ export class Scheduler {
   private isClosed = false
   private isPumping = false
 
-  /** How many polls a second there would be if none had to wait, and of how many jobs that is known. */
-  private demand = 0
-  private planned = 0
-  /** How long a request takes, on average, in milliseconds. */
-  private latency = 0
+  private readonly demand = new Demand()
+  private readonly latency = new Latency()
+  private readonly pauseTime = new StretchedTime()
   private told = 1
 
+  /** No poll begins before `pausedUntil`; jobs that became due since `pausedAt` are still to be spread. */
+  private pausedAt: number | undefined = undefined
   private pausedUntil = -Infinity
   private unspoken = 0
 
@@ -182,7 +190,7 @@ export class Scheduler {
   subscribe(subscriber: Subscriber, job: Job.JobRef): Effect.Effect<void> {
     return Effect.withFiberRuntime((fiber) => {
       if (this.isClosed) return Effect.interrupt
-      if (this.pollers === 0) this.wake(fiber)
+      if (this.watchers === 0) this.wake(fiber)
       const { now } = this
       subscriber.startedAt = now
       const end = this.keptEnd(job, now)
@@ -198,20 +206,72 @@ export class Scheduler {
       this.countWatchers(1)
       this.expectNoLaterThan(poller, this.expiryOf(poller, subscriber).at)
       const pace = poller.join(subscriber.policy, wallOffset(this.clock))
-      const hasten = pace === undefined || poller.status === undefined || poller.trouble !== undefined
-        ? Effect.void
-        // it has waited since the last poll as if it had been there
-        : Effect.map(
-          Pacer.nextPause(pace.policy.cadence, pace, this.scheduleTime(pace, now), poller.status),
-          (pause) => {
-            poller.pause = Math.min(poller.pause, pause)
-            if (poller.lineSlot >= 0) return
-            this.plan(poller, poller.pause)
-            this.hasten(poller, poller.at + pause)
-          }
-        )
-      return Effect.map(hasten, () => this.pump())
+      if (poller.trouble !== undefined) this.joinRetry(poller, poller.trouble, subscriber)
+      else if (pace !== undefined && poller.status !== undefined) {
+        this.joinCadence(poller, poller.status, subscriber, pace)
+      }
+      this.pump()
+      return Effect.void
     })
+  }
+
+  // The subscriber polls as if it had been there at the last poll: the snapshot that there is will do until its own
+  // cadence, or the retry of its own, would have polled again.
+
+  private joinCadence(poller: Poller, status: Job.JobStatus, subscriber: Subscriber, pace: Pace): void {
+    this.ofSubscriber(
+      poller,
+      subscriber,
+      firstPause(pace.policy.cadence, pace, this.scheduleTime(pace, poller.at), status),
+      ({ period }) => this.follow(poller, period)
+    )
+  }
+
+  private joinRetry(poller: Poller, { at, error, notBefore }: Trouble, subscriber: Subscriber): void {
+    const { retry } = subscriber.policy
+    this.ofSubscriber(
+      poller,
+      subscriber,
+      Pacer.step(retry, wallOffset(this.clock) + this.began + at, error, retry.initial),
+      ([, pause = 0]) => {
+        if (poller.slot < 0 || poller.trouble === undefined) return
+        const due = Math.max(notBefore, at + Pacer.retryPause(pause, error))
+        if (due < this.retrying.timeOf(poller.slot)) this.retrying.move(poller.slot, due)
+      }
+    )
+  }
+
+  /** Runs a step of a subscriber's schedule, which is anybody's code: it may take long, and if it dies, so does the watch. */
+  private ofSubscriber<A>(
+    poller: Poller,
+    subscriber: Subscriber,
+    step: Effect.Effect<A>,
+    then: (result: A) => void
+  ): void {
+    const fiber = this.fork(step)
+    const settle = (exit: Exit.Exit<A>): void => {
+      if (subscriber.source !== poller) return
+      if (Exit.isSuccess(exit)) return then(exit.value)
+      this.end(poller, subscriber, endOf(poller, exit.cause))
+      if (poller.subscribers === undefined) this.drop(poller)
+    }
+    const exit = fiber.unsafePoll()
+    if (exit !== null) return settle(exit)
+    this.joining.set(subscriber, fiber)
+    fiber.addObserver((exit) => {
+      this.joining.delete(subscriber)
+      settle(exit)
+      this.pump()
+    })
+  }
+
+  /** Polls after this pause, if that is sooner than planned. */
+  private follow(poller: Poller, pause: number): void {
+    if (pause >= poller.pause && poller.pause > 0) return
+    poller.pause = pause
+    if (poller.lineSlot >= 0 || poller.slot < 0 || poller.trouble !== undefined) return
+    this.plan(poller, pause)
+    this.hasten(poller, pause)
   }
 
   /** The subscriber does not watch any more. Whoever was the last stops the request that is on its way. */
@@ -279,7 +339,10 @@ export class Scheduler {
       model,
       Metrics.ofModel(model),
       this.settings.queueOrder,
-      (poller) => this.hasten(poller, -Infinity),
+      (poller) => {
+        this.countSavedByOrder(poller)
+        this.hasten(poller, 0)
+      },
       (poller) => this.slow(poller)
     )
     this.lines.set(model, line)
@@ -294,11 +357,11 @@ export class Scheduler {
     Metrics.pollers.unsafeUpdate(this.pollers, [])
     const last = this.stopping.get(Job.keyOf(job))
     if (last === undefined) {
-      this.waiting.add(poller, now)
+      this.waiting.add(poller, this.pauseTime.at(now))
     } else {
       // two requests of a job are never on their way together
       poller.fiber = this.fork(Effect.map(awaitEnd(last), () => {
-        this.wait(poller, now)
+        this.wait(poller, this.waiting, this.pauseTime.at(this.now))
         this.pump()
       }))
     }
@@ -306,6 +369,7 @@ export class Scheduler {
   }
 
   private detach(poller: Poller, subscriber: Subscriber): void {
+    this.joining.get(subscriber)?.unsafeInterruptAsFork(FiberId.none)
     subscriber.source = undefined
     poller.remove(subscriber)
     poller.leave(subscriber.policy)
@@ -422,19 +486,20 @@ export class Scheduler {
   // when to poll
   // ---------------------------------------------------------------------------
 
-  private wait(poller: Poller, due: number): void {
+  private wait(poller: Poller, agenda: Agenda<Poller>, due: number): void {
     poller.fiber = undefined
-    this.waiting.add(poller, due)
+    agenda.add(poller, due)
   }
 
   private leaveSlot(poller: Poller): void {
-    if (poller.slot >= 0) this.waiting.remove(poller.slot)
-    else this.asking.remove(-2 - poller.slot)
+    if (poller.slot < 0) this.asking.remove(-2 - poller.slot)
+    else if (poller.trouble === undefined) this.waiting.remove(poller.slot)
+    else this.retrying.remove(poller.slot)
   }
 
-  /** Polls sooner than planned, unless that is later already or there is trouble; never sooner than allowed. */
-  private hasten(poller: Poller, at: number): void {
-    const due = Math.max(at, poller.at + shortest)
+  /** Polls after this pause, if that is sooner than planned, and there is no trouble. */
+  private hasten(poller: Poller, pause: number): void {
+    const due = this.pauseTime.at(poller.at) + Math.max(shortest, pause)
     if (poller.slot < 0 || poller.trouble !== undefined) return
     if (due < this.waiting.timeOf(poller.slot)) this.waiting.move(poller.slot, due)
   }
@@ -442,9 +507,10 @@ export class Scheduler {
   /** The job has come to be behind others. */
   private slow(poller: Poller): void {
     if (poller.slot < 0 || poller.trouble !== undefined) return
-    const due = Math.max(this.waiting.timeOf(poller.slot), poller.at + this.patience(poller))
-    this.plan(poller, due - poller.at)
-    this.waiting.move(poller.slot, due)
+    const pause = this.patience(poller)
+    this.plan(poller, pause)
+    const due = this.pauseTime.at(poller.at) + pause
+    if (due > this.waiting.timeOf(poller.slot)) this.waiting.move(poller.slot, due)
   }
 
   // The last quarter of the time that a job behind others may be left alone is chance: those that came together part.
@@ -456,36 +522,25 @@ export class Scheduler {
     return Runtime.runSync(this.runtime)(this.random.next)
   }
 
-  /** The polls a second that a job stands for; none if the pause is 0. */
-  private plan(poller: Poller, pause: number): void {
-    if (poller.planned > 0) {
-      this.demand -= 1_000 / poller.planned
-      this.planned--
-    }
-    poller.planned = pause
-    if (pause > 0) {
-      this.demand += 1_000 / pause
-      this.planned++
-    }
-    // what rounding has left
-    if (this.planned === 0) this.demand = 0
+  /** The job is polled once in a period; in none if it is 0. */
+  private plan(poller: Poller, period: number): void {
+    this.demand.change(poller.period, period)
+    poller.period = period
   }
 
-  /** By how much the pauses must be longer for the polls to be as many as may be; jobs not seen yet are like the others. */
-  private get stretch(): number {
-    if (this.planned === 0) return 1
-    const { concurrency } = this.settings
-    const capacity = Math.min(this.budget.perSecond, this.latency > 0 ? 1_000 * concurrency / this.latency : Infinity)
-    return Math.max(1, this.demand * (this.pollers / this.planned) / capacity)
+  private get capacity(): number {
+    const { mean } = this.latency
+    return Math.min(this.budget.perSecond, mean > 0 ? 1_000 * this.settings.concurrency / mean : Infinity)
   }
 
-  private schedule(poller: Poller, pause: number, now: number): void {
+  private schedule(poller: Poller, pause: number, period: number, now: number): void {
     poller.pause = pause
     const planned = poller.lineSlot >= 0 ? this.patience(poller) : pause
-    this.plan(poller, planned)
-    const { stretch } = this
+    this.plan(poller, Math.max(planned, period))
+    const stretch = this.demand.stretch(this.pollers, this.capacity)
+    this.pauseTime.setStretch(stretch, now)
     if (stretch !== this.told) this.tellStretch(stretch, now)
-    this.wait(poller, now + Math.min(longest, Math.ceil(planned * stretch)))
+    this.wait(poller, this.waiting, this.pauseTime.at(now) + planned)
   }
 
   private tellStretch(stretch: number, now: number): void {
@@ -521,7 +576,15 @@ export class Scheduler {
   private nextPollAt(): number {
     return this.asking.size >= this.settings.concurrency
       ? Infinity
-      : Math.max(this.waiting.firstTime, this.pausedUntil, this.budget.freeAt)
+      : Math.max(this.nextDue, this.pausedUntil, this.budget.freeAt)
+  }
+
+  private get nextAgenda(): Agenda<Poller> {
+    return this.retrying.firstTime <= this.pauseTime.toClock(this.waiting.firstTime) ? this.retrying : this.waiting
+  }
+
+  private get nextDue(): number {
+    return Math.min(this.pauseTime.toClock(this.waiting.firstTime), this.retrying.firstTime)
   }
 
   private arm(): void {
@@ -543,10 +606,24 @@ export class Scheduler {
     })
   }
 
-  // It has become due while the service was left alone, as all the others have.
-  private spread(poller: Poller, now: number): void {
-    const period = poller.version === 0 ? 1_000 : Math.min(longestSpread, this.waiting.firstTime - poller.at)
-    this.waiting.move(poller.slot, now + Math.ceil(this.chance() * period))
+  /**
+   * The pause after a rate limit is over. The jobs that became due meanwhile are polled one after the other, over no more
+   * time than the pause took, and none later than its own cadence says.
+   */
+  private resume(pausedAt: number, now: number): void {
+    this.pausedAt = undefined
+    const due: Array<Poller> = []
+    while (this.nextDue <= now) {
+      // there is one: it is due
+      const poller = this.nextAgenda.first!
+      this.leaveSlot(poller)
+      due.push(poller)
+    }
+    due.forEach((poller, i) => {
+      const after = Math.ceil(Math.min(now - pausedAt, poller.pause || defaultPause) * i / due.length)
+      if (poller.trouble === undefined) this.waiting.add(poller, this.pauseTime.at(now) + after)
+      else this.retrying.add(poller, now + after)
+    })
   }
 
   /** Polls whatever is due, one after the other: to make a fiber for each would be half of the cost. */
@@ -565,8 +642,8 @@ export class Scheduler {
 
   private take(): Poller | undefined {
     for (let { now } = this; this.nextPollAt() <= now; now = this.now) {
-      if (this.waiting.firstTime >= this.pausedUntil) return this.waiting.first
-      this.spread(this.waiting.first!, now)
+      if (this.pausedAt === undefined) return this.nextAgenda.first
+      this.resume(this.pausedAt, now)
     }
     return undefined
   }
@@ -574,32 +651,18 @@ export class Scheduler {
   private ask(poller: Poller, fiber: RuntimeFiber<void>): Effect.Effect<void> {
     const { line } = poller
     const { now } = this
-    line.metrics.staleness.unsafeUpdate(now - this.waiting.firstTime, [])
-    this.waiting.remove(poller.slot)
+    line.metrics.staleness.unsafeUpdate(now - this.nextDue, [])
+    this.leaveSlot(poller)
     this.budget.spend(now)
     count(line.metrics.polls, 1)
-    if (poller.planned > poller.pause) {
-      // it was behind others, though it may have come to the head meanwhile
-      count(line.metrics.savedByOrder, Math.floor((now - poller.at) / poller.pause) - 1)
-    }
+    if (poller.lineSlot >= 0) this.countSavedByOrder(poller)
     poller.sentAt = now
     poller.fiber = fiber
     this.asking.add(poller, now + this.patienceForAnswer(poller))
-    return this.settled(
-      poller,
-      Effect.matchCauseEffect(this.queue.status(poller.job), {
-        onSuccess: (status) => this.answered(poller, status),
-        onFailure: (cause) => this.refused(poller, cause)
-      })
-    )
-  }
-
-  // A schedule is anybody's code: where it dies, so does the watch, and nobody waits for ever.
-  private settled(poller: Poller, effect: Effect.Effect<void>): Effect.Effect<void> {
-    return Effect.catchAllCause(
-      effect,
-      (cause) => poller.subscribers === undefined ? Effect.failCause(cause) : this.fail(poller, cause)
-    )
+    return Effect.matchCauseEffect(this.queue.status(poller.job), {
+      onSuccess: (status) => this.answered(poller, status),
+      onFailure: (cause) => this.refused(poller, cause)
+    })
   }
 
   private patienceForAnswer(poller: Poller): number {
@@ -608,12 +671,6 @@ export class Scheduler {
       millis = Math.min(millis, Duration.toMillis(pace.policy.deadline.request))
     }
     return millis
-  }
-
-  /** The answer is there, or there will be none. */
-  private landed(poller: Poller, now: number): void {
-    this.leaveSlot(poller)
-    this.latency += (now - poller.sentAt - this.latency) / 16
   }
 
   private giveUp(poller: Poller): void {
@@ -631,7 +688,8 @@ export class Scheduler {
   private answered(poller: Poller, status: Job.JobStatus): Effect.Effect<void> {
     const { job, line } = poller
     const { now } = this
-    this.landed(poller, now)
+    this.leaveSlot(poller)
+    this.latency.add(now - poller.sentAt)
     if (status.job.requestId !== job.requestId || status.job.model !== job.model) {
       return this.fail(poller, Cause.fail(new QueueError.JobMismatch({ job: status.job, expected: job })))
     }
@@ -720,7 +778,12 @@ export class Scheduler {
   private loseOrder(line: Line, now: number): void {
     count(line.metrics.orderLost, 1)
     this.tell({ _tag: "OrderLost", at: this.dateOf(now), model: line.model })
-    for (const poller of line.dissolve()) this.hasten(poller, poller.at + poller.pause)
+    for (const poller of line.dissolve()) this.hasten(poller, poller.pause)
+  }
+
+  /** The job has not been polled since its last answer, and the next poll is made now. */
+  private countSavedByOrder({ at, line, pause }: Poller): void {
+    count(line.metrics.savedByOrder, Math.floor((this.now - at) / (pause * this.pauseTime.stretch)) - 1)
   }
 
   private deepen(line: Line, by: number): void {
@@ -732,60 +795,83 @@ export class Scheduler {
   private pauseOf(poller: Poller, now: number): Effect.Effect<void> {
     const { status } = poller
     if (status === undefined) return Effect.void
-    const first = Pacer.nextPause(poller.policy.cadence, poller, this.scheduleTime(poller, now), status)
-    if (poller.next === undefined) return Effect.map(first, (pause) => this.schedule(poller, pause, now))
-    const others: Array<Pace> = []
-    for (let other: Pace | undefined = poller.next; other !== undefined; other = other.next) others.push(other)
-    return Effect.flatMap(first, (pause) =>
-      Effect.map(
-        Effect.reduce(others, pause, (least, other) =>
-          Effect.map(Pacer.nextPause(other.policy.cadence, other, this.scheduleTime(other, now), status), (pause) =>
-            Math.min(least, pause))),
-        (pause) =>
-          this.schedule(poller, pause, now)
-      ))
+    const step = (pace: Pace): Effect.Effect<{ readonly pause: number; readonly period: number }> =>
+      poller.period === 0
+        ? firstPause(pace.policy.cadence, pace, this.scheduleTime(pace, now), status)
+        // a pause may be a random part of the period again (`Cadence.byPhase`), so one that is shorter counts by degrees
+        : Effect.map(Pacer.nextPause(pace.policy.cadence, pace, this.scheduleTime(pace, now), status), (pause) => (
+          { pause, period: Math.max(pause, poller.period / 2) }
+        ))
+    if (poller.next === undefined) {
+      const { policy } = poller
+      return Effect.matchCause(step(poller), {
+        onSuccess: ({ pause, period }) => this.schedule(poller, pause, period, now),
+        onFailure: (cause) => {
+          this.failPace(poller, policy, cause)
+          // somebody has joined meanwhile
+          if (poller.subscribers !== undefined) this.schedule(poller, poller.pause || defaultPause, 0, now)
+        }
+      })
+    }
+    return Effect.gen(this, function*() {
+      let pause = Infinity
+      let period = Infinity
+      const over: Array<readonly [WatchPolicy, Cause.Cause<never>]> = []
+      for (const pace of poller.paces) {
+        const next = yield* Effect.exit(step(pace))
+        if (Exit.isFailure(next)) over.push([pace.policy, next.cause])
+        else {
+          pause = Math.min(pause, next.value.pause)
+          period = Math.min(period, next.value.period)
+        }
+      }
+      for (const [policy, cause] of over) this.failPace(poller, policy, cause)
+      if (poller.subscribers === undefined) return
+      if (pause === Infinity) this.schedule(poller, poller.pause || defaultPause, 0, now)
+      else this.schedule(poller, pause, period, now)
+    })
   }
 
   /** No answer. Those whose retry has come to its end are told; for the others there is another try. */
   private refused(poller: Poller, cause: Cause.Cause<QueueError.QueueError>): Effect.Effect<void> {
     const { now } = this
-    this.landed(poller, now)
+    this.leaveSlot(poller)
     const failure = Cause.failureOption(cause)
     if (Option.isNone(failure)) return this.fail(poller, cause)
     const error = failure.value
     const retryAfter = Duration.toMillis(retryAfterOf(error))
     if (error._tag === "RateLimited") this.pauseAll(error, retryAfter, now)
+    const known = this.known(poller)
+    const since = poller.trouble?.since ?? now
     return Effect.gen(this, function*() {
-      const paces: Array<Pace> = []
-      for (let pace: Pace | undefined = poller; pace !== undefined; pace = pace.next) paces.push(pace)
-      const over: Array<WatchPolicy> = []
-      for (const pace of paces) {
+      const over: Array<readonly [WatchPolicy, Cause.Cause<QueueError.WatchError>]> = []
+      for (const pace of poller.paces) {
         // it did not ask for this try
         if (pace.retry !== undefined && pace.retry.at > now) continue
-        const { retry } = pace.policy
-        const [state, pause] = yield* Pacer.step(
-          retry,
-          this.scheduleTime(pace, now),
-          error,
-          pace.retry?.state ?? retry.initial
+        const { policy } = pace
+        const step = yield* Effect.exit(
+          Pacer.step(policy.retry, this.scheduleTime(pace, now), error, pace.retry?.state ?? policy.retry.initial)
         )
-        if (pause === undefined) over.push(pace.policy)
+        if (Exit.isFailure(step)) {
+          over.push([policy, step.cause])
+          continue
+        }
+        const [state, pause] = step.value
+        if (pause === undefined) over.push([policy, Cause.fail(final(known, error, this.began + now))])
         else pace.retry = { state, at: now + Pacer.retryPause(pause, error) }
       }
-      for (const policy of over) this.failPace(poller, policy, error, now)
+      for (const [policy, cause] of over) this.failPace(poller, policy, cause)
       if (poller.subscribers === undefined) return
-      let due = Infinity
-      for (let pace: Pace | undefined = poller; pace !== undefined; pace = pace.next) {
-        due = Math.min(due, pace.retry?.at ?? Infinity)
-      }
-      poller.trouble = { error, since: poller.trouble?.since ?? now }
       // nobody may come sooner than the service asked for
-      this.wait(poller, Math.max(due, now + retryAfter))
+      const notBefore = now + retryAfter
+      const due = Math.min(...poller.paces.map(({ retry }) => retry?.at ?? now + shortest))
+      poller.trouble = { error, since, at: now, notBefore }
+      this.wait(poller, this.retrying, Math.max(due, notBefore))
     })
   }
 
-  private failPace(poller: Poller, policy: WatchPolicy, error: QueueError.QueueError, now: number): void {
-    const end = endOf(poller, Cause.fail(final(this.known(poller), error, this.began + now)))
+  private failPace(poller: Poller, policy: WatchPolicy, error: Cause.Cause<QueueError.WatchError>): void {
+    const end = endOf(poller, error)
     const pace = new Pace(policy, 0)
     poller.each((subscriber) => {
       if (pace.fits(subscriber.policy)) this.end(poller, subscriber, end)
@@ -802,11 +888,12 @@ export class Scheduler {
 
   /** One token, one limit: what the service says to one poll it says to all. */
   private pauseAll(error: QueueError.RateLimited, retryAfter: number, now: number): void {
-    const pause = retryAfter > 0 ? retryAfter : Math.min(longestPause, firstPause * 2 ** this.unspoken)
+    const pause = retryAfter > 0 ? retryAfter : Math.min(longestRateLimit, firstRateLimit * 2 ** this.unspoken)
     const isNews = now >= this.pausedUntil
     if (isNews && retryAfter === 0) this.unspoken++
     this.pausedUntil = Math.max(this.pausedUntil, now + pause)
     if (!isNews) return
+    this.pausedAt ??= now
     count(Metrics.pauses, 1)
     this.tell({
       _tag: "Paused",
