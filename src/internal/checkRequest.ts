@@ -1,12 +1,13 @@
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { JobRef, ModelName } from "../Job.js"
-import type { JsonObject } from "../Job.js"
+import { JobRef, JsonObject, ModelName } from "../Job.js"
 import { SubmitRequest } from "../QueueApi.js"
 import { InvalidRequest, maxKeptBody } from "../QueueError.js"
 import type { Operation } from "../QueueError.js"
+import { toJson } from "./toJson.js"
 
 /** @internal */
 export interface Issue {
@@ -62,6 +63,7 @@ export const clip = (text: string, max: number = maxKeptBody): string =>
 // What stands for a model that is no string. An object may have no `toString`, or one that throws.
 const text = (value: unknown): string => Predicate.isObject(value) ? "(no string)" : String(value)
 
+const isJsonObject = Schema.is(JsonObject)
 const isRef = Schema.decodeUnknown(JobRef, { errors: "all" })
 const isModel = Schema.decodeUnknown(ModelName)
 const isSubmit = Schema.decodeUnknown(SubmitRequest, { errors: "all" })
@@ -90,11 +92,34 @@ export const checkModel = (operation: Operation, model: string): Effect.Effect<s
 export const invalidSubmit = (request: { readonly model: string }, detail: string): InvalidRequest =>
   new InvalidRequest({ operation: "submit", model: text(request?.model), detail: clip(detail) })
 
-/** @internal */
-export const checkSubmit = (request: {
+interface Submit {
   readonly model: string
   readonly payload: JsonObject
   readonly info?: JsonObject | undefined
   readonly priority?: number | undefined
-}): Effect.Effect<typeof SubmitRequest.Type, InvalidRequest> =>
-  Effect.mapError(isSubmit(request), (error) => invalidSubmit(request, formatIssues(error)))
+}
+
+const asJsonObject = (value: unknown, name: string): Either.Either<JsonObject, string> =>
+  Either.filterOrLeft(toJson(value, name), isJsonObject, () => `${name}: its toJSON does not return an object`)
+
+/**
+ * The request as it is sent: a copy that JSON represents without a loss.
+ *
+ * @internal
+ */
+export const checkSubmit = (request: Submit): Effect.Effect<Submit, InvalidRequest> =>
+  isSubmit(request).pipe(
+    Effect.mapError(formatIssues),
+    Effect.flatMap(({ info, model, payload, priority }) =>
+      Effect.gen(function*() {
+        return {
+          model,
+          payload: yield* asJsonObject(payload, "payload"),
+          ...(Predicate.isNotNullable(info) && { info: yield* asJsonObject(info, "info") }),
+          // JSON has no -0
+          ...(Predicate.isNotNullable(priority) && { priority: priority + 0 })
+        }
+      })
+    ),
+    Effect.mapError((detail) => invalidSubmit(request, detail))
+  )

@@ -18,7 +18,7 @@ import * as QueueError from "../QueueError.js"
 import type { Retry } from "../Retry.js"
 import { type Entry, type JournalError, type Service as Journal, SubmitJournal } from "../SubmitJournal.js"
 import * as WatchPolicy from "../WatchPolicy.js"
-import { invalidSubmit } from "./checkRequest.js"
+import { checkSubmit, invalidSubmit } from "./checkRequest.js"
 import { jsonPrint } from "./fingerprint.js"
 import * as Pacer from "./pacer.js"
 import { uuidv7 } from "./uuid.js"
@@ -55,7 +55,7 @@ export const start = ({ key }: SubmitOptions): Effect.Effect<Sending> =>
     (key) => ({ key, mayHaveArrived: false, isLast: false })
   )
 
-// What is wrong with the request itself, the queue will say.
+// What is wrong with the request itself, `checkSubmit` finds.
 const withKey = (request: SubmitRequest, key: string): Either.Either<SubmitRequest, QueueError.InvalidRequest> => {
   const info: unknown = request?.info
   if (typeof key !== "string" || key.trim() === "") {
@@ -138,7 +138,7 @@ export const submit = (
 ): Effect.Effect<JobRef, SubmitError, JobQueue> =>
   Effect.gen(function*() {
     const queue = yield* JobQueue
-    const request = yield* withKey(input, sending.key)
+    const request = yield* Effect.flatMap(withKey(input, sending.key), checkSubmit)
     const retry = options.retry ?? (yield* WatchPolicy.Default).retry
     const sent = send(queue, request, retry, sending)
     // a key that nobody else knows is of no use to whoever comes after us

@@ -16,15 +16,12 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import * as Schema from "effect/Schema"
 import type * as TestClock from "effect/TestClock"
 import { fromRefusal, Refusal } from "../internal/answer.js"
-import { checkModel, checkRef, checkSubmit, clip, formatIssues } from "../internal/checkRequest.js"
+import { checkModel, checkRef, checkSubmit } from "../internal/checkRequest.js"
 import * as Job from "../Job.js"
 import { CancelResult, defaultRequestTimeout, JobQueue } from "../JobQueue.js"
 import type { Service as JobQueueService } from "../JobQueue.js"
-import * as QueueApi from "../QueueApi.js"
-import { InvalidRequest } from "../QueueError.js"
 import type { Operation, QueueError } from "../QueueError.js"
 import type * as Transition from "../Transition.js"
 import type { Call, Outcome } from "./Call.js"
@@ -94,18 +91,6 @@ export interface Service {
  * @category context
  */
 export class TestJobQueue extends Context.Tag("effect-queue-status/testing/TestJobQueue")<TestJobQueue, Service>() {}
-
-const encodeSubmit = Schema.encode(Schema.parseJson(QueueApi.SubmitRequest))
-const decodeSubmit = Schema.decode(Schema.parseJson(QueueApi.SubmitRequest))
-
-// What arrives is a copy, of what JSON can say: a queue that kept the object itself would change with it.
-const overTheWire = (
-  request: typeof QueueApi.SubmitRequest.Type
-): Effect.Effect<typeof QueueApi.SubmitRequest.Type, InvalidRequest> =>
-  Effect.mapError(
-    Effect.flatMap(encodeSubmit(request), decodeSubmit),
-    (error) => new InvalidRequest({ operation: "submit", model: request.model, detail: clip(formatIssues(error)) })
-  )
 
 const notFound = (operation: Operation, job: Job.JobRef): QueueError => {
   const { body, status } = noSuchJob(job)
@@ -190,7 +175,7 @@ const make = (options: Options) =>
             (client) => client.status(job)
           )),
       submit: (input) =>
-        Effect.flatMap(Effect.flatMap(checkSubmit(input), overTheWire), (request) =>
+        Effect.flatMap(checkSubmit(input), (request) =>
           called(
             { operation: "submit", model: request.model },
             queue.submit(request),
