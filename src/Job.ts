@@ -9,6 +9,7 @@ import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { errorText } from "./internal/errorText.js"
 
 // -----------------------------------------------------------------------------
 // parts
@@ -579,22 +580,70 @@ export class ProgressRule extends Context.Reference<ProgressRule>()("effect-queu
   defaultValue: (): ReadProgress => readProgress
 }) {}
 
-const reasonIn = (value: unknown): Option.Option<string> =>
-  typeof value === "string" && value.trim() !== ""
-    ? Option.some(value)
-    : isJsonObject(value) && typeof value["message"] === "string"
-    ? reasonIn(value["message"])
-    : Option.none()
+// -----------------------------------------------------------------------------
+// why a job failed
+// -----------------------------------------------------------------------------
 
 /**
- * Why a job failed, from where workers put it: `info.error` by the worker runtime's convention, else `outputs.error`;
- * a string, or an object with a `message`. `None` when neither is there.
+ * Why a job failed, read from its snapshot. `None` says that no reason was given: such a job, with no retries left, ran
+ * out of retries.
+ *
+ * @since 0.1.0
+ * @category failures
+ */
+export type ReadReason = (status: Failed) => Option.Option<string>
+
+/**
+ * The default rule. It reads `info.error`, where the worker runtime puts the reason by convention, else `outputs.error`,
+ * else the `outputs`: a job that lost its last worker has none. The first of them that says something is the reason:
+ *
+ * - A text is the reason as it is; a number is written out.
+ * - Of an object, the first of the fields `message`, `msg`, `detail`, `details`, `reason`, `error`, `description` and
+ *   `title` that says something, by the same rule.
+ * - Of a list, what its entries say (the first ten), separated by `; `.
+ * - Any other object is written as JSON. Lists and JSON are cut off after 500 characters.
+ *
+ * `null`, `false`, blank texts, and objects and lists of nothing else say nothing. A job that has not failed has no
+ * reason.
+ *
+ * @example
+ * import { Job } from "effect-queue-status"
+ *
+ * const job = Job.ref("my-org/video-generator", "019ba379-92da-71e4-ac40-d98059fd67c7")
+ *
+ * Job.failureReason(Job.Failed({ job, info: { error: "out of memory" } })) // Option.some("out of memory")
+ * Job.failureReason(Job.Failed({ job, info: { error: { detail: [{ msg: "no prompt" }] } } })) // Option.some("no prompt")
+ * Job.failureReason(Job.Failed({ job, outputs: { code: 7 } })) // Option.some("{\"code\":7}")
  *
  * @since 0.1.0
  * @category failures
  */
 export const failureReason = (status: JobStatus): Option.Option<string> =>
-  Option.orElse(reasonIn(status.info["error"]), () => reasonIn(status.outputs["error"]))
+  status._tag === "Failed"
+    ? Option.fromNullable(
+      errorText(status.info["error"]) ?? errorText(status.outputs["error"]) ?? errorText(status.outputs)
+    )
+    : Option.none()
+
+/**
+ * The rule by which streams read the reason of a failure. Defaults to `failureReason`.
+ *
+ * @example
+ * import { Job } from "effect-queue-status"
+ * import { Layer, Option } from "effect"
+ *
+ * // workers that report an exit code
+ * const exitCodes = Layer.succeed(Job.ReasonRule, (status) =>
+ *   typeof status.info["exit_code"] === "number"
+ *     ? Option.some(`exit code ${status.info["exit_code"]}`)
+ *     : Job.failureReason(status))
+ *
+ * @since 0.1.0
+ * @category failures
+ */
+export class ReasonRule extends Context.Reference<ReasonRule>()("effect-queue-status/Job/ReasonRule", {
+  defaultValue: (): ReadReason => failureReason
+}) {}
 
 /**
  * A text for a job that no other has: the length tells where the model ends.

@@ -320,9 +320,75 @@ describe("failureReason", () => {
     assert.strictEqual(reason({ info: { error: " " }, outputs: { error: "second" } }), "second")
   })
 
+  it("is the text of whatever is there", () => {
+    const errors: ReadonlyArray<readonly [error: unknown, text: string]> = [
+      [{ detail: "no prompt" }, "no prompt"],
+      [{ detail: [{ loc: ["body"], msg: "no prompt" }, { msg: "no size" }] }, "no prompt; no size"],
+      [{ type: "cuda", reason: "out of memory" }, "out of memory"],
+      [{ error: { message: "out of memory" } }, "out of memory"],
+      [{ code: 7, message: " ", title: "out of memory" }, "out of memory"],
+      [["first", null, { msg: "second" }, 3], "first; second; 3"],
+      [7, "7"],
+      [0, "0"],
+      [true, "true"],
+      [{ type: "cuda", code: 7 }, "{\"type\":\"cuda\",\"code\":7}"],
+      [{ a: { b: [1, "c", null, {}, []] } }, "{\"a\":{\"b\":[1,\"c\",null,{},[]]}}"],
+      [{ message: null, code: 7 }, "{\"message\":null,\"code\":7}"]
+    ]
+    for (const [error, text] of errors) {
+      assert.strictEqual(reason({ info: { error } }), text)
+      assert.strictEqual(reason({ outputs: { error } }), text)
+      if (typeof error === "object" && !Array.isArray(error)) assert.strictEqual(reason({ outputs: error }), text)
+    }
+    assert.strictEqual(reason({ outputs: { code: 7 } }), "{\"code\":7}")
+  })
+
+  it("is short, unless it is a text, and found in time", () => {
+    const nested = (depth: number, inArray: boolean): unknown => {
+      let value: unknown = 1
+      for (let i = 0; i < depth; i++) value = inArray ? [value, value] : { a: value }
+      return value
+    }
+    const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`key-${i}`, "v".repeat(1_000)]))
+    const long = "out of memory ".repeat(1_000)
+    const errors = [many, [many, many], { a: long }, { [long]: 1 }, nested(100_000, false), nested(200, true), [
+      long,
+      long
+    ]]
+    for (const error of errors) assert.isAtMost(reason({ info: { error } })!.length, 501)
+    assert.strictEqual(reason({ info: { error: long } }), long)
+    assert.strictEqual(reason({ info: { error: { message: long } } }), long)
+  })
+
   it("is nothing where there is none", () => {
     assert.strictEqual(reason({}), null)
-    assert.strictEqual(reason({ info: { error: 7 }, outputs: { error: null } }), null)
-    assert.strictEqual(reason({ info: { error: { message: {} } } }), null)
+    for (const error of [null, false, "", " \n", {}, [], [null, " ", []], { code: null, message: {} }]) {
+      assert.strictEqual(reason({ info: { error }, outputs: { error: null } }), null, JSON.stringify(error))
+    }
+  })
+
+  it("is nothing of a job that has not failed", () => {
+    for (const status of ["pending", "running", "done", "canceled"]) {
+      assert.strictEqual(
+        reason({ status, info: { error: "out of memory" }, outputs: { error: "out of memory" } }),
+        null
+      )
+    }
+  })
+
+  it("is found in any JSON, and is JSON where it is no text", () => {
+    FastCheck.assert(
+      FastCheck.property(FastCheck.jsonValue(), (value) => {
+        const found = reason({ info: { error: value } })
+        const says = typeof value === "number" || value === true || (typeof value === "string" && value.trim() !== "")
+        if (says) assert.strictEqual(found, String(value))
+        if (found !== null) assert.notStrictEqual(found.trim(), "")
+        const fields = typeof value === "object" && value !== null && !Array.isArray(value)
+        if (fields && found !== null && Object.keys(value).every((key) => key.length < 3) && found.length < 500) {
+          // no field that holds a text has so short a name
+          assert.deepStrictEqual(JSON.parse(found), JSON.parse(JSON.stringify(value)))
+        }
+      })
+    )
   })
 })
