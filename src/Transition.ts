@@ -1,10 +1,10 @@
 /**
- * The history of a job, told from samples of it.
+ * The history of a job, derived from samples of it.
  *
- * Polling sees a job now and then; what happened in between it does not see. `derive` takes what was known (a cursor, or
- * nothing) and a fresh snapshot, and gives the shortest legal path from the one to the other, from the retries and the
- * times that the service tells. A job that was claimed, lost, claimed again and finished between two polls is told as
- * just that.
+ * A poll sees a job now and then, and misses what happens in between. `derive` takes what was known (a cursor, or
+ * nothing) and a fresh snapshot, and returns the shortest legal path from the one to the other, using the retries and
+ * the times that the service reports. It infers what the snapshots prove and nothing more: a snapshot from a lagging
+ * replica never adds a step that did not happen.
  *
  * @since 0.1.0
  */
@@ -15,16 +15,18 @@ import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { checksum, infoPrint, isInfoPrint, jobPrint, printInfo, sameJson } from "./internal/fingerprint.js"
+import * as Position from "./internal/position.js"
 import * as Job from "./Job.js"
 import { InvalidCursor, JobMismatch, UnrecognizedStatus } from "./QueueError.js"
 
 /**
- * How often the service puts a job back into the queue when its worker is lost. The next lost claim fails it.
+ * How often the service puts a job back into the queue when its worker is lost. The next lost claim fails it. No more
+ * retries than this are inferred; a service that reports more is believed.
  *
  * @since 0.1.0
  * @category constants
  */
-export const maxRetries = 3
+export const maxRetries = Position.maxRetries
 
 // -----------------------------------------------------------------------------
 // cursors
@@ -38,9 +40,9 @@ export const maxRetries = 3
  * server-sent event, and back; `CursorFromString` is the same as a schema.
  *
  * - `job`: a fingerprint of the job's reference.
- * - `phase`: where the job is in its life; `retries`: how often it went back to the queue.
- * - `at`: the latest of the server's times that was told. `claimedAt`: when the current claim was made. Both in
- *   milliseconds since the epoch, `undefined` where the server did not say.
+ * - `phase`: where the job is in its life; `retries`: how often it went back to the queue, at least.
+ * - `at`: the latest server time of a transition. `claimedAt`: when the last claim was made, be it lost or not. Both in
+ *   milliseconds since the epoch, `undefined` if the server did not report it.
  * - `info`: a fingerprint of the `info` that was last told, `undefined` while nothing is known of it.
  *
  * @since 0.1.0
@@ -48,7 +50,7 @@ export const maxRetries = 3
  */
 export class Cursor extends Data.Class<{
   readonly job: string
-  readonly phase: "Queued" | "Running" | "Ended"
+  readonly phase: Position.Phase
   readonly retries: number
   readonly at: number | undefined
   readonly claimedAt: number | undefined
@@ -68,6 +70,14 @@ export class Cursor extends Data.Class<{
     cursor.#ref = ref
     cursor.#seen = seen
     return cursor
+  }
+
+  /** @internal */
+  static withClaimedAt(cursor: Cursor, claimedAt: number | undefined): Cursor {
+    const copy = new Cursor({ ...cursor, claimedAt })
+    copy.#ref = cursor.#ref
+    copy.#seen = cursor.#seen
+    return copy
   }
 
   /** @internal */
@@ -102,12 +112,7 @@ const parseTime = (text: string): number | undefined => text === "" ? undefined 
 // What a `Date` can hold.
 const farthest = 8_640_000_000_000_000
 
-// Only what `formatTime` writes: `-` is no number, `-0` is not the number that it looks like, and of one that is too long
-// the last digits are lost.
-const isTime = (text: string): boolean => {
-  const millis = Number.parseInt(text, 36)
-  return text === "" || (Math.abs(millis) <= farthest && formatTime(millis) === text)
-}
+const isTime = (millis: number | undefined): boolean => millis === undefined || Math.abs(millis) <= farthest
 
 const cursorText =
   /^1([0-9a-z]{14})([qre])(\d{1,3})\.(-?[0-9a-z]*)\.(-?[0-9a-z]*)\.(~?[A-Za-z0-9_-]*|\*)\.([0-9a-z]{7})$/
@@ -126,7 +131,8 @@ export const formatCursor = (cursor: Cursor): string => {
 }
 
 /**
- * The cursor that a text stands for. Fails where the text was cut short, or changed, or is of another version.
+ * The cursor that a text stands for. Fails if the text was cut short or changed, is of another version, or is not exactly
+ * what `formatCursor` writes for that cursor.
  *
  * @since 0.1.0
  * @category cursors
@@ -139,19 +145,19 @@ export const parseCursor = (text: string): Either.Either<Cursor, InvalidCursor> 
   }
   const [, job = "", letter = "q", retries = "0", at = "", claimedAt = "", info = "", sum = ""] = match
   if (checksum(text.slice(0, -sum.length)) !== sum) return fail("it was cut short or changed")
-  if (!isTime(at) || !isTime(claimedAt)) return fail("it has a time that there is not")
+  const cursor = new Cursor({
+    job,
+    // the pattern lets no other letter through
+    phase: phases[letter as keyof typeof phases],
+    retries: Number(retries),
+    at: parseTime(at),
+    claimedAt: parseTime(claimedAt),
+    info: info === "*" ? undefined : info
+  })
+  if (!isTime(cursor.at) || !isTime(cursor.claimedAt)) return fail("it has a time that there is not")
   if (info !== "*" && !isInfoPrint(info)) return fail("it has another form")
-  return Either.right(
-    new Cursor({
-      job,
-      // the pattern lets no other letter through
-      phase: phases[letter as keyof typeof phases],
-      retries: Number(retries),
-      at: parseTime(at),
-      claimedAt: parseTime(claimedAt),
-      info: info === "*" ? undefined : info
-    })
-  )
+  // one cursor, one text: `007` retries are 7, a time of `-0` is 0, and one with too many digits loses the last of them
+  return formatCursor(cursor) === text ? Either.right(cursor) : fail("it is not in canonical form")
 }
 
 /**
@@ -203,15 +209,16 @@ const CanceledSchema = Schema.TaggedStruct("Canceled", fields)
 const UnrecognizedSchema = Schema.TaggedStruct("Unrecognized", { ...fields, status: Schema.String })
 
 /**
- * What every transition tells.
+ * What every transition has.
  *
- * - `attempt`: 0 while no worker has had the job, then the number of the last claim.
- * - `at`: when it happened, by the server's clock, if the server told; never a guess.
- * - `observedAt`: when the snapshot was taken, by ours.
+ * - `attempt`: 0 while no worker has had the job, then the number of the last claim, as far as it is known: never too
+ *   high, and exact where the snapshot reports `retries`.
+ * - `at`: when it happened, by the server's clock, if the server reported it; never a guess.
+ * - `observedAt`: when the snapshot was taken, by our clock.
  * - `evidence`: `observed` when the snapshot shows the very state that the transition leads to; `inferred` when the job
  *   must have gone that way to be where it is.
  * - `snapshot`: what it was derived from.
- * - `cursor`: what is known after it. Whoever has this goes on with the very next transition.
+ * - `cursor`: what is known after it. A watch that starts from it goes on with the very next transition.
  *
  * @since 0.1.0
  * @category models
@@ -382,7 +389,9 @@ export const isTerminal = (transition: Transition): transition is Terminal =>
 
 /**
  * What a snapshot adds to what was known: the transitions, oldest first, and what is known now. `stale` says that the
- * snapshot is older than what was known, and therefore adds nothing.
+ * snapshot adds nothing because it is older than what was known, or cannot be told from one that is.
+ *
+ * Without transitions the cursor is the one from before, except that it may have gained a `claimedAt`.
  *
  * @since 0.1.0
  * @category models
@@ -394,33 +403,19 @@ export interface Derivation {
 }
 
 /**
- * - `observedAt`: when the snapshot was taken.
- * - `readProgress`: how progress is read from `info`, `Job.readProgress` unless given.
- * - `unrecognized`: whether a state that is not known is an error (`fail`, unless given) or the `end` of the job.
- *
  * @since 0.1.0
  * @category models
  */
 export interface DeriveOptions {
+  /** When the snapshot was taken. */
   readonly observedAt: DateTime.Utc
+  /** Reads progress from `info`. Defaults to `Job.readProgress`. */
   readonly readProgress?: Job.ReadProgress | undefined
+  /** Reads the reason from a failed job. Defaults to `Job.failureReason`. */
+  readonly readReason?: Job.ReadReason | undefined
+  /** Whether an unknown state is an error (`fail`, the default) or the `end` of the job. */
   readonly unrecognized?: "fail" | "end" | undefined
 }
-
-const none: ReadonlyArray<never> = []
-
-// A service that says it has retried a job a billion times is not believed: nobody needs a path of that length.
-const mostRetries = 100
-
-type Phase = Cursor["phase"]
-
-const phaseOf = (status: Job.JobStatus): Phase =>
-  status._tag === "Pending" ? "Queued" : status._tag === "Running" ? "Running" : "Ended"
-
-const rank = { Queued: 0, Running: 1, Ended: 2 } as const
-
-const millis = (time: Option.Option<DateTime.Utc>): number | undefined =>
-  Option.isSome(time) ? time.value.epochMillis : undefined
 
 /**
  * The transitions that lead from what was known to what a snapshot shows.
@@ -428,15 +423,15 @@ const millis = (time: Option.Option<DateTime.Utc>): number | undefined =>
  * - Without a cursor the path begins with `Queued`.
  * - States that were skipped are filled in: from pending to done it is `Claimed`, `Completed`; from pending to running
  *   with two more retries it is `Claimed`, `Requeued`, `Claimed`, `Requeued`, `Claimed`.
- * - Without `retries` in the snapshot, running to pending counts as one; so does a claim that is later than the one that
- *   was known.
- * - A snapshot that is older than what was known yields nothing (`stale`), and after a terminal transition nothing
- *   comes. A terminal snapshot is never old.
- * - A failed job that has used up its retries, and of which nobody says why it failed, was given up by the service; any
- *   other failure is the model's.
- * - Times are the server's. Where it told none, or one before a time that it had told already, `at` is `None`.
+ * - Without `retries` in the snapshot, the job has been retried as often as `claimed_at` proves: once more where it is
+ *   later than the claim that was known, or where a pending job has the one that was known. Where that proves nothing,
+ *   the number of retries is the least possible; so a pending snapshot after a running one is stale.
+ * - A snapshot that is not provably newer than what was known yields nothing (`stale`), and after a terminal transition
+ *   nothing comes. A terminal snapshot is never stale.
+ * - A failed job without a reason and with no retries left ran out of retries; any other failure is the model's.
+ * - Times are the server's. If it reported none, or one before a time that was known already, `at` is `None`.
  *
- * It fails for a snapshot of another job, and, unless asked otherwise, for one in a state that is not known.
+ * It fails for a snapshot of another job, and, unless `unrecognized` is `end`, for one in an unknown state.
  *
  * @example
  * import { Job, Transition } from "effect-queue-status"
@@ -465,162 +460,190 @@ export const derive = (
   if (status._tag === "Unrecognized" && options.unrecognized !== "end") {
     return Either.left(new UnrecognizedStatus({ job: status.job, status: status.status, snapshot: status }))
   }
-  const retries = retriesOf(before, status)
-  if (before !== undefined) {
-    const stale = isStale(before, status, retries)
-    if (stale || isSame(before, status, retries)) {
-      return Either.right({ transitions: none, cursor: before, stale })
-    }
+  if (before?.phase === "Ended") return Either.right(unchanged(before, Position.phaseOf(status) !== "Ended"))
+  const retries = Position.retriesOf(before, status)
+  if (before === undefined) {
+    return Either.right(path(before, status, stepsTo(before, status, retries, options), options))
   }
-  return Either.right(path(before, status, retries, options))
-}
-
-// How often the job has been put back into the queue, by this snapshot.
-const retriesOf = (before: Cursor | undefined, status: Job.JobStatus): number => {
-  const told = Option.isSome(status.retries) ? Math.min(status.retries.value, mostRetries) : undefined
-  if (before === undefined) return told ?? 0
-  // it runs, as far as was known: only by way of the queue does it get where this snapshot shows it
-  const left = before.phase === "Running" && status._tag === "Canceled" ? 1 : 0
-  // a terminal snapshot is never old, whatever it says
-  if (told !== undefined) return Job.isTerminal(status) ? Math.max(told, before.retries + left) : told
-  if (before.phase !== "Running" || before.retries >= mostRetries) return before.retries + left
-  const claimedAt = millis(status.claimedAt)
-  const claimedAgain = claimedAt !== undefined && before.claimedAt !== undefined && claimedAt > before.claimedAt
-  return before.retries + (status._tag === "Pending" || claimedAgain ? 1 : left)
-}
-
-const isStale = (before: Cursor, status: Job.JobStatus, retries: number): boolean => {
-  if (Job.isTerminal(status)) return false
-  if (before.phase === "Ended") return phaseOf(status) !== "Ended"
-  if (retries < before.retries) return true
-  if (retries > before.retries) return false
-  if (rank[phaseOf(status)] < rank[before.phase]) return true
-  const claimedAt = millis(status.claimedAt)
-  return status._tag === "Running" && before.phase === "Running" && claimedAt !== undefined &&
-    before.claimedAt !== undefined && claimedAt < before.claimedAt
-}
-
-const isSame = (before: Cursor, status: Job.JobStatus, retries: number): boolean =>
-  before.phase === "Ended" || (
-    before.phase === phaseOf(status) && before.retries === retries &&
-    (status._tag !== "Running" || Cursor.knowsInfo(before, status.info))
+  if (Position.isStale(before, status, retries)) return Either.right(unchanged(before, true))
+  const steps = stepsTo(before, status, retries, options)
+  return Either.right(
+    steps.length === 0 ? unchanged(withClaimedAt(before, status), false) : path(before, status, steps, options)
   )
+}
 
+const unchanged = (cursor: Cursor, stale: boolean): Derivation => ({ transitions: [], cursor, stale })
+
+// An earlier snapshot of the same attempt may have come without `claimed_at`.
+const withClaimedAt = (before: Cursor, status: Job.JobStatus): Cursor => {
+  const claimedAt = Position.later(before.claimedAt, Position.millis(status.claimedAt))
+  return claimedAt === before.claimedAt ? before : Cursor.withClaimedAt(before, claimedAt)
+}
+
+// -----------------------------------------------------------------------------
+// steps
+// -----------------------------------------------------------------------------
+
+/** A transition, but for what follows from the steps before it. */
+interface Step {
+  readonly phase: Position.Phase
+  readonly position: number
+  /** The server's time of it. */
+  readonly time: Option.Option<DateTime.Utc>
+  /** The `info` that is known from here on, if it is another than before. */
+  readonly info?: { readonly print: string; readonly seen: Job.JsonObject } | undefined
+  readonly make: (common: Common) => Transition
+}
+
+/** The path over some steps, at least one. */
 const path = (
+  before: Cursor | undefined,
+  status: Job.JobStatus,
+  steps: ReadonlyArray<Step>,
+  { observedAt }: DeriveOptions
+): Derivation => {
+  const { job } = status
+  const name = before?.job ?? jobPrint(job)
+  const last = steps.at(-1) as Step
+  const transitions: Array<Transition> = []
+  const cursor = steps.reduce((known: Cursor | undefined, step) => {
+    const at = Position.isEarlier(Position.millis(step.time), known?.at) ? Option.none() : step.time
+    const isReached = step.position === last.position && step.phase === last.phase
+    const cursor = Cursor.from(
+      {
+        job: name,
+        phase: step.phase,
+        retries: Position.retriesAt(step.position),
+        at: Position.millis(at) ?? known?.at,
+        claimedAt: step.phase === "Ended"
+          ? undefined
+          : step.phase === "Running" && known?.phase !== "Running"
+          ? Position.millis(step.time)
+          : isReached
+          ? Position.later(known?.claimedAt, Position.millis(status.claimedAt))
+          : known?.claimedAt,
+        info: step.info === undefined ? known?.info : step.info.print
+      },
+      job,
+      step.info?.seen
+    )
+    transitions.push(step.make({
+      job,
+      attempt: Position.claimsAt(step.position),
+      at,
+      observedAt,
+      evidence: isReached ? "observed" : "inferred",
+      snapshot: status,
+      cursor
+    }))
+    return cursor
+  }, before)
+  return { transitions, cursor: cursor as Cursor, stale: false }
+}
+
+/** The steps from what was known to what a snapshot shows: none if that is the same. */
+const stepsTo = (
   before: Cursor | undefined,
   status: Job.JobStatus,
   retries: number,
   options: DeriveOptions
-): Derivation => {
-  const { job } = status
-  const name = before?.job ?? jobPrint(job)
-  const transitions: Array<Transition> = []
-  let cursor = before
-  // what is known of `info` before this snapshot: of a job first seen in the queue, what its submitter put there
-  let info = before === undefined ? (status._tag === "Pending" ? infoPrint(status.info) : undefined) : before.info
-  let seen: Job.JsonObject | undefined = before === undefined && status._tag === "Pending" ? status.info : undefined
-
-  const step = (
-    phase: Phase,
-    retriesNow: number,
-    attempt: number,
-    time: Option.Option<DateTime.Utc>,
-    last: boolean
-  ): Common => {
-    const told = millis(time)
-    const backwards = told !== undefined && cursor?.at !== undefined && told < cursor.at
-    const at = backwards ? Option.none<DateTime.Utc>() : time
-    cursor = Cursor.from(
-      {
-        job: name,
-        phase,
-        retries: retriesNow,
-        at: millis(at) ?? cursor?.at,
-        claimedAt: phase !== "Running" ? undefined : cursor?.phase === "Running" ? cursor.claimedAt : told,
-        info
-      },
-      job,
-      seen
-    )
-    return {
-      job,
-      attempt,
-      at,
-      observedAt: options.observedAt,
-      evidence: last ? "observed" : "inferred",
-      snapshot: status,
-      cursor
-    }
-  }
-
-  const target = phaseOf(status)
-  const progress = (options.readProgress ?? Job.readProgress)(status.info)
-
-  if (cursor === undefined) {
-    transitions.push({
-      _tag: "Queued",
-      ...step("Queued", 0, 0, status.createdAt, target === "Queued" && retries === 0)
-    })
-  }
-  // `step` has set it where it was not
-  const at = () => cursor as Cursor
-  const claim = (attempt: number, last: boolean) => {
-    // `claimed_at` is that of the last claim that there was
-    const isLast = attempt === (target === "Queued" || status._tag === "Canceled" ? retries : retries + 1)
-    transitions.push({
-      _tag: "Claimed",
-      ...step("Running", at().retries, attempt, isLast ? status.claimedAt : Option.none(), last)
-    })
-  }
-  while (at().retries < retries) {
-    const attempt = at().retries + 1
-    if (at().phase === "Queued") claim(attempt, false)
-    transitions.push({
-      _tag: "Requeued",
-      ...step("Queued", attempt, attempt, Option.none(), target === "Queued" && attempt === retries),
-      retriesLeft: Math.max(0, maxRetries - attempt)
-    })
-  }
-  if (status._tag === "Canceled") {
-    transitions.push({ _tag: "Canceled", ...step("Ended", retries, retries, status.doneAt, true) })
-  } else if (status._tag === "Unrecognized") {
-    // which way a job gets into such a state nobody knows: straight from where it was
-    const attempt = at().phase === "Running" ? retries + 1 : retries
-    transitions.push({
-      _tag: "Unrecognized",
-      ...step("Ended", retries, attempt, status.doneAt, true),
-      status: status.status
-    })
-  } else if (target !== "Queued" && at().phase === "Queued") {
-    // a job first seen while it runs, and of whose progress nothing can be read: all that is in `info` is taken as known
-    if (target === "Running" && info === undefined && Option.isNone(progress)) {
-      info = infoPrint(status.info)
-      seen = status.info
-    }
-    claim(retries + 1, target === "Running")
-  }
-  if (target === "Running") {
-    const { changed, print } = printInfo(info, status.info)
-    if (info === undefined || Object.keys(changed).length > 0) {
-      info = print
-      seen = status.info
-      transitions.push({
-        _tag: "Progressed",
-        ...step("Running", retries, retries + 1, Option.none(), true),
-        progress,
-        changed
-      })
-    }
-  } else if (status._tag === "Done" || status._tag === "Failed") {
-    const end = step("Ended", retries, retries + 1, status.doneAt, true)
-    const reason = Job.failureReason(status)
-    transitions.push(
-      status._tag === "Done"
-        ? { _tag: "Completed", ...end, outputs: status.outputs }
-        : retries >= maxRetries && Option.isNone(reason)
-        ? { _tag: "RetriesExhausted", ...end }
-        : { _tag: "FailedByModel", ...end, reason }
+): ReadonlyArray<Step> => {
+  const from = before === undefined ? -1 : Position.positionOf(before.phase, before.retries)
+  const to = status._tag === "Unrecognized"
+    // how a job gets into such a state is not known: straight from where it was
+    ? Math.max(from, Position.positionOf("Queued", retries))
+    : Position.positionOf(Position.isUnclaimed(status) ? "Queued" : "Running", retries)
+  const lastClaim = status._tag === "Unrecognized" ? undefined : Position.claimsAt(to)
+  const steps: Array<Step> = []
+  for (let position = from + 1; position <= to; position++) {
+    steps.push(
+      position === 0
+        ? queued(status)
+        : Position.isRunningAt(position)
+        ? claimed(position, Position.claimsAt(position) === lastClaim ? status.claimedAt : Option.none())
+        : requeued(position)
     )
   }
-  return { transitions, cursor: at(), stale: false }
+  if (status._tag === "Running") return withProgress(steps, to, before, status, options)
+  if (status._tag !== "Pending") steps.push(ended(to, status, options))
+  return steps
 }
+
+const queued = (status: Job.JobStatus): Step => ({
+  phase: "Queued",
+  position: 0,
+  time: status.createdAt,
+  // what the submitter put there is no progress
+  info: status._tag === "Pending" ? { print: infoPrint(status.info), seen: status.info } : undefined,
+  make: (common) => ({ _tag: "Queued", ...common })
+})
+
+const claimed = (position: number, time: Option.Option<DateTime.Utc>): Step => ({
+  phase: "Running",
+  position,
+  time,
+  make: (common) => ({ _tag: "Claimed", ...common })
+})
+
+const requeued = (position: number): Step => ({
+  phase: "Queued",
+  position,
+  time: Option.none(),
+  make: (common) => ({
+    _tag: "Requeued",
+    ...common,
+    retriesLeft: Math.max(0, maxRetries - Position.retriesAt(position))
+  })
+})
+
+const withProgress = (
+  steps: ReadonlyArray<Step>,
+  position: number,
+  before: Cursor | undefined,
+  status: Job.Running,
+  options: DeriveOptions
+): ReadonlyArray<Step> => {
+  if (before !== undefined && Cursor.knowsInfo(before, status.info)) return steps
+  const progress = (options.readProgress ?? Job.readProgress)(status.info)
+  const { changed, print } = printInfo(before?.info, status.info)
+  const info = { print, seen: status.info }
+  if (before?.info === undefined) {
+    const claim = steps.at(-1)
+    // a job first seen while it runs, without progress: what is in `info` counts as known
+    if (Option.isNone(progress) && claim !== undefined) return [...steps.slice(0, -1), { ...claim, info }]
+  } else if (Object.keys(changed).length === 0) {
+    return steps
+  }
+  return [
+    ...steps,
+    {
+      phase: "Running",
+      position,
+      time: Option.none(),
+      info,
+      make: (common) => ({ _tag: "Progressed", ...common, progress, changed })
+    }
+  ]
+}
+
+const ended = (position: number, status: Job.Terminal | Job.Unrecognized, options: DeriveOptions): Step => ({
+  phase: "Ended",
+  position,
+  time: status.doneAt,
+  make: (common) => {
+    switch (status._tag) {
+      case "Done":
+        return { _tag: "Completed", ...common, outputs: status.outputs }
+      case "Failed": {
+        const reason = (options.readReason ?? Job.failureReason)(status)
+        return Position.retriesAt(position) >= maxRetries && Option.isNone(reason)
+          ? { _tag: "RetriesExhausted", ...common }
+          : { _tag: "FailedByModel", ...common, reason }
+      }
+      case "Canceled":
+        return { _tag: "Canceled", ...common }
+      case "Unrecognized":
+        return { _tag: "Unrecognized", ...common, status: status.status }
+    }
+  }
+})

@@ -247,56 +247,174 @@ describe("truth", () => {
       { numRuns }
     )
   })
+})
 
-  it("without `retries`, and nothing stale: the true life, less whole rounds of Claimed and Requeued", () => {
+// -----------------------------------------------------------------------------
+// proof
+// -----------------------------------------------------------------------------
+
+/** How many of the steps up to a place in a life come after `Queued`: what the service knows, by the queue model. */
+const positionOf = (status: Job.JobStatus): number =>
+  2 * retriesOf(status) + (status._tag === "Pending" || status._tag === "Canceled" ? 0 : 1)
+
+const isUnclaimed = (status: Job.JobStatus): boolean => status._tag === "Pending" || status._tag === "Canceled"
+
+/** Polls of which each may be of a lagging replica, and each answer may leave out `retries` and `claimed_at`. */
+const partly = FastCheck.tuple(
+  Histories.sampled({ mixed: true }),
+  FastCheck.boolean(),
+  FastCheck.array(Histories.dropped, { minLength: 1, maxLength: 14 })
+).map(([sampling, keeps, drops]) => {
+  const all = keeps ? Histories.keepClaimedAt(sampling) : sampling
+  return Histories.mapSamples(all, (status, i) => Histories.drop(status, drops[i % drops.length]!))
+})
+
+describe("proof", () => {
+  it("whatever is left out and however old: what is derived is the beginning of the true life, and never goes back", () => {
     const { met, note } = tally()
     FastCheck.assert(
-      FastCheck.property(untold, ({ dropped, sampling }) => {
-        const { history, samples } = sampling
-        const newest = Histories.newest(sampling)
-        const life = lifeOf(Histories.transitionsOf(samples))
-        const rounds = life.filter((step) => step.startsWith("Requeued")).length
-        const truly = retriesOf(newest.status)
+      FastCheck.property(partly, FastCheck.boolean(), ({ history, samples }, elsewhere) => {
+        let newest = 0
+        let position = -1
+        let known = Option.none<Transition.Cursor>()
+        const transitions: Array<Transition.Transition> = []
+        for (const sample of samples) {
+          newest = Math.max(newest, sample.moment!)
+          const moment = history.moments[newest]!
+          const derivation = derive(known, sample)
+          for (const transition of derivation.transitions) transitions.push(transition)
+          known = Option.some(elsewhere ? carried(derivation.cursor) : derivation.cursor)
 
-        // never a round too many, and never fewer than were seen
-        const states = samples.map(({ status }) => status._tag)
-        const returns = states.filter((state, i) => state === "Pending" && states[i - 1] === "Running").length
-        assert.isAtMost(rounds, truly)
-        assert.isAtLeast(rounds, returns)
+          const life = lifeOf(transitions)
+          const ended = transitions.some(Transition.isTerminal)
+          const steps = ended ? life.slice(0, -1) : life
+          assert.deepStrictEqual(steps, truth(history, moment).slice(0, steps.length))
+          assert.strictEqual(ended, Job.isTerminal(moment.status))
+          assert.isAtLeast(steps.length, position)
+          position = steps.length
+          note(steps.length === truth(history, moment).length ? "all" : "less than all")
+        }
+      }),
+      { numRuns: 4 * numRuns }
+    )
+    met("all", "less than all")
+  })
 
-        // what the newest snapshot shows, after so many rounds
-        const failure = rounds === Transition.maxRetries && Option.isNone(Job.failureReason(newest.status))
-          ? "RetriesExhausted"
-          : "FailedByModel"
-        assert.deepStrictEqual(life, [
-          "Queued 0",
-          ...Array.from({ length: rounds }, (_, i) => [`Claimed ${i + 1}`, `Requeued ${i + 1}`]).flat(),
-          ...{
-            Pending: [],
-            Running: [`Claimed ${rounds + 1}`],
-            Done: [`Claimed ${rounds + 1}`, `Completed ${rounds + 1}`],
-            Failed: [`Claimed ${rounds + 1}`, `${failure} ${rounds + 1}`],
-            Canceled: [`Canceled ${rounds}`],
-            Unrecognized: []
-          }[newest.status._tag]
-        ])
-
-        // none is missing where every attempt that was lost was seen to run, and also, or by a later `claimed_at`, that
-        // it was over
-        const seen = new Set(samples.map(({ moment }) => history.moments[moment!]!.steps))
-        const all = history.events.slice(0, newest.steps).every(({ _tag }, i, { length }) =>
-          _tag === "Claimed" && i < length - 1 && history.events[i + 1]!._tag === "Requeued"
-            ? seen.has(i + 1)
-            : _tag === "Requeued" && dropped.claimedAt
-            ? seen.has(i + 1)
-            : true
-        )
-        if (all) assert.strictEqual(rounds, truly)
-        note(all ? truly > 0 ? "all rounds told" : "no rounds" : rounds < truly ? "rounds missing" : "told by luck")
+  it("an answer that reports `retries` is caught up with at once, whatever was inferred before", () => {
+    const { met, note } = tally()
+    FastCheck.assert(
+      FastCheck.property(partly, ({ history, samples }) => {
+        const transitions: Array<Transition.Transition> = []
+        let newest = 0
+        for (const { before, derivation, sample } of Histories.watch(samples)) {
+          for (const transition of derivation.transitions) transitions.push(transition)
+          const isNewest = sample.moment! >= newest
+          newest = Math.max(newest, sample.moment!)
+          // after the end nothing comes
+          if (Option.isNone(sample.status.retries) || Option.exists(before, ({ phase }) => phase === "Ended")) continue
+          const moment = history.moments[sample.moment!]!
+          const reached = lifeOf(transitions).length - 1
+          assert.isAtLeast(reached, positionOf(moment.status))
+          if (isNewest) {
+            const life = truth(history, moment)
+            assert.deepStrictEqual(lifeOf(transitions), determines(history, moment) ? life : otherEnd(life))
+            assert.isFalse(derivation.stale)
+            // its progress too
+            assert.deepStrictEqual(derive(Option.some(derivation.cursor), sample).transitions, [])
+            note(Option.exists(before, ({ retries }) => retries < retriesOf(moment.status)) ? "caught up" : "known")
+          }
+        }
       }),
       { numRuns: 2 * numRuns }
     )
-    met("all rounds told", "no rounds", "rounds missing")
+    met("caught up", "known")
+  })
+
+  it("a job is given up for lost workers only where it was, and failed by its model only where it was or a reason is there", () => {
+    const { met, note } = tally()
+    FastCheck.assert(
+      FastCheck.property(partly, ({ history, samples }) => {
+        const end = Histories.transitionsOf(samples).at(-1)!
+        if (end._tag !== "RetriesExhausted" && end._tag !== "FailedByModel") return
+        const { status } = history.moments.at(-1)!
+        const reason = Job.failureReason(status)
+        if (end._tag === "RetriesExhausted") {
+          assert.strictEqual(retriesOf(status), Transition.maxRetries)
+          assert.isTrue(Option.isNone(reason))
+        } else {
+          assert.isTrue(Equal.equals(end.reason, reason))
+        }
+        note(`${end._tag}, ${history.events.at(-1)!._tag}`)
+      }),
+      { numRuns: 4 * numRuns }
+    )
+    met("FailedByModel, FailedByModel", "RetriesExhausted, RetriesExhausted")
+  })
+
+  it("a service that leaves out `retries` while there are none is told from one that reports them by nothing", () => {
+    FastCheck.assert(
+      FastCheck.property(told, (sampling) => {
+        const omitted = Histories.mapSamples(sampling, (status) => ({
+          ...status,
+          retries: Option.filter(status.retries, (retries) => retries > 0)
+        }))
+        const lines = (samples: ReadonlyArray<Sample>) =>
+          Histories.transitionsOf(samples).map(({ _tag, at, attempt, cursor, evidence }) =>
+            `${_tag} ${attempt} ${evidence} ${millisOf(at)} ${Transition.formatCursor(cursor)}`
+          )
+        assert.deepStrictEqual(lines(omitted.samples), lines(sampling.samples))
+      }),
+      { numRuns }
+    )
+  })
+
+  it("without `retries`: a round for each claim that is later than those before, and for each that a job in the queue had", () => {
+    const { met, note } = tally()
+    FastCheck.assert(
+      FastCheck.property(Histories.sampled({ mixed: true }), FastCheck.boolean(), (sampling, keeps) => {
+        const { samples } = Histories.mapSamples(
+          keeps ? Histories.keepClaimedAt(sampling) : sampling,
+          (status) => ({ ...status, retries: Option.none() })
+        )
+        let [claims, latest, position, ended] = [0, -Infinity, 0, false]
+        for (const { status } of samples) {
+          if (ended) break
+          ended = Job.isTerminal(status)
+          const claimedAt = millisOf(status.claimedAt)
+          if (claimedAt !== undefined && claimedAt > latest) [claims, latest] = [claims + 1, claimedAt]
+          const proven = claimedAt === undefined || claimedAt < latest ? 0 : claims
+          // a job is canceled in the queue: the claim that it had was lost
+          const returned = status._tag === "Canceled" ? position % 2 : 0
+          position = Math.max(position + returned, isUnclaimed(status) ? 2 * proven : 2 * Math.max(proven, 1) - 1)
+        }
+        const rounds = Math.floor(position / 2)
+        const steps = lifeOf(Histories.transitionsOf(samples))
+        assert.strictEqual(steps.filter((step) => step.startsWith("Requeued")).length, rounds)
+        note(`${rounds} rounds, ${keeps ? "kept" : "not kept"}`)
+      }),
+      { numRuns: 2 * numRuns }
+    )
+    met(
+      ...["0 rounds", "1 rounds", "2 rounds", "3 rounds"].flatMap((
+        rounds
+      ) => [`${rounds}, kept`, `${rounds}, not kept`])
+    )
+  })
+
+  it("no more retries are inferred than there can be, whatever is sampled; of a report of more, as many", () => {
+    FastCheck.assert(
+      FastCheck.property(Histories.anySamples, (samples) => {
+        let reported = Transition.maxRetries
+        for (const { derivation, sample } of Histories.watch(samples)) {
+          reported = Math.max(reported, Math.min(100, Option.getOrElse(sample.status.retries, () => 0)))
+          for (const { _tag, attempt, snapshot } of derivation.transitions) {
+            // one that was seen on its last attempt can be canceled only in the queue
+            if (_tag === "Requeued") assert.isAtMost(attempt, reported + (snapshot._tag === "Canceled" ? 1 : 0))
+          }
+        }
+      }),
+      { numRuns }
+    )
   })
 })
 
@@ -397,6 +515,25 @@ describe("times", () => {
       ...["Queued", "Claimed", "Completed", "FailedByModel", "RetriesExhausted"].map((step) => `${step}, told`),
       ...["Claimed", "Requeued", "Canceled"].map((step) => `${step}, not told`)
     )
+  })
+
+  it("`claimed_at` that is kept in the queue and when canceled there is the time of the last claim, and of no other", () => {
+    const { met, note } = tally()
+    FastCheck.assert(
+      FastCheck.property(Histories.sampled({ mixed: true }), (sampling) => {
+        const { history, samples } = Histories.keepClaimedAt(sampling)
+        for (const { _tag, at, attempt, snapshot } of Histories.transitionsOf(samples)) {
+          if (_tag !== "Claimed") continue
+          const claim = history.events.find((event) => event._tag === "Claimed" && event.attempt === attempt)!
+          const isLast = attempt === retriesOf(snapshot) + (isUnclaimed(snapshot) ? 0 : 1)
+          assert.strictEqual(millisOf(at), isLast ? claim.at : undefined)
+          note(`${snapshot._tag}, ${isLast ? "last" : "earlier"}`)
+        }
+      }),
+      { numRuns: 2 * numRuns }
+    )
+    for (const state of ["Pending", "Running", "Failed"]) met(`${state}, last`, `${state}, earlier`)
+    met("Canceled, last")
   })
 
   it("without `retries`, and nothing stale: `at` is the true time of the step that the snapshot tells of", () => {
@@ -643,8 +780,14 @@ describe("resume", () => {
     FastCheck.assert(
       FastCheck.property(Histories.anySamples, (samples) => {
         for (const { before, derivation: { cursor, transitions } } of Histories.watch(samples)) {
-          if (transitions.length > 0) assert.strictEqual(cursor, transitions.at(-1)!.cursor)
-          else assert.strictEqual(cursor, Option.getOrThrow(before))
+          if (transitions.length > 0) {
+            assert.strictEqual(cursor, transitions.at(-1)!.cursor)
+          } else {
+            // but for a `claimed_at` that comes late
+            const { claimedAt, ...rest } = Option.getOrThrow(before)
+            assert.deepStrictEqual({ ...rest, claimedAt: cursor.claimedAt }, { ...cursor })
+            if (claimedAt !== undefined) assert.isAtLeast(cursor.claimedAt!, claimedAt)
+          }
         }
       }),
       { numRuns: numRuns / 2 }
@@ -947,6 +1090,36 @@ describe("identity", () => {
     )
   })
 
+  it("each cursor has one text: whatever is changed in it, with the right checksum too, is refused or is another's text", () => {
+    const { met, note } = tally()
+    const sealed = (body: string): string => body + checksum(body)
+    const assertOne = (text: string): void => {
+      const parsed = Transition.parseCursor(text)
+      if (Either.isRight(parsed)) assert.strictEqual(Transition.formatCursor(parsed.right), text)
+      note(parsed._tag)
+    }
+    const letter = FastCheck.constantFrom(..."0123456789abcdefghijklmnopqrstuvwxyzABCXYZ.-_~*")
+    FastCheck.assert(
+      FastCheck.property(
+        cursors,
+        FastCheck.array(FastCheck.tuple(FastCheck.nat({ max: 1_000_000 }), letter), { minLength: 5, maxLength: 20 }),
+        (cursor, changes) => {
+          const body = Transition.formatCursor(cursor).slice(0, -7)
+          for (const [position, letter] of changes) {
+            const i = position % body.length
+            assertOne(sealed(body.slice(0, i) + letter + body.slice(i + 1)))
+            assertOne(sealed(body.slice(0, i) + letter + body.slice(i)))
+            assertOne(sealed(body.slice(0, i) + body.slice(i + 1)))
+          }
+        }
+      ),
+      { numRuns: numRuns / 4 }
+    )
+    met("Left", "Right")
+    for (const retries of ["00", "07", "007", "000"]) assertNoCursor(sealed(`1${"0".repeat(14)}r${retries}...*.`))
+    for (const retries of ["0", "7", "100"]) parse(sealed(`1${"0".repeat(14)}r${retries}...*.`))
+  })
+
   it("a transition of any kind is the same after it was JSON", () => {
     const { met, note } = tally()
     FastCheck.assert(
@@ -1106,7 +1279,8 @@ describe("total", () => {
         const transitions = watched.flatMap(({ derivation }) => derivation.transitions)
         assertPath(transitions)
         const end = transitions.find(Transition.isTerminal)
-        if (samples.some(({ status }) => Job.isTerminal(status))) assert.isDefined(end)
+        const ends = samples.some(({ status }) => Job.isTerminal(status) || status._tag === "Unrecognized")
+        assert.strictEqual(end !== undefined, ends)
         if (end?._tag === "Unrecognized") {
           assert.strictEqual(end.status, end.snapshot._tag === "Unrecognized" ? end.snapshot.status : undefined)
           assert.strictEqual(end.evidence, "observed")
@@ -1127,6 +1301,16 @@ describe("total", () => {
       { numRuns: numRuns / 4 }
     )
     met("Queued", "Claimed", "Requeued", "Unrecognized")
+  })
+
+  it("also with fewer retries than are known, and with an earlier claim", () => {
+    const status = Job.Unrecognized({ job, status: "paused", retries: retried(0), claimedAt: at(2) })
+    for (const before of [Job.Pending, Job.Running]) {
+      const known = cursorOf(before({ job, retries: retried(2), claimedAt: at(60) }))
+      const ended = derive(Option.some(known), { status, observedAt: epoch }, { unrecognized: "end" })
+      assert.deepStrictEqual(lifeOf(ended.transitions), [`Unrecognized ${before === Job.Pending ? 2 : 3}`])
+      assert.deepStrictEqual([ended.stale, ended.cursor.phase], [false, "Ended"])
+    }
   })
 
   it("such an end, seen again, is not stale", () => {
@@ -1272,6 +1456,30 @@ describe("Progressed", () => {
     }
   })
 
+  it("a change is seen at any depth, in objects and in lists, here and elsewhere", () => {
+    const nested = (keys: ReadonlyArray<string>, leaf: unknown): unknown =>
+      keys.reduceRight((value, key) => key === "" ? [0, value] : { [key]: value }, leaf)
+    FastCheck.assert(
+      FastCheck.property(
+        FastCheck.array(FastCheck.constantFrom("", "a", "b", "__proto__"), { maxLength: 40, size: "max" }),
+        FastCheck.tuple(FastCheck.jsonValue({ maxDepth: 1 }), FastCheck.jsonValue({ maxDepth: 1 })).filter(([a, b]) =>
+          sorted(a) !== sorted(b)
+        ),
+        FastCheck.boolean(),
+        (keys, [before, after], elsewhere) => {
+          const infos = [before, after, after].map((leaf) => ({ kept: 1, deep: nested(keys, leaf) }))
+          const steps = seeAll(
+            [Job.Pending({ job, info: infos[0]! }), ...infos.map((info) => Job.Running({ job, info }))],
+            { elsewhere }
+          )
+          assert.deepStrictEqual(steps.map(lifeAndProgress), [["Queued 0"], ["Claimed 1"], ["Progressed 1"], []])
+          assert.deepStrictEqual(Object.keys(progressed(steps.flat())[0]!.changed), ["deep"])
+        }
+      ),
+      { numRuns }
+    )
+  })
+
   it("the order of keys does not matter, at any depth", () => {
     FastCheck.assert(
       FastCheck.property(Histories.info, FastCheck.boolean(), (info, elsewhere) => {
@@ -1409,16 +1617,97 @@ describe("examples", () => {
     )
   })
 
-  it("running, then pending, without retries: one return", () => {
+  it("running, then pending, without retries: that may be an old answer, and adds nothing", () => {
     assert.deepStrictEqual(
       seen(
-        Job.Running({ job }),
+        Job.Running({ job, claimedAt: at(2) }),
         Job.Pending({ job }),
-        Job.Running({ job }),
-        Job.Running({ job }),
-        Job.Pending({ job })
+        Job.Running({ job, claimedAt: at(2) }),
+        Job.Pending({ job }),
+        Job.Running({ job, claimedAt: at(60) })
       ),
-      [["~Queued 0", "Claimed 1"], ["Requeued 1"], ["Claimed 2"], [], ["Requeued 2"]]
+      [["~Queued 0", "Claimed 1 at 2 s"], [], [], [], ["~Requeued 1", "Claimed 2 at 60 s"]]
+    )
+    const stale = derive(Option.some(cursorOf(Job.Running({ job }))), {
+      status: Job.Pending({ job }),
+      observedAt: epoch
+    })
+    assert.isTrue(stale.stale)
+  })
+
+  it("running, then pending with the same claim or a later one, without retries: it was lost", () => {
+    assert.deepStrictEqual(
+      seen(
+        Job.Running({ job, claimedAt: at(2) }),
+        Job.Pending({ job, claimedAt: at(2) }),
+        Job.Pending({ job, claimedAt: at(60) }),
+        Job.Pending({ job, claimedAt: at(2) }),
+        Job.Running({ job, claimedAt: at(60) }),
+        Job.Running({ job, claimedAt: at(90) })
+      ),
+      [["~Queued 0", "Claimed 1 at 2 s"], ["Requeued 1"], ["~Claimed 2 at 60 s", "Requeued 2"], [], [], [
+        "Claimed 3 at 90 s"
+      ]]
+    )
+  })
+
+  it("a lagging replica that leaves out retries: no attempt is made up, and what the others report counts", () => {
+    const running = (step: number) => Job.Running({ job, retries: retried(0), claimedAt: at(2), info: { step } })
+    const stale = [Job.Pending({ job }), Job.Running({ job, info: {} })]
+    const statuses = [running(1), ...stale, running(2), ...stale, running(3), ...stale, running(4), ...stale]
+    const transitions = seeAll([...statuses, Job.Failed({ job })]).flat()
+    assert.deepStrictEqual(lifeOf(transitions), ["Queued 0", "Claimed 1", "FailedByModel 1"])
+    assert.deepStrictEqual(
+      progressed(transitions).flatMap(({ changed }) => Object.values(changed)),
+      [2, 3, 4]
+    )
+  })
+
+  it("more retries are reported than could be inferred: they are caught up with", () => {
+    assert.deepStrictEqual(
+      seen(
+        Job.Running({ job, claimedAt: at(60) }),
+        Job.Running({ job, claimedAt: at(60), retries: retried(1) })
+      ),
+      [["~Queued 0", "Claimed 1 at 60 s"], ["~Requeued 1", "Claimed 2 at 60 s"]]
+    )
+  })
+
+  it("a claim whose time is reported late is known by it from then on, here and elsewhere", () => {
+    for (const elsewhere of [false, true]) {
+      const info = { step: 1 }
+      const statuses = [
+        Job.Running({ job, info }),
+        Job.Running({ job, info, claimedAt: at(5) }),
+        Job.Running({ job, info }),
+        Job.Running({ job, info, claimedAt: at(60) })
+      ]
+      assert.deepStrictEqual(seeAll(statuses, { elsewhere }).map(lines), [
+        ["~Queued 0", "Claimed 1"],
+        [],
+        [],
+        ["~Requeued 1", "Claimed 2 at 60 s"]
+      ])
+    }
+  })
+
+  it("a job that keeps its claimed_at in the queue, or when it is canceled there: that is the time of its last claim", () => {
+    for (const make of [Job.Pending, Job.Canceled]) {
+      const end = make === Job.Pending ? [] : ["Canceled 2"]
+      assert.deepStrictEqual(seen(make({ job, retries: retried(2), claimedAt: at(60) })), [
+        [
+          "~Queued 0",
+          "~Claimed 1",
+          "~Requeued 1",
+          "~Claimed 2 at 60 s",
+          `${end.length > 0 ? "~" : ""}Requeued 2`,
+          ...end
+        ]
+      ])
+    }
+    assert.deepStrictEqual(
+      seen(Job.Pending({ job, retries: retried(0) }), Job.Canceled({ job, claimedAt: at(5), retries: retried(1) })),
+      [["Queued 0"], ["~Claimed 1 at 5 s", "~Requeued 1", "Canceled 1"]]
     )
   })
 
