@@ -19,10 +19,11 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { rules } from "./internal/rules.js"
 import { dateOf, monotonic } from "./internal/time.js"
 import * as Watch from "./internal/watch.js"
 import { decodeOutputs, outputsOf, policyOf, spanOf } from "./internal/watching.js"
-import * as Job from "./Job.js"
+import type * as Job from "./Job.js"
 import type { JobQueue } from "./JobQueue.js"
 import { JobMismatch } from "./QueueError.js"
 import type { OutcomeError, QueueError, UnrecognizedStatus, WatchError } from "./QueueError.js"
@@ -82,11 +83,11 @@ export const staleSnapshots: Metric.Metric.Counter<number> = Metric.counter("eff
 
 const makeDerive = (unrecognized: "fail" | "end" | undefined) =>
   Effect.map(
-    Job.ProgressRule,
-    (readProgress) => (known: Option.Option<Transition.Cursor>, status: Job.JobStatus) =>
+    rules,
+    (rules) => (known: Option.Option<Transition.Cursor>, status: Job.JobStatus) =>
       Clock.clockWith((clock) => {
         const observedAt = dateOf(clock, monotonic(clock))
-        const derived = Transition.derive(known, status, { observedAt, readProgress, unrecognized })
+        const derived = Transition.derive(known, status, { observedAt, ...rules, unrecognized })
         if (Either.isLeft(derived)) return Effect.fail(derived.left)
         const { cursor, stale, transitions } = derived.right
         const news = [Option.some(cursor), transitions] as const

@@ -23,7 +23,7 @@ import {
   Supervisor,
   TestClock
 } from "effect"
-import { Deadline, Job, JobQueue, JobStream, QueueError, Retry } from "effect-queue-status"
+import { Deadline, Job, JobHub, JobQueue, JobStream, QueueError, Retry } from "effect-queue-status"
 import type { Transition, WatchPolicy } from "effect-queue-status"
 import { Emulator } from "effect-queue-status/emulator"
 import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
@@ -201,6 +201,43 @@ describe("transitions", () => {
       )
       assert.deepStrictEqual(Chunk.toReadonlyArray(progress), [0.3])
     }).pipe(Effect.provide(answering(Job.Running({ job, info: { step: 3 } })))))
+
+  it.effect("reads the reason of a failure by the rule that the app sets, as JobHub and results do", () =>
+    Effect.gen(function*() {
+      const reasonOf = Effect.map(
+        Effect.all([
+          Stream.runLast(JobStream.transitions(job, everySecond)),
+          Stream.runLast(JobHub.transitions(job, everySecond)),
+          Stream.runLast(JobHub.watchAll(Stream.make(job), everySecond)),
+          Effect.flip(JobStream.result(job, everySecond)),
+          Effect.flip(JobHub.result(job, everySecond))
+        ], { concurrency: "unbounded" }),
+        ([...lasts]) =>
+          lasts.map((last) => {
+            const end = Option.isOption(last) ? Option.getOrThrow(last) : last
+            if (end._tag === "FailedByModel") return Option.getOrNull(end.reason)
+            return end._tag === "JobFailed" ? end.reason : end._tag
+          })
+      )
+      // `{ "detail": … }` is a reason too, and so no lost worker is to blame
+      assert.deepStrictEqual(yield* inTime(reasonOf), Array.from({ length: 5 }, () => "no prompt"))
+      const exitCodes: Job.ReadReason = ({ info }) => Option.some(`exit code ${info["exit_code"]}`)
+      assert.deepStrictEqual(
+        yield* inTime(Effect.provideService(reasonOf, Job.ReasonRule, exitCodes)),
+        Array.from({ length: 5 }, () => "exit code 7")
+      )
+      assert.deepStrictEqual(
+        yield* inTime(Effect.provideService(reasonOf, Job.ReasonRule, () => Option.none())),
+        ["RetriesExhausted", "RetriesExhausted", "RetriesExhausted", "JobRetriesExhausted", "JobRetriesExhausted"]
+      )
+    }).pipe(
+      Effect.provide(JobHub.layer()),
+      Effect.provide(answering(Job.Failed({
+        job,
+        retries: Option.some(3),
+        info: { error: { detail: "no prompt" }, exit_code: 7 }
+      })))
+    ))
 
   it.effect("has one span, however many polls, as every stream of a job has", () =>
     Effect.gen(function*() {

@@ -19,7 +19,8 @@ import * as Random from "effect/Random"
 import type * as TestClock from "effect/TestClock"
 import { fromRefusal, Refusal } from "../internal/answer.js"
 import { checkModel, checkRef, checkSubmit } from "../internal/checkRequest.js"
-import * as Job from "../Job.js"
+import { rules } from "../internal/rules.js"
+import type * as Job from "../Job.js"
 import { CancelResult, defaultRequestTimeout, JobQueue } from "../JobQueue.js"
 import type { Service as JobQueueService } from "../JobQueue.js"
 import type { Operation, QueueError } from "../QueueError.js"
@@ -223,10 +224,10 @@ const make = (options: Options) =>
       counts: Effect.sync(() => ({ ...counts })),
       jobs: Effect.sync(() => jobs.slice()),
       transitions: (job) =>
-        Effect.zipWith(queue.find(job), Job.ProgressRule, (job, readProgress) =>
+        Effect.zipWith(queue.find(job), rules, (job, rules) =>
           Option.match(job, {
             onNone: () => [],
-            onSome: (job) => Life.trueTransitionsOf(job, readProgress)
+            onSome: (job) => Life.trueTransitionsOf(job, rules)
           })),
       inject: (fault) => Effect.sync(() => ({ remove: Effect.sync(faults.add(fault)) })),
       claim: (model, timeout) => queue.claim(model, Duration.toMillis(timeout ?? defaultClaimTimeout)),

@@ -11,13 +11,14 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as Job from "../../Job.js"
+import type * as Job from "../../Job.js"
 import type { WatchFailed } from "../../JobHub.js"
 import type { Service as JobQueueService } from "../../JobQueue.js"
 import type { Options } from "../../JobStream.js"
 import type { WatchError } from "../../QueueError.js"
 import type * as Transition from "../../Transition.js"
 import type { WatchPolicy } from "../../WatchPolicy.js"
+import { type Rules, rules } from "../rules.js"
 import { policyOf } from "../watching.js"
 import { Subscriber } from "./records.js"
 import type { Scheduler } from "./scheduler.js"
@@ -46,7 +47,7 @@ class Merge {
   private reader: (() => void) | undefined = undefined
   private adder: (() => void) | undefined = undefined
 
-  constructor(readonly policy: WatchPolicy, readonly readProgress: Job.ReadProgress) {}
+  constructor(readonly policy: WatchPolicy, readonly rules: Rules) {}
 
   get pending(): number {
     return this.news.length - this.taken
@@ -135,7 +136,7 @@ export const watchAll = <E, R>(
   options: Options = {}
 ): Stream.Stream<Told, E, R> =>
   Stream.unwrapScoped(Effect.gen(function*() {
-    const merge = new Merge(yield* policyOf(options), yield* Job.ProgressRule)
+    const merge = new Merge(yield* policyOf(options), yield* rules)
     const scope = yield* Effect.scope
     yield* Effect.addFinalizer(() =>
       scheduler.unsubscribeWhere((subscriber) => subscriber instanceof Member && subscriber.merge === merge)
@@ -214,7 +215,7 @@ const take = (
   const { policy } = merge
   member.isNews = false
   const looked = member.look()
-  const news = looked && derived(member.cursor, looked, scheduler, policy, merge.readProgress)
+  const news = looked && derived(member.cursor, looked, scheduler, policy, merge.rules)
   if (news !== undefined) {
     if (Either.isLeft(news)) {
       told.push({ _tag: "WatchFailed", job: looked!.status.job, error: news.left })

@@ -14,13 +14,14 @@ import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
-import * as Job from "../../Job.js"
+import type * as Job from "../../Job.js"
 import type { Service as JobQueueService } from "../../JobQueue.js"
 import type { Options, TransitionsOptions } from "../../JobStream.js"
 import { JobMismatch, type WatchError } from "../../QueueError.js"
 import * as Transition from "../../Transition.js"
 import type { WatchPolicy } from "../../WatchPolicy.js"
 import { expire, makeWithin } from "../giveUp.js"
+import { type Rules, rules } from "../rules.js"
 import { policyOf, spanOf } from "../watching.js"
 import { type End, Subscriber } from "./records.js"
 import type { Scheduler } from "./scheduler.js"
@@ -75,13 +76,13 @@ export const derived = (
   { at, status }: { readonly at: number; readonly status: Job.JobStatus },
   scheduler: Scheduler,
   { unrecognized }: WatchPolicy,
-  readProgress: Job.ReadProgress
+  rules: Rules
 ) =>
   status._tag === "Unrecognized" && unrecognized === "ignore"
     ? undefined
     : Transition.derive(Option.fromNullable(cursor), status, {
       observedAt: scheduler.dateOf(at),
-      readProgress,
+      ...rules,
       unrecognized: unrecognized === "end" ? "end" : "fail"
     })
 
@@ -160,14 +161,14 @@ export const transitions = (
   return Stream.unwrapScoped(
     Effect.zipWith(
       subscribed("JobHub.transitions", scheduler, job, options, "changes"),
-      Job.ProgressRule,
-      (watch, readProgress) => {
+      rules,
+      (watch, rules) => {
         let cursor = from
         const next: Effect.Effect<Option.Option<Chunk.Chunk<Transition.Transition>>, WatchError> = Effect
           .suspend(() => {
             if (cursor?.phase === "Ended") return Effect.succeedNone
             const looked = watch.look()
-            const told = looked && derived(cursor, looked, scheduler, watch.policy, readProgress)
+            const told = looked && derived(cursor, looked, scheduler, watch.policy, rules)
             if (told !== undefined) {
               if (Either.isLeft(told)) return Effect.fail(told.left)
               cursor = told.right.cursor
@@ -192,7 +193,7 @@ export const ended = (
   job: Job.JobRef,
   options: Options = {}
 ): Effect.Effect<Transition.Terminal, WatchError> =>
-  Effect.flatMap(Effect.zip(policyOf(options), Clock.currentTimeNanos), ([policy, begun]) => {
+  Effect.flatMap(Effect.all([policyOf(options), rules, Clock.currentTimeNanos]), ([policy, rules, begun]) => {
     const watch = new Watch(policy, "end")
     const end: Effect.Effect<Transition.Terminal, WatchError> = Effect.suspend(() => {
       if (watch.end === undefined) return Effect.zipRight(watch.news, end)
@@ -202,7 +203,7 @@ export const ended = (
       const { lost = 0 } = watch.end
       const retries = lost > 0 ? Option.some(lost) : status.retries
       return Effect.map(
-        derived(undefined, { at, status: { ...status, retries } }, scheduler, policy, Job.readProgress)!,
+        derived(undefined, { at, status: { ...status, retries } }, scheduler, policy, rules)!,
         ({ transitions }) => ({ ...transitions.at(-1) as Transition.Terminal, snapshot: status })
       )
     })

@@ -7,7 +7,8 @@ import * as DateTime from "effect/DateTime"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Queue from "../../internal/queueModel.js"
-import type { JobStatus, ReadProgress } from "../../Job.js"
+import type { Rules } from "../../internal/rules.js"
+import type { JobStatus } from "../../Job.js"
 import * as Transition from "../../Transition.js"
 
 /**
@@ -35,14 +36,14 @@ export const momentsOf = (job: Queue.QueuedJob): ReadonlyArray<Moment> =>
  */
 export const transitionsOf = (
   moments: Iterable<Moment>,
-  readProgress?: ReadProgress
+  rules?: Rules
 ): ReadonlyArray<Transition.Transition> => {
   let known = Option.none<Transition.Cursor>()
   const all: Array<Transition.Transition> = []
   for (const { at, status } of moments) {
     // snapshots of one job, in states that are known: nothing that could fail
     const { cursor, transitions } = Either.getOrThrow(
-      Transition.derive(known, status, { observedAt: DateTime.unsafeMake(at), readProgress })
+      Transition.derive(known, status, { observedAt: DateTime.unsafeMake(at), ...rules })
     )
     known = Option.some(cursor)
     for (const transition of transitions) all.push(transition)
@@ -58,10 +59,10 @@ export const transitionsOf = (
  */
 export const trueTransitionsOf = (
   job: Queue.QueuedJob,
-  readProgress?: ReadProgress
+  rules?: Rules
 ): ReadonlyArray<Transition.Transition> => {
   const truth = job.history.at(-1)?._tag
-  return transitionsOf(momentsOf(job), readProgress).map((told): Transition.Transition => {
+  return transitionsOf(momentsOf(job), rules).map((told): Transition.Transition => {
     if (told._tag === "FailedByModel" && truth === "RetriesExhausted") {
       const { reason: _, ...rest } = told
       return { ...rest, _tag: "RetriesExhausted" }
