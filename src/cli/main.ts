@@ -16,7 +16,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
-import * as JobQueue from "../JobQueue.js"
+import * as NodeJobQueue from "../node/NodeJobQueue.js"
 import * as Calls from "./calls.js"
 import * as Completions from "./completions.js"
 import { withoutEscapes } from "./console.js"
@@ -29,11 +29,8 @@ import * as Watch from "./watch.js"
 
 const name = "queue-status"
 
-/** The service that the environment names. */
-const Queue = JobQueue.layer.pipe(
-  Layer.provide(NodeHttpClient.layerUndici),
-  Layer.mapError(Exit.fromConfigError)
-)
+/** The service that the environment names, by the proxy that it names. */
+const Queue = Layer.mapError(NodeJobQueue.layer, Exit.fromConfigError)
 
 const command = Command.make(name).pipe(
   Command.withDescription(

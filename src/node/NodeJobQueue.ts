@@ -14,7 +14,7 @@ import * as Undici from "@effect/platform-node/Undici"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
-import type * as ConfigError from "effect/ConfigError"
+import * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -46,16 +46,25 @@ import { type Known, Memory } from "./internal/memory.js"
 export const defaultConnections = 64
 
 /**
- * As for `JobQueue.make`, and
- *
- * - `connections`: how many connections there may be at most, `defaultConnections` unless given. A call that finds all of
- *   them taken waits for one, first come first served; the wait counts as a part of its `requestTimeout`.
+ * The options of `JobQueue.make`, and those of the connections.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options extends JobQueue.Options {
+  /**
+   * The most connections at a time. Defaults to `defaultConnections`. A call waits for a free connection, in order of
+   * arrival; the wait counts as a part of its `requestTimeout`.
+   */
   readonly connections?: number | undefined
+  /**
+   * The dispatcher of undici that sends the requests, for example a `ProxyAgent`, or an `Agent` with certificates of its
+   * own. The caller closes it, and `connections` does not apply to it.
+   *
+   * Defaults to a pool of connections to the service, or, if `HTTPS_PROXY` or `HTTP_PROXY` is configured, to the proxy.
+   * `NO_PROXY` lists the hosts that are not reached by a proxy.
+   */
+  readonly dispatcher?: Undici.Dispatcher | undefined
 }
 
 // The last answers, all jobs together.
@@ -65,6 +74,51 @@ const checkConnections = (connections: number): Either.Either<number, ConfigErro
   Number.isSafeInteger(connections) && connections > 0
     ? Either.right(connections)
     : Either.left(JobQueue.invalid("connections")("the number of connections must be a positive integer"))
+
+// curl takes a proxy without a scheme to speak HTTP, and both spellings of the names.
+const proxy = (name: string): Config.Config<string> =>
+  Config.string(name.toLowerCase()).pipe(
+    Config.orElse(() => Config.string(name)),
+    Config.withDefault(""),
+    Config.map((url) => url === "" || url.includes("://") ? url : `http://${url}`),
+    Config.mapOrFail((url) =>
+      url === "" || (/^https?:/i.test(url) && URL.canParse(url))
+        ? Either.right(url)
+        // not the value: it may hold a password
+        : Either.left(JobQueue.invalid(name)("the proxy must be a URL that begins with http:// or https://"))
+    )
+  )
+
+const proxies = Config.all({
+  httpProxy: proxy("HTTP_PROXY"),
+  httpsProxy: proxy("HTTPS_PROXY"),
+  noProxy: Config.string("no_proxy").pipe(Config.orElse(() => Config.string("NO_PROXY")), Config.withDefault(""))
+})
+
+// Bun replaces undici by a stub whose pools can neither send nor be closed.
+const checkDispatcher = <A extends Undici.Dispatcher>(dispatcher: A): Either.Either<A, ConfigError.ConfigError> =>
+  typeof dispatcher.dispatch === "function" && typeof dispatcher.destroy === "function"
+    ? Either.right(dispatcher)
+    : Either.left(ConfigError.Unsupported(
+      ["dispatcher"],
+      "the undici of this runtime can't send requests: use JobQueue.layer with FetchHttpClient.layer instead"
+    ))
+
+const makeDispatcher = (
+  origin: string,
+  connections: number
+): Effect.Effect<Undici.Dispatcher, ConfigError.ConfigError, Scope.Scope> =>
+  Effect.flatMap(proxies, (proxies) =>
+    Effect.acquireRelease(
+      Effect.suspend(() =>
+        checkDispatcher(
+          proxies.httpProxy === "" && proxies.httpsProxy === ""
+            ? new Undici.Pool(origin, { connections })
+            : new Undici.EnvHttpProxyAgent({ ...proxies, connections })
+        )
+      ),
+      (dispatcher) => Effect.promise(() => dispatcher.destroy())
+    ))
 
 const explain = Schema.decodeUnknownEither(JobStatus)
 
@@ -103,17 +157,17 @@ export const make = (
     const { apiKey, baseUrl, requestTimeout } = yield* JobQueue.checkOptions(options)
     const connections = yield* checkConnections(options.connections ?? defaultConnections)
     const { origin, pathname } = new URL(baseUrl)
-    const pool = yield* Effect.acquireRelease(
-      Effect.sync(() => new Undici.Pool(origin, { connections })),
-      (pool) => Effect.promise(() => pool.destroy())
-    )
+    const dispatcher = options.dispatcher === undefined
+      ? yield* makeDispatcher(origin, connections)
+      : yield* checkDispatcher(options.dispatcher)
     const ordinary = yield* Effect.provideService(
       JobQueue.make(options),
       HttpClient.HttpClient,
-      NodeHttpClient.makeUndici(pool)
+      NodeHttpClient.makeUndici(dispatcher)
     )
     const status = yield* makeStatus({
-      pool,
+      dispatcher,
+      origin,
       path: `${pathname.replace(/\/$/, "")}/queue/status`,
       headers: ["authorization", `Bearer ${Redacted.value(apiKey)}`, "accept", "application/json"],
       scrub: scrubber(apiKey),
@@ -123,7 +177,8 @@ export const make = (
   })
 
 interface Room {
-  readonly pool: Undici.Pool
+  readonly dispatcher: Undici.Dispatcher
+  readonly origin: string
   /** Up to the query. */
   readonly path: string
   readonly headers: Array<string>
@@ -132,7 +187,7 @@ interface Room {
 }
 
 const makeStatus = (
-  { headers, path, pool, requestTimeout, scrub }: Room
+  { dispatcher, headers, origin, path, requestTimeout, scrub }: Room
 ): Effect.Effect<JobQueue.Service["status"]> =>
   Effect.map(Effect.runtime<never>(), (runtime) => {
     const memory = new Memory(maxRemembered)
@@ -141,6 +196,7 @@ const makeStatus = (
       job,
       request: {
         method: "GET",
+        origin,
         path: `${path}?${new URLSearchParams([["request_id", job.requestId], ["model", job.model]])}`,
         headers,
         // one timeout is enough: ours
@@ -189,7 +245,7 @@ const makeStatus = (
       Clock.clockWith((clock) =>
         Effect.async((resume) => {
           const exchange = new Exchange(known, ends, millis === Infinity ? undefined : deadlinesBy(clock), resume)
-          exchange.start(pool)
+          exchange.start(dispatcher)
           return Effect.sync(() => exchange.stop())
         })
       )

@@ -1,3 +1,4 @@
+import { Agent } from "@effect/platform-node/Undici"
 import type { ConfigError, Effect, Layer, Scope } from "effect"
 import { Config, Redacted } from "effect"
 import type { JobQueue } from "effect-queue-status"
@@ -13,6 +14,8 @@ describe("NodeJobQueue", () => {
 
   test("make needs the scope in which its connections are open", () => {
     expect(NodeJobQueue.make({ apiKey: Redacted.make("token"), requestTimeout: "10 seconds", connections: 16 }))
+      .type.toBe<Effect.Effect<JobQueue.Service, ConfigError.ConfigError, Scope.Scope>>()
+    expect(NodeJobQueue.make({ apiKey: Redacted.make("token"), dispatcher: new Agent() }))
       .type.toBe<Effect.Effect<JobQueue.Service, ConfigError.ConfigError, Scope.Scope>>()
     expect(NodeJobQueue.make).type.not.toBeCallableWith({ connections: 16 })
   })

@@ -51,9 +51,9 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler, Expiring {
     private readonly tell: (end: End) => void
   ) {}
 
-  start(pool: Undici.Pool): void {
+  start(dispatcher: Undici.Dispatcher): void {
     this.deadlines?.add(this)
-    pool.dispatch(this.known.request, this)
+    dispatcher.dispatch(this.known.request, this)
   }
 
   /** Closes the connection; what is still in line for one is not sent. */

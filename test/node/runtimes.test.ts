@@ -1,0 +1,63 @@
+import type * as Undici from "@effect/platform-node/Undici"
+import { assert, describe, it } from "@effect/vitest"
+import { NodeJobQueue } from "effect-queue-status/node"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { spawnSync } from "node:child_process"
+import { existsSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { start } from "../fixtures/command.js"
+import * as HostileServer from "../fixtures/hostileServer.js"
+import { document, job } from "../fixtures/job.js"
+
+const { answer } = HostileServer
+
+const path = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+
+// The binary is in a package for each platform, which npm installs beside `bun`.
+const bun = path(`../../node_modules/@oven/bun-${process.platform}-${process.arch.replace("arm64", "aarch64")}/bin/bun`)
+
+const missing = !existsSync(bun)
+  ? `there is no ${bun}: run npm ci`
+  : spawnSync(bun, ["--version"]).status !== 0
+  ? `${bun} does not run on this processor`
+  : undefined
+
+if (missing !== undefined) process.stderr.write(`The tests on Bun are skipped: ${missing}\n`)
+
+const unsupported = "(Unsupported operation at dispatcher: " +
+  "\"the undici of this runtime can't send requests: use JobQueue.layer with FetchHttpClient.layer instead\")"
+
+describe("a runtime whose undici can't send requests", () => {
+  it.effect("is told when the layer is built, with what to use instead", () =>
+    Effect.gen(function*() {
+      // what Bun has for a pool
+      const stub = { closed: false, destroyed: false } as unknown as Undici.Dispatcher
+      const error = yield* Effect.flip(
+        Effect.scoped(NodeJobQueue.make({ apiKey: Redacted.make("a-token"), dispatcher: stub }))
+      )
+      assert.strictEqual(String(error), unsupported)
+    }))
+})
+
+describe.skipIf(missing !== undefined)("Bun", () => {
+  it.scopedLive("is no runtime for NodeJobQueue, which says so and sends nothing; JobQueue over fetch does all", () =>
+    Effect.gen(function*() {
+      const server = yield* HostileServer.make((...call) => {
+        const [, { method, query }] = call
+        const said = method === "POST"
+          ? { requestId: job.requestId }
+          : { ...document, model: query.get("model"), status: "done", outputs: { url: "https://h/video.mp4" } }
+        answer(200, said)(...call)
+      })
+      const { exited } = yield* start([bun, path("../fixtures/onBun.ts"), server.url])
+      const { code, stderr, stdout } = yield* exited
+      assert.deepStrictEqual({ code, stderr }, { code: 0, stderr: "" })
+      const told = JSON.parse(stdout)
+      // and no second failure, of a finalizer
+      assert.strictEqual(told.lean.failed, `Error: ${unsupported}`)
+      assert.isNull(told.entry)
+      assert.deepStrictEqual(told.overFetch, { url: "https://h/video.mp4" })
+      assert.strictEqual(server.requests.filter(({ method }) => method === "POST").length, 1)
+    }))
+})
