@@ -6,7 +6,7 @@
  *
  * @since 0.1.0
  */
-import * as HttpApiClient from "@effect/platform/HttpApiClient"
+import * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Config from "effect/Config"
@@ -24,7 +24,7 @@ import { checkModel, checkRef, checkSubmit } from "./internal/checkRequest.js"
 import { scrubber } from "./internal/scrubber.js"
 import { ref } from "./Job.js"
 import type { JobRef, JobStatus, JsonObject } from "./Job.js"
-import { CancelRefused, QueueApi } from "./QueueApi.js"
+import * as QueueApi from "./QueueApi.js"
 import { RequestTimeout } from "./QueueError.js"
 import type { QueueError } from "./QueueError.js"
 
@@ -216,20 +216,44 @@ export const make = (
   Effect.gen(function*() {
     const { apiKey, baseUrl, requestTimeout } = yield* checkOptions(options)
     const scrub = scrubber(apiKey)
-    const httpClient = (yield* HttpClient.HttpClient).pipe(
+    const client = (yield* HttpClient.HttpClient).pipe(
       HttpClient.mapRequest((request) =>
-        request.pipe(HttpClientRequest.bearerToken(apiKey), HttpClientRequest.acceptJson)
+        request.pipe(
+          HttpClientRequest.prependUrl(baseUrl),
+          HttpClientRequest.bearerToken(apiKey),
+          HttpClientRequest.acceptJson
+        )
       ),
       // Our trace ids are nobody's business but ours, and a span of the request would hold its token. Ours tell enough.
       HttpClient.withTracerPropagation(false),
-      HttpClient.withTracerDisabledWhen(() => true),
-      HttpClient.transformResponse(Effect.flatMap(Answer.refuse(scrub)))
+      HttpClient.withTracerDisabledWhen(() => true)
     )
-    const { queue } = yield* HttpApiClient.makeWith(QueueApi, { httpClient, baseUrl })
 
-    const call = <A>(about: Answer.About, effect: Effect.Effect<A, Answer.ClientError>): Effect.Effect<A, QueueError> =>
-      effect.pipe(
-        Effect.mapError((error) => Answer.toQueueError(about, error, scrub)),
+    let hasAnswered = false
+
+    /** Sends an encoded request, reads the response to its end, and decodes it. */
+    const call = <A>(
+      about: Answer.About,
+      request: HttpClientRequest.HttpClientRequest,
+      decodeOf: (httpStatus: number) => Answer.Decode<A> | undefined
+    ): Effect.Effect<A, QueueError> =>
+      client.execute(request).pipe(
+        // a client that fails on a status code (`filterStatusOk`) has a response all the same
+        Effect.catchTag("ResponseError", ({ response }) => Effect.succeed(response)),
+        Effect.tap(() => {
+          hasAnswered = true
+        }),
+        Effect.flatMap(Answer.read),
+        Effect.mapError((error) => Answer.unreachable(about, error.cause, error.reason, hasAnswered, scrub)),
+        Effect.flatMap((response) => {
+          const decode = decodeOf(response.httpStatus)
+          return decode === undefined
+            ? Effect.fail(Answer.fromRefusal(about, response, scrub))
+            : Either.mapLeft(
+              Answer.decode(response.text, decode),
+              (error) => Answer.undecoded(about, response, error, scrub)
+            )
+        }),
         Effect.timeoutFail({
           duration: requestTimeout,
           onTimeout: () => new RequestTimeout({ ...about, after: requestTimeout })
@@ -242,7 +266,8 @@ export const make = (
         yield* annotate(job.model, job.requestId)
         return yield* call(
           { operation: "status", model: job.model, job },
-          queue.status({ urlParams: { model: job.model, request_id: job.requestId } })
+          get(QueueApi.endpoints.status, { request_id: job.requestId, model: job.model }),
+          ok(Answer.decodeStatus)
         )
       }),
 
@@ -251,7 +276,8 @@ export const make = (
         yield* annotate(request.model)
         const { requestId } = yield* call(
           { operation: "submit", model: request.model },
-          queue.submit({ payload: request })
+          post(QueueApi.endpoints.submit, encodeSubmit(request)),
+          ok(decodeSubmitted)
         )
         yield* annotate(request.model, requestId)
         return ref(request.model, requestId)
@@ -260,36 +286,60 @@ export const make = (
       cancel: Effect.fn("JobQueue.cancel")(function*(input) {
         const job = yield* checkRef("cancel", input)
         yield* annotate(job.model, job.requestId)
-        const about: Answer.About = { operation: "cancel", model: job.model, job }
         return yield* call(
-          about,
-          queue.cancel({ payload: job }).pipe(
-            Effect.as(CancelResult.Canceled()),
-            Effect.catchIf(Answer.isConflict, ({ text }) =>
-              decodeCancelRefused(text).pipe(
-                Effect.map(({ status }) => CancelResult.NotCanceled({ status })),
-                Effect.mapError((error) => Answer.fromBody(about, 409, text, error, scrub))
-              ))
-          )
+          { operation: "cancel", model: job.model, job },
+          post(QueueApi.endpoints.cancel, encodeCancel(job)),
+          (httpStatus) => httpStatus === 409 ? decodeNotCanceled : ok(decodeCanceled)(httpStatus)
         )
       }),
 
       clear: Effect.fn("JobQueue.clear")(function*(input) {
         const model = yield* checkModel("clear", input)
         yield* annotate(model)
-        const { canceledCount } = yield* call({ operation: "clear", model }, queue.clear({ payload: { model } }))
+        const { canceledCount } = yield* call(
+          { operation: "clear", model },
+          post(QueueApi.endpoints.clear, encodeClear({ model })),
+          ok(decodeCleared)
+        )
         return canceledCount
       }),
 
       metrics: Effect.fn("JobQueue.metrics")(function*(input) {
         const model = yield* checkModel("metrics", input)
         yield* annotate(model)
-        return yield* call({ operation: "metrics", model }, queue.metrics({ urlParams: { model } }))
+        return yield* call(
+          { operation: "metrics", model },
+          get(QueueApi.endpoints.metrics, { model }),
+          ok(decodeMetrics)
+        )
       })
     })
   })
 
-const decodeCancelRefused = Schema.decode(Schema.parseJson(CancelRefused))
+const get = (endpoint: { readonly path: string }, urlParams: { readonly [name: string]: string }) =>
+  HttpClientRequest.get(endpoint.path, { urlParams })
+
+const post = (endpoint: { readonly path: string }, json: string) =>
+  HttpClientRequest.post(endpoint.path, { body: HttpBody.text(json, "application/json") })
+
+// what has been checked can be encoded
+const encodeSubmit = Schema.encodeSync(Schema.parseJson(QueueApi.SubmitRequest))
+const encodeCancel = Schema.encodeSync(Schema.parseJson(QueueApi.CancelRequest))
+const encodeClear = Schema.encodeSync(Schema.parseJson(QueueApi.ClearRequest))
+
+const ok = <A>(decode: Answer.Decode<A>) => (httpStatus: number): Answer.Decode<A> | undefined =>
+  Answer.isOk(httpStatus) ? decode : undefined
+
+const decodeSubmitted = Schema.decodeUnknownEither(QueueApi.SubmitAnswer)
+const decodeCleared = Schema.decodeUnknownEither(QueueApi.ClearAnswer)
+const decodeMetrics = Schema.decodeUnknownEither(QueueApi.Metrics)
+
+const isCanceled = Schema.decodeUnknownEither(QueueApi.CancelDone)
+const decodeCanceled: Answer.Decode<CancelResult> = (json) =>
+  Either.map(isCanceled(json), () => CancelResult.Canceled())
+
+const isRefused = Schema.decodeUnknownEither(QueueApi.CancelRefused)
+const decodeNotCanceled: Answer.Decode<CancelResult> = (json) => Either.map(isRefused(json), CancelResult.NotCanceled)
 
 /** @internal */
 export const annotate = (model: string, requestId?: string): Effect.Effect<void> =>

@@ -1,5 +1,5 @@
 /**
- * The client side of Together AI's queue API, stated once: the client is derived from this value, the emulator
+ * The client side of Together AI's queue API, stated once: the client takes its paths and schemas from here, the emulator
  * implements it, and the OpenAPI document is generated from it.
  *
  * @since 0.1.0
@@ -164,6 +164,9 @@ const metrics = HttpApiEndpoint.get("metrics", "/queue/metrics")
   .addError(errorBody(400))
   .addError(errorBody(500))
   .annotate(OpenApi.Description, "How many jobs of a model are waiting and running.")
+
+/** @internal */
+export const endpoints = { status, submit, cancel, clear, metrics }
 
 // `HttpApi` gives every API an error of its own for requests that do not decode. On this wire such a request is answered
 // with the service's error body, like any other bad one.

@@ -8,9 +8,9 @@
  * | `NotFound` | look for the job elsewhere; it is not here (yet, or any more) |
  * | `RateLimited` | wait for `retryAfter`, then try again |
  * | `Unavailable` | try again later |
- * | `Unreachable` | look at the network, try again later |
+ * | `Unreachable` | look at the network, try again later; with `transient: false`, correct a setting first |
  * | `RequestTimeout` | try again, or allow more time |
- * | `UnexpectedAnswer` | report it: the service speaks otherwise than this version of the library knows |
+ * | `UnexpectedAnswer` | try again later (not a submit); if it stays, report it: the service does not follow its API |
  *
  * None of them holds the request that was sent, and the token never appears in one, not even where the service repeats
  * it in its answer.
@@ -264,15 +264,25 @@ export class Unavailable extends TaggedError<Unavailable>("effect-queue-status/U
 }
 
 /**
- * No answer came: the name did not resolve, the connection was refused, or it broke before the answer was whole. `sent`
- * is `false` where no connection ever came about: then the request did not arrive. Otherwise that is not known.
+ * No response, or not the whole of one: the name did not resolve, the connection was refused, the certificate is not
+ * trusted, or the connection broke before the response was complete.
+ *
+ * - `sent` is `false` if the request is known not to have been sent, because no connection was established. Otherwise it
+ *   may have arrived.
+ * - `transient` is `false` if this stays until a setting is corrected: the certificate is not trusted, or the port does
+ *   not speak TLS.
  *
  * @since 0.1.0
  * @category errors
  */
 export class Unreachable extends TaggedError<Unreachable>("effect-queue-status/Unreachable")(
   "Unreachable",
-  { ...about, reason: Schema.String, sent: Schema.optional(Schema.Literal(false)) }
+  {
+    ...about,
+    reason: Schema.String,
+    sent: Schema.optional(Schema.Literal(false)),
+    transient: Schema.optional(Schema.Literal(false))
+  }
 ) {
   /**
    * @since 0.1.0
@@ -386,9 +396,9 @@ export const QueueError = Schema.Union(
 export const isQueueError = (u: unknown): u is QueueError => Predicate.hasProperty(u, TypeId)
 
 /**
- * Whether what was asked for may have been done all the same, though no answer says so. It was not where the service
- * said no, and not where it provably was not reached: no connection came about, or it asked by HTTP 429, or by a 503
- * with `Retry-After`, to come again later.
+ * Whether the call may have taken effect although it failed. It has not if the service refused it with a status code
+ * that its API has for a refusal (400, 401, 403, 404, 413, 422, 429, and 503 with `Retry-After`), or if the request was
+ * not sent. After any other response, and without one, it is not known.
  *
  * @since 0.1.0
  * @category guards
@@ -405,36 +415,37 @@ export const mayHaveArrived = (error: QueueError): boolean => {
     case "Unreachable":
       return error.sent !== false
     case "RequestTimeout":
-      return true
     case "UnexpectedAnswer":
-      // what is refused was not done, nor what is sent on to another place; of anything else that makes no sense it is
-      // not known what it means
-      return error.httpStatus < 400 && error.httpStatus !== 307 && error.httpStatus !== 308
+      return true
   }
 }
 
 /**
- * Whether the same request may well succeed later, and may be sent again: `RateLimited`, `Unavailable`, `Unreachable`
- * and `RequestTimeout`. Of a submit that may have arrived (`mayHaveArrived`) it is `false`: sent again, it may make a
- * second job.
+ * Whether the same request may succeed later, and may be sent again: `RateLimited`, `Unavailable`, `Unreachable` (unless
+ * `transient` is `false`), `RequestTimeout` and `UnexpectedAnswer`: what stands before a service that is in trouble
+ * answers with an error page, an empty body, or half of one. It is `false` for a submit that may have arrived
+ * (`mayHaveArrived`): sent again, it may make a second job.
  *
  * @since 0.1.0
  * @category guards
  */
 export const isTransient = (error: QueueError): boolean => {
   switch (error._tag) {
-    case "RateLimited":
-    case "Unavailable":
-    case "Unreachable":
-    case "RequestTimeout":
-      return error.operation !== "submit" || !mayHaveArrived(error)
     case "InvalidRequest":
     case "Unauthorized":
     case "NotFound":
-    case "UnexpectedAnswer":
       return false
+    case "Unreachable":
+      return error.transient !== false && isRepeatable(error)
+    case "RateLimited":
+    case "Unavailable":
+    case "RequestTimeout":
+    case "UnexpectedAnswer":
+      return isRepeatable(error)
   }
 }
+
+const isRepeatable = (error: QueueError): boolean => error.operation !== "submit" || !mayHaveArrived(error)
 
 // -----------------------------------------------------------------------------
 // what only a submit can meet

@@ -107,8 +107,6 @@ const endWithin = <Out, In>(
  * - `transient`: what may pass (`QueueError.isTransient`).
  * - `notFound`: the grace for a job that was only just submitted and may not have arrived at every replica: one may know
  *   it, and the next one that is asked may not.
- * - `unexpected`: answers that make no sense. A gateway may have had a moment of weakness; a new version of the API
- *   won't pass.
  *
  * @since 0.1.0
  * @category constructors
@@ -116,16 +114,9 @@ const endWithin = <Out, In>(
 export const byKind = (options: {
   readonly transient?: Retry | undefined
   readonly notFound?: Retry | undefined
-  readonly unexpected?: Retry | undefined
 }): Retry => {
   const kindOf = (error: QueueError) =>
-    isTransient(error)
-      ? "transient"
-      : error._tag === "NotFound"
-      ? "notFound"
-      : error._tag === "UnexpectedAnswer"
-      ? "unexpected"
-      : undefined
+    isTransient(error) ? "transient" : error._tag === "NotFound" ? "notFound" : undefined
   const start: { readonly [kind: string]: unknown } = {}
   return Schedule.makeWithState(start, (now, error: QueueError, states) => {
     const kind = kindOf(error)
@@ -144,13 +135,12 @@ export const byKind = (options: {
 /**
  * What may pass: up to 8 more tries, after pauses of 0.5, 1, 2, 4, 8, 16, 30 and 30 seconds, give or take a fifth; a
  * service that is gone for a minute and a half is waited for. A job that is not found: tries for 5 seconds, twice a
- * second. An answer that makes no sense: two more tries, a second apart.
+ * second.
  *
  * @since 0.1.0
  * @category constants
  */
 export const defaultRetry: Retry = byKind({
   transient: transient({ base: Duration.millis(500), factor: 2, cap: Duration.seconds(30), times: 8 }),
-  notFound: Schedule.intersect(Schedule.spaced(Duration.millis(500)), Schedule.recurs(10)),
-  unexpected: Schedule.intersect(Schedule.spaced(Duration.seconds(1)), Schedule.recurs(2))
+  notFound: Schedule.intersect(Schedule.spaced(Duration.millis(500)), Schedule.recurs(10))
 })

@@ -190,6 +190,31 @@ describe("whatever goes wrong", () => {
     }
   })
 
+  it("an outage of a minute is survived, whatever the answers in it are", async () => {
+    const outages = [
+      Fault.unavailable({ status: 502 }),
+      Fault.disconnected,
+      Fault.malformed(""),
+      Fault.malformed("<html><body>Sign in to the guest network</body></html>"),
+      Fault.malformed(`{"request_id":`),
+      Fault.malformed({ maintenance: true }),
+      Fault.answer(204),
+      Fault.answer(302, "<html>moved</html>", { location: "https://example.com/maintenance" }),
+      Fault.answer(418, { message: "a proxy of ours" })
+    ]
+    for (const outage of outages) {
+      const outputs = await run(
+        { script: Worker.always(Worker.finish("90 seconds", { sum: 3 })) },
+        Effect.gen(function*() {
+          const job = yield* JobQueue.submit({ model: "my-org/video-generator", payload: {} })
+          yield* TestJobQueue.inject(outage.pipe(Fault.on("status"), Fault.during("5 seconds", "65 seconds")))
+          return yield* JobStream.result(job)
+        }).pipe(Effect.orDie)
+      )
+      assert.deepStrictEqual(outputs, { sum: 3 }, String(outage))
+    }
+  })
+
   it("a result is the job's, or a typed error", async () => {
     await FastCheck.assert(
       FastCheck.asyncProperty(Arbitraries.pool, faultPlan, policyName, (workers, faults, name) =>

@@ -217,7 +217,7 @@ describe("the schemas", () => {
 })
 
 describe("isTransient", () => {
-  it("is true of what may well pass, and of nothing else", () => {
+  it("is true of what may pass, and of nothing else", () => {
     const transient = Object.values(queueErrors).map((error) => [error._tag, QueueError.isTransient(error)])
     assert.deepStrictEqual(Object.fromEntries(transient), {
       InvalidRequest: false,
@@ -227,8 +227,23 @@ describe("isTransient", () => {
       Unavailable: true,
       Unreachable: true,
       RequestTimeout: true,
-      UnexpectedAnswer: false
+      UnexpectedAnswer: true
     })
+  })
+
+  it("is false of a server that can't be reached until a setting is corrected", () => {
+    for (const operation of QueueError.Operation.literals) {
+      const error = new QueueError.Unreachable({
+        operation,
+        model: job.model,
+        reason: "self-signed certificate",
+        sent: false,
+        transient: false
+      })
+      assert.isFalse(QueueError.isTransient(error), operation)
+      assert.isFalse(QueueError.mayHaveArrived(error), operation)
+      assert(Equal.equals(throughJson(QueueError.QueueError, error), error))
+    }
   })
 })
 
@@ -236,20 +251,17 @@ describe("mayHaveArrived", () => {
   const submit = { operation: "submit", model: job.model } as const
   const arrived = (error: QueueError.QueueError) => QueueError.mayHaveArrived(error)
 
-  it("is false where the service said no, or was not reached", () => {
-    const { httpStatus, retryAfter } = { httpStatus: 503, retryAfter: Duration.seconds(1) }
+  it("is false where the service refused as its API says, or was not reached", () => {
+    const { httpStatus, retryAfter } = { httpStatus: 503, retryAfter: Duration.zero }
     for (
       const error of [
-        new QueueError.InvalidRequest({ ...submit, httpStatus: 400 }),
+        ...[400, 413, 422].map((httpStatus) => new QueueError.InvalidRequest({ ...submit, httpStatus })),
         new QueueError.InvalidRequest(submit),
-        new QueueError.Unauthorized({ ...submit, httpStatus: 401 }),
+        ...[401, 403].map((httpStatus) => new QueueError.Unauthorized({ ...submit, httpStatus })),
         new QueueError.NotFound({ ...submit, httpStatus: 404 }),
         new QueueError.RateLimited({ ...submit, httpStatus: 429 }),
         new QueueError.Unavailable({ ...submit, httpStatus, retryAfter }),
-        new QueueError.Unreachable({ ...submit, reason: "connect ECONNREFUSED", sent: false }),
-        ...[307, 308, 409, 418, 501, 505].map((httpStatus) =>
-          new QueueError.UnexpectedAnswer({ ...submit, httpStatus, issue: "", body: "" })
-        )
+        new QueueError.Unreachable({ ...submit, reason: "connect ECONNREFUSED", sent: false })
       ]
     ) {
       assert.isFalse(arrived(error), error.message)
@@ -262,17 +274,19 @@ describe("mayHaveArrived", () => {
       new QueueError.Unavailable({ ...about, httpStatus: 503 }),
       ...[408, 500, 502, 504].map((httpStatus) => new QueueError.Unavailable({ ...about, httpStatus, retryAfter })),
       new QueueError.Unreachable({ ...about, reason: "read ECONNRESET" }),
-      new QueueError.RequestTimeout({ ...about, after: Duration.seconds(30) })
+      new QueueError.RequestTimeout({ ...about, after: Duration.seconds(30) }),
+      ...[0, 200, 201, 204, 301, 302, 303, 304, 307, 308, 402, 405, 409, 410, 418, 425, 501, 505].map((httpStatus) =>
+        new QueueError.UnexpectedAnswer({ ...about, httpStatus, retryAfter, issue: "", body: "" })
+      )
     ]
     for (const error of uncertain(submit)) {
       assert.isTrue(arrived(error), error.message)
       assert.isFalse(QueueError.isTransient(error), error.message)
     }
-    for (const error of uncertain({ ...submit, operation: "cancel" })) {
-      assert.isTrue(QueueError.isTransient(error), error.message)
-    }
-    for (const httpStatus of [200, 204, 301, 302, 303]) {
-      assert.isTrue(arrived(new QueueError.UnexpectedAnswer({ ...submit, httpStatus, issue: "", body: "" })))
+    for (const operation of ["status", "cancel", "clear", "metrics"] as const) {
+      for (const error of uncertain({ ...submit, operation })) {
+        assert.isTrue(QueueError.isTransient(error), error.message)
+      }
     }
   })
 })

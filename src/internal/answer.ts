@@ -1,13 +1,14 @@
-import type { HttpApiDecodeError } from "@effect/platform/HttpApiError"
 import type * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Clock from "effect/Clock"
-import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import type * as ParseResult from "effect/ParseResult"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { fromDocument, isDocument, JobStatus } from "../Job.js"
 import type { JobRef } from "../Job.js"
 import type { ErrorBody } from "../QueueApi.js"
 import * as QueueError from "../QueueError.js"
@@ -27,20 +28,23 @@ export interface About {
 }
 
 /**
- * An answer other than 200, read to its end and boiled down to what an error keeps.
+ * A response, read to its end: its status, its body, and the headers that an error keeps.
  *
  * @internal
  */
-export class Refusal extends Data.TaggedError("Refusal")<{
+export interface Response {
   readonly httpStatus: number
   readonly text: string
   readonly httpRequestId: string | undefined
   readonly retryAfter: Duration.Duration | undefined
-}> {}
+}
 
-/** @internal */
-export const isConflict = (error: ClientError): error is Refusal =>
-  "_tag" in error && error._tag === "Refusal" && error.httpStatus === 409
+/**
+ * Whether a status code promises the body of a success (RFC 9110: a 2xx that is not known means what 200 means).
+ *
+ * @internal
+ */
+export const isOk = (httpStatus: number): boolean => httpStatus >= 200 && httpStatus < 300
 
 // How much of a refusal's body is read for its sense, and how much at most is drained before its connection is dropped.
 const readLimit = 64 * 1024
@@ -74,51 +78,45 @@ export const refusalBody = (): RefusalBody => {
   }
 }
 
-const readText = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<string> =>
+const readRefusal = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<string> =>
   Effect.suspend(() => {
     const body = refusalBody()
     return response.stream.pipe(
       Stream.runForEachWhile((chunk) => Effect.sync(() => body.add(chunk))),
-      // a body that breaks off still belongs to an answer whose status is known
+      // a body that breaks off still belongs to a response whose status is known
       Effect.ignore,
       Effect.map(body.text)
     )
   })
 
-/**
- * What a refusal comes to, its body read.
- *
- * @internal
- */
-export const refusal = (
+/** @internal */
+export const decodeText = (bytes: ArrayBuffer | Uint8Array): string => new TextDecoder().decode(bytes)
+
+/** @internal */
+export const toResponse = (
   httpStatus: number,
   headers: { readonly [name: string]: string | undefined },
-  text: string,
-  scrub: Scrub
-): Effect.Effect<Refusal> =>
-  Effect.map(Clock.currentTimeMillis, (now) =>
-    new Refusal({
-      httpStatus,
-      text: scrub(text),
-      httpRequestId: Option.getOrUndefined(Option.map(Option.fromNullable(headers["x-request-id"]), scrub)),
-      retryAfter: Option.getOrUndefined(parseRetryAfter(headers, now))
-    }))
+  text: string
+): Effect.Effect<Response> =>
+  Effect.map(Clock.currentTimeMillis, (now) => ({
+    httpStatus,
+    text,
+    httpRequestId: headers["x-request-id"],
+    retryAfter: Option.getOrUndefined(parseRetryAfter(headers, now))
+  }))
 
 /**
- * Lets a 200 pass, unread, and turns every other answer into a `Refusal`: its body must be read before another request
- * can have the connection, and read here, because a schema for it would lose the status and the headers.
+ * Reads a response to its end: a connection serves the next request only then. Fails where the body of a success breaks
+ * off.
  *
  * @internal
  */
-export const refuse =
-  (scrub: Scrub) =>
-  (response: HttpClientResponse.HttpClientResponse): Effect.Effect<HttpClientResponse.HttpClientResponse, Refusal> =>
-    response.status === 200
-      ? Effect.succeed(response)
-      : readText(response).pipe(
-        Effect.flatMap((text) => refusal(response.status, response.headers, text, scrub)),
-        Effect.flip
-      )
+export const read = (
+  response: HttpClientResponse.HttpClientResponse
+): Effect.Effect<Response, HttpClientError.ResponseError> =>
+  (isOk(response.status) ? Effect.map(response.arrayBuffer, decodeText) : readRefusal(response)).pipe(
+    Effect.flatMap((text) => toResponse(response.status, response.headers, text))
+  )
 
 const string = (value: unknown): string | undefined =>
   typeof value === "string" && value.trim() !== "" ? value : typeof value === "number" ? String(value) : undefined
@@ -157,68 +155,92 @@ const compact = <A extends object>(fields: A): A =>
   // a field that is not there reads as `undefined`, as it did
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as A
 
-const said = (text: string, scrub: Scrub) => {
-  const { code, message, param, type } = readBody(text, scrub)
-  // once more: what was parsed may say what the raw text only spelled in escapes
+// What an error keeps of a response.
+const kept = (about: About, response: Response, scrub: Scrub) => {
   const clean = (text: string | undefined) => text === undefined ? undefined : clip(scrub(text))
-  return { code: clean(code), type: clean(type), param: clean(param), detail: clean(message) }
+  const { code, message, param, type } = readBody(response.text, scrub)
+  const fields = compact({
+    ...about,
+    httpStatus: response.httpStatus,
+    code: clean(code),
+    type: clean(type),
+    param: clean(param),
+    detail: clean(message),
+    httpRequestId: clean(response.httpRequestId),
+    retryAfter: response.retryAfter
+  })
+  return { fields, body: clip(scrub(response.text)) }
 }
 
-/** @internal */
-export const fromRefusal = (about: About, refusal: Refusal, scrub: Scrub): QueueError.QueueError => {
-  const { httpRequestId, httpStatus, retryAfter } = refusal
-  const answer = compact({
-    ...about,
-    httpStatus,
-    ...said(refusal.text, scrub),
-    httpRequestId: httpRequestId === undefined ? undefined : clip(httpRequestId),
-    retryAfter
-  })
+const unexpected = (about: About, response: Response, issue: string, scrub: Scrub): QueueError.UnexpectedAnswer => {
+  const { body, fields } = kept(about, response, scrub)
+  return new QueueError.UnexpectedAnswer({ ...fields, issue: clip(scrub(issue)), body })
+}
+
+/**
+ * The error that a refusal is.
+ *
+ * @internal
+ */
+export const fromRefusal = (about: About, response: Response, scrub: Scrub): QueueError.QueueError => {
+  const { httpStatus } = response
+  const fields = () => kept(about, response, scrub).fields
   switch (httpStatus) {
     case 400:
     case 413:
     case 422:
-      return new QueueError.InvalidRequest(answer)
+      return new QueueError.InvalidRequest(fields())
     case 401:
     case 403:
-      return new QueueError.Unauthorized(answer)
+      return new QueueError.Unauthorized(fields())
     case 404:
-      return new QueueError.NotFound(answer)
+      return new QueueError.NotFound(fields())
     case 429:
-      return new QueueError.RateLimited(answer)
+      return new QueueError.RateLimited(fields())
     case 408:
-      return new QueueError.Unavailable(answer)
+      return new QueueError.Unavailable(fields())
     default:
       return httpStatus >= 500 && httpStatus !== 501 && httpStatus !== 505
-        ? new QueueError.Unavailable(answer)
-        : new QueueError.UnexpectedAnswer({
-          ...answer,
-          issue: "the API has no such status code",
-          body: clip(refusal.text)
-        })
+        ? new QueueError.Unavailable(fields())
+        : unexpected(about, response, "the API has no such status code", scrub)
   }
 }
 
 /**
- * An answer with a status code of the API, and a body that is not.
+ * Decodes the JSON of a body.
  *
  * @internal
  */
-export const fromBody = (
+export type Decode<A> = (json: unknown) => Either.Either<A, ParseResult.ParseError>
+
+// An empty body is no JSON, and decodes as a value that is missing.
+const parseJson = (text: string): Either.Either<unknown, ParseResult.ParseError> =>
+  text === "" ? Either.right(undefined) : Either.try({
+    try: () => JSON.parse(text) as unknown,
+    catch: () => ParseResult.parseError(new ParseResult.Type(Schema.String.ast, text, "Could not parse JSON"))
+  })
+
+const explainStatus = Schema.decodeUnknownEither(JobStatus)
+
+/** @internal */
+export const decodeStatus: Decode<JobStatus> = (json) =>
+  isDocument(json) ? Either.right(fromDocument(json)) : explainStatus(json)
+
+/** @internal */
+export const decode = <A>(text: string, decode: Decode<A>): Either.Either<A, ParseResult.ParseError> =>
+  Either.flatMap(parseJson(text), decode)
+
+/**
+ * The error that a response is whose body is not what its status promises.
+ *
+ * @internal
+ */
+export const undecoded = (
   about: About,
-  httpStatus: number,
-  body: string,
+  response: Response,
   error: ParseResult.ParseError,
   scrub: Scrub
-): QueueError.UnexpectedAnswer =>
-  new QueueError.UnexpectedAnswer(compact({
-    ...about,
-    httpStatus,
-    // `POST /queue/submit` may answer 200 with an error body and no request id
-    ...said(body, scrub),
-    issue: clip(scrub(formatIssues(error))),
-    body: clip(scrub(body))
-  }))
+): QueueError.UnexpectedAnswer => unexpected(about, response, formatIssues(error), scrub)
 
 // The reason that lies deepest: `fetch failed` is caused by `connect ECONNREFUSED 127.0.0.1:1`.
 const reasonOf = (cause: unknown): string | undefined => {
@@ -229,70 +251,83 @@ const reasonOf = (cause: unknown): string | undefined => {
     string(code)
 }
 
-// Where no connection was made, nothing was sent. What else went wrong did so on a connection, or is not told apart by
-// who made it (a browser).
-const isUnsent = (cause: unknown): boolean => {
-  if (typeof cause !== "object" || cause === null) return false
-  const { cause: deeper, code, errors, syscall } = cause as { readonly [key: string]: unknown }
+// Why a server's certificate is not accepted: OpenSSL's verification errors, by the names that Node gives them. The
+// certificate is verified before anything of the request is sent.
+const certificateErrors: ReadonlySet<unknown> = new Set([
+  "CERT_CHAIN_TOO_LONG",
+  "CERT_HAS_EXPIRED",
+  "CERT_NOT_YET_VALID",
+  "CERT_REJECTED",
+  "CERT_REVOKED",
+  "CERT_SIGNATURE_FAILURE",
+  "CERT_UNTRUSTED",
+  "CRL_HAS_EXPIRED",
+  "CRL_NOT_YET_VALID",
+  "CRL_SIGNATURE_FAILURE",
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "ERR_TLS_CERT_ALTNAME_INVALID",
+  "ERROR_IN_CERT_NOT_AFTER_FIELD",
+  "ERROR_IN_CERT_NOT_BEFORE_FIELD",
+  "HOSTNAME_MISMATCH",
+  "INVALID_CA",
+  "INVALID_PURPOSE",
+  "PATH_LENGTH_EXCEEDED",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY",
+  "UNABLE_TO_DECRYPT_CERT_SIGNATURE",
+  "UNABLE_TO_GET_CRL",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE"
+])
+
+// A server that speaks no TLS, or not our version of it. Over node:http it is the write of the request that fails.
+const isProtocolError = (code: unknown, syscall: unknown): boolean =>
+  code === "EPROTO" ? syscall === "write" : typeof code === "string" && code.startsWith("ERR_SSL_")
+
+const isConnectError = (code: unknown, syscall: unknown, message: unknown): boolean =>
+  syscall === "connect" || syscall === "getaddrinfo" || code === "ECONNREFUSED" || code === "ENOTFOUND" ||
+  code === "EAI_AGAIN" || code === "UND_ERR_CONNECT_TIMEOUT" ||
+  message === "Client network socket disconnected before secure TLS connection was established"
+
+/** What is known of a failure by which nothing was sent: whether it stays until a setting is corrected. */
+type Unsent = "may pass" | "stays"
+
+/*
+ * Nothing was sent where no connection was established. That is known by the errors that only the making of a connection
+ * meets; any other error (ECONNRESET, EHOSTUNREACH of a read, what a browser tells) may have come after the request.
+ * Garbage instead of TLS comes before the request where TLS is not spoken at all, and not where it has been.
+ */
+const unsentBy = (cause: unknown, hasAnswered: boolean): Unsent | undefined => {
+  if (typeof cause !== "object" || cause === null) return undefined
+  const { cause: deeper, code, errors, message, syscall } = cause as { readonly [key: string]: unknown }
   // one address after the other was tried
-  if (Array.isArray(errors) && errors.length > 0) return errors.every(isUnsent)
-  return syscall === "connect" || syscall === "getaddrinfo" || code === "ECONNREFUSED" || code === "ENOTFOUND" ||
-    code === "UND_ERR_CONNECT_TIMEOUT" || isUnsent(deeper)
+  if (Array.isArray(errors) && errors.length > 0) {
+    const each = errors.map((error) => unsentBy(error, hasAnswered))
+    return each.includes(undefined) ? undefined : each.includes("may pass") ? "may pass" : "stays"
+  }
+  if (certificateErrors.has(code) || (!hasAnswered && isProtocolError(code, syscall))) return "stays"
+  return isConnectError(code, syscall, message) ? "may pass" : unsentBy(deeper, hasAnswered)
 }
 
 /**
- * No answer, or not the whole of a good one. Of what caused it only the reason is kept, as text: an error of a client
- * may hold the request, and with it the token.
+ * No response, or not the whole of a good one. Of what caused it only the reason is kept, as text: an error of a client
+ * may hold the request, and with it the token. `hasAnswered` says whether the service has ever responded.
  *
  * @internal
  */
-export const unreachable = (about: About, cause: unknown, otherwise: string, scrub: Scrub): QueueError.Unreachable =>
-  new QueueError.Unreachable({
+export const unreachable = (
+  about: About,
+  cause: unknown,
+  otherwise: string,
+  hasAnswered: boolean,
+  scrub: Scrub
+): QueueError.Unreachable => {
+  const unsent = unsentBy(cause, hasAnswered)
+  return new QueueError.Unreachable({
     ...about,
     reason: clip(scrub(reasonOf(cause) ?? otherwise)),
-    ...(isUnsent(cause) && { sent: false })
+    ...(unsent !== undefined && { sent: false }),
+    ...(unsent === "stays" && { transient: false })
   })
-
-/**
- * @internal
- */
-export type ClientError =
-  | Refusal
-  | QueueError.UnexpectedAnswer
-  | HttpClientError.HttpClientError
-  | ParseResult.ParseError
-  | HttpApiDecodeError
-  | typeof ErrorBody.Type
-
-/**
- * Whatever a call of the derived client fails with, as an error of ours. The client's own errors hold the request, and
- * with it the token: not a thing of them is kept but the reason, as text.
- *
- * @internal
- */
-export const toQueueError = (
-  about: About,
-  error: ClientError,
-  scrub: Scrub
-): QueueError.QueueError => {
-  // the API declares them, and `refuse` takes every answer that could be decoded as one
-  if (!("_tag" in error) || error._tag === "HttpApiDecodeError") {
-    throw new Error(`unreachable: ${JSON.stringify(error)}`)
-  }
-  switch (error._tag) {
-    case "UnexpectedAnswer":
-      return error
-    case "Refusal":
-      return fromRefusal(about, error, scrub)
-    case "RequestError":
-    case "ResponseError":
-      return unreachable(about, error.cause, error.reason, scrub)
-    case "ParseError": {
-      // the raw body where an answer did not decode; anything else where a request did not encode
-      const { actual } = error.issue
-      return actual instanceof ArrayBuffer
-        ? fromBody(about, 200, new TextDecoder().decode(actual), error, scrub)
-        : new QueueError.InvalidRequest({ ...about, detail: clip(scrub(formatIssues(error))) })
-    }
-  }
 }

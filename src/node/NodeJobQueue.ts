@@ -11,6 +11,7 @@
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Undici from "@effect/platform-node/Undici"
+import * as Headers from "@effect/platform/Headers"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
@@ -20,17 +21,15 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
-import * as ParseResult from "effect/ParseResult"
 import * as Redacted from "effect/Redacted"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Answer from "../internal/answer.js"
 import { checkRef } from "../internal/checkRequest.js"
 import { scrubber } from "../internal/scrubber.js"
 import type { Scrub } from "../internal/scrubber.js"
-import { fromDocument, isDocument, JobStatus } from "../Job.js"
-import type { JobRef } from "../Job.js"
+import type { JobRef, JobStatus } from "../Job.js"
 import * as JobQueue from "../JobQueue.js"
+import { endpoints } from "../QueueApi.js"
 import { RequestTimeout } from "../QueueError.js"
 import type { QueueError } from "../QueueError.js"
 import { Deadlines } from "./internal/deadlines.js"
@@ -120,19 +119,6 @@ const makeDispatcher = (
       (dispatcher) => Effect.promise(() => dispatcher.destroy())
     ))
 
-const explain = Schema.decodeUnknownEither(JobStatus)
-
-const decodeStatus = (document: unknown): Either.Either<JobStatus, ParseResult.ParseError> =>
-  isDocument(document) ? Either.right(fromDocument(document)) : explain(document)
-
-const utf8 = new TextDecoder()
-
-const parse = (text: string): Either.Either<unknown, ParseResult.ParseError> =>
-  text === "" ? Either.right(undefined) : Either.try({
-    try: () => JSON.parse(text) as unknown,
-    catch: () => ParseResult.parseError(new ParseResult.Type(Schema.String.ast, text, "Could not parse JSON"))
-  })
-
 /**
  * The queue, with a pool of connections of its own that lives as long as the scope. Fails when an option is unusable; the
  * error never shows the token.
@@ -168,7 +154,7 @@ export const make = (
     const status = yield* makeStatus({
       dispatcher,
       origin,
-      path: `${pathname.replace(/\/$/, "")}/queue/status`,
+      path: `${pathname.replace(/\/$/, "")}${endpoints.status.path}`,
       headers: ["authorization", `Bearer ${Redacted.value(apiKey)}`, "accept", "application/json"],
       scrub: scrubber(apiKey),
       requestTimeout
@@ -210,23 +196,35 @@ const makeStatus = (
 
     const about = ({ job }: Known): Answer.About => ({ operation: "status", model: job.model, job })
 
+    let hasAnswered = false
+
     const ends: Ends = {
-      answered: (known, body) =>
-        known.status !== undefined && known.body !== undefined && isSame(known.body, body)
+      answered: (known, httpStatus, headers, body) => {
+        hasAnswered = true
+        return known.status !== undefined && known.body !== undefined && isSame(known.body, body)
           ? Effect.succeed(known.status)
           : Effect.suspend(() => {
-            const text = utf8.decode(body)
-            const status = Either.flatMap(parse(text), decodeStatus)
-            if (Either.isLeft(status)) return Effect.fail(Answer.fromBody(about(known), 200, text, status.left, scrub))
+            const text = Answer.decodeText(body)
+            const status = Answer.decode(text, Answer.decodeStatus)
+            if (Either.isLeft(status)) {
+              return Effect.flatMap(
+                Answer.toResponse(httpStatus, Headers.fromInput(headers), text),
+                (response) => Effect.fail(Answer.undecoded(about(known), response, status.left, scrub))
+              )
+            }
             memory.remember(known, body, status.right)
             return Effect.succeed(status.right)
-          }),
-      refused: (known, httpStatus, headers, text) =>
-        Answer.refusal(httpStatus, headers, text, scrub).pipe(
-          Effect.flatMap((refusal) => Effect.fail(Answer.fromRefusal(about(known), refusal, scrub)))
-        ),
+          })
+      },
+      refused: (known, httpStatus, headers, text) => {
+        hasAnswered = true
+        return Effect.flatMap(
+          Answer.toResponse(httpStatus, Headers.fromInput(headers), text),
+          (response) => Effect.fail(Answer.fromRefusal(about(known), response, scrub))
+        )
+      },
       failed: (known, cause, hasBegun) =>
-        Effect.fail(Answer.unreachable(about(known), cause, hasBegun ? "Decode" : "Transport", scrub)),
+        Effect.fail(Answer.unreachable(about(known), cause, hasBegun ? "Decode" : "Transport", hasAnswered, scrub)),
       expired: (known) => Effect.fail(new RequestTimeout({ ...about(known), after: requestTimeout }))
     }
 

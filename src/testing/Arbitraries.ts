@@ -432,7 +432,7 @@ export const faults: FastCheck.Arbitrary<ReadonlyArray<Fault.Fault>> = FastCheck
 
 /** A fault of polls that passes, by the kind of error that the retry of a watch takes it for. */
 interface Passing {
-  readonly kind: "transient" | "notFound" | "unexpected"
+  readonly kind: "transient" | "notFound"
   readonly fault: Fault.Fault
 }
 
@@ -440,40 +440,34 @@ const passing = (kind: Passing["kind"]) => (fault: Fault.Fault): Passing => ({ k
 
 const passingKind = either<Passing>(
   [
-    6,
+    7,
     either(
       [4, FastCheck.constantFrom(Fault.disconnected, Fault.refused, Fault.hang, Fault.truncated, Fault.stalled)],
       [2, refused(60_000)],
       [1, slow(40_000)],
-      [1, lost(refused(60_000))]
+      [1, lost(refused(60_000))],
+      [1, nonsense.map((body) => Fault.malformed(body))],
+      [1, FastCheck.constantFrom(Fault.answer(418), Fault.answer(302))]
     ).map(passing("transient"))
   ],
   // a replica that is behind may not know the job yet
-  [3, either([1, FastCheck.constant(Fault.vanished)], [1, stale]).map(passing("notFound"))],
-  [
-    1,
-    either(
-      [4, nonsense.map((body) => Fault.malformed(body))],
-      [1, FastCheck.constantFrom(Fault.answer(418), Fault.answer(302))]
-    ).map(passing("unexpected"))
-  ]
+  [3, either([1, FastCheck.constant(Fault.vanished)], [1, stale]).map(passing("notFound"))]
 )
 
 /*
- * How `Retry.defaultRetry` is not worn out, which gives up at the 9th transient error in a row, at the 11th that says
- * there is no such job, and at the 3rd that makes no sense, however many of the others come in between. Each poll meets
- * one error at most, and it is of a kind that one of its faults is of (two delays may add up to a timeout, which is
- * transient as well). So no more of a kind may be met than:
+ * How `Retry.defaultRetry` is not worn out, which gives up at the 9th transient error in a row, and at the 11th that
+ * says there is no such job, however many of the others come in between. Each poll meets one error at most, and it is of a
+ * kind that one of its faults is of (two delays may add up to a timeout, which is transient as well). So no more of a kind
+ * may be met than:
  *
  * - transient: 8. Of the tries that its jitter can bring closest together, at 0, 0.4, 1.2, 2.8, 6, 12.4 and 25.2 seconds,
  *   six fall into a window of 25 seconds, wherever it is; two more are left outside of it.
  * - not found: 10. Of tries half a second apart, six fall into a window of three seconds; four more are left.
- * - unexpected: 2, none of them in a window.
  */
 const windows = { transient: 25_000, notFound: 3_000 }
 const allowed = {
-  counted: { transient: 8, notFound: 10, unexpected: 2 },
-  besideWindows: { transient: 2, notFound: 4, unexpected: 2 }
+  counted: { transient: 8, notFound: 10 },
+  besideWindows: { transient: 2, notFound: 4 }
 }
 
 /**
@@ -531,7 +525,7 @@ export const passingFaults: FastCheck.Arbitrary<ReadonlyArray<Fault.Fault>> = Fa
   const left = { ...(drafts.some(({ window }) => window !== undefined) ? allowed.besideWindows : allowed.counted) }
   return drafts.flatMap(({ count, first, passing: { fault, kind }, share, window }) => {
     const some = share === undefined ? Fault.on(fault, "status") : Fault.share(Fault.on(fault, "status"), share)
-    if (window !== undefined && kind !== "unexpected") {
+    if (window !== undefined) {
       const [from, to] = window.map((time) => start + time % windows[kind]).sort((a, b) => a - b)
       return [Fault.during(some, from!, to! + 1)]
     }

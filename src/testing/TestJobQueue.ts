@@ -17,7 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import type * as TestClock from "effect/TestClock"
-import { fromRefusal, Refusal } from "../internal/answer.js"
+import { fromRefusal } from "../internal/answer.js"
 import { checkModel, checkRef, checkSubmit } from "../internal/checkRequest.js"
 import { rules } from "../internal/rules.js"
 import type * as Job from "../Job.js"
@@ -97,12 +97,7 @@ const notFound = (operation: Operation, job: Job.JobRef): QueueError => {
   const { body, status } = noSuchJob(job)
   return fromRefusal(
     { operation, model: job.model, job },
-    new Refusal({
-      httpStatus: status,
-      text: JSON.stringify(body),
-      httpRequestId: undefined,
-      retryAfter: undefined
-    }),
+    { httpStatus: status, text: JSON.stringify(body), httpRequestId: undefined, retryAfter: undefined },
     (text) => text
   )
 }

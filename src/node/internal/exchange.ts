@@ -1,7 +1,7 @@
 import type * as Undici from "@effect/platform-node/Undici"
-import * as Headers from "@effect/platform/Headers"
+import type * as Headers from "@effect/platform/Headers"
 import type * as Effect from "effect/Effect"
-import { refusalBody } from "../../internal/answer.js"
+import { isOk, refusalBody } from "../../internal/answer.js"
 import type { RefusalBody } from "../../internal/answer.js"
 import type { JobStatus } from "../../Job.js"
 import type { QueueError } from "../../QueueError.js"
@@ -17,11 +17,11 @@ export type End = Effect.Effect<JobStatus, QueueError>
  * @internal
  */
 export interface Ends {
-  /** A 200, and its whole body. */
-  readonly answered: (known: Known, body: Uint8Array) => End
+  /** A success, and its whole body. */
+  readonly answered: (known: Known, httpStatus: number, headers: Headers.Input, body: Uint8Array) => End
   /** Another status, and what was read of its body. */
-  readonly refused: (known: Known, httpStatus: number, headers: Headers.Headers, text: string) => End
-  /** No answer, or (`hasBegun`) not the whole of a 200. */
+  readonly refused: (known: Known, httpStatus: number, headers: Headers.Input, text: string) => End
+  /** No answer, or (`hasBegun`) not the whole of a success. */
   readonly failed: (known: Known, cause: unknown, hasBegun: boolean) => End
   /** No end in time. */
   readonly expired: (known: Known) => End
@@ -39,7 +39,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler, Expiring {
   private controller: Undici.Dispatcher.DispatchController | undefined
   private isOver = false
   private httpStatus = 0
-  private headers: Headers.Input | undefined
+  private headers: Headers.Input = {}
   private body: Uint8Array | undefined
   private more: Array<Uint8Array> | undefined
   private refusal: RefusalBody | undefined
@@ -77,9 +77,8 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler, Expiring {
     // only announces the answer
     if (httpStatus < 200) return
     this.httpStatus = httpStatus
-    if (httpStatus === 200) return
     this.headers = headers
-    this.refusal = refusalBody()
+    if (!isOk(httpStatus)) this.refusal = refusalBody()
   }
 
   onResponseData(controller: Undici.Dispatcher.DispatchController, chunk: Uint8Array): void {
@@ -93,8 +92,9 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler, Expiring {
   }
 
   onResponseEnd(): void {
-    if (this.refusal !== undefined) this.refuse(this.refusal)
-    else this.end(this.ends.answered(this.known, this.more === undefined ? this.body ?? empty : concat(this.more)))
+    if (this.refusal !== undefined) return this.refuse(this.refusal)
+    const body = this.more === undefined ? this.body ?? empty : concat(this.more)
+    this.end(this.ends.answered(this.known, this.httpStatus, this.headers, body))
   }
 
   onResponseError(_: unknown, cause: unknown): void {
@@ -105,7 +105,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler, Expiring {
   }
 
   private refuse(refusal: RefusalBody): void {
-    this.end(this.ends.refused(this.known, this.httpStatus, Headers.fromInput(this.headers), refusal.text()))
+    this.end(this.ends.refused(this.known, this.httpStatus, this.headers, refusal.text()))
   }
 
   private end(end: End): void {
