@@ -136,6 +136,18 @@ export default defineConfig(
     rules: { "no-restricted-syntax": ["error", ...syntax, ...vacuous] }
   },
   {
+    files: ["test/**/*.ts"],
+    ignores: ["test/checks/environment.ts", "test/bench/**"],
+    rules: {
+      "no-restricted-syntax": [
+        "error",
+        ...syntax,
+        ...vacuous,
+        never("process", "env", "No test depends on the caller's environment: see test/checks/environment.ts")
+      ]
+    }
+  },
+  {
     files: ["**/*.mjs"],
     languageOptions: {
       globals: { URL: false, clearTimeout: false, console: false, process: false, setTimeout: false }

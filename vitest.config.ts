@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import { define } from "./test/checks/environment.js"
 import { pages } from "./test/checks/pages.js"
 
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url))
@@ -10,6 +11,8 @@ const withDeepLaws = () =>
   readdirSync(path("test"), { encoding: "utf8", recursive: true })
     .filter((name) => name.endsWith(".test.ts") && readFileSync(path(`test/${name}`), "utf8").includes("/runs.js\""))
     .map((name) => `test/${name}`)
+
+const service = define()
 
 export default defineConfig(({ mode }) => ({
   plugins: [pages()],
@@ -25,7 +28,8 @@ export default defineConfig(({ mode }) => ({
     poolOptions: { forks: { minForks: 1, maxForks: 2 } },
     globalSetup: ["test/bundle.ts"],
     setupFiles: ["test/setup.ts"],
-    provide: { deep: mode === "deep" },
-    testTimeout: mode === "deep" ? 300_000 : 60_000
+    provide: { deep: mode === "deep", service },
+    // ends what hangs; no test may come near it, however slow or busy the machine is
+    testTimeout: 900_000
   }
 }))

@@ -1063,7 +1063,7 @@ describe("Emulator", () => {
         assert.strictEqual(requests.length, Emulator.maxLoggedRequests)
         assert.strictEqual(requests[0]?.url, "/50")
         assert.strictEqual(requests.at(-1)?.url, `/${count - 1}`)
-      }), 60_000)
+      }))
   })
 
   // ---------------------------------------------------------------------------

@@ -53,7 +53,7 @@ const oddNames = [
 /** The options for a server of a test. */
 const pointedAt = (
   server: HostileServer.HostileServer,
-  requestTimeout: Duration.DurationInput = "15 seconds"
+  requestTimeout: Duration.DurationInput = "5 minutes"
 ): JobQueue.Options => ({ apiKey: Redacted.make(token), baseUrl: `${server.url}/v1`, requestTimeout })
 
 /** The client, pointed at a server of a test. */

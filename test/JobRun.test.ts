@@ -778,7 +778,7 @@ describe("over HTTP", () => {
       JobQueue.JobQueue,
       Effect.flatMap(
         Emulator.Emulator,
-        ({ baseUrl }) => Clients.make({ baseUrl, apiKey: Redacted.make("any"), requestTimeout: "5 seconds" })
+        ({ baseUrl }) => Clients.make({ baseUrl, apiKey: Redacted.make("any"), requestTimeout: "5 minutes" })
       )
     ).pipe(Layer.provideMerge(Emulator.layer(options)), Layer.provide(client))
 
@@ -788,9 +788,14 @@ describe("over HTTP", () => {
         const { requests } = yield* Emulator.Emulator
         const released: Array<JobRun.Release> = []
         const onRelease = (release: JobRun.Release) => Effect.sync(() => released.push(release))
+        const hasCome = (path: string): Effect.Effect<void> =>
+          Effect.flatMap(requests, (all) =>
+            all.some(({ url }) => url.startsWith(path)) ? Effect.void : Effect.delay(hasCome(path), "5 millis"))
         // while the submit is on its way, and while the job is watched
-        for (const after of [50, 600]) {
-          yield* Effect.timeoutOption(JobRun.run(request, { onRelease }), after)
+        for (const path of ["/v1/queue/submit", "/v1/queue/status"]) {
+          const fiber = yield* Effect.fork(JobRun.run(request, { onRelease }))
+          yield* hasCome(path)
+          yield* Fiber.interrupt(fiber)
         }
         assert.deepStrictEqual(noted(released), ["Canceled", "Canceled"])
         for (const release of released) {

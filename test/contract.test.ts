@@ -4,6 +4,7 @@
  */
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -14,6 +15,7 @@ import * as Redacted from "effect/Redacted"
 import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
+import { inject } from "vitest"
 import { Emulator } from "../src/emulator/index.js"
 import { Job, JobQueue, QueueError } from "../src/index.js"
 import { Conformance, TestJobQueue, Worker } from "../src/testing/index.js"
@@ -109,10 +111,12 @@ describe("a queue that nobody else uses, and of whose workers nothing is known",
 })
 
 describe("the real service", () => {
-  const { TOGETHER_CONFORMANCE_MODEL: model = "" } = process.env
-  const missing = ["TOGETHER_API_KEY", "TOGETHER_CONFORMANCE_MODEL"].filter((name) => !process.env[name]?.trim())
+  const service = inject("service")
+  const { TOGETHER_CONFORMANCE_MODEL: model = "" } = service
+  const missing = ["TOGETHER_API_KEY", "TOGETHER_CONFORMANCE_MODEL"].filter((name) => !service[name]?.trim())
+  const fromCaller = Layer.setConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(service))))
   const checks = Conformance.checks({
-    layer: () => Layer.provide(JobQueue.layer, FetchHttpClient.layer),
+    layer: () => JobQueue.layer.pipe(Layer.provide([FetchHttpClient.layer, fromCaller])),
     pass: Effect.sleep,
     model
   })

@@ -23,7 +23,7 @@ const examples = readdirSync(join(root, "docs/examples"))
   .map((name) => [name, readFileSync(join(root, "docs/examples", name), "utf8")] as const)
 
 describe("the code in the documents", () => {
-  it("compiles", { timeout: 60_000 }, () => {
+  it("compiles", () => {
     // an example does where it is, with what it imports
     const elsewhere = new Set(examples.map(([, text]) => text))
     const modules = new Map(pages.flatMap(blocks).filter(([, text]) => !elsewhere.has(text)))

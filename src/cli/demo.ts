@@ -26,7 +26,10 @@ import { table } from "./table.js"
 /** How often each job was polled, by request id. */
 class Polls extends Context.Tag("effect-queue-status/cli/demo/Polls")<Polls, Map<string, number>>() {}
 
-const counted = <E, R>(queue: Layer.Layer<JobQueue.JobQueue, E, R>): Layer.Layer<JobQueue.JobQueue | Polls, E, R> =>
+/** @internal */
+export const counted = <E, R>(
+  queue: Layer.Layer<JobQueue.JobQueue, E, R>
+): Layer.Layer<JobQueue.JobQueue | Polls, E, R> =>
   Layer.effectContext(Effect.map(JobQueue.JobQueue, (service) => {
     const polls = new Map<string, number>()
     return Context.make(Polls, polls).pipe(
@@ -74,7 +77,7 @@ const EmulatedQueue = counted(
   Layer.effect(
     JobQueue.JobQueue,
     Effect.flatMap(Emulator.Emulator, ({ baseUrl }) => JobQueue.make({ baseUrl, apiKey: Redacted.make("demo") }))
-  ).pipe(Layer.provide(Emulator.layer({ workers: [Scenario.manyPool, Scenario.pool] })))
+  ).pipe(Layer.provide(Emulator.layer({ workers: Scenario.pools })))
 )
 
 const jobs = checked(Options.integer("jobs"), (count) => count > 0, "--jobs: must be 1 or more").pipe(
@@ -82,8 +85,12 @@ const jobs = checked(Options.integer("jobs"), (count) => count > 0, "--jobs: mus
   Options.withDefault(undefined)
 )
 
-/** @internal */
-export const command = Command.make(
+/**
+ * The command, whatever queue there is.
+ *
+ * @internal
+ */
+export const withAnyQueue = Command.make(
   "demo",
   { jobs, json },
   ({ jobs, json }) =>
@@ -92,9 +99,13 @@ export const command = Command.make(
       onFalse: () => manyJobs(jobs ?? 0, { json })
     })
 ).pipe(
-  // the queue is on this machine, and bears more polls than a service would
-  Command.provide(JobHub.layer({ pollsPerSecond: 400 }).pipe(Layer.provideMerge(EmulatedQueue))),
   Command.withDescription(
     "Submits jobs to a queue on this machine, over HTTP, and shows their lives as they happen. It takes seven seconds."
   )
+)
+
+/** @internal */
+export const command = withAnyQueue.pipe(
+  // the queue is on this machine, and bears more polls than a service would
+  Command.provide(JobHub.layer({ pollsPerSecond: 400 }).pipe(Layer.provideMerge(EmulatedQueue)))
 )

@@ -21,12 +21,11 @@ const lives: { readonly [name: string]: Worker.Script } = {
   // over before anybody looks twice: its claim is never seen, only inferred
   "fly-on-the-wall": Worker.always(
     Worker.finish("50 millis", { video_url: "https://example.com/fly-on-the-wall.mp4" })
-  ),
-  "ant-on-the-hill": Worker.always(done("ant-on-the-hill"))
+  )
 }
 
-/** @internal */
-export const pool: Worker.Pool = {
+const pool: Worker.Pool = {
+  model,
   workers: 3,
   claimTimeout: "2 seconds",
   pickup: "300 millis",
@@ -40,8 +39,7 @@ export const pool: Worker.Pool = {
  */
 export const manyModel = "my-org/thumbnails"
 
-/** @internal */
-export const manyPool: Worker.Pool = {
+const manyPool: Worker.Pool = {
   model: manyModel,
   workers: 60,
   claimTimeout: "2 seconds",
@@ -52,6 +50,9 @@ export const manyPool: Worker.Pool = {
     [1, [Worker.die]]
   )
 }
+
+/** @internal */
+export const pools: ReadonlyArray<Worker.Pool> = [manyPool, pool]
 
 /**
  * The jobs, in the order in which they are submitted.
@@ -64,5 +65,6 @@ export const jobs: ReadonlyArray<SubmitRequest & { readonly name: string; readon
   { name: "owl-in-the-rain" },
   { name: "fox-in-the-snow" },
   { name: "fly-on-the-wall", priority: 1 },
-  { name: "ant-on-the-hill", priority: -1, cancel: true as const }
+  // no worker takes its model, so it is pending when it is canceled, however slow the machine is
+  { name: "ant-on-the-hill", model: "my-org/sculptor", cancel: true as const }
 ].map(({ name, ...rest }) => ({ name, model, payload: { prompt: name.replaceAll("-", " ") }, info: { name }, ...rest }))

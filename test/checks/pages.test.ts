@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { execFile } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
+import { environment } from "./environment.js"
 import { blocksOf } from "./pages.js"
 
 const path = (from: string) => fileURLToPath(new URL(from, import.meta.url))
@@ -20,12 +21,12 @@ interface Report {
 }
 
 describe("pages", () => {
-  it("are run as tests, and fail where they stand", { timeout: 60_000 }, async () => {
+  it("are run as tests, and fail where they stand", async () => {
     const vitest = path("../../node_modules/vitest/vitest.mjs")
     const { stdout } = await promisify(execFile)(
       process.execPath,
       [vitest, "run", "--root", path("../fixtures/pages"), "--reporter=json"],
-      { env: { PATH: process.env["PATH"] } }
+      { env: environment }
     ).catch((failed: { readonly stdout: string }) => failed)
     const { testResults }: Report = JSON.parse(stdout)
     const resultOf = (name: string) => testResults.find((result) => result.name.endsWith(name))

@@ -67,9 +67,6 @@ const commands = ["emulator", "submit", "watch", "result", "cancel", "clear", "m
 
 const job = "my-org/video/019ba379-92da-71e4-ac40-d98059fd67c7"
 
-// processes take their time where many run
-const patient = { timeout: 60_000 }
-
 describe.concurrent("queue-status", () => {
   describe("told", () => {
     it.live("--version has that of the package", () =>
@@ -77,7 +74,7 @@ describe.concurrent("queue-status", () => {
         const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"))
         const { code, stderr, stdout } = yield* run(["--version"])
         assert.deepStrictEqual([code, stdout.trim(), stderr], [0, version, ""])
-      }), patient)
+      }))
 
     it.live("--help, or nothing, names every command, and in a pipe has no escape codes", () =>
       Effect.gen(function*() {
@@ -89,7 +86,7 @@ describe.concurrent("queue-status", () => {
             assert.include(stdout, word)
           }
         }
-      }), patient)
+      }))
 
     it.live("--help of each command has its options", () =>
       Effect.gen(function*() {
@@ -99,7 +96,7 @@ describe.concurrent("queue-status", () => {
           assert.notInclude(stdout, escape, commands[i])
           assert.include(stdout, "USAGE", commands[i])
         }
-      }), patient)
+      }))
   })
 
   describe("used wrongly says what is wrong, on standard error, without escape codes, and exits with 2", () => {
@@ -134,7 +131,7 @@ describe.concurrent("queue-status", () => {
           assert.match(stderr, message)
           assert.notInclude(stderr, escape)
           assert.strictEqual(linesOf(stderr).filter((line) => line.trim() !== "").length, 1, stderr)
-        }), patient)
+        }))
     }
 
     it.live("where the environment has no token, or one that is none", () =>
@@ -145,7 +142,7 @@ describe.concurrent("queue-status", () => {
           assert.match(stderr, /^queue-status: TOGETHER_(API_KEY|BASE_URL)\b.*\n$/)
           assert.notInclude(stderr, key)
         }
-      }), patient)
+      }))
   })
 
   describe("with a service", () => {
@@ -165,7 +162,7 @@ describe.concurrent("queue-status", () => {
         const asked = (yield* requests).map(({ method, url }) => `${method} ${url.split("?")[0]}`)
         assert.sameMembers(Array.from(new Set(asked)), ["POST /v1/queue/submit", "GET /v1/queue/status"])
         for (const { stderr, stdout } of [submitted, watched, result]) assert.notInclude(stdout + stderr, key)
-      }), patient)
+      }))
 
     it.scopedLive("takes a payload from a file, and from standard input", () =>
       Effect.gen(function*() {
@@ -189,7 +186,7 @@ describe.concurrent("queue-status", () => {
           const { stdout: outputs } = yield* run(["result", stdout.trim()], env)
           assert.strictEqual(outputs, "{\"answer\":42}\n")
         }
-      }), patient)
+      }))
 
     it.scopedLive("says of a job that has failed why, and exits with 3", () =>
       Effect.gen(function*() {
@@ -199,7 +196,7 @@ describe.concurrent("queue-status", () => {
         assert.deepStrictEqual([result.code, result.stdout], [3, ""])
         assert.match(result.stderr, /^queue-status: .*CUDA out of memory\n$/)
         assert.strictEqual((yield* run(["watch", stdout.trim()], env)).code, 3)
-      }), patient)
+      }))
 
     it.scopedLive.skipIf(!hasTerminal)(
       "says what a worker says without what a terminal obeys",
@@ -210,8 +207,7 @@ describe.concurrent("queue-status", () => {
           const { stdout: text } = yield* (yield* startOnTerminal(["result", stdout.trim()], { env })).exited
           assert.include(text, "\\u001b[31mEVIL\\u009b1m")
           assert.notMatch(text.replaceAll("\r\n", ""), /[\u0000-\u001f\u007f-\u009f]/)
-        }),
-      patient
+        })
     )
 
     it.scopedLive("says of a token that is not good so, and exits with 5", () =>
@@ -221,7 +217,7 @@ describe.concurrent("queue-status", () => {
         assert.deepStrictEqual([code, stdout], [5, ""])
         assert.match(stderr, /does not accept this token \(HTTP 401/)
         assert.notInclude(stderr, "wrong-token")
-      }), patient)
+      }))
 
     it.scopedLive(
       "says of a service that is not there so, at once where nothing is watched",
@@ -233,8 +229,7 @@ describe.concurrent("queue-status", () => {
           })
           assert.strictEqual(code, 5)
           assert.match(stderr, /^queue-status: metrics .*: no answer from the service: .*ECONNREFUSED.*\n$/)
-        }),
-      patient
+        })
     )
   })
 
@@ -261,8 +256,7 @@ describe.concurrent("queue-status", () => {
             const { code: gaveUp, stdout: events } = yield* resumed.exited
             assert.strictEqual(gaveUp, 5)
             assert.deepStrictEqual(linesOf(events).map((line) => line.split(/ {2,}/)[2]), ["GaveUp"])
-          }),
-        patient
+          })
       )
     }
 
@@ -277,8 +271,7 @@ describe.concurrent("queue-status", () => {
           const exited = yield* (yield* start([...shell, ...command, "watch", stdout.trim()], env)).exited
           assert.include(exited.stdout, "Queued")
           assert.match(exited.stderr, /^No longer looking.*\n {2}queue-status watch .* --from \S+\nexit 141\n$/)
-        }),
-      patient
+        })
     )
 
     it.scopedLive("in the middle of a submit says that there may be a job", () =>
@@ -291,7 +284,7 @@ describe.concurrent("queue-status", () => {
         const { code, stderr, stdout } = yield* submitting.exited
         assert.deepStrictEqual([code, stdout], [130, ""])
         assert.match(stderr, /^The job may have been made all the same/)
-      }), patient)
+      }))
 
     it.scopedLive.skipIf(!existsSync("/dev/full"))(
       "by an output that is full exits with 2, and loses no job",
@@ -306,8 +299,7 @@ describe.concurrent("queue-status", () => {
           const watched = yield* (yield* start([...shell, "watch", name], env)).exited
           assert.strictEqual(watched.code, 2)
           assert.match(watched.stderr, /queue-status watch .*--from/)
-        }),
-      patient
+        })
     )
   })
 
@@ -328,8 +320,7 @@ describe.concurrent("queue-status", () => {
           assert.include(exited.stdout, `${escape}[0;36m`)
           assert.isAbove(exited.stdout.lastIndexOf(`${escape}[?25h`), exited.stdout.lastIndexOf(`${escape}[?25l`))
           assert.include(exited.stdout, "To go on from here:")
-        }),
-      patient
+        })
     )
 
     it.scopedLive.skipIf(!hasTerminal)(
@@ -346,8 +337,7 @@ describe.concurrent("queue-status", () => {
             .exited
           assert.notInclude(dumb.stdout, escape)
           assert.include(dumb.stdout, "Completed")
-        }),
-      patient
+        })
     )
   })
 
@@ -378,8 +368,7 @@ describe.concurrent("queue-status", () => {
           assert.deepStrictEqual([exit, all], [130, `${baseUrl}\n`])
           assert.notInclude(last, escape)
           assert.strictEqual((yield* run(["metrics", "m"], env)).code, 5)
-        }),
-      patient
+        })
     )
 
     it.scopedLive("has simulated workers where it is told to", () =>
@@ -390,7 +379,7 @@ describe.concurrent("queue-status", () => {
         const { stdout } = yield* run(["submit", "m", "{\"a\":1}"], env)
         const result = yield* run(["result", stdout.trim()], env)
         assert.deepStrictEqual(JSON.parse(result.stdout), { simulated: true, inputs: { a: 1 } })
-      }), patient)
+      }))
 
     it.scopedLive("has what goes wrong from the command line", () =>
       Effect.gen(function*() {
@@ -400,7 +389,7 @@ describe.concurrent("queue-status", () => {
         assert.match((yield* run(["metrics", "m"], env)).stderr, /HTTP 502/)
         assert.strictEqual((yield* run(["submit", "m"], env)).code, 5)
         assert.strictEqual((yield* run(["metrics", "m"], env)).stdout, "1 waiting, 0 running\n")
-      }), patient)
+      }))
 
     it.scopedLive("takes only the keys of its environment, and tells none of them", () =>
       Effect.gen(function*() {
@@ -412,7 +401,7 @@ describe.concurrent("queue-status", () => {
         const { code, stderr, stdout } = yield* exited
         assert.strictEqual(code, 143)
         assert.notMatch(stdout + stderr, /one-key,|another-key/)
-      }), patient)
+      }))
 
     it.scopedLive("speaks HTTPS where it has a certificate", () =>
       Effect.gen(function*() {
@@ -434,7 +423,7 @@ describe.concurrent("queue-status", () => {
         assert.match(bad.stderr, /^queue-status: can't listen at 127\.0\.0\.1:0: .+\n$/)
         const alone = yield* run(["emulator", "--tls-cert", cert])
         assert.deepStrictEqual([alone.code, alone.stderr], [2, "queue-status: --tls-cert and --tls-key go together\n"])
-      }), patient)
+      }))
 
     it.scopedLive("says so when the port is taken", () =>
       Effect.gen(function*() {
@@ -442,14 +431,14 @@ describe.concurrent("queue-status", () => {
         const { code, stderr, stdout } = yield* run(["emulator", "--port", new URL(baseUrl).port])
         assert.deepStrictEqual([code, stdout], [2, ""])
         assert.match(stderr, /^queue-status: can't listen at 127\.0\.0\.1:\d+: .*EADDRINUSE.*\n$/)
-      }), patient)
+      }))
 
     it.live("lists what can go wrong", () =>
       Effect.gen(function*() {
         const { code, stdout } = yield* run(["emulator", "--list-faults"])
         assert.strictEqual(code, 0)
         assert.match(stdout, /^ {2}rate-limited \[DURATION\] +HTTP 429/m)
-      }), patient)
+      }))
   })
 
   describe("completes", () => {
@@ -477,7 +466,7 @@ printf '%s\\n' "\${COMPREPLY[@]}"`,
         assert.deepStrictEqual(complete("queue-status", "submit", "--pri"), ["--priority"])
         // and so that bash takes it
         execFileSync("bash", ["-ec", `${stdout}\ncomplete -p queue-status`])
-      }), patient)
+      }))
 
     it.live("in zsh and fish as well", () =>
       Effect.gen(function*() {
@@ -487,6 +476,6 @@ printf '%s\\n' "\${COMPREPLY[@]}"`,
           assert.include(stdout, word)
           for (const name of commands) assert.include(stdout, name)
         }
-      }), patient)
+      }))
   })
 })

@@ -1,10 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import { assertSome } from "@effect/vitest/utils"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
-import { Transition } from "../../src/index.js"
+import * as Demo from "../../src/cli/demo.js"
+import * as Scenario from "../../src/cli/scenario.js"
+import { JobHub, Transition } from "../../src/index.js"
+import { TestJobQueue } from "../../src/testing/index.js"
+import { runHere } from "../fixtures/cli.js"
 import {
   command,
   escape,
@@ -82,15 +88,38 @@ const outcomesOf = (table: Map<string, ReadonlyArray<string>>) =>
 
 const duration = /^~?\d+\.\d s$/
 
-// It takes eight seconds, so the tests run side by side; on a busy machine that takes longer.
-const patient = { timeout: 30_000 }
+/** The demo in this process, with the queue in memory: in virtual time. */
+const demo = (args: ReadonlyArray<string>, options?: Parameters<typeof runHere>[2]) =>
+  runHere(Demo.withAnyQueue, args, options).pipe(
+    TestJobQueue.runUntilDone,
+    Effect.provide(
+      JobHub.layer({ pollsPerSecond: 400 }).pipe(
+        Layer.provideMerge(Demo.counted(TestJobQueue.layer({ workers: Scenario.pools })))
+      )
+    )
+  )
+
+// so many jobs are not over before somebody has looked, or stopped it
+const endless = "100000"
 
 describe.concurrent("the demo", () => {
   describe("in a pipe", () => {
-    it.live("writes a line of JSON for each transition, and the table beside them", () =>
+    it.live("writes lines of JSON, and the table beside them", () =>
       Effect.gen(function*() {
         const { code, stderr, stdout } = yield* run(["demo", "--json"])
         assert.strictEqual(code, 0, stderr)
+        assert.notInclude(stdout + stderr, escape)
+        const lives = byName(stdout)
+        for (const [name, life] of lives) assertLegal(name, life)
+        const ends = Array.from(lives, ([name, life]) => [name, life.at(-1)?._tag] as const)
+        assert.deepStrictEqual<{ readonly [name: string]: string | undefined }>(Object.fromEntries(ends), outcomes)
+        assert.deepStrictEqual(outcomesOf(tableOf(stderr)), outcomes)
+      }))
+
+    it.effect("writes a line of JSON for each transition, and the table beside them", () =>
+      Effect.gen(function*() {
+        const { exit, stderr, stdout } = yield* demo(["--json"])
+        assert(Exit.isSuccess(exit))
         assert.notInclude(stdout, escape)
         assert.notInclude(stderr, escape)
 
@@ -135,7 +164,7 @@ describe.concurrent("the demo", () => {
         // and nothing else
         const rest = stderr.split("\n").filter((line) => !/^(job|\S+-\S+-\S+) {2}/.test(line) && line !== "")
         assert.deepStrictEqual(rest, ["~ where the service told no time, it is taken from when the step was seen"])
-      }), patient)
+      }))
 
     it.live("that is closed early ends without a word", () =>
       Effect.gen(function*() {
@@ -146,13 +175,15 @@ describe.concurrent("the demo", () => {
           "sh",
           ...command,
           "demo",
-          "--json"
+          "--json",
+          "--jobs",
+          endless
         ] as const
         const { code, stderr, stdout } = yield* Effect.scoped(Effect.flatMap(start(shell), ({ exited }) => exited))
         assert.strictEqual(code, 0)
         assert.strictEqual(decode(linesOf(stdout).join("|"))._tag, "Queued")
         assert.strictEqual(stderr, "exit 141\n")
-      }), patient)
+      }))
   })
 
   describe("with many jobs", () => {
@@ -162,16 +193,16 @@ describe.concurrent("the demo", () => {
         ([, count = "", outcome = ""]) => [outcome, Number(count.replaceAll(",", ""))] as const
       )
 
-    it.live("watches them as one stream, and says what it took", () =>
+    it.effect("watches them as one stream, and says what it took", () =>
       Effect.gen(function*() {
-        const { code, stderr, stdout } = yield* run(["demo", "--jobs", "120"])
-        assert.strictEqual(code, 0)
+        const { exit, stderr, stdout } = yield* demo(["--jobs", "120"])
+        assert(Exit.isSuccess(exit))
         assert.strictEqual(stderr, "")
         assert.match(stdout, /^120 jobs over in \d+s\n( {2}\d+ \w+\n)+[\d,]+ polls, [\d.]+ a job, \d+ a second\n/)
         assert.match(stdout, /\n[\d,]+ polls saved, since the job was behind others in the queue\n$/)
         assert.strictEqual(counts(stdout).reduce((sum, [, count]) => sum + count, 0), 120)
         assert.notInclude(stdout, escape)
-      }), patient)
+      }))
 
     it.live("tells the whole life of each as lines of JSON", () =>
       Effect.gen(function*() {
@@ -188,14 +219,14 @@ describe.concurrent("the demo", () => {
         for (const [outcome, count] of counts(stderr)) {
           assert.strictEqual(ends.filter((end) => end === outcome).length, count, outcome)
         }
-      }), patient)
+      }))
 
     it.live("refuses to watch none", () =>
       Effect.gen(function*() {
         const { code, stderr } = yield* run(["demo", "--jobs", "0"])
         assert.strictEqual(code, 2)
         assert.include(stderr, "--jobs: must be 1 or more")
-      }), patient)
+      }))
 
     it.scopedLive.skipIf(!hasTerminal)("draws one line of progress", () =>
       Effect.gen(function*() {
@@ -203,7 +234,7 @@ describe.concurrent("the demo", () => {
         assert.strictEqual(code, 0)
         assert.match(stdout, /\r.*\d+ of 60 jobs over, \d+ running, \d+ seen waiting/)
         assert.include(withoutEscapes(stdout), "60 jobs over in")
-      }), patient)
+      }))
   })
 
   describe("on a terminal", () => {
@@ -212,18 +243,28 @@ describe.concurrent("the demo", () => {
     const hide = `${escape}[?25l`
     const show = `${escape}[?25h`
 
-    it.scopedLive.skipIf(!hasTerminal)("draws live rows, and the table at the end", () =>
-      Effect.gen(function*() {
-        // what is on the terminal is what went to standard output
-        const { code, stdout } = yield* (yield* startOnTerminal(["demo"], { redirect: "2>/dev/null" })).exited
-        assert.strictEqual(code, 0)
-        assert.strictEqual(stdout.split(hide).length, 2, "hides the cursor once")
-        assert.isAbove(stdout.lastIndexOf(show), stdout.lastIndexOf(hide), "shows the cursor at the end")
-        assert.isAbove(stdout.lastIndexOf(show), stdout.lastIndexOf("time running"))
-        assert.isAbove(stdout.split(`${escape}[2K`).length, 100, "draws over what was there")
-        assert.notInclude(stdout, "{\"_tag\"")
+    it.scopedLive.skipIf(!hasTerminal)(
+      "hides the cursor while it draws, and has the table at the end",
+      () =>
+        Effect.gen(function*() {
+          // what is on the terminal is what went to standard output
+          const { code, stdout } = yield* (yield* startOnTerminal(["demo"], { redirect: "2>/dev/null" })).exited
+          assert.strictEqual(code, 0)
+          assert.strictEqual(stdout.split(hide).length, 2, "hides the cursor once")
+          assert.isAbove(stdout.lastIndexOf(show), stdout.lastIndexOf(hide), "shows the cursor at the end")
+          assert.isAbove(stdout.lastIndexOf(show), stdout.lastIndexOf("time running"))
+          assert.notInclude(stdout, "{\"_tag\"")
+          assert.deepStrictEqual(outcomesOf(tableOf(withoutEscapes(stdout))), outcomes)
+        })
+    )
 
-        const plain = withoutEscapes(stdout).split("\r\n")
+    it.effect("draws live rows, and the table at the end", () =>
+      Effect.gen(function*() {
+        const { exit, stdout } = yield* demo([], { isTTY: true })
+        assert(Exit.isSuccess(exit))
+        assert.isAbove(stdout.split(`${escape}[2K`).length, 100, "draws over what was there")
+
+        const plain = withoutEscapes(stdout).split("\n")
         const rows = plain.filter((line) => /[█░]{16}/.test(line))
         for (const [name, outcome] of Object.entries(outcomes)) {
           const states = rows.filter((row) => row.startsWith(`${name} `)).map((row) =>
@@ -240,22 +281,7 @@ describe.concurrent("the demo", () => {
         assert.isTrue(plain.some((line) => /Requeued.*attempt 1 lost its worker, 2 retries left/.test(line)))
         assert.isTrue(plain.some((line) => /FailedByModel +CUDA out of memory/.test(line)))
         assert.deepStrictEqual(outcomesOf(tableOf(plain.join("\n"))), outcomes)
-      }), patient)
-
-    it.scopedLive.skipIf(!hasTerminal)(
-      "gives the cursor back when it is interrupted from the keyboard",
-      () =>
-        Effect.gen(function*() {
-          const demo = yield* startOnTerminal(["demo"])
-          yield* until(() => demo.stdout().includes("running"))
-          demo.write("\u0003")
-          const { code, stdout } = yield* demo.exited
-          assert.strictEqual(code, 130)
-          assert.isAbove(stdout.lastIndexOf(show), stdout.lastIndexOf(hide))
-          assert.notInclude(stdout, "time running")
-        }),
-      patient
-    )
+      }))
   })
 
   describe("interrupted", () => {
@@ -282,7 +308,7 @@ describe.concurrent("the demo", () => {
 
     it.scopedLive("stops at once with 130, and leaves nothing behind", () =>
       Effect.gen(function*() {
-        const demo = yield* startCommand(["demo", "--json"])
+        const demo = yield* startCommand(["demo", "--json", "--jobs", endless])
         yield* until(() => demo.stdout().includes("\"Claimed\""))
         const ports = process.platform === "linux" ? listening(demo.pid) : []
         if (process.platform === "linux") {
@@ -294,7 +320,7 @@ describe.concurrent("the demo", () => {
         assert.deepStrictEqual([code, signal], [130, null])
         assert.strictEqual(stderr, "")
         const transitions = linesOf(stdout).map((line) => decode(line))
-        assert.isBelow(transitions.filter(Transition.isTerminal).length, 6)
+        assert.isBelow(transitions.filter(Transition.isTerminal).length, Number(endless))
         for (const { port } of ports) {
           const error = yield* Effect.async<NodeJS.ErrnoException | undefined>((resume) => {
             const socket = Net.connect(port, "127.0.0.1", () => resume(Effect.succeed(undefined)))
@@ -304,6 +330,6 @@ describe.concurrent("the demo", () => {
           assert.strictEqual(error?.code, "ECONNREFUSED")
         }
         yield* until(() => !isAlive(-demo.pid))
-      }), patient)
+      }))
   })
 })

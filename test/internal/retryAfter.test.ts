@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { QueueError } from "effect-queue-status"
 import * as Duration from "effect/Duration"
 import * as FastCheck from "effect/FastCheck"
@@ -93,18 +93,13 @@ describe("Retry-After", () => {
   })
 
   it("does not depend on the time zone of this host", () => {
-    const zone = process.env["TZ"]
-    try {
-      for (const name of ["America/St_Johns", "Asia/Kathmandu", "UTC"]) {
-        process.env["TZ"] = name
-        for (const text of Object.values(forms(now + 19_750))) {
-          assert.strictEqual(after(text), 19_750, `${name} ${text}`)
-        }
+    for (const name of ["America/St_Johns", "Asia/Kathmandu", "UTC"]) {
+      vi.stubEnv("TZ", name)
+      for (const text of Object.values(forms(now + 19_750))) {
+        assert.strictEqual(after(text), 19_750, `${name} ${text}`)
       }
-    } finally {
-      if (zone === undefined) delete process.env["TZ"]
-      else process.env["TZ"] = zone
     }
+    vi.unstubAllEnvs()
   })
 
   it("is ignored when it is neither", () => {
