@@ -4,6 +4,8 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { deepStrictEqual } from "@effect/vitest/utils"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
@@ -17,19 +19,33 @@ import * as Clients from "./fixtures/clients.js"
 
 const model = "my-org/video-generator"
 
-// long enough for a busy machine; what hangs takes as long
-const requestTimeout = "3 seconds"
+// what hangs takes as long as that
+const hastily = "2 seconds"
 
-const overHttp = (faults: ReadonlyArray<Fault.Fault>, client: Layer.Layer<Clients.Client> = Clients.overFetch) =>
-  Layer.scoped(
-    JobQueue.JobQueue,
+// no call that is answered takes as long, however busy the machine is
+const patiently = "5 minutes"
+
+const hangs = ({ label }: Fault.Fault): boolean => label === Fault.hang.label || label === Fault.stalled.label
+
+/** The queue as the call has it that meets the fault. */
+class Disturbed extends Context.Tag("test/Disturbed")<Disturbed, JobQueue.Service>() {}
+
+const overHttp = (faults: ReadonlyArray<Fault.Fault>, client: Layer.Layer<Clients.Client> = Clients.overFetch) => {
+  const withTimeout = (requestTimeout: Duration.DurationInput) =>
     Effect.flatMap(
       Emulator.Emulator,
       ({ baseUrl }) => Clients.make({ baseUrl, apiKey: Redacted.make("any"), requestTimeout })
     )
+  return Layer.merge(
+    Layer.scoped(JobQueue.JobQueue, withTimeout(patiently)),
+    Layer.scoped(Disturbed, withTimeout(faults.some(hangs) ? hastily : patiently))
   ).pipe(Layer.provide(Emulator.layer({ faults })), Layer.provide(client))
+}
 
-const inMemory = (faults: ReadonlyArray<Fault.Fault>) => TestJobQueue.layer({ faults, requestTimeout })
+const inMemory = (faults: ReadonlyArray<Fault.Fault>) => {
+  const queue = TestJobQueue.layer({ faults, requestTimeout: faults.some(hangs) ? hastily : patiently })
+  return Layer.provideMerge(Layer.effect(Disturbed, JobQueue.JobQueue), queue)
+}
 
 const encodeError = Schema.encodeSync(QueueError.QueueError)
 
@@ -50,14 +66,17 @@ const operations: { readonly [operation in QueueError.Operation]: Call } = {
   metrics: () => JobQueue.metrics(model)
 }
 
-/** What a call comes to that meets a fault, and how many jobs wait then. */
-const meet = (operation: QueueError.Operation) =>
+/** What a call comes to that meets a fault, and how many jobs wait then: in the end as many as expected. */
+const meet = (operation: QueueError.Operation, expected?: number) =>
   Effect.gen(function*() {
     const job = yield* JobQueue.submit({ model, payload: { prompt: "a cat" } })
-    const answer = yield* Effect.either(operations[operation](job))
+    const answer = yield* Effect.either(
+      Effect.provideServiceEffect(operations[operation](job), JobQueue.JobQueue, Disturbed)
+    )
     // the request may be on its way still
-    yield* Effect.sleep("20 millis")
-    const { waiting } = yield* JobQueue.metrics(model)
+    const { waiting } = yield* JobQueue.metrics(model).pipe(
+      Effect.repeat({ until: ({ waiting }) => expected === undefined || waiting === expected })
+    )
     const told = Either.match(answer, { onLeft: encodeError, onRight: (value): unknown => value })
     return { waiting, answer: plain(told, [job.requestId]) }
   })
@@ -95,10 +114,10 @@ describe("a fault on the emulator is what it is in memory", () => {
             // the call that is meant, and neither the submit before it nor the look at the end
             const nth = operation === "submit" ? 2 : 1
             const met = [fault.pipe(Fault.on(operation), Fault.nth(nth))]
-            const [expected, ...actual] = yield* Effect.all([
-              Effect.provide(meet(operation), inMemory(met)),
-              Effect.provide(meet(operation), overHttp(met)),
-              Effect.provide(meet(operation), overHttp(met, Clients.onNode))
+            const expected = yield* Effect.provide(meet(operation), inMemory(met))
+            const actual = yield* Effect.all([
+              Effect.provide(meet(operation, expected.waiting), overHttp(met)),
+              Effect.provide(meet(operation, expected.waiting), overHttp(met, Clients.onNode))
             ], { concurrency: "unbounded" })
             deepStrictEqual(actual, [expected, expected])
           }),

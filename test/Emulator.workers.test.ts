@@ -3,7 +3,19 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { Worker } from "../src/testing/index.js"
-import { connect, emulate, get, json, post, refused, statusOf, submitted, until } from "./fixtures/emulator.js"
+import {
+  connect,
+  emulate,
+  get,
+  json,
+  ManualClock,
+  noticing,
+  post,
+  refused,
+  statusOf,
+  submitted,
+  until
+} from "./fixtures/emulator.js"
 import type { Request, Running } from "./fixtures/emulator.js"
 import { job } from "./fixtures/job.js"
 import * as OutsideWorker from "./fixtures/worker.js"
@@ -184,6 +196,7 @@ describe("a worker from outside", () => {
     it.scopedLive("is given nothing, and the next one is", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
+        const isGone = yield* noticing(polls)
         for (const leave of ["destroy", "resetAndDestroy", "end"] as const) {
           const before = (yield* running.requests).filter(({ url }) => url.startsWith(polls)).length
           const gone = yield* connect(running.port)
@@ -195,9 +208,7 @@ describe("a worker from outside", () => {
           const next = yield* Effect.fork(take(running, { model, timeout: "60s" }))
           yield* arrived(running, before + 2, polls)
           gone[leave]()
-          // so that the server has heard of it
-          yield* running.ask(get("metrics", { model }))
-          yield* Effect.sleep("20 millis")
+          yield* isGone(before + 1)
           const id = yield* submitted(running, { model })
           assert.strictEqual((yield* Fiber.join(next)).request_id, id, leave)
           const { retries, status } = yield* statusOf(running, model, id)
@@ -208,6 +219,7 @@ describe("a worker from outside", () => {
     it.scopedLive("holds nobody up with polls that it had sent ahead", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
+        const isGone = yield* noticing(polls)
         const gone = yield* connect(running.port)
         // the second is not answered before the first, so nothing tells of its end but the connection
         for (const other of ["another", model]) {
@@ -216,8 +228,7 @@ describe("a worker from outside", () => {
         }
         yield* arrived(running, 2, polls)
         gone.destroy()
-        yield* running.ask(get("metrics", { model }))
-        yield* Effect.sleep("20 millis")
+        yield* isGone(1)
         const next = yield* Effect.fork(take(running, { model, timeout: "30s" }))
         yield* arrived(running, 3, polls)
         const id = yield* submitted(running, { model })
@@ -227,13 +238,14 @@ describe("a worker from outside", () => {
     it.scopedLive("leaves the job to whoever comes later", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
+        const isGone = yield* noticing(polls)
         const controller = new AbortController()
         const settings = { origin: running.origin, model }
         const gone = OutsideWorker.retrieve(settings, { timeout: "60s", signal: controller.signal }).catch(() => "gone")
         yield* arrived(running, 1, polls)
         controller.abort()
         assert.strictEqual(yield* Effect.promise(() => gone), "gone")
-        yield* Effect.sleep("20 millis")
+        yield* isGone(1)
         const id = yield* submitted(running, { model })
         assert.strictEqual((yield* statusOf(running, model, id)).status, "pending")
         assert.strictEqual((yield* take(running, { model })).request_id, id)
@@ -257,11 +269,12 @@ describe("a worker from outside", () => {
 
     it.scopedLive("that it is alive, and so keeps the job for longer than a claim lasts", () =>
       Effect.gen(function*() {
-        const running = yield* emulate()
+        const time = new ManualClock()
+        const running = yield* emulate({}, time)
         const id = yield* submitted(running, { model })
         yield* take(running, { model, claim_timeout: "1" })
         for (let i = 0; i < 8; i++) {
-          yield* Effect.sleep("200 millis")
+          yield* time.advance("900 millis")
           yield* tell(running, { model, request_id: id, status: "running" })
         }
         assert.deepInclude(yield* statusOf(running, model, id), { status: "running", retries: 0 })
@@ -465,13 +478,15 @@ describe("a worker from outside", () => {
   describe("a job that has ended", () => {
     it.scopedLive("is forgotten after its retention", () =>
       Effect.gen(function*() {
-        const running = yield* emulate({ retention: "150 millis" })
+        const time = new ManualClock()
+        const running = yield* emulate({ retention: "150 millis" }, time)
         const [ended, waiting] = yield* Effect.all([submitted(running, { model }), submitted(running, { model })])
         yield* take(running, { model })
         yield* tell(running, { model, request_id: ended, status: "done", payload: {} })
         const status = get("status", { model, request_id: ended! })
+        yield* time.advance("149 millis")
         assert.strictEqual((yield* running.ask(status)).status, 200)
-        yield* Effect.sleep("160 millis")
+        yield* time.advance("1 millis")
         refused(yield* running.ask(status), 404)
         refused(yield* running.ask(update({ model, request_id: ended, status: "done", payload: {} })), 404)
         refused(yield* running.ask(post("cancel", { model, request_id: ended })), 404)

@@ -25,7 +25,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url))
 const modules = join(root, "node_modules")
 const temp = realpathSync(mkdtempSync(join(tmpdir(), "effect-queue-status-")))
 const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
-const stepLimit = 10 * 60_000
+const stepLimit = 60 * 60_000 // for what hangs
 
 const env = {
   ...process.env,
