@@ -21,6 +21,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Answer from "./internal/answer.js"
 import { checkModel, checkRef, checkSubmit } from "./internal/checkRequest.js"
+import { withNoStore } from "./internal/noStore.js"
 import { scrubber } from "./internal/scrubber.js"
 import { ref } from "./Job.js"
 import type { JobRef, JobStatus, JsonObject } from "./Job.js"
@@ -179,6 +180,14 @@ const checkBaseUrl = (baseUrl: string): Either.Either<string, string> =>
     Either.map((url) => url.href)
   )
 
+/**
+ * What every request asks for. A service or gateway that compresses would do so without the second: a client other than
+ * `fetch` does not decompress.
+ *
+ * @internal
+ */
+export const requestHeaders = { "accept": "application/json", "accept-encoding": "identity" }
+
 /** @internal */
 export const invalid = (...path: Array<string>) => (issue: string) => ConfigError.InvalidData(path, issue)
 
@@ -221,9 +230,10 @@ export const make = (
         request.pipe(
           HttpClientRequest.prependUrl(baseUrl),
           HttpClientRequest.bearerToken(apiKey),
-          HttpClientRequest.acceptJson
+          HttpClientRequest.setHeaders(requestHeaders)
         )
       ),
+      withNoStore,
       // Our trace ids are nobody's business but ours, and a span of the request would hold its token. Ours tell enough.
       HttpClient.withTracerPropagation(false),
       HttpClient.withTracerDisabledWhen(() => true)

@@ -155,7 +155,11 @@ export const make = (
       dispatcher,
       origin,
       path: `${pathname.replace(/\/$/, "")}${endpoints.status.path}`,
-      headers: ["authorization", `Bearer ${Redacted.value(apiKey)}`, "accept", "application/json"],
+      headers: Object.entries({
+        "authorization": `Bearer ${Redacted.value(apiKey)}`,
+        ...JobQueue.requestHeaders,
+        "cache-control": "no-store"
+      }).flat(),
       scrub: scrubber(apiKey),
       requestTimeout
     })

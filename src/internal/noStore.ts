@@ -1,0 +1,56 @@
+import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
+import * as Option from "effect/Option"
+
+type Fetch = typeof globalThis.fetch
+
+// Those that do not know the field, as that of Cloudflare Workers of an earlier compatibility date.
+const withoutField = new WeakSet<Fetch>()
+
+const noStore = (fetch: Fetch): Fetch => (input, init) =>
+  withoutField.has(fetch)
+    ? fetch(input, init)
+    : Promise.resolve().then(() => fetch(input, { ...init, cache: "no-store" })).catch((error: unknown) => {
+      if (!/\bcache\b/i.test(String(error))) throw error
+      return fetch(input, init).then((response) => {
+        withoutField.add(fetch)
+        return response
+      })
+    })
+
+// The context in which the request is made, outside of the client.
+const outside = FiberRef.unsafeMake<Context.Context<never> | undefined>(undefined)
+
+/**
+ * Asks that no response to a GET comes from a cache: by a header, and, over `fetch`, by the field of `RequestInit`. The
+ * `fetch` of Next.js 13 and 14 caches every GET that has not this field.
+ *
+ * `FetchHttpClient.layer` takes its `fetch` from the context that it was built in, which is there only inside the client.
+ * A request is mapped inside it, and what it then adds to the context of the fiber holds until the client is left. Where
+ * the app has wrapped the client so that requests are mapped outside of it (`HttpClient.transform`,
+ * `HttpClient.followRedirects`), the header alone remains: a `fetch` added there would replace that of the app.
+ *
+ * @internal
+ */
+export const withNoStore = (client: HttpClient.HttpClient): HttpClient.HttpClient =>
+  client.pipe(
+    HttpClient.mapRequestEffect((request) =>
+      request.method !== "GET" ? Effect.succeed(request) : Effect.withFiberRuntime((fiber) => {
+        const asked = HttpClientRequest.setHeader(request, "cache-control", "no-store")
+        const context = fiber.getFiberRef(FiberRef.currentContext)
+        if (context === fiber.getFiberRef(outside)) return Effect.succeed(asked)
+        const fetch = Option.getOrElse(Context.getOption(context, FetchHttpClient.Fetch), () => globalThis.fetch)
+        const added = Context.add(context, FetchHttpClient.Fetch, noStore(fetch))
+        return Effect.as(FiberRef.set(FiberRef.currentContext, added), asked)
+      })
+    ),
+    HttpClient.transformResponse((response) =>
+      Effect.contextWithEffect((context: Context.Context<never>) =>
+        response.pipe(Effect.locally(FiberRef.currentContext, context), Effect.locally(outside, context))
+      )
+    )
+  )
