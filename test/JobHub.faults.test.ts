@@ -1,9 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, FastCheck, Schedule } from "effect"
-import type { JobHub } from "effect-queue-status"
-import { Cadence } from "effect-queue-status"
+import { Cadence, JobHub } from "effect-queue-status"
 import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
-import { byJob, eventsOf, layer, polls, run, submitMany, watchFor } from "./fixtures/hub.js"
+import { byJob, eventsOf, layer, polls, run, submit, submitMany, watchFor } from "./fixtures/hub.js"
 import { runs } from "./fixtures/runs.js"
 
 /** The longest time between two polls of a job, of those polls that began from `from` until `to`. */
@@ -135,18 +134,119 @@ describe("the capacity", () => {
 describe("a service that does not answer", () => {
   const latency = Fault.delay("30 millis").pipe(Fault.on("status"))
 
+  it.effect("for 40 seconds is asked at the cadence again as soon as it answers", () =>
+    Effect.gen(function*() {
+      const jobs = yield* submitMany(80)
+      yield* TestJobQueue.inject(latency)
+      yield* TestJobQueue.inject(Fault.hang.pipe(Fault.on("status"), Fault.during("15 seconds", "55 seconds")))
+      yield* watchFor(jobs, "80 seconds", { cadence: Cadence.fixed("5 seconds") })
+      const all = yield* polls
+      for (const ofJob of byJob(all)) {
+        assert.isAtMost(longestGap(ofJob.filter(({ end }) => end?.outcome === "answered"), 55_000, 80_000), 12_000)
+      }
+      // it is asked no more than that shows it
+      assert.isAtMost(all.filter(({ at }) => at >= 15_000 && at < 55_000).length, 2 * 80 + 40)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+
+  it.effect("to one request only does not hold up its job", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(latency)
+      yield* TestJobQueue.inject(Fault.hang.pipe(Fault.on("status"), Fault.nth(5)))
+      const end = yield* Effect.timed(JobHub.result(job, { cadence: Schedule.spaced("1 second") }))
+      assert.isAtMost(Duration.toMillis(end[0]), 10_000)
+      const hung = (yield* polls)[4]!
+      assert(hung.end?.outcome === "interrupted")
+      assert.isAtMost(hung.end.at - hung.at, 1_500)
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("8 seconds")) } }))
+    ))
+
   it.effect("for a while, and then answers all that it was asked, is asked at the cadence again", () =>
     Effect.gen(function*() {
-      const jobs = yield* submitMany(100)
+      const jobs = yield* submitMany(80)
       yield* TestJobQueue.inject(latency)
-      const untilEnd = Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.sleep(Math.max(0, 50_000 - now)))
+      const untilEnd = Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.sleep(Math.max(0, 35_000 - now)))
       yield* TestJobQueue.inject(
-        Fault.held(untilEnd).pipe(Fault.on("status"), Fault.during("30 seconds", "50 seconds"))
+        Fault.held(untilEnd).pipe(Fault.on("status"), Fault.during("15 seconds", "35 seconds"))
       )
-      yield* watchFor(jobs, "2 minutes", { cadence: Cadence.fixed("5 seconds") })
+      yield* watchFor(jobs, "1 minute", { cadence: Cadence.fixed("5 seconds") })
       for (const ofJob of byJob(yield* polls)) {
         const answered = ofJob.filter(({ end }) => end?.outcome === "answered").map(({ end }) => ({ at: end!.at }))
-        assert.isAtMost(longestGap(answered, 51_000, 115_000), 6_000)
+        assert.isAtMost(longestGap(answered, 36_000, 60_000), 6_000)
       }
     }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+
+  it.effect("soon is not asked twice, where all the answers take longer than before", () =>
+    Effect.gen(function*() {
+      const jobs = yield* submitMany(40)
+      yield* TestJobQueue.inject(latency)
+      yield* TestJobQueue.inject(
+        Fault.delay("6 seconds").pipe(Fault.on("status"), Fault.during("20 seconds", "2 minutes"))
+      )
+      yield* watchFor(jobs, "80 seconds", { cadence: Cadence.fixed("2 seconds") })
+      const slow = (yield* polls).filter(({ at }) => at >= 20_000 && at < 70_000)
+      const answered = slow.filter(({ end }) => end?.outcome === "answered")
+      assert.isAtLeast(answered.length, 200)
+      assert.isAtMost(slow.length, 1.05 * answered.length)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+
+  it.effect("soon, since the answer is a long one, is waited for", () =>
+    Effect.gen(function*() {
+      const jobs = yield* submitMany(10)
+      yield* TestJobQueue.inject(latency)
+      yield* TestJobQueue.inject(
+        Fault.delay("20 seconds").pipe(Fault.ofJob(jobs[0]!), Fault.during("10 seconds", "1 hour"))
+      )
+      yield* Effect.fork(watchFor(jobs.slice(1), "1 minute", { cadence: Cadence.fixed("2 seconds") }))
+      const [time] = yield* Effect.timed(JobHub.result(jobs[0]!, { cadence: Cadence.fixed("2 seconds") }))
+      assert.isAtMost(Duration.toMillis(time), 33_000)
+      assert.isAtMost(
+        (yield* polls).filter(({ at, requestId }) => at >= 10_000 && requestId === jobs[0]!.requestId).length,
+        5
+      )
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(
+        layer({
+          hub: { queueOrder: false },
+          workers: { workers: 10, script: Worker.always(Worker.finish("10 seconds")) }
+        })
+      )
+    ))
+
+  it("is asked about a job twice at the most, and within the concurrency", async () => {
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        FastCheck.constantFrom(1, 2, 5, 64),
+        FastCheck.integer({ min: 1, max: 15 }),
+        FastCheck.double({ min: 0, max: 0.6, noNaN: true }),
+        FastCheck.integer({ min: 100, max: 4_000 }),
+        (concurrency, count, share, slowest) =>
+          run(
+            { hub: { concurrency, queueOrder: false } },
+            Effect.gen(function*() {
+              const jobs = yield* submitMany(count)
+              yield* TestJobQueue.inject(Fault.delay(Worker.uniform("0 seconds", slowest)).pipe(Fault.on("status")))
+              yield* TestJobQueue.inject(Fault.hang.pipe(Fault.on("status"), Fault.share(share)))
+              yield* watchFor(jobs, "1 minute", { cadence: Cadence.fixed("2 seconds") })
+              const all = yield* polls
+              const inFlight = (calls: typeof all, at: number) =>
+                calls.filter((call) => call.at <= at && (call.end?.at ?? Infinity) > at).length
+              for (const { at } of all) assert.isAtMost(inFlight(all, at), concurrency)
+              for (const ofJob of byJob(all)) {
+                ofJob.forEach(({ at }, i) => {
+                  assert.isAtMost(inFlight(ofJob, at), 2)
+                  if (i > 0) assert.isTrue((ofJob[i - 1]!.end?.at ?? Infinity) <= at || at - ofJob[i - 1]!.at >= 1_000)
+                })
+              }
+              // nothing is left on its way
+              assert.strictEqual(inFlight(all, 120_000), 0)
+            })
+          )
+      ),
+      { numRuns: runs(12, 120) }
+    )
+  })
 })

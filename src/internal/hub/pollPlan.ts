@@ -95,7 +95,7 @@ export class Latency {
 
   /** After this time an answer is late: few take longer. */
   get late(): number {
-    return Math.max(1_000, this.mean + 4 * (this.deviation ?? 0))
+    return Math.max(1_000, Math.ceil(this.mean + 4 * (this.deviation ?? 0)))
   }
 }
 

@@ -37,6 +37,7 @@ import { isUnchanged, nextExpiry } from "../sighting.js"
 import { dateOf, monotonic, wallOffset } from "../time.js"
 import { Agenda } from "./agenda.js"
 import { Budget } from "./budget.js"
+import { Hedges } from "./hedges.js"
 import { Line } from "./line.js"
 import * as Metrics from "./metrics.js"
 import { Demand, firstPause, Latency, StretchedTime } from "./pollPlan.js"
@@ -116,7 +117,7 @@ export class Scheduler {
   private readonly retrying = new Agenda<Poller>((poller, index) => {
     poller.slot = index
   })
-  /** Those whose request is on its way, by when to give it up; deadlines of watchers. */
+  /** Those whose request is on its way, by when that is late or given up; deadlines of watchers. */
   private readonly asking = new Agenda<Poller>((poller, index) => {
     poller.slot = index === -1 ? -1 : -2 - index
   })
@@ -127,8 +128,9 @@ export class Scheduler {
   private readonly lost = new WeakMap<Poller, number>()
   /** The steps of schedules that subscribers wait for, where they take long. */
   private readonly joining = new Map<Subscriber, RuntimeFiber<unknown>>()
+  private readonly hedges = new Hedges()
   /** Those that were told to stop and have not yet. */
-  private readonly stopping = new Map<string, RuntimeFiber<void>>()
+  private readonly stopping = new Map<string, Set<RuntimeFiber<void>>>()
   private readonly budget: Budget
   /** The monotonic time when the hub began. */
   private readonly began: number
@@ -288,7 +290,7 @@ export class Scheduler {
         if (poller === undefined) continue
         this.detach(poller, subscriber)
         if (poller.subscribers !== undefined) continue
-        if (poller.fiber !== undefined) fibers.push(poller.fiber)
+        for (const fiber of this.fibersOf(poller)) fibers.push(fiber)
         this.drop(poller)
       }
       this.pump()
@@ -360,7 +362,7 @@ export class Scheduler {
       this.waiting.add(poller, this.pauseTime.at(now))
     } else {
       // two requests of a job are never on their way together
-      poller.fiber = this.fork(Effect.map(awaitEnd(last), () => {
+      poller.fiber = this.fork(Effect.map(Effect.forEach(last, (fiber) => awaitEnd(fiber)), () => {
         this.wait(poller, this.waiting, this.pauseTime.at(this.now))
         this.pump()
       }))
@@ -383,7 +385,7 @@ export class Scheduler {
 
   /** Nobody watches the job any more, or nobody can. */
   private drop(poller: Poller): void {
-    const { fiber, line } = poller
+    const { line } = poller
     this.plan(poller, 0)
     this.leaveSlot(poller)
     this.expect(poller, Infinity)
@@ -393,14 +395,27 @@ export class Scheduler {
     Metrics.pollers.unsafeUpdate(this.pollers, [])
     line.pollers.delete(poller.job.requestId)
     if (line.pollers.size === 0) this.lines.delete(line.model)
-    if (fiber !== undefined) this.stop(poller.job, fiber)
+    this.stopAll(poller)
+  }
+
+  /** Those that run for a poller: its requests, or what comes before and after them. */
+  private fibersOf(poller: Poller): ReadonlyArray<RuntimeFiber<void>> {
+    return [poller.fiber, this.hedges.get(poller)?.second].filter((fiber) => fiber !== undefined)
+  }
+
+  private stopAll(poller: Poller): void {
+    for (const fiber of this.fibersOf(poller)) this.stop(poller.job, fiber)
+    this.hedges.remove(poller)
+    poller.fiber = undefined
   }
 
   private stop(job: Job.JobRef, fiber: RuntimeFiber<void>): void {
     const key = Job.keyOf(job)
-    this.stopping.set(key, fiber)
+    const fibers = this.stopping.get(key) ?? new Set()
+    this.stopping.set(key, fibers.add(fiber))
     fiber.addObserver(() => {
-      if (this.stopping.get(key) === fiber) this.stopping.delete(key)
+      fibers.delete(fiber)
+      if (fibers.size === 0 && this.stopping.get(key) === fibers) this.stopping.delete(key)
     })
     fiber.unsafeInterruptAsFork(FiberId.none)
   }
@@ -566,17 +581,24 @@ export class Scheduler {
     if (this.isPumping) return
     this.isPumping = true
     const { now } = this
-    while (this.asking.firstTime <= now) this.giveUp(this.asking.first!)
+    while (this.asking.firstTime <= now) this.overdue(this.asking.first!, now)
     while (this.expiring.firstTime <= now) this.expire(this.expiring.first!, now)
+    while (this.nextHedgeAt() <= this.now) this.askAgain(this.hedges.next!)
     while (this.nextPollAt() <= this.now) this.fork(this.work)
     this.isPumping = false
     this.arm()
   }
 
   private nextPollAt(): number {
-    return this.asking.size >= this.settings.concurrency
-      ? Infinity
-      : Math.max(this.nextDue, this.pausedUntil, this.budget.freeAt)
+    return this.isFull ? Infinity : Math.max(this.nextDue, this.pausedUntil, this.budget.freeAt)
+  }
+
+  private nextHedgeAt(): number {
+    return Math.max(this.hedges.nextAt(this.latency.late), this.pausedUntil, this.budget.freeAt)
+  }
+
+  private get isFull(): boolean {
+    return this.asking.size + this.hedges.seconds >= this.settings.concurrency
   }
 
   private get nextAgenda(): Agenda<Poller> {
@@ -589,7 +611,7 @@ export class Scheduler {
 
   private arm(): void {
     if (this.isPumping) return
-    const at = Math.min(this.nextPollAt(), this.asking.firstTime, this.expiring.firstTime)
+    const at = Math.min(this.nextPollAt(), this.nextHedgeAt(), this.asking.firstTime, this.expiring.firstTime)
     // one that comes too early does no harm, and need not be replaced
     if (this.timer !== undefined && (at === Infinity || at < this.timerAt)) {
       this.timer.unsafeInterruptAsFork(FiberId.none)
@@ -658,14 +680,49 @@ export class Scheduler {
     if (poller.lineSlot >= 0) this.countSavedByOrder(poller)
     poller.sentAt = now
     poller.fiber = fiber
-    this.asking.add(poller, now + this.patienceForAnswer(poller))
+    this.asking.add(poller, now + Math.min(this.requestTimeout(poller), this.latency.late))
+    return this.request(poller, fiber, now)
+  }
+
+  /** Sends a late poll again: beside its first request, or in place of that one if there is no room for two. */
+  private askAgain(poller: Poller): void {
+    const { job, line } = poller
+    const { now } = this
+    this.budget.spend(now)
+    count(line.metrics.polls, 1)
+    const first = poller.fiber
+    const before = this.hedges.get(poller)?.second ?? (this.isFull ? first : undefined)
+    if (before !== undefined) this.stop(job, before)
+    this.fork(Effect.withFiberRuntime<void>((self) => {
+      const fiber = self as RuntimeFiber<void>
+      const isSecond = before === undefined || before !== first
+      if (!isSecond) poller.fiber = fiber
+      const patience = this.hedges.isSent(poller, isSecond ? fiber : undefined, now, this.latency.late)
+      this.asking.move(-2 - poller.slot, Math.min(poller.sentAt + this.requestTimeout(poller), now + patience))
+      return Effect.map(this.request(poller, fiber, now), () => this.pump())
+    }))
+  }
+
+  private request(poller: Poller, fiber: RuntimeFiber<void>, sentAt: number): Effect.Effect<void> {
     return Effect.matchCauseEffect(this.queue.status(poller.job), {
-      onSuccess: (status) => this.answered(poller, status),
-      onFailure: (cause) => this.refused(poller, cause)
+      onSuccess: (status) => this.isFirst(poller, fiber, sentAt) ? this.answered(poller, status) : Effect.void,
+      onFailure: (cause) => this.isFirst(poller, fiber, sentAt) ? this.refused(poller, cause) : Effect.void
     })
   }
 
-  private patienceForAnswer(poller: Poller): number {
+  /** Whether this is the first answer to a poll. Nobody waits for another one. */
+  private isFirst(poller: Poller, fiber: RuntimeFiber<void>, sentAt: number): boolean {
+    const fibers = this.fibersOf(poller)
+    if (!fibers.includes(fiber)) return false
+    this.leaveSlot(poller)
+    this.hedges.remove(poller)
+    for (const other of fibers) if (other !== fiber) this.stop(poller.job, other)
+    poller.fiber = fiber
+    poller.sentAt = sentAt
+    return true
+  }
+
+  private requestTimeout(poller: Poller): number {
     let millis = Infinity
     for (let pace: Pace | undefined = poller; pace !== undefined; pace = pace.next) {
       millis = Math.min(millis, Duration.toMillis(pace.policy.deadline.request))
@@ -673,11 +730,18 @@ export class Scheduler {
     return millis
   }
 
-  private giveUp(poller: Poller): void {
-    const { fiber, job } = poller
-    const after = Duration.millis(this.asking.timeOf(-2 - poller.slot) - poller.sentAt)
+  /** The answer to a poll is late, or there has been none for as long as may be. */
+  private overdue(poller: Poller, now: number): void {
+    const timeout = this.requestTimeout(poller)
+    if (now >= poller.sentAt + timeout) return this.giveUp(poller, Duration.millis(timeout))
+    this.asking.move(-2 - poller.slot, poller.sentAt + timeout)
+    this.hedges.isLate(poller, this.latency.late)
+  }
+
+  private giveUp(poller: Poller, after: Duration.Duration): void {
+    const { job } = poller
     this.leaveSlot(poller)
-    if (fiber !== undefined) this.stop(job, fiber)
+    this.stopAll(poller)
     const error = new QueueError.RequestTimeout({ operation: "status", model: job.model, job, after })
     const refused = this.fork(
       Effect.map(Effect.suspend(() => this.refused(poller, Cause.fail(error))), () => this.pump())
@@ -688,8 +752,8 @@ export class Scheduler {
   private answered(poller: Poller, status: Job.JobStatus): Effect.Effect<void> {
     const { job, line } = poller
     const { now } = this
-    this.leaveSlot(poller)
     this.latency.add(now - poller.sentAt)
+    this.hedges.answered(poller.sentAt)
     if (status.job.requestId !== job.requestId || status.job.model !== job.model) {
       return this.fail(poller, Cause.fail(new QueueError.JobMismatch({ job: status.job, expected: job })))
     }
@@ -835,7 +899,6 @@ export class Scheduler {
   /** No answer. Those whose retry has come to its end are told; for the others there is another try. */
   private refused(poller: Poller, cause: Cause.Cause<QueueError.QueueError>): Effect.Effect<void> {
     const { now } = this
-    this.leaveSlot(poller)
     const failure = Cause.failureOption(cause)
     if (Option.isNone(failure)) return this.fail(poller, cause)
     const error = failure.value
@@ -915,7 +978,7 @@ export class Scheduler {
       // in no order: nobody will be polled any more
       line.dissolve()
       for (const poller of line.pollers.values()) {
-        if (poller.fiber !== undefined) fibers.push(poller.fiber)
+        for (const fiber of this.fibersOf(poller)) fibers.push(fiber)
         const end = endOf(poller, interrupted)
         poller.each((subscriber) => this.end(poller, subscriber, end))
         this.drop(poller)
