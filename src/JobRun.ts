@@ -38,7 +38,7 @@ import type { JobQueue, SubmitRequest } from "./JobQueue.js"
 import * as JobStream from "./JobStream.js"
 import * as QueueError from "./QueueError.js"
 import { JournalError } from "./SubmitJournal.js"
-import * as Transition from "./Transition.js"
+import type * as Transition from "./Transition.js"
 import type { WatchPolicy } from "./WatchPolicy.js"
 
 // -----------------------------------------------------------------------------
@@ -315,8 +315,6 @@ export interface Trace {
   cursor: Transition.Cursor | undefined
 }
 
-const isEvent = (_event: JobStream.WatchEvent): _event is JobStream.WatchEvent => true
-
 /** Watches a job to its end. */
 const watch = (
   job: JobRef,
@@ -324,20 +322,10 @@ const watch = (
   trace: Trace,
   tell: (event: JobStream.WatchEvent) => Effect.Effect<unknown>
 ): Effect.Effect<Transition.Terminal, QueueError.WatchError, JobQueue> =>
-  Effect.gen(function*() {
-    const { next, start } = yield* JobStream.watched(job, options, isEvent)
-    let progress = start
-    for (;;) {
-      // a watch without a cursor ends with a terminal transition, or with an error
-      progress = Option.getOrThrow(yield* next(progress))
-      for (const event of progress.news) {
-        yield* tell(event)
-        if (!JobStream.isTransition(event)) continue
-        trace.cursor = event.cursor
-        if (Transition.isTerminal(event)) return event
-      }
-    }
-  })
+  JobStream.watchToEnd(job, options, (event) =>
+    Effect.map(tell(event), () => {
+      if ("cursor" in event) trace.cursor = event.cursor
+    }))
 
 /** Submits a job and watches it to its end, or gives it back. */
 const runOnce = (
@@ -404,7 +392,7 @@ export const runTraced = (
       const pause = yield* pacer.next(error)
       if (Option.isNone(pause)) return yield* error
       if (resubmit?.budget !== undefined && !(yield* resubmit.budget.take)) return yield* error
-      yield* Effect.sleep(Pacer.clampPause(pause.value))
+      yield* Effect.sleep(pause.value)
     }
   })
 

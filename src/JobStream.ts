@@ -7,6 +7,7 @@
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
@@ -19,6 +20,9 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import type { Cadence } from "./Cadence.js"
+import type { Deadline } from "./Deadline.js"
+import * as Metrics from "./internal/hub/metrics.js"
 import { rules } from "./internal/rules.js"
 import { dateOf, monotonic } from "./internal/time.js"
 import * as Watch from "./internal/watch.js"
@@ -27,24 +31,35 @@ import type * as Job from "./Job.js"
 import type { JobQueue } from "./JobQueue.js"
 import { JobMismatch } from "./QueueError.js"
 import type { OutcomeError, QueueError, UnrecognizedStatus, WatchError } from "./QueueError.js"
+import type { Retry } from "./Retry.js"
 import * as Transition from "./Transition.js"
-import type * as WatchPolicy from "./WatchPolicy.js"
+import type { WatchPolicy } from "./WatchPolicy.js"
 
 /**
- * What a watch may be told: any part of a policy. What is left out is that of the app, `WatchPolicy.Default`.
+ * Any part of a policy. What is not given, or `undefined`, is that of the app, `WatchPolicy.Default`.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Options extends Partial<WatchPolicy.WatchPolicy> {}
+export interface Options {
+  /** When to poll next, after a poll that was answered. */
+  readonly cadence?: Cadence | undefined
+  /** When to try again, after a poll that was not answered. */
+  readonly retry?: Retry | undefined
+  /** When to give up. */
+  readonly deadline?: Deadline | undefined
+  /** What an unknown state of the job is: an error, nothing, or the end of the job. */
+  readonly unrecognized?: WatchPolicy["unrecognized"] | undefined
+}
 
 /**
- * `from`: what is known already. The stream goes on with the very next transition.
+ * Options of a watch that may go on from where another one ended.
  *
  * @since 0.1.0
  * @category models
  */
 export interface TransitionsOptions extends Options {
+  /** What is known already. The stream goes on with the next transition. */
   readonly from?: Transition.Cursor | undefined
 }
 
@@ -55,19 +70,12 @@ export interface TransitionsOptions extends Options {
  * @category streams
  */
 export const statuses = (job: Job.JobRef, options: Options = {}): Stream.Stream<Job.JobStatus, WatchError, JobQueue> =>
-  Stream.unwrap(
-    Effect.map(
-      Effect.flatMap(policyOf(options), (policy) => Watch.make(job, policy)),
-      (watch) =>
-        Stream.unfoldChunkEffect(watch.start, (state) =>
-          watch.isOver(state)
-            ? Effect.succeedNone
-            : Effect.map(watch.turn(state), (next) => {
-              const sighted = next.told.flatMap((event) => event._tag === "Sighted" ? [event.status] : [])
-              return Option.some([Chunk.unsafeFromArray(sighted), next] as const)
-            }))
-    )
-  ).pipe(Stream.withSpan("JobStream.statuses", spanOf(job)))
+  streamed(
+    "JobStream.statuses",
+    job,
+    options,
+    (told) => told._tag === "Sighted" ? Option.some(told.status) : Option.none()
+  )
 
 /**
  * How many snapshots were older than what was known already, by model. They come from a replica that is behind, and add
@@ -76,10 +84,7 @@ export const statuses = (job: Job.JobRef, options: Options = {}): Stream.Stream<
  * @since 0.1.0
  * @category metrics
  */
-export const staleSnapshots: Metric.Metric.Counter<number> = Metric.counter("effect_queue_status_stale_snapshots", {
-  description: "snapshots of a job that were older than what was known",
-  incremental: true
-})
+export const staleSnapshots: Metric.Metric.Counter<number> = Metrics.stale
 
 const makeDerive = (unrecognized: "fail" | "end" | undefined) =>
   Effect.map(
@@ -117,82 +122,35 @@ export const fromStatuses = <E, R>(
       Stream.flattenIterables
     )))
 
-// How far a watch has come: what it knows of the job, and what its last turns told.
-interface Progress<A> {
-  readonly watch: Watch.State
-  readonly known: Option.Option<Transition.Cursor>
-  readonly news: ReadonlyArray<A>
-}
-
-/**
- * Watches until there is something to tell; `None` when the watch is over. Most polls see nothing new: they go round in
- * here, and nobody else is bothered.
- *
- * @internal
- */
-export const watched = <A extends WatchEvent>(
-  job: Job.JobRef,
-  { from, ...parts }: TransitionsOptions,
-  isWanted: (event: WatchEvent) => event is A
-) =>
-  Effect.gen(function*() {
-    const policy = yield* policyOf(parts)
-    const watch = yield* Watch.make(job, policy)
-    const derive = yield* makeDerive(policy.unrecognized === "end" ? "end" : "fail")
-    const next = (progress: Progress<A>): Effect.Effect<Option.Option<Progress<A>>, WatchError> =>
-      Effect.gen(function*() {
-        let { known, watch: state } = progress
-        const news: Array<A> = []
-        const tell = (event: WatchEvent) => {
-          if (isWanted(event)) news.push(event)
-        }
-        while (!watch.isOver(state)) {
-          state = yield* watch.turn(state)
-          for (const event of state.told) {
-            if (event._tag === "Sighted") {
-              const [cursor, transitions] = yield* derive(known, event.status)
-              known = cursor
-              transitions.forEach(tell)
-            } else {
-              tell({ ...event, job })
-            }
-          }
-          if (news.length > 0) return Option.some({ watch: state, known, news })
-        }
-        return Option.none()
-      })
-    const start: Progress<A> = { watch: watch.start, known: Option.fromNullable(from), news: [] }
-    return { start, next }
-  })
-
-const streamed = <A extends WatchEvent>(
+// Most polls see nothing new: they go round in here, without a step of the stream.
+const streamed = <A>(
   span: string,
   job: Job.JobRef,
-  options: TransitionsOptions,
-  isWanted: (event: WatchEvent) => event is A
+  { from, ...options }: TransitionsOptions,
+  select: (told: Watch.Told) => Option.Option<A>
 ): Stream.Stream<A, WatchError, JobQueue> => {
-  const { from } = options
   if (from !== undefined && !Transition.Cursor.isOf(from, job)) return Stream.fail(new JobMismatch({ job }))
   if (from !== undefined && from.phase === "Ended") return Stream.empty
-  return Stream.unwrap(
-    Effect.map(
-      watched(job, options, isWanted),
-      ({ next, start }) =>
-        Stream.unfoldChunkEffect(start, (progress) =>
-          Effect.map(
-            next(progress),
-            Option.map((progress) => [Chunk.unsafeFromArray(progress.news), progress] as const)
-          ))
-    )
-  ).pipe(Stream.withSpan(span, spanOf(job)))
+  return Stream.unwrap(Effect.map(
+    Effect.flatMap(policyOf(options), (policy) => Watch.make(job, policy, from)),
+    (watch) => {
+      const next: Effect.Effect<Option.Option<readonly [Chunk.Chunk<A>, void]>, WatchError> = Effect.suspend(() =>
+        watch.isOver()
+          ? Effect.succeedNone
+          : Effect.flatMap(watch.turn, (told) => {
+            const news = Arr.filterMap(told, select)
+            return Arr.isNonEmptyArray(news)
+              ? Effect.succeedSome([Chunk.unsafeFromArray(news), undefined] as const)
+              : next
+          })
+      )
+      return Stream.unfoldChunkEffect(undefined, () => next)
+    }
+  )).pipe(Stream.withSpan(span, spanOf(job)))
 }
 
-/** @internal */
-export const isTransition = (event: WatchEvent): event is Transition.Transition =>
-  event._tag !== "Trouble" && event._tag !== "Recovered"
-
-const isTerminal = (event: WatchEvent): event is Transition.Terminal =>
-  isTransition(event) && Transition.isTerminal(event)
+const transitionOf = (told: Watch.Told): Option.Option<Transition.Transition> =>
+  told._tag === "Sighted" || told._tag === "Trouble" || told._tag === "Recovered" ? Option.none() : Option.some(told)
 
 /**
  * The life of a job, from its beginning, or from a cursor on, to its end, without a gap and without a repeat, however
@@ -216,7 +174,7 @@ export const transitions = (
   job: Job.JobRef,
   options: TransitionsOptions = {}
 ): Stream.Stream<Transition.Transition, WatchError, JobQueue> =>
-  streamed("JobStream.transitions", job, options, isTransition)
+  streamed("JobStream.transitions", job, options, transitionOf)
 
 /**
  * The polls have met trouble that may pass: `error`, the last one. It has lasted since `since`, and the next try is at
@@ -277,7 +235,7 @@ export const events = (
   job: Job.JobRef,
   options: TransitionsOptions = {}
 ): Stream.Stream<WatchEvent, WatchError, JobQueue> =>
-  streamed("JobStream.events", job, options, (_event): _event is WatchEvent => true)
+  streamed("JobStream.events", job, options, (told) => told._tag === "Sighted" ? Option.none() : Option.some(told))
 
 /**
  * For a consumer that is slower than a stream: it is always given the latest element, and those it had no time for are
@@ -367,9 +325,25 @@ export const result: {
     : Effect.flatMap(ended(job, schemaOrOptions as Options | undefined), outputsOf)
 
 const ended = (job: Job.JobRef, options: Options = {}): Effect.Effect<Transition.Terminal, WatchError, JobQueue> =>
-  Effect.flatMap(watched(job, options, isTerminal), ({ next, start }) =>
-    Effect.map(
-      next(start),
-      // a watch without a cursor ends with a terminal transition, or with an error
-      (progress) => Option.getOrThrow(progress).news[0]!
-    )).pipe(Effect.withSpan("JobStream.result", spanOf(job)))
+  Effect.withSpan(watchToEnd(job, options, () => Effect.void), "JobStream.result", spanOf(job))
+
+/**
+ * Watches a job to its end, and gives each event to `tell`.
+ *
+ * @internal
+ */
+export const watchToEnd = (
+  job: Job.JobRef,
+  options: Options,
+  tell: (event: WatchEvent) => Effect.Effect<unknown>
+): Effect.Effect<Transition.Terminal, WatchError, JobQueue> =>
+  Effect.gen(function*() {
+    const watch = yield* Watch.make(job, yield* policyOf(options))
+    for (;;) {
+      for (const told of yield* watch.turn) {
+        if (told._tag === "Sighted") continue
+        yield* tell(told)
+        if (told._tag !== "Trouble" && told._tag !== "Recovered" && Transition.isTerminal(told)) return told
+      }
+    }
+  })

@@ -21,17 +21,20 @@ import type { QueueError } from "./QueueError.js"
 export type Retry = Schedule.Schedule<unknown, QueueError>
 
 /**
- * How long the service asked to be left alone, by this error; nothing where it did not.
+ * How long the service asked not to be called, by this error: zero if it did not, and `maxRetryAfter` at most.
  *
  * @since 0.1.0
  * @category accessors
  */
 export const retryAfterOf = (error: QueueError): Duration.Duration =>
-  "retryAfter" in error && error.retryAfter !== undefined ? error.retryAfter : Duration.zero
+  "retryAfter" in error && error.retryAfter !== undefined
+    ? Duration.min(error.retryAfter, maxRetryAfter)
+    : Duration.zero
 
 /**
- * The same schedule, with no delay shorter than the service asked for by `Retry-After`. Whatever jitter there is must be
- * inside of it. A watch does this to every retry policy it is given; other callers must ask for it.
+ * The same schedule, with no delay shorter than the service asked for by `Retry-After`, and none longer than
+ * `maxRetryAfter`. Whatever jitter there is must be inside of it. A watch does this to every retry policy it is given;
+ * other callers must ask for it.
  *
  * @since 0.1.0
  * @category combinators
@@ -42,7 +45,7 @@ export const honourRetryAfter = <Out, In extends QueueError>(
   self.pipe(
     // `modifyDelay` is handed what the schedule puts out: let that be the error
     Schedule.passthrough,
-    Schedule.modifyDelay((error, delay) => Duration.max(delay, retryAfterOf(error)))
+    Schedule.modifyDelay((error, delay) => Duration.min(Duration.max(delay, retryAfterOf(error)), maxRetryAfter))
   )
 
 // Zero, negative and NaN delays would make a hot loop of it.

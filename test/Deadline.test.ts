@@ -152,15 +152,16 @@ describe("the clocks of a watch", () => {
       assert.strictEqual((yield* calls).length, before)
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("passes on time while a request hangs, even one that does not mind being interrupted", () =>
+  it.effect("passes while requests hang, after one more, even if they do not mind being interrupted", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* expires(
         JobStream.transitions(job, { deadline: Deadline.total("7 seconds") }),
         "WatchTimeout",
-        7_000
+        7_000 + 30_000
       )
       assert.isUndefined(error.lastSeen)
+      assert.strictEqual(error.lastError?._tag, "RequestTimeout")
       assert.include(error.message, "never seen")
     }).pipe(
       Effect.provide(TestJobQueue.layer({
@@ -179,25 +180,28 @@ describe("the clocks of a watch", () => {
       yield* TestJobQueue.expectPolls(job, ["0 millis", "1 second", "2 seconds"])
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("at the moment of a second try comes before it", () =>
+  it.effect("in trouble is reported after one more look, which need not wait for the retry", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* expires(
         JobStream.transitions(job, {
           ...everySecond,
-          retry: Schedule.spaced("2 seconds"),
+          retry: Schedule.spaced("10 seconds"),
           deadline: Deadline.total("3 seconds")
         }),
         "WatchTimeout",
         3_000
       )
       assert.strictEqual(error.lastError?._tag, "Unavailable")
-      yield* TestJobQueue.expectPolls(job, ["0 millis", "1 second"])
+      assert.deepStrictEqual(error.lastSeen?.age, Duration.seconds(3))
+      yield* TestJobQueue.expectPolls(job, ["0 millis", "1 second", "3 seconds"])
     }).pipe(
-      Effect.provide(TestJobQueue.layer({ faults: [Fault.unavailable().pipe(Fault.on("status"), Fault.nth(2))] }))
+      Effect.provide(TestJobQueue.layer({
+        faults: [Fault.unavailable().pipe(Fault.on("status"), Fault.nth(2, Infinity))]
+      }))
     ))
 
-  it.effect("passes on time while a retry waits, and tells what trouble it was", () =>
+  it.effect("passes on time while the service must not be polled, and has its error", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* expires(
@@ -214,11 +218,11 @@ describe("the clocks of a watch", () => {
       }))
     ))
 
-  it.effect("is the overall one when that is shorter than one request", () =>
+  it.effect("may be shorter than one request, and is followed by no more than one", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const deadline = Deadline.sooner(Deadline.request("10 seconds"), Deadline.total("3 seconds"))
-      yield* expires(JobStream.transitions(job, { deadline }), "WatchTimeout", 3_000)
+      yield* expires(JobStream.transitions(job, { deadline }), "WatchTimeout", 3_000 + 10_000)
     }).pipe(
       Effect.provide(Layer.mock(JobQueue.JobQueue, {
         submit: () => Effect.succeed(Job.ref("m", "1")),
@@ -321,14 +325,16 @@ describe("giving up on a request", () => {
     Deadline.sooner(Deadline.pending("3500 millis"), Deadline.request("2 seconds"))
   )
 
-  it.effect("stops it before the job is canceled", () =>
+  it.effect("stops it, and looks again, before the job is canceled", () =>
     Effect.gen(function*() {
       const job = yield* submit
-      const error = yield* expires(JobStream.transitions(job, { ...everySecond, deadline }), "PendingTooLong", 4_500)
+      const error = yield* expires(JobStream.transitions(job, { ...everySecond, deadline }), "PendingTooLong", 4_600)
       assert.strictEqual(error.cancel, "canceled")
-      assert.deepStrictEqual((yield* calls).slice(-2).map(({ at, end, operation }) => ({ at, end, operation })), [
+      assert.deepStrictEqual((yield* calls).slice(-3).map(({ at, end, operation }) => ({ at, end, operation })), [
         { operation: "status", at: 2_000, end: { at: 3_500, outcome: "interrupted" } },
-        { operation: "cancel", at: 3_500, end: { at: 4_500, outcome: "answered" } }
+        // no two requests are closer together than the shortest pause
+        { operation: "status", at: 3_550, end: { at: 3_550, outcome: "answered" } },
+        { operation: "cancel", at: 3_600, end: { at: 4_600, outcome: "answered" } }
       ])
     }).pipe(
       Effect.provide(TestJobQueue.layer({

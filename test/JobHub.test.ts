@@ -728,23 +728,6 @@ describe("policies", () => {
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("1 minute")) } }))
     ))
 
-  it.effect("an answer about another job ends the watch of all", () =>
-    Effect.gen(function*() {
-      const job = Job.ref(model, "one")
-      const hub = yield* JobHub.make().pipe(
-        Effect.provide(Layer.mock(JobQueue.JobQueue, {
-          status: () => Effect.succeed(Job.Pending({ job: Job.ref(model, "another") }))
-        }))
-      )
-      const errors = yield* Effect.all(
-        [Effect.flip(hub.result(job)), Effect.flip(Stream.runDrain(hub.statuses(job)))],
-        {
-          concurrency: "unbounded"
-        }
-      )
-      assert.deepStrictEqual(errors.map(({ _tag }) => _tag), ["JobMismatch", "JobMismatch"])
-    }).pipe(Effect.scoped))
-
   it.effect("a defect of the queue is one of every watch", () =>
     Effect.gen(function*() {
       const hub = yield* JobHub.make().pipe(

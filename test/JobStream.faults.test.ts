@@ -141,8 +141,9 @@ describe("whatever goes wrong", () => {
       FastCheck.asyncProperty(Arbitraries.pool, faultPlan, policyName, async (workers, faults, name) => {
         const policy = policies[name]!
         const { end, exit, told } = await run(workers, watched(policy, faults))
-        const { onExpiry, total } = policy.deadline
-        assert.isAtMost(end, Duration.toMillis(total) + (onExpiry === "leave" ? 0 : cancelPatience))
+        const { onExpiry, request, total } = policy.deadline
+        const millis = Duration.toMillis(total) + Duration.toMillis(request)
+        assert.isAtMost(end, millis + (onExpiry === "leave" ? 0 : cancelPatience))
         if (Exit.isSuccess(exit)) {
           const last = told.at(-1)
           assert(last !== undefined && isTransition(last) && Transition.isTerminal(last))

@@ -460,14 +460,6 @@ describe("trouble", () => {
       assert.deepStrictEqual(error.snapshot.job, job)
       assert.strictEqual(yield* Effect.flatten(Asked), 2)
     }).pipe(Effect.provide(answering(Job.Pending({ job }), Job.Unrecognized({ job, status: "paused" })))))
-
-  it.effect("is a document of another job", () =>
-    Effect.gen(function*() {
-      const error = yield* Effect.flip(briefly(job))
-      assert(error._tag === "JobMismatch")
-      assert.strictEqual(error.job.requestId, "other")
-      assert.deepStrictEqual(error.expected, job)
-    }).pipe(Effect.provide(answering(Job.Pending({ job: Job.ref(job.model, "other") })))))
 })
 
 describe("statuses", () => {

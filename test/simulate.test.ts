@@ -98,9 +98,12 @@ describe("simulate", () => {
     Effect.gen(function*() {
       const job = always({ wait: 0, run: "1 second" })
       const polls = (cadence: Cadence.Cadence, workload = job) =>
-        Effect.map(simulate(withCadence(defaultPolicy, cadence), workload, { jobs: 1 }), (_) => _.pollsPerJob)
+        Effect.map(
+          simulate({ ...defaultPolicy, cadence, deadline: Deadline.never }, workload, { jobs: 1 }),
+          (_) => _.pollsPerJob
+        )
       assert.strictEqual(yield* polls(Schedule.forever), 21)
-      assert.strictEqual(yield* polls(Schedule.spaced("2 days"), always({ wait: 0, run: "20 hours" })), 2)
+      assert.strictEqual(yield* polls(Schedule.spaced("2 days"), always({ wait: 0, run: "40 hours" })), 3)
       assert.isAbove(yield* polls(Schedule.stop), 2)
     }))
 

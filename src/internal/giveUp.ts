@@ -7,21 +7,47 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Runtime from "effect/Runtime"
+import { minPause } from "../Cadence.js"
 import type * as Job from "../Job.js"
 import type { Service } from "../JobQueue.js"
 import * as QueueError from "../QueueError.js"
+import { retryAfterOf } from "../Retry.js"
 import type { WatchPolicy } from "../WatchPolicy.js"
-import { type Expiry, lastSeen, type Sighting } from "./sighting.js"
+import { type JobState, lastSeen } from "./jobState.js"
+import { type Expiry, lookTimeoutOf } from "./sighting.js"
 import { monotonic } from "./time.js"
 
 /**
- * What was seen of the job, and the trouble met since then.
+ * The errors that polls have met since the last answer: the last one, when the first one and the last one came, and until
+ * when the service asked not to be polled.
+ *
+ * @internal
+ */
+export interface Trouble {
+  readonly error: QueueError.QueueError
+  readonly since: number
+  readonly at: number
+  readonly notBefore: number
+}
+
+/** @internal */
+export const troubleOf = (before: Trouble | undefined, error: QueueError.QueueError, now: number): Trouble => ({
+  error,
+  since: before?.since ?? now,
+  at: now,
+  notBefore: now + Duration.toMillis(retryAfterOf(error))
+})
+
+/**
+ * What a watch knows when it ends without the end of the job.
  *
  * @internal
  */
 export interface Known {
-  readonly sighting: Sighting | undefined
-  readonly trouble: { readonly error: QueueError.QueueError; readonly since: number } | undefined
+  readonly state: JobState
+  readonly trouble: Trouble | undefined
+  /** When the last request ended. */
+  readonly landedAt: number
 }
 
 // What is interrupted takes some turns of the scheduler to end, with all that it began inside; a request over HTTP takes
@@ -80,19 +106,20 @@ const cancelPending = (
   within: Within,
   queue: Service,
   job: Job.JobRef,
-  timeout: Duration.Duration
+  timeout: number
 ): Effect.Effect<string> =>
   within(
     queue.cancel(job).pipe(
       Effect.map((result) => result._tag === "Canceled" ? "canceled" : `not canceled, it is ${result.status}`),
       Effect.catchAll((error) => Effect.succeed(error.message))
     ),
-    Duration.toMillis(Duration.min(timeout, Duration.seconds(30))),
+    timeout,
     Effect.succeed("no answer in time")
   )
 
 /**
- * The error of a deadline that has passed; before that the job is canceled, where the policy says so.
+ * The error of a deadline that has passed. Before that the job is canceled, where the policy says so and the job is not
+ * known to be running; no sooner after the last poll than another poll could come.
  *
  * @internal
  */
@@ -101,19 +128,21 @@ export const expire = (
   queue: Service,
   job: Job.JobRef,
   policy: WatchPolicy,
-  { sighting, trouble }: Known,
+  { landedAt, state, trouble }: Known,
   { after, error: DeadlineError }: Expiry
 ): Effect.Effect<never, QueueError.DeadlineError> =>
   Effect.gen(function*() {
     const now = monotonic(yield* Effect.clock)
-    const canBeCanceled = sighting === undefined || sighting.status._tag === "Pending"
-    const cancel = policy.deadline.onExpiry === "cancel-pending" && canBeCanceled
-      ? yield* cancelPending(within, queue, job, policy.deadline.request)
-      : undefined
+    const seen = lastSeen(state, now)
+    let cancel: string | undefined
+    if (policy.deadline.onExpiry === "cancel-pending" && state.cursor?.phase !== "Running") {
+      yield* Effect.sleep(Math.max(0, landedAt + Duration.toMillis(minPause) - now))
+      cancel = yield* cancelPending(within, queue, job, lookTimeoutOf(policy.deadline))
+    }
     return yield* new DeadlineError({
       job,
       after,
-      ...lastSeen(sighting, now),
+      ...seen,
       ...(trouble !== undefined && { lastError: trouble.error }),
       ...(cancel !== undefined && { cancel })
     })
@@ -125,13 +154,13 @@ export const expire = (
  * @internal
  */
 export const final = (
-  { sighting, trouble }: Known,
+  { state, trouble }: Pick<Known, "state" | "trouble">,
   error: QueueError.QueueError,
   now: number
 ): QueueError.QueueError => {
   const fields = {
     ...error,
-    ...lastSeen(sighting, now),
+    ...lastSeen(state, now),
     ...(trouble !== undefined && { trouble: trouble.error.message })
   }
   // the fields are those of its own class; TypeScript would want them to be those of every class

@@ -1,3 +1,8 @@
+/**
+ * Schedules that are asked how long to wait, and leave the waiting to the caller.
+ *
+ * @internal
+ */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -11,15 +16,21 @@ import type { QueueError } from "../QueueError.js"
 import { retryAfterOf } from "../Retry.js"
 import { monotonic, wallOffset } from "./time.js"
 
-/**
- * A schedule that is asked how long to wait, and leaves the waiting to whoever asks: `None` when it has ended.
- *
- * @internal
- */
+/** @internal */
 export interface Pacer<In> {
+  /** The next pause; `None` when the schedule has ended. */
   readonly next: (input: In) => Effect.Effect<Option.Option<number>>
   readonly reset: Effect.Effect<void>
 }
+
+const shortest = Duration.toMillis(minPause)
+const longest = Duration.toMillis(maxPause)
+
+/**
+ * A pause between two requests, within the bounds that hold whatever a policy says. `NaN`, as of `Schedule.windowed(0)`,
+ * is the shortest.
+ */
+const clampPause = (millis: number): number => millis > shortest ? Math.min(longest, millis) : shortest
 
 /**
  * One step of a schedule: its new state, and how long it says to wait. `undefined` when it has ended.
@@ -42,7 +53,7 @@ export const step = <In>(
       ScheduleDecision.isDone(decision)
         ? undefined
         // clocks count in milliseconds; a little more is no harm, a little less would undercut a Retry-After
-        : Math.ceil(Math.max(0, ScheduleIntervals.start(decision.intervals) - now))
+        : clampPause(Math.ceil(ScheduleIntervals.start(decision.intervals) - now))
     ] as const)
 
 /** @internal */
@@ -65,53 +76,43 @@ export const make = <In>(schedule: Schedule.Schedule<unknown, In>): Effect.Effec
   })
 
 /**
- * A pause of a watch, within the bounds that hold whatever a policy says.
- *
- * @internal
- */
-export const clampPause = (millis: number): number =>
-  Math.min(Duration.toMillis(maxPause), Math.max(Duration.toMillis(minPause), millis))
-
-/**
  * The pause before another try: no shorter than the service asked for, whatever a policy says.
  *
  * @internal
  */
 export const retryPause = (millis: number, error: QueueError): number =>
-  Math.max(clampPause(millis), Duration.toMillis(retryAfterOf(error)))
+  clampPause(Math.max(millis, Duration.toMillis(retryAfterOf(error))))
 
 /**
- * Where a cadence is, and where the default one is that takes over when it ends.
+ * The cadence that is followed, and where it is.
  *
  * @internal
  */
 export interface Beat {
+  cadence: Cadence
   state: unknown
-  spare: unknown
 }
 
 /**
- * The next pause of a cadence. One that has ended does not end the watch: the default cadence takes over.
+ * The next pause of a cadence. Once it has ended, the default cadence is followed.
  *
  * @internal
  */
-export const nextPause = (cadence: Cadence, beat: Beat, now: number, status: JobStatus): Effect.Effect<number> =>
-  Effect.flatMap(step(cadence, now, status, beat.state), ([state, pause]) => {
+export const nextPause = (beat: Beat, now: number, status: JobStatus): Effect.Effect<number> =>
+  Effect.flatMap(step(beat.cadence, now, status, beat.state), ([state, pause]) => {
     beat.state = state
-    return pause === undefined
-      ? Effect.map(step(defaultCadence, now, status, beat.spare), ([spare, pause = 0]) => {
-        beat.spare = spare
-        return clampPause(pause)
-      })
-      : Effect.succeed(clampPause(pause))
+    if (pause !== undefined) return Effect.succeed(pause)
+    beat.cadence = defaultCadence
+    beat.state = defaultCadence.initial
+    return nextPause(beat, now, status)
   })
 
 /** @internal */
 export const ofCadence = (cadence: Cadence): Effect.Effect<(status: JobStatus) => Effect.Effect<number>> =>
   Clock.clockWith((clock) => {
     const offset = wallOffset(clock)
-    const beat: Beat = { state: cadence.initial, spare: defaultCadence.initial }
+    const beat: Beat = { cadence, state: cadence.initial }
     return Effect.succeed((status: JobStatus) =>
-      Effect.suspend(() => nextPause(cadence, beat, offset + monotonic(clock), status))
+      Effect.suspend(() => nextPause(beat, offset + monotonic(clock), status))
     )
   })

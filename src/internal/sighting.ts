@@ -1,56 +1,13 @@
 /**
- * What a watch remembers of a job, and when it gives up on it: the same for a real watch and for a simulated one.
+ * When the deadlines of a watch pass: the same for a real watch and for a simulated one.
  *
  * @internal
  */
 import * as Duration from "effect/Duration"
-import * as Option from "effect/Option"
+import { minPause } from "../Cadence.js"
 import type { Deadline } from "../Deadline.js"
-import type { JobStatus } from "../Job.js"
 import * as QueueError from "../QueueError.js"
-import { sameJson } from "./fingerprint.js"
-
-/** @internal */
-export interface Sighting {
-  readonly status: JobStatus
-  readonly at: number
-  /** Since when the job has been seen as it is: in the queue, or running without a change. */
-  readonly unchangedSince: number
-}
-
-const attemptOf = (status: JobStatus): number =>
-  Option.getOrElse(status.retries, () => 0) + (status._tag === "Pending" ? 0 : 1)
-
-/**
- * Whether the job is where it was: in the queue, or running without a change.
- *
- * @internal
- */
-export const isUnchanged = (before: JobStatus, status: JobStatus): boolean =>
-  before._tag === status._tag &&
-  attemptOf(before) === attemptOf(status) &&
-  (status._tag !== "Running" || sameJson(before.info, status.info))
-
-/** @internal */
-export const sight = (before: Sighting | undefined, status: JobStatus, at: number): Sighting => ({
-  status,
-  at,
-  unchangedSince: before !== undefined && isUnchanged(before.status, status) ? before.unchangedSince : at
-})
-
-/**
- * The part of an error that tells what was seen of the job: nothing of one that was not.
- *
- * @internal
- */
-export const lastSeen = (sighting: Sighting | undefined, now: number): { readonly lastSeen?: QueueError.LastSeen } =>
-  sighting === undefined ? {} : {
-    lastSeen: {
-      status: sighting.status,
-      age: Duration.millis(now - sighting.at),
-      attempt: attemptOf(sighting.status)
-    }
-  }
+import type { JobState } from "./jobState.js"
 
 /** @internal */
 export interface Expiry {
@@ -60,21 +17,58 @@ export interface Expiry {
 }
 
 /**
- * Of the deadlines of a watch, the one that passes first.
+ * Of the deadlines of a watch, the one that passes first; of two that pass together, `total`.
  *
  * @internal
  */
-export const nextExpiry = (startedAt: number, sighting: Sighting | undefined, deadline: Deadline): Expiry => {
+export const nextExpiry = (startedAt: number, state: JobState, deadline: Deadline): Expiry => {
   const total: Expiry = {
     at: startedAt + Duration.toMillis(deadline.total),
     after: deadline.total,
     error: QueueError.WatchTimeout
   }
-  const [after, error] = sighting?.status._tag === "Pending"
-    ? [deadline.pending, QueueError.PendingTooLong] as const
-    : sighting?.status._tag === "Running"
-    ? [deadline.stalled, QueueError.Stalled] as const
-    : [Duration.infinity, QueueError.WatchTimeout] as const
-  const at = (sighting?.unchangedSince ?? startedAt) + Duration.toMillis(after)
-  return at < total.at ? { at, after, error } : total
+  const phase = state.cursor?.phase
+  if (phase !== "Queued" && phase !== "Running") return total
+  const after = phase === "Queued" ? deadline.pending : deadline.stalled
+  // what happened before the watch is not counted
+  const at = Math.max(startedAt, state.unchangedSince) + Duration.toMillis(after)
+  return at < total.at
+    ? { at, after, error: phase === "Queued" ? QueueError.PendingTooLong : QueueError.Stalled }
+    : total
+}
+
+/** How long the look may take that is made after a deadline has passed, at most. */
+const maxLookTimeout = Duration.toMillis(Duration.seconds(30))
+
+/** @internal */
+export const lookTimeoutOf = (deadline: Deadline): number =>
+  Math.min(Duration.toMillis(deadline.request), maxLookTimeout)
+
+/**
+ * The requests of a watch, as far as its deadlines depend on them.
+ *
+ * @internal
+ */
+export interface Polled {
+  /** When the last request was sent, and when it ended. */
+  readonly sentAt: number
+  readonly landedAt: number
+  /** Until when, by the cadence, the last snapshot is not to be replaced. */
+  readonly freshUntil: number
+  /** Until when the service asked not to be polled. */
+  readonly notBefore: number
+}
+
+/**
+ * When to poll once more before a deadline that has passed is reported; `undefined` if it is to be reported now. A
+ * deadline is reported only after a poll that was sent after it had passed, or while the last snapshot is younger than one
+ * cadence; otherwise the job may long have moved, where polls met trouble, had to wait, or the process was suspended.
+ * The service is not polled before it asked to be, and never waited for longer than `until`.
+ *
+ * @internal
+ */
+export const lookAgainAt = (expiry: Expiry, polled: Polled, now: number, until: number): number | undefined => {
+  if (polled.sentAt >= expiry.at || now <= polled.freshUntil) return undefined
+  const at = Math.max(now, polled.notBefore, polled.landedAt + Duration.toMillis(minPause))
+  return at < until ? at : undefined
 }

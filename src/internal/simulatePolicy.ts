@@ -7,12 +7,14 @@ import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Job from "../Job.js"
 import type { SimulatedJob, Simulation, WatchPolicy, Workload } from "../WatchPolicy.js"
+import * as JobState from "./jobState.js"
 import * as Pacer from "./pacer.js"
-import { nextExpiry, sight, type Sighting } from "./sighting.js"
+import { nextExpiry } from "./sighting.js"
 
 // -----------------------------------------------------------------------------
 // the watch
@@ -67,6 +69,8 @@ const common: Job.Snapshot = {
 
 const time = (millis: number): Option.Option<DateTime.Utc> => Option.some(DateTime.unsafeMake(millis))
 
+const observedAt = DateTime.unsafeMake(start)
+
 const progressOf = ({ claimedAt, doneAt, progress }: Life, now: number): number | undefined =>
   progress(doneAt > claimedAt ? (now - claimedAt) / (doneAt - claimedAt) : 1)
 
@@ -92,12 +96,12 @@ const watch = ({ cadence, deadline }: WatchPolicy, clock: HandClock, life: Life)
   Effect.gen(function*() {
     const pause = yield* Pacer.ofCadence(cadence)
     let polls = 1
-    let sighting: Sighting | undefined
+    const state = JobState.make(undefined, start)
     while (clock.now < life.doneAt) {
       const status = snapshot(life, clock.now)
-      sighting = sight(sighting, status, clock.now)
+      JobState.accept(state, status, clock.now, Either.getOrThrow(JobState.derive(state, status, { observedAt })))
       const next = clock.now + (yield* pause(status))
-      if (next > nextExpiry(start, sighting, deadline).at) return { polls, staleness: undefined }
+      if (next >= nextExpiry(start, state, deadline).at) return { polls, staleness: undefined }
       clock.now = next
       polls++
     }

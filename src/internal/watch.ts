@@ -1,143 +1,202 @@
 /**
- * The loop behind every stream of a job: asks, waits, tries again, and gives up in time.
+ * The loop behind every stream of a job: it polls, waits, retries, and ends at the deadlines.
  *
  * @internal
  */
-import * as Clock from "effect/Clock"
 import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
-import * as Job from "../Job.js"
+import type * as Job from "../Job.js"
 import { JobQueue } from "../JobQueue.js"
 import * as QueueError from "../QueueError.js"
+import type * as Transition from "../Transition.js"
 import type { WatchPolicy } from "../WatchPolicy.js"
-import { expire, final, type Known, makeWithin } from "./giveUp.js"
+import { expire, final, makeWithin, type Trouble, troubleOf } from "./giveUp.js"
+import { stale as staleSnapshots } from "./hub/metrics.js"
+import * as JobState from "./jobState.js"
 import * as Pacer from "./pacer.js"
-import { type Expiry, nextExpiry, sight } from "./sighting.js"
+import { rules } from "./rules.js"
+import { type Expiry, lookAgainAt, lookTimeoutOf, nextExpiry } from "./sighting.js"
 import { dateOf, monotonic } from "./time.js"
+import { mismatchOf } from "./watching.js"
 
 /** @internal */
 export type WatchEvent =
-  | { readonly _tag: "Sighted"; readonly status: Job.JobStatus }
+  | Transition.Transition
   | {
     readonly _tag: "Trouble"
+    readonly job: Job.JobRef
     readonly error: QueueError.QueueError
     readonly since: DateTime.Utc
     readonly nextTryAt: DateTime.Utc
   }
-  | { readonly _tag: "Recovered"; readonly since: DateTime.Utc }
+  | { readonly _tag: "Recovered"; readonly job: Job.JobRef; readonly since: DateTime.Utc }
 
 /** @internal */
-export interface State extends Known {
-  readonly startedAt: number
-  readonly pause: number
-  /** What the last turn told. */
-  readonly told: ReadonlyArray<WatchEvent>
-}
+export type Told = WatchEvent | { readonly _tag: "Sighted"; readonly status: Job.JobStatus }
 
 /**
- * A watch, turn by turn: each waits for the cadence, asks, and tells what is new.
+ * A watch, turn by turn: each turn waits until the next poll is due, polls, and returns what is new.
  *
  * @internal
  */
 export interface Watch {
-  readonly start: State
-  readonly turn: (state: State) => Effect.Effect<State, QueueError.WatchError>
-  readonly isOver: (state: State) => boolean
+  readonly turn: Effect.Effect<ReadonlyArray<Told>, QueueError.WatchError>
+  /** Whether the job has ended. */
+  readonly isOver: () => boolean
 }
 
 /** @internal */
-export const make = (job: Job.JobRef, policy: WatchPolicy): Effect.Effect<Watch, never, JobQueue> =>
+export const make = (
+  job: Job.JobRef,
+  policy: WatchPolicy,
+  from?: Transition.Cursor | undefined
+): Effect.Effect<Watch, never, JobQueue> =>
   Effect.gen(function*() {
     const within = yield* makeWithin
     const queue = yield* JobQueue
+    const readers = yield* rules
     const cadence = yield* Pacer.ofCadence(policy.cadence)
     const retry = yield* Pacer.make(policy.retry)
-    const { request } = policy.deadline
-    const requestMillis = Duration.toMillis(request)
+    const clock = yield* Effect.clock
+
+    const now = () => monotonic(clock)
+    const startedAt = now()
+    const state = JobState.make(from, startedAt)
+    let trouble: Trouble | undefined
+    // what the cadence is asked about, before the next poll
+    let answer: Job.JobStatus | undefined
+    let due = startedAt
+    let sentAt = -Infinity
+    let landedAt = -Infinity
+    let freshUntil = -Infinity
+
+    const expiry = () => nextExpiry(startedAt, state, policy.deadline)
 
     // one span a watch, not a poll
-    const poll = Effect.either(Effect.withTracerEnabled(queue.status(job), false))
+    const status = Effect.withTracerEnabled(queue.status(job), false)
+    const response = Effect.either(Effect.flatMap(status, (status) => {
+      const mismatch = mismatchOf(job, status)
+      return mismatch === undefined ? Effect.succeed(status) : Effect.fail(mismatch)
+    }))
 
-    const answered = (state: State, status: Job.JobStatus): Effect.Effect<State, QueueError.WatchError> => {
-      if (status.job.requestId !== job.requestId || status.job.model !== job.model) {
-        return Effect.fail(new QueueError.JobMismatch({ job: status.job, expected: job }))
+    const poll = (millis: number, onTimeout: QueueError.RequestTimeout | undefined) =>
+      Effect.suspend(() => {
+        sentAt = now()
+        return Effect.map(within(response, millis, Effect.succeed(onTimeout && Either.left(onTimeout))), (response) => {
+          landedAt = now()
+          return response
+        })
+      })
+
+    const timeout = (after: Duration.Duration) =>
+      new QueueError.RequestTimeout({ operation: "status", model: job.model, job, after })
+
+    // A schedule may take its time, but no more than is left until a deadline.
+    const untilExpiry = <A>(step: Effect.Effect<A>): Effect.Effect<A | undefined> =>
+      Effect.suspend(() => {
+        const left = expiry().at - now()
+        return left > 0 ? within(step, left, Effect.succeed(undefined)) : Effect.succeed(undefined)
+      })
+
+    const answered = (status: Job.JobStatus): Effect.Effect<ReadonlyArray<Told>, QueueError.WatchError> => {
+      const told: Array<Told> = []
+      let after = Effect.void
+      if (trouble !== undefined) {
+        told.push({ _tag: "Recovered", job, since: dateOf(clock, trouble.since) })
+        trouble = undefined
+        after = retry.reset
       }
-      // what nobody can make sense of must neither be skipped in silence nor polled for ever
-      if (status._tag === "Unrecognized" && policy.unrecognized === "fail") {
-        return Effect.fail(new QueueError.UnrecognizedStatus({ job, status: status.status, snapshot: status }))
+      if (status._tag !== "Unrecognized" || policy.unrecognized !== "ignore") {
+        const at = now()
+        const derived = JobState.derive(state, status, {
+          observedAt: dateOf(clock, at),
+          ...readers,
+          unrecognized: policy.unrecognized === "end" ? "end" : "fail"
+        })
+        if (Either.isLeft(derived)) return Effect.fail(derived.left)
+        JobState.accept(state, status, at, derived.right)
+        told.push({ _tag: "Sighted", status })
+        for (const transition of derived.right.transitions) told.push(transition)
+        if (derived.right.stale) {
+          after = Effect.zipRight(after, Metric.increment(Metric.tagged(staleSnapshots, "model", job.model)))
+        }
       }
-      const isPassedOver = status._tag === "Unrecognized" && policy.unrecognized === "ignore"
-      const sighted: ReadonlyArray<WatchEvent> = isPassedOver ? [] : [{ _tag: "Sighted", status }]
-      return Clock.clockWith((clock) =>
-        Effect.map(
-          state.trouble === undefined ? cadence(status) : Effect.zipRight(retry.reset, cadence(status)),
-          (pause) => ({
-            startedAt: state.startedAt,
-            sighting: sight(state.sighting, status, monotonic(clock)),
-            trouble: undefined,
-            pause,
-            told: state.trouble === undefined
-              ? sighted
-              : [{ _tag: "Recovered", since: dateOf(clock, state.trouble.since) }, ...sighted]
-          })
-        )
-      )
+      answer = state.status ?? status
+      return Effect.as(after, told)
     }
 
-    const refused = (state: State, error: QueueError.QueueError): Effect.Effect<State, QueueError.QueueError> =>
-      Effect.gen(function*() {
-        const pause = yield* retry.next(error)
-        const clock = yield* Effect.clock
-        const now = monotonic(clock)
-        if (Option.isNone(pause)) return yield* final(state, error, now)
-        const since = state.trouble?.since ?? now
-        const wait = Pacer.retryPause(pause.value, error)
-        return {
-          ...state,
-          trouble: { error, since },
-          pause: wait,
-          told: [{ _tag: "Trouble", error, since: dateOf(clock, since), nextTryAt: dateOf(clock, now + wait) }]
+    const refused = (error: QueueError.QueueError): Effect.Effect<ReadonlyArray<Told>, QueueError.QueueError> =>
+      Effect.flatMap(untilExpiry(retry.next(error)), (pause) => {
+        if (pause !== undefined && Option.isNone(pause)) {
+          return Effect.fail(final({ state, trouble }, error, now()))
         }
+        trouble = troubleOf(trouble, error, now())
+        const { since } = trouble
+        due = now() + (pause === undefined ? 0 : Pacer.retryPause(pause.value, error))
+        return Effect.succeed([
+          { _tag: "Trouble", job, error, since: dateOf(clock, since), nextTryAt: dateOf(clock, due) }
+        ])
       })
 
-    const requestTimeout = Effect.sync(() =>
-      Either.left(new QueueError.RequestTimeout({ operation: "status", model: job.model, job, after: request }))
-    )
-
-    const ask = (state: State, expiry: Expiry): Effect.Effect<State, QueueError.WatchError> =>
-      Clock.clockWith((clock) => {
-        const left = expiry.at - monotonic(clock)
-        const asked = left < requestMillis
-          ? within(poll, left, expire(within, queue, job, policy, state, expiry))
-          : within(poll, requestMillis, requestTimeout)
-        return Effect.flatMap(
-          asked,
-          (answer) => Either.isRight(answer) ? answered(state, answer.right) : refused(state, answer.left)
+    /** A deadline has passed: looks once more, if need be, and reports it. */
+    const passed = (deadline: Expiry): Effect.Effect<ReadonlyArray<Told>, QueueError.WatchError> =>
+      Effect.suspend(() => {
+        const until = now() + lookTimeoutOf(policy.deadline)
+        const at = lookAgainAt(
+          deadline,
+          { sentAt, landedAt, freshUntil, notBefore: trouble?.notBefore ?? 0 },
+          now(),
+          until
         )
+        const report = Effect.suspend(() => expire(within, queue, job, policy, { state, trouble, landedAt }, deadline))
+        if (at === undefined) return report
+        const look = poll(until - at, timeout(Duration.millis(until - at)))
+        return Effect.flatMap(at > now() ? Effect.delay(look, at - now()) : look, (response) => {
+          if (response !== undefined && Either.isRight(response)) return answered(response.right)
+          if (response !== undefined) trouble = troubleOf(trouble, response.left, now())
+          return report
+        })
       })
 
-    // Waits and asks, unless a deadline of the watch passes before.
-    const turn = (state: State): Effect.Effect<State, QueueError.WatchError> =>
-      Clock.clockWith((clock) => {
-        const expiry = nextExpiry(state.startedAt, state.sighting, policy.deadline)
-        const left = expiry.at - monotonic(clock)
-        return left <= state.pause
-          ? Effect.zipRight(Effect.sleep(Math.max(0, left)), expire(within, queue, job, policy, state, expiry))
-          : state.pause === 0
-          ? ask(state, expiry)
-          : Effect.flatMap(Effect.sleep(state.pause), () => ask(state, expiry))
-      })
-
-    const isOver = ({ sighting }: State): boolean =>
-      sighting !== undefined && (
-        Job.isTerminal(sighting.status) ||
-        (sighting.status._tag === "Unrecognized" && policy.unrecognized === "end")
+    const pollOrExpire = Effect.suspend(() => {
+      const deadline = expiry()
+      const left = deadline.at - now()
+      if (left <= 0) return passed(deadline)
+      const { request } = policy.deadline
+      const millis = Duration.toMillis(request)
+      return Effect.flatMap(
+        millis <= left ? poll(millis, timeout(request)) : poll(left, undefined),
+        (response) =>
+          // no answer until the deadline
+          response === undefined
+            ? passed(deadline)
+            : Either.isRight(response)
+            ? answered(response.right)
+            : refused(response.left)
       )
+    })
 
-    const startedAt = monotonic(yield* Effect.clock)
-    const start: State = { startedAt, sighting: undefined, trouble: undefined, pause: 0, told: [] }
-    return { start, turn, isOver }
+    const plan = Effect.suspend(() => {
+      if (answer === undefined) return Effect.void
+      const status = answer
+      answer = undefined
+      return Effect.map(untilExpiry(cadence(status)), (pause) => {
+        due = now() + (pause ?? 0)
+        if (state.status !== undefined && pause !== undefined) freshUntil = state.at + pause
+      })
+    })
+
+    const wait = Effect.suspend(() => {
+      const pause = Math.min(due, expiry().at) - now()
+      return pause > 0 ? Effect.sleep(pause) : Effect.void
+    })
+
+    return {
+      turn: Effect.zipRight(Effect.zipRight(plan, wait), pollOrExpire),
+      isOver: () => state.cursor?.phase === "Ended"
+    }
   })

@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { formatRef } from "../Job.js"
 import type * as Job from "../Job.js"
 import {
   InvalidOutputs,
@@ -13,19 +14,43 @@ import {
   JobFailed,
   JobRetriesExhausted,
   type OutcomeError,
+  UnexpectedAnswer,
   UnrecognizedStatus
 } from "../QueueError.js"
 import type * as Transition from "../Transition.js"
 import * as WatchPolicy from "../WatchPolicy.js"
 import { clip, formatIssues } from "./checkRequest.js"
 
+/** Parts of a policy; `undefined` is not given. */
+type Options = { readonly [Part in keyof WatchPolicy.WatchPolicy]?: WatchPolicy.WatchPolicy[Part] | undefined }
+
 /**
- * The policy of a watch: what it was told, and for the rest that of the app.
+ * The policy of a watch: its options, and for those that are not given the policy of the app.
  *
  * @internal
  */
-export const policyOf = (options: Partial<WatchPolicy.WatchPolicy>): Effect.Effect<WatchPolicy.WatchPolicy> =>
-  Effect.map(WatchPolicy.Default, (policy) => ({ ...policy, ...options }))
+export const policyOf = (options: Options): Effect.Effect<WatchPolicy.WatchPolicy> =>
+  Effect.map(WatchPolicy.Default, (policy) => ({
+    cadence: options.cadence ?? policy.cadence,
+    retry: options.retry ?? policy.retry,
+    deadline: options.deadline ?? policy.deadline,
+    unrecognized: options.unrecognized ?? policy.unrecognized
+  }))
+
+/**
+ * The error of an answer that is about another job: trouble that may pass, as any other answer that makes no sense.
+ *
+ * @internal
+ */
+export const mismatchOf = (job: Job.JobRef, status: Job.JobStatus): UnexpectedAnswer | undefined =>
+  status.job.requestId === job.requestId && status.job.model === job.model ? undefined : new UnexpectedAnswer({
+    operation: "status",
+    model: job.model,
+    job,
+    httpStatus: 200,
+    issue: `it is about another job, ${formatRef(status.job)}`,
+    body: ""
+  })
 
 /**
  * A stack trace would lead to this library, and is kept for as long as the watch lasts.

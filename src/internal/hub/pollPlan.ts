@@ -5,7 +5,6 @@
  * @internal
  */
 import * as Effect from "effect/Effect"
-import type { Cadence } from "../../Cadence.js"
 import type { JobStatus } from "../../Job.js"
 import * as Pacer from "../pacer.js"
 
@@ -106,13 +105,12 @@ export class Latency {
  * @internal
  */
 export const firstPause = (
-  cadence: Cadence,
   beat: Pacer.Beat,
   now: number,
   status: JobStatus
 ): Effect.Effect<{ readonly pause: number; readonly period: number }> =>
-  Effect.flatMap(Pacer.nextPause(cadence, beat, now, status), (pause) =>
+  Effect.flatMap(Pacer.nextPause(beat, now, status), (pause) =>
     Effect.map(
-      Pacer.nextPause(cadence, { state: beat.state, spare: beat.spare }, now + pause, status),
+      Pacer.nextPause({ cadence: beat.cadence, state: beat.state }, now + pause, status),
       (next) => ({ pause, period: Math.max(pause, next) })
     ))

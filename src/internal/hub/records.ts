@@ -5,13 +5,15 @@
  */
 import type * as Cause from "effect/Cause"
 import type { RuntimeFiber } from "effect/Fiber"
-import { defaultCadence } from "../../Cadence.js"
+import type { Cadence } from "../../Cadence.js"
 import type { JobRef, JobStatus } from "../../Job.js"
 import type { WatchError } from "../../QueueError.js"
+import type { Cursor } from "../../Transition.js"
 import type { WatchPolicy } from "../../WatchPolicy.js"
-import type { Known } from "../giveUp.js"
+import type { Known, Trouble } from "../giveUp.js"
+import type { JobState } from "../jobState.js"
 import type * as Pacer from "../pacer.js"
-import type { Expiry, Sighting } from "../sighting.js"
+import type { Expiry } from "../sighting.js"
 import type { Line } from "./line.js"
 
 /**
@@ -37,8 +39,8 @@ export interface End {
   readonly at: number
   readonly version: number
   readonly error: Cause.Cause<WatchError> | Expired | undefined
-  /** How often the job was seen to lose its worker, where the service does not tell how often it was. */
-  readonly lost?: number
+  /** What was known of the job before `status`. */
+  readonly before: Cursor | undefined
 }
 
 /**
@@ -52,6 +54,8 @@ export abstract class Subscriber {
   /** The version of the snapshot that was looked at last. */
   seen = 0
   startedAt = 0
+  /** What it knew when it began, as long as its poller knows less. */
+  from: Cursor | undefined = undefined
 
   abstract readonly policy: WatchPolicy
   /** What is worth a notice: every poll that was answered, every change, or the end alone. */
@@ -87,8 +91,8 @@ export abstract class Subscriber {
  * @internal
  */
 export class Pace implements Pacer.Beat {
+  cadence: Cadence
   state: unknown
-  spare: unknown
   /** Where the retry is, and when it wants to try again, while there is trouble. */
   retry: { readonly state: unknown; readonly at: number } | undefined = undefined
   followers = 0
@@ -98,8 +102,8 @@ export class Pace implements Pacer.Beat {
    * @param wallOffset how far the wall clock was ahead of the monotonic time when the pace began
    */
   constructor(public policy: WatchPolicy, public wallOffset: number) {
+    this.cadence = policy.cadence
     this.state = policy.cadence.initial
-    this.spare = defaultCadence.initial
   }
 
   fits({ cadence, deadline, retry }: WatchPolicy): boolean {
@@ -133,21 +137,10 @@ export class Pace implements Pacer.Beat {
       this.next?.leave(policy)
       if (this.next?.followers === 0) this.next = this.next.next
     } else if (--this.followers === 0 && this.next !== undefined) {
-      const { followers, next, policy, retry, spare, state, wallOffset } = this.next
-      Object.assign(this, { followers, next, policy, retry, spare, state, wallOffset })
+      const { cadence, followers, next, policy, retry, state, wallOffset } = this.next
+      Object.assign(this, { cadence, followers, next, policy, retry, state, wallOffset })
     }
   }
-}
-
-/**
- * The poll that failed last, since when polls fail, when it failed, and the earliest time at which the service wants to be
- * asked again.
- *
- * @internal
- */
-export interface Trouble extends NonNullable<Known["trouble"]> {
-  readonly at: number
-  readonly notBefore: number
 }
 
 /**
@@ -156,15 +149,18 @@ export interface Trouble extends NonNullable<Known["trouble"]> {
  *
  * @internal
  */
-export class Poller extends Pace {
+export class Poller extends Pace implements JobState {
+  cursor: Cursor | undefined = undefined
   status: JobStatus | undefined = undefined
-  /** When the latest snapshot was taken, and since when the job has been as it is. */
   at = 0
   unchangedSince = 0
   version = 0
   trouble: Trouble | undefined = undefined
 
-  sentAt = 0
+  /** When the last request was sent; -1 before the first one. */
+  sentAt = -1
+  /** Since when a poll is awaited, before a deadline that has passed is reported; -1 when none is. */
+  lookSince = -1
   /** The pause by the keenest cadence, and how often that is: 0 while it is not known. */
   pause = 0
   period = 0
@@ -186,12 +182,6 @@ export class Poller extends Pace {
     wallOffset: number
   ) {
     super(policy, wallOffset)
-  }
-
-  get sighting(): Sighting | undefined {
-    return this.status === undefined
-      ? undefined
-      : { status: this.status, at: this.at, unchangedSince: this.unchangedSince }
   }
 
   get watchers(): number {

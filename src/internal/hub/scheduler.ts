@@ -13,6 +13,7 @@ import type * as DateTime from "effect/DateTime"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import type { RuntimeFiber } from "effect/Fiber"
@@ -29,19 +30,22 @@ import type { HubEvent } from "../../JobHub.js"
 import type { Service as JobQueueService } from "../../JobQueue.js"
 import * as QueueError from "../../QueueError.js"
 import { retryAfterOf } from "../../Retry.js"
+import type * as Transition from "../../Transition.js"
 import type { WatchPolicy } from "../../WatchPolicy.js"
 import { sameJson } from "../fingerprint.js"
-import { awaitEnd, final, type Known } from "../giveUp.js"
+import { awaitEnd, final, type Trouble, troubleOf } from "../giveUp.js"
+import * as JobState from "../jobState.js"
 import * as Pacer from "../pacer.js"
-import { isUnchanged, nextExpiry } from "../sighting.js"
+import { lookAgainAt, lookTimeoutOf, nextExpiry } from "../sighting.js"
 import { dateOf, monotonic, wallOffset } from "../time.js"
+import { mismatchOf } from "../watching.js"
 import { Agenda } from "./agenda.js"
 import { Budget } from "./budget.js"
 import { Hedges } from "./hedges.js"
 import { Line } from "./line.js"
 import * as Metrics from "./metrics.js"
 import { Demand, firstPause, Latency, StretchedTime } from "./pollPlan.js"
-import { type End, type Expired, Pace, Poller, type Subscriber, type Trouble } from "./records.js"
+import { type End, Pace, Poller, type Subscriber } from "./records.js"
 
 /** @internal */
 export interface Settings {
@@ -69,26 +73,6 @@ const longestRateLimit = 60_000
 // A job that has not been seen yet has no pause: this is taken for it.
 const defaultPause = 1_000
 
-// An older snapshot of the same job, from a replica that is behind: what `Transition.derive` calls stale.
-const isOlder = (before: Job.JobStatus, status: Job.JobStatus): boolean => {
-  if (status._tag !== "Pending" && status._tag !== "Running") return false
-  if (before._tag !== "Pending" && before._tag !== "Running") return false
-  if (Option.isSome(before.retries) && Option.isSome(status.retries)) {
-    if (status.retries.value !== before.retries.value) return status.retries.value < before.retries.value
-    if (before._tag === "Running" && status._tag === "Pending") return true
-  }
-  return before._tag === "Running" && status._tag === "Running" && isClaimedBefore(status, before)
-}
-
-const isClaimedBefore = (a: Job.JobStatus, b: Job.JobStatus): boolean =>
-  Option.isSome(a.claimedAt) && Option.isSome(b.claimedAt) &&
-  a.claimedAt.value.epochMillis < b.claimedAt.value.epochMillis
-
-// Where the service does not tell how often a job was retried: by the rules of `Transition.derive`.
-const isLost = (before: Job.JobStatus, status: Job.JobStatus): boolean =>
-  before._tag === "Running" && Option.isNone(status.retries) &&
-  (status._tag === "Pending" || (status._tag !== "Canceled" && isClaimedBefore(before, status)))
-
 const isSameTime = (a: Option.Option<DateTime.Utc>, b: Option.Option<DateTime.Utc>): boolean =>
   a === b || (Option.isSome(a) && Option.isSome(b) && a.value.epochMillis === b.value.epochMillis)
 
@@ -104,7 +88,14 @@ const isSame = (a: Job.JobStatus, b: Job.JobStatus): boolean =>
 
 const interrupted = Cause.interrupt(FiberId.none)
 
-const endOf = ({ at, job, status, version }: Poller, error: End["error"]): End => ({ job, status, at, version, error })
+const endOf = ({ at, cursor, job, status, version }: Poller, error: End["error"]): End => ({
+  job,
+  status,
+  at,
+  version,
+  before: cursor,
+  error
+})
 
 /** @internal */
 export class Scheduler {
@@ -124,8 +115,6 @@ export class Scheduler {
   private readonly expiring = new Agenda<Poller>((poller, index) => {
     poller.expirySlot = index
   })
-  /** How often jobs were seen to lose their workers of which the service does not tell that: few, if any. */
-  private readonly lost = new WeakMap<Poller, number>()
   /** The steps of schedules that subscribers wait for, where they take long. */
   private readonly joining = new Map<Subscriber, RuntimeFiber<unknown>>()
   private readonly hedges = new Hedges()
@@ -224,7 +213,7 @@ export class Scheduler {
     this.ofSubscriber(
       poller,
       subscriber,
-      firstPause(pace.policy.cadence, pace, this.scheduleTime(pace, poller.at), status),
+      firstPause(pace, this.scheduleTime(pace, poller.at), status),
       ({ period }) => this.follow(poller, period)
     )
   }
@@ -447,14 +436,17 @@ export class Scheduler {
   // deadlines
   // ---------------------------------------------------------------------------
 
-  // A watch has its own beginning: what was before it is nothing to it.
-  private expiryOf(poller: Poller, { policy, startedAt }: Subscriber) {
-    const { sighting } = poller
-    return nextExpiry(
-      startedAt,
-      sighting && { ...sighting, unchangedSince: Math.max(startedAt, sighting.unchangedSince) },
-      policy.deadline
-    )
+  // One that goes on from a cursor may know more than its poller, which may have seen stale snapshots alone.
+  private stateOf(poller: Poller, subscriber: Subscriber): JobState.JobState {
+    const { from, startedAt } = subscriber
+    if (from === undefined) return poller
+    if (poller.status === undefined || JobState.isStale(from, poller.status)) return JobState.make(from, startedAt)
+    subscriber.from = undefined
+    return poller
+  }
+
+  private expiryOf(poller: Poller, subscriber: Subscriber) {
+    return nextExpiry(subscriber.startedAt, this.stateOf(poller, subscriber), subscriber.policy.deadline)
   }
 
   private expectNoLaterThan(poller: Poller, at: number): void {
@@ -469,32 +461,80 @@ export class Scheduler {
   }
 
   private expectAnew(poller: Poller): void {
+    const { lookSince } = poller
     let at = Infinity
     poller.each((subscriber) => {
-      at = Math.min(at, this.expiryOf(poller, subscriber).at)
+      const expiry = this.expiryOf(poller, subscriber)
+      const isAwaited = lookSince !== -1 && expiry.at <= lookSince
+      at = Math.min(at, isAwaited ? lookSince + lookTimeoutOf(subscriber.policy.deadline) : expiry.at)
     })
     this.expect(poller, at)
   }
 
-  /** What is known of a job, in monotonic times. */
-  private known({ sighting, trouble }: Poller): Known {
-    const { began } = this
-    return {
-      sighting: sighting &&
-        { ...sighting, at: began + sighting.at, unchangedSince: began + sighting.unchangedSince },
-      trouble
+  /**
+   * Ends the watches whose deadlines have passed. When to poll first, for those of which too little is known; `Infinity`
+   * if there are none.
+   */
+  private endExpired(poller: Poller, now: number): number {
+    const since = poller.lookSince === -1 ? now : poller.lookSince
+    const landedAt = Math.max(poller.sentAt, poller.at, poller.trouble?.at ?? 0)
+    const polled = {
+      sentAt: poller.sentAt,
+      landedAt,
+      freshUntil: poller.status === undefined ? -Infinity : poller.at + poller.pause,
+      notBefore: Math.max(this.pausedUntil, poller.trouble?.notBefore ?? 0)
     }
-  }
-
-  private expire(poller: Poller, now: number): void {
+    let lookAt = Infinity
     poller.each((subscriber) => {
       const expiry = this.expiryOf(poller, subscriber)
       if (expiry.at > now) return
-      const error: Expired = { _tag: "Expired", expiry, known: this.known(poller) }
-      this.end(poller, subscriber, endOf(poller, error))
+      const at = lookAgainAt(expiry, polled, now, since + lookTimeoutOf(subscriber.policy.deadline))
+      if (at !== undefined) {
+        lookAt = Math.min(lookAt, at)
+        return
+      }
+      const known = {
+        state: this.inMonotonicTime(this.stateOf(poller, subscriber)),
+        trouble: poller.trouble,
+        landedAt: this.began + landedAt
+      }
+      this.end(poller, subscriber, endOf(poller, { _tag: "Expired", expiry, known }))
     })
-    if (poller.subscribers === undefined) this.drop(poller)
-    else this.expectAnew(poller)
+    poller.lookSince = lookAt === Infinity ? -1 : since
+    return lookAt
+  }
+
+  private inMonotonicTime({ at, cursor, status, unchangedSince }: JobState.JobState): JobState.JobState {
+    const { began } = this
+    return { cursor, status, at: began + at, unchangedSince: began + unchangedSince }
+  }
+
+  private expire(poller: Poller, now: number): void {
+    const lookAt = this.endExpired(poller, now)
+    if (poller.subscribers === undefined) return this.drop(poller)
+    this.expectAnew(poller)
+    if (lookAt < Infinity) this.look(poller, lookAt)
+  }
+
+  /** Polls as soon as may be, since a deadline has passed; a request that is on its way will do, if it is answered. */
+  private look(poller: Poller, at: number): void {
+    const { fiber, sentAt, slot } = poller
+    if (slot >= 0) {
+      const [agenda, due] = this.placeOf(poller, at)
+      if (due < agenda.timeOf(slot)) agenda.move(slot, due)
+    } else if (slot === -1 && sentAt !== -1 && fiber !== undefined) {
+      // a schedule takes its time
+      this.stop(poller.job, fiber)
+      poller.fiber = this.fork(Effect.map(awaitEnd(fiber), () => {
+        this.wait(poller, ...this.placeOf(poller, at))
+        this.pump()
+      }))
+    }
+  }
+
+  /** Where a job waits that is to be polled at a time of the clock. */
+  private placeOf({ trouble }: Poller, at: number): readonly [Agenda<Poller>, due: number] {
+    return trouble === undefined ? [this.waiting, this.pauseTime.at(at)] : [this.retrying, at]
   }
 
   // ---------------------------------------------------------------------------
@@ -504,6 +544,7 @@ export class Scheduler {
   private wait(poller: Poller, agenda: Agenda<Poller>, due: number): void {
     poller.fiber = undefined
     agenda.add(poller, due)
+    if (poller.lookSince !== -1) this.expire(poller, this.now)
   }
 
   private leaveSlot(poller: Poller): void {
@@ -521,7 +562,7 @@ export class Scheduler {
 
   /** The job has come to be behind others. */
   private slow(poller: Poller): void {
-    if (poller.slot < 0 || poller.trouble !== undefined) return
+    if (poller.slot < 0 || poller.trouble !== undefined || poller.lookSince !== -1) return
     const pause = this.patience(poller)
     this.plan(poller, pause)
     const due = this.pauseTime.at(poller.at) + pause
@@ -705,7 +746,11 @@ export class Scheduler {
 
   private request(poller: Poller, fiber: RuntimeFiber<void>, sentAt: number): Effect.Effect<void> {
     return Effect.matchCauseEffect(this.queue.status(poller.job), {
-      onSuccess: (status) => this.isFirst(poller, fiber, sentAt) ? this.answered(poller, status) : Effect.void,
+      onSuccess: (status) => {
+        if (!this.isFirst(poller, fiber, sentAt)) return Effect.void
+        const mismatch = mismatchOf(poller.job, status)
+        return mismatch === undefined ? this.answered(poller, status) : this.refused(poller, Cause.fail(mismatch))
+      },
       onFailure: (cause) => this.isFirst(poller, fiber, sentAt) ? this.refused(poller, cause) : Effect.void
     })
   }
@@ -750,28 +795,43 @@ export class Scheduler {
   }
 
   private answered(poller: Poller, status: Job.JobStatus): Effect.Effect<void> {
-    const { job, line } = poller
+    const { line } = poller
     const { now } = this
     this.latency.add(now - poller.sentAt)
     this.hedges.answered(poller.sentAt)
-    if (status.job.requestId !== job.requestId || status.job.model !== job.model) {
-      return this.fail(poller, Cause.fail(new QueueError.JobMismatch({ job: status.job, expected: job })))
-    }
     this.unspoken = 0
     count(line.metrics.savedBySharing, poller.watchers - 1)
     if (poller.trouble !== undefined) {
       poller.trouble = undefined
       for (let pace: Pace | undefined = poller; pace !== undefined; pace = pace.next) pace.retry = undefined
     }
-    if (poller.status !== undefined && status._tag !== "Unrecognized" && isSame(poller.status, status)) {
+    if (status._tag === "Unrecognized") {
+      this.endUnrecognized(poller, status, now)
+    } else if (poller.status !== undefined && isSame(poller.status, status)) {
       this.seeAgain(poller, now)
-    } else if (poller.status !== undefined && isOlder(poller.status, status)) {
-      count(line.metrics.stale, 1)
     } else {
-      this.see(poller, status, now)
-      if (poller.subscribers === undefined) return Effect.void
+      const derived = JobState.derive(poller, status, { observedAt: this.dateOf(now) })
+      if (Either.isLeft(derived)) return this.fail(poller, Cause.fail(derived.left))
+      if (derived.right.stale) count(line.metrics.stale, 1)
+      else this.see(poller, status, derived.right, now)
     }
-    return this.pauseOf(poller, now)
+    return this.isStillWatched(poller, now) ? this.pauseOf(poller, poller.status ?? status, now) : Effect.void
+  }
+
+  /** A poll has landed: whether anybody watches the job whose deadlines have not passed. */
+  private isStillWatched(poller: Poller, now: number): boolean {
+    if (poller.lookSince !== -1 && poller.subscribers !== undefined) {
+      this.endExpired(poller, now)
+      if (poller.subscribers !== undefined) this.expectAnew(poller)
+      else this.dropLanded(poller)
+    }
+    return poller.subscribers !== undefined
+  }
+
+  // what the poller runs on is this very poll, and that is over
+  private dropLanded(poller: Poller): void {
+    poller.fiber = undefined
+    this.drop(poller)
   }
 
   /** The same snapshot. Most are: it is not kept, since what lives no longer than a poll costs little. */
@@ -784,44 +844,31 @@ export class Scheduler {
     })
   }
 
-  /** Another snapshot, and no older one. */
-  private see(poller: Poller, status: Job.JobStatus, now: number): void {
-    const { line } = poller
+  /** Another snapshot, and not a stale one. */
+  private see(poller: Poller, status: Job.JobStatus, derivation: Transition.Derivation, now: number): void {
+    const { cursor, line } = poller
     const before = poller.status
-    if (status._tag === "Unrecognized") {
-      this.endUnrecognized(poller, status, now)
-      if (poller.subscribers === undefined) return
-    }
-    const isMoved = before === undefined || !isUnchanged(before, status)
     line.willBe(poller, status, now)
     if (before?._tag !== status._tag) {
       if (before?._tag === "Pending") this.deepen(line, -1)
       if (status._tag === "Pending") this.deepen(line, 1)
     }
     // one reference will do for all: with a copy in each snapshot, those would take a sixth more room
-    poller.status = { ...status, job: poller.job }
-    poller.at = now
+    JobState.accept(poller, { ...status, job: poller.job }, now, derivation)
     poller.version++
-    if (isMoved) poller.unchangedSince = now
-    if (before !== undefined && isLost(before, status)) this.lost.set(poller, (this.lost.get(poller) ?? 0) + 1)
-    if (Job.isTerminal(status)) {
-      return this.endAll(poller, { ...endOf(poller, undefined), lost: this.lost.get(poller) ?? 0 })
-    }
-    if (isMoved) this.expectAnew(poller)
+    if (Job.isTerminal(status)) return this.endAll(poller, { ...endOf(poller, undefined), before: cursor })
+    const hasMoved = derivation.transitions.length > 0
+    if (hasMoved) this.expectAnew(poller)
     if (!line.is(poller)) this.loseOrder(line, now)
-    // claimed anew by the time it was claimed: a step that only a service tells that does not tell the retries
-    const isChanged = isMoved || (status._tag === "Running" && isClaimedBefore(before, status))
     poller.each((subscriber) => {
-      if (subscriber.wants === "polls" || (isChanged && subscriber.wants === "changes")) subscriber.notify()
+      if (subscriber.wants === "polls" || (hasMoved && subscriber.wants === "changes")) subscriber.notify()
     })
   }
 
   private endAll(poller: Poller, end: End): void {
     if (end.error === undefined) this.keep(end)
     poller.each((subscriber) => this.end(poller, subscriber, end))
-    // what it runs on is this very poll, and that is over
-    poller.fiber = undefined
-    this.drop(poller)
+    this.dropLanded(poller)
   }
 
   // What nobody can make sense of must neither be skipped in silence nor polled for ever, unless that is asked for.
@@ -829,14 +876,12 @@ export class Scheduler {
     const { job, version } = poller
     const error = new QueueError.UnrecognizedStatus({ job, status: status.status, snapshot: status })
     const failed = endOf(poller, Cause.fail(error))
-    const ended: End = { job, status, at: now, version: version + 1, error: undefined }
+    const ended: End = { job, status, at: now, version: version + 1, before: poller.cursor, error: undefined }
     poller.each((subscriber) => {
       const { unrecognized } = subscriber.policy
       if (unrecognized !== "ignore") this.end(poller, subscriber, unrecognized === "fail" ? failed : ended)
     })
-    if (poller.subscribers !== undefined) return
-    poller.fiber = undefined
-    this.drop(poller)
+    if (poller.subscribers === undefined) this.dropLanded(poller)
   }
 
   private loseOrder(line: Line, now: number): void {
@@ -856,14 +901,12 @@ export class Scheduler {
   }
 
   /** Each pace goes on by one step, and the keenest is followed. */
-  private pauseOf(poller: Poller, now: number): Effect.Effect<void> {
-    const { status } = poller
-    if (status === undefined) return Effect.void
+  private pauseOf(poller: Poller, status: Job.JobStatus, now: number): Effect.Effect<void> {
     const step = (pace: Pace): Effect.Effect<{ readonly pause: number; readonly period: number }> =>
       poller.period === 0
-        ? firstPause(pace.policy.cadence, pace, this.scheduleTime(pace, now), status)
+        ? firstPause(pace, this.scheduleTime(pace, now), status)
         // a pause may be a random part of the period again (`Cadence.byPhase`), so one that is shorter counts by degrees
-        : Effect.map(Pacer.nextPause(pace.policy.cadence, pace, this.scheduleTime(pace, now), status), (pause) => (
+        : Effect.map(Pacer.nextPause(pace, this.scheduleTime(pace, now), status), (pause) => (
           { pause, period: Math.max(pause, poller.period / 2) }
         ))
     if (poller.next === undefined) {
@@ -904,8 +947,9 @@ export class Scheduler {
     const error = failure.value
     const retryAfter = Duration.toMillis(retryAfterOf(error))
     if (error._tag === "RateLimited") this.pauseAll(error, retryAfter, now)
-    const known = this.known(poller)
-    const since = poller.trouble?.since ?? now
+    const known = { state: poller, trouble: poller.trouble }
+    const trouble = poller.trouble = troubleOf(poller.trouble, error, now)
+    if (!this.isStillWatched(poller, now)) return Effect.void
     return Effect.gen(this, function*() {
       const over: Array<readonly [WatchPolicy, Cause.Cause<QueueError.WatchError>]> = []
       for (const pace of poller.paces) {
@@ -920,16 +964,14 @@ export class Scheduler {
           continue
         }
         const [state, pause] = step.value
-        if (pause === undefined) over.push([policy, Cause.fail(final(known, error, this.began + now))])
+        if (pause === undefined) over.push([policy, Cause.fail(final(known, error, now))])
         else pace.retry = { state, at: now + Pacer.retryPause(pause, error) }
       }
       for (const [policy, cause] of over) this.failPace(poller, policy, cause)
       if (poller.subscribers === undefined) return
       // nobody may come sooner than the service asked for
-      const notBefore = now + retryAfter
       const due = Math.min(...poller.paces.map(({ retry }) => retry?.at ?? now + shortest))
-      poller.trouble = { error, since, at: now, notBefore }
-      this.wait(poller, this.retrying, Math.max(due, notBefore))
+      this.wait(poller, this.retrying, Math.max(due, trouble.notBefore))
     })
   }
 
@@ -939,9 +981,7 @@ export class Scheduler {
     poller.each((subscriber) => {
       if (pace.fits(subscriber.policy)) this.end(poller, subscriber, end)
     })
-    if (poller.subscribers !== undefined) return
-    poller.fiber = undefined
-    this.drop(poller)
+    if (poller.subscribers === undefined) this.dropLanded(poller)
   }
 
   private fail(poller: Poller, error: Cause.Cause<QueueError.WatchError>): Effect.Effect<void> {

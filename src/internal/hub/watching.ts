@@ -107,10 +107,12 @@ const subscribed = (
   scheduler: Scheduler,
   job: Job.JobRef,
   options: Options,
-  wants: Subscriber["wants"]
+  wants: Subscriber["wants"],
+  from?: Transition.Cursor
 ) =>
   Effect.flatMap(Effect.zip(policyOf(options), Clock.currentTimeNanos), ([policy, begun]) => {
     const watch = new Watch(policy, wants)
+    watch.from = from
     return Effect.acquireRelease(
       Effect.as(scheduler.subscribe(watch, job), watch),
       (watch, exit) => Effect.zipRight(scheduler.unsubscribe(watch), span(name, job, begun, exit))
@@ -160,7 +162,7 @@ export const transitions = (
   if (from !== undefined && from.phase === "Ended") return Stream.empty
   return Stream.unwrapScoped(
     Effect.zipWith(
-      subscribed("JobHub.transitions", scheduler, job, options, "changes"),
+      subscribed("JobHub.transitions", scheduler, job, options, "changes", from),
       rules,
       (watch, rules) => {
         let cursor = from
@@ -198,13 +200,12 @@ export const ended = (
     const end: Effect.Effect<Transition.Terminal, WatchError> = Effect.suspend(() => {
       if (watch.end === undefined) return Effect.zipRight(watch.news, end)
       if (watch.end.error !== undefined) return failed(queue, job, policy, watch.end.error)
-      // an end without an error has a snapshot, and that is terminal, or is to be taken for the end
+      // an end without an error has a snapshot, and that is terminal, or in a state that is taken for the end
       const { at, status } = watch.look()!
-      const { lost = 0 } = watch.end
-      const retries = lost > 0 ? Option.some(lost) : status.retries
       return Effect.map(
-        derived(undefined, { at, status: { ...status, retries } }, scheduler, policy, rules)!,
-        ({ transitions }) => ({ ...transitions.at(-1) as Transition.Terminal, snapshot: status })
+        derived(watch.end.before, { at, status }, scheduler, policy, rules)!,
+        // what is derived from the end ends with a terminal transition
+        ({ transitions }) => transitions.at(-1) as Transition.Terminal
       )
     })
     return Effect.acquireUseRelease(
