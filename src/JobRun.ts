@@ -34,7 +34,8 @@ import * as Pacer from "./internal/pacer.js"
 import * as Submit from "./internal/submit.js"
 import { decodeOutputs, outputsOf } from "./internal/watching.js"
 import type { JobRef, JsonObject } from "./Job.js"
-import type { JobQueue, SubmitRequest } from "./JobQueue.js"
+import { JobQueue } from "./JobQueue.js"
+import type { SubmitRequest } from "./JobQueue.js"
 import * as JobStream from "./JobStream.js"
 import * as QueueError from "./QueueError.js"
 import { JournalError } from "./SubmitJournal.js"
@@ -113,14 +114,14 @@ export const submit: (
 // -----------------------------------------------------------------------------
 
 /**
- * What became of a job whose owner went away.
+ * The fate of a job that its owner did not see to its end.
  *
  * - `Canceled`: it was pending, and is canceled.
  * - `Ended`: it had ended before; `status` is `done`, `failed` or `canceled`.
  * - `StillRunning`: a worker has it. It goes on, and is paid for.
  * - `NotReleased`: it could not be canceled in time; `error` is the last one. It may still be pending.
- * - `Unknown`: the owner went away before the submit was answered, and the answer did not come in time either. If there
- *   is a job, its `info` has this `client_key`.
+ * - `Unknown`: it is not known whether there is a job: the submit failed with `SubmitUncertain`, or the owner went away
+ *   before it was answered and the answer did not come in time. If there is a job, its `info` has this `client_key`.
  *
  * @since 0.1.0
  * @category models
@@ -150,8 +151,9 @@ export const defaultReleaseTimeout: Duration.Duration = Own.defaultReleaseTimeou
 /**
  * - `releaseTimeout`: how long it may take to give the job back, `defaultReleaseTimeout` unless given. Whoever closes the
  *   scope, or interrupts the effect, waits so long at most, and twice that when the submit was on its way.
- * - `onRelease`: is told what became of the job. Unless given, it is logged, as a warning where there may be a job that
- *   goes on; but not where `events`, `quorum` or `firstDone` tell it.
+ * - `onRelease`: receives the release, also where an error says the same: code that combines runs may drop an error.
+ *   Defaults to the log, as a warning where there may be a job that goes on, unless `events`, `quorum` or `firstDone`
+ *   report the release.
  *
  * @since 0.1.0
  * @category models
@@ -268,8 +270,9 @@ export interface Resubmit {
 /**
  * Any part of the policy by which the job is watched, and:
  *
- * - `onInterrupt`: what becomes of a pending job when the run ends before it, since it was interrupted, or since the
- *   watch has failed: `cancel` it, unless `leave` is given.
+ * - `onInterrupt`: whether a pending job is canceled when the run is interrupted or its watch fails. Defaults to
+ *   `cancel`. With `leave`, a run that is interrupted while it submits still waits for the answer, as long as a release
+ *   may take: a journal must know the job.
  * - `resubmit`: whether a job that has run out of retries is submitted again; it is not, unless this is given. With a
  *   `key`, those after the first have `key/2`, `key/3` and so on.
  *
@@ -347,12 +350,9 @@ const runOnce = (
             : Own.log(release))
     })
     const sending = yield* Submit.start(options)
-    const isLeft = options.onInterrupt === "leave"
     return yield* Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
-        const job = yield* isLeft
-          ? restore(Submit.submit(request, options, sending))
-          : owner.acquire(request, sending, restore)
+        const job = yield* owner.acquire(request, sending, restore)
         trace.job = job
         trace.cursor = undefined
         return yield* restore(
@@ -361,7 +361,8 @@ const runOnce = (
             watch(job, options, trace, (event) => tell({ _tag: "Saw", stage, job, event }))
           )
         ).pipe(
-          Effect.onError(() => isLeft ? Effect.void : owner.release(job, trace.cursor !== undefined))
+          Effect.provideService(JobQueue, owner.queue),
+          Effect.onError(() => owner.release(job, trace.cursor !== undefined))
         )
       })
     )
@@ -384,7 +385,10 @@ export const runTraced = (
     const pacer = resubmit === undefined ? undefined : yield* Pacer.make(resubmit.schedule)
     for (let nth = 1;; nth++) {
       const keyed = key === undefined || nth === 1 ? options : { ...options, key: `${key}/${nth}` }
-      const end = yield* runOnce(request, keyed, stage, trace)
+      const end = yield* Effect.repeat(runOnce(request, keyed, stage, trace), {
+        // it is shared with a run of this program that was stopped, or was given back by an earlier start of it
+        while: (end) => end._tag === "Canceled" ? Submit.wasCanceledByUs(keyed, end.job) : false
+      })
       const outputs = yield* Effect.either(outputsOf(end))
       if (Either.isRight(outputs)) return end
       const error = outputs.left

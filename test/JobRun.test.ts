@@ -24,6 +24,7 @@ import * as Clients from "./fixtures/clients.js"
 import { faultsOn, slowOn } from "./fixtures/faultPlans.js"
 import { inQueue } from "./fixtures/inQueue.js"
 import { model } from "./fixtures/job.js"
+import { runs } from "./fixtures/runs.js"
 import { tally } from "./fixtures/tally.js"
 
 const request: JobQueue.SubmitRequest = { model, payload: { prompt: "a cat" }, info: { user: "u1" } }
@@ -34,6 +35,13 @@ const run = <A>(
   options: TestJobQueue.Options,
   effect: Effect.Effect<A, never, JobQueue.JobQueue | TestJobQueue.TestJobQueue>
 ): Promise<A> => Effect.runPromise(inQueue(options)(effect))
+
+/** Workers; jobs are pending for some time before they are claimed, or are not. */
+const pool = FastCheck.tuple(
+  Arbitraries.pool,
+  FastCheck.oneof(FastCheck.nat({ max: 3_000 }), FastCheck.nat({ max: 40_000 }))
+)
+  .map(([pool, pickup]): Worker.Pool => ({ ...pool, pickup }))
 
 /** The states that the jobs of the queue are in, in truth. */
 const truth = Effect.gen(function*() {
@@ -80,7 +88,7 @@ describe("submit", () => {
           })
         )
       }),
-      { numRuns: 300 }
+      { numRuns: runs(60, 300) }
     )
     met("made", "made after trying again", "not made", "uncertain, and made", "uncertain, and not made")
   })
@@ -118,7 +126,7 @@ describe("submit", () => {
           )
         }
       ),
-      { numRuns: 300 }
+      { numRuns: runs(60, 300) }
     )
     met("made", "made in the end", "left open", "failed")
   })
@@ -266,7 +274,7 @@ describe("scoped", () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(
-        Arbitraries.pool,
+        pool,
         // each answer comes while there is time for it
         slowOn(["submit", "cancel"], 2_400),
         FastCheck.subarray([
@@ -290,7 +298,7 @@ describe("scoped", () => {
           if (jobs.length === 0) note("nothing was submitted")
         }
       ),
-      { numRuns: 200 }
+      { numRuns: runs(50, 200) }
     )
     met("interrupted", "closed", "Canceled", "StillRunning", "Ended", "nothing was submitted")
   })
@@ -299,26 +307,25 @@ describe("scoped", () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(
-        Arbitraries.pool,
+        pool,
         faultsOn("submit"),
         faultsOn("cancel"),
         FastCheck.nat({ max: 40_000 }),
         async (workers, onSubmit, onCancel, after) => {
-          const { exit, pending, released, took } = await run(
+          const { pending, released, took } = await run(
             { workers, faults: [...onSubmit, ...onCancel] },
             interrupted(after, scoped)
           )
           // the wait for an answer to the submit, and for one to the cancel
           assert.isAtMost(took, 2 * Duration.toMillis(JobRun.defaultReleaseTimeout))
-          const isUncertain = Exit.isFailure(exit) && exit.cause._tag === "Fail"
-          if (pending.length > 0 && !isUncertain) {
+          if (pending.length > 0) {
             const [release] = noted(released)
             assert.include(["NotReleased", "Unknown", "StillRunning"], release)
           }
           noted(released).forEach(note)
         }
       ),
-      { numRuns: 200 }
+      { numRuns: runs(100, 400) }
     )
     met("Canceled", "NotReleased", "Unknown")
   })
@@ -402,7 +409,7 @@ describe("run", () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(
-        Arbitraries.pool,
+        pool,
         slowOn(["submit", "cancel", "status"], 2_400),
         FastCheck.nat({ max: 60_000 }),
         async (workers, faults, after) => {
@@ -419,7 +426,7 @@ describe("run", () => {
           noted(released).forEach(note)
         }
       ),
-      { numRuns: 200 }
+      { numRuns: runs(50, 200) }
     )
     met("interrupted", "ended", "Canceled", "StillRunning", "Ended")
   })
@@ -443,6 +450,26 @@ describe("run", () => {
       assert(left._tag === "Unavailable" && left.job !== undefined)
       assert.strictEqual((yield* JobQueue.status(left.job).pipe(Effect.retry(Schedule.recurs(1))))._tag, "Pending")
     }).pipe(inQueue({ faults: [Fault.unavailable().pipe(Fault.on("status"), Fault.nth(1, 3))] })))
+
+  it.effect("a job that is new may be unknown to a replica when it is canceled; one that was seen is not waited for", () =>
+    Effect.gen(function*() {
+      const unseen = yield* interrupted(1_000, (onRelease) => JobRun.run(request, { onRelease }))
+      assert.deepStrictEqual([noted(unseen.released), unseen.pending], [["Canceled"], []])
+      yield* TestJobQueue.expectJobs(1)
+      const start = yield* Clock.currentTimeMillis
+      const seen: Array<JobRun.Release> = []
+      const onRelease = (release: JobRun.Release) => Effect.sync(() => seen.push(release))
+      yield* Effect.timeoutOption(JobRun.run(request, { onRelease }), "5 seconds")
+      assert.deepStrictEqual([noted(seen), (yield* Clock.currentTimeMillis) - start], [["NotReleased"], 5_000])
+      assert(seen[0]?._tag === "NotReleased" && seen[0].error._tag === "NotFound")
+    }).pipe(inQueue({
+      faults: [
+        // the first job is not seen in time, and its first three cancels reach replicas that do not know it
+        Fault.delay("2 seconds").pipe(Fault.on("status"), Fault.nth(1)),
+        Fault.vanished.pipe(Fault.on("cancel"), Fault.nth(1, 3)),
+        Fault.vanished.pipe(Fault.on("cancel"), Fault.during("1 day"))
+      ]
+    })))
 
   it.effect("an outcome is an error, and needs no release", () =>
     Effect.gen(function*() {
@@ -491,6 +518,15 @@ describe("resubmit", () => {
       assert.isFalse(yield* budget.take)
     }).pipe(inQueue({ workers: dying })))
 
+  it.effect("takes nothing from the budget when the schedule has ended", () =>
+    Effect.gen(function*() {
+      const budget = yield* JobRun.makeBudget(5)
+      const error = yield* Effect.flip(JobRun.run(request, { resubmit: { schedule: Schedule.recurs(2), budget } }))
+      assert.strictEqual(error._tag, "JobRetriesExhausted")
+      yield* TestJobQueue.expectJobs(3)
+      assert.strictEqual(yield* budget.left, 3)
+    }).pipe(inQueue({ workers: dying })))
+
   it.effect("does not submit again what its model has failed, nor without being asked to", () =>
     Effect.gen(function*() {
       const failed = yield* Effect.flip(JobRun.run({ ...request, model: "failing" }, { resubmit: twice }))
@@ -532,7 +568,7 @@ describe("quorum and firstDone", () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(
-        FastCheck.array(Arbitraries.pool, { minLength: 1, maxLength: models.length }),
+        FastCheck.array(pool, { minLength: 1, maxLength: models.length }),
         slowOn(["submit", "cancel", "status"], 2_000),
         FastCheck.nat({ max: models.length }),
         FastCheck.option(FastCheck.nat({ max: 60_000 }), { nil: undefined }),
@@ -567,7 +603,7 @@ describe("quorum and firstDone", () => {
           assert.isAtMost(released.length, jobs.length - needed)
         }
       ),
-      { numRuns: 200 }
+      { numRuns: runs(50, 200) }
     )
     met("reached", "failed", "interrupted", "Canceled", "StillRunning")
   })
@@ -674,6 +710,131 @@ describe("quorum and firstDone", () => {
       assert(Exit.isFailure(none) && Cause.isDie(none.cause))
       yield* TestJobQueue.expectJobs(0)
     }).pipe(inQueue({})))
+})
+
+// -----------------------------------------------------------------------------
+describe("a submit whose answer was lost is reported, however its run is combined with others", () => {
+  const uncertain = JobRun.run({ model: "my-org/lost", payload: {} }, { key: "order-17" })
+  const good = JobRun.run({ model: "my-org/good", payload: {} })
+  const options: TestJobQueue.Options = {
+    workers: { ...finishing, model: "my-org/good" },
+    faults: [Fault.answerLost().pipe(Fault.on("submit"), Fault.ofModel("my-org/lost"))]
+  }
+  const unknown: JobRun.Release = { _tag: "Unknown", model: "my-org/lost", key: "order-17" }
+  const line = "my-org/lost: it is not known whether there is a job (key order-17)"
+
+  /** What an effect comes to, and the warnings that were logged meanwhile. */
+  const logged = <A, E>(effect: Effect.Effect<A, E, JobQueue.JobQueue>) =>
+    Effect.gen(function*() {
+      const warnings: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => {
+        if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) warnings.push(String(message))
+      })
+      const exit = yield* Effect.exit(effect).pipe(
+        TestJobQueue.runUntilDone,
+        Effect.provide(
+          Layer.mergeAll(
+            TestJobQueue.layer(options),
+            TestContext.TestContext,
+            Logger.replace(Logger.defaultLogger, logger)
+          )
+        )
+      )
+      return { exit, warnings }
+    })
+
+  it.effect("in what a quorum, and the first that is done, have released", () =>
+    Effect.gen(function*() {
+      const first = yield* logged(JobRun.firstDone([uncertain, good]))
+      assert(Exit.isSuccess(first.exit))
+      assert.deepStrictEqual([first.exit.value.index, first.exit.value.released], [1, [unknown]])
+      const quorum = yield* logged(JobRun.quorum([good, uncertain, good], 2))
+      assert(Exit.isSuccess(quorum.exit))
+      assert.deepStrictEqual(quorum.exit.value.released, [unknown])
+      assert.deepStrictEqual([...first.warnings, ...quorum.warnings], [])
+    }))
+
+  const combined: ReadonlyArray<readonly [how: string, effect: Effect.Effect<unknown, unknown, JobQueue.JobQueue>]> = [
+    ["a quorum that is not reached", JobRun.quorum([good, uncertain], 2)],
+    ["Effect.raceAll", Effect.raceAll([uncertain, good])],
+    ["Effect.all", Effect.all([good, uncertain], { concurrency: "unbounded" })],
+    [
+      "Effect.all in which another fails first",
+      Effect.all([Effect.fail("no"), uncertain], { concurrency: "unbounded" })
+    ],
+    ["Effect.orElse", Effect.orElse(uncertain, () => good)],
+    ["Effect.option", Effect.option(uncertain)],
+    ["a scope", Effect.option(Effect.scoped(JobRun.scoped({ model: "my-org/lost", payload: {} }, { key: "order-17" })))]
+  ]
+  for (const [how, effect] of combined) {
+    it.effect(`in the log, by ${how}`, () =>
+      Effect.map(logged(effect), ({ warnings }) =>
+        // besides what is said of a job that goes on
+        assert.deepStrictEqual(warnings.filter((warning) => !warning.startsWith("my-org/good ")), [line])))
+  }
+
+  it.effect("to onRelease instead, and among the events", () =>
+    Effect.gen(function*() {
+      const released: Array<JobRun.Release> = []
+      const onRelease = (release: JobRun.Release) => Effect.sync(() => released.push(release))
+      const heard: Array<JobRun.RunEvent> = []
+      const events = Stream.runForEach(
+        JobRun.events(Effect.raceAll([
+          JobRun.run({ model: "my-org/lost", payload: {} }, { key: "order-17", onRelease }),
+          good
+        ])),
+        (event) => Effect.sync(() => event._tag === "Released" && heard.push(event))
+      )
+      const { warnings } = yield* logged(events)
+      assert.deepStrictEqual(released, [unknown])
+      assert.deepStrictEqual(heard.map((event) => event._tag === "Released" && event.release), [unknown])
+      assert.deepStrictEqual(warnings, [])
+    }))
+
+  it("law: the keys of all jobs that nobody knows of are reported", async () => {
+    const { met, note } = tally()
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        pool,
+        faultsOn("submit"),
+        slowOn(["submit"], 3_000),
+        FastCheck.integer({ min: 1, max: 3 }),
+        FastCheck.constantFrom("raceAll", "firstDone", "all", "quorum"),
+        async (workers, faults, slow, legs, how) => {
+          await run(
+            { workers, faults: [...faults, ...slow] },
+            Effect.gen(function*() {
+              const released: Array<JobRun.Release> = []
+              const known = new Set<string>()
+              const all = Array.from({ length: legs }, (_, i) => JobRun.run(request, { key: `order-${i}` }))
+              const combined: Effect.Effect<unknown, unknown, JobQueue.JobQueue> = how === "raceAll"
+                ? Effect.raceAll(all)
+                : how === "firstDone"
+                ? JobRun.firstDone(all)
+                : how === "quorum"
+                ? JobRun.quorum(all, legs)
+                : Effect.all(all, { concurrency: "unbounded" })
+              yield* Effect.exit(Stream.runForEach(JobRun.events(combined), (event) =>
+                Effect.sync(() => {
+                  if (event._tag === "Submitted") known.add(event.key)
+                  if (event._tag === "Released") released.push(event.release)
+                })))
+              yield* Effect.sleep("1 day")
+              const keys = released.flatMap((release) => release._tag === "Unknown" ? [release.key] : [])
+              const ids = released.flatMap((release) => "job" in release ? [release.job.requestId] : [])
+              for (const { info, job } of yield* truth) {
+                const key = String(info["client_key"])
+                note(known.has(key) ? "known" : keys.includes(key) ? "unknown" : "given back at once")
+                if (!known.has(key) && !keys.includes(key)) assert.include(ids, job.requestId)
+              }
+            })
+          )
+        }
+      ),
+      { numRuns: runs(60, 300) }
+    )
+    met("known", "unknown")
+  })
 })
 
 // -----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import { JobQueue, JobRun, JobStage, JobStream, Transition } from "../src/index.js"
 import { Arbitraries, Fault, TestJobQueue, Worker } from "../src/testing/index.js"
 import { inQueue } from "./fixtures/inQueue.js"
+import { runs } from "./fixtures/runs.js"
 import { tally } from "./fixtures/tally.js"
 
 const image = JobStage.make("image", {
@@ -104,6 +105,27 @@ describe("a stage", () => {
       assert.strictEqual(error.cursor?.phase, "Ended")
     }).pipe(inQueue({ workers })))
 
+  it.effect("names no cursor of a job before the one that it names", () =>
+    Effect.gen(function*() {
+      const stubborn = JobStage.make("stubborn", {
+        model: "my-org/image",
+        payload: Schema.Struct({}),
+        outputs: Schema.Struct({}),
+        options: { resubmit: { schedule: Schedule.recurs(1) }, retry: Schedule.stop }
+      })
+      // the first job was seen to its end, the second never
+      let first: string | undefined
+      const isSecond = ({ requestId }: { readonly requestId: string | undefined }) =>
+        requestId !== (first ??= requestId)
+      const queue = yield* TestJobQueue.TestJobQueue
+      yield* queue.inject(Fault.unauthorized.pipe(Fault.on("status"), Fault.where(isSecond)))
+      const error = yield* Effect.flip(stubborn({}))
+      const jobs = yield* TestJobQueue.jobs
+      assert.deepStrictEqual([error.error._tag, error.job, error.cursor], ["Unauthorized", jobs[1], undefined])
+    }).pipe(inQueue({
+      workers: { claimTimeout: "1 second", script: Worker.always(Worker.die) }
+    })))
+
   it.effect("runs by the options that it was made with", () =>
     Effect.gen(function*() {
       const stubborn = JobStage.make("stubborn", {
@@ -188,7 +210,7 @@ describe("a stage", () => {
           )
         }
       ),
-      { numRuns: 150 }
+      { numRuns: runs(40, 150) }
     )
     met("done", "failed before anything was seen", "failed at the end", "failed on the way")
   })

@@ -1,4 +1,7 @@
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as FileSystem from "@effect/platform/FileSystem"
 import * as KeyValueStore from "@effect/platform/KeyValueStore"
+import * as Path from "@effect/platform/Path"
 import { assert, describe, it } from "@effect/vitest"
 import { assertNone, assertSome } from "@effect/vitest/utils"
 import * as DateTime from "effect/DateTime"
@@ -45,14 +48,24 @@ const disk = () => {
   return { entries, store, layer: Layer.fresh(layer) }
 }
 
-const entry = (_tag: "Sent" | "Made", at = "2026-02-07T10:30:00Z"): SubmitJournal.Entry => {
+/** A directory for the time of a test. */
+const directory = Effect.flatMap(FileSystem.FileSystem, (fs) => fs.makeTempDirectoryScoped())
+
+/** A journal in files of its own. */
+const inFiles = Layer.unwrapScoped(Effect.map(directory, SubmitJournal.layerFileSystem)).pipe(
+  Layer.provide(NodeContext.layer),
+  Layer.orDie
+)
+
+const entry = (_tag: SubmitJournal.Entry["_tag"], at = "2026-02-07T10:30:00Z"): SubmitJournal.Entry => {
   const common = { request: "a fingerprint", model, at: DateTime.unsafeMake(at) }
   return _tag === "Sent" ? { _tag, ...common } : { _tag, ...common, job }
 }
 
 const journals: ReadonlyArray<readonly [name: string, make: () => Layer.Layer<SubmitJournal.SubmitJournal>]> = [
   ["in memory", () => SubmitJournal.layerMemory],
-  ["in a KeyValueStore", () => disk().layer]
+  ["in a KeyValueStore", () => disk().layer],
+  ["in files", () => Layer.fresh(inFiles)]
 ]
 
 for (const [name, make] of journals) {
@@ -63,14 +76,17 @@ for (const [name, make] of journals) {
         // any text is a key
         for (const key of ["order-17", "__proto__", "../größe/🦊 ?"]) {
           assertNone(yield* journal.get(key))
-          for (const set of [entry("Sent"), entry("Made")]) {
+          for (const set of [entry("Sent"), entry("Made"), entry("Canceling")]) {
             yield* journal.set(key, set)
             assertSome(yield* journal.get(key), set)
           }
         }
         yield* journal.remove("__proto__")
         assertNone(yield* journal.get("__proto__"))
-        assertSome(yield* journal.get("order-17"), entry("Made"))
+        assertSome(yield* journal.get("order-17"), entry("Canceling"))
+        yield* journal.remove("order-17")
+        yield* journal.remove("order-17")
+        assertNone(yield* journal.get("order-17"))
       }).pipe(Effect.provide(make())))
 
     it.effect("lets one of several submits with the same key through: all of them have its job", () =>
@@ -227,9 +243,127 @@ describe("a submit with a journal", () => {
   })
 
   it("keeps entries that are JSON", () => {
-    for (const made of [entry("Sent"), entry("Made")]) {
+    for (const made of [entry("Sent"), entry("Made"), entry("Canceling")]) {
       const text = Schema.encodeSync(Schema.parseJson(SubmitJournal.Entry))(made)
       assert.deepStrictEqual(Schema.decodeSync(Schema.parseJson(SubmitJournal.Entry))(text), made)
     }
   })
+})
+
+describe("a journal in files", () => {
+  const written = "effect-queue-status%2Fsubmit%2Forder-17"
+
+  it.scoped("reads what KeyValueStore.layerFileSystem has written", () =>
+    Effect.gen(function*() {
+      const folder = yield* directory
+      for (const known of [entry("Sent"), entry("Made")]) {
+        const before = SubmitJournal.layerKeyValueStore.pipe(Layer.provide(KeyValueStore.layerFileSystem(folder)))
+        yield* Effect.provide(Effect.flatMap(SubmitJournal.SubmitJournal, ({ set }) => set("order-17", known)), before)
+        const journal = SubmitJournal.layerFileSystem(folder)
+        assertSome(
+          yield* Effect.provide(Effect.flatMap(SubmitJournal.SubmitJournal, (_) => _.get("order-17")), journal),
+          known
+        )
+      }
+    }).pipe(Effect.provide(NodeContext.layer)))
+
+  it.scoped("makes its directory, and has one file a key in it", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* Path.Path
+      const folder = path.join(yield* directory, "a", "b")
+      const journal = SubmitJournal.layerFileSystem(folder)
+      yield* Effect.provide(
+        Effect.flatMap(SubmitJournal.SubmitJournal, ({ set }) =>
+          Effect.zipRight(set("order-17", entry("Sent")), set("order-17", entry("Made")))),
+        journal
+      )
+      assert.deepStrictEqual(yield* fs.readDirectory(folder), [written])
+    }).pipe(Effect.provide(NodeContext.layer)))
+
+  it.scoped("says what is wrong with its disk", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* directory
+      yield* Effect.gen(function*() {
+        const journal = yield* SubmitJournal.SubmitJournal
+        yield* fs.makeDirectory(`${folder}/${written}`)
+        for (
+          const [operation, call] of [
+            ["get", journal.get("order-17")],
+            ["set", journal.set("order-17", entry("Sent"))],
+            ["set", journal.set("x".repeat(1_000), entry("Sent"))]
+          ] as const
+        ) {
+          const error = yield* Effect.flip<unknown, SubmitJournal.JournalError, never>(call)
+          assert.deepStrictEqual([error._tag, error.operation], ["JournalError", operation])
+        }
+      }).pipe(Effect.provide(SubmitJournal.layerFileSystem(folder)))
+    }).pipe(Effect.provide(NodeContext.layer)))
+
+  it.scoped("a crash at whichever step, in the middle of a write, leaves the entry before or the new one", () =>
+    Effect.gen(function*() {
+      const real = yield* FileSystem.FileSystem
+      const folder = yield* directory
+
+      /** A file system that stops at a step; a write is cut in the middle. */
+      const crashing = (step: number) => {
+        let steps = 0
+        const or = <A, E, R>(effect: Effect.Effect<A, E, R>, instead: Effect.Effect<unknown, E, R> = Effect.void) =>
+          Effect.suspend(() =>
+            ++steps < step
+              ? effect
+              : steps === step
+              ? Effect.zipRight(instead, Effect.dieMessage("crashed"))
+              : Effect.dieMessage("crashed before")
+          )
+        const file = (file: FileSystem.File): FileSystem.File => ({
+          ...file,
+          sync: or(file.sync),
+          writeAll: (bytes) => or(file.writeAll(bytes), file.writeAll(bytes.slice(0, bytes.length / 2)))
+        })
+        const fs: FileSystem.FileSystem = {
+          ...real,
+          open: (path, options) => or(Effect.map(real.open(path, options), file), real.open(path, options)),
+          writeFile: (path, data, options) =>
+            or(real.writeFile(path, data, options), real.writeFile(path, data.slice(0, data.length / 2), options)),
+          writeFileString: (path, text, options) =>
+            or(
+              real.writeFileString(path, text, options),
+              real.writeFileString(path, text.slice(0, text.length / 2), options)
+            ),
+          rename: (from, to) => or(real.rename(from, to))
+        }
+        return { layer: Layer.succeed(FileSystem.FileSystem, fs), steps: () => steps }
+      }
+
+      const read = Effect.flatMap(SubmitJournal.SubmitJournal, ({ get }) => get("order-17")).pipe(
+        Effect.provide(SubmitJournal.layerFileSystem(folder)),
+        Effect.provide(Layer.succeed(FileSystem.FileSystem, real))
+      )
+      const met = new Set<string>()
+      for (let step = 1;; step++) {
+        const { layer, steps } = crashing(step)
+        yield* real.remove(`${folder}/${written}`, { force: true })
+        for (const [before, after] of [[undefined, entry("Sent")], [entry("Sent"), entry("Made")]] as const) {
+          const set = Effect.flatMap(SubmitJournal.SubmitJournal, ({ set }) => set("order-17", after)).pipe(
+            Effect.provide(SubmitJournal.layerFileSystem(folder)),
+            Effect.provide(layer),
+            Effect.exit
+          )
+          if (before !== undefined) {
+            yield* Effect.provide(
+              Effect.flatMap(SubmitJournal.SubmitJournal, ({ set }) => set("order-17", before)),
+              SubmitJournal.layerFileSystem(folder)
+            )
+          }
+          yield* set
+          const found = Option.getOrUndefined(yield* read)
+          assert.include([before?._tag, after._tag], found?._tag, `step ${step}`)
+          met.add(found?._tag === after._tag ? "new" : "before")
+        }
+        if (steps() < step) break
+      }
+      assert.deepStrictEqual([...met].sort(), ["before", "new"])
+    }).pipe(Effect.provide(NodeContext.layer)))
 })

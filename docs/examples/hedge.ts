@@ -1,4 +1,4 @@
-import { Array, Console, Effect, Schema } from "effect"
+import { Console, Effect, Schema } from "effect"
 import { JobRun } from "effect-queue-status"
 import { Worker } from "effect-queue-status/testing"
 import { ifStarted } from "./emulated.js"
@@ -17,8 +17,10 @@ export const program = Effect.gen(function*() {
   const { index, released, value } = yield* hedged
   yield* Console.log(`${index === 0 ? "large" : "small"}: ${value.answer}`)
   // the other one was canceled if it was still pending; what runs goes on, and is paid for
-  const running = Array.filter(released, (release) => release._tag === "StillRunning")
-  for (const { job } of running) yield* Console.log(`${job.model} goes on`)
+  for (const release of released) {
+    if (release._tag === "StillRunning") yield* Console.log(`${release.job.model} goes on`)
+    if (release._tag === "Unknown") yield* Console.log(`${release.model} may have a job with the key ${release.key}`)
+  }
 })
 
 export const workers: Worker.Pool = {

@@ -8,12 +8,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { formatRef } from "../Job.js"
 import type { JobRef } from "../Job.js"
 import { JobQueue } from "../JobQueue.js"
-import type { SubmitRequest } from "../JobQueue.js"
+import type { CancelResult, Service as Queue, SubmitRequest } from "../JobQueue.js"
 import type * as JobRun from "../JobRun.js"
 import * as QueueError from "../QueueError.js"
 import { honourRetryAfter } from "../Retry.js"
@@ -31,8 +32,7 @@ export const log: (release: JobRun.Release) => Effect.Effect<void> = Release.$ma
     Effect.logWarning(`${formatRef(job)}: nobody waits for it any more, but it is ${status} and goes on`),
   NotReleased: ({ error, job }) =>
     Effect.logWarning(`${formatRef(job)}: nobody waits for it any more, and it could not be canceled`, error),
-  Unknown: ({ key, model }) =>
-    Effect.logWarning(`${model}: nobody waits any more, and it is not known whether there is a job (key ${key})`)
+  Unknown: ({ key, model }) => Effect.logWarning(`${model}: it is not known whether there is a job (key ${key})`)
 })
 
 /** @internal */
@@ -45,12 +45,16 @@ const schedule = honourRetryAfter(
   Schedule.exponential(Duration.millis(100)).pipe(Schedule.union(Schedule.spaced(Duration.seconds(1))))
 )
 
+/** @internal */
+export interface Options extends JobRun.ScopedOptions, Pick<JobRun.RunOptions, "onInterrupt"> {}
+
 /**
- * What an owner does with its jobs.
+ * What an owner does with its job.
  *
  * - `acquire`: submits. Who is interrupted meanwhile waits for the answer, for as long as a release may take, and gives
  *   the job back, if there is one. It is for an uninterruptible region: no moment must be left in which nobody has the job.
  * - `release`: cancels the job if it is pending, and tells what came of it. It never fails, and takes a bounded time.
+ * - `queue`: the queue for whatever else may cancel the job, such as a deadline of its watch: the journal is told.
  *
  * @internal
  */
@@ -61,15 +65,27 @@ export interface Owner {
     restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   ) => Effect.Effect<JobRef, JobRun.SubmitError, JobQueue>
   readonly release: (job: JobRef, wasSeen: boolean) => Effect.Effect<void>
+  readonly queue: Queue
 }
 
 /** @internal */
-export const make = (options: JobRun.ScopedOptions): Effect.Effect<Owner, never, JobQueue> =>
+export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
   Effect.gen(function*() {
     const queue = yield* JobQueue
     const within = yield* makeWithin
     const patience = Duration.toMillis(options.releaseTimeout ?? defaultReleaseTimeout)
     const onRelease = options.onRelease ?? log
+    const noted = yield* Submit.keyed(options)
+    let isCanceled = false
+
+    const cancelOnce = (job: JobRef): Effect.Effect<CancelResult, QueueError.QueueError> =>
+      Effect.tap(
+        Option.isNone(noted) ? queue.cancel(job) : Submit.cancel(queue, noted.value, job),
+        ({ _tag }) =>
+          Effect.sync(() => {
+            isCanceled = _tag === "Canceled"
+          })
+      )
 
     const told = (release: JobRun.Release): Effect.Effect<void> =>
       Effect.catchAllCause(
@@ -79,6 +95,7 @@ export const make = (options: JobRun.ScopedOptions): Effect.Effect<Owner, never,
 
     const cancel = (job: JobRef, wasSeen: boolean): Effect.Effect<JobRun.Release> =>
       Effect.suspend(() => {
+        if (isCanceled) return Effect.succeed(Release.Canceled({ job }))
         let last: QueueError.QueueError = new QueueError.RequestTimeout({
           operation: "cancel",
           model: job.model,
@@ -86,7 +103,7 @@ export const make = (options: JobRun.ScopedOptions): Effect.Effect<Owner, never,
           after: Duration.millis(patience)
         })
         return within(
-          queue.cancel(job).pipe(
+          cancelOnce(job).pipe(
             Effect.tapError((error) => Effect.sync(() => last = error)),
             Effect.retry({
               schedule,
@@ -108,7 +125,8 @@ export const make = (options: JobRun.ScopedOptions): Effect.Effect<Owner, never,
         )
       })
 
-    const release = (job: JobRef, wasSeen: boolean) => Effect.flatMap(cancel(job, wasSeen), told)
+    const release = (job: JobRef, wasSeen: boolean) =>
+      options.onInterrupt === "leave" ? Effect.void : Effect.flatMap(cancel(job, wasSeen), told)
 
     /** The submit goes on without whoever waited for it, but not for long. */
     const abandon = (
@@ -120,7 +138,8 @@ export const make = (options: JobRun.ScopedOptions): Effect.Effect<Owner, never,
         sending.isLast = true
         if (sending.mayHaveArrived) yield* within(Effect.asVoid(Fiber.await(fiber)), patience, Effect.void)
         const exit = yield* Fiber.interrupt(fiber)
-        if (Exit.isSuccess(exit)) return yield* release(exit.value, false)
+        const job = Exit.isSuccess(exit) ? exit.value : sending.found
+        if (job !== undefined) return yield* release(job, false)
         if (sending.mayHaveArrived) return yield* told(Release.Unknown({ model: request.model, key: sending.key }))
       })
 
@@ -132,9 +151,12 @@ export const make = (options: JobRun.ScopedOptions): Effect.Effect<Owner, never,
           const fiber = yield* Effect.forkIn(Effect.interruptible(Submit.submit(request, options, sending)), scope)
           return yield* restore(Fiber.join(fiber)).pipe(
             Effect.onInterrupt(() => abandon(fiber, request, sending)),
+            // whatever runs are combined by may drop the error
+            Effect.tapErrorTag("SubmitUncertain", ({ key, model }) => told(Release.Unknown({ model, key }))),
             Effect.onExit((exit) => Scope.close(scope, exit))
           )
         }),
-      release
+      release,
+      queue: { ...queue, cancel: cancelOnce }
     }
   })

@@ -12,7 +12,7 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type { JobRef } from "../Job.js"
 import { JobQueue } from "../JobQueue.js"
-import type { Service as Queue, SubmitRequest } from "../JobQueue.js"
+import type { CancelResult, Service as Queue, SubmitRequest } from "../JobQueue.js"
 import type { SubmitError, SubmitOptions } from "../JobRun.js"
 import * as QueueError from "../QueueError.js"
 import type { Retry } from "../Retry.js"
@@ -34,6 +34,8 @@ export interface Sending {
   mayHaveArrived: boolean
   /** Nobody waits any more: what is on its way may be answered, but nothing is sent again. */
   isLast: boolean
+  /** A job of an earlier submit with this key, which may be pending. */
+  found: JobRef | undefined
 }
 
 /**
@@ -52,7 +54,7 @@ const newKey: Effect.Effect<string> = Effect.flatMap(
 export const start = ({ key }: SubmitOptions): Effect.Effect<Sending> =>
   Effect.map(
     key === undefined ? newKey : Effect.succeed(key),
-    (key) => ({ key, mayHaveArrived: false, isLast: false })
+    (key) => ({ key, mayHaveArrived: false, isLast: false, found: undefined })
   )
 
 // What is wrong with the request itself, `checkSubmit` finds.
@@ -97,28 +99,53 @@ const send = (
 const orWarn = (effect: Effect.Effect<void, JournalError>, what: string): Effect.Effect<void> =>
   Effect.catchAll(effect, (error) => Effect.logWarning(what, error))
 
+const isSame = (a: JobRef, b: JobRef): boolean => a.model === b.model && a.requestId === b.requestId
+
+/** Whether a job is canceled, by a status call that is tried again as a poll is. */
+const isCanceled = (queue: Queue, job: JobRef, retry: Retry): Effect.Effect<boolean, QueueError.QueueError> =>
+  Effect.flatMap(Pacer.make(retry), (pacer) =>
+    queue.status(job).pipe(
+      Effect.retry({
+        while: (error) =>
+          Effect.flatMap(
+            pacer.next(error),
+            Option.match({
+              onNone: () => Effect.succeed(false),
+              onSome: (pause) => Effect.as(Effect.sleep(Pacer.retryPause(pause, error)), true)
+            })
+          )
+      }),
+      Effect.map((status) => status._tag === "Canceled" && isSame(status.job, job))
+    ))
+
 /** Sends what the journal knows nothing of, and notes what came of it. */
-const noted = (
-  journal: Journal,
+const sendNoted = (
+  queue: Queue,
+  { journal, key }: Keyed,
   request: SubmitRequest,
-  sending: Sending,
-  sent: Effect.Effect<JobRef, QueueError.QueueError | QueueError.SubmitUncertain>
-): Effect.Effect<JobRef, SubmitError> => {
-  const { key } = sending
-  return journal.oneAtATime(key)(Effect.uninterruptibleMask((restore) =>
+  retry: Retry,
+  sending: Sending
+): Effect.Effect<JobRef, SubmitError> =>
+  journal.oneAtATime(key)(Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const print = jsonPrint(request)
-      const known = yield* restore(journal.get(key))
-      if (Option.isSome(known)) {
-        const { at, model } = known.value
-        if (known.value.request !== print) {
+      const known = Option.getOrUndefined(yield* restore(journal.get(key)))
+      if (known?._tag === "Canceling") {
+        sending.found = known.job
+        if (yield* restore(isCanceled(queue, known.job, retry))) sending.found = undefined
+      }
+      if (known !== undefined && (known._tag !== "Canceling" || sending.found !== undefined)) {
+        const { at, model } = known
+        if (known.request !== print) {
           return yield* invalidSubmit(request, `key: ${key} was used for another request (${DateTime.formatIso(at)})`)
         }
-        if (known.value._tag === "Made") return known.value.job
+        if (known._tag !== "Sent") return known.job
         return yield* new QueueError.SubmitUncertain({ model, key, at })
       }
       const entry: Entry = { _tag: "Sent", request: print, model: request.model, at: yield* DateTime.now }
-      const exit = yield* Effect.exit(restore(Effect.zipRight(journal.set(key, entry), sent)))
+      const exit = yield* Effect.exit(
+        restore(Effect.zipRight(journal.set(key, entry), send(queue, request, retry, sending)))
+      )
       if (Exit.isSuccess(exit)) {
         // if this is not noted, the next submit with this key says that it can't tell; there is a job, and here it is
         yield* orWarn(journal.set(key, { ...entry, _tag: "Made", job: exit.value }), "a job that is not in the journal")
@@ -128,7 +155,26 @@ const noted = (
       return yield* exit
     })
   ))
+
+/**
+ * A key, and the journal that it is noted in.
+ *
+ * @internal
+ */
+export interface Keyed {
+  readonly key: string
+  readonly journal: Journal
 }
+
+/**
+ * Where a submit is noted, if it is. A key that was made up is of no use after a restart.
+ *
+ * @internal
+ */
+export const keyed = ({ key }: SubmitOptions): Effect.Effect<Option.Option<Keyed>> =>
+  key === undefined
+    ? Effect.succeedNone
+    : Effect.map(Effect.serviceOption(SubmitJournal), Option.map((journal) => ({ key, journal })))
 
 /** @internal */
 export const submit = (
@@ -140,8 +186,58 @@ export const submit = (
     const queue = yield* JobQueue
     const request = yield* Effect.flatMap(withKey(input, sending.key), checkSubmit)
     const retry = options.retry ?? (yield* WatchPolicy.Default).retry
-    const sent = send(queue, request, retry, sending)
-    // a key that nobody else knows is of no use to whoever comes after us
-    const journal = options.key === undefined ? Option.none() : yield* Effect.serviceOption(SubmitJournal)
-    return yield* Option.isNone(journal) ? sent : noted(journal.value, request, sending, sent)
+    const noted = yield* keyed(options)
+    return yield* Option.isNone(noted)
+      ? send(queue, request, retry, sending)
+      : sendNoted(queue, noted.value, request, retry, sending)
   })
+
+/**
+ * Cancels a job. The journal is told before the request is sent: after a crash in between it knows that a job that is
+ * found canceled was canceled by this program.
+ *
+ * @internal
+ */
+export const cancel = (
+  queue: Queue,
+  { journal, key }: Keyed,
+  job: JobRef
+): Effect.Effect<CancelResult, QueueError.QueueError> =>
+  journal.oneAtATime(key)(Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const request = restore(queue.cancel(job))
+      const known = yield* restore(journal.get(key)).pipe(
+        Effect.catchAll((error) => Effect.as(Effect.logWarning(unnotedCancel, error), Option.none())),
+        Effect.map(Option.getOrUndefined)
+      )
+      if (known === undefined || known._tag === "Sent" || !isSame(known.job, job)) return yield* request
+      if (known._tag === "Made") yield* orWarn(journal.set(key, { ...known, _tag: "Canceling" }), unnotedCancel)
+      const result = yield* request
+      // the answer to an earlier request may be lost
+      const isOurs = result._tag === "Canceled" || (known._tag === "Canceling" && result.status === "canceled")
+      yield* orWarn(isOurs ? journal.remove(key) : journal.set(key, { ...known, _tag: "Made" }), unnotedCancel)
+      return result
+    })
+  ))
+
+const unnotedCancel = "a cancel that is not in the journal"
+
+/**
+ * Whether a job that was found canceled was canceled by this program. Its key is free then.
+ *
+ * @internal
+ */
+export const wasCanceledByUs = (options: SubmitOptions, job: JobRef): Effect.Effect<boolean, JournalError> =>
+  Effect.flatMap(
+    keyed(options),
+    Option.match({
+      onNone: () => Effect.succeed(false),
+      onSome: ({ journal, key }) =>
+        journal.oneAtATime(key)(Effect.gen(function*() {
+          const known = Option.getOrUndefined(yield* journal.get(key))
+          if (known === undefined || known._tag === "Sent" || !isSame(known.job, job)) return true
+          if (known._tag === "Canceling") yield* journal.remove(key)
+          return known._tag === "Canceling"
+        }))
+    })
+  )
