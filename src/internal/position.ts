@@ -13,7 +13,7 @@ export const maxRetries = 3
 // A service that reports a billion retries is not believed: no consumer needs a path of that length.
 const mostRetries = 100
 
-/** @internal */
+// Public types refer to it, so it is not marked as internal: the build would leave it out.
 export type Phase = "Queued" | "Running" | "Ended"
 
 /**

@@ -226,12 +226,34 @@ for (const name of ${JSON.stringify(entries)}) {
 await assert.rejects(import("${manifest.name}/internal/queueModel"), { code: "ERR_PACKAGE_PATH_NOT_EXPORTED" })
 `
 
+// Where `require` takes CommonJS alone, as in Jest, and with the `effect` that a program there has.
+const smokeOfCommonJs = (entries) =>
+  `const assert = require("node:assert")
+for (const name of ${JSON.stringify(entries)}) {
+  assert.notStrictEqual(Object.keys(require(name)).length, 0, name + " exports nothing")
+}
+const { Effect } = require("effect")
+const { JobQueue, JobStream } = require("${manifest.name}")
+const { TestJobQueue, Worker } = require("${manifest.name}/testing")
+const workers = { script: Worker.always(Worker.finish("1 minute", { answer: 42 })) }
+const program = JobQueue.submit({ model: "m", payload: {} }).pipe(
+  Effect.flatMap((job) => JobStream.result(job)),
+  TestJobQueue.runUntilDone,
+  Effect.provide(TestJobQueue.layer({ workers }))
+)
+Effect.runPromise(program).then((outputs) => assert.deepStrictEqual(outputs, { answer: 42 }))
+`
+
+const commonJsAlone = ["--no-experimental-require-module"]
+  .filter((flag) => process.allowedNodeEnvironmentFlags.has(flag.replace("--no-", "--")))
+
 /** The package as a user gets it: built, packed, judged, and imported where only its peers are installed. */
 const package_ = async () => {
   const dir = folder("package")
   rmSync(join(root, "dist"), { recursive: true, force: true })
   const built = await sequence(
     ["tsc", ["-p", "tsconfig.build.json"]],
+    [process.execPath, [join("src", "commonjs.mjs")]],
     [process.execPath, [join("src", "cli", "bundle.mjs")]],
     ["npm", ["pack", "--ignore-scripts", "--no-update-notifier", "--pack-destination", dir]]
   )
@@ -239,7 +261,7 @@ const package_ = async () => {
   const tarball = join(dir, readdirSync(dir).find((name) => name.endsWith(".tgz")))
   const judged = await sequence(
     ["publint", ["run", tarball, "--strict"]],
-    ["attw", [tarball, "--profile", "esm-only"]],
+    ["attw", [tarball, "--profile", "node16"]],
     ["tar", ["-xzf", tarball, "-C", dir]]
   )
   if (!judged.ok) return { ok: false, output: built.output + judged.output }
@@ -249,16 +271,20 @@ const package_ = async () => {
   }
   cpSync(join(dir, "package"), join(user, "node_modules", manifest.name), { recursive: true })
   const entries = Object.keys(manifest.exports)
-    .filter((entry) => manifest.exports[entry]?.default !== undefined)
+    .filter((entry) => manifest.exports[entry]?.import !== undefined)
     .map((entry) => manifest.name + entry.slice(1))
   writeFileSync(join(user, "smoke.mjs"), smoke(entries))
-  writeFileSync(join(user, "types.mts"), entries.map((entry, i) => `export * as _${i} from "${entry}"\n`).join(""))
-  writeFileSync(join(user, "tsconfig.json"), JSON.stringify({ compilerOptions: consumerOptions, files: ["types.mts"] }))
+  writeFileSync(join(user, "smoke.cjs"), smokeOfCommonJs(entries))
+  const types = entries.map((entry, i) => `export * as _${i} from "${entry}"\n`).join("")
+  const files = ["types.mts", "types.cts"]
+  for (const file of files) writeFileSync(join(user, file), types)
+  writeFileSync(join(user, "tsconfig.json"), JSON.stringify({ compilerOptions: consumerOptions, files }))
   const [command] = Object.values(manifest.bin)
   const alone = folder("command")
   cpSync(join(dir, "package", command), join(alone, "command.mjs"))
   const used = await sequence(
     [process.execPath, ["smoke.mjs"], user],
+    [process.execPath, [...commonJsAlone, "smoke.cjs"], user],
     ["tsc", ["-p", "."], user],
     // it has all that it needs with it
     [process.execPath, ["command.mjs", "--version"], alone]

@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { afterEach, assert, describe, it, vi } from "@effect/vitest"
 import { assertSome, deepStrictEqual } from "@effect/vitest/utils"
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
@@ -109,6 +109,42 @@ describe("runUntilDone", () => {
         assert.strictEqual(end - start, 86_400_000)
         assert.isBelow(after - before, 86_400_000)
       }))
+  })
+
+  describe("with fake timers of the test runner", () => {
+    const everything = [
+      ...["setTimeout", "clearTimeout", "setImmediate", "clearImmediate", "setInterval", "clearInterval", "Date"],
+      ...["queueMicrotask", "performance"]
+    ] as const
+    const day = Effect.zip(now, Effect.zipRight(Effect.sleep("1 day"), now))
+
+    afterEach(() => {
+      vi.useRealTimers()
+      vi.resetModules()
+    })
+
+    it("passes all the same", async () => {
+      vi.useFakeTimers({ toFake: [...everything] })
+      const [start, end] = await Effect.runPromise(runUntilDone(day))
+      assert.strictEqual(end - start, 86_400_000)
+    })
+
+    it("passes where they were there before this library was loaded", async () => {
+      vi.useFakeTimers({ toFake: [...everything] })
+      vi.resetModules()
+      const { TestJobQueue } = await import("effect-queue-status/testing")
+      const [start, end] = await Effect.runPromise(TestJobQueue.runUntilDone(day))
+      assert.strictEqual(end - start, 86_400_000)
+    })
+
+    it("says that nothing is left to do", async () => {
+      vi.useFakeTimers({ toFake: [...everything] })
+      const exit = await Effect.runPromiseExit(runUntilDone(Effect.never))
+      assert.include(
+        Cause.pretty(Exit.isFailure(exit) ? exit.cause : Cause.empty),
+        "it waits for what will never happen"
+      )
+    })
   })
 
   describe("who sleeps", () => {

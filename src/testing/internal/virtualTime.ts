@@ -43,12 +43,26 @@ class Sleepers extends Heap<Sleeper> {
   }
 }
 
+// The timers of the host, whether or not a test has put fake ones in their place: those never fire by themselves. A fake
+// of `@sinonjs/fake-timers`, which is behind Jest and Vitest, keeps what it replaces in its `clock`.
+const hostTimer = <Name extends "clearTimeout" | "setImmediate" | "setTimeout">(
+  name: Name
+): typeof globalThis[Name] => {
+  const timer = globalThis[name] as typeof globalThis[Name] & {
+    readonly clock?: { readonly [original: string]: typeof globalThis[Name] | undefined }
+  }
+  return timer?.clock?.[`_${name}`] ?? timer
+}
+
+const setHostTimeout = hostTimer("setTimeout")
+const clearHostTimeout = hostTimer("clearTimeout")
+const setHostImmediate = "setImmediate" in globalThis ? hostTimer("setImmediate") : undefined
+
 // What the host has ready, promises above all, comes before the next moment.
-/* eslint-disable no-restricted-globals -- where there is none, there is another way */
-const afterTheHost: (task: () => void) => void = "setImmediate" in globalThis
-  ? (task) => setImmediate(task)
-  : (task) => setTimeout(task, 0)
-/* eslint-enable no-restricted-globals */
+const afterTheHost = (task: () => void): void => {
+  if (setHostImmediate === undefined) setHostTimeout(task, 0)
+  else setHostImmediate(task)
+}
 
 // After so many rounds without a pause the host gets its turn all the same.
 const maxRounds = 1_000
@@ -123,8 +137,9 @@ export class VirtualTime implements Scheduler.Scheduler {
     this.tasks.scheduleTask(task, priority)
     if (this.running) return
     this.running = true
-    clearTimeout(this.giveUp)
-    queueMicrotask(this.run)
+    clearHostTimeout(this.giveUp)
+    // `queueMicrotask` may be a fake as well
+    void Promise.resolve().then(this.run)
   }
 
   shouldYield(fiber: RuntimeFiber<unknown, unknown>): number | false {
@@ -136,7 +151,7 @@ export class VirtualTime implements Scheduler.Scheduler {
   /** Nothing more will be asked of this time. */
   stop(): void {
     this.over = true
-    clearTimeout(this.giveUp)
+    clearHostTimeout(this.giveUp)
   }
 
   private readonly run = (): void => {
@@ -160,7 +175,7 @@ export class VirtualTime implements Scheduler.Scheduler {
     if (next === undefined || next.at > this.end) {
       this.running = false
       // what comes from outside, if anything does, comes in its own time
-      this.giveUp = setTimeout(
+      this.giveUp = setHostTimeout(
         () => this.onStuck(next === undefined ? "nothing left" : "end", this.now),
         next === undefined ? this.patience : 0
       )
