@@ -6,7 +6,9 @@
  * is the latest snapshot and the end, as state: each watch tells its own transitions from its own cursor, so one that
  * begins late, or is slow, misses nothing but progress, and holds nobody back.
  *
- * - A request of a job may take as long as the most impatient of its watchers allows.
+ * - A request ends with `RequestTimeout` after the shortest `Deadline.request` of its watches. One whose answer is late is
+ *   sent again before that; the first answer counts.
+ * - A watch that joins, or comes back within the cadence, receives the latest snapshot without a request.
  * - Each watcher has its own deadlines, its own retry, and its own mind about states that nobody knows.
  * - The end of a job is kept for `keptFor`, and told without a request to whoever asks for it.
  * - Among the pending jobs of a model only the first few in line are polled at their cadence (`Options.queueOrder`).

@@ -566,6 +566,104 @@ describe("sharing", () => {
       yield* Fiber.interrupt(first)
     }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
 
+  it("a user interface that mounts and unmounts is given the snapshot, and polls when that is due", async () => {
+    const shared = Cadence.fixed("2 seconds")
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        FastCheck.constantFrom(() => shared, () => Cadence.fixed("2 seconds"), () => Schedule.spaced("2 seconds")),
+        FastCheck.boolean(),
+        FastCheck.integer({ min: 1, max: 40 }),
+        (cadence, isShared, pause) =>
+          run(
+            { workers: { script: Worker.always(Worker.finish("1 minute")) } },
+            Effect.gen(function*() {
+              const job = yield* submit
+              if (isShared) yield* Effect.fork(Stream.runDrain(JobHub.statuses(job, { cadence: cadence() })))
+              const mounts = yield* Effect.replicateEffect(
+                Effect.zipRight(
+                  Effect.sleep(pause),
+                  // it takes what is there at once
+                  Stream.runHead(JobHub.statuses(job, { cadence: cadence() }))
+                ),
+                60
+              )
+              for (const status of mounts) assert.isTrue(Option.isSome(status))
+              // the first pause of a cadence may be any part of it
+              assert.isAtMost((yield* polls).length, 2 + Math.ceil((60 * pause) / 500))
+            })
+          )
+      ),
+      { numRuns: runs(10, 60) }
+    )
+  })
+
+  it.effect("a snapshot is kept until the cadence would poll again, and its poller goes on where it was", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const cadence = { cadence: Schedule.spaced("5 seconds") }
+      const look = Stream.runHead(JobHub.statuses(job, cadence))
+      yield* look
+      yield* Effect.sleep("3 seconds")
+      yield* look
+      // the next poll is when it is due
+      yield* Effect.timeoutOption(Stream.runDrain(JobHub.statuses(job, cadence)), "3 seconds")
+      yield* Effect.sleep("1 hour")
+      yield* look
+      yield* TestJobQueue.expectPolls(job, [0, 5, 3_606].map(Duration.seconds))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+
+  it.effect("who comes back to a job in trouble does not poll it sooner than its retry says, and has all of its tries", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.on("status")))
+      const retry = Schedule.intersect(Schedule.spaced("2 seconds"), Schedule.recurs(2))
+      const watch = JobHub.result(job, { ...everySecond, retry })
+      yield* Effect.replicateEffect(Effect.timeoutOption(watch, "100 millis"), 10)
+      yield* TestJobQueue.expectPolls(job, 1)
+      assert.strictEqual((yield* Effect.flip(watch))._tag, "Unavailable")
+      yield* TestJobQueue.expectPolls(job, [0, 2, 4, 6].map(Duration.seconds))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+
+  it.effect("no more snapshots are kept than there may be", () =>
+    Effect.gen(function*() {
+      const jobs = yield* Effect.replicateEffect(submit, JobHub.keptEnds + 1)
+      const look = (job: Job.JobRef) => Stream.runHead(JobHub.statuses(job, { cadence: Schedule.spaced("1 hour") }))
+      yield* Effect.forEach(jobs, look, { discard: true })
+      yield* look(jobs[1]!)
+      yield* TestJobQueue.expectPolls(jobs[1]!, 1)
+      yield* look(jobs[0]!)
+      yield* TestJobQueue.expectPolls(jobs[0]!, 2)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { pollsPerSecond: 10_000 } }))))
+
+  it.effect("a timer and a request that died with the watch that made them do not stop the next watch", () =>
+    Effect.gen(function*() {
+      const [one, other] = yield* Effect.all([submit, submit])
+      yield* TestJobQueue.inject(Fault.delay("100 millis").pipe(Fault.on("status")))
+      /** Runs an effect as a Cloudflare Worker runs a request: with its end all its timers are lost, and nothing runs. */
+      const asRequest = <A, E, R>(effect: Effect.Effect<A, E, R>, ends: Effect.Effect<void>) =>
+        Effect.gen(function*() {
+          const clock = yield* Effect.clock
+          let isOver = false
+          yield* Effect.fork(Effect.zipRight(ends, Effect.sync(() => isOver = true)))
+          const sleep = (duration: Duration.Duration) =>
+            Effect.zipRight(clock.sleep(duration), Effect.suspend(() => isOver ? Effect.never : Effect.void))
+          return yield* Effect.withClock(effect, { ...clock, sleep })
+        })
+      // the first request goes away in the middle of a poll, the second one in a pause
+      yield* Effect.forkDaemon(asRequest(JobHub.result(one, everySecond), Effect.sleep("2150 millis")))
+      yield* Effect.sleep("5 seconds")
+      yield* Effect.forkDaemon(asRequest(JobHub.result(other, everySecond), Effect.sleep("3500 millis")))
+      yield* Effect.sleep("10 seconds")
+      const [time] = yield* Effect.timed(asRequest(
+        Effect.all([JobHub.result(one, everySecond), JobHub.result(other, everySecond)], { concurrency: 2 }),
+        Effect.never
+      ))
+      assert.isAtMost(Duration.toMillis(time), 8_000)
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { workers: 2, script: Worker.always(Worker.finish("20 seconds")) } }))
+    ))
+
   it.effect("with the scope of the hub every poll ends, and who still watches is interrupted", () =>
     Effect.gen(function*() {
       const job = yield* submit

@@ -113,10 +113,13 @@ export class Pace implements Pacer.Beat {
 
   /** One more follower; the pace, if it is a new one for this job. */
   join(policy: WatchPolicy, wallOffset: number): Pace | undefined {
-    // nobody follows it, and nobody has
     if (this.fits(policy)) {
       this.followers++
       return undefined
+    }
+    if (this.followers === 0) {
+      Object.assign(this, new Pace(policy, wallOffset), { followers: 1 })
+      return this
     }
     if (this.next !== undefined) return this.next.join(policy, wallOffset)
     this.next = new Pace(policy, wallOffset)
@@ -176,7 +179,7 @@ export class Poller extends Pace implements JobState {
 
   constructor(
     readonly job: JobRef,
-    readonly line: Line,
+    public line: Line,
     readonly turn: number,
     policy: WatchPolicy,
     wallOffset: number

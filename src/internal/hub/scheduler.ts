@@ -70,6 +70,9 @@ const longest = Duration.toMillis(maxPause)
 const firstRateLimit = 1_000
 const longestRateLimit = 60_000
 
+// A timer that is later than this will not come.
+const timerTolerance = 1_000
+
 // A job that has not been seen yet has no pause: this is taken for it.
 const defaultPause = 1_000
 
@@ -101,6 +104,8 @@ const endOf = ({ at, cursor, job, status, version }: Poller, error: End["error"]
 export class Scheduler {
   private readonly lines = new Map<string, Line>()
   private readonly ends = new Map<string, End>()
+  /** Pollers that have no subscribers, and when their next polls would be due. */
+  private readonly parked = new Map<string, { readonly poller: Poller; readonly due: number }>()
   /** The jobs to be polled, by `pauseTime`; those in trouble, by the clock, since no service waits longer for a budget. */
   private readonly waiting = new Agenda<Poller>((poller, index) => {
     poller.slot = index
@@ -181,7 +186,7 @@ export class Scheduler {
   subscribe(subscriber: Subscriber, job: Job.JobRef): Effect.Effect<void> {
     return Effect.withFiberRuntime((fiber) => {
       if (this.isClosed) return Effect.interrupt
-      if (this.watchers === 0) this.wake(fiber)
+      if (this.watchers === 0 || this.isTimerLost) this.wake(fiber)
       const { now } = this
       subscriber.startedAt = now
       const end = this.keptEnd(job, now)
@@ -190,8 +195,8 @@ export class Scheduler {
         return Effect.void
       }
       const line = this.lineOf(job.model)
-      const known = line.pollers.get(job.requestId)
-      const poller = known ?? this.start(line, job, subscriber.policy, now)
+      const poller = line.pollers.get(job.requestId) ?? this.unpark(line, job, now) ??
+        this.start(line, job, subscriber.policy, now)
       subscriber.source = poller
       poller.add(subscriber)
       this.countWatchers(1)
@@ -280,7 +285,7 @@ export class Scheduler {
         this.detach(poller, subscriber)
         if (poller.subscribers !== undefined) continue
         for (const fiber of this.fibersOf(poller)) fibers.push(fiber)
-        this.drop(poller)
+        this.park(poller)
       }
       this.pump()
       if (timer !== undefined && this.timer !== timer) fibers.push(timer)
@@ -306,8 +311,14 @@ export class Scheduler {
     return this.lines.get(job.model)?.pollers.get(job.requestId)
   }
 
-  // Time is that of whoever watches: in a test it may be another than that in which the hub was made.
+  // On Cloudflare Workers a timer dies with the request that set it.
+  private get isTimerLost(): boolean {
+    return this.timer !== undefined && this.now > this.timerAt + timerTolerance
+  }
+
+  // Clock and scheduler are those of the subscriber: in a test they may be others than those of the fiber that made the hub.
   private wake(fiber: RuntimeFiber<unknown, unknown>): void {
+    this.stopTimer()
     this.clock = Context.get(fiber.getFiberRef(DefaultServices.currentServices), Clock.Clock)
     this.runtime = Runtime.runSync(this.base)(
       Effect.runtime<never>().pipe(
@@ -343,9 +354,7 @@ export class Scheduler {
   private start(line: Line, job: Job.JobRef, policy: WatchPolicy, now: number): Poller {
     const ref = Equal.isEqual(job) ? job : Job.ref(job.model, job.requestId)
     const poller = new Poller(ref, line, this.turns++, policy, wallOffset(this.clock))
-    line.pollers.set(job.requestId, poller)
-    this.pollers++
-    Metrics.pollers.unsafeUpdate(this.pollers, [])
+    this.enter(poller)
     const last = this.stopping.get(Job.keyOf(job))
     if (last === undefined) {
       this.waiting.add(poller, this.pauseTime.at(now))
@@ -356,6 +365,47 @@ export class Scheduler {
         this.pump()
       }))
     }
+    return poller
+  }
+
+  private enter(poller: Poller): void {
+    const { job, line, status } = poller
+    line.pollers.set(job.requestId, poller)
+    this.pollers++
+    Metrics.pollers.unsafeUpdate(this.pollers, [])
+    if (status?._tag === "Pending") this.deepen(line, 1)
+  }
+
+  /** The last subscriber has left. Until its next poll would be due, the poller is kept for another one. */
+  private park(poller: Poller): void {
+    const { now } = this
+    const due = poller.slot < 0
+      ? -Infinity
+      : poller.trouble === undefined
+      ? poller.at + poller.pause
+      : this.retrying.timeOf(poller.slot)
+    this.drop(poller)
+    if (due <= now) return
+    this.parked.set(Job.keyOf(poller.job), { poller, due })
+    for (const [key, { due }] of this.parked) {
+      if (this.parked.size <= this.settings.keptEnds && due > now) return
+      this.parked.delete(key)
+    }
+  }
+
+  private unpark(line: Line, job: Job.JobRef, now: number): Poller | undefined {
+    const key = Job.keyOf(job)
+    const parked = this.parked.get(key)
+    if (parked === undefined) return undefined
+    this.parked.delete(key)
+    const { due, poller } = parked
+    if (due <= now) return undefined
+    poller.line = line
+    this.enter(poller)
+    line.is(poller)
+    poller.retry = undefined
+    if (poller.trouble === undefined) this.schedule(poller, poller.pause, poller.pause, now, poller.at)
+    else this.wait(poller, this.retrying, due)
     return poller
   }
 
@@ -589,14 +639,14 @@ export class Scheduler {
     return Math.min(this.budget.perSecond, mean > 0 ? 1_000 * this.settings.concurrency / mean : Infinity)
   }
 
-  private schedule(poller: Poller, pause: number, period: number, now: number): void {
+  private schedule(poller: Poller, pause: number, period: number, now: number, from = now): void {
     poller.pause = pause
     const planned = poller.lineSlot >= 0 ? this.patience(poller) : pause
     this.plan(poller, Math.max(planned, period))
     const stretch = this.demand.stretch(this.pollers, this.capacity)
     this.pauseTime.setStretch(stretch, now)
     if (stretch !== this.told) this.tellStretch(stretch, now)
-    this.wait(poller, this.waiting, this.pauseTime.at(now) + planned)
+    this.wait(poller, this.waiting, this.pauseTime.at(from) + planned)
   }
 
   private tellStretch(stretch: number, now: number): void {
@@ -650,14 +700,16 @@ export class Scheduler {
     return Math.min(this.pauseTime.toClock(this.waiting.firstTime), this.retrying.firstTime)
   }
 
+  private stopTimer(): void {
+    this.timer?.unsafeInterruptAsFork(FiberId.none)
+    this.timer = undefined
+  }
+
   private arm(): void {
     if (this.isPumping) return
     const at = Math.min(this.nextPollAt(), this.nextHedgeAt(), this.asking.firstTime, this.expiring.firstTime)
     // one that comes too early does no harm, and need not be replaced
-    if (this.timer !== undefined && (at === Infinity || at < this.timerAt)) {
-      this.timer.unsafeInterruptAsFork(FiberId.none)
-      this.timer = undefined
-    }
+    if (at === Infinity || at < this.timerAt) this.stopTimer()
     if (this.timer !== undefined || at === Infinity) return
     this.timerAt = at
     const timer = this.fork(this.clock.sleep(Duration.millis(Math.min(longest, Math.max(0, at - this.now)))))
@@ -1025,6 +1077,7 @@ export class Scheduler {
       }
     }
     this.ends.clear()
+    this.parked.clear()
     this.arm()
     return Effect.forEach(fibers, (fiber) => awaitEnd(fiber), { discard: true })
   })
