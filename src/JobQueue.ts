@@ -23,6 +23,7 @@ import * as Answer from "./internal/answer.js"
 import { checkModel, checkRef, checkSubmit } from "./internal/checkRequest.js"
 import { withNoStore } from "./internal/noStore.js"
 import { scrubber } from "./internal/scrubber.js"
+import { sendOnce } from "./internal/sendOnce.js"
 import { ref } from "./Job.js"
 import type { JobRef, JobStatus, JsonObject } from "./Job.js"
 import * as QueueApi from "./QueueApi.js"
@@ -81,8 +82,7 @@ export interface QueueMetrics {
  * The calls of the queue. Whatever implements them, HTTP or memory, fails in the same ways.
  *
  * - `status`: a snapshot of a job.
- * - `submit`: adds a job. Sent once, never again by us; a `fetch` that follows redirects may send it again, and the
- *   README says how to stop that. A failure of which it is not known whether the request arrived may have made a job:
+ * - `submit`: adds a job. Sent once, also by a client that follows redirects or retries. A failure of which it is not known whether the request arrived may have made a job:
  *   see `QueueError.mayHaveArrived`, and `JobRun.submit`, which makes something of it.
  * - `cancel`: cancels a job that is pending, and leaves any other alone.
  * - `clear`: cancels every pending job of a model, and tells how many those were.
@@ -236,24 +236,32 @@ export const make = (
       withNoStore,
       // Our trace ids are nobody's business but ours, and a span of the request would hold its token. Ours tell enough.
       HttpClient.withTracerPropagation(false),
-      HttpClient.withTracerDisabledWhen(() => true)
+      HttpClient.withTracerDisabledWhen(({ method }) => method === "GET")
     )
 
     let hasAnswered = false
 
-    /** Sends an encoded request, reads the response to its end, and decodes it. */
-    const call = <A>(
-      about: Answer.About,
-      request: HttpClientRequest.HttpClientRequest,
-      decodeOf: (httpStatus: number) => Answer.Decode<A> | undefined
-    ): Effect.Effect<A, QueueError> =>
+    const respond = (request: HttpClientRequest.HttpClientRequest) =>
       client.execute(request).pipe(
         // a client that fails on a status code (`filterStatusOk`) has a response all the same
         Effect.catchTag("ResponseError", ({ response }) => Effect.succeed(response)),
         Effect.tap(() => {
           hasAnswered = true
         }),
-        Effect.flatMap(Answer.read),
+        Effect.flatMap(Answer.read)
+      )
+
+    /** Sends a request and reads the response to its end. What is not safe to send twice is sent once. */
+    const exchange = (request: HttpClientRequest.HttpClientRequest) =>
+      request.method === "GET" ? respond(request) : sendOnce(respond(request))
+
+    /** Sends an encoded request, and decodes the response. */
+    const call = <A>(
+      about: Answer.About,
+      request: HttpClientRequest.HttpClientRequest,
+      decodeOf: (httpStatus: number) => Answer.Decode<A> | undefined
+    ): Effect.Effect<A, QueueError> =>
+      exchange(request).pipe(
         Effect.mapError((error) => Answer.unreachable(about, error.cause, error.reason, hasAnswered, scrub)),
         Effect.flatMap((response) => {
           const decode = decodeOf(response.httpStatus)

@@ -34,15 +34,23 @@ const outside = FiberRef.unsafeMake<Context.Context<never> | undefined>(undefine
  * the app has wrapped the client so that requests are mapped outside of it (`HttpClient.transform`,
  * `HttpClient.followRedirects`), the header alone remains: a `fetch` added there would replace that of the app.
  *
+ * In the same way a `fetch` is told not to follow the redirect of any other request, which it might send again.
+ *
  * @internal
  */
 export const withNoStore = (client: HttpClient.HttpClient): HttpClient.HttpClient =>
   client.pipe(
     HttpClient.mapRequestEffect((request) =>
-      request.method !== "GET" ? Effect.succeed(request) : Effect.withFiberRuntime((fiber) => {
-        const asked = HttpClientRequest.setHeader(request, "cache-control", "no-store")
+      Effect.withFiberRuntime((fiber) => {
+        const isRead = request.method === "GET"
+        const asked = isRead ? HttpClientRequest.setHeader(request, "cache-control", "no-store") : request
         const context = fiber.getFiberRef(FiberRef.currentContext)
         if (context === fiber.getFiberRef(outside)) return Effect.succeed(asked)
+        if (!isRead) {
+          const init = Option.getOrUndefined(Context.getOption(context, FetchHttpClient.RequestInit))
+          const added = Context.add(context, FetchHttpClient.RequestInit, { ...init, redirect: "manual" })
+          return Effect.as(FiberRef.set(FiberRef.currentContext, added), asked)
+        }
         const fetch = Option.getOrElse(Context.getOption(context, FetchHttpClient.Fetch), () => globalThis.fetch)
         const added = Context.add(context, FetchHttpClient.Fetch, noStore(fetch))
         return Effect.as(FiberRef.set(FiberRef.currentContext, added), asked)
