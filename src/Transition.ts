@@ -99,8 +99,6 @@ export class Cursor extends Data.Class<{
   }
 }
 
-const version = "1"
-
 const letters = { Queued: "q", Running: "r", Ended: "e" } as const
 
 const phases = { q: "Queued", r: "Running", e: "Ended" } as const
@@ -110,9 +108,7 @@ const formatTime = (millis: number | undefined): string => millis === undefined 
 const parseTime = (text: string): number | undefined => text === "" ? undefined : Number.parseInt(text, 36)
 
 // What a `Date` can hold.
-const farthest = 8_640_000_000_000_000
-
-const isTime = (millis: number | undefined): boolean => millis === undefined || Math.abs(millis) <= farthest
+const isTime = (millis: number | undefined): boolean => millis === undefined || Math.abs(millis) <= 8.64e15
 
 const cursorText =
   /^1([0-9a-z]{14})([qre])(\d{1,3})\.(-?[0-9a-z]*)\.(-?[0-9a-z]*)\.(~?[A-Za-z0-9_-]*|\*)\.([0-9a-z]{7})$/
@@ -124,7 +120,7 @@ const cursorText =
  * @category cursors
  */
 export const formatCursor = (cursor: Cursor): string => {
-  const body = `${version}${cursor.job}${letters[cursor.phase]}${cursor.retries}.${formatTime(cursor.at)}.${
+  const body = `1${cursor.job}${letters[cursor.phase]}${cursor.retries}.${formatTime(cursor.at)}.${
     formatTime(cursor.claimedAt)
   }.${cursor.info ?? "*"}.`
   return body + checksum(body)
@@ -466,13 +462,20 @@ export const derive = (
     return Either.right(path(before, status, stepsTo(before, status, retries, options), options))
   }
   if (Position.isStale(before, status, retries)) return Either.right(unchanged(before, true))
-  const steps = stepsTo(before, status, retries, options)
+  const steps = isSame(before, status, retries) ? none : stepsTo(before, status, retries, options)
   return Either.right(
     steps.length === 0 ? unchanged(withClaimedAt(before, status), false) : path(before, status, steps, options)
   )
 }
 
-const unchanged = (cursor: Cursor, stale: boolean): Derivation => ({ transitions: [], cursor, stale })
+const none: ReadonlyArray<never> = []
+
+const unchanged = (cursor: Cursor, stale: boolean): Derivation => ({ transitions: none, cursor, stale })
+
+// Most polls show nothing new: they take no memory.
+const isSame = (before: Cursor, status: Job.JobStatus, retries: number): boolean =>
+  before.phase === Position.phaseOf(status) && before.retries === retries &&
+  (status._tag !== "Running" || Cursor.knowsInfo(before, status.info))
 
 // An earlier snapshot of the same attempt may have come without `claimed_at`.
 const withClaimedAt = (before: Cursor, status: Job.JobStatus): Cursor => {
@@ -503,7 +506,6 @@ const path = (
   { observedAt }: DeriveOptions
 ): Derivation => {
   const { job } = status
-  const name = before?.job ?? jobPrint(job)
   const last = steps.at(-1) as Step
   const transitions: Array<Transition> = []
   const cursor = steps.reduce((known: Cursor | undefined, step) => {
@@ -511,7 +513,7 @@ const path = (
     const isReached = step.position === last.position && step.phase === last.phase
     const cursor = Cursor.from(
       {
-        job: name,
+        job: known?.job ?? jobPrint(job),
         phase: step.phase,
         retries: Position.retriesAt(step.position),
         at: Position.millis(at) ?? known?.at,
@@ -603,17 +605,15 @@ const withProgress = (
   status: Job.Running,
   options: DeriveOptions
 ): ReadonlyArray<Step> => {
-  if (before !== undefined && Cursor.knowsInfo(before, status.info)) return steps
   const progress = (options.readProgress ?? Job.readProgress)(status.info)
   const { changed, print } = printInfo(before?.info, status.info)
   const info = { print, seen: status.info }
-  if (before?.info === undefined) {
-    const claim = steps.at(-1)
+  const claim = steps.at(-1)
+  if (before?.info === undefined && Option.isNone(progress) && claim !== undefined) {
     // a job first seen while it runs, without progress: what is in `info` counts as known
-    if (Option.isNone(progress) && claim !== undefined) return [...steps.slice(0, -1), { ...claim, info }]
-  } else if (Object.keys(changed).length === 0) {
-    return steps
+    return [...steps.slice(0, -1), { ...claim, info }]
   }
+  if (before?.info !== undefined && Object.keys(changed).length === 0) return steps
   return [
     ...steps,
     {
