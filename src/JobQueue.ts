@@ -27,7 +27,7 @@ import { sendOnce } from "./internal/sendOnce.js"
 import { ref } from "./Job.js"
 import type { JobRef, JobStatus, JsonObject } from "./Job.js"
 import * as QueueApi from "./QueueApi.js"
-import { RequestTimeout } from "./QueueError.js"
+import { RequestTimeout, ResponseTooLarge } from "./QueueError.js"
 import type { QueueError } from "./QueueError.js"
 
 // -----------------------------------------------------------------------------
@@ -140,17 +140,31 @@ export const defaultBaseUrl = "https://api.together.ai/v1"
 export const defaultRequestTimeout: Duration.Duration = Duration.seconds(30)
 
 /**
- * - `apiKey`: the bearer token. Blanks and line ends around it are dropped.
- * - `baseUrl`: where the API's paths begin, `defaultBaseUrl` unless given. `http` or `https`.
- * - `requestTimeout`: how long one call may take, headers and body, `defaultRequestTimeout` unless given.
+ * The longest body of a response, in bytes, unless told otherwise: 64 MiB. The outputs of a job are a part of it.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultMaxResponseBytes: number = 64 * 1024 * 1024
+
+/**
+ * The options of the queue over HTTP.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** The bearer token. Blanks and line ends around it are dropped. */
   readonly apiKey: Redacted.Redacted
+  /** Where the API's paths begin, with `http` or `https`. Defaults to `defaultBaseUrl`. */
   readonly baseUrl?: string | undefined
+  /** How long one call may take, headers and body. Defaults to `defaultRequestTimeout`. */
   readonly requestTimeout?: Duration.DurationInput | undefined
+  /**
+   * The longest body of a response, in bytes. A call whose response is longer fails with `ResponseTooLarge`, and its
+   * connection is closed. Defaults to `defaultMaxResponseBytes`.
+   */
+  readonly maxResponseBytes?: number | undefined
 }
 
 const checkApiKey = (apiKey: Redacted.Redacted): Either.Either<Redacted.Redacted, string> => {
@@ -191,6 +205,12 @@ export const requestHeaders = { "accept": "application/json", "accept-encoding":
 /** @internal */
 export const invalid = (...path: Array<string>) => (issue: string) => ConfigError.InvalidData(path, issue)
 
+/** @internal */
+export const checkCount = (option: string, count: number): Either.Either<number, ConfigError.ConfigError> =>
+  Number.isSafeInteger(count) && count > 0
+    ? Either.right(count)
+    : Either.left(invalid(option)("the number must be a positive integer"))
+
 /**
  * The options, checked, and with what they leave open.
  *
@@ -200,7 +220,12 @@ export const checkOptions = (options: Options) =>
   Effect.gen(function*() {
     const apiKey = yield* Either.mapLeft(checkApiKey(options.apiKey), invalid("apiKey"))
     const baseUrl = yield* Either.mapLeft(checkBaseUrl(options.baseUrl ?? defaultBaseUrl), invalid("baseUrl"))
-    return { apiKey, baseUrl, requestTimeout: Duration.decode(options.requestTimeout ?? defaultRequestTimeout) }
+    return {
+      apiKey,
+      baseUrl,
+      requestTimeout: Duration.decode(options.requestTimeout ?? defaultRequestTimeout),
+      maxResponseBytes: yield* checkCount("maxResponseBytes", options.maxResponseBytes ?? defaultMaxResponseBytes)
+    }
   })
 
 /**
@@ -223,7 +248,7 @@ export const make = (
   options: Options
 ): Effect.Effect<Service, ConfigError.ConfigError, HttpClient.HttpClient> =>
   Effect.gen(function*() {
-    const { apiKey, baseUrl, requestTimeout } = yield* checkOptions(options)
+    const { apiKey, baseUrl, maxResponseBytes, requestTimeout } = yield* checkOptions(options)
     const scrub = scrubber(apiKey)
     const client = (yield* HttpClient.HttpClient).pipe(
       HttpClient.mapRequest((request) =>
@@ -241,28 +266,29 @@ export const make = (
 
     let hasAnswered = false
 
-    const respond = (request: HttpClientRequest.HttpClientRequest) =>
+    /** Sends a request and reads the response to its end. */
+    const respond = (about: Answer.About, request: HttpClientRequest.HttpClientRequest) =>
       client.execute(request).pipe(
         // a client that fails on a status code (`filterStatusOk`) has a response all the same
         Effect.catchTag("ResponseError", ({ response }) => Effect.succeed(response)),
         Effect.tap(() => {
           hasAnswered = true
         }),
-        Effect.flatMap(Answer.read)
+        Effect.flatMap((response) => Answer.read(about, response, maxResponseBytes))
       )
 
-    /** Sends a request and reads the response to its end. What is not safe to send twice is sent once. */
-    const exchange = (request: HttpClientRequest.HttpClientRequest) =>
-      request.method === "GET" ? respond(request) : sendOnce(respond(request))
-
-    /** Sends an encoded request, and decodes the response. */
+    /** Sends an encoded request, and decodes the response. What is not safe to send twice is sent once. */
     const call = <A>(
       about: Answer.About,
       request: HttpClientRequest.HttpClientRequest,
       decodeOf: (httpStatus: number) => Answer.Decode<A> | undefined
     ): Effect.Effect<A, QueueError> =>
-      exchange(request).pipe(
-        Effect.mapError((error) => Answer.unreachable(about, error.cause, error.reason, hasAnswered, scrub)),
+      (request.method === "GET" ? respond(about, request) : sendOnce(respond(about, request))).pipe(
+        Effect.mapError((error) =>
+          error instanceof ResponseTooLarge
+            ? error
+            : Answer.unreachable(about, error.cause, error.reason, hasAnswered, scrub)
+        ),
         Effect.flatMap((response) => {
           const decode = decodeOf(response.httpStatus)
           return decode === undefined

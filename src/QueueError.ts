@@ -10,6 +10,7 @@
  * | `Unavailable` | try again later |
  * | `Unreachable` | look at the network, try again later; with `transient: false`, correct a setting first |
  * | `RequestTimeout` | try again, or allow more time |
+ * | `ResponseTooLarge` | allow longer responses (`maxResponseBytes`), or keep large outputs elsewhere |
  * | `UnexpectedAnswer` | try again later (not a submit); if it stays, report it: the service does not follow its API |
  *
  * None of them holds the request that was sent, and the token never appears in one, not even where the service repeats
@@ -321,6 +322,31 @@ export class RequestTimeout extends TaggedError<RequestTimeout>("effect-queue-st
 }
 
 /**
+ * The body of the response is longer than `maxBytes` (the option `maxResponseBytes`), and was not read further. Not
+ * transient: the same call gets the same body. Raise the limit, or keep large outputs elsewhere and only their URL in the
+ * job.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ResponseTooLarge extends TaggedError<ResponseTooLarge>("effect-queue-status/ResponseTooLarge")(
+  "ResponseTooLarge",
+  { ...about, httpStatus: Schema.Int, maxBytes: Schema.Int }
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, `the response is longer than ${this.maxBytes} bytes`)
+  }
+}
+
+/**
  * An answer that this version of the library does not understand: a body of another shape than the API's, or a status
  * code that is not part of it. `issue` says what is odd; `body` is what came, up to `maxKeptBody` characters of it.
  *
@@ -370,6 +396,7 @@ export type QueueError =
   | Unavailable
   | Unreachable
   | RequestTimeout
+  | ResponseTooLarge
   | UnexpectedAnswer
 
 /**
@@ -386,6 +413,7 @@ export const QueueError = Schema.Union(
   Unavailable,
   Unreachable,
   RequestTimeout,
+  ResponseTooLarge,
   UnexpectedAnswer
 )
 
@@ -415,6 +443,7 @@ export const mayHaveArrived = (error: QueueError): boolean => {
     case "Unreachable":
       return error.sent !== false
     case "RequestTimeout":
+    case "ResponseTooLarge":
     case "UnexpectedAnswer":
       return true
   }
@@ -434,6 +463,7 @@ export const isTransient = (error: QueueError): boolean => {
     case "InvalidRequest":
     case "Unauthorized":
     case "NotFound":
+    case "ResponseTooLarge":
       return false
     case "Unreachable":
       return error.transient !== false && isRepeatable(error)

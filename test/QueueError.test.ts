@@ -39,6 +39,7 @@ const queueErrors = {
   Unavailable: new QueueError.Unavailable({ ...about, httpStatus: 503, ...said }),
   Unreachable: new QueueError.Unreachable({ ...about, reason: "connect ECONNREFUSED 127.0.0.1:1", sent: false }),
   RequestTimeout: new QueueError.RequestTimeout({ ...about, after: Duration.seconds(30) }),
+  ResponseTooLarge: new QueueError.ResponseTooLarge({ ...about, httpStatus: 200, maxBytes: 67_108_864 }),
   UnexpectedAnswer: new QueueError.UnexpectedAnswer({
     ...about,
     httpStatus: 200,
@@ -227,6 +228,7 @@ describe("isTransient", () => {
       Unavailable: true,
       Unreachable: true,
       RequestTimeout: true,
+      ResponseTooLarge: false,
       UnexpectedAnswer: true
     })
   })
@@ -266,6 +268,10 @@ describe("mayHaveArrived", () => {
     ) {
       assert.isFalse(arrived(error), error.message)
     }
+  })
+
+  it("is true of a response that is too long", () => {
+    assert.isTrue(arrived(new QueueError.ResponseTooLarge({ ...submit, httpStatus: 200, maxBytes: 1 })))
   })
 
   it("is true of all else, and then a submit is not to be sent again, while any other call may be", () => {
@@ -324,6 +330,7 @@ describe("the messages", () => {
       Unavailable: `status ${at}: the service is not available (HTTP 503, ${facts}): because`,
       Unreachable: `status ${at}: no answer from the service: connect ECONNREFUSED 127.0.0.1:1`,
       RequestTimeout: `status ${at}: no whole answer within 30s`,
+      ResponseTooLarge: `status ${at}: the response is longer than 67108864 bytes (HTTP 200)`,
       UnexpectedAnswer: `status ${at}: an answer that makes no sense: status: is missing (HTTP 200, ${facts}): because`,
       SubmitUncertain: "submit my-org/video-generator: it is not known whether there is a job (key order-17, sent at " +
         "2026-02-07T10:30:00.000Z): submit my-org/video-generator: no whole answer within 30s",

@@ -59,7 +59,8 @@ const overFetch = (fetch: Fetch, init: RequestInit = {}) =>
   )
 
 const result = (server: HostileServer.HostileServer) =>
-  JobStream.result(job, { cadence: Schedule.spaced("1 millis") }).pipe(
+  // from a cache it would never be done
+  JobStream.result(job, { cadence: Schedule.intersect(Schedule.spaced("1 millis"), Schedule.recurs(20)) }).pipe(
     Effect.provideServiceEffect(JobQueue.JobQueue, JobQueue.make(options(server)))
   )
 

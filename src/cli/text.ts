@@ -68,6 +68,7 @@ export const inShort = (error: QueueError): string => {
       return "not found"
     case "InvalidRequest":
     case "Unauthorized":
+    case "ResponseTooLarge":
     case "UnexpectedAnswer":
       return printable(error.message)
   }

@@ -13,6 +13,8 @@ import type { JobRef } from "../Job.js"
 import type { ErrorBody } from "../QueueApi.js"
 import * as QueueError from "../QueueError.js"
 import { clip, formatIssues } from "./checkRequest.js"
+import { decodeText, ofRefusal, ofSuccess } from "./responseBody.js"
+import type { ResponseBody } from "./responseBody.js"
 import { parseRetryAfter } from "./retryAfter.js"
 import type { Scrub } from "./scrubber.js"
 
@@ -46,77 +48,58 @@ export interface Response {
  */
 export const isOk = (httpStatus: number): boolean => httpStatus >= 200 && httpStatus < 300
 
-// How much of a refusal's body is read for its sense, and how much at most is drained before its connection is dropped.
-const readLimit = 64 * 1024
-const drainLimit = 1024 * 1024
-
-/**
- * A refusal's body, as it comes: its beginning is kept, and `add` tells whether to go on reading. A connection serves
- * the next request only when the body is at its end, and a body without an end is not worth waiting for.
- *
- * @internal
- */
-export interface RefusalBody {
-  readonly add: (chunk: Uint8Array) => boolean
-  readonly text: () => string
-}
-
-/** @internal */
-export const refusalBody = (): RefusalBody => {
-  const kept: Array<Uint8Array> = []
-  let size = 0
-  return {
-    add: (chunk) => {
-      if (size < readLimit) kept.push(chunk.subarray(0, readLimit - size))
-      size += chunk.length
-      return size <= drainLimit
-    },
-    text: () => {
-      const decoder = new TextDecoder()
-      return kept.map((chunk) => decoder.decode(chunk, { stream: true })).join("") + decoder.decode()
-    }
-  }
-}
-
-const readRefusal = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<string> =>
-  Effect.suspend(() => {
-    const body = refusalBody()
-    return response.stream.pipe(
-      Stream.runForEachWhile((chunk) => Effect.sync(() => body.add(chunk))),
-      // a body that breaks off still belongs to a response whose status is known
-      Effect.ignore,
-      Effect.map(body.text)
-    )
-  })
-
-/** @internal */
-export const decodeText = (bytes: ArrayBuffer | Uint8Array): string => new TextDecoder().decode(bytes)
-
 /** @internal */
 export const toResponse = (
   httpStatus: number,
   headers: { readonly [name: string]: string | undefined },
-  text: string
+  body: Uint8Array
 ): Effect.Effect<Response> =>
   Effect.map(Clock.currentTimeMillis, (now) => ({
     httpStatus,
-    text,
+    text: decodeText(body, headers["content-encoding"]),
     httpRequestId: headers["x-request-id"],
     retryAfter: Option.getOrUndefined(parseRetryAfter(headers, now))
   }))
 
+/** @internal */
+export const tooLarge = (about: About, httpStatus: number, maxBytes: number): QueueError.ResponseTooLarge =>
+  new QueueError.ResponseTooLarge({ ...about, httpStatus, maxBytes })
+
+const readBody = (
+  response: HttpClientResponse.HttpClientResponse,
+  body: ResponseBody
+): Effect.Effect<boolean, HttpClientError.ResponseError> =>
+  Effect.suspend(() => {
+    let isWhole = true
+    return response.stream.pipe(
+      Stream.runForEachWhile((chunk) => Effect.sync(() => isWhole = body.add(chunk))),
+      Effect.map(() => isWhole)
+    )
+  })
+
 /**
- * Reads a response to its end: a connection serves the next request only then. Fails where the body of a success breaks
- * off.
+ * Reads a response to its end: a connection serves the next request only then. Fails if the body of a success breaks off
+ * or is longer than `maxBytes`.
  *
  * @internal
  */
 export const read = (
-  response: HttpClientResponse.HttpClientResponse
-): Effect.Effect<Response, HttpClientError.ResponseError> =>
-  (isOk(response.status) ? Effect.map(response.arrayBuffer, decodeText) : readRefusal(response)).pipe(
-    Effect.flatMap((text) => toResponse(response.status, response.headers, text))
-  )
+  about: About,
+  response: HttpClientResponse.HttpClientResponse,
+  maxBytes: number
+): Effect.Effect<Response, HttpClientError.ResponseError | QueueError.ResponseTooLarge> =>
+  Effect.gen(function*() {
+    const { headers, status } = response
+    const body = isOk(status) ? ofSuccess(maxBytes) : ofRefusal()
+    const reading = readBody(response, body)
+    if (!isOk(status)) {
+      // a body that breaks off still belongs to a response whose status is known
+      yield* Effect.ignore(reading)
+    } else if (!(yield* reading)) {
+      return yield* tooLarge(about, status, maxBytes)
+    }
+    return yield* toResponse(status, headers, body.bytes())
+  })
 
 const string = (value: unknown): string | undefined =>
   typeof value === "string" && value.trim() !== "" ? value : typeof value === "number" ? String(value) : undefined
@@ -140,7 +123,7 @@ const errorBody = (value: unknown): typeof ErrorBody.Type => {
 // the token looks like a tag, and stays.
 const html = /<style[^]*?(?:<\/style>|$)|<(?!redacted>)[^<>]*>/gi
 
-const readBody = (text: string, scrub: Scrub): typeof ErrorBody.Type => {
+const parseBody = (text: string, scrub: Scrub): typeof ErrorBody.Type => {
   try {
     return errorBody(JSON.parse(text))
   } catch {
@@ -158,7 +141,7 @@ const compact = <A extends object>(fields: A): A =>
 // What an error keeps of a response.
 const kept = (about: About, response: Response, scrub: Scrub) => {
   const clean = (text: string | undefined) => text === undefined ? undefined : clip(scrub(text))
-  const { code, message, param, type } = readBody(response.text, scrub)
+  const { code, message, param, type } = parseBody(response.text, scrub)
   const fields = compact({
     ...about,
     httpStatus: response.httpStatus,
@@ -290,6 +273,9 @@ const isConnectError = (code: unknown, syscall: unknown, message: unknown): bool
   code === "EAI_AGAIN" || code === "UND_ERR_CONNECT_TIMEOUT" ||
   message === "Client network socket disconnected before secure TLS connection was established"
 
+// undici's, where a proxy opens no tunnel: by its own fault, or because it does not want to.
+const refusedTunnel = /^Proxy response \((\d+)\) !== 200 when HTTP Tunneling$/
+
 /** What is known of a failure by which nothing was sent: whether it stays until a setting is corrected. */
 type Unsent = "may pass" | "stays"
 
@@ -306,6 +292,8 @@ const unsentBy = (cause: unknown, hasAnswered: boolean): Unsent | undefined => {
     const each = errors.map((error) => unsentBy(error, hasAnswered))
     return each.includes(undefined) ? undefined : each.includes("may pass") ? "may pass" : "stays"
   }
+  const [, proxyStatus] = refusedTunnel.exec(String(message)) ?? []
+  if (proxyStatus !== undefined) return Number(proxyStatus) < 500 ? "stays" : "may pass"
   if (certificateErrors.has(code) || (!hasAnswered && isProtocolError(code, syscall))) return "stays"
   return isConnectError(code, syscall, message) ? "may pass" : unsentBy(deeper, hasAnswered)
 }

@@ -34,7 +34,7 @@ const headersOf = ({ attributes }: Tracer.Span): { readonly [name: string]: stri
 
 const outcomeOf = (sent: Tracer.Span): Effect.Effect<Answer.Response, NoResponse> => {
   const httpStatus = sent.attributes.get("http.response.status_code")
-  if (typeof httpStatus === "number") return Answer.toResponse(httpStatus, headersOf(sent), "")
+  if (typeof httpStatus === "number") return Answer.toResponse(httpStatus, headersOf(sent), new Uint8Array())
   return sent.status._tag === "Ended" && Exit.isFailure(sent.status.exit)
     // what a client of the platform fails with
     ? Effect.failCause(sent.status.exit.cause as Cause.Cause<HttpClientError.HttpClientError>)
@@ -52,9 +52,9 @@ const outcomeOf = (sent: Tracer.Span): Effect.Effect<Answer.Response, NoResponse
  *
  * @internal
  */
-export const sendOnce = (
-  exchange: Effect.Effect<Answer.Response, NoResponse>
-): Effect.Effect<Answer.Response, NoResponse> =>
+export const sendOnce = <E>(
+  exchange: Effect.Effect<Answer.Response, E>
+): Effect.Effect<Answer.Response, E | NoResponse> =>
   Effect.flatMap(Effect.all([Effect.tracer, FiberRef.get(FiberRef.currentTracerEnabled)]), ([tracer, isEnabled]) => {
     const requests: Array<Tracer.Span> = []
     const guard = Tracer.make({

@@ -25,6 +25,7 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Answer from "../internal/answer.js"
 import { checkRef } from "../internal/checkRequest.js"
+import { decodeText } from "../internal/responseBody.js"
 import { scrubber } from "../internal/scrubber.js"
 import type { Scrub } from "../internal/scrubber.js"
 import type { JobRef, JobStatus } from "../Job.js"
@@ -68,11 +69,6 @@ export interface Options extends JobQueue.Options {
 
 // The last answers, all jobs together.
 const maxRemembered = 32 * 1024 * 1024
-
-const checkConnections = (connections: number): Either.Either<number, ConfigError.ConfigError> =>
-  Number.isSafeInteger(connections) && connections > 0
-    ? Either.right(connections)
-    : Either.left(JobQueue.invalid("connections")("the number of connections must be a positive integer"))
 
 // curl takes a proxy without a scheme to speak HTTP, and both spellings of the names.
 const proxy = (name: string): Config.Config<string> =>
@@ -140,8 +136,8 @@ export const make = (
   options: Options
 ): Effect.Effect<JobQueue.Service, ConfigError.ConfigError, Scope.Scope> =>
   Effect.gen(function*() {
-    const { apiKey, baseUrl, requestTimeout } = yield* JobQueue.checkOptions(options)
-    const connections = yield* checkConnections(options.connections ?? defaultConnections)
+    const { apiKey, baseUrl, maxResponseBytes, requestTimeout } = yield* JobQueue.checkOptions(options)
+    const connections = yield* JobQueue.checkCount("connections", options.connections ?? defaultConnections)
     const { origin, pathname } = new URL(baseUrl)
     const dispatcher = options.dispatcher === undefined
       ? yield* makeDispatcher(origin, connections)
@@ -161,7 +157,8 @@ export const make = (
         "cache-control": "no-store"
       }).flat(),
       scrub: scrubber(apiKey),
-      requestTimeout
+      requestTimeout,
+      maxResponseBytes
     })
     return JobQueue.JobQueue.of({ ...ordinary, status })
   })
@@ -174,10 +171,11 @@ interface Room {
   readonly headers: Array<string>
   readonly scrub: Scrub
   readonly requestTimeout: Duration.Duration
+  readonly maxResponseBytes: number
 }
 
 const makeStatus = (
-  { dispatcher, headers, origin, path, requestTimeout, scrub }: Room
+  { dispatcher, headers, maxResponseBytes, origin, path, requestTimeout, scrub }: Room
 ): Effect.Effect<JobQueue.Service["status"]> =>
   Effect.map(Effect.runtime<never>(), (runtime) => {
     const memory = new Memory(maxRemembered)
@@ -208,11 +206,11 @@ const makeStatus = (
         return known.status !== undefined && known.body !== undefined && isSame(known.body, body)
           ? Effect.succeed(known.status)
           : Effect.suspend(() => {
-            const text = Answer.decodeText(body)
+            const text = decodeText(body, headers["content-encoding"])
             const status = Answer.decode(text, Answer.decodeStatus)
             if (Either.isLeft(status)) {
               return Effect.flatMap(
-                Answer.toResponse(httpStatus, Headers.fromInput(headers), text),
+                Answer.toResponse(httpStatus, Headers.fromInput(headers), body),
                 (response) => Effect.fail(Answer.undecoded(about(known), response, status.left, scrub))
               )
             }
@@ -220,13 +218,18 @@ const makeStatus = (
             return Effect.succeed(status.right)
           })
       },
-      refused: (known, httpStatus, headers, text) => {
+      refused: (known, httpStatus, headers, body) => {
         hasAnswered = true
         return Effect.flatMap(
-          Answer.toResponse(httpStatus, Headers.fromInput(headers), text),
+          Answer.toResponse(httpStatus, Headers.fromInput(headers), body),
           (response) => Effect.fail(Answer.fromRefusal(about(known), response, scrub))
         )
       },
+      tooLarge: (known, httpStatus) => {
+        hasAnswered = true
+        return Effect.fail(Answer.tooLarge(about(known), httpStatus, maxResponseBytes))
+      },
+      maxBytes: maxResponseBytes,
       failed: (known, cause, hasBegun) =>
         Effect.fail(Answer.unreachable(about(known), cause, hasBegun ? "Decode" : "Transport", hasAnswered, scrub)),
       expired: (known) => Effect.fail(new RequestTimeout({ ...about(known), after: requestTimeout }))

@@ -141,8 +141,10 @@ describe("a proxy that the environment names", () => {
         const queue = yield* connect(server).pipe(environment({ HTTP_PROXY: proxy.url.replace("//", "//me:secret@") }))
         for (const operation of operations) {
           const error = yield* Effect.flip(calls[operation](queue))
-          assert.strictEqual(error._tag, "Unreachable")
+          assert(error._tag === "Unreachable")
           assert.include(error.message, String(httpStatus))
+          assert.strictEqual(error.sent, false)
+          assert.strictEqual(error.transient, httpStatus < 500 ? false : undefined)
           assert.notInclude(JSON.stringify(error), "secret")
         }
       }

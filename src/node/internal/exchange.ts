@@ -1,8 +1,8 @@
 import type * as Undici from "@effect/platform-node/Undici"
-import type * as Headers from "@effect/platform/Headers"
 import type * as Effect from "effect/Effect"
-import { isOk, refusalBody } from "../../internal/answer.js"
-import type { RefusalBody } from "../../internal/answer.js"
+import { isOk } from "../../internal/answer.js"
+import { ofRefusal, ofSuccess } from "../../internal/responseBody.js"
+import type { ResponseBody } from "../../internal/responseBody.js"
 import type { JobStatus } from "../../Job.js"
 import type { QueueError } from "../../QueueError.js"
 import type { Deadlines, Expiring } from "./deadlines.js"
@@ -12,19 +12,30 @@ import type { Known } from "./memory.js"
 export type End = Effect.Effect<JobStatus, QueueError>
 
 /**
+ * Headers as undici gives them.
+ *
+ * @internal
+ */
+export type Headers = Record<string, string | Array<string> | undefined>
+
+/**
  * What the ends of a request mean.
  *
  * @internal
  */
 export interface Ends {
   /** A success, and its whole body. */
-  readonly answered: (known: Known, httpStatus: number, headers: Headers.Input, body: Uint8Array) => End
+  readonly answered: (known: Known, httpStatus: number, headers: Headers, body: Uint8Array) => End
   /** Another status, and what was read of its body. */
-  readonly refused: (known: Known, httpStatus: number, headers: Headers.Input, text: string) => End
+  readonly refused: (known: Known, httpStatus: number, headers: Headers, body: Uint8Array) => End
+  /** A success whose body is longer than `maxBytes`. */
+  readonly tooLarge: (known: Known, httpStatus: number) => End
   /** No answer, or (`hasBegun`) not the whole of a success. */
   readonly failed: (known: Known, cause: unknown, hasBegun: boolean) => End
   /** No end in time. */
   readonly expired: (known: Known) => End
+  /** The longest body of a success. */
+  readonly maxBytes: number
 }
 
 const stopped = new Error("not wanted any more")
@@ -39,10 +50,8 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler, Expiring {
   private controller: Undici.Dispatcher.DispatchController | undefined
   private isOver = false
   private httpStatus = 0
-  private headers: Headers.Input = {}
-  private body: Uint8Array | undefined
-  private more: Array<Uint8Array> | undefined
-  private refusal: RefusalBody | undefined
+  private headers: Headers = {}
+  private body: ResponseBody | undefined
 
   constructor(
     private readonly known: Known,
@@ -73,39 +82,39 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler, Expiring {
     else this.controller = controller
   }
 
-  onResponseStart(_: unknown, httpStatus: number, headers: Headers.Input): void {
+  onResponseStart(_: unknown, httpStatus: number, headers: Headers): void {
     // only announces the answer
     if (httpStatus < 200) return
     this.httpStatus = httpStatus
     this.headers = headers
-    if (!isOk(httpStatus)) this.refusal = refusalBody()
+    this.body = isOk(httpStatus) ? ofSuccess(this.ends.maxBytes) : ofRefusal()
   }
 
   onResponseData(controller: Undici.Dispatcher.DispatchController, chunk: Uint8Array): void {
-    if (this.refusal !== undefined) {
-      if (this.refusal.add(chunk)) return
-      this.refuse(this.refusal)
-      controller.abort(stopped)
-    } else if (this.body === undefined) this.body = chunk
-    else if (this.more === undefined) this.more = [this.body, chunk]
-    else this.more.push(chunk)
+    if (this.body === undefined || this.body.add(chunk)) return
+    this.end(isOk(this.httpStatus) ? this.ends.tooLarge(this.known, this.httpStatus) : this.whole(this.body))
+    controller.abort(stopped)
   }
 
   onResponseEnd(): void {
-    if (this.refusal !== undefined) return this.refuse(this.refusal)
-    const body = this.more === undefined ? this.body ?? empty : concat(this.more)
-    this.end(this.ends.answered(this.known, this.httpStatus, this.headers, body))
+    if (this.body !== undefined) this.end(this.whole(this.body))
   }
 
   onResponseError(_: unknown, cause: unknown): void {
     if (this.isOver) return
-    // a body that breaks off still belongs to an answer whose status is known
-    if (this.refusal !== undefined) this.refuse(this.refusal)
-    else this.end(this.ends.failed(this.known, cause, this.httpStatus !== 0))
+    // a body that breaks off still belongs to a response whose status is known
+    this.end(
+      this.body === undefined || isOk(this.httpStatus)
+        ? this.ends.failed(this.known, cause, this.body !== undefined)
+        : this.whole(this.body)
+    )
   }
 
-  private refuse(refusal: RefusalBody): void {
-    this.end(this.ends.refused(this.known, this.httpStatus, this.headers, refusal.text()))
+  private whole(body: ResponseBody): End {
+    const { ends, headers, httpStatus, known } = this
+    return isOk(httpStatus)
+      ? ends.answered(known, httpStatus, headers, body.bytes())
+      : ends.refused(known, httpStatus, headers, body.bytes())
   }
 
   private end(end: End): void {
@@ -113,17 +122,4 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler, Expiring {
     this.deadlines?.delete(this)
     this.tell(end)
   }
-}
-
-const empty = new Uint8Array()
-
-// Not `Buffer.concat`: a short one would be a part of a pool, and keep all of it.
-const concat = (chunks: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const whole = new Uint8Array(chunks.reduce((size, chunk) => size + chunk.length, 0))
-  let at = 0
-  for (const chunk of chunks) {
-    whole.set(chunk, at)
-    at += chunk.length
-  }
-  return whole
 }

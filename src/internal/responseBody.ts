@@ -1,0 +1,70 @@
+/**
+ * The body of a response, as it comes: its first `maxKept` bytes are kept, and `add` returns whether to go on reading. A
+ * connection serves the next request only when the body is at its end, but after `maxRead` bytes it is not worth waiting
+ * for.
+ *
+ * @internal
+ */
+export class ResponseBody {
+  private readonly chunks: Array<Uint8Array> = []
+  private size = 0
+
+  constructor(private readonly maxKept: number, private readonly maxRead: number) {}
+
+  add(chunk: Uint8Array): boolean {
+    const room = this.maxKept - this.size
+    if (room > 0) this.chunks.push(chunk.length > room ? chunk.subarray(0, room) : chunk)
+    this.size += chunk.length
+    return this.size <= this.maxRead
+  }
+
+  bytes(): Uint8Array {
+    const [first = empty, ...others] = this.chunks
+    return others.length === 0 ? first : concat(this.chunks)
+  }
+}
+
+/**
+ * The body of a refusal: an error keeps little of it.
+ *
+ * @internal
+ */
+export const ofRefusal = (): ResponseBody => new ResponseBody(64 * 1024, 1024 * 1024)
+
+/**
+ * The body of a success. `add` returns `false` for more than `maxBytes`.
+ *
+ * @internal
+ */
+export const ofSuccess = (maxBytes: number): ResponseBody => new ResponseBody(maxBytes, maxBytes)
+
+const empty = new Uint8Array()
+
+// Not `Buffer.concat`: a short one would be a part of a pool, and keep all of it.
+const concat = (chunks: ReadonlyArray<Uint8Array>): Uint8Array => {
+  const whole = new Uint8Array(chunks.reduce((size, chunk) => size + chunk.length, 0))
+  let at = 0
+  for (const chunk of chunks) {
+    whole.set(chunk, at)
+    at += chunk.length
+  }
+  return whole
+}
+
+const utf8 = new TextDecoder()
+
+/**
+ * Decodes a body. `fetch` has decompressed it and leaves the header as it was, other clients have not: what claims to be
+ * compressed and is no text is replaced by a sentence that says so.
+ *
+ * @internal
+ */
+export const decodeText = (bytes: Uint8Array, contentEncoding: unknown): string => {
+  if (contentEncoding === undefined || contentEncoding === "identity") return utf8.decode(bytes)
+  try {
+    // as a stream: its end may be cut within a character
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: true })
+  } catch {
+    return `the body is compressed (${String(contentEncoding)}) although the request does not accept that`
+  }
+}
