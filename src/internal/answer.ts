@@ -73,6 +73,8 @@ const readBody = (
     let isWhole = true
     return response.stream.pipe(
       Stream.runForEachWhile((chunk) => Effect.sync(() => isWhole = body.add(chunk))),
+      // a response without a body, as a 204 is over `fetch`
+      Effect.catchIf((error) => error.reason === "EmptyBody", () => Effect.void),
       Effect.map(() => isWhole)
     )
   })
