@@ -1,16 +1,10 @@
-import { readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import { deepLaws } from "./test/checks/deepLaws.js"
 import { define } from "./test/checks/environment.js"
 import { pages } from "./test/checks/pages.js"
 
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url))
-
-/** The test files whose laws are tried more often by `npm run test:deep`. */
-const withDeepLaws = () =>
-  readdirSync(path("test"), { encoding: "utf8", recursive: true })
-    .filter((name) => name.endsWith(".test.ts") && readFileSync(path(`test/${name}`), "utf8").includes("/runs.js\""))
-    .map((name) => `test/${name}`)
 
 const service = define()
 
@@ -23,7 +17,7 @@ export default defineConfig(({ mode }) => ({
     ]
   },
   test: {
-    include: mode === "deep" ? withDeepLaws() : ["test/**/*.test.ts", "docs/testing*.md"],
+    include: mode === "deep" ? deepLaws() : ["test/**/*.test.ts", "docs/testing*.md"],
     pool: "forks",
     poolOptions: { forks: { minForks: 1, maxForks: 2 } },
     globalSetup: ["test/bundle.ts"],

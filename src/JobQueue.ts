@@ -27,7 +27,7 @@ import { sendOnce } from "./internal/sendOnce.js"
 import { ref } from "./Job.js"
 import type { JobRef, JobStatus, JsonObject } from "./Job.js"
 import * as QueueApi from "./QueueApi.js"
-import { RequestTimeout, ResponseTooLarge } from "./QueueError.js"
+import { RequestTimeout } from "./QueueError.js"
 import type { QueueError } from "./QueueError.js"
 
 // -----------------------------------------------------------------------------
@@ -285,7 +285,7 @@ export const make = (
     ): Effect.Effect<A, QueueError> =>
       (request.method === "GET" ? respond(about, request) : sendOnce(respond(about, request))).pipe(
         Effect.mapError((error) =>
-          error instanceof ResponseTooLarge
+          error._tag === "ResponseTooLarge"
             ? error
             : Answer.unreachable(about, error.cause, error.reason, hasAnswered, scrub)
         ),

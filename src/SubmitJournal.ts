@@ -113,7 +113,7 @@ export interface Service extends Store {
  *   JobRun.submit({ model: "my-org/video-generator", payload: { order } }, { key: `order-${order}` })
  *
  * const program = submit(17).pipe(
- *   Effect.provide(SubmitJournal.layerFileSystem("journal").pipe(Layer.provide(NodeContext.layer))))
+ *   Effect.provide(SubmitJournal.layerFileSystem("journal").pipe(Layer.provide(NodeContext.layer)))
  * )
  *
  * @since 0.1.0

@@ -230,12 +230,13 @@ describe("transitions", () => {
         ["RetriesExhausted", "RetriesExhausted", "RetriesExhausted", "JobRetriesExhausted", "JobRetriesExhausted"]
       )
     }).pipe(
-      Effect.provide(JobHub.layer()),
-      Effect.provide(answering(Job.Failed({
-        job,
-        retries: Option.some(3),
-        info: { error: { detail: "no prompt" }, exit_code: 7 }
-      })))
+      Effect.provide(
+        JobHub.layer().pipe(Layer.provideMerge(answering(Job.Failed({
+          job,
+          retries: Option.some(3),
+          info: { error: { detail: "no prompt" }, exit_code: 7 }
+        }))))
+      )
     ))
 
   it.effect("has one span, however many polls, as every stream of a job has", () =>
@@ -449,7 +450,7 @@ describe("trouble", () => {
         // what the service keeps is as it was
         assert.deepStrictEqual({ ...error }, met)
       }
-      assert.strictEqual(kinds.size, 8 * 2 * 2)
+      assert.strictEqual(kinds.size, QueueError.QueueError.members.length * 2 * 2)
     }))
 
   it.effect("is a state that nobody knows, and not polled for ever", () =>

@@ -338,8 +338,7 @@ describe("a journal in files", () => {
       }
 
       const read = Effect.flatMap(SubmitJournal.SubmitJournal, ({ get }) => get("order-17")).pipe(
-        Effect.provide(SubmitJournal.layerFileSystem(folder)),
-        Effect.provide(Layer.succeed(FileSystem.FileSystem, real))
+        Effect.provide(SubmitJournal.layerFileSystem(folder))
       )
       const met = new Set<string>()
       for (let step = 1;; step++) {
@@ -347,8 +346,7 @@ describe("a journal in files", () => {
         yield* real.remove(`${folder}/${written}`, { force: true })
         for (const [before, after] of [[undefined, entry("Sent")], [entry("Sent"), entry("Made")]] as const) {
           const set = Effect.flatMap(SubmitJournal.SubmitJournal, ({ set }) => set("order-17", after)).pipe(
-            Effect.provide(SubmitJournal.layerFileSystem(folder)),
-            Effect.provide(layer),
+            Effect.provide(SubmitJournal.layerFileSystem(folder).pipe(Layer.provide(layer))),
             Effect.exit
           )
           if (before !== undefined) {

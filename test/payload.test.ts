@@ -25,6 +25,8 @@ class Prompt {
 
 class Scene extends Schema.Class<Scene>("Scene")({ title: Schema.String }) {}
 
+const epoch = DateTime.toDate(DateTime.unsafeMake(0))
+
 const cycle: { self?: unknown } = {}
 cycle.self = { inner: [cycle] }
 
@@ -107,7 +109,7 @@ const refusesAll = Effect.gen(function*() {
     }
   }
   assert.strictEqual(yield* detailOf({ model, payload: { throws } }), "payload.throws: it throws when it is read")
-  for (const payload of [new Map(), new NodeBlob([]), new Prompt("a cat"), Promise.resolve({}), new Date(0)]) {
+  for (const payload of [new Map(), new NodeBlob([]), new Prompt("a cat"), Promise.resolve({}), epoch]) {
     assert.match((yield* detailOf({ model, payload: payload as never })) ?? "", /^payload: /)
   }
 })
@@ -157,7 +159,7 @@ describe("a payload arrives as JSON represents it", () => {
 
   it.effect("with what has a toJSON, without what is undefined", () =>
     Effect.gen(function*() {
-      const at = new Date("2026-02-07T10:30:00Z")
+      const at = DateTime.toDate(DateTime.unsafeMake("2026-02-07T10:30:00Z"))
       const shared = { a: 1 }
       const { info, inputs } = yield* arrived({
         at,
@@ -239,9 +241,9 @@ describe("a payload arrives as JSON represents it", () => {
     Effect.gen(function*() {
       const submit = (payload: JobQueue.SubmitRequest["payload"]) =>
         JobRun.submit({ model, payload }, { key: "order-17" })
-      const job = yield* submit({ at: new Date(0), seed: undefined })
+      const job = yield* submit({ at: epoch, seed: undefined })
       assert.deepStrictEqual(yield* submit({ at: "1970-01-01T00:00:00.000Z" }), job)
-      for (const payload of [{ at: new Date(1) }, { at: new Date(0), seed: null }]) {
+      for (const payload of [{ at: DateTime.toDate(DateTime.unsafeMake(1)) }, { at: epoch, seed: null }]) {
         assert.strictEqual((yield* Effect.flip(submit(payload)))._tag, "InvalidRequest")
       }
       yield* TestJobQueue.expectJobs(1)

@@ -20,6 +20,7 @@ import { formatJob } from "./jobArgument.js"
 import { shortNameOf } from "./names.js"
 import * as Output from "./output.js"
 import { line, render, screen } from "./rows.js"
+import * as ServerClock from "./serverClock.js"
 import { inShort, printable } from "./text.js"
 import * as View from "./view.js"
 
@@ -71,13 +72,18 @@ export const make = (options: {
     const isColored = !(yield* isSet("NO_COLOR"))
     // a terminal may not say how high it is; and there are the line of the cursor, and one for what comes
     const most = Effect.map(terminal.rows, (rows) => Math.max(2, (rows > 0 ? rows : 24) - 2))
+    const serverClock = yield* ServerClock.make
     const views = new Map<string, View.View>()
     let drawn = 0
 
     const draw = (log: ReadonlyArray<string>) =>
       Effect.gen(function*() {
         const now = yield* Clock.currentTimeMillis
-        const rows = screen(Array.from(views.values()), now, { isColored, most: yield* most })
+        const rows = screen(Array.from(views.values()), now, {
+          ahead: serverClock.ahead(),
+          isColored,
+          most: yield* most
+        })
         const erase = drawn === 0 ? "" : render(AnsiDoc.eraseLines(drawn + 1))
         drawn = rows.length
         const lines = log.map((line) => `${line}\n`).join("")

@@ -41,9 +41,9 @@ const bar = (view: View): string =>
 
 const stateWidth = "canceled".length
 
-const row = (view: View, now: number, nameWidth: number, isColored: boolean): string => {
+const row = (view: View, now: number, ahead: number, nameWidth: number, isColored: boolean): string => {
   const text = `${view.name.padEnd(nameWidth)}  ${bar(view)}  ${wordFor[view.state].padEnd(stateWidth)}  ${
-    describe(view, now)
+    describe(view, now, ahead)
   }`
   return isColored ? render(Doc.annotate(Doc.text(text), colors[view.state])) : text
 }
@@ -71,12 +71,12 @@ const counted = (views: ReadonlyArray<View>): string => {
 export const screen = (
   views: ReadonlyArray<View>,
   now: number,
-  { isColored, most }: { readonly isColored: boolean; readonly most: number }
+  { ahead, isColored, most }: { readonly ahead: number; readonly isColored: boolean; readonly most: number }
 ): ReadonlyArray<string> => {
   const isWhole = views.length <= most
   const chosen = isWhole ? views : Array.from(views).sort((a, b) => rank(a) - rank(b)).slice(0, Math.max(0, most - 1))
   const nameWidth = Math.max(0, ...chosen.map(({ name }) => name.length))
-  const lines = chosen.map((view) => row(view, now, nameWidth, isColored))
+  const lines = chosen.map((view) => row(view, now, ahead, nameWidth, isColored))
   if (isWhole) return lines
   const shown = new Set(chosen)
   return [...lines, `and ${views.length - chosen.length} more: ${counted(views.filter((v) => !shown.has(v)))}`]

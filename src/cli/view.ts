@@ -20,10 +20,28 @@ import { elapsed, inShort, jsonLine, printable } from "./text.js"
 export type State = "unseen" | "queued" | "running" | Transition.Terminal["_tag"] | "GaveUp"
 
 /**
- * Times are in milliseconds since the epoch.
+ * A time in milliseconds since the epoch, by the service's clock or by ours.
  *
- * - `since`: since when the job is in that state, by the service's clock where it told.
- * - `createdAt`: when the job was submitted, where the service told, else when it was first seen.
+ * @internal
+ */
+export interface Moment {
+  readonly at: number
+  readonly clock: "service" | "ours"
+}
+
+const ours = (at: number): Moment => ({ at, clock: "ours" })
+
+const ofService = (at: number): Moment => ({ at, clock: "service" })
+
+/** `ahead` is how far the service's clock is ahead of ours. */
+const since = ({ at, clock }: Moment, now: number, ahead: number): number =>
+  now - at + (clock === "service" ? ahead : 0)
+
+/**
+ * Numbers are times by our clock, in milliseconds since the epoch.
+ *
+ * - `since`: since when the job is in that state, where the service reports it, else when it was first seen in it.
+ * - `createdAt`: when the job was submitted, where the service reports it, else when it was first seen.
  * - `changedAt`: when the job was last seen to change.
  * - `progress`: the last in this attempt, and when it was seen.
  * - `cursor`: what is known, to go on from.
@@ -37,8 +55,8 @@ export interface View {
   readonly job: JobRef
   readonly state: State
   readonly attempt: number
-  readonly createdAt: number
-  readonly since: number
+  readonly createdAt: Moment
+  readonly since: Moment
   readonly changedAt: number
   readonly progress: Option.Option<{ readonly fraction: number; readonly at: number }>
   readonly trouble: Option.Option<Trouble>
@@ -64,8 +82,8 @@ export const make = (
     job,
     state: "unseen",
     attempt: 0,
-    createdAt: now,
-    since: now,
+    createdAt: ours(now),
+    since: ours(now),
     changedAt: now,
     progress: Option.none(),
     trouble: Option.none(),
@@ -79,7 +97,8 @@ export const make = (
     onSome: ({ at, claimedAt, phase, retries }) => {
       // how it ended a cursor does not tell
       if (phase === "Ended") return start
-      const since = (phase === "Running" ? claimedAt : at) ?? now
+      const reported = phase === "Running" ? claimedAt : at
+      const since = reported === undefined ? ours(now) : ofService(reported)
       return phase === "Running"
         ? { ...start, state: "running", attempt: retries + 1, since }
         : { ...start, state: "queued", attempt: retries, since }
@@ -136,7 +155,7 @@ export const add = (self: View, event: Event, now: number): View => {
       return {
         ...self,
         state: "GaveUp",
-        since: now,
+        since: ours(now),
         reason: printable(event.error.message),
         isLost: isFinal(event.error)
       }
@@ -149,10 +168,13 @@ export const add = (self: View, event: Event, now: number): View => {
         attempt: event.attempt,
         createdAt: Option.match(event.snapshot.createdAt, {
           onNone: () => self.createdAt,
-          onSome: DateTime.toEpochMillis
+          onSome: ({ epochMillis }) => ofService(epochMillis)
         }),
         since: hasMoved
-          ? Option.match(event.at, { onNone: () => now, onSome: DateTime.toEpochMillis })
+          ? Option.match(event.at, {
+            onNone: () => ours(now),
+            onSome: ({ epochMillis }) => ofService(epochMillis)
+          })
           : self.since,
         changedAt: now,
         progress: event._tag === "Progressed"
@@ -188,12 +210,12 @@ const maxAttempts = Transition.maxRetries + 1
  *
  * @internal
  */
-export const timeLeft = ({ progress, since, state }: View, now: number): Option.Option<number> =>
-  Option.flatMap(progress, ({ at, fraction }) => {
-    // the service's clock may be ahead of ours
-    const took = at - since
-    if (state !== "running" || fraction <= 0 || fraction >= 1 || took <= 0) return Option.none()
-    return Option.some(Math.max(0, took / fraction - (now - since)))
+export const timeLeft = (view: View, now: number, ahead: number): Option.Option<number> =>
+  Option.flatMap(view.progress, ({ at, fraction }) => {
+    // how far the clocks differ is known to a second
+    const took = since(view.since, at, ahead)
+    if (view.state !== "running" || fraction <= 0 || fraction >= 1 || took <= 0) return Option.none()
+    return Option.some(Math.max(0, took / fraction - since(view.since, now, ahead)))
   })
 
 const troubleOf = ({ trouble }: View, now: number): ReadonlyArray<string> =>
@@ -227,13 +249,14 @@ export const wordFor: { readonly [state in State]: string } = {
 }
 
 /**
- * What there is to say of a job in its state.
+ * What there is to say of a job in its state, while the service's clock is ahead of ours by so many milliseconds.
  *
  * @internal
  */
-export const describe = (view: View, now: number): string => {
-  const age = elapsed(now - view.since)
-  const total = elapsed(view.since - view.createdAt)
+export const describe = (view: View, now: number, ahead: number): string => {
+  const inState = since(view.since, now, ahead)
+  const age = elapsed(inState)
+  const total = elapsed(since(view.createdAt, now, ahead) - inState)
   const attempts = view.attempt > 1 || view.state === "running" ? [`attempt ${view.attempt} of ${maxAttempts}`] : []
   const words = (...details: ReadonlyArray<string>): string =>
     [...details, ...troubleOf(view, now)].filter((detail) => detail !== "").join(", ")
@@ -247,7 +270,7 @@ export const describe = (view: View, now: number): string => {
       return words(
         age,
         ...attempts,
-        ...Option.match(timeLeft(view, now), {
+        ...Option.match(timeLeft(view, now, ahead), {
           onNone: () => [],
           onSome: (left) => [left > 0 ? `about ${elapsed(left)} left` : "any moment now"]
         }),

@@ -20,7 +20,12 @@ const element = /\s*(?:[A-Z][a-z]+, )?[^,]+/g
 const parseNumber = (text: string): Option.Option<number> =>
   decimal.test(text) ? Option.some(Number(text)) : Option.none()
 
-const parseDate = (text: string): Option.Option<number> =>
+/**
+ * An HTTP date (RFC 9110), in milliseconds since the epoch.
+ *
+ * @internal
+ */
+export const parseDate = (text: string): Option.Option<number> =>
   httpDate.test(text)
     // All three forms are in GMT. With an offset, because `DateTime` takes a text that ends in `GMT` for one without a zone.
     ? Option.map(DateTime.make(`${text.replace(/ GMT$/, "")} GMT+0000`), ({ epochMillis }) => epochMillis)

@@ -1,6 +1,7 @@
 import type * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -8,17 +9,12 @@ import * as FiberRef from "effect/FiberRef"
 import * as Tracer from "effect/Tracer"
 import * as Answer from "./answer.js"
 
-/**
- * Why there is no response.
- *
- * @internal
- */
-export type NoResponse = Pick<HttpClientError.HttpClientError, "cause"> & { readonly reason: string }
-
 const recorder = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 
-class SentAgain extends Error {
-  override readonly message = "the HTTP client would have sent the request again"
+/** @internal */
+export class SentAgain extends Data.TaggedError("SentAgain") {
+  readonly reason = "the HTTP client would have sent the request again"
+  override readonly cause = undefined
 }
 
 const isSent = ({ attributes }: Tracer.Span): boolean => attributes.has("http.request.method")
@@ -32,13 +28,13 @@ const headersOf = ({ attributes }: Tracer.Span): { readonly [name: string]: stri
     )
   )
 
-const outcomeOf = (sent: Tracer.Span): Effect.Effect<Answer.Response, NoResponse> => {
+const outcomeOf = (sent: Tracer.Span): Effect.Effect<Answer.Response, HttpClientError.HttpClientError | SentAgain> => {
   const httpStatus = sent.attributes.get("http.response.status_code")
   if (typeof httpStatus === "number") return Answer.toResponse(httpStatus, headersOf(sent), new Uint8Array())
   return sent.status._tag === "Ended" && Exit.isFailure(sent.status.exit)
     // what a client of the platform fails with
     ? Effect.failCause(sent.status.exit.cause as Cause.Cause<HttpClientError.HttpClientError>)
-    : Effect.fail({ reason: new SentAgain().message, cause: undefined })
+    : new SentAgain()
 }
 
 /**
@@ -54,7 +50,7 @@ const outcomeOf = (sent: Tracer.Span): Effect.Effect<Answer.Response, NoResponse
  */
 export const sendOnce = <E>(
   exchange: Effect.Effect<Answer.Response, E>
-): Effect.Effect<Answer.Response, E | NoResponse> =>
+): Effect.Effect<Answer.Response, E | HttpClientError.HttpClientError | SentAgain> =>
   Effect.flatMap(Effect.all([Effect.tracer, FiberRef.get(FiberRef.currentTracerEnabled)]), ([tracer, isEnabled]) => {
     const requests: Array<Tracer.Span> = []
     const guard = Tracer.make({

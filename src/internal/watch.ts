@@ -96,10 +96,10 @@ export const make = (
       new QueueError.RequestTimeout({ operation: "status", model: job.model, job, after })
 
     // A schedule may take its time, but no more than is left until a deadline.
-    const untilExpiry = <A>(step: Effect.Effect<A>): Effect.Effect<A | undefined> =>
+    const untilExpiry = <A>(step: Effect.Effect<A>): Effect.Effect<Option.Option<A>> =>
       Effect.suspend(() => {
         const left = expiry().at - now()
-        return left > 0 ? within(step, left, Effect.succeed(undefined)) : Effect.succeed(undefined)
+        return left > 0 ? within(Effect.asSome(step), left, Effect.succeedNone) : Effect.succeedNone
       })
 
     const answered = (status: Job.JobStatus): Effect.Effect<ReadonlyArray<Told>, QueueError.WatchError> => {
@@ -130,7 +130,8 @@ export const make = (
     }
 
     const refused = (error: QueueError.QueueError): Effect.Effect<ReadonlyArray<Told>, QueueError.QueueError> =>
-      Effect.flatMap(untilExpiry(retry.next(error)), (pause) => {
+      Effect.flatMap(untilExpiry(retry.next(error)), (next) => {
+        const pause = Option.getOrUndefined(next)
         if (pause !== undefined && Option.isNone(pause)) {
           return Effect.fail(final({ state, trouble }, error, now()))
         }
@@ -184,7 +185,8 @@ export const make = (
       if (answer === undefined) return Effect.void
       const status = answer
       answer = undefined
-      return Effect.map(untilExpiry(cadence(status)), (pause) => {
+      return Effect.map(untilExpiry(cadence(status)), (next) => {
+        const pause = Option.getOrUndefined(next)
         due = now() + (pause ?? 0)
         if (state.status !== undefined && pause !== undefined) freshUntil = state.at + pause
       })

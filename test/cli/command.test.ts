@@ -22,6 +22,7 @@ import {
   until,
   withoutEscapes
 } from "../fixtures/command.js"
+import * as HostileServer from "../fixtures/hostileServer.js"
 
 const key = "a-token-that-nobody-may-see"
 
@@ -64,6 +65,10 @@ const hanging = Effect.map(
 )
 
 const commands = ["emulator", "submit", "watch", "result", "cancel", "clear", "metrics", "demo"]
+
+const watched = { request_id: "019ba379-92da-71e4-ac40-d98059fd67c7", model, status: "running", retries: 0 }
+
+const dateIn = (millis: number) => new Date(Date.now() + millis)
 
 const job = "my-org/video/019ba379-92da-71e4-ac40-d98059fd67c7"
 
@@ -322,6 +327,27 @@ describe.concurrent("queue-status", () => {
           assert.include(exited.stdout, "To go on from here:")
         })
     )
+
+    for (const ahead of [-3_600_000, 3_600_000]) {
+      it.scopedLive.skipIf(!hasTerminal)(
+        `shows how old a job is by the service's clock, which is ${ahead > 0 ? "ahead" : "behind"} by an hour`,
+        () =>
+          Effect.gen(function*() {
+            const document = { ...watched, claimed_at: dateIn(ahead - 2_000).toISOString(), info: { progress: 0.5 } }
+            const server = yield* HostileServer.make((...call) => {
+              HostileServer.answer(200, document, { date: dateIn(ahead).toUTCString() })(...call)
+            })
+            const env = { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: server.url }
+            const watching = yield* startOnTerminal(["watch", `${model}/${watched.request_id}`], { env })
+            yield* until(() => /50 % +running/.test(withoutEscapes(watching.stdout())))
+            watching.write("\u0003")
+            const { stdout } = yield* watching.exited
+            const rows = withoutEscapes(stdout).split("\n").filter((line) => /50 % +running/.test(line))
+            assert.isNotEmpty(rows)
+            for (const row of rows) assert.notMatch(row, / h |NaN/)
+          })
+      )
+    }
 
     it.scopedLive.skipIf(!hasTerminal)(
       "draws no colors where none are wanted, and no rows on one that is dumb",

@@ -95,12 +95,12 @@ describe("a view", () => {
       for (const transition of transitions) {
         const now = DateTime.toEpochMillis(transition.observedAt)
         view = View.add(view, transition, now)
-        const [details, state] = [View.describe(view, now), View.wordFor[view.state]]
+        const [details, state] = [View.describe(view, now, 0), View.wordFor[view.state]]
         assert.strictEqual(view.attempt, transition.attempt)
         assert.strictEqual(View.isOver(view), Transition.isTerminal(transition))
         assert.isNotEmpty(state)
         assert.notMatch(details, /NaN|Infinity|undefined|, ,|-\d/)
-        const left = View.timeLeft(view, now)
+        const left = View.timeLeft(view, now, 0)
         if (Option.isSome(left)) assert.isAtLeast(left.value, 0)
       }
       assert.deepStrictEqual(
@@ -121,7 +121,24 @@ describe("a view", () => {
     const derived = Transition.derive(Option.none(), status, { observedAt: at(70_000) })
     assert(derived._tag === "Right")
     const view = View.make("a job", job, 121_000, Option.some(derived.right.cursor))
-    const [details, state] = [View.describe(view, 121_000), View.wordFor[view.state]]
+    const [details, state] = [View.describe(view, 121_000, 0), View.wordFor[view.state]]
     assert.deepStrictEqual([state, details], ["running", "1 m 00 s, attempt 2 of 4"])
+  })
+
+  it("has the ages that the service's clock gives, however much it differs from ours", () => {
+    const times = Arbitraries.history.filter(({ transitions }) => transitions.every(({ at }) => Option.isSome(at)))
+    FastCheck.assert(
+      FastCheck.property(times, FastCheck.integer({ min: -7_200_000, max: 7_200_000 }), (life, ahead) => {
+        const shown = (ahead: number) => {
+          let view = View.make("a job", life.job, -ahead)
+          return life.transitions.map((transition) => {
+            const now = DateTime.toEpochMillis(transition.observedAt) - ahead
+            view = View.add(view, transition, now)
+            return [View.describe(view, now + 2_000, ahead), View.timeLeft(view, now + 2_000, ahead)]
+          })
+        }
+        assert.deepStrictEqual(shown(ahead), shown(0))
+      })
+    )
   })
 })
