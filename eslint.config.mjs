@@ -1,28 +1,6 @@
 import * as effect from "@effect/eslint-plugin"
 import { defineConfig, globalIgnores } from "eslint/config"
-import { builtinModules } from "node:module"
 import tseslint from "typescript-eslint"
-
-const nodeOnly = {
-  message: "Runs on Node only: not in this room",
-  packages: ["node:*", "@effect/platform-node", "@effect/platform-node-shared"],
-  paths: builtinModules
-}
-const testTools = { message: "A tool of tests: not in src", packages: ["vitest", "@effect/vitest", "fast-check"] }
-const room = (name) => ({ message: `This room may not know ${name}/`, regex: `^\\.{1,2}/(.*/)?${name}(/|$)` })
-
-/** The imports that files may not have, types included. */
-const forbid = (files, bans) => ({
-  files,
-  rules: {
-    "no-restricted-imports": ["error", {
-      paths: bans.flatMap(({ message, paths = [] }) => paths.map((name) => ({ name, message }))),
-      patterns: bans.map(({ message, packages, regex }) =>
-        packages ? { group: packages.flatMap((name) => [name, `${name}/**`]), message } : { regex, message }
-      )
-    }]
-  }
-})
 
 /** Members that are traps wherever they are used. */
 const never = (object, properties, message) => ({
@@ -55,7 +33,7 @@ const inSrc = [
 const noClocks = [
   "MemberExpression[property.name=/^(unsafeC|c)urrentTimeMillis$/]",
   "MemberExpression[object.name='DateTime'][property.name=/^(now|unsafeNow)$/]"
-].map((selector) => ({ selector, message: "Intervals are of monotonic time: see internal/time.ts" }))
+].map((selector) => ({ selector, message: "Intervals are of monotonic time: see policy/internal/time.ts" }))
 
 export default defineConfig(
   globalIgnores(["dist", "coverage", ".docgen", ".cache"]),
@@ -99,32 +77,12 @@ export default defineConfig(
       }]
     }
   },
-  forbid(["src/cli/**"], [testTools]),
-  forbid(["src/emulator/**"], [testTools, room("cli")]),
-  forbid(["src/node/**"], [testTools, room("cli"), room("emulator"), room("testing")]),
-  forbid(["src/testing/**"], [testTools, room("cli"), room("emulator"), room("node"), nodeOnly]),
   {
-    ...forbid(["src/*.ts", "src/internal/**"], [
-      testTools,
-      room("cli"),
-      room("emulator"),
-      room("node"),
-      room("testing"),
-      nodeOnly
-    ])
-  },
-  {
-    files: ["src/*.ts", "src/internal/**", "src/testing/**"],
+    files: ["model", "queue", "policy", "watch", "run", "testing"].map((room) => `src/${room}/**`),
     rules: { "no-restricted-globals": ["error", "Buffer", "global", "process", "require", "setImmediate"] }
   },
   {
-    files: [
-      "src/JobHub.ts",
-      "src/JobStream.ts",
-      "src/internal/hub/**",
-      ...["giveUp", "pacer", "sighting", "watch", "watching"].map((name) => `src/internal/${name}.ts`),
-      "src/node/internal/**"
-    ],
+    files: ["src/watch/**", "src/policy/internal/scheduleDriver.ts", "src/node/internal/**"],
     rules: { "no-restricted-syntax": ["error", ...inSrc, ...noClocks] }
   },
   {

@@ -1,79 +1,79 @@
 /**
  * @since 0.1.0
  */
-export * as Cadence from "./Cadence.js"
+export * as Cadence from "./policy/Cadence.js"
 
 /**
  * @since 0.1.0
  */
-export * as Deadline from "./Deadline.js"
+export * as Deadline from "./policy/Deadline.js"
 
 /**
  * @since 0.1.0
  */
-export * as Job from "./Job.js"
+export * as Job from "./model/Job.js"
 
 /**
  * @since 0.1.0
  */
-export * as JobHub from "./JobHub.js"
+export * as JobHub from "./watch/JobHub.js"
 
 /**
  * @since 0.1.0
  */
-export * as JobQueue from "./JobQueue.js"
+export * as JobQueue from "./queue/JobQueue.js"
 
 /**
  * @since 0.1.0
  */
-export * as JobRun from "./JobRun.js"
+export * as JobRun from "./run/JobRun.js"
 
 /**
  * @since 0.1.0
  */
-export * as JobStage from "./JobStage.js"
+export * as JobStage from "./run/JobStage.js"
 
 /**
  * @since 0.1.0
  */
-export * as JobStream from "./JobStream.js"
+export * as JobStream from "./watch/JobStream.js"
 
 /**
  * @since 0.1.0
  */
-export * as JobSummary from "./JobSummary.js"
+export * as JobSummary from "./model/JobSummary.js"
 
 /**
  * @since 0.1.0
  */
-export * as LearnedCadence from "./LearnedCadence.js"
+export * as LearnedCadence from "./policy/LearnedCadence.js"
 
 /**
  * @since 0.1.0
  */
-export * as QueueApi from "./QueueApi.js"
+export * as QueueApi from "./queue/QueueApi.js"
 
 /**
  * @since 0.1.0
  */
-export * as QueueError from "./QueueError.js"
+export * as QueueError from "./model/QueueError.js"
 
 /**
  * @since 0.1.0
  */
-export * as Retry from "./Retry.js"
+export * as Retry from "./policy/Retry.js"
 
 /**
  * @since 0.1.0
  */
-export * as SubmitJournal from "./SubmitJournal.js"
+export * as SubmitJournal from "./run/SubmitJournal.js"
 
 /**
  * @since 0.1.0
  */
-export * as Transition from "./Transition.js"
+export * as Transition from "./model/Transition.js"
 
 /**
  * @since 0.1.0
  */
-export * as WatchPolicy from "./WatchPolicy.js"
+export * as WatchPolicy from "./policy/WatchPolicy.js"

@@ -19,7 +19,7 @@ import { inject } from "vitest"
 import { Emulator } from "../src/emulator/index.js"
 import { Job, JobQueue, QueueError } from "../src/index.js"
 import { Conformance, TestJobQueue, Worker } from "../src/testing/index.js"
-import { diffLines, inline, same } from "../src/testing/internal/difference.js"
+import { diffLines, inline, same } from "../src/testing/internal/diff.js"
 import * as Clients from "./fixtures/clients.js"
 
 const onEmulator = (client: Layer.Layer<Clients.Client> = Clients.overFetch) =>

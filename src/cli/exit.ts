@@ -8,7 +8,7 @@ import type * as ConfigError from "effect/ConfigError"
 import * as Data from "effect/Data"
 import * as Match from "effect/Match"
 import * as Predicate from "effect/Predicate"
-import type { OutcomeError, WatchError } from "../QueueError.js"
+import type { OutcomeError, WatchError } from "../model/QueueError.js"
 
 /**
  * - `done`: what was asked for is so; of a watch, that the job is done.

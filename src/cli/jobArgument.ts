@@ -7,8 +7,8 @@ import * as Args from "@effect/cli/Args"
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import { ref } from "../Job.js"
-import type { JobRef } from "../Job.js"
+import { ref } from "../model/Job.js"
+import type { JobRef } from "../model/Job.js"
 
 /**
  * What `parseJob` reads. Request ids of the service have no slash; a model's name may have some.

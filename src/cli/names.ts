@@ -3,7 +3,7 @@
  *
  * @internal
  */
-import type { JobRef } from "../Job.js"
+import type { JobRef } from "../model/Job.js"
 import { printable } from "./text.js"
 
 const ending = (text: string, length: number): string => text.length <= length ? text : `…${text.slice(-length)}`

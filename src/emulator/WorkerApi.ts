@@ -10,8 +10,8 @@ import * as OpenApi from "@effect/platform/OpenApi"
 import * as Duration from "effect/Duration"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
-import { JsonObject, ModelName, RequestId } from "../Job.js"
-import { Authorization, errorBody } from "../QueueApi.js"
+import { JsonObject, ModelName, RequestId } from "../model/Job.js"
+import { Authorization, errorBody } from "../queue/QueueApi.js"
 
 /**
  * The longest time that a worker is kept waiting, however long it asks for: 5 minutes.

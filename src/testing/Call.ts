@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import type { Operation, QueueError } from "../QueueError.js"
+import type { Operation, QueueError } from "../model/QueueError.js"
 
 /**
  * How a call ended: it was answered, it failed (the tag of its error), who made it did not wait for the answer, or it died

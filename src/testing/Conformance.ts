@@ -8,15 +8,15 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import type { JsonObject } from "../Job.js"
-import type { JobQueue } from "../JobQueue.js"
+import type { JsonObject } from "../model/Job.js"
+import type { JobQueue } from "../queue/JobQueue.js"
 import { calls } from "./internal/conformance/calls.js"
 import { runCheck } from "./internal/conformance/harness.js"
-import type { Spec } from "./internal/conformance/harness.js"
+import type * as Harness from "./internal/conformance/harness.js"
 import { shared } from "./internal/conformance/shared.js"
 import { watching } from "./internal/conformance/watching.js"
 import { workers } from "./internal/conformance/workers.js"
-import { diffLines } from "./internal/difference.js"
+import { diffLines } from "./internal/diff.js"
 import type { Pool } from "./Worker.js"
 
 /**
@@ -31,7 +31,7 @@ import type { Pool } from "./Worker.js"
  * @since 0.1.0
  * @category models
  */
-export type Access = "shared" | "exclusive" | "scripted"
+export type Access = Harness.Access
 
 /**
  * A queue to be checked.
@@ -119,7 +119,7 @@ export interface Check {
 
 const levels: ReadonlyArray<Access> = ["shared", "exclusive", "scripted"]
 
-const specs: ReadonlyArray<Spec> = [...shared, ...calls, ...workers, ...watching]
+const specs: ReadonlyArray<Harness.Spec> = [...shared, ...calls, ...workers, ...watching]
 
 /**
  * The checks that a queue can be put to: those that need no more than its `access`.

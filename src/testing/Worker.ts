@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
-import type { JobRef, JsonObject } from "../Job.js"
+import type { JobRef, JsonObject } from "../model/Job.js"
 
 // -----------------------------------------------------------------------------
 // times

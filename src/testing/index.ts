@@ -21,6 +21,11 @@ export * as Fault from "./Fault.js"
 /**
  * @since 0.1.0
  */
+export * as PolicySimulation from "./PolicySimulation.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as TestJobQueue from "./TestJobQueue.js"
 
 /**

@@ -4,6 +4,7 @@
  */
 import { DateTime, Duration, Effect, Option, Random, Schedule, ScheduleDecision, ScheduleInterval } from "effect"
 import { Cadence, Job, LearnedCadence, WatchPolicy } from "effect-queue-status"
+import { PolicySimulation } from "effect-queue-status/testing"
 import { readFileSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 
@@ -11,15 +12,15 @@ const seed = 42
 const trainingSeed = 7
 const jobs = 4_000
 
-const simulate = (cadence: Cadence.Cadence, workload: WatchPolicy.Workload, from: number = seed) => {
+const simulate = (cadence: Cadence.Cadence, workload: PolicySimulation.Workload, from: number = seed) => {
   const policy = WatchPolicy.withCadence(WatchPolicy.defaultPolicy, cadence)
   const { meanStaleness, p95Staleness, pollsPerJob } = Effect.runSync(
-    WatchPolicy.simulate(policy, workload, { jobs, seed: from })
+    PolicySimulation.simulate(policy, workload, { jobs, seed: from })
   )
   return { polls: pollsPerJob, mean: Duration.toSeconds(meanStaleness), p95: Duration.toSeconds(p95Staleness) }
 }
 
-const lives = (workload: WatchPolicy.Workload, n: number) =>
+const lives = (workload: PolicySimulation.Workload, n: number) =>
   Effect.runSync(
     Effect.replicateEffect(workload.job, n).pipe(Effect.withRandom(Random.make(`training ${trainingSeed}`)))
   ).map(({ run, wait }) => ({ wait: Duration.toSeconds(wait), run: Duration.toSeconds(run) }))
@@ -40,7 +41,7 @@ const awsLike = pauses((_now, _status, polls) =>
 
 // --- learned: as many jobs of the same workload as a small service has seen, from another seed
 const trained = (
-  workload: WatchPolicy.Workload,
+  workload: PolicySimulation.Workload,
   pollCost?: Duration.DurationInput | undefined,
   seen: number = 500
 ): Cadence.Cadence =>
@@ -92,7 +93,7 @@ const exponentially = (mean: number): Distribution => (seconds) => 1 - Math.exp(
 const mixed = (part: number, one: Distribution, other: Distribution): Distribution => (seconds) =>
   part * one(seconds) + (1 - part) * other(seconds)
 
-// What `WatchPolicy.workloads` draws from.
+// What `PolicySimulation.workloads` draws from.
 const distributions: { readonly [name: string]: { readonly wait: Distribution; readonly run: Distribution } } = {
   lognormal: { wait: lognormally(3, 1), run: lognormally(30, 0.6) },
   video: { wait: lognormally(5, 1), run: lognormally(90, 0.35) },
@@ -122,7 +123,7 @@ const quantile = (distribution: Distribution, part: number): number => {
   return high
 }
 
-const known = (workload: WatchPolicy.Workload) => {
+const known = (workload: PolicySimulation.Workload) => {
   const { run, wait } = distributions[workload.name]!
   const sample = lives(workload, 10_000)
   checkSample(workload.name, sample.map((job) => job.run), run)
@@ -189,7 +190,7 @@ const best = ({ claims, ended, grid, sums }: ReturnType<typeof known>, cost: num
   })
 }
 
-const bestAt = (workload: WatchPolicy.Workload, polls: number) => {
+const bestAt = (workload: PolicySimulation.Workload, polls: number) => {
   const distribution = known(workload)
   let [low, high] = [0.001, 100]
   for (let i = 0; i < 14; i++) {
@@ -214,9 +215,9 @@ const figures = ({ mean, p95, polls }: ReturnType<typeof simulate>) => [
   `${p95.toFixed(2)} s`
 ]
 
-const { bimodal, heavyTailed, lognormal, video } = WatchPolicy.workloads
+const { bimodal, heavyTailed, lognormal, video } = PolicySimulation.workloads
 
-const policies = (workload: WatchPolicy.Workload) => {
+const policies = (workload: PolicySimulation.Workload) => {
   const { cadence, cost } = bestAt(workload, simulate(Cadence.defaultCadence, workload, trainingSeed).polls)
   const optimum = simulate(cadence, workload)
   const price = ({ mean, polls }: ReturnType<typeof simulate>) => mean + cost * polls
@@ -240,10 +241,10 @@ const policies = (workload: WatchPolicy.Workload) => {
   return table(head, rows)
 }
 
-const telling = (name: string, progress: WatchPolicy.SimulatedJob["progress"]) =>
+const telling = (name: string, progress: PolicySimulation.SimulatedJob["progress"]) =>
   [name, { name, job: Effect.map(video.job, (job) => ({ ...job, progress })) }] as const
 
-const tellings: ReadonlyArray<readonly [string, WatchPolicy.Workload]> = [
+const tellings: ReadonlyArray<readonly [string, PolicySimulation.Workload]> = [
   telling("honest: the fraction that is over", (fraction) => fraction),
   ["honest: fifty steps, after a twentieth without", video],
   telling("none", () => undefined),

@@ -294,7 +294,7 @@ const package_ = async () => {
 
 const steps = {
   types: () => exec("tsc", ["-p", "tsconfig.json"]),
-  lint: () => exec("eslint", ["."]),
+  lint: () => sequence(["eslint", ["."]], ["depcruise", ["--config", join("test", "checks", "rooms.mjs"), "src"]]),
   diagnostics,
   docs,
   package: package_,

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Calls from "../../src/cli/calls.js"
+import * as Calls from "../../src/cli/commands.js"
 import { codes, ExitWith } from "../../src/cli/exit.js"
 import { formatJob } from "../../src/cli/jobArgument.js"
 import { JobQueue } from "../../src/index.js"

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as FastCheck from "effect/FastCheck"
-import { examples, FaultSpecError, parseFault, usage } from "../../src/cli/faultSpec.js"
+import { examples, FaultSpecError, parseFault, usage } from "../../src/cli/emulator/faultSpec.js"
 import { JobQueue } from "../../src/index.js"
 import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 

@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import * as JobArgument from "../../src/cli/jobArgument.js"
 import { shortNameOf } from "../../src/cli/names.js"
 import { elapsed, jsonText, printable } from "../../src/cli/text.js"
-import * as View from "../../src/cli/view.js"
+import * as View from "../../src/cli/watch/jobView.js"
 import { Job, Transition } from "../../src/index.js"
 import { Arbitraries } from "../../src/testing/index.js"
 

@@ -1,6 +1,6 @@
 /**
  * Real processes that run a job under a key: stopped by SIGTERM or SIGKILL at each step of the run, and started again.
- * All interleavings, in virtual time: test/JobRun.restart.test.ts.
+ * All interleavings, in virtual time: test/run/JobRun.restart.test.ts.
  */
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import { assert, describe, it } from "@effect/vitest"

@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import * as TestClock from "effect/TestClock"
 import { Job, JobQueue } from "../../src/index.js"
 import { TestJobQueue, Worker } from "../../src/testing/index.js"
-import { seeded } from "../../src/testing/internal/seeded.js"
+import { seeded } from "../../src/testing/internal/seededRandom.js"
 
 const handle = TestJobQueue.TestJobQueue
 

@@ -1,6 +1,6 @@
 import type { Effect, Scope, Stream } from "effect"
 import { Schedule, Schema } from "effect"
-import type { Job, JobQueue } from "effect-queue-status"
+import type { Job, JobQueue, QueueError } from "effect-queue-status"
 import { JobRun, JobStage } from "effect-queue-status"
 import { describe, expect, test } from "tstyche"
 
@@ -11,21 +11,21 @@ declare const leg: Effect.Effect<number, "no", "service">
 describe("JobRun", () => {
   test("submit needs the queue alone, journal or not", () => {
     expect(JobRun.submit(request, { key: "k" })).type.toBe<
-      Effect.Effect<Job.JobRef, JobRun.SubmitError, JobQueue.JobQueue>
+      Effect.Effect<Job.JobRef, QueueError.SubmitError, JobQueue.JobQueue>
     >()
   })
 
   test("who asks for a job in a scope needs one", () => {
     expect(JobRun.scoped(request)).type.toBe<
-      Effect.Effect<Job.JobRef, JobRun.SubmitError, JobQueue.JobQueue | Scope.Scope>
+      Effect.Effect<Job.JobRef, QueueError.SubmitError, JobQueue.JobQueue | Scope.Scope>
     >()
   })
 
   test("run gives a JSON object, or what the schema decodes to, and needs what that needs", () => {
-    expect(JobRun.run(request)).type.toBe<Effect.Effect<Job.JsonObject, JobRun.RunError, JobQueue.JobQueue>>()
+    expect(JobRun.run(request)).type.toBe<Effect.Effect<Job.JsonObject, QueueError.RunError, JobQueue.JobQueue>>()
     const needy: Schema.Schema<number, string, "service"> = Schema.NumberFromString
     expect(JobRun.run(request, needy, { onInterrupt: "leave" })).type.toBe<
-      Effect.Effect<number, JobRun.RunError, JobQueue.JobQueue | "service">
+      Effect.Effect<number, QueueError.RunError, JobQueue.JobQueue | "service">
     >()
   })
 

@@ -7,11 +7,11 @@ import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
-import { formatRef } from "../../Job.js"
-import type { JobRef } from "../../Job.js"
-import type { Transition } from "../../Transition.js"
+import { formatRef } from "../../model/Job.js"
+import type { JobRef } from "../../model/Job.js"
+import type { Transition } from "../../model/Transition.js"
 import type { Call } from "../Call.js"
-import { diffLines, same } from "./difference.js"
+import { diffLines, same } from "./diff.js"
 
 /** @internal */
 export class ExpectationFailed extends Data.TaggedError("ExpectationFailed")<{ readonly message: string }> {}

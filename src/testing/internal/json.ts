@@ -1,5 +1,5 @@
-import type { Update } from "../../internal/queueModel.js"
-import type { JsonObject } from "../../Job.js"
+import type { JsonObject } from "../../model/Job.js"
+import type { Update } from "./queueModel.js"
 
 const copy = (object: JsonObject): JsonObject => {
   // an object comes back as an object

@@ -5,9 +5,9 @@
  */
 import * as FastCheck from "effect/FastCheck"
 import * as Option from "effect/Option"
-import * as Queue from "../../internal/queueModel.js"
-import { ref } from "../../Job.js"
-import type { JobRef, JsonObject } from "../../Job.js"
+import { ref } from "../../model/Job.js"
+import type { JobRef, JsonObject } from "../../model/Job.js"
+import * as Queue from "./queueModel.js"
 
 /**
  * With the text that fast-check shows for it.

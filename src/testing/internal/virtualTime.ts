@@ -17,7 +17,7 @@ import type { RuntimeFiber } from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Scheduler from "effect/Scheduler"
 import type * as TestClock from "effect/TestClock"
-import { Heap } from "../../internal/heap.js"
+import { Heap } from "../../watch/internal/heap.js"
 
 interface Sleeper {
   readonly at: number

@@ -4,7 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
-import { Deadlines, type Expiring } from "../../../src/node/internal/deadlines.js"
+import { Deadlines, type Expiring } from "../../../src/node/internal/sharedTimeout.js"
 
 const millis = 20
 

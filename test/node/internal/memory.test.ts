@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Job } from "effect-queue-status"
 import * as FastCheck from "effect/FastCheck"
-import { type Known, Memory } from "../../../src/node/internal/memory.js"
+import { type Known, Memory } from "../../../src/node/internal/responseCache.js"
 
 // Two jobs of which the parts, put together, are the same text.
 const parts = FastCheck.constantFrom("a", "ab", "b", "1 a", "2 ab", "__proto__", "a b")

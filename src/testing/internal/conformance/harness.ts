@@ -16,19 +16,21 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { clip } from "../../../internal/checkRequest.js"
-import * as Job from "../../../Job.js"
-import { CancelResult, JobQueue, status as statusOf } from "../../../JobQueue.js"
-import type { Service, SubmitRequest } from "../../../JobQueue.js"
-import { QueueError } from "../../../QueueError.js"
-import type { OutcomeError, WatchError } from "../../../QueueError.js"
-import type { Access } from "../../Conformance.js"
+import * as Job from "../../../model/Job.js"
+import { QueueError } from "../../../model/QueueError.js"
+import type { OutcomeError, WatchError } from "../../../model/QueueError.js"
+import { clip } from "../../../queue/internal/request.js"
+import { CancelResult, JobQueue, status as statusOf } from "../../../queue/JobQueue.js"
+import type { Service, SubmitRequest } from "../../../queue/JobQueue.js"
 import type { Pool, Script } from "../../Worker.js"
-import { inline, lines, same } from "../difference.js"
+import { inline, lines, same } from "../diff.js"
 
 // -----------------------------------------------------------------------------
 // what a check is
 // -----------------------------------------------------------------------------
+
+// Public types refer to it, so it is not marked as internal: the build would leave it out.
+export type Access = "shared" | "exclusive" | "scripted"
 
 /** @internal */
 export class Difference extends Data.TaggedError("Difference")<{

@@ -3,7 +3,7 @@
  *
  * @internal
  */
-import type { Transition } from "../../../Transition.js"
+import type { Transition } from "../../../model/Transition.js"
 
 const next: { readonly [tag: string]: ReadonlyArray<Transition["_tag"]> } = {
   Beginning: ["Queued"],

@@ -1,0 +1,111 @@
+/**
+ * `queue-status demo`: a queue on this machine, jobs submitted to it over HTTP, and their lives as they happen.
+ *
+ * @internal
+ */
+import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
+import * as Console from "effect/Console"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+import * as Emulator from "../../emulator/Emulator.js"
+import * as Cadence from "../../policy/Cadence.js"
+import * as JobQueue from "../../queue/JobQueue.js"
+import * as JobHub from "../../watch/JobHub.js"
+import * as JobStream from "../../watch/JobStream.js"
+import { checked, json } from "../options.js"
+import { print } from "../output.js"
+import * as Display from "../watch/display.js"
+import { manyJobs } from "./manyJobs.js"
+import * as Scenario from "./scenario.js"
+import { table } from "./table.js"
+
+/** How often each job was polled, by request id. */
+class Polls extends Context.Tag("effect-queue-status/cli/demo/Polls")<Polls, Map<string, number>>() {}
+
+/** @internal */
+export const counted = <E, R>(
+  queue: Layer.Layer<JobQueue.JobQueue, E, R>
+): Layer.Layer<JobQueue.JobQueue | Polls, E, R> =>
+  Layer.effectContext(Effect.map(JobQueue.JobQueue, (service) => {
+    const polls = new Map<string, number>()
+    return Context.make(Polls, polls).pipe(
+      Context.add(JobQueue.JobQueue, {
+        ...service,
+        status: (job) =>
+          Effect.suspend(() => {
+            polls.set(job.requestId, (polls.get(job.requestId) ?? 0) + 1)
+            return service.status(job)
+          })
+      })
+    )
+  })).pipe(Layer.provide(queue))
+
+const policy = { cadence: Cadence.exponential({ base: "400 millis", factor: 1.2, cap: "1 second" }) }
+
+const watchAll = (display: Display.Display) =>
+  Stream.fromIterable(Scenario.jobs).pipe(
+    Stream.mapEffect(({ cancel, name, ...request }) =>
+      Effect.gen(function*() {
+        const job = yield* JobQueue.submit(request)
+        yield* display.watching(job, { name })
+        if (cancel) yield* Effect.forkScoped(Effect.delay(JobQueue.cancel(job), "1 second"))
+        return job
+      })
+    ),
+    Stream.flatMap((job) => JobStream.events(job, policy), { concurrency: "unbounded" }),
+    Stream.runForEach(display.show)
+  )
+
+const demo = ({ json }: { readonly json: boolean }) =>
+  Effect.gen(function*() {
+    const display = yield* Display.make({ json })
+    yield* watchAll(display)
+    yield* display.finish
+    const polls = yield* Polls
+    const text = table(yield* display.views, (job) => polls.get(job.requestId) ?? 0)
+    // in a pipe, standard output is for the lines alone
+    yield* display.isLive
+      ? print(text)
+      : Console.error(text)
+  }).pipe(Effect.scoped)
+
+const EmulatedQueue = counted(
+  Layer.effect(
+    JobQueue.JobQueue,
+    Effect.flatMap(Emulator.Emulator, ({ baseUrl }) => JobQueue.make({ baseUrl, apiKey: Redacted.make("demo") }))
+  ).pipe(Layer.provide(Emulator.layer({ workers: Scenario.pools })))
+)
+
+const jobs = checked(Options.integer("jobs"), (count) => count > 0, "--jobs: must be 1 or more").pipe(
+  Options.withDescription("so many jobs instead, watched as one stream"),
+  Options.withDefault(undefined)
+)
+
+/**
+ * The command, whatever queue there is.
+ *
+ * @internal
+ */
+export const withAnyQueue = Command.make(
+  "demo",
+  { jobs, json },
+  ({ jobs, json }) =>
+    Effect.if(jobs === undefined, {
+      onTrue: () => demo({ json }),
+      onFalse: () => manyJobs(jobs ?? 0, { json })
+    })
+).pipe(
+  Command.withDescription(
+    "Submits jobs to a queue on this machine, over HTTP, and shows their lives as they happen. It takes seven seconds."
+  )
+)
+
+/** @internal */
+export const command = withAnyQueue.pipe(
+  // the queue is on this machine, and bears more polls than a service would
+  Command.provide(JobHub.layer({ pollsPerSecond: 400 }).pipe(Layer.provideMerge(EmulatedQueue)))
+)

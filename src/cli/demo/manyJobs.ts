@@ -1,0 +1,87 @@
+/**
+ * The demo with many jobs: one stream of a hub watches them all.
+ *
+ * @internal
+ */
+import * as Terminal from "@effect/platform/Terminal"
+import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
+import * as Console from "effect/Console"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import * as Transition from "../../model/Transition.js"
+import * as Cadence from "../../policy/Cadence.js"
+import { monotonic } from "../../policy/internal/time.js"
+import * as JobQueue from "../../queue/JobQueue.js"
+import * as Metrics from "../../watch/internal/metrics.js"
+import * as JobHub from "../../watch/JobHub.js"
+import * as Exit from "../exit.js"
+import * as Output from "../output.js"
+import { toJson } from "../watch/eventJson.js"
+import { render } from "../watch/rows.js"
+import * as Scenario from "./scenario.js"
+
+const policy = { cadence: Cadence.exponential({ base: "500 millis", factor: 1.5, cap: "2 seconds" }) }
+
+const submitted = (count: number) =>
+  Stream.range(1, count).pipe(
+    Stream.mapEffect((nth) => JobQueue.submit({ model: Scenario.manyModel, payload: { nth } }), { concurrency: 8 })
+  )
+
+const counted = (name: string, count: number): string => `${count.toLocaleString("en")} ${name}`
+
+/** @internal */
+export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
+  Effect.gen(function*() {
+    const terminal = yield* Terminal.Terminal
+    const isLive = !json && (yield* terminal.isTTY)
+    const clock = yield* Effect.clock
+    const begun = monotonic(clock)
+    const outcomes = new Map<string, number>()
+    let seen = 0
+    let running = 0
+    let over = 0
+
+    const note = (step: Transition.Transition): void => {
+      const { _tag } = step
+      const isEnd = Transition.isTerminal(step)
+      if (_tag === "Queued") seen++
+      if (_tag === "Claimed") running++
+      if (_tag === "Requeued" || (isEnd && _tag !== "Canceled")) running--
+      if (!isEnd) return
+      over++
+      outcomes.set(_tag, (outcomes.get(_tag) ?? 0) + 1)
+    }
+    const progress = Effect.suspend(() => {
+      const waiting = Math.max(0, seen - running - over)
+      return Output.write(
+        `\r${render(AnsiDoc.eraseLine)}${over} of ${count} jobs over, ${running} running, ${waiting} seen waiting`
+      )
+    })
+    if (isLive) yield* Effect.forkScoped(Effect.repeat(progress, Schedule.spaced("100 millis")))
+
+    yield* JobHub.watchAll(submitted(count), policy).pipe(
+      Stream.runForEach((step): Effect.Effect<void, Exit.ExitWith, Terminal.Terminal> => {
+        if (step._tag === "WatchFailed") return Effect.fail(Exit.fromError(step.error))
+        note(step)
+        return json ? Effect.flatMap(toJson(step), Output.print) : Effect.void
+      })
+    )
+
+    const seconds = (monotonic(clock) - begun) / 1_000
+    const ofModel = Metrics.ofModel(Scenario.manyModel)
+    const [polls, byOrder] = yield* Effect.all([Metric.value(ofModel.polls), Metric.value(ofModel.savedByOrder)])
+    const lines = [
+      `${counted("jobs", count)} over in ${Duration.format(Duration.seconds(Math.round(seconds)))}`,
+      ...Array.from(outcomes, ([outcome, jobs]) => `  ${counted(outcome, jobs)}`),
+      `${counted("polls", polls.count)}, ${(polls.count / count).toFixed(1)} a job, ${
+        (polls.count / seconds).toFixed(0)
+      } a second`,
+      counted("polls saved, since the job was behind others in the queue", byOrder.count)
+    ]
+    if (isLive) yield* Output.write(`\r${render(AnsiDoc.eraseLine)}`)
+    // as the table of the few jobs: with lines of JSON, standard output is for those alone
+    yield* json ? Console.error(lines.join("\n")) : Output.print(lines.join("\n"))
+  }).pipe(Effect.scoped)

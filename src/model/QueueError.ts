@@ -1,0 +1,833 @@
+/**
+ * What can go wrong between us and the queue: one class for each decision that a caller can take.
+ *
+ * | error | what to do |
+ * | --- | --- |
+ * | `InvalidRequest` | mend the request |
+ * | `Unauthorized` | mend the token, or its rights |
+ * | `NotFound` | look for the job elsewhere; it is not here (yet, or any more) |
+ * | `RateLimited` | wait for `retryAfter`, then try again |
+ * | `Unavailable` | try again later |
+ * | `Unreachable` | look at the network, try again later; with `transient: false`, correct a setting first |
+ * | `RequestTimeout` | try again, or allow more time |
+ * | `ResponseTooLarge` | allow longer responses (`maxResponseBytes`), or keep large outputs elsewhere |
+ * | `UnexpectedAnswer` | try again later (not a submit); if it stays, report it: the service does not follow its API |
+ *
+ * None of them holds the request that was sent, and the token never appears in one, not even where the service repeats
+ * it in its answer.
+ *
+ * One that has ended a watch also tells what the watch knew of the job: `lastSeen`, and, as a text, the last `trouble`
+ * before it. A call by itself knows neither. The snapshot in `lastSeen` is as the service told it.
+ *
+ * Logs show an error in a short form, which has the state of a snapshot in place of the snapshot; so do `console.log`
+ * and `JSON.stringify`. The schemas encode all of it: use them to store or send one.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import { message, TaggedError } from "./internal/taggedError.js"
+import { formatRef, JobRef, JobStatus } from "./Job.js"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export const TypeId: TypeId = "~effect-queue-status/QueueError"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export type TypeId = "~effect-queue-status/QueueError"
+
+/**
+ * The call that met the error.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Operation = typeof Operation.Type
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Operation = Schema.Literal("status", "submit", "cancel", "clear", "metrics")
+
+/**
+ * The longest time that a `Retry-After` may make anybody wait: one day. A longer one is taken to mean this.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const maxRetryAfter: Duration.Duration = Duration.days(1)
+
+/**
+ * The most characters of an answer that an error keeps.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const maxKeptBody = 2_000
+
+// On the wire a number of milliseconds, and JSON knows no infinite one.
+const Millis = Schema.transform(
+  Schema.NonNegative,
+  Schema.DurationFromSelf.annotations({
+    arbitrary: () => (fc) => fc.nat({ max: 1_000_000_000 }).map((millis) => Duration.millis(millis))
+  }),
+  { strict: true, decode: (millis) => Duration.millis(millis), encode: (duration) => Duration.toMillis(duration) }
+)
+
+/**
+ * What a watch last saw of its job before an error ended it: the last snapshot (`status`), how old that is (`age`), and
+ * which attempt it was (`attempt`; 0 before the first claim).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LastSeen extends Schema.Schema.Type<typeof LastSeen> {}
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const LastSeen = Schema.Struct({ status: JobStatus, age: Millis, attempt: Schema.NonNegativeInt })
+
+// What was asked. `job` is there when the call was about one. What comes after it is there when the error has ended a
+// watch: what that had seen of the job, if anything, and what the trouble before this one said, if there was any.
+const about = {
+  operation: Operation,
+  model: Schema.String,
+  job: Schema.optional(JobRef),
+  lastSeen: Schema.optional(LastSeen),
+  trouble: Schema.optional(Schema.String)
+}
+
+// What the service said of itself: its error body (WIRE: code, message, param, type) and two headers.
+const said = {
+  code: Schema.optional(Schema.String),
+  type: Schema.optional(Schema.String),
+  param: Schema.optional(Schema.String),
+  detail: Schema.optional(Schema.String),
+  httpRequestId: Schema.optional(Schema.String),
+  retryAfter: Schema.optional(Millis)
+}
+
+const answer = { ...about, httpStatus: Schema.Int, ...said }
+
+const sighting = ({ age, status }: LastSeen): string =>
+  `last seen ${status._tag.toLowerCase()} ${Duration.format(age)} ago`
+
+const sentence = (
+  error: {
+    readonly operation: string
+    readonly model: string
+    readonly job?: JobRef | undefined
+    readonly lastSeen?: LastSeen | undefined
+    readonly httpStatus?: number | undefined
+    readonly param?: string | undefined
+    readonly detail?: string | undefined
+    readonly httpRequestId?: string | undefined
+    readonly retryAfter?: Duration.Duration | undefined
+  },
+  what: string
+): string => {
+  const facts = [
+    ...(error.httpStatus === undefined ? [] : [`HTTP ${error.httpStatus}`]),
+    ...(error.param === undefined ? [] : [`parameter ${error.param}`]),
+    ...(error.retryAfter === undefined ? [] : [`retry after ${Duration.format(error.retryAfter)}`]),
+    ...(error.httpRequestId === undefined ? [] : [`request ${error.httpRequestId}`]),
+    ...(error.lastSeen === undefined ? [] : [sighting(error.lastSeen)])
+  ]
+  const subject = error.job === undefined ? error.model : formatRef(error.job)
+  return message(
+    `${error.operation} ${subject}: ${what}${facts.length === 0 ? "" : ` (${facts.join(", ")})`}${
+      error.detail === undefined ? "" : `: ${error.detail}`
+    }`
+  )
+}
+
+/**
+ * The request is wrong and will stay so: HTTP 400, 413 or 422, or, without `httpStatus`, refused before anything was
+ * sent. `detail` says what is wrong with it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidRequest extends TaggedError<InvalidRequest>("effect-queue-status/InvalidRequest")(
+  "InvalidRequest",
+  { ...about, httpStatus: Schema.optional(Schema.Int), ...said }
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, this.httpStatus === undefined ? "not sent, the request is invalid" : "the request is invalid")
+  }
+}
+
+/**
+ * The token is missing, unknown, or may not do this: HTTP 401 or 403.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Unauthorized extends TaggedError<Unauthorized>("effect-queue-status/Unauthorized")(
+  "Unauthorized",
+  answer
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, "the service does not accept this token")
+  }
+}
+
+/**
+ * The service knows no such job or model: HTTP 404. Right after a submit this may be replication lag.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotFound extends TaggedError<NotFound>("effect-queue-status/NotFound")("NotFound", answer) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, this.job === undefined ? "the service knows no such model" : "the service knows no such job")
+  }
+}
+
+/**
+ * Too many requests: HTTP 429. `retryAfter` is how long the service asked to be left alone, if it said so.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RateLimited extends TaggedError<RateLimited>("effect-queue-status/RateLimited")(
+  "RateLimited",
+  answer
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, "too many requests")
+  }
+}
+
+/**
+ * The service, or what stands before it, can't answer now: HTTP 408 and 5xx (501 and 505 are `UnexpectedAnswer`).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Unavailable extends TaggedError<Unavailable>("effect-queue-status/Unavailable")(
+  "Unavailable",
+  answer
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, "the service is not available")
+  }
+}
+
+/**
+ * No response, or not the whole of one: the name did not resolve, the connection was refused, the certificate is not
+ * trusted, or the connection broke before the response was complete.
+ *
+ * - `sent` is `false` if the request is known not to have been sent, because no connection was established. Otherwise it
+ *   may have arrived.
+ * - `transient` is `false` if this stays until a setting is corrected: the certificate is not trusted, or the port does
+ *   not speak TLS.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Unreachable extends TaggedError<Unreachable>("effect-queue-status/Unreachable")(
+  "Unreachable",
+  {
+    ...about,
+    reason: Schema.String,
+    sent: Schema.optional(Schema.Literal(false)),
+    transient: Schema.optional(Schema.Literal(false))
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, `no answer from the service: ${this.reason}`)
+  }
+}
+
+/**
+ * No whole answer, headers and body, came within `after`. The request may have arrived.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RequestTimeout extends TaggedError<RequestTimeout>("effect-queue-status/RequestTimeout")(
+  "RequestTimeout",
+  { ...about, after: Millis }
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, `no whole answer within ${Duration.format(this.after)}`)
+  }
+}
+
+/**
+ * The body of the response is longer than `maxBytes` (the option `maxResponseBytes`), and was not read further. Not
+ * transient: the same call gets the same body. Raise the limit, or keep large outputs elsewhere and only their URL in the
+ * job.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ResponseTooLarge extends TaggedError<ResponseTooLarge>("effect-queue-status/ResponseTooLarge")(
+  "ResponseTooLarge",
+  { ...about, httpStatus: Schema.Int, maxBytes: Schema.Int }
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, `the response is longer than ${this.maxBytes} bytes`)
+  }
+}
+
+/**
+ * An answer that this version of the library does not understand: a body of another shape than the API's, or a status
+ * code that is not part of it. `issue` says what is odd; `body` is what came, up to `maxKeptBody` characters of it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UnexpectedAnswer extends TaggedError<UnexpectedAnswer>("effect-queue-status/UnexpectedAnswer")(
+  "UnexpectedAnswer",
+  { ...answer, issue: Schema.String, body: Schema.String }
+) {
+  /**
+   * @since 0.1.0
+   */
+  readonly [TypeId]: TypeId = TypeId
+
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return sentence(this, `an answer that makes no sense: ${this.issue}`)
+  }
+}
+
+/**
+ * Whatever a call to the queue can fail with.
+ *
+ * @example
+ * import { JobQueue, QueueError } from "effect-queue-status"
+ * import type { Job } from "effect-queue-status"
+ * import { Effect } from "effect"
+ *
+ * const exists = (job: Job.JobRef) =>
+ *   JobQueue.status(job).pipe(
+ *     Effect.as(true),
+ *     Effect.catchTag("NotFound", () => Effect.succeed(false)),
+ *     Effect.retry({ times: 3, while: QueueError.isTransient })
+ *   )
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type QueueError =
+  | InvalidRequest
+  | Unauthorized
+  | NotFound
+  | RateLimited
+  | Unavailable
+  | Unreachable
+  | RequestTimeout
+  | ResponseTooLarge
+  | UnexpectedAnswer
+
+/**
+ * The schema of every `QueueError`, so that errors travel over RPC and storage as what they are.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const QueueError = Schema.Union(
+  InvalidRequest,
+  Unauthorized,
+  NotFound,
+  RateLimited,
+  Unavailable,
+  Unreachable,
+  RequestTimeout,
+  ResponseTooLarge,
+  UnexpectedAnswer
+)
+
+/**
+ * @since 0.1.0
+ * @category guards
+ */
+export const isQueueError = (u: unknown): u is QueueError => Predicate.hasProperty(u, TypeId)
+
+/**
+ * Whether the call may have taken effect although it failed. It has not if the service refused it with a status code
+ * that its API has for a refusal (400, 401, 403, 404, 413, 422, 429, and 503 with `Retry-After`), or if the request was
+ * not sent. After any other response, and without one, it is not known.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const mayHaveArrived = (error: QueueError): boolean => {
+  switch (error._tag) {
+    case "InvalidRequest":
+    case "Unauthorized":
+    case "NotFound":
+    case "RateLimited":
+      return false
+    case "Unavailable":
+      return !(error.httpStatus === 503 && error.retryAfter !== undefined)
+    case "Unreachable":
+      return error.sent !== false
+    case "RequestTimeout":
+    case "ResponseTooLarge":
+    case "UnexpectedAnswer":
+      return true
+  }
+}
+
+/**
+ * Whether the same request may succeed later, and may be sent again: `RateLimited`, `Unavailable`, `Unreachable` (unless
+ * `transient` is `false`), `RequestTimeout` and `UnexpectedAnswer`: what stands before a service that is in trouble
+ * answers with an error page, an empty body, or half of one. It is `false` for a submit that may have arrived
+ * (`mayHaveArrived`): sent again, it may make a second job.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isTransient = (error: QueueError): boolean => {
+  switch (error._tag) {
+    case "InvalidRequest":
+    case "Unauthorized":
+    case "NotFound":
+    case "ResponseTooLarge":
+      return false
+    case "Unreachable":
+      return error.transient !== false && isRepeatable(error)
+    case "RateLimited":
+    case "Unavailable":
+    case "RequestTimeout":
+    case "UnexpectedAnswer":
+      return isRepeatable(error)
+  }
+}
+
+const isRepeatable = (error: QueueError): boolean => error.operation !== "submit" || !mayHaveArrived(error)
+
+// -----------------------------------------------------------------------------
+// what only a submit can meet
+// -----------------------------------------------------------------------------
+
+/**
+ * It is not known whether the submit made a job: the request was sent, and what came back does not tell. It is not sent
+ * again, as that might make a second job, which is paid for as well.
+ *
+ * - `key`: what the job, if there is one, has in its `info` as `client_key`: by it the job can be told from others where
+ *   its worker, its outputs or the service's own pages show it.
+ * - `at`: when the request was sent, by our clock.
+ * - `error`: what came of it. Without it, the journal knows that a program sent the request and ended before it could
+ *   note what came of it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SubmitUncertain extends TaggedError<SubmitUncertain>("effect-queue-status/SubmitUncertain")(
+  "SubmitUncertain",
+  { model: Schema.String, key: Schema.String, at: Schema.DateTimeUtc, error: Schema.optional(QueueError) }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return message(
+      `submit ${this.model}: it is not known whether there is a job (key ${this.key}, sent at ${
+        DateTime.formatIso(this.at)
+      }): ${this.error === undefined ? "whoever sent it ended before the answer came" : this.error.message}`
+    )
+  }
+}
+
+/**
+ * The journal of submits (`SubmitJournal`) can't be read or written. A submit that meets this was not sent.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class JournalError extends TaggedError<JournalError>("effect-queue-status/JournalError")(
+  "JournalError",
+  { key: Schema.String, operation: Schema.Literal("get", "set", "remove"), reason: Schema.String }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return message(`the journal of submits, ${this.operation} ${this.key}: ${this.reason}`)
+  }
+}
+
+/**
+ * Everything that `JobRun.submit` can fail with: an error of the call, that it is not known whether there is a job, or an
+ * error of the journal.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type SubmitError = QueueError | SubmitUncertain | JournalError
+
+/**
+ * The schema of every `SubmitError`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const SubmitError = Schema.Union(QueueError, SubmitUncertain, JournalError)
+
+// -----------------------------------------------------------------------------
+// what only a watch can meet
+// -----------------------------------------------------------------------------
+
+/**
+ * The job is in a state that this version of the library does not know. `status` is what the service said, word for
+ * word, and `snapshot` all that it said of the job.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UnrecognizedStatus extends TaggedError<UnrecognizedStatus>("effect-queue-status/UnrecognizedStatus")(
+  "UnrecognizedStatus",
+  { job: JobRef, status: Schema.String, snapshot: JobStatus }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return message(
+      `${formatRef(this.job)}: the service says ${JSON.stringify(this.status)}, which is no state that is known here`
+    )
+  }
+}
+
+/**
+ * The snapshot is of a job, `job`, that was not asked for (`expected` is), or the cursor is not of this job.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class JobMismatch extends TaggedError<JobMismatch>("effect-queue-status/JobMismatch")(
+  "JobMismatch",
+  { job: JobRef, expected: Schema.optional(JobRef) }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return message(
+      `${formatRef(this.job)}: ${
+        this.expected === undefined
+          ? "the cursor is of another job"
+          : `the service answers for this job, asked for ${formatRef(this.expected)}`
+      }`
+    )
+  }
+}
+
+/**
+ * A text that is no cursor of this library, or not a whole one.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidCursor extends TaggedError<InvalidCursor>("effect-queue-status/InvalidCursor")(
+  "InvalidCursor",
+  { text: Schema.String, issue: Schema.String }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return message(`not a cursor: ${this.issue}: ${JSON.stringify(this.text)}`)
+  }
+}
+
+// What is known when a deadline of a watch has passed: what the watch had seen of the job, the last trouble that the polls
+// met since then, and what came of canceling the job, where that was asked for.
+const expired = {
+  job: JobRef,
+  after: Millis,
+  lastSeen: Schema.optional(LastSeen),
+  lastError: Schema.optional(Schema.suspend(() => QueueError)),
+  cancel: Schema.optional(Schema.String)
+}
+
+const expiry = (
+  error: {
+    readonly job: JobRef
+    readonly lastSeen?: LastSeen | undefined
+    readonly lastError?: QueueError | undefined
+    readonly cancel?: string | undefined
+  },
+  what: string
+): string => {
+  const { lastSeen } = error
+  const facts = [
+    lastSeen === undefined ? "never seen" : sighting(lastSeen),
+    ...(lastSeen === undefined || lastSeen.attempt === 0 ? [] : [`attempt ${lastSeen.attempt}`]),
+    ...(error.lastError === undefined ? [] : [`last trouble: ${error.lastError.message}`]),
+    ...(error.cancel === undefined ? [] : [`cancel: ${error.cancel}`])
+  ]
+  return message(`${formatRef(error.job)}: ${what} (${facts.join("; ")})`)
+}
+
+/**
+ * The job has waited in the queue for longer than `Deadline.pending` allows.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class PendingTooLong extends TaggedError<PendingTooLong>("effect-queue-status/PendingTooLong")(
+  "PendingTooLong",
+  expired
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return expiry(this, `no worker has claimed the job for ${Duration.format(this.after)}`)
+  }
+}
+
+/**
+ * The job runs, and nothing of it has changed for longer than `Deadline.stalled` allows.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Stalled extends TaggedError<Stalled>("effect-queue-status/Stalled")("Stalled", expired) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return expiry(this, `the job is running, and nothing has changed for ${Duration.format(this.after)}`)
+  }
+}
+
+/**
+ * The job has not ended within the time that the watch was given (`Deadline.total`).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class WatchTimeout extends TaggedError<WatchTimeout>("effect-queue-status/WatchTimeout")(
+  "WatchTimeout",
+  expired
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return expiry(this, `the job has not ended within ${Duration.format(this.after)}`)
+  }
+}
+
+/**
+ * A deadline of a watch has passed. The job goes on, unless `cancel` says that it was canceled.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type DeadlineError = PendingTooLong | Stalled | WatchTimeout
+
+/**
+ * Whatever can end a watch before its job does.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type WatchError = QueueError | UnrecognizedStatus | JobMismatch | DeadlineError
+
+/**
+ * The schema of every `WatchError`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const WatchError = Schema.Union(
+  QueueError,
+  UnrecognizedStatus,
+  JobMismatch,
+  PendingTooLong,
+  Stalled,
+  WatchTimeout
+)
+
+// -----------------------------------------------------------------------------
+// outcomes, for those who want the outputs or nothing
+// -----------------------------------------------------------------------------
+
+/**
+ * The model failed the job; it was not tried again. `reason` is what the worker said, if it said anything.
+ *
+ * @since 0.1.0
+ * @category outcomes
+ */
+export class JobFailed extends TaggedError<JobFailed>("effect-queue-status/JobFailed")(
+  "JobFailed",
+  { job: JobRef, reason: Schema.optional(Schema.String), snapshot: JobStatus }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return message(`${formatRef(this.job)}: the model failed the job: ${this.reason ?? "no reason was given"}`)
+  }
+}
+
+/**
+ * Every worker that had the job was lost, and no retry is left.
+ *
+ * @since 0.1.0
+ * @category outcomes
+ */
+export class JobRetriesExhausted extends TaggedError<JobRetriesExhausted>("effect-queue-status/JobRetriesExhausted")(
+  "JobRetriesExhausted",
+  { job: JobRef, attempts: Schema.Int, snapshot: JobStatus }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return message(`${formatRef(this.job)}: given up by the service after ${this.attempts} lost attempts`)
+  }
+}
+
+/**
+ * The job was canceled before a worker had it.
+ *
+ * @since 0.1.0
+ * @category outcomes
+ */
+export class JobCanceled extends TaggedError<JobCanceled>("effect-queue-status/JobCanceled")(
+  "JobCanceled",
+  { job: JobRef, snapshot: JobStatus }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return message(`${formatRef(this.job)}: the job was canceled`)
+  }
+}
+
+/**
+ * The job is done, and its outputs are not what the schema says. Nothing is lost: `snapshot` has them.
+ *
+ * @since 0.1.0
+ * @category outcomes
+ */
+export class InvalidOutputs extends TaggedError<InvalidOutputs>("effect-queue-status/InvalidOutputs")(
+  "InvalidOutputs",
+  { job: JobRef, issue: Schema.String, snapshot: JobStatus }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return message(`${formatRef(this.job)}: the job is done, its outputs are not as expected: ${this.issue}`)
+  }
+}
+
+/**
+ * How a job can end without the outputs that were asked for.
+ *
+ * @since 0.1.0
+ * @category outcomes
+ */
+export type OutcomeError = JobFailed | JobRetriesExhausted | JobCanceled | InvalidOutputs
+
+/**
+ * The schema of every `OutcomeError`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const OutcomeError = Schema.Union(JobFailed, JobRetriesExhausted, JobCanceled, InvalidOutputs)
+
+/**
+ * Everything that can come between a request and the outputs: an error of the submit, of the watch, or the outcome of the
+ * job.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type RunError = SubmitError | WatchError | OutcomeError
+
+/**
+ * The schema of every `RunError`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const RunError = Schema.Union(SubmitError, WatchError, OutcomeError)

@@ -1,0 +1,55 @@
+import type * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Runtime from "effect/Runtime"
+import { monotonic } from "../../policy/internal/time.js"
+
+/**
+ * What is given up when its time is over.
+ *
+ * @internal
+ */
+export interface Expiring {
+  expiresAt: number
+  readonly expire: () => void
+}
+
+/**
+ * The same time for each, by one timer for all: who came first expires first. There is a timer only while somebody is
+ * waited for.
+ *
+ * @internal
+ */
+export class Deadlines {
+  private readonly waiting = new Set<Expiring>()
+  private timer: Fiber.RuntimeFiber<void> | undefined
+
+  constructor(
+    private readonly clock: Clock.Clock,
+    private readonly millis: number,
+    private readonly runtime: Runtime.Runtime<never>
+  ) {}
+
+  add(one: Expiring): void {
+    one.expiresAt = monotonic(this.clock) + this.millis
+    this.waiting.add(one)
+    if (this.waiting.size === 1) this.timer = Runtime.runFork(this.runtime, this.wait)
+  }
+
+  delete(one: Expiring): void {
+    if (this.waiting.delete(one) && this.waiting.size === 0) this.timer?.unsafeInterruptAsFork(FiberId.none)
+  }
+
+  // also where the service was made by what must not be interrupted
+  private readonly wait: Effect.Effect<void> = Effect.interruptible(Effect.suspend(() => {
+    const now = monotonic(this.clock)
+    for (const one of this.waiting) {
+      if (one.expiresAt > now) return Effect.zipRight(this.clock.sleep(Duration.millis(one.expiresAt - now)), this.wait)
+      // it takes itself off
+      one.expire()
+    }
+    return Effect.void
+  }))
+}

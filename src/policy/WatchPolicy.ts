@@ -1,0 +1,106 @@
+/**
+ * How a job is watched, as one value: when to poll, when to try again, when to give up, and what to make of a state that
+ * nobody knows.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import { dual } from "effect/Function"
+import { defaultCadence } from "./Cadence.js"
+import type { Cadence } from "./Cadence.js"
+import * as Deadline from "./Deadline.js"
+import { defaultRetry } from "./Retry.js"
+import type { Retry } from "./Retry.js"
+
+/**
+ * - `cadence`: when to poll next, after a poll that was answered.
+ * - `retry`: when to try again, after one that was not.
+ * - `deadline`: when to give up.
+ * - `unrecognized`: what to make of a state that this version of the library does not know. `fail` with
+ *   `UnrecognizedStatus`; `ignore` the snapshot, and poll on at the cadence; or take it for the `end` of the job.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WatchPolicy {
+  readonly cadence: Cadence
+  readonly retry: Retry
+  readonly deadline: Deadline.Deadline
+  readonly unrecognized: "fail" | "ignore" | "end"
+}
+
+/**
+ * `Cadence.defaultCadence`; `Retry.defaultRetry`; 30 seconds for a request and 24 hours for a watch, after which the job
+ * is left alone; no guesses about states that are not known. How long a job may wait or run without a sign is the
+ * business of its model: add `Deadline.pending` and `Deadline.stalled` where you know it.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultPolicy: WatchPolicy = {
+  cadence: defaultCadence,
+  retry: defaultRetry,
+  deadline: Deadline.sooner(Deadline.request(Duration.seconds(30)), Deadline.total(Duration.hours(24))),
+  unrecognized: "fail"
+}
+
+/**
+ * The policy of an app: what every watch follows that is told nothing else. `defaultPolicy` unless the app says so.
+ *
+ * @example
+ * import { Cadence, Deadline, WatchPolicy } from "effect-queue-status"
+ * import { Layer, pipe } from "effect"
+ *
+ * const Policy = Layer.succeed(
+ *   WatchPolicy.Default,
+ *   pipe(
+ *     WatchPolicy.defaultPolicy,
+ *     WatchPolicy.withCadence(Cadence.fixed("2 seconds")),
+ *     WatchPolicy.withDeadline(Deadline.stalled("10 minutes"))
+ *   )
+ * )
+ *
+ * @since 0.1.0
+ * @category context
+ */
+export class Default extends Context.Reference<Default>()("effect-queue-status/WatchPolicy/Default", {
+  defaultValue: (): WatchPolicy => defaultPolicy
+}) {}
+
+/**
+ * The policy with another cadence.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withCadence: {
+  (cadence: Cadence): (self: WatchPolicy) => WatchPolicy
+  (self: WatchPolicy, cadence: Cadence): WatchPolicy
+} = dual(2, (self: WatchPolicy, cadence: Cadence): WatchPolicy => ({ ...self, cadence }))
+
+/**
+ * The policy with another retry.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withRetry: {
+  (retry: Retry): (self: WatchPolicy) => WatchPolicy
+  (self: WatchPolicy, retry: Retry): WatchPolicy
+} = dual(2, (self: WatchPolicy, retry: Retry): WatchPolicy => ({ ...self, retry }))
+
+/**
+ * The policy with one more deadline: of each clock, the sooner counts. To allow more time than the policy does, set its
+ * `deadline` anew.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withDeadline: {
+  (deadline: Deadline.Deadline): (self: WatchPolicy) => WatchPolicy
+  (self: WatchPolicy, deadline: Deadline.Deadline): WatchPolicy
+} = dual(2, (self: WatchPolicy, deadline: Deadline.Deadline): WatchPolicy => ({
+  ...self,
+  deadline: Deadline.sooner(self.deadline, deadline)
+}))

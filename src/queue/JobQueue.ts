@@ -1,0 +1,483 @@
+/**
+ * The remote queue as a service, and its layers over HTTP.
+ *
+ * Each call is made once: it succeeds, or fails with a `QueueError` that says what to do. Trying again is the business
+ * of whoever knows whether that is safe; `JobStream` does it for polls.
+ *
+ * @since 0.1.0
+ */
+import * as HttpBody from "@effect/platform/HttpBody"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as Config from "effect/Config"
+import * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { ref } from "../model/Job.js"
+import type { JobRef, JobStatus, JsonObject } from "../model/Job.js"
+import { RequestTimeout } from "../model/QueueError.js"
+import type { QueueError } from "../model/QueueError.js"
+import { withNoStore } from "./internal/noStore.js"
+import { checkModel, checkRef, checkSubmit } from "./internal/request.js"
+import * as Answer from "./internal/response.js"
+import { scrubber } from "./internal/scrubber.js"
+import { sendOnce } from "./internal/sendOnce.js"
+import * as QueueApi from "./QueueApi.js"
+
+// -----------------------------------------------------------------------------
+// models
+// -----------------------------------------------------------------------------
+
+/**
+ * A job to be: the model that shall do it, its payload, and, if wanted, notes that stay with it (`info`) and its
+ * priority (an integer, higher goes first, 0 unless given).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SubmitRequest {
+  readonly model: string
+  readonly payload: JsonObject
+  readonly info?: JsonObject | undefined
+  readonly priority?: number | undefined
+}
+
+/**
+ * What a cancel came to. Only a pending job can be canceled; `NotCanceled` tells the status that the job is in instead
+ * (`running`, `done`, `failed`, or `canceled` when it was canceled before). Neither is an error.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type CancelResult = Data.TaggedEnum<{
+  Canceled: {}
+  NotCanceled: { readonly status: string }
+}>
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const CancelResult = Data.taggedEnum<CancelResult>()
+
+/**
+ * How many jobs of a model are waiting and running; `total` is their sum.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface QueueMetrics {
+  readonly running: number
+  readonly waiting: number
+  readonly total: number
+}
+
+/**
+ * The calls of the queue. Whatever implements them, HTTP or memory, fails in the same ways.
+ *
+ * - `status`: a snapshot of a job.
+ * - `submit`: adds a job. Sent once, also by a client that follows redirects or retries. A failure of which it is not known whether the request arrived may have made a job:
+ *   see `QueueError.mayHaveArrived`, and `JobRun.submit`, which makes something of it.
+ * - `cancel`: cancels a job that is pending, and leaves any other alone.
+ * - `clear`: cancels every pending job of a model, and tells how many those were.
+ * - `metrics`: how many jobs of a model are waiting and running.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  readonly status: (job: JobRef) => Effect.Effect<JobStatus, QueueError>
+  readonly submit: (request: SubmitRequest) => Effect.Effect<JobRef, QueueError>
+  readonly cancel: (job: JobRef) => Effect.Effect<CancelResult, QueueError>
+  readonly clear: (model: string) => Effect.Effect<number, QueueError>
+  readonly metrics: (model: string) => Effect.Effect<QueueMetrics, QueueError>
+}
+
+/**
+ * The remote queue.
+ *
+ * @example
+ * import { JobQueue } from "effect-queue-status"
+ * import { FetchHttpClient } from "@effect/platform"
+ * import { Effect, Layer } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const job = yield* JobQueue.submit({ model: "my-org/video-generator", payload: { prompt: "a cat at the piano" } })
+ *   return yield* JobQueue.status(job)
+ * })
+ *
+ * const main = program.pipe(Effect.provide(JobQueue.layer.pipe(Layer.provide(FetchHttpClient.layer))))
+ *
+ * @since 0.1.0
+ * @category context
+ */
+export class JobQueue extends Context.Tag("effect-queue-status/JobQueue")<JobQueue, Service>() {}
+
+// -----------------------------------------------------------------------------
+// over HTTP
+// -----------------------------------------------------------------------------
+
+/**
+ * The real service.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultBaseUrl = "https://api.together.ai/v1"
+
+/**
+ * How long a call may take, headers and body, unless told otherwise: 30 seconds.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultRequestTimeout: Duration.Duration = Duration.seconds(30)
+
+/**
+ * The longest body of a response, in bytes, unless told otherwise: 64 MiB. The outputs of a job are a part of it.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultMaxResponseBytes: number = 64 * 1024 * 1024
+
+/**
+ * The options of the queue over HTTP.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** The bearer token. Blanks and line ends around it are dropped. */
+  readonly apiKey: Redacted.Redacted
+  /** Where the API's paths begin, with `http` or `https`. Defaults to `defaultBaseUrl`. */
+  readonly baseUrl?: string | undefined
+  /** How long one call may take, headers and body. Defaults to `defaultRequestTimeout`. */
+  readonly requestTimeout?: Duration.DurationInput | undefined
+  /**
+   * The longest body of a response, in bytes. A call whose response is longer fails with `ResponseTooLarge`, and its
+   * connection is closed. Defaults to `defaultMaxResponseBytes`.
+   */
+  readonly maxResponseBytes?: number | undefined
+}
+
+const checkApiKey = (apiKey: Redacted.Redacted): Either.Either<Redacted.Redacted, string> => {
+  const token = Redacted.value(apiKey).trim()
+  return token === ""
+    ? Either.left("the token must not be empty")
+    : /^[\x21-\x7e]+$/.test(token)
+    ? Either.right(Redacted.make(token))
+    : Either.left("the token must be printable ASCII without blanks")
+}
+
+// The issues do not show the URL: who puts a password or a token into it may have misspelled the rest.
+const checkBaseUrl = (baseUrl: string): Either.Either<string, string> =>
+  Either.try({ try: () => new URL(baseUrl), catch: () => "the base URL is not a URL" }).pipe(
+    Either.filterOrLeft(
+      (url) => url.username === "" && url.password === "",
+      () => "the base URL must not hold credentials"
+    ),
+    Either.filterOrLeft(
+      (url) => url.protocol === "http:" || url.protocol === "https:",
+      () => "the base URL must begin with http:// or https://"
+    ),
+    Either.filterOrLeft(
+      (url) => url.search === "" && url.hash === "",
+      () => "the base URL must have neither a query nor a fragment"
+    ),
+    Either.map((url) => url.href)
+  )
+
+/**
+ * What every request asks for. A service or gateway that compresses would do so without the second: a client other than
+ * `fetch` does not decompress.
+ *
+ * @internal
+ */
+export const requestHeaders = { "accept": "application/json", "accept-encoding": "identity" }
+
+/** @internal */
+export const invalid = (...path: Array<string>) => (issue: string) => ConfigError.InvalidData(path, issue)
+
+/** @internal */
+export const checkCount = (option: string, count: number): Either.Either<number, ConfigError.ConfigError> =>
+  Number.isSafeInteger(count) && count > 0
+    ? Either.right(count)
+    : Either.left(invalid(option)("the number must be a positive integer"))
+
+/**
+ * The options, checked, and with what they leave open.
+ *
+ * @internal
+ */
+export const checkOptions = (options: Options) =>
+  Effect.gen(function*() {
+    const apiKey = yield* Either.mapLeft(checkApiKey(options.apiKey), invalid("apiKey"))
+    const baseUrl = yield* Either.mapLeft(checkBaseUrl(options.baseUrl ?? defaultBaseUrl), invalid("baseUrl"))
+    return {
+      apiKey,
+      baseUrl,
+      requestTimeout: Duration.decode(options.requestTimeout ?? defaultRequestTimeout),
+      maxResponseBytes: yield* checkCount("maxResponseBytes", options.maxResponseBytes ?? defaultMaxResponseBytes)
+    }
+  })
+
+/**
+ * The queue over whatever `HttpClient` there is. Fails when an option is unusable; the error never shows the token.
+ *
+ * @example
+ * import { JobQueue } from "effect-queue-status"
+ * import { FetchHttpClient } from "@effect/platform"
+ * import { Layer, Redacted } from "effect"
+ *
+ * const QueueLive = Layer.effect(
+ *   JobQueue.JobQueue,
+ *   JobQueue.make({ apiKey: Redacted.make("my-token"), requestTimeout: "10 seconds" })
+ * ).pipe(Layer.provide(FetchHttpClient.layer))
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: Options
+): Effect.Effect<Service, ConfigError.ConfigError, HttpClient.HttpClient> =>
+  Effect.gen(function*() {
+    const { apiKey, baseUrl, maxResponseBytes, requestTimeout } = yield* checkOptions(options)
+    const scrub = scrubber(apiKey)
+    const client = (yield* HttpClient.HttpClient).pipe(
+      HttpClient.mapRequest((request) =>
+        request.pipe(
+          HttpClientRequest.prependUrl(baseUrl),
+          HttpClientRequest.bearerToken(apiKey),
+          HttpClientRequest.setHeaders(requestHeaders)
+        )
+      ),
+      withNoStore,
+      // Our trace ids are nobody's business but ours, and a span of the request would hold its token. Ours tell enough.
+      HttpClient.withTracerPropagation(false),
+      HttpClient.withTracerDisabledWhen(({ method }) => method === "GET")
+    )
+
+    let hasAnswered = false
+
+    /** Sends a request and reads the response to its end. */
+    const respond = (about: Answer.About, request: HttpClientRequest.HttpClientRequest) =>
+      client.execute(request).pipe(
+        // a client that fails on a status code (`filterStatusOk`) has a response all the same
+        Effect.catchTag("ResponseError", ({ response }) => Effect.succeed(response)),
+        Effect.tap(() => {
+          hasAnswered = true
+        }),
+        Effect.flatMap((response) => Answer.read(about, response, maxResponseBytes))
+      )
+
+    /** Sends an encoded request, and decodes the response. What is not safe to send twice is sent once. */
+    const call = <A>(
+      about: Answer.About,
+      request: HttpClientRequest.HttpClientRequest,
+      decodeOf: (httpStatus: number) => Answer.Decode<A> | undefined
+    ): Effect.Effect<A, QueueError> =>
+      (request.method === "GET" ? respond(about, request) : sendOnce(respond(about, request))).pipe(
+        Effect.mapError((error) =>
+          error._tag === "ResponseTooLarge"
+            ? error
+            : Answer.unreachable(about, error.cause, error.reason, hasAnswered, scrub)
+        ),
+        Effect.flatMap((response) => {
+          const decode = decodeOf(response.httpStatus)
+          return decode === undefined
+            ? Effect.fail(Answer.fromRefusal(about, response, scrub))
+            : Either.mapLeft(
+              Answer.decode(response.text, decode),
+              (error) => Answer.undecoded(about, response, error, scrub)
+            )
+        }),
+        Effect.timeoutFail({
+          duration: requestTimeout,
+          onTimeout: () => new RequestTimeout({ ...about, after: requestTimeout })
+        })
+      )
+
+    return JobQueue.of({
+      status: Effect.fn("JobQueue.status")(function*(input) {
+        const job = yield* checkRef("status", input)
+        yield* annotate(job.model, job.requestId)
+        return yield* call(
+          { operation: "status", model: job.model, job },
+          get(QueueApi.endpoints.status, { request_id: job.requestId, model: job.model }),
+          ok(Answer.decodeStatus)
+        )
+      }),
+
+      submit: Effect.fn("JobQueue.submit")(function*(input) {
+        const request = yield* checkSubmit(input)
+        yield* annotate(request.model)
+        const { requestId } = yield* call(
+          { operation: "submit", model: request.model },
+          post(QueueApi.endpoints.submit, encodeSubmit(request)),
+          ok(decodeSubmitted)
+        )
+        yield* annotate(request.model, requestId)
+        return ref(request.model, requestId)
+      }),
+
+      cancel: Effect.fn("JobQueue.cancel")(function*(input) {
+        const job = yield* checkRef("cancel", input)
+        yield* annotate(job.model, job.requestId)
+        return yield* call(
+          { operation: "cancel", model: job.model, job },
+          post(QueueApi.endpoints.cancel, encodeCancel(job)),
+          (httpStatus) => httpStatus === 409 ? decodeNotCanceled : ok(decodeCanceled)(httpStatus)
+        )
+      }),
+
+      clear: Effect.fn("JobQueue.clear")(function*(input) {
+        const model = yield* checkModel("clear", input)
+        yield* annotate(model)
+        const { canceledCount } = yield* call(
+          { operation: "clear", model },
+          post(QueueApi.endpoints.clear, encodeClear({ model })),
+          ok(decodeCleared)
+        )
+        return canceledCount
+      }),
+
+      metrics: Effect.fn("JobQueue.metrics")(function*(input) {
+        const model = yield* checkModel("metrics", input)
+        yield* annotate(model)
+        return yield* call(
+          { operation: "metrics", model },
+          get(QueueApi.endpoints.metrics, { model }),
+          ok(decodeMetrics)
+        )
+      })
+    })
+  })
+
+const get = (endpoint: { readonly path: string }, urlParams: { readonly [name: string]: string }) =>
+  HttpClientRequest.get(endpoint.path, { urlParams })
+
+const post = (endpoint: { readonly path: string }, json: string) =>
+  HttpClientRequest.post(endpoint.path, { body: HttpBody.text(json, "application/json") })
+
+// what has been checked can be encoded
+const encodeSubmit = Schema.encodeSync(Schema.parseJson(QueueApi.SubmitRequest))
+const encodeCancel = Schema.encodeSync(Schema.parseJson(QueueApi.CancelRequest))
+const encodeClear = Schema.encodeSync(Schema.parseJson(QueueApi.ClearRequest))
+
+const ok = <A>(decode: Answer.Decode<A>) => (httpStatus: number): Answer.Decode<A> | undefined =>
+  Answer.isOk(httpStatus) ? decode : undefined
+
+const decodeSubmitted = Schema.decodeUnknownEither(QueueApi.SubmitAnswer)
+const decodeCleared = Schema.decodeUnknownEither(QueueApi.ClearAnswer)
+const decodeMetrics = Schema.decodeUnknownEither(QueueApi.Metrics)
+
+const isCanceled = Schema.decodeUnknownEither(QueueApi.CancelDone)
+const decodeCanceled: Answer.Decode<CancelResult> = (json) =>
+  Either.map(isCanceled(json), () => CancelResult.Canceled())
+
+const isRefused = Schema.decodeUnknownEither(QueueApi.CancelRefused)
+const decodeNotCanceled: Answer.Decode<CancelResult> = (json) => Either.map(isRefused(json), CancelResult.NotCanceled)
+
+/** @internal */
+export const annotate = (model: string, requestId?: string): Effect.Effect<void> =>
+  Effect.annotateCurrentSpan(
+    requestId === undefined ? { "queue.model": model } : { "queue.model": model, "queue.request_id": requestId }
+  )
+
+/**
+ * The queue as a layer, its options taken from wherever the app keeps them.
+ *
+ * @example
+ * import { JobQueue } from "effect-queue-status"
+ * import { Config } from "effect"
+ *
+ * const QueueLive = JobQueue.layerConfig({
+ *   apiKey: Config.redacted("QUEUE_TOKEN"),
+ *   requestTimeout: Config.duration("QUEUE_REQUEST_TIMEOUT").pipe(Config.withDefault("10 seconds"))
+ * })
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<Options>
+): Layer.Layer<JobQueue, ConfigError.ConfigError, HttpClient.HttpClient> =>
+  Layer.effect(JobQueue, Effect.flatMap(Config.unwrap(options), make))
+
+/** @internal */
+export const environment = {
+  apiKey: Config.redacted("TOGETHER_API_KEY").pipe(
+    Config.mapOrFail((apiKey) => Either.mapLeft(checkApiKey(apiKey), invalid("TOGETHER_API_KEY")))
+  ),
+  baseUrl: Config.string("TOGETHER_BASE_URL").pipe(
+    Config.withDefault(defaultBaseUrl),
+    Config.mapOrFail((baseUrl) => Either.mapLeft(checkBaseUrl(baseUrl), invalid("TOGETHER_BASE_URL")))
+  )
+}
+
+/**
+ * The queue with the token from `TOGETHER_API_KEY` and, where it is set, the base URL from `TOGETHER_BASE_URL`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<JobQueue, ConfigError.ConfigError, HttpClient.HttpClient> = layerConfig(
+  environment
+)
+
+// -----------------------------------------------------------------------------
+// accessors
+// -----------------------------------------------------------------------------
+
+/**
+ * A snapshot of a job.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const status = (job: JobRef): Effect.Effect<JobStatus, QueueError, JobQueue> =>
+  Effect.flatMap(JobQueue, (queue) => queue.status(job))
+
+/**
+ * Adds a job to the queue of its model, and gives its reference. Sent once, never again: `JobRun.submit` tries again
+ * where that is safe, and tells where it is not known whether there is a job.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const submit = (request: SubmitRequest): Effect.Effect<JobRef, QueueError, JobQueue> =>
+  Effect.flatMap(JobQueue, (queue) => queue.submit(request))
+
+/**
+ * Cancels a job that is pending; leaves any other alone and tells its status.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const cancel = (job: JobRef): Effect.Effect<CancelResult, QueueError, JobQueue> =>
+  Effect.flatMap(JobQueue, (queue) => queue.cancel(job))
+
+/**
+ * Cancels every pending job of a model, and tells how many those were.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const clear = (model: string): Effect.Effect<number, QueueError, JobQueue> =>
+  Effect.flatMap(JobQueue, (queue) => queue.clear(model))
+
+/**
+ * How many jobs of a model are waiting and running.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const metrics = (model: string): Effect.Effect<QueueMetrics, QueueError, JobQueue> =>
+  Effect.flatMap(JobQueue, (queue) => queue.metrics(model))

@@ -1,0 +1,125 @@
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as ParseResult from "effect/ParseResult"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import { JobRef, JsonObject, ModelName } from "../../model/Job.js"
+import { InvalidRequest, maxKeptBody } from "../../model/QueueError.js"
+import type { Operation } from "../../model/QueueError.js"
+import { SubmitRequest } from "../QueueApi.js"
+import { toJson } from "./toJson.js"
+
+/** @internal */
+export interface Issue {
+  readonly message: string
+  readonly path: ReadonlyArray<PropertyKey>
+}
+
+const offersNothing = ({ message }: Issue): boolean => /^Expected (?:null|undefined), /.test(message)
+
+/**
+ * The issues without those that only say that a field might as well be left out.
+ *
+ * @internal
+ */
+export const withoutOffers = <A extends Issue>(issues: ReadonlyArray<A>): ReadonlyArray<A> => {
+  const told = new Set(issues.filter((issue) => !offersNothing(issue)).map(({ path }) => path.map(String).join(".")))
+  return issues.filter((issue) => !offersNothing(issue) || !told.has(issue.path.map(String).join(".")))
+}
+
+/**
+ * The first of the issues, as a person reads them.
+ *
+ * @internal
+ */
+export const sayIssues = (issues: ReadonlyArray<Issue>): string =>
+  withoutOffers(issues)
+    .slice(0, 5)
+    .map(({ message, path }) => path.length === 0 ? message : `${path.map(String).join(".")}: ${message}`)
+    .join("; ")
+
+/**
+ * The issues of a value that did not decode, as a person reads them: `priority: Expected an integer, actual 1.5`.
+ *
+ * @internal
+ */
+export const formatIssues = (error: ParseResult.ParseError): string => {
+  try {
+    return sayIssues(ParseResult.ArrayFormatter.formatErrorSync(error))
+  } catch {
+    // it shows the value, and a value of some thousand levels is too deep for that
+    return "not as expected, and too deep to be shown"
+  }
+}
+
+/**
+ * A text, cut to what an error keeps.
+ *
+ * @internal
+ */
+export const clip = (text: string, max: number = maxKeptBody): string =>
+  text.length <= max ? text : `${text.slice(0, max - 1)}…`
+
+// What stands for a model that is no string. An object may have no `toString`, or one that throws.
+const text = (value: unknown): string => Predicate.isObject(value) ? "(no string)" : String(value)
+
+const isJsonObject = Schema.is(JsonObject)
+const isRef = Schema.decodeUnknown(JobRef, { errors: "all" })
+const isModel = Schema.decodeUnknown(ModelName)
+const isSubmit = Schema.decodeUnknown(SubmitRequest, { errors: "all" })
+
+/** @internal */
+export const checkRef = (operation: Operation, job: JobRef): Effect.Effect<JobRef, InvalidRequest> =>
+  Effect.mapError(isRef(job), (error) =>
+    new InvalidRequest({
+      operation,
+      model: text(job?.model),
+      detail: clip(formatIssues(error))
+    }))
+
+/** @internal */
+export const checkModel = (operation: Operation, model: string): Effect.Effect<string, InvalidRequest> =>
+  Effect.mapError(
+    isModel(model),
+    (error) => new InvalidRequest({ operation, model: text(model), detail: clip(`model: ${formatIssues(error)}`) })
+  )
+
+/**
+ * A submit that is refused before it is sent.
+ *
+ * @internal
+ */
+export const invalidSubmit = (request: { readonly model: string }, detail: string): InvalidRequest =>
+  new InvalidRequest({ operation: "submit", model: text(request?.model), detail: clip(detail) })
+
+interface Submit {
+  readonly model: string
+  readonly payload: JsonObject
+  readonly info?: JsonObject | undefined
+  readonly priority?: number | undefined
+}
+
+const asJsonObject = (value: unknown, name: string): Either.Either<JsonObject, string> =>
+  Either.filterOrLeft(toJson(value, name), isJsonObject, () => `${name}: its toJSON does not return an object`)
+
+/**
+ * The request as it is sent: a copy that JSON represents without a loss.
+ *
+ * @internal
+ */
+export const checkSubmit = (request: Submit): Effect.Effect<Submit, InvalidRequest> =>
+  isSubmit(request).pipe(
+    Effect.mapError(formatIssues),
+    Effect.flatMap(({ info, model, payload, priority }) =>
+      Effect.gen(function*() {
+        return {
+          model,
+          payload: yield* asJsonObject(payload, "payload"),
+          ...(Predicate.isNotNullable(info) && { info: yield* asJsonObject(info, "info") }),
+          // JSON has no -0
+          ...(Predicate.isNotNullable(priority) && { priority: priority + 0 })
+        }
+      })
+    ),
+    Effect.mapError((detail) => invalidSubmit(request, detail))
+  )

@@ -1,0 +1,323 @@
+import type * as HttpClientError from "@effect/platform/HttpClientError"
+import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as Clock from "effect/Clock"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { fromDocument, isDocument, JobStatus } from "../../model/Job.js"
+import type { JobRef } from "../../model/Job.js"
+import * as QueueError from "../../model/QueueError.js"
+import type { ErrorBody } from "../QueueApi.js"
+import { clip, formatIssues } from "./request.js"
+import { decodeText, ofRefusal, ofSuccess } from "./responseBody.js"
+import type { ResponseBody } from "./responseBody.js"
+import { parseRetryAfter } from "./retryAfter.js"
+import type { Scrub } from "./scrubber.js"
+
+/**
+ * What was asked: every error says it.
+ *
+ * @internal
+ */
+export interface About {
+  readonly operation: QueueError.Operation
+  readonly model: string
+  readonly job?: JobRef
+}
+
+/**
+ * A response, read to its end: its status, its body, and the headers that an error keeps.
+ *
+ * @internal
+ */
+export interface Response {
+  readonly httpStatus: number
+  readonly text: string
+  readonly httpRequestId: string | undefined
+  readonly retryAfter: Duration.Duration | undefined
+}
+
+/**
+ * Whether a status code promises the body of a success (RFC 9110: a 2xx that is not known means what 200 means).
+ *
+ * @internal
+ */
+export const isOk = (httpStatus: number): boolean => httpStatus >= 200 && httpStatus < 300
+
+/** @internal */
+export const toResponse = (
+  httpStatus: number,
+  headers: { readonly [name: string]: string | undefined },
+  body: Uint8Array
+): Effect.Effect<Response> =>
+  Effect.map(Clock.currentTimeMillis, (now) => ({
+    httpStatus,
+    text: decodeText(body, headers["content-encoding"]),
+    httpRequestId: headers["x-request-id"],
+    retryAfter: Option.getOrUndefined(parseRetryAfter(headers, now))
+  }))
+
+/** @internal */
+export const tooLarge = (about: About, httpStatus: number, maxBytes: number): QueueError.ResponseTooLarge =>
+  new QueueError.ResponseTooLarge({ ...about, httpStatus, maxBytes })
+
+const readBody = (
+  response: HttpClientResponse.HttpClientResponse,
+  body: ResponseBody
+): Effect.Effect<boolean, HttpClientError.ResponseError> =>
+  Effect.suspend(() => {
+    let isWhole = true
+    return response.stream.pipe(
+      Stream.runForEachWhile((chunk) => Effect.sync(() => isWhole = body.add(chunk))),
+      // a response without a body, as a 204 is over `fetch`
+      Effect.catchIf((error) => error.reason === "EmptyBody", () => Effect.void),
+      Effect.map(() => isWhole)
+    )
+  })
+
+/**
+ * Reads a response to its end: a connection serves the next request only then. Fails if the body of a success breaks off
+ * or is longer than `maxBytes`.
+ *
+ * @internal
+ */
+export const read = (
+  about: About,
+  response: HttpClientResponse.HttpClientResponse,
+  maxBytes: number
+): Effect.Effect<Response, HttpClientError.ResponseError | QueueError.ResponseTooLarge> =>
+  Effect.gen(function*() {
+    const { headers, status } = response
+    const body = isOk(status) ? ofSuccess(maxBytes) : ofRefusal()
+    const reading = readBody(response, body)
+    if (!isOk(status)) {
+      // a body that breaks off still belongs to a response whose status is known
+      yield* Effect.ignore(reading)
+    } else if (!(yield* reading)) {
+      return yield* tooLarge(about, status, maxBytes)
+    }
+    return yield* toResponse(status, headers, body.bytes())
+  })
+
+const string = (value: unknown): string | undefined =>
+  typeof value === "string" && value.trim() !== "" ? value : typeof value === "number" ? String(value) : undefined
+
+const errorBody = (value: unknown): typeof ErrorBody.Type => {
+  if (typeof value !== "object" || value === null) return { message: string(value) }
+  const { code, error, message, param, type } = value as { readonly [key: string]: unknown }
+  const outer = { code: string(code), type: string(type), param: string(param), message: string(message) }
+  if (error === undefined || error === null) return outer
+  // some gateways wrap it: { "error": { … } }, or { "error": "…" }; what they say beside it counts where it says nothing
+  const inner = errorBody(error)
+  return {
+    code: inner.code ?? outer.code,
+    type: inner.type ?? outer.type,
+    param: inner.param ?? outer.param,
+    message: inner.message ?? outer.message
+  }
+}
+
+// Each alternative ends at the next `<` or matches: no text, however odd, takes more than linear time. What stands for
+// the token looks like a tag, and stays.
+const html = /<style[^]*?(?:<\/style>|$)|<(?!redacted>)[^<>]*>/gi
+
+const parseBody = (text: string, scrub: Scrub): typeof ErrorBody.Type => {
+  try {
+    return errorBody(JSON.parse(text))
+  } catch {
+    // The HTML page of a load balancer: what a person would read of it. The token goes first, it may hold what looks like
+    // a tag.
+    return { message: string(scrub(text).replace(html, " ").replace(/\s+/g, " ").trim()) }
+  }
+}
+
+// A field without a value is left out, as it is from JSON: an error is equal to what it is after a journey.
+const compact = <A extends object>(fields: A): A =>
+  // a field that is not there reads as `undefined`, as it did
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as A
+
+// What an error keeps of a response.
+const kept = (about: About, response: Response, scrub: Scrub) => {
+  const clean = (text: string | undefined) => text === undefined ? undefined : clip(scrub(text))
+  const { code, message, param, type } = parseBody(response.text, scrub)
+  const fields = compact({
+    ...about,
+    httpStatus: response.httpStatus,
+    code: clean(code),
+    type: clean(type),
+    param: clean(param),
+    detail: clean(message),
+    httpRequestId: clean(response.httpRequestId),
+    retryAfter: response.retryAfter
+  })
+  return { fields, body: clip(scrub(response.text)) }
+}
+
+const unexpected = (about: About, response: Response, issue: string, scrub: Scrub): QueueError.UnexpectedAnswer => {
+  const { body, fields } = kept(about, response, scrub)
+  return new QueueError.UnexpectedAnswer({ ...fields, issue: clip(scrub(issue)), body })
+}
+
+/**
+ * The error that a refusal is.
+ *
+ * @internal
+ */
+export const fromRefusal = (about: About, response: Response, scrub: Scrub): QueueError.QueueError => {
+  const { httpStatus } = response
+  const fields = () => kept(about, response, scrub).fields
+  switch (httpStatus) {
+    case 400:
+    case 413:
+    case 422:
+      return new QueueError.InvalidRequest(fields())
+    case 401:
+    case 403:
+      return new QueueError.Unauthorized(fields())
+    case 404:
+      return new QueueError.NotFound(fields())
+    case 429:
+      return new QueueError.RateLimited(fields())
+    case 408:
+      return new QueueError.Unavailable(fields())
+    default:
+      return httpStatus >= 500 && httpStatus !== 501 && httpStatus !== 505
+        ? new QueueError.Unavailable(fields())
+        : unexpected(about, response, "the API has no such status code", scrub)
+  }
+}
+
+/**
+ * Decodes the JSON of a body.
+ *
+ * @internal
+ */
+export type Decode<A> = (json: unknown) => Either.Either<A, ParseResult.ParseError>
+
+// An empty body is no JSON, and decodes as a value that is missing.
+const parseJson = (text: string): Either.Either<unknown, ParseResult.ParseError> =>
+  text === "" ? Either.right(undefined) : Either.try({
+    try: () => JSON.parse(text) as unknown,
+    catch: () => ParseResult.parseError(new ParseResult.Type(Schema.String.ast, text, "Could not parse JSON"))
+  })
+
+const explainStatus = Schema.decodeUnknownEither(JobStatus)
+
+/** @internal */
+export const decodeStatus: Decode<JobStatus> = (json) =>
+  isDocument(json) ? Either.right(fromDocument(json)) : explainStatus(json)
+
+/** @internal */
+export const decode = <A>(text: string, decode: Decode<A>): Either.Either<A, ParseResult.ParseError> =>
+  Either.flatMap(parseJson(text), decode)
+
+/**
+ * The error that a response is whose body is not what its status promises.
+ *
+ * @internal
+ */
+export const undecoded = (
+  about: About,
+  response: Response,
+  error: ParseResult.ParseError,
+  scrub: Scrub
+): QueueError.UnexpectedAnswer => unexpected(about, response, formatIssues(error), scrub)
+
+// The reason that lies deepest: `fetch failed` is caused by `connect ECONNREFUSED 127.0.0.1:1`.
+const reasonOf = (cause: unknown): string | undefined => {
+  if (typeof cause === "string") return string(cause)
+  if (typeof cause !== "object" || cause === null) return undefined
+  const { cause: deeper, code, errors, message } = cause as { readonly [key: string]: unknown }
+  return reasonOf(deeper) ?? (Array.isArray(errors) ? reasonOf(errors[0]) : undefined) ?? string(message) ??
+    string(code)
+}
+
+// Why a server's certificate is not accepted: OpenSSL's verification errors, by the names that Node gives them. The
+// certificate is verified before anything of the request is sent.
+const certificateErrors: ReadonlySet<unknown> = new Set([
+  "CERT_CHAIN_TOO_LONG",
+  "CERT_HAS_EXPIRED",
+  "CERT_NOT_YET_VALID",
+  "CERT_REJECTED",
+  "CERT_REVOKED",
+  "CERT_SIGNATURE_FAILURE",
+  "CERT_UNTRUSTED",
+  "CRL_HAS_EXPIRED",
+  "CRL_NOT_YET_VALID",
+  "CRL_SIGNATURE_FAILURE",
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "ERR_TLS_CERT_ALTNAME_INVALID",
+  "ERROR_IN_CERT_NOT_AFTER_FIELD",
+  "ERROR_IN_CERT_NOT_BEFORE_FIELD",
+  "HOSTNAME_MISMATCH",
+  "INVALID_CA",
+  "INVALID_PURPOSE",
+  "PATH_LENGTH_EXCEEDED",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY",
+  "UNABLE_TO_DECRYPT_CERT_SIGNATURE",
+  "UNABLE_TO_GET_CRL",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE"
+])
+
+// A server that speaks no TLS, or not our version of it. Over node:http it is the write of the request that fails.
+const isProtocolError = (code: unknown, syscall: unknown): boolean =>
+  code === "EPROTO" ? syscall === "write" : typeof code === "string" && code.startsWith("ERR_SSL_")
+
+const isConnectError = (code: unknown, syscall: unknown, message: unknown): boolean =>
+  syscall === "connect" || syscall === "getaddrinfo" || code === "ECONNREFUSED" || code === "ENOTFOUND" ||
+  code === "EAI_AGAIN" || code === "UND_ERR_CONNECT_TIMEOUT" ||
+  message === "Client network socket disconnected before secure TLS connection was established"
+
+// undici's, where a proxy opens no tunnel: by its own fault, or because it does not want to.
+const refusedTunnel = /^Proxy response \((\d+)\) !== 200 when HTTP Tunneling$/
+
+/** What is known of a failure by which nothing was sent: whether it stays until a setting is corrected. */
+type Unsent = "may pass" | "stays"
+
+/*
+ * Nothing was sent where no connection was established. That is known by the errors that only the making of a connection
+ * meets; any other error (ECONNRESET, EHOSTUNREACH of a read, what a browser tells) may have come after the request.
+ * Garbage instead of TLS comes before the request where TLS is not spoken at all, and not where it has been.
+ */
+const unsentBy = (cause: unknown, hasAnswered: boolean): Unsent | undefined => {
+  if (typeof cause !== "object" || cause === null) return undefined
+  const { cause: deeper, code, errors, message, syscall } = cause as { readonly [key: string]: unknown }
+  // one address after the other was tried
+  if (Array.isArray(errors) && errors.length > 0) {
+    const each = errors.map((error) => unsentBy(error, hasAnswered))
+    return each.includes(undefined) ? undefined : each.includes("may pass") ? "may pass" : "stays"
+  }
+  const [, proxyStatus] = refusedTunnel.exec(String(message)) ?? []
+  if (proxyStatus !== undefined) return Number(proxyStatus) < 500 ? "stays" : "may pass"
+  if (certificateErrors.has(code) || (!hasAnswered && isProtocolError(code, syscall))) return "stays"
+  return isConnectError(code, syscall, message) ? "may pass" : unsentBy(deeper, hasAnswered)
+}
+
+/**
+ * No response, or not the whole of a good one. Of what caused it only the reason is kept, as text: an error of a client
+ * may hold the request, and with it the token. `hasAnswered` says whether the service has ever responded.
+ *
+ * @internal
+ */
+export const unreachable = (
+  about: About,
+  cause: unknown,
+  otherwise: string,
+  hasAnswered: boolean,
+  scrub: Scrub
+): QueueError.Unreachable => {
+  const unsent = unsentBy(cause, hasAnswered)
+  return new QueueError.Unreachable({
+    ...about,
+    reason: clip(scrub(reasonOf(cause) ?? otherwise)),
+    ...(unsent !== undefined && { sent: false }),
+    ...(unsent === "stays" && { transient: false })
+  })
+}

@@ -1,0 +1,63 @@
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import { maxRetryAfter } from "../../model/QueueError.js"
+
+const decimal = /^\d+(?:\.\d+)?$/
+
+// IMF-fixdate, and the two obsolete forms of RFC 9110. Checked here because `Date` parses many other texts as dates.
+const httpDate = new RegExp(
+  [
+    "^[A-Z][a-z]{2}, \\d{2} [A-Z][a-z]{2} \\d{4} \\d{2}:\\d{2}:\\d{2} GMT$",
+    "^[A-Z][a-z]+day, \\d{2}-[A-Z][a-z]{2}-\\d{2} \\d{2}:\\d{2}:\\d{2} GMT$",
+    "^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \\d]\\d \\d{2}:\\d{2}:\\d{2} \\d{4}$"
+  ].join("|")
+)
+
+// A client joins headers of the same name with commas, and a date has a comma after its weekday.
+const element = /\s*(?:[A-Z][a-z]+, )?[^,]+/g
+
+const parseNumber = (text: string): Option.Option<number> =>
+  decimal.test(text) ? Option.some(Number(text)) : Option.none()
+
+/**
+ * An HTTP date (RFC 9110), in milliseconds since the epoch.
+ *
+ * @internal
+ */
+export const parseDate = (text: string): Option.Option<number> =>
+  httpDate.test(text)
+    // All three forms are in GMT. With an offset, because `DateTime` takes a text that ends in `GMT` for one without a zone.
+    ? Option.map(DateTime.make(`${text.replace(/ GMT$/, "")} GMT+0000`), ({ epochMillis }) => epochMillis)
+    : Option.none()
+
+/** The longest of the delays in milliseconds that the header's values give. */
+const longest = (
+  header: string | undefined,
+  parse: (value: string) => Option.Option<number>
+): Option.Option<Duration.Duration> => {
+  const delays = Array.from(header?.match(element) ?? []).flatMap((value) => Option.toArray(parse(value.trim())))
+  return delays.length === 0
+    ? Option.none()
+    : Option.some(Duration.min(Duration.millis(Math.max(0, ...delays.map(Math.ceil))), maxRetryAfter))
+}
+
+/**
+ * The delay that the service asks for: `retry-after-ms`, or `Retry-After` in seconds or as an HTTP date. A date is
+ * measured from the response's `Date`, or from `nowMillis` if there is none. The longest of several values counts.
+ * Invalid values are ignored; a date in the past is zero; a delay is at most `maxRetryAfter`.
+ *
+ * @internal
+ */
+export const parseRetryAfter = (
+  headers: { readonly [name: string]: string | undefined },
+  nowMillis: number
+): Option.Option<Duration.Duration> =>
+  Option.orElse(longest(headers["retry-after-ms"], parseNumber), () => {
+    const sentAt = Option.getOrElse(parseDate(headers["date"]?.trim() ?? ""), () => nowMillis)
+    return longest(headers["retry-after"], (value) =>
+      Option.orElse(
+        Option.map(parseNumber(value), (seconds) => seconds * 1000),
+        () => Option.map(parseDate(value), (millis) => millis - sentAt)
+      ))
+  })

@@ -1,0 +1,77 @@
+import type * as HttpClientError from "@effect/platform/HttpClientError"
+import type * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as DefaultServices from "effect/DefaultServices"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
+import * as Tracer from "effect/Tracer"
+import * as Answer from "./response.js"
+
+const recorder = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+/** @internal */
+export class SentAgain extends Data.TaggedError("SentAgain") {
+  readonly reason = "the HTTP client would have sent the request again"
+  override readonly cause = undefined
+}
+
+const isSent = ({ attributes }: Tracer.Span): boolean => attributes.has("http.request.method")
+
+const headerPrefix = "http.response.header."
+
+const headersOf = ({ attributes }: Tracer.Span): { readonly [name: string]: string } =>
+  Object.fromEntries(
+    Array.from(attributes).flatMap(([name, value]) =>
+      name.startsWith(headerPrefix) ? [[name.slice(headerPrefix.length), String(value)]] : []
+    )
+  )
+
+const outcomeOf = (sent: Tracer.Span): Effect.Effect<Answer.Response, HttpClientError.HttpClientError | SentAgain> => {
+  const httpStatus = sent.attributes.get("http.response.status_code")
+  if (typeof httpStatus === "number") return Answer.toResponse(httpStatus, headersOf(sent), new Uint8Array())
+  return sent.status._tag === "Ended" && Exit.isFailure(sent.status.exit)
+    // what a client of the platform fails with
+    ? Effect.failCause(sent.status.exit.cause as Cause.Cause<HttpClientError.HttpClientError>)
+    : new SentAgain()
+}
+
+/**
+ * Lets a client send a request once, although the app may have made it one that sends it again (`retryTransient`,
+ * `followRedirects`): it is stopped before it does, and the outcome of the first request counts, without the body of its
+ * response.
+ *
+ * The clients of the platform open a span for each request that they send, below all that an app can put around them.
+ * These spans go to a tracer of our own, which refuses the second. All other spans go where they would. A client that
+ * opens no spans, or a `fetch` that follows a redirect by itself, is not noticed.
+ *
+ * @internal
+ */
+export const sendOnce = <E>(
+  exchange: Effect.Effect<Answer.Response, E>
+): Effect.Effect<Answer.Response, E | HttpClientError.HttpClientError | SentAgain> =>
+  Effect.flatMap(Effect.all([Effect.tracer, FiberRef.get(FiberRef.currentTracerEnabled)]), ([tracer, isEnabled]) => {
+    const requests: Array<Tracer.Span> = []
+    const guard = Tracer.make({
+      context: (f, fiber) => tracer.context(f, fiber),
+      span: (name, parent, context, links, startTime, kind, options) => {
+        if (kind !== "client") {
+          return (isEnabled ? tracer : recorder).span(name, parent, context, links, startTime, kind, options)
+        }
+
+        if (requests.some(isSent)) throw new SentAgain()
+        const span = recorder.span(name, parent, context, links, startTime, kind, options)
+        requests.push(span)
+        return span
+      }
+    })
+    return exchange.pipe(
+      Effect.withTracer(guard),
+      Effect.withTracerEnabled(true),
+      Effect.catchAllDefect((defect) => {
+        const sent = requests.find(isSent)
+        return defect instanceof SentAgain && sent !== undefined ? outcomeOf(sent) : Effect.die(defect)
+      })
+    )
+  })

@@ -1,0 +1,130 @@
+/**
+ * A stage of a pipeline: a model as a function, with a schema for what goes in and one for what comes out.
+ *
+ * Stages are put together with whatever Effect puts effects together with: `Effect.flatMap` hands the outputs of one to
+ * the next, `Effect.filterOrFail` checks them in between, `Effect.all` runs several at once.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { message, TaggedError } from "../model/internal/taggedError.js"
+import { formatRef, JobRef } from "../model/Job.js"
+import type { JsonObject } from "../model/Job.js"
+import { RunError } from "../model/QueueError.js"
+import { CursorFromString, formatCursor } from "../model/Transition.js"
+import { formatIssues, invalidSubmit } from "../queue/internal/request.js"
+import type { JobQueue, SubmitRequest } from "../queue/JobQueue.js"
+import { decodeOutputs } from "../watch/internal/outcome.js"
+import { runTraced } from "./JobRun.js"
+import type { RunOptions, Trace } from "./JobRun.js"
+
+/**
+ * A stage has failed. `stage` is its name and `error` says why; `job` is the job that was submitted for it, if one was,
+ * and `cursor` what was last known of that: enough to look at it, or to go on watching it
+ * (`JobStream.transitions(job, { from: cursor })`).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StageFailed extends TaggedError<StageFailed>("effect-queue-status/StageFailed")(
+  "StageFailed",
+  {
+    stage: Schema.String,
+    error: RunError,
+    job: Schema.optional(JobRef),
+    cursor: Schema.optional(CursorFromString)
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    const facts = [
+      ...(this.job === undefined ? ["no job was made, or none is known"] : [formatRef(this.job)]),
+      ...(this.cursor === undefined ? [] : [`cursor ${formatCursor(this.cursor)}`])
+    ]
+    return message(`stage ${this.stage} (${facts.join(", ")}): ${this.error.message}`)
+  }
+}
+
+/**
+ * Submits what it is given, once, and gives the outputs. With a `key` it can be asked again after a restart: see
+ * `JobRun.submit`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Stage<in In, out Out, out R = never> {
+  (input: In, options?: { readonly key?: string | undefined }): Effect.Effect<Out, StageFailed, JobQueue | R>
+}
+
+/**
+ * - `model`: who does it. `info` and `priority`: as in a `SubmitRequest`.
+ * - `payload`: the schema of what goes in, encoded to the payload of the job.
+ * - `outputs`: the schema of what comes out, decoded from the outputs of the job.
+ * - `options`: how the job is run: see `JobRun.run`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<In, PayloadI extends JsonObject, PayloadR, Out, OutputsI, OutputsR>
+  extends Omit<SubmitRequest, "payload">
+{
+  readonly payload: Schema.Schema<In, PayloadI, PayloadR>
+  readonly outputs: Schema.Schema<Out, OutputsI, OutputsR>
+  readonly options?: Omit<RunOptions, "key"> | undefined
+}
+
+/**
+ * A stage, by the name that its errors and its events have.
+ *
+ * @example
+ * import { JobStage } from "effect-queue-status"
+ * import { Effect, Schema } from "effect"
+ *
+ * const image = JobStage.make("image", {
+ *   model: "my-org/image-generator",
+ *   payload: Schema.Struct({ prompt: Schema.String }),
+ *   outputs: Schema.Struct({ image_url: Schema.String, width: Schema.Int })
+ * })
+ *
+ * const video = JobStage.make("video", {
+ *   model: "my-org/video-generator",
+ *   payload: Schema.Struct({ image_url: Schema.String }),
+ *   outputs: Schema.Struct({ video_url: Schema.String })
+ * })
+ *
+ * const film = (prompt: string) =>
+ *   image({ prompt }).pipe(
+ *     Effect.filterOrFail(({ width }) => width >= 1024, () => "too small" as const),
+ *     Effect.flatMap(({ image_url }) => video({ image_url }))
+ *   )
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <In, PayloadI extends JsonObject, PayloadR, Out, OutputsI, OutputsR>(
+  stage: string,
+  { model, options, outputs, payload, ...rest }: Options<In, PayloadI, PayloadR, Out, OutputsI, OutputsR>
+): Stage<In, Out, PayloadR | OutputsR> => {
+  const encode = Schema.encode(payload)
+  return (input, { key } = {}) =>
+    Effect.suspend(() => {
+      const trace: Trace = { job: undefined, cursor: undefined }
+      return encode(input).pipe(
+        Effect.mapError((error) => invalidSubmit({ model }, `payload: ${formatIssues(error)}`)),
+        Effect.flatMap((payload) =>
+          runTraced({ ...rest, model, payload }, { ...options, key }, Option.some(stage), trace)
+        ),
+        Effect.flatMap((end) => decodeOutputs(end, outputs)),
+        Effect.mapError((error) => new StageFailed({ stage, error, job: trace.job, cursor: trace.cursor }))
+      )
+    }).pipe(
+      Effect.withSpan("JobStage", {
+        attributes: { "queue.stage": stage, "queue.model": model },
+        captureStackTrace: false
+      })
+    )
+}

@@ -1,0 +1,246 @@
+/**
+ * What is remembered of submits, by the keys that the program gave them, so that one that crashed between the request and
+ * the answer does not submit again blindly.
+ *
+ * A journal is optional. Where there is one, `JobRun.submit` with a `key` notes in it that it is about to send, and then
+ * what came of it:
+ *
+ * | entry of the key | a submit with the key |
+ * | --- | --- |
+ * | none | sends the request |
+ * | `Sent`: the request was sent, the answer is not known | fails with `SubmitUncertain`, sends nothing |
+ * | `Made`: the request made a job | returns the job, sends nothing |
+ * | `Canceling`: this program asked for a cancel of the job, the answer is not known | returns the job, or sends the request if the job is canceled |
+ *
+ * A run, a stage or a scope that gives its job back notes that before it sends the cancel, and removes the entry once the
+ * job is canceled: the next run with the key submits anew. A job that something else canceled (`JobQueue.cancel`, the
+ * command, a person) stays `Made`: a run with its key fails with `JobCanceled` until the key is removed. So does a job
+ * from `JobRun.submit` that a deadline of its own watch canceled.
+ *
+ * To settle a key that is `Sent`, look for its job in the service's own pages, at its worker, or by its outputs; then
+ * `set` the entry to `Made`, or `remove` it, so that the request may be sent again.
+ *
+ * @since 0.1.0
+ */
+import type { PlatformError } from "@effect/platform/Error"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as KeyValueStore from "@effect/platform/KeyValueStore"
+import * as Path from "@effect/platform/Path"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { JobRef } from "../model/Job.js"
+import { JournalError } from "../model/QueueError.js"
+
+const common = {
+  request: Schema.String,
+  model: Schema.String,
+  at: Schema.DateTimeUtc
+}
+
+/**
+ * What is known of a submit: it was `Sent`, it `Made` a job, or its job is `Canceling`. `at` is when it was sent, by our
+ * clock; `request` a fingerprint of the request, by which a key that is used again for another request is detected.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Entry = typeof Entry.Type
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Entry = Schema.Union(
+  Schema.TaggedStruct("Sent", common),
+  Schema.TaggedStruct("Made", { ...common, job: JobRef }),
+  Schema.TaggedStruct("Canceling", { ...common, job: JobRef })
+)
+
+/**
+ * Where the entries are kept.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Store {
+  readonly get: (key: string) => Effect.Effect<Option.Option<Entry>, JournalError>
+  readonly set: (key: string, entry: Entry) => Effect.Effect<void, JournalError>
+  readonly remove: (key: string) => Effect.Effect<void, JournalError>
+}
+
+/**
+ * A store, and `oneAtATime`: an effect waits while another one holds the same key. Two submits of one program with the
+ * same key make one job. (Two programs that share a store must not use the same key at the same time.)
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service extends Store {
+  readonly oneAtATime: (key: string) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+}
+
+/**
+ * The journal of submits.
+ *
+ * @example
+ * import { NodeContext } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import { JobRun, SubmitJournal } from "effect-queue-status"
+ *
+ * // started again after a crash, it goes on with the job that it has submitted, or says that it can't tell
+ * const submit = (order: number) =>
+ *   JobRun.submit({ model: "my-org/video-generator", payload: { order } }, { key: `order-${order}` })
+ *
+ * const program = submit(17).pipe(
+ *   Effect.provide(SubmitJournal.layerFileSystem("journal").pipe(Layer.provide(NodeContext.layer)))
+ * )
+ *
+ * @since 0.1.0
+ * @category context
+ */
+export class SubmitJournal extends Context.Tag("effect-queue-status/SubmitJournal")<SubmitJournal, Service>() {}
+
+/**
+ * A journal of whatever store there is.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (store: Store): Effect.Effect<Service> =>
+  Effect.sync(() => {
+    const held = new Map<string, { readonly semaphore: Effect.Semaphore; users: number }>()
+    return SubmitJournal.of({
+      ...store,
+      oneAtATime: (key) => (self) =>
+        Effect.acquireUseRelease(
+          Effect.sync(() => {
+            const lock = held.get(key) ?? { semaphore: Effect.unsafeMakeSemaphore(1), users: 0 }
+            lock.users++
+            held.set(key, lock)
+            return lock
+          }),
+          ({ semaphore }) => semaphore.withPermits(1)(self),
+          (lock) =>
+            Effect.sync(() => {
+              lock.users--
+              if (lock.users === 0) held.delete(key)
+            })
+        )
+    })
+  })
+
+/**
+ * A journal that lasts as long as the program. For tests, and for programs that submit the same thing twice.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemory: Layer.Layer<SubmitJournal> = Layer.effect(
+  SubmitJournal,
+  Effect.suspend(() => {
+    const entries = new Map<string, Entry>()
+    return make({
+      get: (key) => Effect.sync(() => Option.fromNullable(entries.get(key))),
+      set: (key, entry) => Effect.sync(() => entries.set(key, entry)),
+      remove: (key) => Effect.sync(() => entries.delete(key))
+    })
+  })
+)
+
+/** Texts by key: what every store of files, a cache or a browser has. */
+interface Texts {
+  readonly get: (key: string) => Effect.Effect<Option.Option<string>, PlatformError>
+  readonly set: (key: string, value: string) => Effect.Effect<void, PlatformError>
+  readonly remove: (key: string) => Effect.Effect<void, PlatformError>
+}
+
+const ofTexts = (texts: Texts): Effect.Effect<Service> => {
+  const json = Schema.parseJson(Entry)
+  const decode = Schema.decode(json)
+  const encode = Schema.encode(json)
+  const name = (key: string) => `effect-queue-status/submit/${key}`
+  const failed = (key: string, operation: JournalError["operation"]) => ({ message }: { readonly message: string }) =>
+    new JournalError({ key, operation, reason: message })
+  return make({
+    get: (key) =>
+      texts.get(name(key)).pipe(
+        Effect.flatMap(Option.match({
+          onNone: () => Effect.succeedNone,
+          onSome: (text) => Effect.asSome(decode(text))
+        })),
+        Effect.mapError(failed(key, "get"))
+      ),
+    set: (key, entry) =>
+      encode(entry).pipe(
+        Effect.flatMap((text) => texts.set(name(key), text)),
+        Effect.mapError(failed(key, "set"))
+      ),
+    remove: (key) => Effect.mapError(texts.remove(name(key)), failed(key, "remove"))
+  })
+}
+
+/**
+ * A journal in a `KeyValueStore`: Redis, a browser's storage. The keys in there begin with `effect-queue-status/submit/`.
+ * Nothing is ever forgotten, unless it is removed.
+ *
+ * A crash during `set` must not cost the value that was there before. `KeyValueStore.layerFileSystem` does not promise
+ * that: for files there is `layerFileSystem`, which reads what that has written.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerKeyValueStore: Layer.Layer<SubmitJournal, never, KeyValueStore.KeyValueStore> = Layer.effect(
+  SubmitJournal,
+  Effect.flatMap(KeyValueStore.KeyValueStore, ofTexts)
+)
+
+/**
+ * A journal in files, one a key, in a directory that is made if it is not there. An entry is written to the disk beside
+ * the one before and takes its place as a whole: a crash, of the program or of the machine, leaves one of the two.
+ * Nothing is ever forgotten, unless it is removed.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerFileSystem = (
+  directory: string
+): Layer.Layer<SubmitJournal, PlatformError, FileSystem.FileSystem | Path.Path> =>
+  Layer.effect(
+    SubmitJournal,
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* Path.Path
+      const encoder = new TextEncoder()
+      yield* fs.makeDirectory(directory, { recursive: true })
+      const fileOf = (key: string) => path.join(directory, encodeURIComponent(key))
+      // not every system can open a directory; where it can, the new name lasts from here on
+      const syncDirectory = Effect.ignore(
+        Effect.scoped(Effect.flatMap(fs.open(directory, { flag: "r" }), (file) => file.sync))
+      )
+      return yield* ofTexts({
+        get: (key) =>
+          Effect.catchIf(
+            Effect.asSome(fs.readFileString(fileOf(key))),
+            (error) => error._tag === "SystemError" && error.reason === "NotFound",
+            () => Effect.succeedNone
+          ),
+        set: (key, text) =>
+          Effect.gen(function*() {
+            // no key is encoded to a name with an equals sign
+            const beside = `${fileOf(key)}=new`
+            const written = Effect.flatMap(
+              fs.open(beside, { flag: "w" }),
+              (file) => Effect.zipRight(file.writeAll(encoder.encode(text)), file.sync)
+            )
+            yield* Effect.scoped(written)
+            yield* fs.rename(beside, fileOf(key))
+            yield* syncDirectory
+            // an interrupted rename may take place after whatever comes next
+          }).pipe(Effect.uninterruptible),
+        remove: (key) => Effect.uninterruptible(fs.remove(fileOf(key), { force: true }))
+      })
+    })
+  )

@@ -1,0 +1,175 @@
+/**
+ * Who submits a job owns it: what becomes of it when the owner goes.
+ *
+ * @internal
+ */
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import { formatRef } from "../../model/Job.js"
+import type { JobRef } from "../../model/Job.js"
+import * as QueueError from "../../model/QueueError.js"
+import type { SubmitError } from "../../model/QueueError.js"
+import { honourRetryAfter } from "../../policy/Retry.js"
+import { JobQueue } from "../../queue/JobQueue.js"
+import type { CancelResult, Service as Queue, SubmitRequest } from "../../queue/JobQueue.js"
+import { makeWithin } from "../../watch/internal/expiryErrors.js"
+import * as Submit from "./submit.js"
+
+// Public types refer to it, so it is not marked as internal: the build would leave it out.
+export type Release = Data.TaggedEnum<{
+  Canceled: { readonly job: JobRef }
+  Ended: { readonly job: JobRef; readonly status: string }
+  StillRunning: { readonly job: JobRef; readonly status: string }
+  NotReleased: { readonly job: JobRef; readonly error: QueueError.QueueError }
+  Unknown: { readonly model: string; readonly key: string }
+}>
+
+/** @internal */
+export const Release = Data.taggedEnum<Release>()
+
+/** @internal */
+export const log: (release: Release) => Effect.Effect<void> = Release.$match({
+  Canceled: ({ job }) => Effect.logDebug(`${formatRef(job)}: canceled, nobody waits for it any more`),
+  Ended: ({ job, status }) => Effect.logDebug(`${formatRef(job)}: nobody waits for it any more, it is ${status}`),
+  StillRunning: ({ job, status }) =>
+    Effect.logWarning(`${formatRef(job)}: nobody waits for it any more, but it is ${status} and goes on`),
+  NotReleased: ({ error, job }) =>
+    Effect.logWarning(`${formatRef(job)}: nobody waits for it any more, and it could not be canceled`, error),
+  Unknown: ({ key, model }) => Effect.logWarning(`${model}: it is not known whether there is a job (key ${key})`)
+})
+
+/** @internal */
+export const defaultReleaseTimeout: Duration.Duration = Duration.seconds(5)
+
+const ended: ReadonlySet<string> = new Set(["done", "failed", "canceled"])
+
+// As often as there is time for: 0.1, 0.3, 0.7, 1.5, 2.5 … seconds after the first.
+const schedule = honourRetryAfter(
+  Schedule.exponential(Duration.millis(100)).pipe(Schedule.union(Schedule.spaced(Duration.seconds(1))))
+)
+
+/** @internal */
+export interface Options extends Submit.Options {
+  readonly releaseTimeout?: Duration.DurationInput | undefined
+  readonly onRelease?: ((release: Release) => Effect.Effect<void>) | undefined
+  readonly onInterrupt?: "cancel" | "leave" | undefined
+}
+
+/**
+ * What an owner does with its job.
+ *
+ * - `acquire`: submits. Who is interrupted meanwhile waits for the answer, for as long as a release may take, and gives
+ *   the job back, if there is one. It is for an uninterruptible region: no moment must be left in which nobody has the job.
+ * - `release`: cancels the job if it is pending, and tells what came of it. It never fails, and takes a bounded time.
+ * - `queue`: the queue for whatever else may cancel the job, such as a deadline of its watch: the journal is told.
+ *
+ * @internal
+ */
+export interface Owner {
+  readonly acquire: (
+    request: SubmitRequest,
+    sending: Submit.Sending,
+    restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<JobRef, SubmitError, JobQueue>
+  readonly release: (job: JobRef, wasSeen: boolean) => Effect.Effect<void>
+  readonly queue: Queue
+}
+
+/** @internal */
+export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
+  Effect.gen(function*() {
+    const queue = yield* JobQueue
+    const within = yield* makeWithin
+    const patience = Duration.toMillis(options.releaseTimeout ?? defaultReleaseTimeout)
+    const onRelease = options.onRelease ?? log
+    const noted = yield* Submit.keyed(options)
+    let isCanceled = false
+
+    const cancelOnce = (job: JobRef): Effect.Effect<CancelResult, QueueError.QueueError> =>
+      Effect.tap(
+        Option.isNone(noted) ? queue.cancel(job) : Submit.cancel(queue, noted.value, job),
+        ({ _tag }) =>
+          Effect.sync(() => {
+            isCanceled = _tag === "Canceled"
+          })
+      )
+
+    const told = (release: Release): Effect.Effect<void> =>
+      Effect.catchAllCause(
+        Effect.suspend(() => onRelease(release)),
+        (cause) => Effect.logError("onRelease has died", cause)
+      )
+
+    const cancel = (job: JobRef, wasSeen: boolean): Effect.Effect<Release> =>
+      Effect.suspend(() => {
+        if (isCanceled) return Effect.succeed(Release.Canceled({ job }))
+        let last: QueueError.QueueError = new QueueError.RequestTimeout({
+          operation: "cancel",
+          model: job.model,
+          job,
+          after: Duration.millis(patience)
+        })
+        return within(
+          cancelOnce(job).pipe(
+            Effect.tapError((error) => Effect.sync(() => last = error)),
+            Effect.retry({
+              schedule,
+              // a job that is new may not have arrived at every replica
+              while: (error) => QueueError.isTransient(error) || (error._tag === "NotFound" && !wasSeen)
+            }),
+            Effect.match({
+              onFailure: (error) => Release.NotReleased({ job, error }),
+              onSuccess: (result) =>
+                result._tag === "Canceled"
+                  ? Release.Canceled({ job })
+                  : ended.has(result.status)
+                  ? Release.Ended({ job, status: result.status })
+                  : Release.StillRunning({ job, status: result.status })
+            })
+          ),
+          patience,
+          Effect.sync(() => Release.NotReleased({ job, error: last }))
+        )
+      })
+
+    const release = (job: JobRef, wasSeen: boolean) =>
+      options.onInterrupt === "leave" ? Effect.void : Effect.flatMap(cancel(job, wasSeen), told)
+
+    /** The submit goes on without whoever waited for it, but not for long. */
+    const abandon = (
+      fiber: Fiber.RuntimeFiber<JobRef, SubmitError>,
+      request: SubmitRequest,
+      sending: Submit.Sending
+    ): Effect.Effect<void> =>
+      Effect.gen(function*() {
+        sending.isLast = true
+        if (sending.mayHaveArrived) yield* within(Effect.asVoid(Fiber.await(fiber)), patience, Effect.void)
+        const exit = yield* Fiber.interrupt(fiber)
+        const job = Exit.isSuccess(exit) ? exit.value : sending.found
+        if (job !== undefined) return yield* release(job, false)
+        if (sending.mayHaveArrived) return yield* told(Release.Unknown({ model: request.model, key: sending.key }))
+      })
+
+    return {
+      acquire: (request, sending, restore) =>
+        Effect.gen(function*() {
+          // not a child: those are interrupted together with who waits for them
+          const scope = yield* Scope.make()
+          const fiber = yield* Effect.forkIn(Effect.interruptible(Submit.submit(request, options, sending)), scope)
+          return yield* restore(Fiber.join(fiber)).pipe(
+            Effect.onInterrupt(() => abandon(fiber, request, sending)),
+            // whatever runs are combined by may drop the error
+            Effect.tapErrorTag("SubmitUncertain", ({ key, model }) => told(Release.Unknown({ model, key }))),
+            Effect.onExit((exit) => Scope.close(scope, exit))
+          )
+        }),
+      release,
+      queue: { ...queue, cancel: cancelOnce }
+    }
+  })

@@ -1,0 +1,248 @@
+/**
+ * A submit that makes one job at most, and the end of whoever waits for it.
+ *
+ * @internal
+ */
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import { jsonPrint } from "../../model/internal/fingerprint.js"
+import { uuidv7 } from "../../model/internal/uuid.js"
+import type { JobRef } from "../../model/Job.js"
+import * as QueueError from "../../model/QueueError.js"
+import * as Pacer from "../../policy/internal/scheduleDriver.js"
+import type { Retry } from "../../policy/Retry.js"
+import * as WatchPolicy from "../../policy/WatchPolicy.js"
+import { checkSubmit, invalidSubmit } from "../../queue/internal/request.js"
+import { JobQueue } from "../../queue/JobQueue.js"
+import type { CancelResult, Service as Queue, SubmitRequest } from "../../queue/JobQueue.js"
+import { type Entry, type Service as Journal, SubmitJournal } from "../SubmitJournal.js"
+
+/** @internal */
+export interface Options {
+  readonly key?: string | undefined
+  readonly retry?: Retry | undefined
+}
+
+/**
+ * What others know of a submit that is under way, and may ask of it.
+ *
+ * @internal
+ */
+export interface Sending {
+  readonly key: string
+  /** The request is on its way, or nobody knows what became of it. */
+  mayHaveArrived: boolean
+  /** Nobody waits any more: what is on its way may be answered, but nothing is sent again. */
+  isLast: boolean
+  /** A job of an earlier submit with this key, which may be pending. */
+  found: JobRef | undefined
+}
+
+/**
+ * Where the key of a submit is, in the `info` of its job.
+ *
+ * @internal
+ */
+export const keyField = "client_key"
+
+const newKey: Effect.Effect<string> = Effect.flatMap(
+  Clock.currentTimeMillis,
+  (now) => Effect.randomWith((random) => uuidv7(now, random))
+)
+
+/** @internal */
+export const start = ({ key }: Options): Effect.Effect<Sending> =>
+  Effect.map(
+    key === undefined ? newKey : Effect.succeed(key),
+    (key) => ({ key, mayHaveArrived: false, isLast: false, found: undefined })
+  )
+
+// What is wrong with the request itself, `checkSubmit` finds.
+const withKey = (request: SubmitRequest, key: string): Either.Either<SubmitRequest, QueueError.InvalidRequest> => {
+  const info: unknown = request?.info
+  if (typeof key !== "string" || key.trim() === "") {
+    return Either.left(invalidSubmit(request, "key: a key must not be blank"))
+  }
+  if (info !== undefined && info !== null && !Predicate.isRecord(info)) return Either.right(request)
+  const taken = info?.[keyField]
+  return taken !== undefined && taken !== key
+    ? Either.left(invalidSubmit(request, `info.${keyField}: is where the key of the submit goes`))
+    : Either.right({ ...request, info: { ...info, [keyField]: key } })
+}
+
+/** Sends until it has arrived; what may have arrived is not sent again. */
+const send = (
+  queue: Queue,
+  request: SubmitRequest,
+  retry: Retry,
+  sending: Sending
+): Effect.Effect<JobRef, QueueError.QueueError | QueueError.SubmitUncertain> =>
+  Effect.gen(function*() {
+    const pacer = yield* Pacer.make(retry)
+    for (;;) {
+      const at = yield* DateTime.now
+      sending.mayHaveArrived = true
+      const answer = yield* Effect.either(queue.submit(request))
+      if (Either.isRight(answer)) return answer.right
+      const error = answer.left
+      if (QueueError.mayHaveArrived(error)) {
+        return yield* new QueueError.SubmitUncertain({ model: request.model, key: sending.key, at, error })
+      }
+      sending.mayHaveArrived = false
+      if (sending.isLast || !QueueError.isTransient(error)) return yield* error
+      const pause = yield* pacer.next(error)
+      if (Option.isNone(pause)) return yield* error
+      yield* Effect.sleep(Pacer.retryPause(pause.value, error))
+    }
+  })
+
+const orWarn = (effect: Effect.Effect<void, QueueError.JournalError>, what: string): Effect.Effect<void> =>
+  Effect.catchAll(effect, (error) => Effect.logWarning(what, error))
+
+const isSame = (a: JobRef, b: JobRef): boolean => a.model === b.model && a.requestId === b.requestId
+
+/** Whether a job is canceled, by a status call that is tried again as a poll is. */
+const isCanceled = (queue: Queue, job: JobRef, retry: Retry): Effect.Effect<boolean, QueueError.QueueError> =>
+  Effect.flatMap(Pacer.make(retry), (pacer) =>
+    queue.status(job).pipe(
+      Effect.retry({
+        while: (error) =>
+          Effect.flatMap(
+            pacer.next(error),
+            Option.match({
+              onNone: () => Effect.succeed(false),
+              onSome: (pause) => Effect.as(Effect.sleep(Pacer.retryPause(pause, error)), true)
+            })
+          )
+      }),
+      Effect.map((status) => status._tag === "Canceled" && isSame(status.job, job))
+    ))
+
+/** Sends what the journal knows nothing of, and notes what came of it. */
+const sendNoted = (
+  queue: Queue,
+  { journal, key }: Keyed,
+  request: SubmitRequest,
+  retry: Retry,
+  sending: Sending
+): Effect.Effect<JobRef, QueueError.SubmitError> =>
+  journal.oneAtATime(key)(Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const print = jsonPrint(request)
+      const known = Option.getOrUndefined(yield* restore(journal.get(key)))
+      if (known?._tag === "Canceling") {
+        sending.found = known.job
+        if (yield* restore(isCanceled(queue, known.job, retry))) sending.found = undefined
+      }
+      if (known !== undefined && (known._tag !== "Canceling" || sending.found !== undefined)) {
+        const { at, model } = known
+        if (known.request !== print) {
+          return yield* invalidSubmit(request, `key: ${key} was used for another request (${DateTime.formatIso(at)})`)
+        }
+        if (known._tag !== "Sent") return known.job
+        return yield* new QueueError.SubmitUncertain({ model, key, at })
+      }
+      const entry: Entry = { _tag: "Sent", request: print, model: request.model, at: yield* DateTime.now }
+      const exit = yield* Effect.exit(
+        restore(Effect.zipRight(journal.set(key, entry), send(queue, request, retry, sending)))
+      )
+      if (Exit.isSuccess(exit)) {
+        // if this is not noted, the next submit with this key says that it can't tell; there is a job, and here it is
+        yield* orWarn(journal.set(key, { ...entry, _tag: "Made", job: exit.value }), "a job that is not in the journal")
+      } else if (!sending.mayHaveArrived) {
+        yield* orWarn(journal.remove(key), "a submit that was not sent, and the journal says that it was")
+      }
+      return yield* exit
+    })
+  ))
+
+/**
+ * A key, and the journal that it is noted in.
+ *
+ * @internal
+ */
+export interface Keyed {
+  readonly key: string
+  readonly journal: Journal
+}
+
+/**
+ * Where a submit is noted, if it is. A key that was made up is of no use after a restart.
+ *
+ * @internal
+ */
+export const keyed = ({ key }: Options): Effect.Effect<Option.Option<Keyed>> =>
+  key === undefined
+    ? Effect.succeedNone
+    : Effect.map(Effect.serviceOption(SubmitJournal), Option.map((journal) => ({ key, journal })))
+
+/** @internal */
+export const submit = (
+  input: SubmitRequest,
+  options: Options,
+  sending: Sending
+): Effect.Effect<JobRef, QueueError.SubmitError, JobQueue> =>
+  Effect.gen(function*() {
+    const queue = yield* JobQueue
+    const request = yield* Effect.flatMap(withKey(input, sending.key), checkSubmit)
+    const retry = options.retry ?? (yield* WatchPolicy.Default).retry
+    const noted = yield* keyed(options)
+    return yield* Option.isNone(noted)
+      ? send(queue, request, retry, sending)
+      : sendNoted(queue, noted.value, request, retry, sending)
+  })
+
+/**
+ * Cancels a job. The journal is told before the request is sent: after a crash in between it knows that a job that is
+ * found canceled was canceled by this program.
+ *
+ * @internal
+ */
+export const cancel = (
+  queue: Queue,
+  { journal, key }: Keyed,
+  job: JobRef
+): Effect.Effect<CancelResult, QueueError.QueueError> =>
+  journal.oneAtATime(key)(Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const request = restore(queue.cancel(job))
+      const known = yield* restore(journal.get(key)).pipe(
+        Effect.catchAll((error) => Effect.as(Effect.logWarning(unnotedCancel, error), Option.none())),
+        Effect.map(Option.getOrUndefined)
+      )
+      if (known === undefined || known._tag === "Sent" || !isSame(known.job, job)) return yield* request
+      if (known._tag === "Made") yield* orWarn(journal.set(key, { ...known, _tag: "Canceling" }), unnotedCancel)
+      const result = yield* request
+      // the answer to an earlier request may be lost
+      const isOurs = result._tag === "Canceled" || (known._tag === "Canceling" && result.status === "canceled")
+      yield* orWarn(isOurs ? journal.remove(key) : journal.set(key, { ...known, _tag: "Made" }), unnotedCancel)
+      return result
+    })
+  ))
+
+const unnotedCancel = "a cancel that is not in the journal"
+
+/**
+ * Whether a job that was found canceled was canceled by this program. Its key is free then.
+ *
+ * @internal
+ */
+export const wasCanceledByUs = (options: Options, job: JobRef): Effect.Effect<boolean, QueueError.JournalError> =>
+  Effect.flatMap(
+    keyed(options),
+    Option.match({
+      onNone: () => Effect.succeed(false),
+      onSome: ({ journal, key }) =>
+        journal.oneAtATime(key)(Effect.gen(function*() {
+          const known = Option.getOrUndefined(yield* journal.get(key))
+          if (known === undefined || known._tag === "Sent" || !isSame(known.job, job)) return true
+          if (known._tag === "Canceling") yield* journal.remove(key)
+          return known._tag === "Canceling"
+        }))
+    })
+  )

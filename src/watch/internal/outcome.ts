@@ -1,0 +1,102 @@
+/**
+ * What a watch is made of, whether it polls by itself or shares a poller.
+ *
+ * @internal
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { formatRef } from "../../model/Job.js"
+import type * as Job from "../../model/Job.js"
+import {
+  InvalidOutputs,
+  JobCanceled,
+  JobFailed,
+  JobRetriesExhausted,
+  type OutcomeError,
+  UnexpectedAnswer,
+  UnrecognizedStatus
+} from "../../model/QueueError.js"
+import type * as Transition from "../../model/Transition.js"
+import * as WatchPolicy from "../../policy/WatchPolicy.js"
+import { clip, formatIssues } from "../../queue/internal/request.js"
+
+/** Parts of a policy; `undefined` is not given. */
+type Options = { readonly [Part in keyof WatchPolicy.WatchPolicy]?: WatchPolicy.WatchPolicy[Part] | undefined }
+
+/**
+ * The policy of a watch: its options, and for those that are not given the policy of the app.
+ *
+ * @internal
+ */
+export const policyOf = (options: Options): Effect.Effect<WatchPolicy.WatchPolicy> =>
+  Effect.map(WatchPolicy.Default, (policy) => ({
+    cadence: options.cadence ?? policy.cadence,
+    retry: options.retry ?? policy.retry,
+    deadline: options.deadline ?? policy.deadline,
+    unrecognized: options.unrecognized ?? policy.unrecognized
+  }))
+
+/**
+ * The error of an answer that is about another job: trouble that may pass, as any other answer that makes no sense.
+ *
+ * @internal
+ */
+export const mismatchOf = (job: Job.JobRef, status: Job.JobStatus): UnexpectedAnswer | undefined =>
+  status.job.requestId === job.requestId && status.job.model === job.model ? undefined : new UnexpectedAnswer({
+    operation: "status",
+    model: job.model,
+    job,
+    httpStatus: 200,
+    issue: `it is about another job, ${formatRef(status.job)}`,
+    body: ""
+  })
+
+/**
+ * A stack trace would lead to this library, and is kept for as long as the watch lasts.
+ *
+ * @internal
+ */
+export const spanOf = (job: Job.JobRef) => ({
+  attributes: { "queue.model": job.model, "queue.request_id": job.requestId },
+  captureStackTrace: false
+})
+
+/**
+ * What a job ended with: its outputs, or why there are none.
+ *
+ * @internal
+ */
+export const outputsOf = (
+  end: Transition.Terminal
+): Effect.Effect<Job.JsonObject, OutcomeError | UnrecognizedStatus> => {
+  const { attempt, job, snapshot } = end
+  switch (end._tag) {
+    case "Completed":
+      return Effect.succeed(end.outputs)
+    case "FailedByModel":
+      return Effect.fail(new JobFailed({ job, reason: Option.getOrUndefined(end.reason), snapshot }))
+    case "RetriesExhausted":
+      return Effect.fail(new JobRetriesExhausted({ job, attempts: attempt, snapshot }))
+    case "Canceled":
+      return Effect.fail(new JobCanceled({ job, snapshot }))
+    case "Unrecognized":
+      return Effect.fail(new UnrecognizedStatus({ job, status: end.status, snapshot }))
+  }
+}
+
+/**
+ * The same, decoded.
+ *
+ * @internal
+ */
+export const decodeOutputs = <A, I, R>(
+  end: Transition.Terminal,
+  schema: Schema.Schema<A, I, R>
+): Effect.Effect<A, OutcomeError | UnrecognizedStatus, R> =>
+  Effect.flatMap(
+    outputsOf(end),
+    (outputs) =>
+      Effect.mapError(Schema.decodeUnknown(schema)(outputs), (error) =>
+        new InvalidOutputs({ job: end.job, issue: clip(formatIssues(error)), snapshot: end.snapshot }))
+  )

@@ -1,0 +1,75 @@
+/**
+ * The rooms of `src`, and what each may import, types included: its own files, those of rooms on lower floors, and the
+ * packages that it names. No file imports one that imports it. Read by dependency-cruiser (`npm run rooms`).
+ */
+const anywhere = ["effect", "@effect/platform"]
+const onNode = [...anywhere, "@effect/platform-node"]
+
+/** `isCore`: exported by the main entry point, which every other room may be absent from. */
+const rooms = {
+  model: { floor: 1, isCore: true, packages: anywhere },
+  queue: { floor: 2, isCore: true, packages: anywhere },
+  policy: { floor: 2, isCore: true, packages: anywhere },
+  watch: { floor: 3, isCore: true, packages: anywhere },
+  node: { floor: 3, packages: onNode },
+  run: { floor: 4, isCore: true, packages: anywhere },
+  testing: { floor: 4, packages: anywhere },
+  emulator: { floor: 5, packages: onNode, isOnNode: true },
+  cli: { floor: 6, packages: [...onNode, "@effect/cli", "@effect/printer", "@effect/printer-ansi"], isOnNode: true }
+}
+
+const names = Object.keys(rooms)
+
+const oneOf = (all) => `(${all.join("|")})`
+
+/** What a room may import: files by their folders, packages by their names. */
+const allowed = ({ floor, isOnNode = false, packages }, name) => ({
+  path: `^src/${oneOf([name, ...names.filter((other) => rooms[other].floor < floor)])}/`,
+  packages: `(^|/)node_modules/${oneOf(packages)}/`,
+  builtins: isOnNode
+})
+
+const room = (name) => {
+  const { builtins, packages, path } = allowed(rooms[name], name)
+  return {
+    name: `${name}-imports`,
+    comment: `A file of src/${name} may not import this: see test/checks/rooms.mjs`,
+    severity: "error",
+    from: { path: `^src/${name}/` },
+    to: { pathNot: [path, packages], ...(builtins && { dependencyTypesNot: ["core"] }) }
+  }
+}
+
+export default {
+  forbidden: [
+    ...names.map(room),
+    {
+      name: "core-exports",
+      comment: "The main entry point exports the rooms of the core alone",
+      severity: "error",
+      from: { path: "^src/index\\.ts$" },
+      to: { pathNot: `^src/${oneOf(names.filter((name) => rooms[name].isCore))}/` }
+    },
+    {
+      name: "no-room",
+      comment: "Every file is in a room: see test/checks/rooms.mjs",
+      severity: "error",
+      from: { path: "^src/", pathNot: `^src/(index\\.ts$|${oneOf(names)}/)` },
+      to: {}
+    },
+    {
+      name: "no-circle",
+      comment:
+        "A file may not import one that imports it, not even for a type: the type belongs to the lower of the two",
+      severity: "error",
+      from: {},
+      to: { circular: true }
+    }
+  ],
+  options: {
+    tsPreCompilationDeps: true, // types too
+    tsConfig: { fileName: "tsconfig.json" },
+    exclude: { path: "\\.mjs$" },
+    doNotFollow: { path: "node_modules" }
+  }
+}

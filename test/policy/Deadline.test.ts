@@ -1,0 +1,571 @@
+import { assert, describe, it } from "@effect/vitest"
+import { assertSome } from "@effect/vitest/utils"
+import {
+  Chunk,
+  Clock,
+  DateTime,
+  Duration,
+  Effect,
+  Either,
+  Exit,
+  Fiber,
+  Layer,
+  Option,
+  pipe,
+  Ref,
+  Schedule,
+  Schema,
+  Stream,
+  TestClock
+} from "effect"
+import { Cadence, Deadline, Job, JobQueue, JobStream, QueueError, WatchPolicy } from "effect-queue-status"
+import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
+import * as FastCheck from "effect/FastCheck"
+import { everySecond, inTime, pollTimes, submit } from "../fixtures/watching.js"
+
+/** How a watch ended, and when, in virtual time from its beginning. */
+const ending = <A, E, R>(watch: Stream.Stream<A, E, R>, time: Duration.DurationInput = "40 days") =>
+  Effect.gen(function*() {
+    const start = yield* Clock.currentTimeMillis
+    const end = Effect.either(Stream.runLast(watch))
+    return yield* inTime(Effect.zip(end, Effect.map(Clock.currentTimeMillis, (now) => now - start)), time)
+  })
+
+const expires = <E extends { readonly _tag: string }, Tag extends E["_tag"], A, R>(
+  watch: Stream.Stream<A, E, R>,
+  tag: Tag,
+  at: number
+) =>
+  Effect.gen(function*() {
+    const [end, when] = yield* ending(watch)
+    assert(Either.isLeft(end), "ended well")
+    const error: E = end.left
+    assert.strictEqual(error._tag, tag)
+    assert.strictEqual(when, at)
+    return error as Extract<E, { readonly _tag: Tag }>
+  })
+
+const calls = Effect.flatMap(TestJobQueue.TestJobQueue, ({ calls }) => calls)
+
+describe("the clocks of a watch", () => {
+  it.effect("request: a request that hangs, told with what was known before it", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* expires(
+        JobStream.transitions(job, {
+          ...everySecond,
+          retry: Schedule.recurs(1),
+          deadline: Deadline.request("3 seconds")
+        }),
+        "RequestTimeout",
+        2_000 + 3_000 + 50 + 3_000
+      )
+      assert.deepStrictEqual(error.job, job)
+      assert.strictEqual(error.lastSeen?.status._tag, "Running")
+      assert.deepStrictEqual(error.lastSeen?.age, Duration.millis(1_000 + 3_000 + 50 + 3_000))
+      assert.strictEqual(error.lastSeen?.attempt, 1)
+      assert.include(error.message, "no whole answer within 3s (last seen running 7s 50ms ago)")
+      assert.strictEqual(error.trouble, `status ${Job.formatRef(job)}: no whole answer within 3s`)
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        workers: { script: Worker.always(Worker.finish("1 hour")) },
+        faults: [Fault.hang.pipe(Fault.on("status"), Fault.nth(3, Infinity))]
+      }))
+    ))
+
+  it.effect("pending: a job that nobody claims", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const deadline = Deadline.pending("90500 millis")
+      const error = yield* expires(
+        JobStream.transitions(job, { ...everySecond, deadline }),
+        "PendingTooLong",
+        90_500
+      )
+      assert.deepStrictEqual(error.job, job)
+      assert.strictEqual(error.lastSeen?.status._tag, "Pending")
+      assert.deepStrictEqual(error.lastSeen?.age, Duration.millis(500))
+      assert.strictEqual(error.lastSeen?.attempt, 0)
+      assert.isUndefined(error.lastError)
+      assert.include(error.message, "no worker has claimed the job for 1m 30s 500ms")
+      assert.include(error.message, job.requestId)
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("pending: begins afresh each time the job returns to the queue", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      // claimed after 8 s, lost after 18 s, claimed after 26 s, and so on
+      const deadline = Deadline.pending("10 seconds")
+      const [end] = yield* ending(JobStream.transitions(job, { ...everySecond, deadline }))
+      assert(Either.isRight(end))
+      assert.strictEqual(Option.getOrThrow(end.right)._tag, "RetriesExhausted")
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        workers: { pickup: "8 seconds", claimTimeout: "10 seconds", script: Worker.always() }
+      }))
+    ))
+
+  it.effect("stalled: a job that runs, and of which nothing is heard", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const deadline = Deadline.stalled("30 seconds")
+      const error = yield* expires(JobStream.transitions(job, { ...everySecond, deadline }), "Stalled", 50_000)
+      assert.strictEqual(error.lastSeen?.status._tag, "Running")
+      assert.deepStrictEqual(error.lastSeen?.status.info, { progress: 0.2 })
+      assert.strictEqual(error.lastSeen?.attempt, 1)
+      assert.include(error.message, "nothing has changed for 30s")
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: {
+        script: Worker.always(
+          Worker.progress("10 seconds", 0.1),
+          Worker.progress("10 seconds", 0.2),
+          Worker.heartbeat("20 seconds"),
+          Worker.heartbeat("1 minute")
+        )
+      }
+    }))))
+
+  it.effect("total: whatever the job does", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* expires(
+        JobStream.statuses(job, { ...everySecond, deadline: Deadline.total("10500 millis") }),
+        "WatchTimeout",
+        10_500
+      )
+      assert.include(error.message, "has not ended within 10s 500ms")
+      assert.isTrue((yield* calls).every(({ at }) => at <= 10_500))
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({ workers: { script: () => Array.from({ length: 100 }, () => tick) } }))
+    ))
+
+  const tick = Worker.progress("1 second", 0.5)
+
+  it.effect("total: ends a watch of 24 hours by default, and its polls with it", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const cadence = Schedule.spaced("1 hour")
+      const day = Duration.toMillis("24 hours")
+      yield* expires(JobStream.transitions(job, { cadence }), "WatchTimeout", day)
+      const before = (yield* calls).length
+      yield* TestClock.adjust("2 days")
+      assert.strictEqual((yield* calls).length, before)
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("passes while requests hang, after one more, even if they do not mind being interrupted", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* expires(
+        JobStream.transitions(job, { deadline: Deadline.total("7 seconds") }),
+        "WatchTimeout",
+        7_000 + 30_000
+      )
+      assert.isUndefined(error.lastSeen)
+      assert.strictEqual(error.lastError?._tag, "RequestTimeout")
+      assert.include(error.message, "never seen")
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        faults: [Fault.held(Effect.uninterruptible(Effect.sleep("1 hour"))).pipe(Fault.on("status"))]
+      }))
+    ))
+
+  it.effect("at the moment of a poll comes before it", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* expires(
+        JobStream.transitions(job, { ...everySecond, deadline: Deadline.total("3 seconds") }),
+        "WatchTimeout",
+        3_000
+      )
+      yield* TestJobQueue.expectPolls(job, ["0 millis", "1 second", "2 seconds"])
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("in trouble is reported after one more look, which need not wait for the retry", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* expires(
+        JobStream.transitions(job, {
+          ...everySecond,
+          retry: Schedule.spaced("10 seconds"),
+          deadline: Deadline.total("3 seconds")
+        }),
+        "WatchTimeout",
+        3_000
+      )
+      assert.strictEqual(error.lastError?._tag, "Unavailable")
+      assert.deepStrictEqual(error.lastSeen?.age, Duration.seconds(3))
+      yield* TestJobQueue.expectPolls(job, ["0 millis", "1 second", "3 seconds"])
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        faults: [Fault.unavailable().pipe(Fault.on("status"), Fault.nth(2, Infinity))]
+      }))
+    ))
+
+  it.effect("passes on time while the service must not be polled, and has its error", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* expires(
+        JobStream.transitions(job, { ...everySecond, deadline: Deadline.total("20 seconds") }),
+        "WatchTimeout",
+        20_000
+      )
+      assert.strictEqual(error.lastError?._tag, "RateLimited")
+      assert.deepStrictEqual(error.lastSeen?.age, Duration.seconds(18))
+      assert.include(error.message, "last trouble: status my-org/video-generator")
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        faults: [Fault.rateLimited("1 hour").pipe(Fault.on("status"), Fault.nth(4, Infinity))]
+      }))
+    ))
+
+  it.effect("may be shorter than one request, and is followed by no more than one", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const deadline = Deadline.sooner(Deadline.request("10 seconds"), Deadline.total("3 seconds"))
+      yield* expires(JobStream.transitions(job, { deadline }), "WatchTimeout", 3_000 + 10_000)
+    }).pipe(
+      Effect.provide(Layer.mock(JobQueue.JobQueue, {
+        submit: () => Effect.succeed(Job.ref("m", "1")),
+        status: () => Effect.never
+      }))
+    ))
+
+  it.effect("of no time at all passes at once; an infinite one never", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      for (const none of [0, -1, Number.NaN]) {
+        yield* expires(JobStream.transitions(job, { deadline: Deadline.total(none) }), "WatchTimeout", 0)
+      }
+      const fiber = yield* Effect.fork(
+        Stream.runDrain(JobStream.transitions(job, { deadline: Deadline.never, cadence: Schedule.spaced("20 hours") }))
+      )
+      yield* TestClock.adjust("100 days")
+      assert(Option.isNone(yield* Fiber.poll(fiber)))
+      assert(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("longer than a timer can be set for passes all the same", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const thirty = Duration.toMillis("30 days")
+      yield* expires(
+        JobStream.transitions(job, { deadline: Deadline.total("30 days"), cadence: Schedule.spaced("20 hours") }),
+        "WatchTimeout",
+        thirty
+      )
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+})
+
+describe("on expiry", () => {
+  const watchOf = (job: Job.JobRef, deadline: Deadline.Deadline) =>
+    JobStream.transitions(job, { ...everySecond, deadline })
+
+  it.effect("the job is left alone", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* expires(watchOf(job, Deadline.pending("5 seconds")), "PendingTooLong", 5_000)
+      assert.isUndefined(error.cancel)
+      assert.strictEqual((yield* JobQueue.status(job))._tag, "Pending")
+      assert.isFalse((yield* calls).some(({ operation }) => operation === "cancel"))
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("a pending job is canceled when that is wanted", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const deadline = Deadline.cancelPending(Deadline.pending("5 seconds"))
+      const error = yield* expires(watchOf(job, deadline), "PendingTooLong", 5_000)
+      assert.strictEqual(error.cancel, "canceled")
+      assert.include(error.message, "cancel: canceled")
+      assert.strictEqual((yield* JobQueue.status(job))._tag, "Canceled")
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("a running job is not even asked to", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const deadline = Deadline.cancelPending(Deadline.total("5 seconds"))
+      const error = yield* expires(watchOf(job, deadline), "WatchTimeout", 5_000)
+      assert.isUndefined(error.cancel)
+      assert.isFalse((yield* calls).some(({ operation }) => operation === "cancel"))
+    }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("1 hour")) } }))))
+
+  it.effect("a job that was claimed in the meantime goes on, and the error says so", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const deadline = Deadline.cancelPending(Deadline.pending("5500 millis"))
+      const error = yield* expires(watchOf(job, deadline), "PendingTooLong", 5_500)
+      assert.strictEqual(error.cancel, "not canceled, it is running")
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        workers: { pickup: "5200 millis", script: Worker.always(Worker.finish("1 hour")) }
+      }))
+    ))
+
+  it.effect("a cancel that fails, or is not answered, does not hide the deadline", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const deadline = Deadline.cancelPending(
+        Deadline.sooner(Deadline.pending("5 seconds"), Deadline.request("2 seconds"))
+      )
+      const refused = yield* expires(watchOf(job, deadline), "PendingTooLong", 5_000)
+      assert.include(refused.cancel, "not available")
+      const unanswered = yield* expires(watchOf(job, deadline), "PendingTooLong", 7_000)
+      assert.strictEqual(unanswered.cancel, "no answer in time")
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        faults: [
+          Fault.unavailable().pipe(Fault.on("cancel"), Fault.nth(1)),
+          Fault.hang.pipe(Fault.on("cancel"), Fault.nth(2, Infinity))
+        ]
+      }))
+    ))
+})
+
+describe("giving up on a request", () => {
+  const deadline = Deadline.cancelPending(
+    Deadline.sooner(Deadline.pending("3500 millis"), Deadline.request("2 seconds"))
+  )
+
+  it.effect("stops it, and looks again, before the job is canceled", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* expires(JobStream.transitions(job, { ...everySecond, deadline }), "PendingTooLong", 4_600)
+      assert.strictEqual(error.cancel, "canceled")
+      assert.deepStrictEqual((yield* calls).slice(-3).map(({ at, end, operation }) => ({ at, end, operation })), [
+        { operation: "status", at: 2_000, end: { at: 3_500, outcome: "interrupted" } },
+        // no two requests are closer together than the shortest pause
+        { operation: "status", at: 3_550, end: { at: 3_550, outcome: "answered" } },
+        { operation: "cancel", at: 3_600, end: { at: 4_600, outcome: "answered" } }
+      ])
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        faults: [
+          Fault.hang.pipe(Fault.on("status"), Fault.nth(3)),
+          Fault.delay("1 second").pipe(Fault.on("cancel"))
+        ]
+      }))
+    ))
+
+  it.effect("does not wait for a cancel that does not mind being interrupted", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* expires(JobStream.transitions(job, { ...everySecond, deadline }), "PendingTooLong", 5_500)
+      assert.strictEqual(error.cancel, "no answer in time")
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        faults: [Fault.held(Effect.uninterruptible(Effect.sleep("1 hour"))).pipe(Fault.on("cancel"))]
+      }))
+    ))
+})
+
+describe("sooner", () => {
+  const durations = FastCheck.oneof(FastCheck.integer({ min: 0, max: 1e9 }), FastCheck.constant(Infinity)).map(
+    Duration.millis
+  )
+  const deadlines: FastCheck.Arbitrary<Deadline.Deadline> = FastCheck.record({
+    request: durations,
+    pending: durations,
+    stalled: durations,
+    total: durations,
+    onExpiry: FastCheck.constantFrom("leave" as const, "cancel-pending" as const)
+  })
+
+  it("takes the sooner of each clock, in whatever order and grouping, and `never` adds nothing", () => {
+    FastCheck.assert(
+      FastCheck.property(deadlines, deadlines, deadlines, (a, b, c) => {
+        const both = Deadline.sooner(a, b)
+        for (const clock of ["request", "pending", "stalled", "total"] as const) {
+          assert.strictEqual(
+            Duration.toMillis(both[clock]),
+            Math.min(Duration.toMillis(a[clock]), Duration.toMillis(b[clock]))
+          )
+        }
+        const plain = ({ onExpiry, pending, request, stalled, total }: Deadline.Deadline) => [
+          onExpiry,
+          ...[pending, request, stalled, total].map(Duration.toMillis)
+        ]
+        assert.deepStrictEqual(plain(both), plain(Deadline.sooner(b, a)))
+        assert.deepStrictEqual(plain(Deadline.sooner(both, c)), plain(Deadline.sooner(a, Deadline.sooner(b, c))))
+        assert.deepStrictEqual(plain(Deadline.sooner(a, Deadline.never)), plain(a))
+      })
+    )
+  })
+})
+
+describe("the errors", () => {
+  it.effect("travel", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const deadline = Deadline.pending("5 seconds")
+      const error = yield* expires(JobStream.transitions(job, { ...everySecond, deadline }), "PendingTooLong", 5_000)
+      const json: unknown = JSON.parse(JSON.stringify(yield* Schema.encode(QueueError.PendingTooLong)(error)))
+      const decoded = yield* Schema.decodeUnknown(QueueError.PendingTooLong)(json)
+      assert.instanceOf(decoded, QueueError.PendingTooLong)
+      assert.strictEqual(decoded.message, error.message)
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+})
+
+describe("WatchPolicy", () => {
+  it.effect("of an app is what every watch follows that is told nothing else", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* expires(JobStream.transitions(job), "PendingTooLong", 3_000)
+      yield* expires(JobStream.transitions(job, { deadline: Deadline.total("1 second") }), "WatchTimeout", 1_000)
+    }).pipe(
+      Effect.provide(TestJobQueue.layer()),
+      Effect.provideService(
+        WatchPolicy.Default,
+        pipe(
+          WatchPolicy.defaultPolicy,
+          WatchPolicy.withCadence(Cadence.fixed("1 second")),
+          WatchPolicy.withDeadline(Deadline.pending("3 seconds"))
+        )
+      )
+    ))
+
+  it("is changed part by part", () => {
+    const retry = Schedule.recurs(1)
+    const cadence = Cadence.fixed("1 second")
+    const policy = pipe(
+      WatchPolicy.defaultPolicy,
+      WatchPolicy.withRetry(retry),
+      WatchPolicy.withCadence(cadence),
+      WatchPolicy.withDeadline(Deadline.total("1 hour"))
+    )
+    assert.strictEqual(policy.retry, retry)
+    assert.strictEqual(policy.cadence, cadence)
+    assert.deepStrictEqual(policy.deadline.total, Duration.hours(1))
+    assert.deepStrictEqual(policy.deadline.request, WatchPolicy.defaultPolicy.deadline.request)
+    assert.deepStrictEqual(WatchPolicy.withDeadline(policy, Deadline.total("1 day")).deadline.total, Duration.hours(1))
+  })
+})
+
+describe("events", () => {
+  it.effect("tell trouble and recovery between the transitions, which tell nothing of it", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const seen = yield* Ref.make<ReadonlyArray<string>>([])
+      const start = yield* DateTime.now
+      const since = (time: DateTime.Utc) => Duration.toSeconds(DateTime.distanceDuration(start, time))
+      const [end] = yield* ending(
+        JobStream.events(job, { ...everySecond, retry: Schedule.spaced("4 seconds") }).pipe(
+          Stream.tap((event) =>
+            Ref.update(seen, (all) => [
+              ...all,
+              event._tag === "Trouble"
+                ? `Trouble ${event.error._tag} since ${since(event.since)} next ${since(event.nextTryAt)}`
+                : event._tag === "Recovered"
+                ? `Recovered since ${since(event.since)}`
+                : event._tag
+            ])
+          )
+        )
+      )
+      assert(Either.isRight(end))
+      assert.deepStrictEqual(yield* Ref.get(seen), [
+        "Queued",
+        "Trouble Unavailable since 2 next 6",
+        "Trouble Unavailable since 2 next 10",
+        "Recovered since 2",
+        "Claimed",
+        "Completed"
+      ])
+      const transitions = yield* Stream.runCollect(JobStream.transitions(job))
+      assert.deepStrictEqual(Chunk.toReadonlyArray(transitions).map(({ _tag }) => _tag), [
+        "Queued",
+        "Claimed",
+        "Completed"
+      ])
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        workers: { pickup: "5 seconds", script: Worker.always(Worker.finish("10 seconds")) },
+        faults: [Fault.unavailable().pipe(Fault.on("status"), Fault.nth(3, 4))]
+      }))
+    ))
+})
+
+describe("a job that is not there", () => {
+  it.effect("is waited for some seconds, before it was seen and after", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* expires(JobStream.transitions(job, everySecond), "NotFound", 8_000)
+      assert.deepStrictEqual(error.job, job)
+      assert.strictEqual(error.lastSeen?.status._tag, "Pending")
+      assert.deepStrictEqual(error.lastSeen?.age, Duration.seconds(6))
+      yield* TestJobQueue.expectPolls(job, [
+        ...["0 millis", "500 millis"] as const,
+        // seen
+        ...["1 second", "2 seconds"] as const,
+        ...Array.from({ length: 11 }, (_, i) => 3_000 + 500 * i)
+      ])
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        faults: [
+          Fault.vanished.pipe(Fault.on("status"), Fault.nth(1, 2)),
+          Fault.vanished.pipe(Fault.on("status"), Fault.nth(5, Infinity))
+        ]
+      }))
+    ))
+
+  it.effect("and is there again has lost nothing, and the next time is waited for as long", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const [seen, at] = yield* ending(Stream.mapAccum(JobStream.events(job, everySecond), "", (all, { _tag }) => {
+        const next = `${all} ${_tag}`.trim()
+        return [next, next]
+      }))
+      assert(Either.isRight(seen))
+      const troubles = " Trouble".repeat(10)
+      assertSome(seen.right, `Queued${troubles} Recovered Claimed${troubles} Recovered Completed`)
+      // a second to the first trouble, five of it, the claim, a second, and the same again
+      assert.strictEqual(at, 1_000 + 5_000 + 1_000 + 5_000)
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        workers: { pickup: "500 millis", script: Worker.always(Worker.finish("11 seconds")) },
+        faults: [
+          Fault.vanished.pipe(Fault.on("status"), Fault.nth(2, 11)),
+          Fault.vanished.pipe(Fault.on("status"), Fault.nth(13, 22))
+        ]
+      }))
+    ))
+})
+
+describe("whatever is composed", () => {
+  it.effect("there is a floor between two requests of a watch", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* ending(
+        JobStream.transitions(job, {
+          cadence: Schedule.forever,
+          retry: Schedule.forever,
+          deadline: Deadline.total("3 seconds")
+        }),
+        "10 seconds"
+      )
+      const times = yield* pollTimes
+      assert.isAbove(times.length, 30)
+      times.slice(1).forEach((at, i) => assert.isAtLeast(at - times[i]!, Duration.toMillis(Cadence.minPause)))
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        faults: [Fault.unavailable().pipe(Fault.on("status"), Fault.where(({ nth }) => nth % 3 === 0))]
+      }))
+    ))
+
+  it.effect("Retry-After is not undercut, and a year is a day", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* ending(
+        JobStream.transitions(job, {
+          cadence: Schedule.spaced("1 second"),
+          retry: Schedule.forever,
+          deadline: Deadline.never
+        })
+      )
+      const times = yield* pollTimes
+      assert.deepStrictEqual(times.slice(0, 3), [0, 86_400_000, 86_401_000])
+    }).pipe(
+      Effect.provide(TestJobQueue.layer({
+        workers: { pickup: "1 day", script: Worker.always(Worker.finish("5 seconds")) },
+        faults: [Fault.rateLimited("365 days").pipe(Fault.on("status"), Fault.nth(1))]
+      }))
+    ))
+})

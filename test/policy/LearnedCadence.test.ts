@@ -1,0 +1,343 @@
+import { assert, describe, it } from "@effect/vitest"
+import {
+  DateTime,
+  Duration,
+  Effect,
+  FastCheck,
+  Option,
+  Random,
+  Schedule,
+  ScheduleDecision,
+  ScheduleIntervals,
+  Schema,
+  TestClock
+} from "effect"
+import { Cadence, Job, LearnedCadence, WatchPolicy } from "effect-queue-status"
+import { PolicySimulation } from "effect-queue-status/testing"
+
+const epoch = Date.UTC(2026, 0, 1)
+
+const at = (seconds: number | undefined): Option.Option<DateTime.Utc> =>
+  Option.map(Option.fromNullable(seconds), (seconds) => DateTime.unsafeMake(epoch + 1_000 * seconds))
+
+/** A snapshot; times in seconds. */
+const snapshot = (
+  tag: "Pending" | "Running" | "Done" | "Failed" | "Canceled",
+  times: { readonly createdAt?: number; readonly claimedAt?: number; readonly doneAt?: number },
+  options: { readonly model?: string; readonly retries?: number } = {}
+): Job.JobStatus => ({
+  _tag: tag,
+  job: Job.ref(options.model ?? "a-model", "a-job"),
+  createdAt: at(times.createdAt),
+  claimedAt: at(times.claimedAt),
+  doneAt: at(times.doneAt),
+  info: {},
+  inputs: {},
+  outputs: {},
+  priority: Option.none(),
+  retries: Option.fromNullable(options.retries),
+  warnings: []
+})
+
+const done = (wait: number, run: number, options?: { readonly model?: string; readonly retries?: number }) =>
+  snapshot("Done", { createdAt: 0, claimedAt: wait, doneAt: wait + run }, options)
+
+const train = (service: LearnedCadence.Service, workload: PolicySimulation.Workload, jobs: number, seed: string) =>
+  Effect.replicateEffect(
+    Effect.flatMap(
+      workload.job,
+      ({ run, wait }) => service.observe(done(Duration.toSeconds(wait), Duration.toSeconds(run)))
+    ),
+    jobs
+  ).pipe(Effect.withRandom(Random.make(seed)), Effect.asVoid)
+
+const simulate = (cadence: Cadence.Cadence, workload: PolicySimulation.Workload) =>
+  PolicySimulation.simulate(WatchPolicy.withCadence(WatchPolicy.defaultPolicy, cadence), workload, {
+    jobs: 500,
+    seed: 42
+  })
+
+const json = Schema.parseJson(LearnedCadence.Memory)
+
+describe("cadence", () => {
+  for (const workload of Object.values(PolicySimulation.workloads)) {
+    it.effect(`beats the default for ${workload.name} jobs, with fewer polls`, () =>
+      Effect.gen(function*() {
+        const service = yield* LearnedCadence.make()
+        yield* train(service, workload, 500, "training")
+        const learned = yield* simulate(yield* service.cadence("a-model"), workload)
+        const plain = yield* simulate(Cadence.defaultCadence, workload)
+        assert.isAtMost(learned.pollsPerJob, 0.8 * plain.pollsPerJob)
+        assert(Duration.lessThanOrEqualTo(learned.meanStaleness, plain.meanStaleness))
+      }))
+  }
+
+  it.effect("trades polls for staleness by what a poll is worth", () =>
+    Effect.gen(function*() {
+      const workload = PolicySimulation.workloads.lognormal
+      const results = yield* Effect.forEach(["50 millis", "200 millis", "800 millis"] as const, (pollCost) =>
+        Effect.gen(function*() {
+          const service = yield* LearnedCadence.make({ pollCost })
+          yield* train(service, workload, 300, "training")
+          return yield* simulate(yield* service.cadence("a-model"), workload)
+        }))
+      const [dear, usual, cheap] = results
+      assert(dear!.pollsPerJob > usual!.pollsPerJob && usual!.pollsPerJob > cheap!.pollsPerJob)
+      assert(Duration.lessThan(dear!.meanStaleness, usual!.meanStaleness))
+      assert(Duration.lessThan(usual!.meanStaleness, cheap!.meanStaleness))
+    }))
+
+  it.effect("is the fallback while too little is known", () =>
+    Effect.gen(function*() {
+      const fallback = Schedule.spaced("1 second")
+      const service = yield* LearnedCadence.make({ fallback, enough: 5 })
+      for (let i = 0; i < 4; i++) yield* service.observe(done(1, 10))
+      assert.strictEqual(yield* service.cadence("a-model"), fallback)
+      yield* service.observe(done(1, 10))
+      assert.notStrictEqual(yield* service.cadence("a-model"), fallback)
+      assert.strictEqual(yield* service.cadence("another"), fallback)
+      const other = yield* LearnedCadence.make()
+      assert.strictEqual(yield* other.cadence("a-model"), Cadence.defaultCadence)
+    }))
+
+  it.effect("knows a model after so many jobs, however fast they fade", () =>
+    Effect.gen(function*() {
+      for (const halfLife of [1, 3, 1_000, Infinity, NaN, 0, -1]) {
+        const service = yield* LearnedCadence.make({ halfLife, enough: 20 })
+        for (let i = 0; i < 10; i++) yield* service.observe(done(1, 10))
+        // ten jobs are as good as twenty, if each is forgotten after the next
+        if (halfLife !== 1) assert.strictEqual(yield* service.cadence("a-model"), Cadence.defaultCadence)
+        for (let i = 0; i < 10; i++) yield* service.observe(done(1, 10))
+        assert.notStrictEqual(yield* service.cadence("a-model"), Cadence.defaultCadence, `${halfLife}`)
+      }
+    }))
+
+  it.effect("forgets what was before", () =>
+    Effect.gen(function*() {
+      const service = yield* LearnedCadence.make({ halfLife: 10 })
+      const running = snapshot("Running", { createdAt: 0, claimedAt: 0 })
+      const median = Effect.map(
+        service.eta(running),
+        Option.match({
+          onNone: () => NaN,
+          onSome: ({ median }) => Duration.toSeconds(median)
+        })
+      )
+      yield* TestClock.setTime(epoch)
+      for (let i = 0; i < 100; i++) yield* service.observe(done(1, 100))
+      assert.approximately(yield* median, 100, 10)
+      for (let i = 0; i < 20; i++) yield* service.observe(done(1, 10))
+      assert.approximately(yield* median, 10, 1)
+    }))
+
+  const pauses = (cadence: Cadence.Cadence, statuses: ReadonlyArray<Job.JobStatus>, seed: number) =>
+    Effect.gen(function*() {
+      const delays: Array<number> = []
+      let [state, now] = [cadence.initial as unknown, epoch]
+      for (const status of statuses) {
+        const [next, , decision] = yield* cadence.step(now, status, state)
+        assert(ScheduleDecision.isContinue(decision))
+        delays.push((ScheduleIntervals.start(decision.intervals) - now) / 1_000)
+        state = next
+        now = ScheduleIntervals.start(decision.intervals)
+      }
+      return delays
+    }).pipe(Effect.withRandom(Random.make(seed)))
+
+  it.effect.prop("pauses between floor and cap, whatever it is told", [
+    FastCheck.array(FastCheck.tuple(FastCheck.nat(100), FastCheck.nat(1_000)), { minLength: 1, maxLength: 20 }),
+    FastCheck.array(
+      FastCheck.tuple(
+        FastCheck.constantFrom("Pending" as const, "Running" as const),
+        FastCheck.integer(),
+        FastCheck.nat(3)
+      ),
+      { maxLength: 5 }
+    ),
+    FastCheck.integer()
+  ], ([known, told, seed]) =>
+    Effect.gen(function*() {
+      const service = yield* LearnedCadence.make({ floor: "1 second", cap: "7 seconds", enough: 1 })
+      yield* Effect.forEach(known, ([wait, run]) => service.observe(done(wait, run)))
+      const statuses = told.map(([tag, time, retries]) =>
+        snapshot(tag, { createdAt: time / 1_000, claimedAt: time / 1_000 }, { retries })
+      )
+      for (const pause of yield* pauses(yield* service.cadence("a-model"), statuses, seed)) {
+        assert.isAtLeast(pause, 1 - 1e-3)
+        assert.isAtMost(pause, 7 + 1e-3)
+      }
+    }))
+
+  it.effect("makes sense of any options", () =>
+    Effect.gen(function*() {
+      for (const floor of [0, -1, NaN, Infinity]) {
+        for (const pollCost of [0, -1, NaN, Infinity]) {
+          const service = yield* LearnedCadence.make({ floor, pollCost, cap: "3 seconds", models: NaN, enough: NaN })
+          for (let i = 0; i < 10; i++) yield* service.observe(done(1, 10))
+          const status = snapshot("Running", {})
+          for (const pause of yield* pauses(yield* service.cadence("a-model"), [status, status], 1)) {
+            assert.isAtLeast(pause, 0.05 - 1e-3)
+            assert.isAtMost(pause, 3 + 1e-3)
+          }
+        }
+      }
+    }))
+})
+
+describe("observe", () => {
+  const learnedFrom = (...statuses: ReadonlyArray<Job.JobStatus>) =>
+    Effect.gen(function*() {
+      const service = yield* LearnedCadence.make()
+      yield* Effect.forEach(statuses, service.observe)
+      const { models } = yield* service.memory
+      return models.map(({ run, wait }) => ({ wait: wait.length, run: run.length }))
+    })
+
+  it.effect("learns from what is done or has failed", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* learnedFrom(done(1, 10)), [{ wait: 1, run: 1 }])
+      const failed = snapshot("Failed", { createdAt: 0, claimedAt: 1, doneAt: 2 })
+      assert.deepStrictEqual(yield* learnedFrom(failed), [{ wait: 1, run: 1 }])
+      for (const tag of ["Pending", "Running", "Canceled"] as const) {
+        assert.deepStrictEqual(yield* learnedFrom(snapshot(tag, { createdAt: 0, claimedAt: 1, doneAt: 2 })), [])
+      }
+    }))
+
+  it.effect("learns no wait from a job that was tried again: the first claim is not told", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* learnedFrom(done(1, 10, { retries: 0 })), [{ wait: 1, run: 1 }])
+      assert.deepStrictEqual(yield* learnedFrom(done(1, 10, { retries: 1 })), [{ wait: 0, run: 1 }])
+    }))
+
+  it.effect("ignores times that are missing, negative or absurd", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* learnedFrom(snapshot("Done", {})), [])
+      assert.deepStrictEqual(yield* learnedFrom(snapshot("Done", { createdAt: 0, doneAt: 5 })), [])
+      assert.deepStrictEqual(yield* learnedFrom(done(-1, -1)), [])
+      assert.deepStrictEqual(yield* learnedFrom(done(-1, 1)), [{ wait: 0, run: 1 }])
+      assert.deepStrictEqual(yield* learnedFrom(done(1e9, 1e9)), [])
+      assert.deepStrictEqual(yield* learnedFrom(done(0, 0)), [{ wait: 1, run: 1 }])
+    }))
+})
+
+describe("eta", () => {
+  const trained = Effect.tap(
+    LearnedCadence.make({ halfLife: Infinity }),
+    (service) => Effect.forEach([...Array(100).keys()], (i) => service.observe(done(10, i < 50 ? 20 : 60)))
+  )
+
+  const etaAt = (seconds: number, status: Job.JobStatus) =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(epoch + 1_000 * seconds)
+      const service = yield* trained
+      return Option.getOrUndefined(Option.map(yield* service.eta(status), ({ median, p95 }) => ({
+        median: Duration.toSeconds(median),
+        p95: Duration.toSeconds(p95)
+      })))
+    })
+
+  it.effect("is what is left, given what has been", () =>
+    Effect.gen(function*() {
+      const running = snapshot("Running", { createdAt: 0, claimedAt: 10 })
+      const early = yield* etaAt(10, running)
+      assert.approximately(early!.median, 20, 2)
+      assert.approximately(early!.p95, 60, 6)
+      // it is not one of the short ones
+      const later = yield* etaAt(50, running)
+      assert.approximately(later!.median, 20, 6)
+      // longer than any
+      assert.isUndefined(yield* etaAt(200, running))
+    }))
+
+  it.effect("adds waiting and running for a job in the queue", () =>
+    Effect.gen(function*() {
+      const fresh = yield* etaAt(0, snapshot("Pending", { createdAt: 0 }))
+      assert.approximately(fresh!.median, 30, 4)
+      assert.approximately(fresh!.p95, 70, 7)
+      // longer than any has waited: as if it were claimed now
+      assert.approximately((yield* etaAt(1_000, snapshot("Pending", { createdAt: 0 })))!.p95, 60, 6)
+      // back in the queue, nobody knows since when: as if it were new
+      assert.approximately((yield* etaAt(1_000, snapshot("Pending", { createdAt: 0 }, { retries: 1 })))!.p95, 70, 7)
+    }))
+
+  it.effect("says nothing of jobs that are over, nor of models it does not know", () =>
+    Effect.gen(function*() {
+      assert.isUndefined(yield* etaAt(0, done(1, 10)))
+      assert.isUndefined(yield* etaAt(0, snapshot("Canceled", { createdAt: 0 })))
+      assert.isUndefined(yield* etaAt(0, snapshot("Pending", { createdAt: 0 }, { model: "another" })))
+    }))
+
+  it.effect("is not confused by a server whose clock is ahead", () =>
+    Effect.gen(function*() {
+      const ahead = yield* etaAt(0, snapshot("Running", { createdAt: 500, claimedAt: 500 }))
+      assert.approximately(ahead!.median, 20, 2)
+    }))
+})
+
+describe("memory", () => {
+  const observations = FastCheck.array(
+    FastCheck.tuple(
+      FastCheck.constantFrom("a", "b", "c"),
+      FastCheck.double({ min: 0, max: 1e5, noNaN: true }),
+      FastCheck.double({ min: 0, max: 1e5, noNaN: true })
+    )
+  )
+
+  it.effect.prop("is the same when it is saved and loaded", [observations], ([jobs]) =>
+    Effect.gen(function*() {
+      const service = yield* LearnedCadence.make({ halfLife: 7 })
+      yield* Effect.forEach(jobs, ([model, wait, run]) => service.observe(done(wait, run, { model })))
+      const saved = yield* service.memory
+      const text = yield* Schema.encode(json)(saved)
+      const again = yield* LearnedCadence.make({ memory: yield* Schema.decode(json)(text) })
+      assert.deepStrictEqual(yield* again.memory, saved)
+    }))
+
+  it.effect("is bounded, in models and in each of them", () =>
+    Effect.gen(function*() {
+      const service = yield* LearnedCadence.make({ models: 3 })
+      for (const model of ["a", "b", "c", "a", "d"]) yield* service.observe(done(1, 10, { model }))
+      const names = Effect.map(service.memory, ({ models }) => models.map(({ model }) => model))
+      assert.deepStrictEqual(yield* names, ["c", "a", "d"])
+      // to be asked for is to be used
+      yield* service.cadence("c")
+      yield* service.cadence("unknown")
+      yield* service.observe(done(1, 10, { model: "e" }))
+      assert.deepStrictEqual(yield* names, ["d", "c", "e"])
+
+      for (let i = 0; i < 5_000; i++) yield* service.observe(done(1.01 ** (i % 1_200), 1.01 ** (i % 1_300)))
+      const { models } = yield* service.memory
+      assert.isBelow((yield* Schema.encode(json)({ version: 1, models: models.slice(-1) })).length, 12_000)
+      for (const { run } of models) assert.isBelow(run.reduce((sum, [, weight]) => sum + weight, 0), 300)
+    }))
+
+  it.effect("takes no more models than it may have", () =>
+    Effect.gen(function*() {
+      const models = ["a", "b", "c"].map((model) => ({ model, wait: [], run: [[3, 1]] as const }))
+      const service = yield* LearnedCadence.make({ models: 2, memory: { version: 1, models } })
+      assert.deepStrictEqual((yield* service.memory).models.map(({ model }) => model), ["b", "c"])
+    }))
+
+  it("does not decode what makes no sense", () => {
+    const decode = Schema.decodeUnknownOption(LearnedCadence.Memory)
+    const memory = (...weight: ReadonlyArray<unknown>) => ({
+      version: 1,
+      models: [{ model: "a", wait: [], run: [weight] }]
+    })
+    assert(Option.isSome(decode(memory(3, 1.5))))
+    for (const weight of [[-1, 1], [192, 1], [1.5, 1], [3, -1], [3, 0], [3, NaN], [3, Infinity], [3], ["3", 1]]) {
+      assert(Option.isNone(decode(memory(...weight))), `${weight}`)
+    }
+    assert(Option.isNone(decode({ version: 2, models: [] })))
+  })
+})
+
+describe("layer", () => {
+  it.effect("is asked through accessors", () =>
+    Effect.gen(function*() {
+      yield* Effect.replicateEffect(LearnedCadence.observe(done(1, 10)), 10)
+      assert.notStrictEqual(yield* LearnedCadence.cadence("a-model"), Cadence.defaultCadence)
+      assert(Option.isSome(yield* LearnedCadence.eta(snapshot("Pending", {}))))
+      assert.strictEqual((yield* LearnedCadence.memory).models.length, 1)
+    }).pipe(Effect.provide(LearnedCadence.layer())))
+})

@@ -1,0 +1,995 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as FastCheck from "effect/FastCheck"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
+import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Supervisor from "effect/Supervisor"
+import * as TestContext from "effect/TestContext"
+import { Emulator } from "../../src/emulator/index.js"
+import { JobQueue, JobRun, JobStream, QueueError, Retry, SubmitJournal, WatchPolicy } from "../../src/index.js"
+import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+import * as Clients from "../fixtures/clients.js"
+import { faultsOn, slowOn } from "../fixtures/faultPlans.js"
+import { inQueue } from "../fixtures/inQueue.js"
+import { model } from "../fixtures/job.js"
+import { runs } from "../fixtures/runs.js"
+import { tally } from "../fixtures/tally.js"
+
+const request: JobQueue.SubmitRequest = { model, payload: { prompt: "a cat" }, info: { user: "u1" } }
+
+const finishing: Worker.Pool = { workers: 8, script: Worker.always(Worker.finish("10 seconds", { sum: 3 })) }
+
+const run = <A>(
+  options: TestJobQueue.Options,
+  effect: Effect.Effect<A, never, JobQueue.JobQueue | TestJobQueue.TestJobQueue>
+): Promise<A> => Effect.runPromise(inQueue(options)(effect))
+
+/** Workers; jobs are pending for some time before they are claimed, or are not. */
+const pool = FastCheck.tuple(
+  Arbitraries.pool,
+  FastCheck.oneof(FastCheck.nat({ max: 3_000 }), FastCheck.nat({ max: 40_000 }))
+)
+  .map(([pool, pickup]): Worker.Pool => ({ ...pool, pickup }))
+
+/** The states that the jobs of the queue are in, in truth. */
+const truth = Effect.gen(function*() {
+  const queue = yield* TestJobQueue.TestJobQueue
+  const jobs = yield* queue.jobs
+  return yield* Effect.forEach(jobs, (job) =>
+    Effect.map(queue.transitions(job), (transitions) => {
+      const last = transitions.at(-1)!
+      return { job, isPending: last._tag === "Queued" || last._tag === "Requeued", info: last.snapshot.info }
+    }))
+})
+
+// -----------------------------------------------------------------------------
+describe("submit", () => {
+  it("law: whatever goes wrong, there is one job or none; one, if it says so; none, if it says so", async () => {
+    const { met, note } = tally()
+    await FastCheck.assert(
+      FastCheck.asyncProperty(faultsOn("submit"), FastCheck.boolean(), async (faults, isNamed) => {
+        await run(
+          { faults },
+          Effect.gen(function*() {
+            const exit = yield* Effect.exit(JobRun.submit(request, isNamed ? { key: "order-17" } : {}))
+            // what is on its way may still arrive
+            yield* Effect.sleep("1 day")
+            const jobs = yield* truth
+            assert.isAtMost(jobs.length, 1)
+            for (const { info } of jobs) {
+              assert.strictEqual(info["user"], "u1")
+              if (isNamed) assert.strictEqual(info["client_key"], "order-17")
+            }
+            if (Exit.isSuccess(exit)) {
+              assert.deepStrictEqual(jobs.map(({ job }) => job), [exit.value])
+              const { submit } = yield* TestJobQueue.counts
+              return note(submit > 1 ? "made after trying again" : "made")
+            }
+            assert(exit.cause._tag === "Fail", Cause.pretty(exit.cause))
+            const { error } = exit.cause
+            if (error._tag !== "SubmitUncertain") {
+              assert.deepStrictEqual(jobs, [], error.message)
+              return note("not made")
+            }
+            for (const { info } of jobs) assert.strictEqual(info["client_key"], error.key)
+            note(jobs.length === 1 ? "uncertain, and made" : "uncertain, and not made")
+          })
+        )
+      }),
+      { numRuns: runs(60, 300) }
+    )
+    met("made", "made after trying again", "not made", "uncertain, and made", "uncertain, and not made")
+  })
+
+  it("law: with a journal and a key, a program that crashes at any moment and starts again makes one job at most", async () => {
+    const { met, note } = tally()
+    const submit = JobRun.submit(request, { key: "order-17" })
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        faultsOn("submit"),
+        slowOn(["submit"], 3_000),
+        FastCheck.array(FastCheck.nat({ max: 8_000 }), { maxLength: 3 }),
+        async (faults, slow, crashes) => {
+          await run(
+            { faults: [...slow, ...faults] },
+            Effect.gen(function*() {
+              for (const after of crashes) yield* Effect.exit(Effect.timeout(submit, after))
+              const exit = yield* Effect.exit(submit)
+              yield* Effect.sleep("1 day")
+              const jobs = yield* truth
+              assert.isAtMost(jobs.length, 1)
+              if (Exit.isSuccess(exit)) {
+                assert.deepStrictEqual(jobs.map(({ job }) => job), [exit.value])
+                // whoever asks again, at whatever time, gets the same job, and sends nothing
+                const { submit: before } = yield* TestJobQueue.counts
+                assert.deepStrictEqual(yield* Effect.orDie(submit), exit.value)
+                assert.strictEqual((yield* TestJobQueue.counts).submit, before)
+                return note(crashes.length === 0 ? "made" : "made in the end")
+              }
+              assert(exit.cause._tag === "Fail", Cause.pretty(exit.cause))
+              const { error } = exit.cause
+              if (error._tag !== "SubmitUncertain") assert.deepStrictEqual(jobs, [], error.message)
+              note(error._tag === "SubmitUncertain" && error.error === undefined ? "left open" : "failed")
+            }).pipe(Effect.provide(SubmitJournal.layerMemory))
+          )
+        }
+      ),
+      { numRuns: runs(60, 300) }
+    )
+    met("made", "made in the end", "left open", "failed")
+  })
+
+  it.effect("sends again what was refused, and waits as long as the service asks", () =>
+    Effect.gen(function*() {
+      const retry = Schedule.intersect(Schedule.spaced("1 second"), Schedule.recurs(3))
+      const job = yield* JobRun.submit(request, { retry })
+      assert.strictEqual(job.model, model)
+      const calls = yield* TestJobQueue.calls
+      assert.deepStrictEqual(calls.map(({ end }) => end?.outcome), [
+        "Unreachable",
+        "RateLimited",
+        "Unavailable",
+        "answered"
+      ])
+      // after Retry-After comes the next try, and not before, whatever the policy
+      assert.isAtLeast(calls[2]!.at - calls[1]!.at, 60_000)
+      assert.isAtLeast(calls[3]!.at - calls[2]!.at, 5_000)
+    }).pipe(inQueue({
+      faults: [
+        Fault.refused.pipe(Fault.nth(1)),
+        Fault.rateLimited("1 minute").pipe(Fault.nth(2)),
+        Fault.unavailable({ retryAfter: "5 seconds" }).pipe(Fault.nth(3))
+      ]
+    })))
+
+  it.effect("gives up when the policy does, and says why", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(JobRun.submit(request, {
+        retry: Retry.transient({ base: "1 second", factor: 1, cap: "1 second", times: 2 })
+      }))
+      assert(error._tag === "Unreachable" && error.sent === false)
+      assert.strictEqual((yield* TestJobQueue.counts).submit, 3)
+      // the app's policy counts where there is none of its own
+      yield* Effect.flip(JobRun.submit(request)).pipe(
+        Effect.provideService(WatchPolicy.Default, WatchPolicy.withRetry(WatchPolicy.defaultPolicy, Schedule.stop))
+      )
+      assert.strictEqual((yield* TestJobQueue.counts).submit, 4)
+    }).pipe(inQueue({ faults: [Fault.refused] })))
+
+  it.effect("does not send again what another try can't mend, whatever the policy", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(JobRun.submit(request, { retry: Schedule.forever }))
+      assert.strictEqual(error._tag, "Unauthorized")
+      assert.strictEqual((yield* TestJobQueue.counts).submit, 1)
+    }).pipe(inQueue({ faults: [Fault.unauthorized] })))
+
+  it.effect("says what is known where the answer is lost", () =>
+    Effect.gen(function*() {
+      yield* Effect.sleep("1 minute")
+      const at = yield* Clock.currentTimeMillis
+      const error = yield* Effect.flip(JobRun.submit(request, { key: "order-17", retry: Schedule.forever }))
+      assert(error._tag === "SubmitUncertain")
+      assert.deepStrictEqual([error.model, error.key, error.at.epochMillis], [model, "order-17", at])
+      assert.strictEqual(error.error?._tag, "RequestTimeout")
+      const [job] = yield* truth
+      assert.strictEqual(job?.info["client_key"], "order-17")
+      yield* TestJobQueue.expectJobs(1)
+    }).pipe(inQueue({ faults: [Fault.answerLost(Fault.hang)] })))
+
+  it.effect("makes up a key of its own for each, by the chance that there is", () =>
+    Effect.gen(function*() {
+      yield* JobRun.submit(request)
+      yield* JobRun.submit(request)
+      const keys = (yield* truth).map(({ info }) => info["client_key"])
+      assert.strictEqual(new Set(keys).size, 2)
+      for (const key of keys) {
+        assert.match(String(key), /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/)
+      }
+    }).pipe(inQueue({ seed: "keys" })))
+
+  it.effect("refuses, unsent, a key that is none, and one that would take the place of something else", () =>
+    Effect.gen(function*() {
+      const refused = (request: JobQueue.SubmitRequest, options: JobRun.SubmitOptions) =>
+        Effect.map(Effect.flip(JobRun.submit(request, options)), (error) => {
+          assert(error._tag === "InvalidRequest" && error.httpStatus === undefined, error.message)
+          return error.detail
+        })
+      assert.strictEqual(yield* refused(request, { key: " " }), "key: a key must not be blank")
+      assert.strictEqual(
+        yield* refused({ ...request, info: { client_key: "mine" } }, { key: "order-17" }),
+        "info.client_key: is where the key of the submit goes"
+      )
+      assert.include(yield* refused({ ...request, model: " " }, { key: "order-17" }), "must not be blank")
+      // neither must what is wrong become right
+      assert.include(yield* refused({ ...request, info: "abc" as never }, { key: "order-17" }), "info")
+      assert.include(yield* refused(null as never, { key: "order-17" }), "model")
+      assert.strictEqual((yield* TestJobQueue.counts).submit, 0)
+      // it may be there already
+      yield* JobRun.submit({ ...request, info: { client_key: "order-17" } }, { key: "order-17" })
+      yield* TestJobQueue.expectJobs(1)
+    }).pipe(inQueue({})))
+
+  it.effect("interruption stops the request at once", () =>
+    Effect.gen(function*() {
+      yield* JobRun.submit(request).pipe(Effect.timeoutOption("1 second"))
+      yield* TestJobQueue.expectNoCallsAfter("1 second")
+    }).pipe(inQueue({ faults: [Fault.hang] })))
+})
+
+// -----------------------------------------------------------------------------
+
+/**
+ * Interrupts what submits after so long, and looks at what it leaves: calls, fibers, jobs that are pending, and what was
+ * reported.
+ */
+const interrupted = (
+  after: number,
+  own: (
+    onRelease: (release: JobRun.Release) => Effect.Effect<void>
+  ) => Effect.Effect<unknown, unknown, JobQueue.JobQueue>
+) =>
+  Effect.gen(function*() {
+    const queue = yield* TestJobQueue.TestJobQueue
+    const released: Array<JobRun.Release> = []
+    const supervisor = yield* Supervisor.track
+    const fiber = yield* own((release) => Effect.sync(() => released.push(release))).pipe(
+      Effect.supervised(supervisor),
+      Effect.fork
+    )
+    yield* Effect.sleep(after)
+    yield* Fiber.interrupt(fiber)
+    const closed = yield* Clock.currentTimeMillis
+    const exit = yield* Fiber.await(fiber)
+    const jobs = yield* truth
+    const pending = jobs.filter(({ isPending }) => isPending).map(({ job }) => job)
+    // a body that nobody reads any more is let go of by the host, in a turn of its own
+    yield* Effect.sleep(1)
+    const live = (yield* supervisor.value).filter((fiber) => fiber.unsafePoll() === null)
+    yield* Effect.sleep("2 days")
+    const late = (yield* queue.calls).filter(({ at, end }) => at > closed || end === undefined || end.at > closed)
+    assert.deepStrictEqual(late, [])
+    assert.strictEqual(live.length, 0)
+    return { exit, pending, released, jobs, took: closed - queue.startedAt - after }
+  })
+
+const noted = (releases: ReadonlyArray<JobRun.Release>) => releases.map(({ _tag }) => _tag)
+
+describe("scoped", () => {
+  const scoped = (onRelease: (release: JobRun.Release) => Effect.Effect<void>) =>
+    Effect.scoped(Effect.zipRight(JobRun.scoped(request, { onRelease }), Effect.sleep("30 seconds")))
+
+  it("law: wherever it is interrupted, no pending job is left, no call is made any more, and no fiber lives", async () => {
+    const { met, note } = tally()
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        pool,
+        // each answer comes while there is time for it
+        slowOn(["submit", "cancel"], 2_400),
+        FastCheck.subarray([
+          Fault.refused.pipe(Fault.on("submit"), Fault.nth(1)),
+          Fault.rateLimited("2 seconds").pipe(Fault.on("submit"), Fault.nth(2)),
+          Fault.unavailable({ status: 502 }).pipe(Fault.on("cancel"), Fault.nth(1)),
+          Fault.vanished.pipe(Fault.on("cancel"), Fault.nth(1))
+        ]),
+        FastCheck.nat({ max: 40_000 }),
+        async (workers, slow, faults, after) => {
+          const { exit, pending, released, jobs } = await run(
+            { workers, faults: [...slow, ...faults] },
+            interrupted(after, scoped)
+          )
+          // a job that ran may be pending again, when its worker was lost
+          const ran = released.some(({ _tag }) => _tag === "StillRunning")
+          if (!ran) assert.deepStrictEqual(pending, [])
+          assert.strictEqual(released.length, jobs.length, "each job is accounted for")
+          note(Exit.isInterrupted(exit) ? "interrupted" : "closed")
+          noted(released).forEach(note)
+          if (jobs.length === 0) note("nothing was submitted")
+        }
+      ),
+      { numRuns: runs(50, 200) }
+    )
+    met("interrupted", "closed", "Canceled", "StillRunning", "Ended", "nothing was submitted")
+  })
+
+  it("law: whatever goes wrong, it closes in time, and a pending job that is left is reported", async () => {
+    const { met, note } = tally()
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        pool,
+        faultsOn("submit"),
+        faultsOn("cancel"),
+        FastCheck.nat({ max: 40_000 }),
+        async (workers, onSubmit, onCancel, after) => {
+          const { pending, released, took } = await run(
+            { workers, faults: [...onSubmit, ...onCancel] },
+            interrupted(after, scoped)
+          )
+          // the wait for an answer to the submit, and for one to the cancel
+          assert.isAtMost(took, 2 * Duration.toMillis(JobRun.defaultReleaseTimeout))
+          if (pending.length > 0) {
+            const [release] = noted(released)
+            assert.include(["NotReleased", "Unknown", "StillRunning"], release)
+          }
+          noted(released).forEach(note)
+        }
+      ),
+      { numRuns: runs(100, 400) }
+    )
+    met("Canceled", "NotReleased", "Unknown")
+  })
+
+  it.effect("cancels a job that is pending when the scope closes, and says so", () =>
+    Effect.gen(function*() {
+      const released: Array<JobRun.Release> = []
+      const job = yield* Effect.scoped(
+        JobRun.scoped(request, { onRelease: (release) => Effect.sync(() => released.push(release)) })
+      )
+      assert.deepStrictEqual(released, [{ _tag: "Canceled", job }])
+      assert.strictEqual((yield* JobQueue.status(job))._tag, "Canceled")
+    }).pipe(inQueue({})))
+
+  it.effect("reports a job that runs, and leaves it alone", () =>
+    Effect.gen(function*() {
+      const released: Array<JobRun.Release> = []
+      const job = yield* Effect.scoped(
+        JobRun.scoped(request, { onRelease: (release) => Effect.sync(() => released.push(release)) }).pipe(
+          Effect.zipLeft(Effect.sleep("5 seconds"))
+        )
+      )
+      assert.deepStrictEqual(released, [{ _tag: "StillRunning", job, status: "running" }])
+      assert.deepStrictEqual(yield* JobStream.result(job), { sum: 3 })
+    }).pipe(inQueue({ workers: finishing })))
+
+  it.effect("never fails the close, be the service gone, or the one who is told of it broken", () =>
+    Effect.gen(function*() {
+      const released: Array<JobRun.Release> = []
+      const start = yield* Clock.currentTimeMillis
+      const job = yield* Effect.scoped(JobRun.scoped(request, {
+        releaseTimeout: "3 seconds",
+        onRelease: (release) => Effect.zipRight(Effect.sync(() => released.push(release)), Effect.dieMessage("broken"))
+      }))
+      assert.strictEqual((yield* Clock.currentTimeMillis) - start, 3_000)
+      const [release] = released
+      assert(release?._tag === "NotReleased")
+      assert.deepStrictEqual([release.job, release.error._tag], [job, "Unavailable"])
+      // it has tried again all the time
+      assert.isAbove((yield* TestJobQueue.counts).cancel, 3)
+    }).pipe(inQueue({ faults: [Fault.unavailable().pipe(Fault.on("cancel"))] })))
+
+  it.effect("tells of a submit that was given up before it was answered", () =>
+    Effect.gen(function*() {
+      const { released, took } = yield* interrupted(1_000, (onRelease) =>
+        Effect.scoped(JobRun.scoped(request, { key: "order-17", onRelease, releaseTimeout: "3 seconds" })))
+      assert.deepStrictEqual(released, [{ _tag: "Unknown", model, key: "order-17" }])
+      assert.strictEqual(took, 3_000)
+    }).pipe(inQueue({ faults: [Fault.answerLost(Fault.hang)] })))
+
+  it.effect("does not wait for a submit that has not arrived, nor sends it again", () =>
+    Effect.gen(function*() {
+      const { released, took } = yield* interrupted(10_000, scoped)
+      assert.deepStrictEqual([released, took], [[], 0])
+      assert.strictEqual((yield* TestJobQueue.counts).submit, 1)
+    }).pipe(inQueue({ faults: [Fault.rateLimited("1 minute")] })))
+})
+
+// -----------------------------------------------------------------------------
+describe("run", () => {
+  it.effect("submits, watches, and gives the outputs, decoded where there is a schema", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* JobRun.run(request), { sum: 3 })
+      const Sum = Schema.Struct({ sum: Schema.Int })
+      assert.deepStrictEqual(yield* JobRun.run(request, Sum), { sum: 3 })
+      const error = yield* Effect.flip(JobRun.run(request, Schema.Struct({ total: Schema.Int })))
+      assert(error._tag === "InvalidOutputs")
+      assert.deepStrictEqual(error.snapshot.outputs, { sum: 3 })
+      const { cancel, submit } = yield* TestJobQueue.counts
+      assert.deepStrictEqual([submit, cancel], [3, 0])
+    }).pipe(inQueue({ workers: finishing })))
+
+  it.effect("may be run as often as one likes: each time it is another job", () =>
+    Effect.gen(function*() {
+      const job = JobRun.run(request)
+      yield* Effect.all([job, job, job], { concurrency: "unbounded" })
+      yield* TestJobQueue.expectJobs(3)
+    }).pipe(inQueue({ workers: finishing })))
+
+  it("law: wherever it is interrupted, no pending job is left, no call is made any more, and no fiber lives", async () => {
+    const { met, note } = tally()
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        pool,
+        slowOn(["submit", "cancel", "status"], 2_400),
+        FastCheck.nat({ max: 60_000 }),
+        async (workers, faults, after) => {
+          const { exit, jobs, pending, released } = await run(
+            { workers, faults },
+            interrupted(after, (onRelease) => JobRun.run(request, { onRelease }))
+          )
+          const ran = released.some(({ _tag }) => _tag === "StillRunning")
+          if (!ran) assert.deepStrictEqual(pending, [])
+          // a job that was seen to its end needs no release
+          const wasInterrupted = Exit.isInterrupted(exit)
+          assert.strictEqual(released.length, wasInterrupted ? jobs.length : 0)
+          note(wasInterrupted ? "interrupted" : "ended")
+          noted(released).forEach(note)
+        }
+      ),
+      { numRuns: runs(50, 200) }
+    )
+    met("interrupted", "ended", "Canceled", "StillRunning", "Ended")
+  })
+
+  it.effect("leaves the job alone where it is told so, and stops at once", () =>
+    Effect.gen(function*() {
+      const { jobs, pending, released, took } = yield* interrupted(5_000, (onRelease) =>
+        JobRun.run(request, { onInterrupt: "leave", onRelease }))
+      assert.deepStrictEqual([jobs.length, pending.length, released, took], [1, 1, [], 0])
+      assert.strictEqual((yield* TestJobQueue.counts).cancel, 0)
+    }).pipe(inQueue({})))
+
+  it.effect("gives back a job that it can't watch any longer", () =>
+    Effect.gen(function*() {
+      const released: Array<JobRun.Release> = []
+      const onRelease = (release: JobRun.Release) => Effect.sync(() => released.push(release))
+      const error = yield* Effect.flip(JobRun.run(request, { retry: Schedule.stop, onRelease }))
+      assert(error._tag === "Unavailable" && error.job !== undefined)
+      assert.deepStrictEqual(released, [{ _tag: "Canceled", job: error.job }])
+      const left = yield* Effect.flip(JobRun.run(request, { retry: Schedule.stop, onInterrupt: "leave" }))
+      assert(left._tag === "Unavailable" && left.job !== undefined)
+      assert.strictEqual((yield* JobQueue.status(left.job).pipe(Effect.retry(Schedule.recurs(1))))._tag, "Pending")
+    }).pipe(inQueue({ faults: [Fault.unavailable().pipe(Fault.on("status"), Fault.nth(1, 3))] })))
+
+  it.effect("a job that is new may be unknown to a replica when it is canceled; one that was seen is not waited for", () =>
+    Effect.gen(function*() {
+      const unseen = yield* interrupted(1_000, (onRelease) => JobRun.run(request, { onRelease }))
+      assert.deepStrictEqual([noted(unseen.released), unseen.pending], [["Canceled"], []])
+      yield* TestJobQueue.expectJobs(1)
+      const start = yield* Clock.currentTimeMillis
+      const seen: Array<JobRun.Release> = []
+      const onRelease = (release: JobRun.Release) => Effect.sync(() => seen.push(release))
+      yield* Effect.timeoutOption(JobRun.run(request, { onRelease }), "5 seconds")
+      assert.deepStrictEqual([noted(seen), (yield* Clock.currentTimeMillis) - start], [["NotReleased"], 5_000])
+      assert(seen[0]?._tag === "NotReleased" && seen[0].error._tag === "NotFound")
+    }).pipe(inQueue({
+      faults: [
+        // the first job is not seen in time, and its first three cancels reach replicas that do not know it
+        Fault.delay("2 seconds").pipe(Fault.on("status"), Fault.nth(1)),
+        Fault.vanished.pipe(Fault.on("cancel"), Fault.nth(1, 3)),
+        Fault.vanished.pipe(Fault.on("cancel"), Fault.during("1 day"))
+      ]
+    })))
+
+  it.effect("an outcome is an error, and needs no release", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(JobRun.run(request))
+      assert(error._tag === "JobFailed")
+      assert.strictEqual(error.reason, "CUDA out of memory")
+      assert.strictEqual((yield* TestJobQueue.counts).cancel, 0)
+    }).pipe(inQueue({ workers: { script: Worker.always(Worker.fail("1 second", "CUDA out of memory")) } })))
+})
+
+// -----------------------------------------------------------------------------
+describe("resubmit", () => {
+  const twice: JobRun.Resubmit = { schedule: Schedule.intersect(Schedule.spaced("1 minute"), Schedule.recurs(2)) }
+  const dying: Worker.Pool = { script: Worker.always(Worker.die), claimTimeout: "1 second" }
+
+  it.effect("submits a job that has run out of retries again, under another key", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* JobRun.run(request, { key: "order-17", resubmit: twice }), { sum: 3 })
+      const jobs = yield* truth
+      assert.deepStrictEqual(jobs.map(({ info }) => info["client_key"]), ["order-17", "order-17/2"])
+      const [, second] = (yield* TestJobQueue.calls).filter(({ operation }) => operation === "submit")
+      assert.isAtLeast(second!.at - (yield* TestJobQueue.startedAt), 60_000)
+    }).pipe(inQueue({
+      workers: {
+        claimTimeout: "1 second",
+        script: ({ nth }) => nth === 1 ? [Worker.die] : [Worker.finish("1 second", { sum: 3 })]
+      }
+    })))
+
+  it.effect("is over when the schedule is, and then says what is so", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(JobRun.run(request, { resubmit: twice }))
+      assert(error._tag === "JobRetriesExhausted")
+      const jobs = yield* TestJobQueue.jobs
+      assert.deepStrictEqual([jobs.length, jobs.at(-1)], [3, error.job])
+    }).pipe(inQueue({ workers: dying })))
+
+  it.effect("takes from a budget that all runs share, and no more", () =>
+    Effect.gen(function*() {
+      const budget = yield* JobRun.makeBudget(3)
+      const runs = Array.from({ length: 4 }, () => JobRun.run(request, { resubmit: { ...twice, budget } }))
+      const exits = yield* Effect.all(runs, { concurrency: "unbounded", mode: "either" })
+      for (const exit of exits) assert(Either.isLeft(exit) && exit.left._tag === "JobRetriesExhausted")
+      yield* TestJobQueue.expectJobs(4 + 3)
+      assert.strictEqual(yield* budget.left, 0)
+      assert.isFalse(yield* budget.take)
+    }).pipe(inQueue({ workers: dying })))
+
+  it.effect("takes nothing from the budget when the schedule has ended", () =>
+    Effect.gen(function*() {
+      const budget = yield* JobRun.makeBudget(5)
+      const error = yield* Effect.flip(JobRun.run(request, { resubmit: { schedule: Schedule.recurs(2), budget } }))
+      assert.strictEqual(error._tag, "JobRetriesExhausted")
+      yield* TestJobQueue.expectJobs(3)
+      assert.strictEqual(yield* budget.left, 3)
+    }).pipe(inQueue({ workers: dying })))
+
+  it.effect("does not submit again what its model has failed, nor without being asked to", () =>
+    Effect.gen(function*() {
+      const failed = yield* Effect.flip(JobRun.run({ ...request, model: "failing" }, { resubmit: twice }))
+      const lost = yield* Effect.flip(JobRun.run(request))
+      assert.deepStrictEqual([failed._tag, lost._tag], ["JobFailed", "JobRetriesExhausted"])
+      yield* TestJobQueue.expectJobs(2)
+    }).pipe(inQueue({
+      workers: {
+        claimTimeout: "1 second",
+        script: ({ job }) => job.model === "failing" ? [Worker.fail("1 second", "no")] : [Worker.die]
+      }
+    })))
+
+  it.effect("goes on where it was, after a restart, when there is a journal", () =>
+    Effect.gen(function*() {
+      const resumed = JobRun.run(request, { key: "order-17", resubmit: twice, onInterrupt: "leave" })
+      yield* Effect.timeoutOption(resumed, "70 seconds")
+      const { submit } = yield* TestJobQueue.counts
+      assert.strictEqual(submit, 2)
+      assert.deepStrictEqual(yield* resumed, { sum: 3 })
+      yield* TestJobQueue.expectJobs(2)
+    }).pipe(
+      Effect.provide(SubmitJournal.layerMemory),
+      inQueue({
+        workers: {
+          claimTimeout: "1 second",
+          script: ({ nth }) => nth === 1 ? [Worker.die] : [Worker.finish("1 minute", { sum: 3 })]
+        }
+      })
+    ))
+})
+
+// -----------------------------------------------------------------------------
+describe("quorum and firstDone", () => {
+  const models = ["my-org/a", "my-org/b", "my-org/c", "my-org/d"]
+  const leg = (model: string) => JobRun.run({ model, payload: {} })
+
+  it("law: when it ends, no pending loser is left, every job is accounted for, and nothing runs on", async () => {
+    const { met, note } = tally()
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        FastCheck.array(pool, { minLength: 1, maxLength: models.length }),
+        slowOn(["submit", "cancel", "status"], 2_000),
+        FastCheck.nat({ max: models.length }),
+        FastCheck.option(FastCheck.nat({ max: 60_000 }), { nil: undefined }),
+        async (pools, faults, count, after) => {
+          const legs = pools.map((_, i) => leg(models[i]!))
+          const needed = Math.min(count, legs.length)
+          let quorum: JobRun.Quorum<unknown> | undefined
+          const { exit, jobs, pending } = await run(
+            { workers: pools.map((pool, i) => ({ ...pool, model: models[i]! })), faults },
+            interrupted(
+              after ?? 2 * 86_400_000,
+              () => Effect.tap(JobRun.quorum(legs, needed), (all) => Effect.sync(() => quorum = all))
+            )
+          )
+          const tags = quorum?.released.map(({ _tag }) => _tag) ?? []
+          tags.forEach(note)
+          if (quorum === undefined) {
+            note(Exit.isInterrupted(exit) ? "interrupted" : "failed")
+            // its own word on what it has given back is lost with it: then all that is pending must have run
+            if (after === undefined) assert.deepStrictEqual(pending, [])
+            return
+          }
+          note("reached")
+          assert.strictEqual(quorum.results.length, needed)
+          assert.strictEqual(new Set(quorum.results.map(({ index }) => index)).size, needed)
+          if (after !== undefined) return
+          const running = quorum.released.flatMap((_) => _._tag === "StillRunning" ? [_.job.requestId] : [])
+          for (const job of pending) assert.include(running, job.requestId)
+          assert.isAtLeast(needed + quorum.released.length, needed)
+          const released = quorum.released.map((_) => "job" in _ ? _.job.requestId : "")
+          assert.strictEqual(new Set(released).size, released.length, "none is released twice")
+          assert.isAtMost(released.length, jobs.length - needed)
+        }
+      ),
+      { numRuns: runs(50, 200) }
+    )
+    met("reached", "failed", "interrupted", "Canceled", "StillRunning")
+  })
+
+  const speeds = (times: { readonly [model: string]: number }): Worker.Pool => ({
+    workers: 3,
+    script: ({ job }) => [Worker.finish(times[job.model]!, { by: job.model })]
+  })
+
+  it.effect("gives the first, cancels who is pending, and reports who runs", () =>
+    Effect.gen(function*() {
+      const first = yield* JobRun.firstDone([leg("my-org/a"), leg("my-org/b"), leg("my-org/c")])
+      assert.deepStrictEqual([first.index, first.value], [1, { by: "my-org/b" }])
+      const released = first.released.map((_) => "job" in _ ? [_._tag, _.job.model] : [])
+      assert.sameDeepMembers(released, [["StillRunning", "my-org/a"], ["Canceled", "my-org/c"]])
+    }).pipe(inQueue({
+      workers: [
+        { ...speeds({ "my-org/a": 60_000 }), model: "my-org/a" },
+        { ...speeds({ "my-org/b": 10_000 }), model: "my-org/b" }
+      ]
+    })))
+
+  it.effect("a hedge is a delay: nothing is submitted while the first may still make it", () =>
+    Effect.gen(function*() {
+      const hedged = (after: Duration.DurationInput) =>
+        JobRun.firstDone([leg("my-org/a"), Effect.delay(leg("my-org/b"), after)])
+      assert.strictEqual((yield* hedged("30 seconds")).index, 0)
+      yield* TestJobQueue.expectJobs(1)
+      assert.strictEqual((yield* hedged("5 seconds")).index, 1)
+      yield* TestJobQueue.expectJobs(3)
+    }).pipe(inQueue({ workers: speeds({ "my-org/a": 20_000, "my-org/b": 1_000 }) })))
+
+  it.effect("fails as soon as too many have, with all of their causes, and gives back the rest", () =>
+    Effect.gen(function*() {
+      const legs = [leg("my-org/a"), leg("my-org/b"), leg("my-org/c")]
+      const exit = yield* Effect.exit(JobRun.quorum(legs, 2))
+      assert(Exit.isFailure(exit))
+      const failures = Chunk.toReadonlyArray(Cause.failures(exit.cause))
+      assert.deepStrictEqual(failures.map((error) => [error._tag, "job" in error && error.job?.model]), [
+        ["JobFailed", "my-org/a"],
+        ["JobFailed", "my-org/b"]
+      ])
+      const states = yield* Effect.forEach(yield* TestJobQueue.jobs, JobQueue.status)
+      assert.deepStrictEqual(states.map(({ _tag, job }) => [job.model, _tag]), [
+        ["my-org/a", "Failed"],
+        ["my-org/b", "Failed"],
+        ["my-org/c", "Canceled"]
+      ])
+    }).pipe(inQueue({
+      workers: ["my-org/a", "my-org/b"].map((model, i) => ({
+        model,
+        script: Worker.always(Worker.fail(1_000 * (i + 1), "no"))
+      }))
+    })))
+
+  it.effect("who succeeds tells what goes on, who fails has it logged: it is said once, and never lost", () =>
+    Effect.gen(function*() {
+      const logged: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => {
+        if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) logged.push(String(message))
+      })
+      // not by the fixture, which logs nothing
+      const told = <A, E>(effect: Effect.Effect<A, E, JobQueue.JobQueue>, workers: ReadonlyArray<Worker.Pool>) =>
+        Effect.exit(effect).pipe(
+          TestJobQueue.runUntilDone,
+          Effect.provide(Layer.mergeAll(
+            TestJobQueue.layer({ workers }),
+            TestContext.TestContext,
+            Logger.replace(Logger.defaultLogger, logger)
+          ))
+        )
+      const slow: Worker.Pool = { model: "my-org/a", script: Worker.always(Worker.finish("1 minute")) }
+      const failing: Worker.Pool = { model: "my-org/b", script: Worker.always(Worker.fail("10 seconds", "no")) }
+      const quick: Worker.Pool = { model: "my-org/b", script: Worker.always(Worker.finish("10 seconds")) }
+      const legs = [leg("my-org/a"), leg("my-org/b")]
+
+      const won = yield* told(JobRun.firstDone(legs), [slow, quick])
+      assert(Exit.isSuccess(won))
+      assert.deepStrictEqual([won.value.released.map(({ _tag }) => _tag), logged], [["StillRunning"], []])
+
+      assert(Exit.isFailure(yield* told(JobRun.quorum(legs, 2), [slow, failing])))
+      assert.strictEqual(logged.length, 1)
+      assert.match(logged[0]!, /^my-org\/a .*: nobody waits for it any more, but it is running and goes on$/)
+
+      // who listens to it all is told instead
+      const heard: Array<string> = []
+      const events = Stream.runForEach(
+        JobRun.events(JobRun.quorum(legs, 2)),
+        (event) => Effect.sync(() => event._tag === "Released" && heard.push(event.release._tag))
+      )
+      assert(Exit.isFailure(yield* told(events, [slow, failing])))
+      assert.deepStrictEqual([heard, logged.length], [["StillRunning"], 1])
+    }))
+
+  it.effect("a quorum of none is there at once, and one of more than there are is a defect, before anything begins", () =>
+    Effect.gen(function*() {
+      const noLegs: ReadonlyArray<Effect.Effect<void>> = []
+      assert.deepStrictEqual(yield* JobRun.quorum(noLegs, 0), { results: [], released: [] })
+      for (const count of [2, Number.NaN]) {
+        const exit = yield* Effect.exit(JobRun.quorum([leg("my-org/a")], count))
+        assert(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+      }
+      const none = yield* Effect.exit(JobRun.firstDone(noLegs))
+      assert(Exit.isFailure(none) && Cause.isDie(none.cause))
+      yield* TestJobQueue.expectJobs(0)
+    }).pipe(inQueue({})))
+})
+
+// -----------------------------------------------------------------------------
+describe("a submit whose answer was lost is reported, however its run is combined with others", () => {
+  const uncertain = JobRun.run({ model: "my-org/lost", payload: {} }, { key: "order-17" })
+  const good = JobRun.run({ model: "my-org/good", payload: {} })
+  const options: TestJobQueue.Options = {
+    workers: { ...finishing, model: "my-org/good" },
+    faults: [Fault.answerLost().pipe(Fault.on("submit"), Fault.ofModel("my-org/lost"))]
+  }
+  const unknown: JobRun.Release = { _tag: "Unknown", model: "my-org/lost", key: "order-17" }
+  const line = "my-org/lost: it is not known whether there is a job (key order-17)"
+
+  /** What an effect comes to, and the warnings that were logged meanwhile. */
+  const logged = <A, E>(effect: Effect.Effect<A, E, JobQueue.JobQueue>) =>
+    Effect.gen(function*() {
+      const warnings: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => {
+        if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) warnings.push(String(message))
+      })
+      const exit = yield* Effect.exit(effect).pipe(
+        TestJobQueue.runUntilDone,
+        Effect.provide(
+          Layer.mergeAll(
+            TestJobQueue.layer(options),
+            TestContext.TestContext,
+            Logger.replace(Logger.defaultLogger, logger)
+          )
+        )
+      )
+      return { exit, warnings }
+    })
+
+  it.effect("in what a quorum, and the first that is done, have released", () =>
+    Effect.gen(function*() {
+      const first = yield* logged(JobRun.firstDone([uncertain, good]))
+      assert(Exit.isSuccess(first.exit))
+      assert.deepStrictEqual([first.exit.value.index, first.exit.value.released], [1, [unknown]])
+      const quorum = yield* logged(JobRun.quorum([good, uncertain, good], 2))
+      assert(Exit.isSuccess(quorum.exit))
+      assert.deepStrictEqual(quorum.exit.value.released, [unknown])
+      assert.deepStrictEqual([...first.warnings, ...quorum.warnings], [])
+    }))
+
+  const combined: ReadonlyArray<readonly [how: string, effect: Effect.Effect<unknown, unknown, JobQueue.JobQueue>]> = [
+    ["a quorum that is not reached", JobRun.quorum([good, uncertain], 2)],
+    ["Effect.raceAll", Effect.raceAll([uncertain, good])],
+    ["Effect.all", Effect.all([good, uncertain], { concurrency: "unbounded" })],
+    [
+      "Effect.all in which another fails first",
+      Effect.all([Effect.fail("no"), uncertain], { concurrency: "unbounded" })
+    ],
+    ["Effect.orElse", Effect.orElse(uncertain, () => good)],
+    ["Effect.option", Effect.option(uncertain)],
+    ["a scope", Effect.option(Effect.scoped(JobRun.scoped({ model: "my-org/lost", payload: {} }, { key: "order-17" })))]
+  ]
+  for (const [how, effect] of combined) {
+    it.effect(`in the log, by ${how}`, () =>
+      Effect.map(logged(effect), ({ warnings }) =>
+        // besides what is said of a job that goes on
+        assert.deepStrictEqual(warnings.filter((warning) => !warning.startsWith("my-org/good ")), [line])))
+  }
+
+  it.effect("to onRelease instead, and among the events", () =>
+    Effect.gen(function*() {
+      const released: Array<JobRun.Release> = []
+      const onRelease = (release: JobRun.Release) => Effect.sync(() => released.push(release))
+      const heard: Array<JobRun.RunEvent> = []
+      const events = Stream.runForEach(
+        JobRun.events(Effect.raceAll([
+          JobRun.run({ model: "my-org/lost", payload: {} }, { key: "order-17", onRelease }),
+          good
+        ])),
+        (event) => Effect.sync(() => event._tag === "Released" && heard.push(event))
+      )
+      const { warnings } = yield* logged(events)
+      assert.deepStrictEqual(released, [unknown])
+      assert.deepStrictEqual(heard.map((event) => event._tag === "Released" && event.release), [unknown])
+      assert.deepStrictEqual(warnings, [])
+    }))
+
+  it("law: the keys of all jobs that nobody knows of are reported", async () => {
+    const { met, note } = tally()
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        pool,
+        faultsOn("submit"),
+        slowOn(["submit"], 3_000),
+        FastCheck.integer({ min: 1, max: 3 }),
+        FastCheck.constantFrom("raceAll", "firstDone", "all", "quorum"),
+        async (workers, faults, slow, legs, how) => {
+          await run(
+            { workers, faults: [...faults, ...slow] },
+            Effect.gen(function*() {
+              const released: Array<JobRun.Release> = []
+              const known = new Set<string>()
+              const all = Array.from({ length: legs }, (_, i) => JobRun.run(request, { key: `order-${i}` }))
+              const combined: Effect.Effect<unknown, unknown, JobQueue.JobQueue> = how === "raceAll"
+                ? Effect.raceAll(all)
+                : how === "firstDone"
+                ? JobRun.firstDone(all)
+                : how === "quorum"
+                ? JobRun.quorum(all, legs)
+                : Effect.all(all, { concurrency: "unbounded" })
+              yield* Effect.exit(Stream.runForEach(JobRun.events(combined), (event) =>
+                Effect.sync(() => {
+                  if (event._tag === "Submitted") known.add(event.key)
+                  if (event._tag === "Released") released.push(event.release)
+                })))
+              yield* Effect.sleep("1 day")
+              const keys = released.flatMap((release) => release._tag === "Unknown" ? [release.key] : [])
+              const ids = released.flatMap((release) => "job" in release ? [release.job.requestId] : [])
+              for (const { info, job } of yield* truth) {
+                const key = String(info["client_key"])
+                note(known.has(key) ? "known" : keys.includes(key) ? "unknown" : "given back at once")
+                if (!known.has(key) && !keys.includes(key)) assert.include(ids, job.requestId)
+              }
+            })
+          )
+        }
+      ),
+      { numRuns: runs(60, 300) }
+    )
+    met("known", "unknown")
+  })
+})
+
+// -----------------------------------------------------------------------------
+describe("events", () => {
+  const say = (event: JobRun.Event<unknown>): string =>
+    event._tag === "Saw"
+      ? `${event.job.model} ${event.event._tag}`
+      : event._tag === "Submitted"
+      ? `${event.job.model} submitted`
+      : event._tag === "Released"
+      ? event.release._tag
+      : `= ${JSON.stringify(event.value)}`
+
+  it.effect("tell of every run in an effect, and then what it comes to", () =>
+    Effect.gen(function*() {
+      const pipeline = Effect.flatMap(
+        JobRun.run({ model: "a", payload: {} }),
+        () => JobRun.run({ model: "b", payload: {} })
+      )
+      const events = yield* Stream.runCollect(JobRun.events(pipeline))
+      assert.deepStrictEqual(Array.from(events, say), [
+        ...["a", "b"].flatMap((model) => [
+          `${model} submitted`,
+          `${model} Queued`,
+          `${model} Claimed`,
+          `${model} Completed`
+        ]),
+        "= {\"sum\":3}"
+      ])
+    }).pipe(inQueue({ workers: finishing })))
+
+  it.effect("are those of its own effect and no other, one within another or side by side", () =>
+    Effect.gen(function*() {
+      const inner: Array<string> = []
+      const listened = JobRun.events(JobRun.run({ model: "inner", payload: {} })).pipe(
+        Stream.runForEach((event) => Effect.sync(() => inner.push(say(event))))
+      )
+      const outer = JobRun.events(Effect.zipRight(listened, JobRun.run({ model: "outer", payload: {} })))
+      const [seen] = yield* Effect.all([Stream.runCollect(outer), JobRun.run({ model: "beside", payload: {} })], {
+        concurrency: 2
+      })
+      assert.deepStrictEqual(inner.at(-1), "= {\"sum\":3}")
+      assert.deepStrictEqual(inner.slice(0, -1).every((text) => text.startsWith("inner ")), true)
+      assert.deepStrictEqual(
+        Array.from(seen, say).slice(0, -1).every((text) => text.startsWith("outer ")),
+        true
+      )
+    }).pipe(inQueue({ workers: finishing })))
+
+  it.effect("fail as the effect does, after all that was seen", () =>
+    Effect.gen(function*() {
+      const seen: Array<string> = []
+      const error = yield* JobRun.events(JobRun.run(request)).pipe(
+        Stream.runForEach((event) => Effect.sync(() => seen.push(say(event)))),
+        Effect.flip
+      )
+      assert.strictEqual(error._tag, "JobFailed")
+      assert.strictEqual(seen.at(-1), `${model} FailedByModel`)
+    }).pipe(inQueue({ workers: { script: Worker.always(Worker.fail("1 second", "no")) } })))
+
+  it.effect("who stops pulling interrupts the effect, and its jobs are given back, be the buffer full or not", () =>
+    Effect.gen(function*() {
+      for (const jobs of [1, 40]) {
+        const before = (yield* TestJobQueue.jobs).length
+        const runs = Effect.all(Array.from({ length: jobs }, () => JobRun.run(request)), { concurrency: "unbounded" })
+        yield* JobRun.events(runs).pipe(
+          Stream.take(1),
+          Stream.runForEach(() => Effect.sleep("10 seconds"))
+        )
+        const states = yield* Effect.forEach((yield* TestJobQueue.jobs).slice(before), JobQueue.status)
+        assert.deepStrictEqual(states.map(({ _tag }) => _tag), Array.from({ length: jobs }, () => "Canceled"))
+      }
+    }).pipe(inQueue({})))
+
+  it.effect("who pulls slowly holds the effect up, and misses nothing", () =>
+    Effect.gen(function*() {
+      const steps = 60
+      const seen = yield* JobRun.events(JobRun.run(request, { cadence: Schedule.spaced("1 second") })).pipe(
+        Stream.mapEffect((event) => Effect.delay(Effect.succeed(say(event)), "2 seconds")),
+        Stream.runCollect
+      )
+      const texts = Array.from(seen)
+      assert.deepStrictEqual(texts.filter((text) => !text.endsWith("Progressed")), [
+        `${model} submitted`,
+        `${model} Queued`,
+        `${model} Claimed`,
+        `${model} Completed`,
+        "= {\"sum\":3}"
+      ])
+      // what it had no time for was conflated at the source: the job was asked for less often
+      assert.isBelow(texts.length, steps)
+    }).pipe(inQueue({
+      workers: { script: () => [...Worker.progressInSteps(60, "1 second"), Worker.finish("1 second", { sum: 3 })] }
+    })))
+})
+
+// -----------------------------------------------------------------------------
+describe("over HTTP", () => {
+  /** The queue of an emulator, over one of the clients. */
+  const overHttp = (client: Layer.Layer<Clients.Client>, options: Emulator.Options) =>
+    Layer.scoped(
+      JobQueue.JobQueue,
+      Effect.flatMap(
+        Emulator.Emulator,
+        ({ baseUrl }) => Clients.make({ baseUrl, apiKey: Redacted.make("any"), requestTimeout: "5 minutes" })
+      )
+    ).pipe(Layer.provideMerge(Emulator.layer(options)), Layer.provide(client))
+
+  for (const { layer, name } of Clients.clients) {
+    it.live(`over ${name}, a job is given back, wherever who waits for it goes away`, () =>
+      Effect.gen(function*() {
+        const { requests } = yield* Emulator.Emulator
+        const released: Array<JobRun.Release> = []
+        const onRelease = (release: JobRun.Release) => Effect.sync(() => released.push(release))
+        const hasCome = (path: string): Effect.Effect<void> =>
+          Effect.flatMap(requests, (all) =>
+            all.some(({ url }) => url.startsWith(path)) ? Effect.void : Effect.delay(hasCome(path), "5 millis"))
+        // while the submit is on its way, and while the job is watched
+        for (const path of ["/v1/queue/submit", "/v1/queue/status"]) {
+          const fiber = yield* Effect.fork(JobRun.run(request, { onRelease }))
+          yield* hasCome(path)
+          yield* Fiber.interrupt(fiber)
+        }
+        assert.deepStrictEqual(noted(released), ["Canceled", "Canceled"])
+        for (const release of released) {
+          assert(release._tag === "Canceled")
+          assert.strictEqual((yield* JobQueue.status(release.job))._tag, "Canceled")
+        }
+        const before = (yield* requests).length
+        yield* Effect.sleep("1 second")
+        assert.strictEqual((yield* requests).length, before)
+      }).pipe(Effect.provide(overHttp(layer, { faults: [Fault.delay("200 millis").pipe(Fault.on("submit"))] }))))
+
+    it.live(`over ${name}, a submit whose answer is lost is sent once, and its job has the key`, () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(JobRun.submit(request, { key: "order-17" }))
+        assert(error._tag === "SubmitUncertain" && error.error?._tag === "Unreachable")
+        const { requests } = yield* Emulator.Emulator
+        assert.deepStrictEqual((yield* requests).map(({ url }) => url), ["/v1/queue/submit"])
+        assert.strictEqual((yield* JobQueue.metrics(model)).waiting, 1)
+      }).pipe(Effect.provide(overHttp(layer, { faults: [Fault.answerLost().pipe(Fault.on("submit"))] }))))
+  }
+})
+
+// -----------------------------------------------------------------------------
+describe("what is traced", () => {
+  it("a span of a run has its model, and nothing of the token or the payload is in an error", () => {
+    const error = new QueueError.SubmitUncertain({
+      model,
+      key: "k",
+      at: Schema.decodeSync(Schema.DateTimeUtc)("2026-02-07T10:30:00Z")
+    })
+    const back = Schema.decodeUnknownSync(QueueError.RunError)(
+      JSON.parse(JSON.stringify(Schema.encodeSync(QueueError.RunError)(error)))
+    )
+    assert.strictEqual(back.message, error.message)
+  })
+})

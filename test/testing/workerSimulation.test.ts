@@ -1,0 +1,339 @@
+import { assert, describe, it } from "@effect/vitest"
+import { assertNone } from "@effect/vitest/utils"
+import * as FastCheck from "effect/FastCheck"
+import * as HashMap from "effect/HashMap"
+import * as Option from "effect/Option"
+import * as RedBlackTree from "effect/RedBlackTree"
+import * as Job from "../../src/model/Job.js"
+import { Worker } from "../../src/testing/index.js"
+import * as Queue from "../../src/testing/internal/queueModel.js"
+import * as Simulation from "../../src/testing/internal/workerSimulation.js"
+import { inLetters } from "../fixtures/path.js"
+
+// -----------------------------------------------------------------------------
+// what happens to a simulation
+// -----------------------------------------------------------------------------
+
+const models = ["my-org/video-generator", "__proto__"] as const
+
+type Command =
+  | {
+    readonly _tag: "Submit"
+    readonly wait: number
+    readonly model: number
+    readonly priority: number
+    /** What a worker does, by attempt; the last serves for all that come after. */
+    readonly lives: ReadonlyArray<ReadonlyArray<Worker.Step>>
+  }
+  | { readonly _tag: "Cancel"; readonly wait: number; readonly nth: number }
+  | { readonly _tag: "Clear"; readonly wait: number; readonly model: number }
+
+interface Plan {
+  readonly workers: number
+  readonly claimTimeout: number
+  readonly pickup: number
+  readonly commands: ReadonlyArray<Command>
+}
+
+const after = FastCheck.integer({ min: 0, max: 15 })
+
+const heartbeat = FastCheck.tuple(after, FastCheck.integer({ min: 0, max: 3 })).map(([pause, n]) =>
+  Worker.heartbeat(pause, { [`note${n}`]: n })
+)
+
+const last: FastCheck.Arbitrary<ReadonlyArray<Worker.Step>> = FastCheck.oneof(
+  after.map((pause) => [Worker.finish(pause, { answer: 42 })]),
+  after.map((pause) => [Worker.fail(pause, "out of memory")]),
+  // dies
+  FastCheck.constant([])
+)
+
+const life = FastCheck.tuple(FastCheck.array(heartbeat, { maxLength: 3 }), last).map((
+  [steps, end]
+) => [...steps, ...end])
+
+const wait = FastCheck.oneof(FastCheck.constant(0), FastCheck.integer({ min: 0, max: 20 }))
+
+const command: FastCheck.Arbitrary<Command> = FastCheck.oneof(
+  {
+    weight: 8,
+    arbitrary: FastCheck.record({
+      _tag: FastCheck.constant("Submit" as const),
+      wait,
+      model: FastCheck.integer({ min: 0, max: 1 }),
+      priority: FastCheck.integer({ min: -1, max: 1 }),
+      lives: FastCheck.array(life, { minLength: 1, maxLength: 4 })
+    })
+  },
+  {
+    weight: 2,
+    arbitrary: FastCheck.record({ _tag: FastCheck.constant("Cancel" as const), wait, nth: FastCheck.nat(9) })
+  },
+  {
+    weight: 1,
+    arbitrary: FastCheck.record({
+      _tag: FastCheck.constant("Clear" as const),
+      wait,
+      model: FastCheck.integer({ min: 0, max: 1 })
+    })
+  }
+)
+
+const plan: FastCheck.Arbitrary<Plan> = FastCheck.record({
+  workers: FastCheck.integer({ min: 1, max: 3 }),
+  claimTimeout: FastCheck.integer({ min: 1, max: 20 }),
+  pickup: FastCheck.oneof(FastCheck.constant(0), FastCheck.integer({ min: 1, max: 10 })),
+  commands: FastCheck.array(command, { minLength: 1, maxLength: 10 })
+})
+
+const refOf = (nth: number, model: string): Job.JobRef => Job.ref(model, `job-${nth}`)
+
+/** Long after everything is over. */
+const doomsday = 100_000
+
+/**
+ * A plan as it comes true: `between` moves the simulation from one command to the next, and to the end; `look` sees every
+ * simulation that there was.
+ */
+const run = (
+  { claimTimeout, commands, pickup, workers }: Plan,
+  between: (simulation: Simulation.Simulation, to: number) => Simulation.Simulation,
+  look: (simulation: Simulation.Simulation) => void = () => {}
+): Simulation.Simulation => {
+  const lives = new Map<string, ReadonlyArray<ReadonlyArray<Worker.Step>>>()
+  let simulation = Simulation.make({
+    workers,
+    claimTimeout,
+    pickup,
+    script: (task, random) => Worker.attempts(...(lives.get(task.job.requestId) ?? []))(task, random)
+  })
+  let now = 0
+  const refs: Array<Job.JobRef> = []
+  for (const command of commands) {
+    now += command.wait
+    simulation = between(simulation, now)
+    look(simulation)
+    switch (command._tag) {
+      case "Submit": {
+        const ref = refOf(refs.length, models[command.model]!)
+        refs.push(ref)
+        lives.set(ref.requestId, command.lives)
+        simulation = Simulation.submit(simulation, now, { ref, payload: {}, info: {}, priority: command.priority })
+        break
+      }
+      case "Cancel": {
+        const ref = refs[command.nth]
+        if (ref !== undefined) {
+          simulation = Simulation.modify(simulation, now, (queue, now) => Queue.cancel(queue, now, ref))[1]
+        }
+        break
+      }
+      case "Clear": {
+        const model = models[command.model]!
+        simulation = Simulation.modify(simulation, now, (queue, now) => Queue.clear(queue, now, model))[1]
+        break
+      }
+    }
+    look(simulation)
+  }
+  const end = between(simulation, now + 200)
+  look(end)
+  return end
+}
+
+const inOneLeap = (simulation: Simulation.Simulation, to: number) => Simulation.advance(simulation, to)
+
+const inSteps = (millis: number) => (simulation: Simulation.Simulation, to: number): Simulation.Simulation => {
+  let stepped = simulation
+  for (let at = simulation.queue.now + millis; at < to; at += millis) stepped = Simulation.advance(stepped, at)
+  return Simulation.advance(stepped, to)
+}
+
+const eventByEvent = (simulation: Simulation.Simulation, to: number): Simulation.Simulation => {
+  let stepped = simulation
+  for (;;) {
+    const next = Simulation.nextEvent(stepped)
+    if (Option.isNone(next) || next.value > to) return Simulation.advance(stepped, to)
+    stepped = Simulation.advance(stepped, next.value)
+  }
+}
+
+// -----------------------------------------------------------------------------
+// all that there is to see
+// -----------------------------------------------------------------------------
+
+const jobsOf = ({ queue }: Simulation.Simulation): ReadonlyArray<Queue.QueuedJob> =>
+  Array.from(HashMap.values(queue.jobs)).sort((a, b) => a.place.number - b.place.number)
+
+const agendaOf = ({ agenda }: Simulation.Simulation) => Array.from(agenda)
+
+const busyOf = ({ busy }: Simulation.Simulation, model: string): number =>
+  // of the first pool, which is the only one
+  Option.getOrElse(HashMap.get(busy, `0 ${model}`), () => 0)
+
+const view = (simulation: Simulation.Simulation) => ({
+  now: simulation.queue.now,
+  jobs: jobsOf(simulation),
+  busy: models.map((model) => busyOf(simulation, model)),
+  metrics: models.map((model) => Queue.metrics(simulation.queue, model)),
+  claims: Array.from(simulation.queue.claims),
+  agenda: agendaOf(simulation),
+  nextEvent: Option.getOrNull(Simulation.nextEvent(simulation))
+})
+
+// texts compare faster than values
+const same = (actual: unknown, expected: unknown): void => {
+  if (JSON.stringify(actual) !== JSON.stringify(expected)) assert.deepStrictEqual(actual, expected)
+}
+
+const legal = /^Q((CR){0,3}(X|C[DF]?)?|(CR){3}CE)$/
+
+describe("simulation", () => {
+  it("comes to the same in one leap, in steps of any size, and event by event", () => {
+    FastCheck.assert(
+      FastCheck.property(plan, FastCheck.integer({ min: 1, max: 7 }), (plan, size) => {
+        const leap = view(run(plan, inOneLeap))
+        same(view(run(plan, inSteps(1))), leap)
+        same(view(run(plan, inSteps(size))), leap)
+        same(view(run(plan, eventByEvent)), leap)
+      }),
+      { numRuns: 300 }
+    )
+  })
+
+  it("does not go back in time", () => {
+    FastCheck.assert(
+      FastCheck.property(plan, FastCheck.integer({ min: -50, max: 200 }), (plan, earlier) => {
+        const simulation = run(plan, inOneLeap)
+        FastCheck.pre(earlier <= simulation.queue.now)
+        same(view(Simulation.advance(simulation, earlier)), view(simulation))
+      })
+    )
+  })
+
+  it("has no more workers busy than there are, and no more jobs running than workers busy", () => {
+    FastCheck.assert(
+      FastCheck.property(plan, (plan) => {
+        run(plan, inSteps(1), (simulation) => {
+          for (const model of models) {
+            const busy = busyOf(simulation, model)
+            assert.isAtLeast(busy, 0)
+            assert.isAtMost(busy, plan.workers)
+            assert.isAtMost(Queue.metrics(simulation.queue, model).running, busy)
+          }
+        })
+      }),
+      { numRuns: 200 }
+    )
+  })
+
+  it("leaves no worker idle while a job waits", () => {
+    FastCheck.assert(
+      FastCheck.property(plan, (plan) => {
+        run(plan, inSteps(1), (simulation) => {
+          for (const model of models) {
+            const idle = plan.workers - busyOf(simulation, model)
+            const { waiting } = Queue.metrics(simulation.queue, model)
+            // they are about to look for it
+            const looks = agendaOf(simulation).filter(([, action]) => action._tag === "Look" && action.model === model)
+            assert.isAtLeast(looks.length, Math.min(idle, waiting))
+            if (plan.pickup === 0) assert.strictEqual(Math.min(idle, waiting), 0)
+          }
+        })
+      }),
+      { numRuns: 300 }
+    )
+  })
+
+  it("writes histories in the order of time, and legal ones", () => {
+    FastCheck.assert(
+      FastCheck.property(plan, (plan) => {
+        const simulation = run(plan, inOneLeap)
+        for (const { createdAt, history, ref } of jobsOf(simulation)) {
+          assert.match(inLetters(history), legal, ref.requestId)
+          let at = createdAt
+          let attempt = 0
+          for (const event of history) {
+            assert.isAtLeast(event.at, at)
+            at = event.at
+            if (event._tag === "Claimed") attempt++
+            assert.strictEqual(event.attempt, attempt)
+          }
+          assert.isAtMost(at, simulation.queue.now)
+        }
+      }),
+      { numRuns: 300 }
+    )
+  })
+
+  it("gives jobs to workers by priority, and of equals the oldest first", () => {
+    FastCheck.assert(
+      FastCheck.property(plan, (plan) => {
+        const jobs = jobsOf(run(plan, eventByEvent))
+        const waitsAt = ({ history }: Queue.QueuedJob, from: number, to: number): boolean => {
+          // from before one moment until after another
+          const until = history.findIndex(({ at }) => at >= from)
+          const last = history[(until === -1 ? history.length : until) - 1]
+          return last !== undefined && (last._tag === "Queued" || last._tag === "Requeued") &&
+            (until === -1 || history[until]!.at > to)
+        }
+        for (const job of jobs) {
+          for (const { _tag, at } of job.history) {
+            if (_tag !== "Claimed") continue
+            for (const other of jobs) {
+              if (other.ref.model !== job.ref.model || !waitsAt(other, at, at)) continue
+              const first = job.priority !== other.priority
+                ? job.priority > other.priority
+                : job.place.number < other.place.number
+              assert.isTrue(first, `${job.ref.requestId} was claimed at ${at}, before ${other.ref.requestId}`)
+            }
+          }
+        }
+      }),
+      { numRuns: 300 }
+    )
+  })
+
+  it("comes to an end: every job is over, every worker idle, and nothing is planned", () => {
+    FastCheck.assert(
+      FastCheck.property(plan, (plan) => {
+        const simulation = Simulation.advance(run(plan, inOneLeap), doomsday)
+        for (const { ref, state } of jobsOf(simulation)) {
+          assert.include(["done", "failed", "canceled"], state, ref.requestId)
+        }
+        for (const model of models) assert.strictEqual(busyOf(simulation, model), 0)
+        assertNone(Simulation.nextEvent(simulation))
+        assert.strictEqual(RedBlackTree.size(simulation.agenda), 0)
+      }),
+      { numRuns: 300 }
+    )
+  })
+
+  it("tells the next event truly: nothing happens before it, and something at it", () => {
+    FastCheck.assert(
+      FastCheck.property(plan, (plan) => {
+        run(plan, inOneLeap, (simulation) => {
+          const next = Simulation.nextEvent(simulation)
+          const { now: _, ...before } = view(simulation)
+          const to = Option.getOrElse(next, () => doomsday) - 1
+          if (to >= simulation.queue.now) {
+            const { now: _, ...after } = view(Simulation.advance(simulation, to))
+            same(after, before)
+          }
+          if (Option.isSome(next)) {
+            const { now: _, ...after } = view(Simulation.advance(simulation, next.value))
+            assert.notStrictEqual(JSON.stringify(after), JSON.stringify(before))
+          }
+        })
+      }),
+      { numRuns: 200 }
+    )
+  })
+
+  it("without workers leaves every job where it is", () => {
+    const ref = refOf(0, models[0])
+    const simulation = Simulation.submit(Simulation.make(undefined), 5, { ref, payload: {}, info: {}, priority: 0 })
+    assertNone(Simulation.nextEvent(simulation))
+    assert.deepStrictEqual(jobsOf(Simulation.advance(simulation, doomsday)), jobsOf(simulation))
+  })
+})

@@ -1,0 +1,1212 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FastCheck from "effect/FastCheck"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as TestContext from "effect/TestContext"
+import * as Job from "../../src/model/Job.js"
+import type { WatchError } from "../../src/model/QueueError.js"
+import type * as Transition from "../../src/model/Transition.js"
+import * as Cadence from "../../src/policy/Cadence.js"
+import * as Deadline from "../../src/policy/Deadline.js"
+import type * as Retry from "../../src/policy/Retry.js"
+import * as JobQueue from "../../src/queue/JobQueue.js"
+import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+import type { Call } from "../../src/testing/index.js"
+import * as JobHub from "../../src/watch/JobHub.js"
+import * as JobStream from "../../src/watch/JobStream.js"
+import * as CollectingTracer from "../fixtures/collectingTracer.js"
+import { runs } from "../fixtures/runs.js"
+import { tally } from "../fixtures/tally.js"
+
+const model = "my-org/video-generator"
+const submitTo = (model: string, priority = 0) =>
+  Effect.orDie(JobQueue.submit({ model, payload: { prompt: "a cat" }, priority }))
+const submit = submitTo(model)
+
+interface Options extends TestJobQueue.Options {
+  readonly hub?: JobHub.Options
+}
+
+const layer = ({ hub, ...options }: Options = {}) =>
+  JobHub.layer(hub).pipe(
+    Layer.provideMerge(TestJobQueue.layer(options)),
+    Layer.provideMerge(TestContext.TestContext)
+  )
+
+type Env = JobHub.JobHub | JobQueue.JobQueue | TestJobQueue.TestJobQueue
+
+const run = <A, E>(options: Options, effect: Effect.Effect<A, E, Env>): Promise<A> =>
+  effect.pipe(TestJobQueue.runUntilDone, Effect.provide(layer(options)), Effect.runPromise)
+
+const everySecond = { cadence: Schedule.spaced("1 second") }
+
+const steps = (transitions: Iterable<Transition.Transition>) =>
+  Array.from(transitions, ({ _tag, attempt }) => `${_tag} ${attempt}`)
+
+const polls = Effect.map(
+  TestJobQueue.calls,
+  (calls) => calls.filter(({ operation }) => operation === "status")
+)
+
+// -----------------------------------------------------------------------------
+// laws
+// -----------------------------------------------------------------------------
+
+const groupBy = <A>(items: ReadonlyArray<A>, key: (item: A) => string): ReadonlyMap<string, ReadonlyArray<A>> => {
+  const groups = new Map<string, Array<A>>()
+  for (const item of items) {
+    const group = groups.get(key(item))
+    if (group === undefined) groups.set(key(item), [item])
+    else group.push(item)
+  }
+  return groups
+}
+
+/** One request of a job at a time; and a second one where the first takes more than a second. */
+const expectOneAtATime = (calls: ReadonlyArray<Call.Call>) => {
+  const endOf = (call: Call.Call | undefined) => call?.end?.at ?? Infinity
+  for (const [job, ofJob] of groupBy(calls, ({ requestId }) => requestId ?? "")) {
+    ofJob.forEach(({ at }, i) => {
+      const before = ofJob.slice(0, i).filter((call) => endOf(call) > at)
+      assert.isAtMost(before.length, 1, `${job}, poll ${i + 1}`)
+      for (const call of before) assert.isAtLeast(at, call.at + 1_000, `${job}, poll ${i + 1}`)
+    })
+  }
+}
+
+const expectWithin = (calls: ReadonlyArray<Call.Call>, perSecond: number) => {
+  calls.forEach(({ at }, i) => {
+    const second = calls.slice(i).filter((call) => call.at < at + 1_000).length
+    assert.isAtMost(second, Math.max(1, perSecond), `in the second from ${at} on`)
+  })
+}
+
+const expectInFlight = (calls: ReadonlyArray<Call.Call>, most: number) => {
+  for (const { at } of calls) {
+    const now = calls.filter((call) => call.at <= at && (call.end?.at ?? Infinity) > at).length
+    assert.isAtMost(now, most, `requests on their way at ${at}`)
+  }
+}
+
+const shared = Cadence.fixed("3 seconds")
+const cadences: { readonly [name: string]: () => Cadence.Cadence } = {
+  shared: () => shared,
+  own: () => Cadence.exponential({ base: "1 second", factor: 2, cap: "20 seconds" }),
+  keen: () => Schedule.spaced("700 millis"),
+  ending: () => Schedule.recurs(2)
+}
+
+interface Watcher {
+  readonly job: number
+  readonly cadence: string
+  readonly what: "transitions" | "statuses" | "result" | "resumed"
+  readonly begins: number
+  /** How long it watches, if not to the end. */
+  readonly leaves: number | undefined
+  /** How long it takes over each element. */
+  readonly slow: number
+}
+
+const watcher = (jobs: number): FastCheck.Arbitrary<Watcher> =>
+  FastCheck.record({
+    job: FastCheck.nat({ max: jobs - 1 }),
+    cadence: FastCheck.constantFrom(...Object.keys(cadences)),
+    what: FastCheck.constantFrom("transitions", "transitions", "statuses", "result", "resumed"),
+    begins: FastCheck.nat({ max: 60_000 }),
+    leaves: FastCheck.option(FastCheck.nat({ max: 30_000 }), { nil: undefined, freq: 2 }),
+    slow: FastCheck.constantFrom(0, 0, 0, 40_000)
+  })
+
+const passing: FastCheck.Arbitrary<ReadonlyArray<Fault.Fault>> = FastCheck.subarray([
+  Fault.unavailable().pipe(Fault.on("status"), Fault.share(0.1)),
+  Fault.delay(Worker.uniform("0 seconds", "4 seconds")).pipe(Fault.on("status"), Fault.share(0.5)),
+  Fault.stale("8 seconds").pipe(Fault.on("status"), Fault.share(0.3)),
+  Fault.rateLimited("5 seconds").pipe(Fault.on("status"), Fault.share(0.03)),
+  Fault.hang.pipe(Fault.on("status"), Fault.share(0.03))
+])
+
+const policyOf = ({ cadence }: Watcher) => ({
+  cadence: cadences[cadence]!(),
+  retry: Schedule.spaced("2 seconds"),
+  deadline: { ...Deadline.never, request: Duration.seconds(10) }
+})
+
+const watch = (job: Job.JobRef, watcher: Watcher) =>
+  Effect.gen(function*() {
+    const policy = policyOf(watcher)
+    const seen: Array<Transition.Transition> = []
+    const take = (transition: Transition.Transition) =>
+      Effect.delay(Effect.sync(() => seen.push(transition)), watcher.slow)
+    const watching = watcher.what === "result"
+      ? Effect.exit(JobHub.result(job, policy))
+      : watcher.what === "statuses"
+      ? Stream.runForEach(JobHub.statuses(job, policy), () => Effect.sleep(watcher.slow))
+      : watcher.what === "transitions"
+      ? Stream.runForEach(JobHub.transitions(job, policy), take)
+      // one transition at a time, and each time it leaves and comes back with its cursor
+      : Effect.iterate(true, {
+        while: (more) => more,
+        body: () =>
+          JobHub.transitions(job, { ...policy, from: seen.at(-1)?.cursor }).pipe(
+            Stream.take(1),
+            Stream.tap(take),
+            Stream.runCount,
+            Effect.map((count) => count > 0)
+          )
+      })
+    yield* Effect.sleep(watcher.begins)
+    const left = yield* Effect.map(
+      watcher.leaves === undefined ? Effect.asSome(watching) : Effect.timeoutOption(watching, watcher.leaves),
+      Option.isNone
+    )
+    return { watcher, job, seen, left }
+  })
+
+describe("laws", () => {
+  it("whatever watchers come and go, each sees the truth, and no job is asked for more than it may be", async () => {
+    const { met, note } = tally()
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        Arbitraries.pool,
+        passing,
+        FastCheck.array(watcher(4), { minLength: 1, maxLength: 12 }),
+        FastCheck.constantFrom(2, 20, 1_000),
+        FastCheck.constantFrom(1, 3, 64),
+        async (workers, faults, watchers, pollsPerSecond, concurrency) => {
+          await run(
+            { workers, hub: { pollsPerSecond, concurrency } },
+            Effect.gen(function*() {
+              const jobs = yield* Effect.replicateEffect(submit, 4)
+              for (const fault of faults) yield* TestJobQueue.inject(fault)
+              const all = yield* Effect.forEach(watchers, (watcher) => watch(jobs[watcher.job]!, watcher), {
+                concurrency: "unbounded"
+              })
+              const now = yield* Clock.currentTimeMillis
+              yield* Effect.sleep("1 hour")
+              const calls = yield* polls
+              for (const { at, end } of calls) assert.isTrue(at <= now && (end?.at ?? Infinity) <= now, "nothing runs")
+              expectOneAtATime(calls)
+              expectWithin(calls, pollsPerSecond)
+              expectInFlight(calls, concurrency)
+              for (const { job, left, seen, watcher } of all) {
+                note(left ? "left" : watcher.what)
+                if (watcher.what === "statuses" || watcher.what === "result") continue
+                if (!left) yield* TestJobQueue.expectTruth(job, seen)
+                else {
+                  const truth = (yield* TestJobQueue.transitions(job)).filter(({ _tag }) => _tag !== "Progressed")
+                  const told = seen.filter(({ _tag }) => _tag !== "Progressed")
+                  assert.deepStrictEqual(steps(told), steps(truth).slice(0, told.length))
+                }
+              }
+            })
+          )
+        }
+      ),
+      { numRuns: runs(40, 400) }
+    )
+    met("left", "transitions", "statuses", "result", "resumed")
+  })
+
+  it("polls never exceed the budget, and no job waits longer than its pause times the stretch that was told", async () => {
+    const { met, note } = tally()
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        FastCheck.integer({ min: 2, max: 60 }),
+        FastCheck.integer({ min: 1, max: 40 }),
+        FastCheck.integer({ min: 1, max: 5 }),
+        FastCheck.nat({ max: 5_000 }),
+        async (count, pollsPerSecond, models, delay) => {
+          const { calls, told } = await run(
+            { hub: { pollsPerSecond, queueOrder: false } },
+            Effect.gen(function*() {
+              const told: Array<{ readonly at: number; readonly stretch: number }> = [{ at: 0, stretch: 1 }]
+              yield* Effect.fork(Stream.runForEach(JobHub.events, (event) =>
+                Effect.sync(() => {
+                  if (event._tag === "Stretched") told.push({ at: event.at.epochMillis, stretch: event.stretch })
+                })))
+              yield* Effect.yieldNow()
+              const jobs = yield* Effect.forEach(
+                Array.from({ length: count }, (_, i) => `model ${i % models}`),
+                (name) => submitTo(name)
+              )
+              yield* JobHub.watchAll(Stream.fromIterable(jobs), { cadence: Schedule.spaced(1_000 + delay) }).pipe(
+                Stream.runDrain,
+                Effect.timeout("2 minutes"),
+                Effect.ignore
+              )
+              return { calls: yield* polls, told }
+            })
+          )
+          expectWithin(calls, pollsPerSecond)
+          const most = Math.max(...told.map(({ stretch }) => stretch))
+          note(most > 1 ? "stretched" : "not stretched")
+          const ofJob = groupBy(calls, ({ requestId }) => requestId ?? "")
+          assert.strictEqual(ofJob.size, count)
+          for (const ofOne of ofJob.values()) {
+            ofOne.slice(1).forEach(({ at }, i) => {
+              // the stretch is told when it has grown by a tenth first, and then when it doubles; a tenth of a second is
+              // the window of the budget
+              const bound = (1_000 + delay) * Math.max(1.1, 2 * most) + 1_000 * Math.max(1, 1 / pollsPerSecond)
+              assert.isAtMost(at - ofOne[i]!.at, bound)
+            })
+          }
+          // even: nobody has been asked for much more often than anybody else
+          const counts = Array.from(ofJob.values(), ({ length }) => length)
+          assert.isAtMost(Math.max(...counts) - Math.min(...counts), 2)
+        }
+      ),
+      { numRuns: runs(20, 200) }
+    )
+    met("stretched", "not stretched")
+  })
+
+  it("a failure reaches every watcher once, and the next watch knows nothing of it", async () => {
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        FastCheck.array(FastCheck.tuple(FastCheck.nat({ max: 2_500 }), FastCheck.boolean()), {
+          minLength: 1,
+          maxLength: 10
+        }),
+        FastCheck.constantFrom(Fault.unauthorized, Fault.vanished, Fault.malformed("{}"), Fault.answer(418, "tea")),
+        (watchers, fault) =>
+          run(
+            { workers: { script: Worker.always(Worker.finish("10 seconds", { a: 1 })) } },
+            Effect.gen(function*() {
+              const job = yield* submit
+              const { remove } = yield* TestJobQueue.inject(
+                fault.pipe(Fault.on("status"), Fault.during("3 seconds", "1 minute"))
+              )
+              const policy = { ...everySecond, retry: Schedule.stop }
+              const errors = yield* Effect.forEach(watchers, ([begins, isResult]) => {
+                const watch: Effect.Effect<unknown, unknown, JobHub.JobHub> = isResult
+                  ? JobHub.result(job, policy)
+                  : Stream.runDrain(JobHub.transitions(job, policy))
+                return Effect.flip(Effect.delay(watch, begins))
+              }, { concurrency: "unbounded" })
+              assert.strictEqual(new Set(errors).size, 1)
+              const [error] = errors as ReadonlyArray<WatchError>
+              assert(error !== undefined && "lastSeen" in error && error.lastSeen !== undefined)
+              assert.deepStrictEqual(error.lastSeen.status.job, job)
+              yield* remove
+              assert.deepStrictEqual(yield* JobHub.result(job), { a: 1 })
+            })
+          )
+      ),
+      { numRuns: runs(20, 100) }
+    )
+  })
+})
+
+// -----------------------------------------------------------------------------
+// sharing
+// -----------------------------------------------------------------------------
+
+describe("sharing", () => {
+  it.effect("a hundred watchers of one job, polled each second, make eleven requests in ten seconds", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const fibers = yield* Effect.replicateEffect(
+        Effect.fork(Stream.runCollect(JobHub.transitions(job, { cadence: Cadence.fixed("1 second") }))),
+        100
+      )
+      const seen = yield* Effect.forEach(fibers, Fiber.join)
+      const [first] = seen
+      for (const transitions of seen) assert.deepStrictEqual(steps(transitions), steps(first!))
+      assert.isAtMost((yield* polls).filter(({ at }) => at <= 10_000).length, 11)
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("12 seconds")) } }))
+    ))
+
+  it.effect("the poller follows the keenest, and goes on with the others when that one leaves", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const slow = yield* Effect.fork(
+        Stream.runDrain(JobHub.transitions(job, { cadence: Schedule.spaced("10 seconds") }))
+      )
+      yield* Effect.sleep("5 seconds")
+      yield* Effect.ignore(Effect.timeout(Stream.runDrain(JobHub.statuses(job, everySecond)), "2500 millis"))
+      yield* Effect.sleep("20 seconds")
+      yield* Fiber.interrupt(slow)
+      // the second one takes the place of the first where that has waited for as long as it would have
+      yield* TestJobQueue.expectPolls(job, [0, 5, 6, 7, 8, 18].map(Duration.seconds))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+
+  it.effect("a known end is told without a request, until it is forgotten", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      assert.deepStrictEqual(yield* JobHub.result(job, everySecond), { a: 1 })
+      const { length } = yield* polls
+      const late = yield* Stream.runCollect(JobHub.transitions(job))
+      assert.deepStrictEqual(steps(late), ["Queued 0", "Claimed 1", "Completed 1"])
+      assert.deepStrictEqual(yield* JobHub.result(job, Schema.Struct({ a: Schema.Number })), { a: 1 })
+      const statuses = yield* Stream.runCollect(JobHub.statuses(job))
+      assert.deepStrictEqual(Array.from(statuses, ({ _tag }) => _tag), ["Done"])
+      assert.strictEqual((yield* polls).length, length)
+      yield* Effect.sleep(JobHub.keptFor)
+      yield* JobHub.result(job)
+      assert.strictEqual((yield* polls).length, length + 1)
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("3 seconds", { a: 1 })) } }))
+    ))
+
+  it.effect("a known end is told of its own job, however odd the names are", () =>
+    Effect.gen(function*() {
+      const hub = yield* JobHub.make().pipe(
+        Effect.provide(Layer.mock(JobQueue.JobQueue, {
+          status: (job) => Effect.succeed(Job.Done({ job, outputs: { of: job.requestId } }))
+        }))
+      )
+      for (const job of [Job.ref("a\nb", "c"), Job.ref("a", "b\nc"), Job.ref("1 a", "b"), Job.ref("1", " ab")]) {
+        assert.deepStrictEqual(yield* hub.result(job), { of: job.requestId })
+      }
+    }).pipe(Effect.scoped))
+
+  it.effect("no more ends are kept than there may be", () =>
+    Effect.gen(function*() {
+      const jobs = yield* Effect.replicateEffect(submit, JobHub.keptEnds + 1)
+      yield* Effect.sleep("1 minute")
+      yield* Effect.forEach(jobs, (job) => JobHub.result(job), { concurrency: "unbounded", discard: true })
+      const { length } = yield* polls
+      yield* JobHub.result(jobs[1]!)
+      assert.strictEqual((yield* polls).length, length)
+      yield* JobHub.result(jobs[0]!)
+      assert.strictEqual((yield* polls).length, length + 1)
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({
+        hub: { pollsPerSecond: 10_000 },
+        workers: { workers: 2_000, script: Worker.always(Worker.finish("1 second")) }
+      }))
+    ))
+
+  it.effect("who leaves last stops the request that is on its way; a cursor of another job is refused", () =>
+    Effect.gen(function*() {
+      const [job, other] = yield* Effect.all([submit, submit])
+      yield* TestJobQueue.inject(Fault.hang.pipe(Fault.ofJob(job)))
+      const first = yield* Effect.fork(JobHub.result(job))
+      const second = yield* Effect.fork(Stream.runDrain(JobHub.statuses(job)))
+      yield* Effect.sleep("500 millis")
+      yield* Fiber.interrupt(first)
+      assert.isUndefined((yield* polls)[0]?.end)
+      yield* Fiber.interrupt(second)
+      assert.strictEqual((yield* polls)[0]?.end?.outcome, "interrupted")
+      yield* Effect.sleep("1 hour")
+      assert.strictEqual((yield* polls).length, 1)
+      const [queued] = yield* Stream.runCollect(Stream.take(JobHub.transitions(other), 1))
+      const error = yield* Effect.flip(Stream.runDrain(JobHub.transitions(job, { from: queued!.cursor })))
+      assert.strictEqual(error._tag, "JobMismatch")
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+
+  it.effect("a snapshot of a replica that is behind is passed over, and nobody is given it later", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(
+        Fault.stale("4700 millis").pipe(Fault.on("status"), Fault.during("4500 millis", "5500 millis"))
+      )
+      const tags = yield* Effect.fork(
+        Stream.runCollect(Stream.map(JobHub.statuses(job, everySecond), ({ _tag }) => _tag))
+      )
+      yield* Effect.sleep("5200 millis")
+      const late = yield* Stream.runHead(JobHub.statuses(job, everySecond))
+      assert.strictEqual(Option.getOrThrow(late)._tag, "Running")
+      assert.deepStrictEqual(Array.from(yield* Fiber.join(tags)), [
+        ...["Pending", "Running", "Running", "Running", "Running"],
+        ...["Running", "Running", "Done"]
+      ])
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { pickup: "500 millis", script: Worker.always(Worker.finish("7 seconds")) } }))
+    ))
+
+  it.effect("who comes when the last has just left does not ask before that request has ended", () =>
+    Effect.gen(function*() {
+      let asking = 0
+      let most = 0
+      const hub = yield* JobHub.make().pipe(Effect.provide(Layer.mock(JobQueue.JobQueue, {
+        status: () =>
+          Effect.acquireUseRelease(
+            Effect.sync(() => {
+              most = Math.max(most, ++asking)
+            }),
+            () => Effect.never,
+            // it takes some turns to end, as a request over HTTP does
+            () => Effect.zipRight(Effect.replicateEffect(Effect.yieldNow(), 3), Effect.sync(() => asking--))
+          )
+      })))
+      const watch = hub.result(Job.ref(model, "one"))
+      const first = yield* Effect.fork(watch)
+      yield* Effect.sleep("500 millis")
+      yield* Fiber.interruptFork(first)
+      yield* Effect.yieldNow()
+      yield* Effect.timeoutOption(watch, "500 millis")
+      yield* Effect.sleep("1 second")
+      assert.strictEqual(most, 1)
+      assert.strictEqual(asking, 0)
+    }).pipe(Effect.scoped, TestJobQueue.runUntilDone, Effect.provide(layer())))
+
+  it.effect("who is slow is told what was seen before an error, and then of the error", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(Fault.unauthorized.pipe(Fault.on("status"), Fault.during("4 seconds", "1 hour")))
+      const told: Array<string> = []
+      const error = yield* JobHub.transitions(job, everySecond).pipe(
+        Stream.runForEach(({ _tag }) => Effect.delay(Effect.sync(() => told.push(_tag)), "10 seconds")),
+        Effect.flip
+      )
+      assert.strictEqual(error._tag, "Unauthorized")
+      assert.deepStrictEqual(told, ["Queued", "Claimed"])
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { pickup: "1500 millis", script: Worker.always(Worker.finish("1 minute")) } }))
+    ))
+
+  it.effect("has one span a watch, however many polls", () =>
+    Effect.gen(function*() {
+      for (const name of ["transitions", "statuses", "result"] as const) {
+        const { spans, tracer } = CollectingTracer.make()
+        const job = yield* submit
+        const watch: Stream.Stream<unknown, unknown, JobHub.JobHub> = JobHub[name](job, everySecond)
+        yield* Stream.runDrain(watch).pipe(Effect.withSpan("parent"), Effect.withTracer(tracer))
+        yield* Stream.runDrain(watch).pipe(Effect.withTracer(tracer), Effect.withTracerEnabled(false))
+        assert.deepStrictEqual(spans.map(({ name, parent }) => [name, parent]), [
+          ["parent", undefined],
+          [`JobHub.${name}`, "parent"]
+        ])
+        assert.deepStrictEqual(Object.fromEntries(spans[1]!.attributes), {
+          "queue.model": job.model,
+          "queue.request_id": job.requestId
+        })
+        assert(spans[1]!.exit !== undefined && Exit.isSuccess(spans[1]!.exit))
+      }
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("8 seconds")) } }))
+    ))
+
+  /** A schedule that dies at a step: 0 is the first. */
+  const dyingAt = <In>(step: number) =>
+    Schedule.spaced("1 second").pipe(
+      Schedule.mapInput((_: In) => {}),
+      Schedule.mapEffect((i) => i < step ? Effect.void : Effect.die("a bug"))
+    )
+
+  const isDefect = (exit: Exit.Exit<unknown, unknown>): boolean => Exit.isFailure(exit) && Cause.isDie(exit.cause)
+
+  it("a cadence or a retry that dies is a defect of the watches that follow it, and of no other watch", async () => {
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        FastCheck.nat({ max: 4 }),
+        FastCheck.constantFrom("cadence", "retry"),
+        FastCheck.nat({ max: 6_000 }),
+        FastCheck.nat({ max: 6_000 }),
+        FastCheck.nat({ max: 6_000 }),
+        (step, schedule, begins, other, leaves) =>
+          run(
+            { workers: { script: Worker.always(Worker.finish("20 seconds", { a: 1 })) } },
+            Effect.gen(function*() {
+              const job = yield* submit
+              yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.on("status"), Fault.during(0, "15 seconds")))
+              const calm = { ...everySecond, retry: Schedule.spaced("1 second") }
+              const dying = JobHub.result(job, { ...calm, [schedule]: dyingAt(step) })
+              const [exit, outputs] = yield* Effect.all([
+                Effect.exit(Effect.delay(dying, begins)),
+                Effect.delay(JobHub.result(job, calm), other),
+                Effect.timeoutOption(Effect.delay(JobHub.result(job, { ...calm }), other), leaves)
+              ], { concurrency: "unbounded" })
+              assert.isTrue(isDefect(exit))
+              assert.deepStrictEqual(outputs, { a: 1 })
+              const { length } = yield* polls
+              yield* Effect.sleep("1 hour")
+              assert.strictEqual((yield* polls).length, length)
+            })
+          )
+      ),
+      { numRuns: runs(15, 100) }
+    )
+  })
+
+  it.effect("a cadence that dies while its watch joins leaves no poller behind", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const first = yield* Effect.fork(JobHub.result(job, everySecond))
+      yield* Effect.sleep("2500 millis")
+      assert.isTrue(isDefect(yield* Effect.exit(JobHub.result(job, { cadence: dyingAt(0) }))))
+      yield* Effect.sleep("2 seconds")
+      yield* Fiber.interrupt(first)
+      const { length } = yield* polls
+      assert.strictEqual(length, 5)
+      yield* Effect.sleep("1 hour")
+      assert.strictEqual((yield* polls).length, length)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+
+  it.effect("a cadence that takes its time can be left, and holds up no other watch", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const slow = Schedule.spaced("1 second").pipe(Schedule.mapEffect(() => Effect.sleep("1 hour")))
+      const first = yield* Effect.fork(Stream.runDrain(JobHub.transitions(job, everySecond)))
+      yield* Effect.sleep("2500 millis")
+      const second = yield* Effect.fork(Stream.runDrain(JobHub.transitions(job, { cadence: slow })))
+      yield* Effect.sleep("2 seconds")
+      yield* Fiber.interrupt(second)
+      assert.strictEqual(yield* Clock.currentTimeMillis, (yield* TestJobQueue.startedAt) + 4_500)
+      yield* Fiber.interrupt(first)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+
+  it("a user interface that mounts and unmounts is given the snapshot, and polls when that is due", async () => {
+    const shared = Cadence.fixed("2 seconds")
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        FastCheck.constantFrom(() => shared, () => Cadence.fixed("2 seconds"), () => Schedule.spaced("2 seconds")),
+        FastCheck.boolean(),
+        FastCheck.integer({ min: 1, max: 40 }),
+        (cadence, isShared, pause) =>
+          run(
+            { workers: { script: Worker.always(Worker.finish("1 minute")) } },
+            Effect.gen(function*() {
+              const job = yield* submit
+              if (isShared) yield* Effect.fork(Stream.runDrain(JobHub.statuses(job, { cadence: cadence() })))
+              const mounts = yield* Effect.replicateEffect(
+                Effect.zipRight(
+                  Effect.sleep(pause),
+                  // it takes what is there at once
+                  Stream.runHead(JobHub.statuses(job, { cadence: cadence() }))
+                ),
+                60
+              )
+              for (const status of mounts) assert.isTrue(Option.isSome(status))
+              // the first pause of a cadence may be any part of it
+              assert.isAtMost((yield* polls).length, 2 + Math.ceil((60 * pause) / 500))
+            })
+          )
+      ),
+      { numRuns: runs(10, 60) }
+    )
+  })
+
+  it.effect("a snapshot is kept until the cadence would poll again, and its poller goes on where it was", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const cadence = { cadence: Schedule.spaced("5 seconds") }
+      const look = Stream.runHead(JobHub.statuses(job, cadence))
+      yield* look
+      yield* Effect.sleep("3 seconds")
+      yield* look
+      // the next poll is when it is due
+      yield* Effect.timeoutOption(Stream.runDrain(JobHub.statuses(job, cadence)), "3 seconds")
+      yield* Effect.sleep("1 hour")
+      yield* look
+      yield* TestJobQueue.expectPolls(job, [0, 5, 3_606].map(Duration.seconds))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+
+  it.effect("who comes back to a job in trouble does not poll it sooner than its retry says, and has all of its tries", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.on("status")))
+      const retry = Schedule.intersect(Schedule.spaced("2 seconds"), Schedule.recurs(2))
+      const watch = JobHub.result(job, { ...everySecond, retry })
+      yield* Effect.replicateEffect(Effect.timeoutOption(watch, "100 millis"), 10)
+      yield* TestJobQueue.expectPolls(job, 1)
+      assert.strictEqual((yield* Effect.flip(watch))._tag, "Unavailable")
+      yield* TestJobQueue.expectPolls(job, [0, 2, 4, 6].map(Duration.seconds))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+
+  it.effect("no more snapshots are kept than there may be", () =>
+    Effect.gen(function*() {
+      const jobs = yield* Effect.replicateEffect(submit, JobHub.keptEnds + 1)
+      const look = (job: Job.JobRef) => Stream.runHead(JobHub.statuses(job, { cadence: Schedule.spaced("1 hour") }))
+      yield* Effect.forEach(jobs, look, { discard: true })
+      yield* look(jobs[1]!)
+      yield* TestJobQueue.expectPolls(jobs[1]!, 1)
+      yield* look(jobs[0]!)
+      yield* TestJobQueue.expectPolls(jobs[0]!, 2)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { pollsPerSecond: 10_000 } }))))
+
+  it.effect("a timer and a request that died with the watch that made them do not stop the next watch", () =>
+    Effect.gen(function*() {
+      const [one, other] = yield* Effect.all([submit, submit])
+      yield* TestJobQueue.inject(Fault.delay("100 millis").pipe(Fault.on("status")))
+      /** Runs an effect as a Cloudflare Worker runs a request: with its end all its timers are lost, and nothing runs. */
+      const asRequest = <A, E, R>(effect: Effect.Effect<A, E, R>, ends: Effect.Effect<void>) =>
+        Effect.gen(function*() {
+          const clock = yield* Effect.clock
+          let isOver = false
+          yield* Effect.fork(Effect.zipRight(ends, Effect.sync(() => isOver = true)))
+          const sleep = (duration: Duration.Duration) =>
+            Effect.zipRight(clock.sleep(duration), Effect.suspend(() => isOver ? Effect.never : Effect.void))
+          return yield* Effect.withClock(effect, { ...clock, sleep })
+        })
+      // the first request goes away in the middle of a poll, the second one in a pause
+      yield* Effect.forkDaemon(asRequest(JobHub.result(one, everySecond), Effect.sleep("2150 millis")))
+      yield* Effect.sleep("5 seconds")
+      yield* Effect.forkDaemon(asRequest(JobHub.result(other, everySecond), Effect.sleep("3500 millis")))
+      yield* Effect.sleep("10 seconds")
+      const [time] = yield* Effect.timed(asRequest(
+        Effect.all([JobHub.result(one, everySecond), JobHub.result(other, everySecond)], { concurrency: 2 }),
+        Effect.never
+      ))
+      assert.isAtMost(Duration.toMillis(time), 8_000)
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { workers: 2, script: Worker.always(Worker.finish("20 seconds")) } }))
+    ))
+
+  it.effect("with the scope of the hub every poll ends, and who still watches is interrupted", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(Fault.hang.pipe(Fault.ofJob(job)))
+      const fibers = yield* Effect.gen(function*() {
+        const hub = yield* JobHub.make()
+        const fibers = [
+          yield* Effect.fork(Effect.asVoid(hub.result(job))),
+          yield* Effect.fork(Stream.runDrain(hub.transitions(job))),
+          yield* Effect.fork(Stream.runDrain(hub.watchAll(Stream.make(job))))
+        ]
+        yield* Effect.sleep("1 second")
+        return fibers
+      }).pipe(Effect.scoped)
+      assert.strictEqual((yield* polls)[0]?.end?.outcome, "interrupted")
+      for (const fiber of fibers) assert.isTrue(Exit.isInterrupted(yield* Fiber.await(fiber)))
+      yield* Effect.sleep("1 hour")
+      assert.strictEqual((yield* polls).length, 1)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+})
+
+// -----------------------------------------------------------------------------
+// policies
+// -----------------------------------------------------------------------------
+
+describe("policies", () => {
+  it.effect("each has its own deadlines, and its own error", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const errorOf = (deadline: Deadline.Deadline, begins: Duration.DurationInput = 0) =>
+        Effect.flip(Effect.delay(JobHub.result(job, { ...everySecond, deadline }), begins))
+      const [pending, total, late] = yield* Effect.all([
+        errorOf(Deadline.pending("5 seconds")),
+        errorOf(Deadline.total("7 seconds")),
+        // it has its own beginning
+        errorOf(Deadline.cancelPending(Deadline.pending("5 seconds")), "4500 millis")
+      ], { concurrency: "unbounded" })
+      assert(pending._tag === "PendingTooLong" && pending.cancel === undefined)
+      assert.strictEqual(pending.lastSeen?.status._tag, "Pending")
+      assert.deepStrictEqual(pending.lastSeen?.age, Duration.seconds(1))
+      assert(total._tag === "WatchTimeout")
+      assert(late._tag === "PendingTooLong" && late.cancel === "canceled")
+      yield* TestJobQueue.expectPolls(job, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(Duration.seconds))
+      assert.deepStrictEqual(steps(yield* TestJobQueue.transitions(job)), ["Queued 0", "Canceled 0"])
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+
+  it.effect("a state that nobody knows ends the watch of who says so, and of nobody else", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(
+        Fault.unknownStatus("paused").pipe(Fault.on("status"), Fault.during("2500 millis", "3500 millis"))
+      )
+      const seen = (unrecognized: "fail" | "ignore" | "end") => {
+        const told: Array<Transition.Transition> = []
+        return JobHub.transitions(job, { ...everySecond, unrecognized }).pipe(
+          Stream.runForEach((step) => Effect.sync(() => told.push(step))),
+          Effect.either,
+          Effect.map((end) => ({ end, told: steps(told) }))
+        )
+      }
+      const [fail, ignore, end] = yield* Effect.all([seen("fail"), seen("ignore"), seen("end")], {
+        concurrency: "unbounded"
+      })
+      assert(fail.end._tag === "Left" && fail.end.left._tag === "UnrecognizedStatus")
+      assert.deepStrictEqual(fail.told, ["Queued 0", "Claimed 1"])
+      assert.deepStrictEqual(end.told, ["Queued 0", "Claimed 1", "Unrecognized 1"])
+      assert.deepStrictEqual(ignore.told, ["Queued 0", "Claimed 1", "Completed 1"])
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("6 seconds")) } }))
+    ))
+
+  it.effect("a result is what JobStream says, also where the service does not tell how often a job was retried", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const [shared, alone] = yield* Effect.all([
+        Effect.flip(JobHub.result(job, everySecond)),
+        Effect.flip(JobStream.result(job, everySecond))
+      ], { concurrency: 2 })
+      assert(shared._tag === "JobRetriesExhausted" && alone._tag === "JobRetriesExhausted")
+      assert.deepStrictEqual([shared.attempts, shared.job], [alone.attempts, alone.job])
+      // as the service told it
+      assert(Option.isNone(shared.snapshot.retries))
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({
+        workers: { claimTimeout: "5 seconds", pickup: "3 seconds", script: Worker.always(Worker.die) },
+        faults: [Fault.changed((status) => ({ ...status, retries: Option.none() }))]
+      }))
+    ))
+
+  it.effect("each has its own retry, and a request takes no longer than the most impatient allows", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(Fault.hang.pipe(Fault.on("status"), Fault.during(0, "8 seconds")))
+      const watch = (retry: Retry.Retry, request: Duration.DurationInput) =>
+        JobHub.result(job, { ...everySecond, retry, deadline: Deadline.request(request) })
+      const [impatient, patient] = yield* Effect.all([
+        Effect.flip(watch(Schedule.recurs(0), "2 seconds")),
+        watch(Schedule.spaced("3 seconds"), "5 seconds")
+      ], { concurrency: "unbounded" })
+      assert(impatient._tag === "RequestTimeout")
+      assert.deepStrictEqual(impatient.after, Duration.seconds(2))
+      assert.deepStrictEqual(patient, {})
+      // given up after 2 seconds, tried again after 3; the next is given the 5 of the watch that is left. A request that is
+      // not answered is sent again: after 1 second, and 2 seconds later
+      yield* TestJobQueue.expectPolls(job, [0, 1, 5, 6, 8, 9].map(Duration.seconds))
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("9 seconds")) } }))
+    ))
+
+  it.effect("who joins while another watch waits for its retry polls as its own retry says", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.on("status"), Fault.during(0, "20 seconds")))
+      const retry = (pause: Duration.DurationInput) => ({ ...everySecond, retry: Schedule.spaced(pause) })
+      const first = yield* Effect.fork(JobHub.result(job, retry("30 minutes")))
+      yield* Effect.sleep("10 seconds")
+      const second = yield* Effect.fork(JobHub.result(job, retry("5 seconds")))
+      // it does not try again itself, and is told what this very try meets
+      const third = yield* Effect.fork(Effect.flip(JobHub.result(job, { ...everySecond, retry: Schedule.stop })))
+      assert.strictEqual((yield* Fiber.join(third))._tag, "Unavailable")
+      yield* Fiber.join(second)
+      yield* Fiber.join(first)
+      yield* TestJobQueue.expectPolls(job, [0, 10, 15, 20, 21].map(Duration.seconds))
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("21 seconds")) } }))
+    ))
+
+  it.effect("nobody who joins polls sooner than the service asked for", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(
+        Fault.unavailable({ retryAfter: "20 seconds" }).pipe(Fault.on("status"), Fault.nth(1))
+      )
+      const watch = (retry: Retry.Retry) => JobHub.result(job, { ...everySecond, retry })
+      yield* Effect.all([
+        watch(Schedule.spaced("1 hour")),
+        watch(Schedule.spaced("1 second")),
+        Effect.delay(watch(Schedule.spaced("2 seconds")), "5 seconds")
+      ], { concurrency: "unbounded" })
+      yield* TestJobQueue.expectPolls(job, [0, 20].map(Duration.seconds))
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("19 seconds")) } }))
+    ))
+
+  it.effect("an answer ends the trouble: the next one begins with a retry that is fresh", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      // 59 times in trouble, each over after one try
+      yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.where(({ nth }) => nth % 2 === 0)))
+      const retry = Schedule.intersect(Schedule.spaced("1 second"), Schedule.recurs(3))
+      yield* JobHub.result(job, { ...everySecond, retry })
+      assert.isAtLeast((yield* polls).length, 60)
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("1 minute")) } }))
+    ))
+
+  it.effect("a defect of the queue is one of every watch", () =>
+    Effect.gen(function*() {
+      const hub = yield* JobHub.make().pipe(
+        Effect.provide(Layer.mock(JobQueue.JobQueue, { status: () => Effect.die("a bug") }))
+      )
+      const exit = yield* Effect.exit(hub.result(Job.ref(model, "one")))
+      assert(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+    }).pipe(Effect.scoped))
+})
+
+// -----------------------------------------------------------------------------
+// the budget
+// -----------------------------------------------------------------------------
+
+const eventsOf = Effect.gen(function*() {
+  const told: Array<JobHub.HubEvent> = []
+  yield* Effect.fork(Stream.runForEach(JobHub.events, (event) => Effect.sync(() => told.push(event))))
+  yield* Effect.yieldNow()
+  return told
+})
+
+/** Watches these jobs for so long, and gives the polls that took. */
+const pollsWithin = (
+  jobs: ReadonlyArray<Job.JobRef>,
+  time: Duration.DurationInput,
+  options: { readonly cadence: Cadence.Cadence } = everySecond
+) =>
+  JobHub.watchAll(Stream.fromIterable(jobs), options).pipe(
+    Stream.runDrain,
+    Effect.timeoutOption(time),
+    Effect.zipRight(polls)
+  )
+
+describe("a service that has had enough", () => {
+  it.effect("is left alone by all, once, for as long as it says, and then asked by one after the other", () =>
+    Effect.gen(function*() {
+      const told = yield* eventsOf
+      const jobs = yield* Effect.forEach(
+        Array.from({ length: 40 }, (_, i) => `model ${i % 4}`),
+        (name) => submitTo(name)
+      )
+      yield* TestJobQueue.inject(Fault.rateLimited("30 seconds").pipe(Fault.on("status"), Fault.nth(100)))
+      const calls = yield* pollsWithin(jobs, "1 minute")
+      const at = calls[99]!.at
+      assert.strictEqual(calls.filter((call) => call.at > at && call.at < at + 30_000).length, 0)
+      assert.strictEqual(calls[99]!.end?.outcome, "RateLimited")
+      // every pause is a second, so within the next one all are back; but not at once
+      const back = calls.filter((call) => call.at >= at + 30_000 && call.at < at + 31_100)
+      assert.strictEqual(new Set(back.map(({ requestId }) => requestId)).size, 40)
+      for (let part = 0; part < 10; part++) {
+        const from = at + 30_000 + 100 * part
+        assert.isAtMost(back.filter((call) => call.at >= from && call.at < from + 100).length, 10)
+      }
+      const pauses = told.filter(({ _tag }) => _tag === "Paused")
+      assert.strictEqual(pauses.length, 1)
+      assert(pauses[0]?._tag === "Paused" && pauses[0].until.epochMillis === at + 30_000)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false, pollsPerSecond: 1_000 } }))))
+
+  it.effect("and does not say for how long is left alone longer each time", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const others = yield* Effect.replicateEffect(submit, 3)
+      yield* TestJobQueue.inject(
+        Fault.rateLimited().pipe(Fault.on("status"), Fault.during("5500 millis", "20 seconds"))
+      )
+      yield* Effect.fork(pollsWithin([job, ...others], "40 seconds"))
+      yield* Effect.sleep("45 seconds")
+      const refused = (yield* polls).filter(({ end }) => end?.outcome === "RateLimited").map(({ at }) => at)
+      const [first] = refused
+      // 1, 2, 4 and 8 seconds
+      const begun = refused.filter((at, i) => i === 0 || at > refused[i - 1]!)
+      assert.isAtMost(begun.length, 5)
+      assert.isAtLeast(begun.at(-1)! - first!, 7_000)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+
+  it.effect("is left alone until the latest time that it said, also by an answer that comes later and says less", () =>
+    Effect.gen(function*() {
+      const jobs = yield* Effect.replicateEffect(submit, 3)
+      yield* TestJobQueue.inject(
+        Fault.rateLimited("30 seconds").pipe(Fault.ofJob(jobs[0]!), Fault.during(0, "1 second"))
+      )
+      yield* TestJobQueue.inject(Fault.delay("1 second").pipe(Fault.ofJob(jobs[1]!), Fault.during(0, "1 second")))
+      yield* TestJobQueue.inject(Fault.rateLimited("1 second").pipe(Fault.ofJob(jobs[1]!), Fault.during(0, "1 second")))
+      yield* pollsWithin(jobs, "40 seconds")
+      const times = (yield* polls).map(({ at }) => at).filter((at) => at > 0)
+      assert.isAtLeast(Math.min(...times), 30_000)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+
+  it.effect("and does not say for how long is left alone for a second again once it has answered", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(Fault.rateLimited().pipe(Fault.where(({ nth }) => nth % 2 === 0)))
+      yield* pollsWithin([job], "40 seconds")
+      const times = (yield* polls).map(({ at }) => at)
+      assert.isAtMost(Math.max(...times.slice(1).map((at, i) => at - times[i]!)), 1_000)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+
+  it.effect("other trouble of a job is its own", () =>
+    Effect.gen(function*() {
+      const [one, other] = yield* Effect.all([submit, submit])
+      yield* TestJobQueue.inject(Fault.unavailable({ retryAfter: "20 seconds" }).pipe(Fault.ofJob(one)))
+      yield* pollsWithin([one, other], "9500 millis")
+      yield* TestJobQueue.expectPolls(one, 1)
+      yield* TestJobQueue.expectPolls(other, 10)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+})
+
+// -----------------------------------------------------------------------------
+// queue order
+// -----------------------------------------------------------------------------
+
+const submitMany = (count: number, priority: (i: number) => number = () => 0) =>
+  Effect.forEach(
+    Array.from({ length: count }, (_, i) => i),
+    (i) => Effect.zipLeft(submitTo(model, priority(i)), Effect.sleep("1 millis"))
+  )
+
+const busy = { pollsPerSecond: 100_000 }
+
+describe("queue order", () => {
+  it.effect("a thousand pending jobs cost little more than ten", () =>
+    Effect.gen(function*() {
+      const jobs = yield* submitMany(1_000)
+      const calls = yield* pollsWithin(jobs, "1 minute")
+      assert.isBelow(calls.length, 0.02 * 60_000)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: busy }))))
+
+  it.effect("unless told otherwise", () =>
+    Effect.gen(function*() {
+      const jobs = yield* submitMany(50)
+      const calls = yield* pollsWithin(jobs, "9500 millis")
+      assert.strictEqual(calls.length, 500)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { ...busy, queueOrder: false } }))))
+
+  it.effect("a job that comes to be next is looked at at once", () =>
+    Effect.gen(function*() {
+      const jobs = yield* submitMany(12)
+      const claimed = JobHub.watchAll(Stream.fromIterable(jobs), everySecond).pipe(
+        Stream.filter((step) => step._tag === "Claimed")
+      )
+      const late = Array.from(yield* Stream.runCollect(claimed), ({ at, observedAt }) =>
+        observedAt.epochMillis - Option.getOrThrow(at).epochMillis)
+      assert.strictEqual(late.length, 12)
+      // four at a time, more than the head of the line is long
+      assert.isAtMost(Math.max(...late), 1_000)
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ hub: busy, workers: { workers: 4, script: Worker.always(Worker.finish("5 seconds")) } }))
+    ))
+
+  it("no claim is noticed later than the floor, and no transition is lost, whatever the order", async () => {
+    const { met, note } = tally()
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        Arbitraries.pool,
+        FastCheck.array(FastCheck.integer({ min: -2, max: 2 }), { minLength: 1, maxLength: 25 }),
+        FastCheck.integer({ min: 1, max: 4 }),
+        FastCheck.boolean(),
+        async (pool, priorities, workers, isForeign) => {
+          await run(
+            { workers: { ...pool, workers }, hub: busy },
+            Effect.gen(function*() {
+              const told = yield* eventsOf
+              const jobs = yield* submitMany(priorities.length, (i) => priorities[i]!)
+              const seen: Array<Transition.Transition> = []
+              const watching = yield* Effect.fork(
+                JobHub.watchAll(Stream.fromIterable(jobs), everySecond).pipe(
+                  Stream.runForEach((step) =>
+                    Effect.sync(() => {
+                      if (step._tag !== "WatchFailed") seen.push(step)
+                    })
+                  )
+                )
+              )
+              if (isForeign) yield* Effect.forEach([1, 2, 3], () => Effect.delay(submitTo(model, 3), "7 seconds"))
+              yield* Fiber.join(watching)
+              const ofJob = groupBy(seen, ({ job }) => job.requestId)
+              for (const job of jobs) yield* TestJobQueue.expectTruth(job, ofJob.get(job.requestId) ?? [])
+              for (const step of seen) {
+                if (step._tag !== "Claimed" || Option.isNone(step.at)) continue
+                const late = step.observedAt.epochMillis - step.at.value.epochMillis
+                assert.isAtMost(late, Duration.toMillis(JobHub.queueOrderFloor))
+                note(late > 2_000 ? "late" : "soon")
+              }
+              // the queue keeps its promise, and a job that comes back to it keeps its place
+              assert.isFalse(told.some(({ _tag }) => _tag === "OrderLost"))
+            })
+          )
+        }
+      ),
+      { numRuns: runs(20, 200) }
+    )
+    met("soon")
+  })
+
+  it.effect("a job in trouble that comes to be next is not polled before it may be", () =>
+    Effect.gen(function*() {
+      const jobs = yield* submitMany(6)
+      // it is polled at the latest after 2 minutes, and comes to be next after 3, when the first is claimed
+      yield* TestJobQueue.inject(
+        Fault.unavailable({ retryAfter: "10 minutes" }).pipe(Fault.ofJob(jobs[3]!), Fault.nth(2))
+      )
+      yield* pollsWithin(jobs, "15 minutes")
+      const times = (yield* polls).filter(({ requestId }) => requestId === jobs[3]!.requestId).map(({ at }) => at)
+      assert.isAtMost(times[1]!, 130_000)
+      assert.isAtLeast(times[2]! - times[1]!, 600_000)
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({
+        hub: busy,
+        workers: { pickup: "3 minutes", script: Worker.always(Worker.finish("20 minutes")) }
+      }))
+    ))
+
+  it.effect("where a job starts before its turn, each of its model is polled at its cadence again", () =>
+    Effect.gen(function*() {
+      const told = yield* eventsOf
+      const times = new Map<string, number>()
+      // a service that gives the last job to a worker first
+      const jobs = Array.from({ length: 20 }, (_, i) => Job.ref(model, `job ${i}`))
+      const { createdAt } = yield* Effect.flatMap(submit, JobQueue.status) as Effect.Effect<Job.JobStatus>
+      let now = 0
+      const hub = yield* JobHub.make(busy).pipe(
+        Effect.provide(Layer.mock(JobQueue.JobQueue, {
+          status: (job) =>
+            Effect.map(Clock.currentTimeMillis, (at) => {
+              now = at
+              times.set(job.requestId, (times.get(job.requestId) ?? 0) + 1)
+              const i = Number(job.requestId.slice(4))
+              const created = Option.map(createdAt, (time) => DateTime.unsafeMake(time.epochMillis + i))
+              const common = { job, createdAt: created, retries: Option.some(0) }
+              return i === 19 && at > 30_000 ? Job.Running(common) : Job.Pending(common)
+            })
+        }))
+      )
+      const lost = yield* Effect.fork(Stream.runHead(hub.events))
+      yield* Effect.fork(Stream.runDrain(hub.watchAll(Stream.fromIterable(jobs), everySecond)))
+      yield* Effect.sleep("29 seconds")
+      assert.strictEqual(times.get("job 10"), 1)
+      const event = yield* Fiber.join(lost)
+      assert(Option.isSome(event) && event.value._tag === "OrderLost" && event.value.model === model)
+      const before = times.get("job 10")!
+      assert.isAtMost(now, 30_000 + Duration.toMillis(JobHub.queueOrderFloor))
+      yield* Effect.sleep("10 seconds")
+      assert.isAtLeast(times.get("job 10")! - before, 9)
+      assert.deepStrictEqual(told, [])
+    }).pipe(Effect.scoped, TestJobQueue.runUntilDone, Effect.provide(layer())))
+
+  it.effect("a job that lost its worker, and waits again while one from behind it runs, proves nothing", () =>
+    Effect.gen(function*() {
+      const jobs = Array.from({ length: 8 }, (_, i) => Job.ref(model, `job ${i}`))
+      const created = DateTime.unsafeMake(0)
+      const hub = yield* JobHub.make(busy).pipe(
+        Effect.provide(Layer.mock(JobQueue.JobQueue, {
+          status: (job) =>
+            Effect.gen(function*() {
+              const i = Number(job.requestId.slice(4))
+              const at = yield* Clock.currentTimeMillis
+              // that the fourth was claimed is heard of late: when the first has lost its worker already
+              if (i === 3 && at >= 2_000 && at < 12_000) yield* Effect.sleep(12_000 - at)
+              const common = { job, createdAt: Option.some(DateTime.add(created, { millis: i })) }
+              if (i > 3 || at < 2_000) return Job.Pending({ ...common, retries: Option.some(0) })
+              return i === 0 && at >= 10_000
+                ? Job.Pending({ ...common, retries: Option.some(1) })
+                : Job.Running({ ...common, retries: Option.some(0) })
+            })
+        }))
+      )
+      const lost = yield* Effect.fork(Stream.runHead(hub.events))
+      yield* Effect.fork(Stream.runDrain(hub.watchAll(Stream.fromIterable(jobs), everySecond)))
+      yield* Effect.sleep("1 minute")
+      assert(Option.isNone(yield* Fiber.poll(lost)))
+    }).pipe(Effect.scoped, TestJobQueue.runUntilDone, Effect.provide(layer())))
+})
+
+// -----------------------------------------------------------------------------
+// many jobs
+// -----------------------------------------------------------------------------
+
+describe("watchAll", () => {
+  it.effect("tells the lives of all the jobs as references come, and one that can't be watched does not end it", () =>
+    Effect.gen(function*() {
+      const jobs = yield* Effect.replicateEffect(submit, 5)
+      const [first] = jobs
+      const unknown = Job.ref(model, "no such job")
+      const refs = Stream.fromIterable([...jobs, unknown, first!]).pipe(
+        Stream.schedule(Schedule.spaced("1 second")),
+        Stream.rechunk(1)
+      )
+      const told = yield* Stream.runCollect(JobHub.watchAll(refs, { ...everySecond, retry: Schedule.stop }))
+      const failed = Array.from(told).filter((step) => step._tag === "WatchFailed")
+      assert.deepStrictEqual(failed.map(({ error, job }) => [error._tag, job]), [["NotFound", unknown]])
+      for (const job of jobs) {
+        const life = Array.from(told).filter((step): step is Transition.Transition =>
+          step._tag !== "WatchFailed" && step.job.requestId === job.requestId
+        )
+        yield* TestJobQueue.expectTruth(job, life)
+      }
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({
+        workers: { workers: 2, script: Worker.always(Worker.progress("2 seconds", 0.5), Worker.finish("9 seconds")) }
+      }))
+    ))
+
+  it.effect("takes references no faster than what they bring is taken, and none of it is lost", () =>
+    Effect.gen(function*() {
+      let taken = 0
+      const refs = Stream.repeatEffect(Effect.tap(submit, () => Effect.sync(() => taken++))).pipe(
+        Stream.take(5_000),
+        Stream.rechunk(1)
+      )
+      let told = 0
+      yield* JobHub.watchAll(refs, { cadence: Schedule.spaced("1 minute") }).pipe(
+        Stream.tap(() =>
+          Effect.suspend(() => {
+            told++
+            return told === 1 ? Effect.sleep("1 hour") : Effect.void
+          })
+        ),
+        Stream.tap(() => Effect.sync(() => told === 1 ? assert.isAtMost(taken, 1_500) : undefined)),
+        Stream.takeUntil((step) => step._tag === "Completed" && told >= 15_000),
+        Stream.runDrain
+      )
+      assert.strictEqual(told, 15_000)
+      assert.strictEqual(taken, 5_000)
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({
+        hub: { ...busy, queueOrder: false },
+        workers: { workers: 10_000, script: Worker.always(Worker.finish("1 second")) }
+      }))
+    ))
+
+  it.effect("ends with the error of the references, and tells of a job whose time is over", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const failing = Stream.concat(Stream.make(job), Stream.fail("no more"))
+      assert.strictEqual(yield* Effect.flip(Stream.runDrain(JobHub.watchAll(failing))), "no more")
+      const deadline = Deadline.cancelPending(Deadline.pending("5 seconds"))
+      const told = yield* Stream.runCollect(JobHub.watchAll(Stream.make(job), { ...everySecond, deadline }))
+      const last = Option.getOrThrow(Chunk.last(told))
+      assert(last._tag === "WatchFailed" && last.error._tag === "PendingTooLong")
+      assert.strictEqual(last.error.cancel, "canceled")
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+})
+
+// -----------------------------------------------------------------------------
+// metrics
+// -----------------------------------------------------------------------------
+
+const counted = (name: string, tagged: string): Effect.Effect<number> =>
+  Effect.map(Metric.snapshot, (pairs) => {
+    const found = pairs.find(({ metricKey }) =>
+      metricKey.name === `effect_queue_status_${name}` &&
+      (tagged === "" ? metricKey.tags.length === 0 : metricKey.tags.some(({ value }) => value === tagged))
+    )
+    const state = found?.metricState as { readonly count?: number; readonly value?: number } | undefined
+    return Number(state?.count ?? state?.value ?? 0)
+  })
+
+describe("metrics", () => {
+  it.effect("tell what the hub does and what it saves, by model", () =>
+    Effect.gen(function*() {
+      const name = "my-org/counted"
+      const jobs = yield* Effect.forEach(Array.from({ length: 10 }), () => submitTo(name))
+      const all = yield* Effect.fork(Stream.runDrain(JobHub.watchAll(Stream.fromIterable(jobs), everySecond)))
+      const one = yield* Effect.fork(JobHub.result(jobs[0]!, everySecond))
+      yield* Effect.sleep("200 seconds")
+      assert.strictEqual(yield* counted("hub_watchers", ""), 11)
+      assert.strictEqual(yield* counted("hub_pollers", ""), 10)
+      assert.strictEqual(yield* counted("hub_queue_depth", name), 10)
+      const made = (yield* polls).length
+      assert.strictEqual(yield* counted("hub_polls", name), made)
+      assert.strictEqual(yield* counted("hub_staleness_millis", name), made)
+      // at most one poll of a job would have been made for the other watch at each
+      assert.isAtLeast(yield* counted("hub_polls_saved_by_sharing", name), 190)
+      assert.isAtLeast(yield* counted("hub_polls_saved_by_queue_order", name), 7 * 80)
+      yield* Fiber.interruptAll([all, one])
+      assert.strictEqual(yield* counted("hub_watchers", ""), 0)
+      assert.strictEqual(yield* counted("hub_pollers", ""), 0)
+      assert.strictEqual(yield* counted("hub_queue_depth", name), 0)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+})

@@ -1,0 +1,239 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FastCheck from "effect/FastCheck"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import * as TestContext from "effect/TestContext"
+import type * as Job from "../../src/model/Job.js"
+import * as Transition from "../../src/model/Transition.js"
+import * as Cadence from "../../src/policy/Cadence.js"
+import * as Deadline from "../../src/policy/Deadline.js"
+import * as WatchPolicy from "../../src/policy/WatchPolicy.js"
+import * as JobQueue from "../../src/queue/JobQueue.js"
+import type { Call } from "../../src/testing/index.js"
+import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+import * as Expectation from "../../src/testing/internal/expectation.js"
+import * as JobStream from "../../src/watch/JobStream.js"
+import { tally } from "../fixtures/tally.js"
+
+// how long it may take to cancel the job, once a deadline has passed
+const cancelPatience = 30_000
+
+/** A queue of its own, in a time that begins with it. */
+const layer = (options: TestJobQueue.Options) =>
+  Layer.provideMerge(TestJobQueue.layer(options), TestContext.TestContext)
+
+const policies: { readonly [name: string]: WatchPolicy.WatchPolicy } = {
+  default: WatchPolicy.withDeadline(WatchPolicy.defaultPolicy, Deadline.total("4 minutes")),
+  impatient: {
+    ...WatchPolicy.defaultPolicy,
+    deadline: {
+      request: Duration.seconds(3),
+      pending: Duration.seconds(20),
+      stalled: Duration.seconds(15),
+      total: Duration.minutes(2),
+      onExpiry: "cancel-pending"
+    },
+    unrecognized: "end"
+  },
+  // what nobody should ask for: no pauses at all, and no end of trying
+  hot: {
+    cadence: Cadence.adaptive({ floor: 0, cap: "1 second" }),
+    retry: Schedule.forever,
+    deadline: { ...Deadline.never, request: Duration.seconds(2), total: Duration.seconds(8) },
+    unrecognized: "ignore"
+  }
+}
+
+/** What the faults leave of the truth: the steps and their times, the steps alone, or (without `retries`) neither. */
+const left = (faults: ReadonlyArray<Fault.Fault>): "all" | "steps" | "little" => {
+  const has = (text: string) => faults.some(({ label }) => label.includes(text))
+  return has("retries") ? "little" : has("clock ") || has("without ") ? "steps" : "all"
+}
+
+const isTransition = (event: JobStream.WatchEvent): event is Transition.Transition =>
+  event._tag !== "Trouble" && event._tag !== "Recovered"
+
+const isStep = ({ _tag }: Transition.Transition): boolean => _tag !== "Progressed"
+
+/** Nothing that was seen is made up: it is what happened, as far as the watch came. */
+const expectBeginningOfTruth = (
+  truth: ReadonlyArray<Transition.Transition>,
+  seen: ReadonlyArray<Transition.Transition>,
+  { job, startedAt, times }: { readonly job: Job.JobRef; readonly startedAt: number; readonly times: boolean }
+) => {
+  const steps = truth.filter(isStep).slice(0, seen.filter(isStep).length)
+  const beginning = [...steps, ...truth.filter((transition) => !isStep(transition))]
+  const told = times ? seen : seen.map((transition) => ({ ...transition, at: Option.none() }))
+  assert.strictEqual(Option.getOrElse(Expectation.ofTruth(job, startedAt, beginning, told), () => ""), "")
+}
+
+/** Nobody may be polled more often, whatever a policy says. */
+const expectPauses = (calls: ReadonlyArray<Call.Call>) => {
+  const polls = calls.filter(({ operation }) => operation === "status")
+  polls.slice(1).forEach(({ at }, i) => {
+    assert.isAtLeast(at - polls[i]!.end!.at, Duration.toMillis(Cadence.minPause), `poll ${i + 2}`)
+  })
+}
+
+const watched = (policy: WatchPolicy.WatchPolicy, faults: ReadonlyArray<Fault.Fault>, interruptAfter?: number) =>
+  Effect.gen(function*() {
+    const queue = yield* TestJobQueue.TestJobQueue
+    const job = yield* Effect.orDie(JobQueue.submit({ model: "my-org/video-generator", payload: { prompt: "a cat" } }))
+    for (const fault of faults) yield* queue.inject(fault)
+
+    const told: Array<JobStream.WatchEvent> = []
+    const fiber = yield* Effect.fork(Stream.runForEach(JobStream.events(job, policy), (event) =>
+      Effect.sync(() => {
+        told.push(event)
+      })))
+    if (interruptAfter !== undefined) {
+      yield* Effect.sleep(interruptAfter)
+      yield* Fiber.interrupt(fiber)
+    }
+    const exit = yield* Fiber.await(fiber)
+    const now = yield* Clock.currentTimeMillis
+
+    // it leaves nothing behind: no call that is on its way for longer, and none that comes later
+    yield* Effect.sleep("2 days")
+    const calls = yield* queue.calls
+    for (const { end, nth, operation } of calls) assert.isAtMost(end!.at, now, `${operation} ${nth}`)
+
+    expectPauses(calls)
+    const seen = told.filter(isTransition).filter(({ _tag }) => _tag !== "Unrecognized")
+    if (left(faults) !== "little") {
+      const { startedAt } = queue
+      const truth = yield* queue.transitions(job)
+      expectBeginningOfTruth(truth, seen, { job, startedAt, times: left(faults) === "all" })
+    }
+    return { calls, end: now - queue.startedAt, exit, told }
+  })
+
+const run = <A>(
+  workers: Worker.Pool,
+  effect: Effect.Effect<A, never, JobQueue.JobQueue | TestJobQueue.TestJobQueue>
+): Promise<A> =>
+  effect.pipe(
+    TestJobQueue.runUntilDone,
+    Effect.provide(layer({ workers })),
+    Effect.runPromise
+  )
+
+/** Any faults; with them, half of the time, a replica that is behind and gives every other answer. */
+const faultPlan = FastCheck.tuple(
+  Arbitraries.faults,
+  FastCheck.option(FastCheck.integer({ min: 1, max: 20_000 }), { nil: undefined, freq: 1 })
+).map(([faults, behind]) => behind === undefined ? faults : [...faults, Fault.share(Fault.stale(behind), 0.5)])
+
+const policyName = FastCheck.constantFrom(...Object.keys(policies))
+
+describe("whatever goes wrong", () => {
+  it("a watch ends in time, with the end of the job or a typed error, and has told nothing that was not", async () => {
+    const { met, note } = tally()
+    await FastCheck.assert(
+      FastCheck.asyncProperty(Arbitraries.pool, faultPlan, policyName, async (workers, faults, name) => {
+        const policy = policies[name]!
+        const { end, exit, told } = await run(workers, watched(policy, faults))
+        const { onExpiry, request, total } = policy.deadline
+        const millis = Duration.toMillis(total) + Duration.toMillis(request)
+        assert.isAtMost(end, millis + (onExpiry === "leave" ? 0 : cancelPatience))
+        if (Exit.isSuccess(exit)) {
+          const last = told.at(-1)
+          assert(last !== undefined && isTransition(last) && Transition.isTerminal(last))
+          note("the end of the job")
+        } else {
+          assert(exit.cause._tag === "Fail", Cause.pretty(exit.cause))
+          note("after" in exit.cause.error ? "a deadline" : "an error")
+        }
+        note(left(faults))
+      }),
+      { numRuns: 150 }
+    )
+    met("the end of the job", "a deadline", "an error")
+    met("all", "steps", "little")
+  })
+
+  it("who stops watching stops the request that is on its way, and the next one", async () => {
+    const { met, note } = tally()
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        Arbitraries.pool,
+        faultPlan,
+        policyName,
+        FastCheck.nat({ max: 60_000 }),
+        async (workers, faults, name, time) => {
+          const { calls, end, exit } = await run(workers, watched(policies[name]!, faults, time))
+          assert.isAtMost(end, time)
+          if (!Exit.isInterrupted(exit)) return
+          note(calls.at(-1)!.end!.outcome === "interrupted" ? "a request" : "a pause")
+        }
+      ),
+      { numRuns: 80 }
+    )
+    met("a request", "a pause")
+  })
+
+  it("an answer that can have no body is one", async () => {
+    for (const status of [204, 205, 304]) {
+      const { exit } = await run(
+        { script: Worker.always(Worker.finish("1 second")) },
+        watched(WatchPolicy.defaultPolicy, [Fault.truncated, Fault.answer(status, "no body")])
+      )
+      assert(Exit.isFailure(exit) && exit.cause._tag === "Fail")
+      assert.strictEqual(exit.cause.error._tag, "UnexpectedAnswer")
+    }
+  })
+
+  it("an outage of a minute is survived, whatever the answers in it are", async () => {
+    const outages = [
+      Fault.unavailable({ status: 502 }),
+      Fault.disconnected,
+      Fault.malformed(""),
+      Fault.malformed("<html><body>Sign in to the guest network</body></html>"),
+      Fault.malformed(`{"request_id":`),
+      Fault.malformed({ maintenance: true }),
+      Fault.answer(204),
+      Fault.answer(302, "<html>moved</html>", { location: "https://example.com/maintenance" }),
+      Fault.answer(418, { message: "a proxy of ours" })
+    ]
+    for (const outage of outages) {
+      const outputs = await run(
+        { script: Worker.always(Worker.finish("90 seconds", { sum: 3 })) },
+        Effect.gen(function*() {
+          const job = yield* JobQueue.submit({ model: "my-org/video-generator", payload: {} })
+          yield* TestJobQueue.inject(outage.pipe(Fault.on("status"), Fault.during("5 seconds", "65 seconds")))
+          return yield* JobStream.result(job)
+        }).pipe(Effect.orDie)
+      )
+      assert.deepStrictEqual(outputs, { sum: 3 }, String(outage))
+    }
+  })
+
+  it("a result is the job's, or a typed error", async () => {
+    await FastCheck.assert(
+      FastCheck.asyncProperty(Arbitraries.pool, faultPlan, policyName, (workers, faults, name) =>
+        run(
+          workers,
+          Effect.gen(function*() {
+            const queue = yield* TestJobQueue.TestJobQueue
+            const job = yield* Effect.orDie(JobQueue.submit({ model: "my-org/video-generator", payload: {} }))
+            for (const fault of faults) yield* queue.inject(fault)
+            const exit = yield* Effect.exit(JobStream.result(job, policies[name]!))
+            const end = (yield* queue.transitions(job)).find(({ _tag }) => _tag === "Completed")
+            if (Exit.isSuccess(exit)) {
+              assert(end?._tag === "Completed")
+              assert.deepStrictEqual(JSON.stringify(exit.value), JSON.stringify(end.outputs))
+            } else assert(exit.cause._tag === "Fail", Cause.pretty(exit.cause))
+          })
+        )),
+      { numRuns: 80 }
+    )
+  })
+})

@@ -1,0 +1,693 @@
+import { NodeHttpClient } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import {
+  Cause,
+  Chunk,
+  Clock,
+  Context,
+  DateTime,
+  Deferred,
+  Duration,
+  Effect,
+  Either,
+  Exit,
+  Fiber,
+  Layer,
+  Metric,
+  Option,
+  Redacted,
+  Ref,
+  Schedule,
+  Schema,
+  Stream,
+  Supervisor,
+  TestClock
+} from "effect"
+import { Deadline, Job, JobHub, JobQueue, JobStream, QueueError, Retry } from "effect-queue-status"
+import type { Transition, WatchPolicy } from "effect-queue-status"
+import { Emulator } from "effect-queue-status/emulator"
+import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
+import * as Arbitrary from "effect/Arbitrary"
+import * as FastCheck from "effect/FastCheck"
+import * as CollectingTracer from "../fixtures/collectingTracer.js"
+import { job } from "../fixtures/job.js"
+import { everySecond, inTime, pollTimes, submit } from "../fixtures/watching.js"
+
+const brief = (transition: Transition.Transition) =>
+  `${transition._tag} ${transition.attempt}${transition.evidence === "inferred" ? " inferred" : ""}`
+
+const briefly = (job: Job.JobRef, options: JobStream.TransitionsOptions = everySecond) =>
+  Stream.runCollect(Stream.map(JobStream.transitions(job, options), brief)).pipe(Effect.map(Chunk.toReadonlyArray))
+
+/** A queue that answers each status call with the next of the snapshots, and the last one for ever. */
+const answering = (...snapshots: ReadonlyArray<Job.JobStatus>) =>
+  Layer.unwrapEffect(Effect.gen(function*() {
+    const asked = yield* Ref.make(0)
+    return Layer.merge(
+      Layer.mock(JobQueue.JobQueue, {
+        status: () =>
+          Effect.map(Ref.getAndUpdate(asked, (n) => n + 1), (n) => snapshots[Math.min(n, snapshots.length - 1)]!)
+      }),
+      Layer.succeed(Asked, Ref.get(asked))
+    )
+  }))
+
+class Asked extends Context.Tag("test/Asked")<Asked, Effect.Effect<number>>() {}
+
+describe("transitions", () => {
+  it.effect("tells the life of a job as it happens, and ends with it", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      assert.deepStrictEqual(yield* inTime(briefly(job)), [
+        "Queued 0",
+        "Claimed 1",
+        "Progressed 1",
+        "Progressed 1",
+        "Completed 1"
+      ])
+      // the first poll is immediate, and after the terminal state there is none
+      assert.deepStrictEqual(yield* pollTimes, [0, 1_000, 2_000, 3_000, 4_000, 5_000])
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: {
+        pickup: "500 millis",
+        script: Worker.always(
+          Worker.progress("1 second", 0.3),
+          Worker.progress("1 second", 0.6),
+          Worker.finish("2 seconds")
+        )
+      }
+    }))))
+
+  it.effect("fills in what the polls did not see", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const transitions = yield* inTime(
+        Stream.runCollect(JobStream.transitions(job, { cadence: Schedule.spaced("10 minutes") }))
+      )
+      assert.deepStrictEqual(Chunk.toReadonlyArray(transitions).map(brief), [
+        "Queued 0",
+        "Claimed 1 inferred",
+        "Requeued 1 inferred",
+        "Claimed 2 inferred",
+        "Completed 2"
+      ])
+      assert.deepStrictEqual(
+        Chunk.toReadonlyArray(transitions).map(({ at }) => Option.getOrNull(Option.map(at, DateTime.toEpochMillis))),
+        [0, null, null, 96_000, 97_000]
+      )
+      assert.deepStrictEqual(yield* pollTimes, [0, 600_000])
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: { pickup: "3 seconds", script: Worker.attempts([], [Worker.finish("1 second")]) }
+    }))))
+
+  it.effect("says that a job was canceled", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const [, seen] = yield* inTime(
+        Effect.all([Effect.delay(JobQueue.cancel(job), "1500 millis"), briefly(job)], { concurrency: 2 })
+      )
+      assert.deepStrictEqual(seen, ["Queued 0", "Canceled 0"])
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("tells a failure of the model from a want of retries", () =>
+    Effect.gen(function*() {
+      const failed = yield* submit
+      const lost = yield* JobQueue.submit({ model: "lossy", payload: {} })
+      assert.deepStrictEqual((yield* inTime(briefly(failed))).slice(-1), ["FailedByModel 1"])
+      assert.deepStrictEqual((yield* inTime(Effect.delay(briefly(lost), "30 minutes"))).slice(-3), [
+        "Requeued 3 inferred",
+        "Claimed 4 inferred",
+        "RetriesExhausted 4"
+      ])
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: { script: ({ job }) => job.model === "lossy" ? [] : [Worker.fail("2 seconds", "out of memory")] }
+    }))))
+
+  it.effect("goes on from a cursor, without a repeat and without a gap", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const whole = yield* inTime(Stream.runCollect(JobStream.transitions(job, everySecond)))
+      for (const { cursor } of whole) {
+        const rest = yield* inTime(Stream.runCollect(JobStream.transitions(job, { from: cursor })))
+        const seen = Chunk.toReadonlyArray(whole).findIndex((transition) => transition.cursor === cursor) + 1
+        const tags = (transitions: Chunk.Chunk<Transition.Transition>) =>
+          Chunk.toReadonlyArray(transitions).map(({ _tag }) => _tag)
+        // of a job that has ended, progress is not told any more
+        assert.deepStrictEqual(tags(rest), tags(whole).slice(seen).filter((tag) => tag !== "Progressed"))
+      }
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: {
+        pickup: "1500 millis",
+        script: Worker.always(Worker.progress("1 second", 0.5), Worker.finish("1 second"))
+      }
+    }))))
+
+  it.effect("asks nothing when the cursor is at the end, and refuses one of another job", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const last = yield* inTime(Stream.runLast(JobStream.transitions(job)))
+      const polls = (yield* pollTimes).length
+      const from = Option.getOrThrow(last).cursor
+      assert.deepStrictEqual(yield* briefly(job, { from }), [])
+      const other = yield* submit
+      const error = yield* Effect.flip(briefly(other, { from }))
+      assert(error._tag === "JobMismatch")
+      assert.strictEqual(error.job.requestId, other.requestId)
+      assert.strictEqual((yield* pollTimes).length, polls)
+    }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("1 second")) } }))))
+
+  it.effect("polls no more than it is pulled", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* inTime(Stream.runDrain(Stream.take(JobStream.transitions(job, everySecond), 1)))
+      assert.deepStrictEqual(yield* pollTimes, [0])
+      // the next poll is made when a slow consumer asks for it
+      const slow = Stream.runForEach(JobStream.statuses(job, everySecond), () => Effect.sleep("1 minute"))
+      yield* inTime(Effect.timeoutOption(slow, "210 seconds"))
+      assert.deepStrictEqual(yield* pollTimes, [0, 0, 61_000, 122_000, 183_000])
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("goes on with the default cadence when the one it was given ends", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const tags = yield* inTime(briefly(job, { cadence: Schedule.recurs(0) }))
+      assert.deepStrictEqual(tags.slice(-1), ["Completed 1"])
+      const times = yield* pollTimes
+      // capped at 5 seconds, a fifth more at most
+      for (const [i, at] of times.slice(1).entries()) assert(at - times[i]! <= 6_000, `${times}`)
+      assert(times.length > 10 && times.length < 30, `${times.length} polls`)
+    }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("80 seconds")) } }))))
+
+  it.effect("hands the cadence the snapshot that the last poll brought", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const cadence: WatchPolicy.WatchPolicy["cadence"] = Schedule.identity<Job.JobStatus>().pipe(
+        Schedule.addDelay((status) => status._tag === "Pending" ? "5 seconds" : "1 second")
+      )
+      yield* inTime(briefly(job, { cadence }))
+      assert.deepStrictEqual(yield* pollTimes, [0, 5_000, 10_000, 11_000, 12_000, 13_000])
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: { pickup: "6 seconds", script: Worker.always(Worker.finish("7 seconds")) }
+    }))))
+
+  it.effect("reads progress by the rule that the app sets", () =>
+    Effect.gen(function*() {
+      const progress = yield* JobStream.transitions(job).pipe(
+        Stream.filterMap((transition) => transition._tag === "Progressed" ? transition.progress : Option.none()),
+        Stream.take(1),
+        Stream.runCollect,
+        Effect.provideService(Job.ProgressRule, ({ step }) => Option.some(Number(step) / 10))
+      )
+      assert.deepStrictEqual(Chunk.toReadonlyArray(progress), [0.3])
+    }).pipe(Effect.provide(answering(Job.Running({ job, info: { step: 3 } })))))
+
+  it.effect("reads the reason of a failure by the rule that the app sets, as JobHub and results do", () =>
+    Effect.gen(function*() {
+      const reasonOf = Effect.map(
+        Effect.all([
+          Stream.runLast(JobStream.transitions(job, everySecond)),
+          Stream.runLast(JobHub.transitions(job, everySecond)),
+          Stream.runLast(JobHub.watchAll(Stream.make(job), everySecond)),
+          Effect.flip(JobStream.result(job, everySecond)),
+          Effect.flip(JobHub.result(job, everySecond))
+        ], { concurrency: "unbounded" }),
+        ([...lasts]) =>
+          lasts.map((last) => {
+            const end = Option.isOption(last) ? Option.getOrThrow(last) : last
+            if (end._tag === "FailedByModel") return Option.getOrNull(end.reason)
+            return end._tag === "JobFailed" ? end.reason : end._tag
+          })
+      )
+      // `{ "detail": … }` is a reason too, and so no lost worker is to blame
+      assert.deepStrictEqual(yield* inTime(reasonOf), Array.from({ length: 5 }, () => "no prompt"))
+      const exitCodes: Job.ReadReason = ({ info }) => Option.some(`exit code ${info["exit_code"]}`)
+      assert.deepStrictEqual(
+        yield* inTime(Effect.provideService(reasonOf, Job.ReasonRule, exitCodes)),
+        Array.from({ length: 5 }, () => "exit code 7")
+      )
+      assert.deepStrictEqual(
+        yield* inTime(Effect.provideService(reasonOf, Job.ReasonRule, () => Option.none())),
+        ["RetriesExhausted", "RetriesExhausted", "RetriesExhausted", "JobRetriesExhausted", "JobRetriesExhausted"]
+      )
+    }).pipe(
+      Effect.provide(
+        JobHub.layer().pipe(Layer.provideMerge(answering(Job.Failed({
+          job,
+          retries: Option.some(3),
+          info: { error: { detail: "no prompt" }, exit_code: 7 }
+        }))))
+      )
+    ))
+
+  it.effect("has one span, however many polls, as every stream of a job has", () =>
+    Effect.gen(function*() {
+      for (const name of ["transitions", "events", "statuses", "result"] as const) {
+        const { spans, tracer } = CollectingTracer.make()
+        const job = yield* submit
+        const before = (yield* pollTimes).length
+        const watch: Stream.Stream<unknown, QueueError.WatchError | QueueError.OutcomeError, JobQueue.JobQueue> =
+          JobStream[name](job, everySecond)
+        yield* inTime(Stream.runDrain(watch)).pipe(Effect.withTracer(tracer))
+        assert.deepStrictEqual(spans.map(({ name }) => name), [`JobStream.${name}`])
+        assert.deepStrictEqual(Object.fromEntries(spans[0]!.attributes), {
+          "queue.model": job.model,
+          "queue.request_id": job.requestId
+        })
+        assert.isAbove((yield* pollTimes).length - before, 5)
+      }
+    }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("8 seconds")) } }))))
+})
+
+describe("an interruption", () => {
+  const watches: {
+    readonly [name: string]: (job: Job.JobRef) => Effect.Effect<unknown, unknown, JobQueue.JobQueue>
+  } = {
+    transitions: (job: Job.JobRef) => Stream.runDrain(JobStream.transitions(job, everySecond)),
+    events: (job: Job.JobRef) => Stream.runDrain(JobStream.events(job, everySecond)),
+    statuses: (job: Job.JobRef) => Stream.runDrain(JobStream.statuses(job, everySecond)),
+    conflate: (job: Job.JobRef) => Stream.runDrain(JobStream.conflate(JobStream.statuses(job, everySecond))),
+    result: (job: Job.JobRef) => JobStream.result(job, everySecond)
+  }
+
+  /** Interrupts a watch after so long a time, and tells what of it is left. */
+  const interrupt = <A, E, R>(watch: Effect.Effect<A, E, R>, after: Duration.DurationInput) =>
+    Effect.gen(function*() {
+      const { calls } = yield* TestJobQueue.TestJobQueue
+      const supervisor = yield* Supervisor.track
+      const fiber = yield* Effect.fork(watch).pipe(Effect.supervised(supervisor))
+      yield* TestClock.adjust(after)
+      assert.isAbove((yield* supervisor.value).length, 0)
+      assert(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
+      const last = (yield* calls).at(-1)
+      return { fibers: (yield* supervisor.value).length, nth: last?.nth, at: last?.at, end: last?.end }
+    })
+
+  for (const [name, watch] of Object.entries(watches)) {
+    it.effect(`stops the timer at once, and nothing is asked afterwards: ${name}`, () =>
+      Effect.gen(function*() {
+        const job = yield* submit
+        const left = yield* interrupt(watch(job), "2500 millis")
+        assert.deepStrictEqual(left, { fibers: 0, nth: 3, at: 2_000, end: { at: 2_000, outcome: "answered" } })
+        yield* TestClock.adjust("1 hour")
+        yield* TestJobQueue.expectNoCallsAfter("2 seconds")
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+
+    it.effect(`stops the request that is on its way at once: ${name}`, () =>
+      Effect.gen(function*() {
+        const job = yield* submit
+        const left = yield* interrupt(watch(job), "2500 millis")
+        assert.deepStrictEqual(left, { fibers: 0, nth: 3, at: 2_000, end: { at: 2_500, outcome: "interrupted" } })
+        yield* TestClock.adjust("1 hour")
+        yield* TestJobQueue.expectNoCallsAfter("2500 millis")
+      }).pipe(Effect.provide(TestJobQueue.layer({ faults: [Fault.hang.pipe(Fault.on("status"), Fault.nth(3))] }))))
+
+    it.effect(`does not wait for a request that does not mind being interrupted: ${name}`, () =>
+      Effect.gen(function*() {
+        const job = yield* submit
+        const left = yield* interrupt(watch(job), "2500 millis")
+        // whoever interrupts has not waited
+        assert.strictEqual(yield* Clock.currentTimeMillis, 2_500)
+        assert.deepInclude(left, { nth: 3, at: 2_000, end: undefined })
+        yield* TestClock.adjust("1 hour")
+        assert.deepStrictEqual(yield* pollTimes, [0, 1_000, 2_000])
+      }).pipe(Effect.provide(TestJobQueue.layer({
+        faults: [Fault.held(Effect.uninterruptible(Effect.sleep("10 seconds"))).pipe(Fault.on("status"), Fault.nth(3))]
+      }))))
+  }
+
+  it.effect("is not possible where the program says so, but of a request that hangs", () =>
+    Effect.gen(function*() {
+      const { calls } = yield* TestJobQueue.TestJobQueue
+      const job = yield* submit
+      const supervisor = yield* Supervisor.track
+      const options = { ...everySecond, deadline: Deadline.request("3 seconds") }
+      const result = yield* Deferred.make<Job.JsonObject, unknown>()
+      const watch = Effect.uninterruptible(Effect.intoDeferred(JobStream.result(job, options), result))
+      const fiber = yield* Effect.fork(watch).pipe(Effect.supervised(supervisor))
+      yield* TestClock.adjust("1 second")
+      yield* Effect.fork(Fiber.interrupt(fiber))
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* Deferred.await(result), { answer: 42 })
+      const hung = (yield* calls).find(({ nth, operation }) => operation === "status" && nth === 2)
+      assert.deepStrictEqual(hung?.end, { at: 4_000, outcome: "interrupted" })
+      assert.strictEqual((yield* supervisor.value).length, 0)
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: { script: Worker.always(Worker.finish("8 seconds", { answer: 42 })) },
+      faults: [Fault.hang.pipe(Fault.on("status"), Fault.nth(2))]
+    }))))
+})
+
+describe("trouble", () => {
+  const watched = (fault: Fault.Fault, time: Duration.DurationInput = "10 seconds") =>
+    TestJobQueue.layer({
+      workers: { script: Worker.always(Worker.finish(time, { answer: 42 })) },
+      faults: [fault]
+    })
+
+  const polls = Fault.on("status")
+
+  it.effect("that passes is waited for, with the count starting afresh after a success", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      // five failures before each answer; nine in a row would be final
+      assert.deepStrictEqual(yield* inTime(briefly(job)), ["Queued 0 inferred", "Claimed 1", "Completed 1"])
+      assert.isAbove((yield* pollTimes).length, 2 * 9)
+    }).pipe(
+      Effect.provide(watched(Fault.unavailable().pipe(polls, Fault.where(({ nth }) => nth % 6 !== 0)), "1 minute"))
+    ))
+
+  it.effect("that does not pass is final after nine tries", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* Effect.flip(inTime(briefly(job)))
+      assert(error._tag === "Unavailable")
+      assert.isUndefined(error.lastSeen)
+      assert.include(error.trouble, "the service is not available")
+      const times = yield* pollTimes
+      assert.strictEqual(times.length, 9)
+      const pauses = times.slice(1).map((at, i) => at - times[i]!)
+      for (const [i, pause] of [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000].entries()) {
+        assert(pauses[i]! >= pause * 0.8 - 1 && pauses[i]! <= pause * 1.2 + 1, `${pauses}`)
+      }
+    }).pipe(Effect.provide(watched(Fault.unavailable().pipe(polls)))))
+
+  it.effect("that can't pass is final at once", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* Effect.flip(briefly(job))
+      assert.strictEqual(error._tag, "Unauthorized")
+      assert.deepStrictEqual(yield* pollTimes, [0])
+    }).pipe(Effect.provide(watched(Fault.unauthorized.pipe(polls)))))
+
+  it.effect("honours Retry-After to the millisecond, however often jitter would undercut it", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* inTime(briefly(job), "3 hours")
+      const times = yield* pollTimes
+      assert.deepStrictEqual(times.slice(0, 5), [0, 45_000, 90_000, 135_000, 180_000])
+    }).pipe(
+      Effect.provide(watched(Fault.unavailable({ retryAfter: "45 seconds" }).pipe(polls, Fault.nth(1, 4))))
+    ))
+
+  it.effect("that is a request that hangs ends with its timeout, and is tried again", () =>
+    Effect.gen(function*() {
+      const { calls, startedAt } = yield* TestJobQueue.TestJobQueue
+      const job = yield* submit
+      const tags = yield* inTime(briefly(job, { ...everySecond, deadline: Deadline.request("7 seconds") }))
+      assert.deepStrictEqual(tags.slice(-1), ["Completed 1"])
+      const hung = (yield* calls).find(({ nth, operation }) => operation === "status" && nth === 2)
+      assert.strictEqual(hung?.at, startedAt + 1_000)
+      assert.deepStrictEqual(hung?.end, { at: startedAt + 8_000, outcome: "interrupted" })
+      const [, , again = 0] = yield* pollTimes
+      assert(again >= 8_000 + 400 && again <= 8_000 + 600, String(again))
+    }).pipe(Effect.provide(watched(Fault.hang.pipe(polls, Fault.nth(2))))))
+
+  it.effect("carries what it is about", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const error = yield* Effect.flip(
+        inTime(briefly(job, { retry: Schedule.recurs(0), deadline: Deadline.request("2 seconds") }))
+      )
+      assert(error._tag === "RequestTimeout")
+      assert.deepStrictEqual(error.job, job)
+      assert.deepStrictEqual(error.after, Duration.seconds(2))
+      assert.isUndefined(error.lastSeen)
+      assert.include(error.message, job.requestId)
+    }).pipe(Effect.provide(watched(Fault.hang.pipe(polls)))))
+
+  it.effect("that ends a watch is the error that was met, and tells what was seen of the job before it", () =>
+    Effect.gen(function*() {
+      const kinds = new Set<string>()
+      const status = Job.Running({ job, info: { progress: 0.4 }, retries: Option.some(2) })
+      const troubles = FastCheck.tuple(Arbitrary.make(QueueError.QueueError), FastCheck.nat(2), FastCheck.nat(2))
+      for (const [error, sightings, retries] of FastCheck.sample(troubles, { seed: 1, numRuns: 300 })) {
+        const kind = `${error._tag} ${sightings > 0} ${retries > 0}`
+        if (kinds.has(kind)) continue
+        kinds.add(kind)
+        const met = { ...error }
+        let asked = 0
+        const queue = Layer.mock(JobQueue.JobQueue, {
+          status: () => Effect.suspend(() => asked++ < sightings ? Effect.succeed(status) : Effect.fail(error))
+        })
+        const policy = {
+          ...everySecond,
+          retry: Schedule.intersect(Schedule.recurs(retries), Schedule.spaced("2 seconds")),
+          deadline: Deadline.never
+        }
+        const watch = Stream.runDrain(JobStream.statuses(job, policy))
+        const last = yield* Effect.flip(inTime(watch, "40 days")).pipe(Effect.provide(queue))
+        assert(QueueError.isQueueError(last))
+        assert.strictEqual<unknown>(last.constructor, QueueError[error._tag])
+
+        const pause = Duration.max("2 seconds", Retry.retryAfterOf(error))
+        const age = Duration.sum("1 second", Duration.times(pause, retries))
+        assert.deepStrictEqual({ ...last }, {
+          ...met,
+          ...(sightings > 0 && { lastSeen: { status, age, attempt: 3 } }),
+          ...(retries > 0 && { trouble: error.message })
+        })
+        if (sightings > 0) assert.include(last.message, `last seen running ${Duration.format(age)} ago`)
+        // what the service keeps is as it was
+        assert.deepStrictEqual({ ...error }, met)
+      }
+      assert.strictEqual(kinds.size, QueueError.QueueError.members.length * 2 * 2)
+    }))
+
+  it.effect("is a state that nobody knows, and not polled for ever", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(inTime(briefly(job)))
+      assert(error._tag === "UnrecognizedStatus")
+      assert.strictEqual(error.status, "paused")
+      assert.deepStrictEqual(error.snapshot.job, job)
+      assert.strictEqual(yield* Effect.flatten(Asked), 2)
+    }).pipe(Effect.provide(answering(Job.Pending({ job }), Job.Unrecognized({ job, status: "paused" })))))
+})
+
+describe("statuses", () => {
+  it.effect("has a snapshot for each poll, and ends with the terminal one", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const tags = yield* inTime(
+        Stream.runCollect(Stream.map(JobStream.statuses(job, everySecond), ({ _tag }) => _tag))
+      )
+      assert.deepStrictEqual(Chunk.toReadonlyArray(tags), [
+        "Pending",
+        "Pending",
+        "Running",
+        "Running",
+        "Running",
+        "Failed"
+      ])
+      assert.deepStrictEqual(yield* pollTimes, [0, 1_000, 2_000, 3_000, 4_000, 5_000])
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: { pickup: "1500 millis", script: Worker.always(Worker.fail("3 seconds", "no")) }
+    }))))
+
+  it.effect("ends after one poll of a job that is over", () =>
+    Effect.gen(function*() {
+      const tags = yield* Stream.runCollect(JobStream.statuses(job))
+      assert.strictEqual(Chunk.size(tags), 1)
+      assert.strictEqual(yield* Effect.flatten(Asked), 1)
+    }).pipe(Effect.provide(answering(Job.Canceled({ job })))))
+})
+
+describe("result", () => {
+  const Answer = Schema.Struct({ answer: Schema.NumberFromString })
+  const ending = (snapshot: Job.JobStatus) => answering(Job.Running({ job }), snapshot)
+
+  it.effect("is the outputs", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* inTime(JobStream.result(job, everySecond)), { answer: "42" })
+    }).pipe(Effect.provide(ending(Job.Done({ job, outputs: { answer: "42" } })))))
+
+  it.effect("is the outputs as the schema says", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* inTime(JobStream.result(job, Answer, everySecond)), { answer: 42 })
+      assert.deepStrictEqual(yield* JobStream.result(job, Answer), { answer: 42 })
+    }).pipe(Effect.provide(ending(Job.Done({ job, outputs: { answer: "42" } })))))
+
+  const fails = <Tag extends QueueError.OutcomeError["_tag"]>(snapshot: Job.JobStatus, tag: Tag, says: string) =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(inTime(JobStream.result(job, Answer)))
+      assert(error._tag === tag, error._tag)
+      assert.deepStrictEqual(error.job, job)
+      assert.strictEqual(error.snapshot, snapshot)
+      assert.include(error.message, says)
+      assert.include(error.message, job.requestId)
+    }).pipe(Effect.provide(ending(snapshot)))
+
+  it.effect("is an error that has the outputs, when they are not as the schema says", () =>
+    fails(Job.Done({ job, outputs: { answer: "many" } }), "InvalidOutputs", "answer"))
+
+  it.effect("is an error with the reason, when the model failed the job", () =>
+    fails(Job.Failed({ job, info: { error: "out of memory" } }), "JobFailed", "out of memory"))
+
+  it.effect("is an error of its own when no retry was left", () =>
+    fails(Job.Failed({ job, retries: Option.some(3) }), "JobRetriesExhausted", "4 lost attempts"))
+
+  it.effect("is never a success of a job that was canceled", () =>
+    fails(Job.Canceled({ job }), "JobCanceled", "canceled"))
+})
+
+describe("a state that nobody knows", () => {
+  const paused = Job.Unrecognized({ job, status: "paused" })
+
+  it.effect("is passed over when it is to be ignored, at the pace of the cadence", () =>
+    Effect.gen(function*() {
+      const options = { cadence: Schedule.spaced("1 second"), unrecognized: "ignore" as const }
+      const started = yield* Clock.currentTimeMillis
+      assert.deepStrictEqual(
+        yield* inTime(Effect.zip(
+          briefly(job, options),
+          Effect.map(Clock.currentTimeMillis, (now) => now - started)
+        )),
+        [["Queued 0", "Claimed 1 inferred", "Completed 1"], 3_000]
+      )
+      assert.strictEqual(yield* Effect.flatten(Asked), 4)
+    }).pipe(Effect.provide(answering(paused, Job.Pending({ job }), paused, Job.Done({ job })))))
+
+  it.effect("is the end of the job when it is to be", () =>
+    Effect.gen(function*() {
+      const options = { ...everySecond, unrecognized: "end" as const }
+      assert.deepStrictEqual(yield* inTime(briefly(job, options)), ["Queued 0 inferred", "Claimed 1", "Unrecognized 1"])
+      assert.strictEqual(yield* Effect.flatten(Asked), 2)
+    }).pipe(Effect.provide(answering(Job.Running({ job }), paused))))
+
+  it.effect("is never a result", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(inTime(JobStream.result(job, { unrecognized: "end" })))
+      assert(error._tag === "UnrecognizedStatus")
+      assert.strictEqual(error.status, "paused")
+    }).pipe(Effect.provide(answering(Job.Running({ job }), paused))))
+})
+
+describe("a snapshot that is old", () => {
+  it.effect("adds nothing, and is counted", () =>
+    Effect.gen(function*() {
+      const counter = Metric.tagged(JobStream.staleSnapshots, "model", job.model)
+      const before = (yield* Metric.value(counter)).count
+      assert.deepStrictEqual(yield* inTime(briefly(job)), ["Queued 0 inferred", "Claimed 1", "Completed 1"])
+      assert.strictEqual((yield* Metric.value(counter)).count - before, 2)
+    }).pipe(Effect.provide(answering(
+      Job.Running({ job, retries: Option.some(0) }),
+      Job.Pending({ job, retries: Option.some(0) }),
+      Job.Pending({ job, retries: Option.some(0) }),
+      Job.Done({ job })
+    ))))
+})
+
+describe("conflate", () => {
+  it.effect("gives a slow consumer the latest, and the last for sure", () =>
+    Effect.gen(function*() {
+      const seen = yield* inTime(
+        Stream.fromIterable([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]).pipe(
+          Stream.schedule(Schedule.spaced("1 second")),
+          JobStream.conflate,
+          Stream.mapEffect((n) => Effect.delay(Effect.succeed(n), "3400 millis")),
+          Stream.runCollect
+        )
+      )
+      assert.deepStrictEqual(Chunk.toReadonlyArray(seen), [0, 3, 6, 9])
+    }))
+
+  it.effect("gives a fast consumer everything", () =>
+    Effect.gen(function*() {
+      const seen = yield* inTime(
+        Stream.fromIterable([0, 1, 2]).pipe(
+          Stream.schedule(Schedule.spaced("1 second")),
+          JobStream.conflate,
+          Stream.runCollect
+        )
+      )
+      assert.deepStrictEqual(Chunk.toReadonlyArray(seen), [0, 1, 2])
+    }))
+
+  it.effect("fails after the latest element when the stream fails, and is empty when it is", () =>
+    Effect.gen(function*() {
+      const seen = yield* Ref.make<ReadonlyArray<number>>([])
+      const error = yield* Stream.make(1, 2).pipe(
+        Stream.concat(Stream.fail("no")),
+        JobStream.conflate,
+        Stream.runForEach((n) => Ref.update(seen, (all) => [...all, n])),
+        Effect.flip
+      )
+      assert.strictEqual(error, "no")
+      assert.deepStrictEqual((yield* Ref.get(seen)).slice(-1), [2])
+      assert(Chunk.isEmpty(yield* Stream.runCollect(JobStream.conflate(Stream.empty))))
+    }))
+
+  it.effect("stops its source when it is not wanted any more", () =>
+    Effect.gen(function*() {
+      const stopped = yield* Deferred.make<void>()
+      yield* Stream.make(1).pipe(
+        Stream.concat(Stream.never),
+        Stream.ensuring(Deferred.succeed(stopped, undefined)),
+        JobStream.conflate,
+        Stream.take(1),
+        Stream.runDrain
+      )
+      assert(yield* Deferred.isDone(stopped))
+    }))
+
+  it.effect("loses no step of a life", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const life = yield* inTime(
+        JobStream.statuses(job, everySecond).pipe(
+          JobStream.conflate,
+          JobStream.fromStatuses,
+          Stream.mapEffect((transition) => Effect.delay(Effect.succeed(brief(transition)), "40 seconds")),
+          Stream.runCollect
+        )
+      )
+      assert.deepStrictEqual(
+        Chunk.toReadonlyArray(life).map((step) => step.replace(" inferred", "")).filter((step) =>
+          !step.startsWith("Progressed")
+        ),
+        ["Queued 0", "Claimed 1", "Requeued 1", "Claimed 2", "Requeued 2", "Claimed 3", "Completed 3"]
+      )
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: {
+        claimTimeout: "10 seconds",
+        script: Worker.attempts([Worker.progress("1 second", 0.1)], [], [Worker.finish("1 second")])
+      }
+    }))))
+})
+
+describe("over HTTP", () => {
+  const OnEmulator = Layer.effect(
+    JobQueue.JobQueue,
+    Effect.flatMap(Emulator.Emulator, ({ baseUrl }) => JobQueue.make({ baseUrl, apiKey: Redacted.make("test") }))
+  ).pipe(
+    Layer.provideMerge(
+      Emulator.layer({ workers: { script: Worker.always(Worker.finish("300 millis", { answer: 42 })) } })
+    ),
+    Layer.provide(NodeHttpClient.layerUndici)
+  )
+
+  it.live("comes to the result", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      assert.deepStrictEqual(yield* JobStream.result(job, { cadence: Schedule.spaced("50 millis") }), { answer: 42 })
+    }).pipe(Effect.provide(OnEmulator)))
+
+  it.live("makes no request after an interruption", () =>
+    Effect.gen(function*() {
+      const { requests } = yield* Emulator.Emulator
+      const job = yield* submit
+      const seen = yield* Deferred.make<void>()
+      const fiber = yield* Effect.fork(
+        Stream.runForEach(
+          JobStream.statuses(job, { cadence: Schedule.spaced("10 millis") }),
+          () => Deferred.succeed(seen, undefined)
+        )
+      )
+      yield* Deferred.await(seen)
+      const exit = yield* Fiber.interrupt(fiber)
+      assert(Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause))
+      const before = (yield* requests).length
+      yield* Effect.sleep("200 millis")
+      assert.strictEqual((yield* requests).length, before)
+      assert(Either.isRight(yield* Effect.either(JobQueue.status(job))))
+    }).pipe(Effect.provide(OnEmulator)))
+})

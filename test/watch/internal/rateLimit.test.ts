@@ -1,0 +1,41 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as FastCheck from "effect/FastCheck"
+import { Budget } from "../../../src/watch/internal/rateLimit.js"
+
+describe("Budget", () => {
+  it("is never exceeded in any second, nor by more than a tenth of it in any tenth; and most of it can be had", () => {
+    FastCheck.assert(
+      FastCheck.property(
+        FastCheck.integer({ min: 1, max: 300 }),
+        FastCheck.array(FastCheck.nat({ max: 3_000 }), { maxLength: 10 }),
+        (most, pauses) => {
+          const budget = new Budget(most)
+          const times: Array<number> = []
+          let now = 0
+          for (const pause of [...pauses, 0]) {
+            now += pause
+            for (let i = 0; i < most; i++) {
+              now = Math.max(now, budget.freeAt)
+              budget.spend(now)
+              times.push(now)
+            }
+          }
+          times.forEach((at, i) => {
+            assert.isTrue((times[i + most] ?? Infinity) >= at + 1_000, `${most} in the second from ${at} on`)
+            const tenth = Math.max(1, Math.floor(most / 10))
+            // a window is rounded up to whole milliseconds, and is no shorter than one of as many as fit into a second
+            assert.isTrue((times[i + 2 * tenth] ?? Infinity) >= at + 100 || most < 10)
+          })
+          // whoever wants all of it, all the time, gets nine tenths at least
+          assert.isAtMost(times.at(-1)! - times.at(-most)!, 1_000 / 0.9 + 10)
+        }
+      )
+    )
+  })
+
+  it("of less than one a second is so many seconds", () => {
+    const budget = new Budget(0.1)
+    budget.spend(0)
+    assert.strictEqual(budget.freeAt, 10_000)
+  })
+})
