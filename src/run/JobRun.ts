@@ -38,7 +38,7 @@ import type { WatchPolicy } from "../policy/WatchPolicy.js"
 import { JobQueue } from "../queue/JobQueue.js"
 import type { SubmitRequest } from "../queue/JobQueue.js"
 import { decodeOutputs, outputsOf } from "../watch/internal/outcome.js"
-import type * as JobStream from "../watch/JobStream.js"
+import * as JobStream from "../watch/JobStream.js"
 import * as Own from "./internal/ownership.js"
 import * as Submit from "./internal/submit.js"
 

@@ -49,7 +49,7 @@ const verdictOf = ({ body, httpStatus, retryAfter }: Said): Verdict => {
 
 const statuses = [
   ...[200, 201, 202, 203, 204, 226, 300, 301, 302, 303, 304, 307, 308],
-  ...[400, 401, 402, 403, 404, 405, 408, 409, 410, 413, 418, 421, 422, 423, 424, 425, 429, 451, 499],
+  ...[400, 401, 402, 403, 404, 405, 407, 408, 409, 410, 413, 418, 421, 422, 423, 424, 425, 429, 451, 499],
   ...[500, 501, 502, 503, 504, 505, 508, 511, 520, 529, 599]
 ]
 
@@ -108,9 +108,11 @@ describe("the same key twice makes one job at most", () => {
                 break
               case "unknown":
                 assert(Either.isLeft(made) && made.left._tag === "SubmitUncertain")
+                deepStrictEqual(Option.map(entry, ({ _tag }) => _tag), Option.some("Sent" as const))
+                // `fetch` makes a network error of it
+                if (name.startsWith("fetch") && first.httpStatus === 407) break
                 assert(made.left.error !== undefined && "httpStatus" in made.left.error)
                 assert.strictEqual(made.left.error.httpStatus, first.httpStatus)
-                deepStrictEqual(Option.map(entry, ({ _tag }) => _tag), Option.some("Sent" as const))
                 break
               case "no job":
                 assert(Either.isLeft(made) && QueueError.isQueueError(made.left) && "httpStatus" in made.left)
