@@ -16,7 +16,7 @@ export * as Job from "./model/Job.js"
 /**
  * @since 0.1.0
  */
-export * as JobHub from "./watch/JobHub.js"
+export * as JobWatcher from "./watch/JobWatcher.js"
 
 /**
  * @since 0.1.0

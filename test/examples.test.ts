@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url"
 import * as film from "../docs/examples/film.js"
 import * as hedge from "../docs/examples/hedge.js"
 import * as many from "../docs/examples/many.js"
-import type { JobQueue } from "../src/index.js"
+import type { JobQueue, JobWatcher } from "../src/index.js"
 import { TestJobQueue, Worker } from "../src/testing/index.js"
 import { linesOf, start } from "./fixtures/command.js"
 import { emulate } from "./fixtures/emulator.js"
@@ -33,7 +33,7 @@ const example = (name: string, baseUrl = "") =>
 /** Runs the program of an example in virtual time: what it writes, and what can be asked of the queue then. */
 const inVirtualTime = <E>(
   { program, workers }: {
-    readonly program: Effect.Effect<void, E, JobQueue.JobQueue | Terminal.Terminal>
+    readonly program: Effect.Effect<void, E, JobQueue.JobQueue | JobWatcher.JobWatcher | Terminal.Terminal>
     readonly workers: Worker.Pool
   }
 ) =>

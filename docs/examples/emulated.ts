@@ -1,7 +1,7 @@
 import type { Terminal } from "@effect/platform"
 import { NodeHttpClient, NodeRuntime, NodeTerminal } from "@effect/platform-node"
 import { Effect, Layer, Redacted } from "effect"
-import { JobQueue } from "effect-queue-status"
+import { JobQueue, JobWatcher } from "effect-queue-status"
 import { Emulator } from "effect-queue-status/emulator"
 import type { Worker } from "effect-queue-status/testing"
 import { pathToFileURL } from "node:url"
@@ -9,7 +9,7 @@ import { pathToFileURL } from "node:url"
 /** Runs a program on a queue on this machine, over HTTP, if it is its file that was started. */
 export const ifStarted = <E>(
   file: string,
-  program: Effect.Effect<void, E, JobQueue.JobQueue | Terminal.Terminal>,
+  program: Effect.Effect<void, E, JobQueue.JobQueue | JobWatcher.JobWatcher | Terminal.Terminal>,
   workers: Worker.Pool
 ): void => {
   if (file !== pathToFileURL(process.argv[1] ?? "").href) return
@@ -18,7 +18,7 @@ export const ifStarted = <E>(
     ({ baseUrl }) => JobQueue.make({ baseUrl, apiKey: Redacted.make("any") })
   )
   program.pipe(
-    Effect.provide(Layer.effect(JobQueue.JobQueue, queue)),
+    Effect.provide(JobWatcher.layer().pipe(Layer.provideMerge(Layer.effect(JobQueue.JobQueue, queue)))),
     Effect.provide([Emulator.layer({ workers }), NodeHttpClient.layerUndici, NodeTerminal.layer]),
     NodeRuntime.runMain
   )

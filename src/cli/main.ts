@@ -17,6 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as NodeJobQueue from "../node/NodeJobQueue.js"
+import * as JobWatcher from "../watch/JobWatcher.js"
 import * as Calls from "./commands.js"
 import * as Completions from "./completions.js"
 import { withoutEscapes } from "./console.js"
@@ -30,7 +31,9 @@ import * as Watch from "./watch/command.js"
 const name = "queue-status"
 
 /** The service that the environment names, by the proxy that it names. */
-const Queue = Layer.mapError(NodeJobQueue.layer, Exit.fromConfigError)
+const Queue = JobWatcher.layer().pipe(
+  Layer.provideMerge(Layer.mapError(NodeJobQueue.layer, Exit.fromConfigError))
+)
 
 const command = Command.make(name).pipe(
   Command.withDescription(

@@ -33,12 +33,14 @@ import type { JobRef, JsonObject } from "../model/Job.js"
 import type * as QueueError from "../model/QueueError.js"
 import type { RunError, SubmitError } from "../model/QueueError.js"
 import type * as Transition from "../model/Transition.js"
+import { minPause } from "../policy/Cadence.js"
 import * as Pacer from "../policy/internal/scheduleDriver.js"
 import type { WatchPolicy } from "../policy/WatchPolicy.js"
-import { JobQueue } from "../queue/JobQueue.js"
-import type { SubmitRequest } from "../queue/JobQueue.js"
-import { decodeOutputs, outputsOf } from "../watch/internal/outcome.js"
+import type { JobQueue, SubmitRequest } from "../queue/JobQueue.js"
+import { cancelExpired, makeWithin, withCancel } from "../watch/internal/expiryErrors.js"
+import { decodeOutputs, outputsOf, policyOf } from "../watch/internal/outcome.js"
 import * as JobStream from "../watch/JobStream.js"
+import type { JobWatcher } from "../watch/JobWatcher.js"
 import * as Own from "./internal/ownership.js"
 import * as Submit from "./internal/submit.js"
 
@@ -274,17 +276,35 @@ export interface Trace {
   cursor: Transition.Cursor | undefined
 }
 
-/** Watches a job to its end. */
+/** Watches a job to its end. A deadline that cancels the job does so by its owner. */
 const watch = (
   job: JobRef,
   options: RunOptions,
   trace: Trace,
+  cancel: Own.Owner["cancel"],
   tell: (event: JobStream.WatchEvent) => Effect.Effect<unknown>
-): Effect.Effect<Transition.Terminal, QueueError.WatchError, JobQueue> =>
-  JobStream.watchToEnd(job, options, (event) =>
-    Effect.map(tell(event), () => {
-      if ("cursor" in event) trace.cursor = event.cursor
-    }))
+): Effect.Effect<Transition.Terminal, QueueError.WatchError, JobWatcher> =>
+  Effect.gen(function*() {
+    const { deadline, ...policy } = yield* policyOf(options)
+    const watched = JobStream.watchToEnd(
+      job,
+      { ...policy, deadline: { ...deadline, onExpiry: "leave" } },
+      (event) =>
+        Effect.map(tell(event), () => {
+          if ("cursor" in event) trace.cursor = event.cursor
+        })
+    )
+    if (deadline.onExpiry === "leave") return yield* watched
+    const within = yield* makeWithin
+    const expired = (error: QueueError.DeadlineError) =>
+      trace.cursor?.phase === "Running"
+        ? Effect.fail(error)
+        : Effect.flatMap(
+          Effect.delay(cancelExpired(within, cancel(job), deadline), minPause),
+          (cancel) => Effect.fail(withCancel(error, cancel))
+        )
+    return yield* Effect.catchTags(watched, { PendingTooLong: expired, Stalled: expired, WatchTimeout: expired })
+  })
 
 /** Submits a job and watches it to its end, or gives it back. */
 const runOnce = (
@@ -292,7 +312,7 @@ const runOnce = (
   options: RunOptions,
   stage: Option.Option<string>,
   trace: Trace
-): Effect.Effect<Transition.Terminal, SubmitError | QueueError.WatchError, JobQueue> =>
+): Effect.Effect<Transition.Terminal, SubmitError | QueueError.WatchError, JobQueue | JobWatcher> =>
   Effect.gen(function*() {
     const tell = yield* Listener
     const owner = yield* Own.make({
@@ -314,10 +334,9 @@ const runOnce = (
         return yield* restore(
           Effect.zipRight(
             tell({ _tag: "Submitted", stage, job, key: sending.key }),
-            watch(job, options, trace, (event) => tell({ _tag: "Saw", stage, job, event }))
+            watch(job, options, trace, owner.cancel, (event) => tell({ _tag: "Saw", stage, job, event }))
           )
         ).pipe(
-          Effect.provideService(JobQueue, owner.queue),
           Effect.onError(() => owner.release(job, trace.cursor !== undefined))
         )
       })
@@ -335,7 +354,7 @@ export const runTraced = (
   options: RunOptions,
   stage: Option.Option<string>,
   trace: Trace
-): Effect.Effect<Transition.Terminal, RunError, JobQueue> =>
+): Effect.Effect<Transition.Terminal, RunError, JobQueue | JobWatcher> =>
   Effect.gen(function*() {
     const { key, resubmit } = options
     const pacer = resubmit === undefined ? undefined : yield* Pacer.make(resubmit.schedule)
@@ -382,20 +401,20 @@ export const runTraced = (
  * @category running
  */
 export const run: {
-  (request: SubmitRequest, options?: RunOptions): Effect.Effect<JsonObject, RunError, JobQueue>
+  (request: SubmitRequest, options?: RunOptions): Effect.Effect<JsonObject, RunError, JobQueue | JobWatcher>
   <A, I, R>(
     request: SubmitRequest,
     schema: Schema.Schema<A, I, R>,
     options?: RunOptions
-  ): Effect.Effect<A, RunError, JobQueue | R>
+  ): Effect.Effect<A, RunError, JobQueue | JobWatcher | R>
 } = <A, I, R>(
   request: SubmitRequest,
   schemaOrOptions: Schema.Schema<A, I, R> | RunOptions = {},
   options: RunOptions = {}
-): Effect.Effect<A | JsonObject, RunError, JobQueue | R> => {
+): Effect.Effect<A | JsonObject, RunError, JobQueue | JobWatcher | R> => {
   const ended = (options: RunOptions) =>
     runTraced(request, options, Option.none(), { job: undefined, cursor: undefined })
-  return Effect.suspend((): Effect.Effect<A | JsonObject, RunError, JobQueue | R> =>
+  return Effect.suspend((): Effect.Effect<A | JsonObject, RunError, JobQueue | JobWatcher | R> =>
     Schema.isSchema(schemaOrOptions)
       ? Effect.flatMap(
         ended(options),

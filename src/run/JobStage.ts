@@ -17,6 +17,7 @@ import { CursorFromString, formatCursor } from "../model/Transition.js"
 import { formatIssues, invalidSubmit } from "../queue/internal/request.js"
 import type { JobQueue, SubmitRequest } from "../queue/JobQueue.js"
 import { decodeOutputs } from "../watch/internal/outcome.js"
+import type { JobWatcher } from "../watch/JobWatcher.js"
 import { runTraced } from "./JobRun.js"
 import type { RunOptions, Trace } from "./JobRun.js"
 
@@ -57,7 +58,10 @@ export class StageFailed extends TaggedError<StageFailed>("effect-queue-status/S
  * @category models
  */
 export interface Stage<in In, out Out, out R = never> {
-  (input: In, options?: { readonly key?: string | undefined }): Effect.Effect<Out, StageFailed, JobQueue | R>
+  (
+    input: In,
+    options?: { readonly key?: string | undefined }
+  ): Effect.Effect<Out, StageFailed, JobQueue | JobWatcher | R>
 }
 
 /**

@@ -10,10 +10,12 @@ import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type { JsonObject } from "../model/Job.js"
 import type { JobQueue } from "../queue/JobQueue.js"
+import * as JobWatcher from "../watch/JobWatcher.js"
 import { calls } from "./internal/conformance/calls.js"
 import { runCheck } from "./internal/conformance/harness.js"
 import type * as Harness from "./internal/conformance/harness.js"
 import { shared } from "./internal/conformance/shared.js"
+import { subscribing } from "./internal/conformance/subscribing.js"
 import { watching } from "./internal/conformance/watching.js"
 import { workers } from "./internal/conformance/workers.js"
 import { diffLines } from "./internal/diff.js"
@@ -52,6 +54,11 @@ export interface Subject {
   readonly access?: Access | undefined
   readonly model?: string | undefined
   readonly payload?: JsonObject | undefined
+  /**
+   * What watches the jobs of the queue, for checks whose names begin with `watch` or `subscribe`. To check a watcher, give it
+   * here over a queue that passes, as `scripted`. Defaults to `JobWatcher.layer()`.
+   */
+  readonly watcher?: Layer.Layer<JobWatcher.JobWatcher, never, JobQueue> | undefined
 }
 
 /**
@@ -119,7 +126,7 @@ export interface Check {
 
 const levels: ReadonlyArray<Access> = ["shared", "exclusive", "scripted"]
 
-const specs: ReadonlyArray<Harness.Spec> = [...shared, ...calls, ...workers, ...watching]
+const specs: ReadonlyArray<Harness.Spec> = [...shared, ...calls, ...workers, ...watching, ...subscribing]
 
 /**
  * The checks that a queue can be put to: those that need no more than its `access`.
@@ -142,12 +149,16 @@ const specs: ReadonlyArray<Harness.Spec> = [...shared, ...calls, ...workers, ...
  */
 export const checks = (subject: Subject): ReadonlyArray<Check> => {
   const access = subject.access ?? "shared"
-  const { layer, model = defaultModel, pass, payload = defaultPayload } = subject
+  const { layer, model = defaultModel, pass, payload = defaultPayload, watcher = JobWatcher.layer() } = subject
   return specs
     .filter(({ needs }) => levels.indexOf(needs) <= levels.indexOf(access))
     .map((spec) => ({
       name: spec.name,
       needs: spec.needs,
-      run: runCheck({ layer, pass, model, payload, access }, spec, (failure) => new ConformanceFailure(failure))
+      run: runCheck(
+        { layer, watcher, pass, model, payload, access },
+        spec,
+        (failure) => new ConformanceFailure(failure)
+      )
     }))
 }

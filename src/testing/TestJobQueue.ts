@@ -25,6 +25,7 @@ import { checkModel, checkRef, checkSubmit } from "../queue/internal/request.js"
 import { fromRefusal } from "../queue/internal/response.js"
 import { CancelResult, defaultRequestTimeout, JobQueue } from "../queue/JobQueue.js"
 import type { Service as JobQueueService } from "../queue/JobQueue.js"
+import * as JobWatcher from "../watch/JobWatcher.js"
 import type { Call, Outcome } from "./Call.js"
 import type { Fault } from "./Fault.js"
 import { noSuchJob } from "./internal/errorResponses.js"
@@ -235,7 +236,7 @@ const make = (options: Options) =>
   })
 
 /**
- * A queue of its own for whoever provides it, and chance that comes from its seed.
+ * A queue of its own for whoever provides it, a `JobWatcher` that polls it, and chance that comes from its seed.
  *
  * @example
  * import { JobQueue, JobStream } from "effect-queue-status"
@@ -259,12 +260,14 @@ const make = (options: Options) =>
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: Options = {}): Layer.Layer<JobQueue | TestJobQueue> =>
+export const layer = (options: Options = {}): Layer.Layer<JobQueue | JobWatcher.JobWatcher | TestJobQueue> =>
   // afresh for each who provides it: a layer that two tests share would have the second go on where the first left off
   Layer.suspend(() =>
-    Layer.merge(
-      Layer.effectContext(make(options)),
-      Layer.setRandom(Random.make(options.seed ?? defaultSeed))
+    JobWatcher.layer().pipe(
+      Layer.provideMerge(Layer.merge(
+        Layer.effectContext(make(options)),
+        Layer.setRandom(Random.make(options.seed ?? defaultSeed))
+      ))
     )
   )
 

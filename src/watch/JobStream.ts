@@ -7,8 +7,8 @@
  *
  * @since 0.1.0
  */
-import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
+import * as Channel from "effect/Channel"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import type * as DateTime from "effect/DateTime"
@@ -19,8 +19,11 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { rules } from "../model/internal/rules.js"
+import * as Take from "effect/Take"
+import { type Rules, rules } from "../model/internal/rules.js"
+import { formatRef } from "../model/Job.js"
 import type * as Job from "../model/Job.js"
 import { JobMismatch } from "../model/QueueError.js"
 import type { OutcomeError, QueueError, UnrecognizedStatus, WatchError } from "../model/QueueError.js"
@@ -30,10 +33,11 @@ import type { Deadline } from "../policy/Deadline.js"
 import { dateOf, monotonic } from "../policy/internal/time.js"
 import type { Retry } from "../policy/Retry.js"
 import type { WatchPolicy } from "../policy/WatchPolicy.js"
-import type { JobQueue } from "../queue/JobQueue.js"
 import * as Metrics from "./internal/metrics.js"
-import { decodeOutputs, outputsOf, policyOf, spanOf } from "./internal/outcome.js"
-import * as Watch from "./internal/watch.js"
+import type { Notice, Sample, SubscribeOptions, Subscription } from "./internal/notice.js"
+import { decodeOutputs, outputsOf, policyOf } from "./internal/outcome.js"
+import { spanned } from "./internal/span.js"
+import { JobWatcher } from "./JobWatcher.js"
 
 /**
  * Any part of a policy. What is not given, or `undefined`, is that of the app, `WatchPolicy.Default`.
@@ -63,18 +67,118 @@ export interface TransitionsOptions extends Options {
   readonly from?: Transition.Cursor | undefined
 }
 
+// -----------------------------------------------------------------------------
+// how a job is watched
+// -----------------------------------------------------------------------------
+
+interface Opened {
+  readonly subscription: Subscription
+  readonly policy: WatchPolicy
+  readonly rules: Rules
+}
+
+const open = (
+  span: string | undefined,
+  job: Job.JobRef,
+  { from, ...options }: TransitionsOptions,
+  wants: SubscribeOptions["wants"]
+): Effect.Effect<Opened, JobMismatch, JobWatcher | Scope.Scope> =>
+  from !== undefined && !Transition.Cursor.isOf(from, job)
+    ? Effect.fail(new JobMismatch({ job }))
+    : Effect.gen(function*() {
+      if (span !== undefined) yield* spanned(span, job)
+      const watcher = yield* JobWatcher
+      const policy = yield* policyOf(options)
+      const subscription = yield* watcher.subscribe({ policy, wants })
+      yield* subscription.add(job, from)
+      return { subscription, policy, rules: yield* rules }
+    })
+
+/** The transitions that a sample adds to what the subscriber knew; from now on it knows them. */
+const derive = (
+  { at, status, watch }: Sample,
+  { policy, rules }: Pick<Opened, "policy" | "rules">
+): Either.Either<ReadonlyArray<Transition.Transition>, UnrecognizedStatus | JobMismatch> =>
+  Either.map(
+    Transition.derive(Option.fromNullable(watch.cursor), status, {
+      observedAt: at,
+      ...rules,
+      unrecognized: policy.unrecognized === "end" ? "end" : "fail"
+    }),
+    ({ cursor, transitions }) => {
+      watch.cursor = cursor
+      return transitions
+    }
+  )
+
+// `Stream.unfoldChunkEffect` without the state that it would hand on: there are many of these.
+const pulled = <A, E, R>(
+  next: Effect.Effect<Option.Option<Chunk.Chunk<A>>, E, R>
+): Stream.Stream<A, E, R> => {
+  const loop: Channel.Channel<Chunk.Chunk<A>, unknown, E, unknown, void, unknown, R> = Channel.flatMap(
+    Channel.fromEffect(next),
+    Option.match({ onNone: () => Channel.void, onSome: (chunk) => Channel.zipRight(Channel.write(chunk), loop) })
+  )
+  return Stream.fromChannel(loop)
+}
+
+/** What the notices of one job give, up to its end; those that give nothing go round in here. */
+const streamed = <A>(
+  span: string,
+  job: Job.JobRef,
+  options: TransitionsOptions,
+  wants: SubscribeOptions["wants"],
+  select: (
+    notice: Exclude<Notice, { readonly _tag: "Ended" }>,
+    opened: Opened
+  ) => Either.Either<ReadonlyArray<A>, WatchError>
+): Stream.Stream<A, WatchError, JobWatcher> =>
+  options.from?.phase === "Ended" && Transition.Cursor.isOf(options.from, job)
+    ? Stream.empty
+    : Stream.unwrapScoped(Effect.map(open(span, job, options, wants), (opened) => {
+      let end: Exit.Exit<void, WatchError> | undefined
+      const next: Effect.Effect<Option.Option<Chunk.Chunk<A>>, WatchError> = Effect.suspend(() =>
+        end !== undefined
+          ? Effect.as(end, Option.none())
+          : Effect.flatMap(opened.subscription.next, (notices) => {
+            const elements: Array<A> = []
+            for (const notice of notices) {
+              if (notice._tag === "Ended") {
+                end = notice.exit
+                break
+              }
+              const selected = select(notice, opened)
+              if (Either.isLeft(selected)) {
+                end = Exit.fail(selected.left)
+                break
+              }
+              for (const element of selected.right) elements.push(element)
+            }
+            return elements.length > 0 ? Effect.succeedSome(Chunk.unsafeFromArray(elements)) : next
+          })
+      )
+      return pulled(next)
+    }))
+
+const nothing = Either.right([])
+
 /**
- * The snapshots of a job, one for each poll that was answered, changed or not; the last one is terminal.
+ * The snapshots of a job, one for each poll that was answered, changed or not; the last one is terminal. A consumer that
+ * is slow receives the latest, and a snapshot that is older than one before it (from a replica that lags) is left out.
  *
  * @since 0.1.0
  * @category streams
  */
-export const statuses = (job: Job.JobRef, options: Options = {}): Stream.Stream<Job.JobStatus, WatchError, JobQueue> =>
+export const statuses = (
+  job: Job.JobRef,
+  options: Options = {}
+): Stream.Stream<Job.JobStatus, WatchError, JobWatcher> =>
   streamed(
     "JobStream.statuses",
     job,
     options,
-    (told) => told._tag === "Sighted" ? Option.some(told.status) : Option.none()
+    "polls",
+    (notice) => notice._tag === "Sample" ? Either.right([notice.status]) : nothing
   )
 
 /**
@@ -122,36 +226,6 @@ export const fromStatuses = <E, R>(
       Stream.flattenIterables
     )))
 
-// Most polls see nothing new: they go round in here, without a step of the stream.
-const streamed = <A>(
-  span: string,
-  job: Job.JobRef,
-  { from, ...options }: TransitionsOptions,
-  select: (told: Watch.Told) => Option.Option<A>
-): Stream.Stream<A, WatchError, JobQueue> => {
-  if (from !== undefined && !Transition.Cursor.isOf(from, job)) return Stream.fail(new JobMismatch({ job }))
-  if (from !== undefined && from.phase === "Ended") return Stream.empty
-  return Stream.unwrap(Effect.map(
-    Effect.flatMap(policyOf(options), (policy) => Watch.make(job, policy, from)),
-    (watch) => {
-      const next: Effect.Effect<Option.Option<readonly [Chunk.Chunk<A>, void]>, WatchError> = Effect.suspend(() =>
-        watch.isOver()
-          ? Effect.succeedNone
-          : Effect.flatMap(watch.turn, (told) => {
-            const news = Arr.filterMap(told, select)
-            return Arr.isNonEmptyArray(news)
-              ? Effect.succeedSome([Chunk.unsafeFromArray(news), undefined] as const)
-              : next
-          })
-      )
-      return Stream.unfoldChunkEffect(undefined, () => next)
-    }
-  )).pipe(Stream.withSpan(span, spanOf(job)))
-}
-
-const transitionOf = (told: Watch.Told): Option.Option<Transition.Transition> =>
-  told._tag === "Sighted" || told._tag === "Trouble" || told._tag === "Recovered" ? Option.none() : Option.some(told)
-
 /**
  * The life of a job, from its beginning, or from a cursor on, to its end, without a gap and without a repeat, however
  * few of its states the polls happen to see (see `Transition.derive`).
@@ -173,8 +247,14 @@ const transitionOf = (told: Watch.Told): Option.Option<Transition.Transition> =>
 export const transitions = (
   job: Job.JobRef,
   options: TransitionsOptions = {}
-): Stream.Stream<Transition.Transition, WatchError, JobQueue> =>
-  streamed("JobStream.transitions", job, options, transitionOf)
+): Stream.Stream<Transition.Transition, WatchError, JobWatcher> =>
+  streamed(
+    "JobStream.transitions",
+    job,
+    options,
+    "changes",
+    (notice, opened) => notice._tag === "Sample" ? derive(notice, opened) : nothing
+  )
 
 /**
  * The polls have met trouble that may pass: `error`, the last one. It has lasted since `since`, and the next try is at
@@ -234,8 +314,23 @@ export type WatchEvent = Transition.Transition | Trouble | Recovered
 export const events = (
   job: Job.JobRef,
   options: TransitionsOptions = {}
-): Stream.Stream<WatchEvent, WatchError, JobQueue> =>
-  streamed("JobStream.events", job, options, (told) => told._tag === "Sighted" ? Option.none() : Option.some(told))
+): Stream.Stream<WatchEvent, WatchError, JobWatcher> => streamed("JobStream.events", job, options, "changes", eventsOf)
+
+const eventsOf = (
+  notice: Exclude<Notice, { readonly _tag: "Ended" }>,
+  opened: Pick<Opened, "policy" | "rules">
+): Either.Either<ReadonlyArray<WatchEvent>, UnrecognizedStatus | JobMismatch> => {
+  switch (notice._tag) {
+    case "Sample":
+      return derive(notice, opened)
+    case "Trouble": {
+      const { error, nextTryAt, since, watch: { job } } = notice
+      return Either.right([{ _tag: "Trouble", job, error, since, nextTryAt }])
+    }
+    case "Recovered":
+      return Either.right([{ _tag: "Recovered", job: notice.watch.job, since: notice.since }])
+  }
+}
 
 /**
  * For a consumer that is slower than a stream: it is always given the latest element, and those it had no time for are
@@ -309,41 +404,176 @@ export const conflate = <A, E, R>(self: Stream.Stream<A, E, R>): Stream.Stream<A
  * @category results
  */
 export const result: {
-  (job: Job.JobRef, options?: Options): Effect.Effect<Job.JsonObject, WatchError | OutcomeError, JobQueue>
+  (job: Job.JobRef, options?: Options): Effect.Effect<Job.JsonObject, WatchError | OutcomeError, JobWatcher>
   <A, I, R>(
     job: Job.JobRef,
     schema: Schema.Schema<A, I, R>,
     options?: Options
-  ): Effect.Effect<A, WatchError | OutcomeError, JobQueue | R>
+  ): Effect.Effect<A, WatchError | OutcomeError, JobWatcher | R>
 } = <A, I, R>(
   job: Job.JobRef,
   schemaOrOptions?: Schema.Schema<A, I, R> | Options,
   options?: Options
-): Effect.Effect<A | Job.JsonObject, WatchError | OutcomeError, JobQueue | R> =>
+): Effect.Effect<A | Job.JsonObject, WatchError | OutcomeError, JobWatcher | R> =>
   Schema.isSchema(schemaOrOptions)
     ? Effect.flatMap(ended(job, options), (end) => decodeOutputs(end, schemaOrOptions as Schema.Schema<A, I, R>))
     : Effect.flatMap(ended(job, schemaOrOptions as Options | undefined), outputsOf)
 
-const ended = (job: Job.JobRef, options: Options = {}): Effect.Effect<Transition.Terminal, WatchError, JobQueue> =>
-  Effect.withSpan(watchToEnd(job, options, () => Effect.void), "JobStream.result", spanOf(job))
+const ended = (job: Job.JobRef, options: Options = {}): Effect.Effect<Transition.Terminal, WatchError, JobWatcher> =>
+  toEnd("JobStream.result", job, options, "end", () => Effect.void)
 
 /**
- * Watches a job to its end, and gives each event to `tell`.
+ * Watches a job to its end, and gives each event to `onEvent`.
  *
  * @internal
  */
 export const watchToEnd = (
   job: Job.JobRef,
   options: Options,
-  tell: (event: WatchEvent) => Effect.Effect<unknown>
-): Effect.Effect<Transition.Terminal, WatchError, JobQueue> =>
-  Effect.gen(function*() {
-    const watch = yield* Watch.make(job, yield* policyOf(options))
-    for (;;) {
-      for (const told of yield* watch.turn) {
-        if (told._tag === "Sighted") continue
-        yield* tell(told)
-        if (told._tag !== "Trouble" && told._tag !== "Recovered" && Transition.isTerminal(told)) return told
+  onEvent: (event: WatchEvent) => Effect.Effect<unknown>
+): Effect.Effect<Transition.Terminal, WatchError, JobWatcher> => toEnd(undefined, job, options, "changes", onEvent)
+
+const toEnd = (
+  span: string | undefined,
+  job: Job.JobRef,
+  options: Options,
+  wants: SubscribeOptions["wants"],
+  onEvent: (event: WatchEvent) => Effect.Effect<unknown>
+): Effect.Effect<Transition.Terminal, WatchError, JobWatcher> =>
+  // not `Effect.scoped`: a scope in the context would take as much room as all the rest that waits
+  Effect.acquireUseRelease(
+    Scope.make(),
+    (scope) =>
+      Effect.flatMap(Scope.extend(open(span, job, options, wants), scope), (opened) => untilEnd(job, opened, onEvent)),
+    (scope, exit) => Scope.close(scope, exit)
+  )
+
+const untilEnd = (
+  job: Job.JobRef,
+  opened: Opened,
+  onEvent: (event: WatchEvent) => Effect.Effect<unknown>
+): Effect.Effect<Transition.Terminal, WatchError> => {
+  let end: Transition.Terminal | undefined
+  return Effect.map(
+    Effect.whileLoop({
+      while: () => end === undefined,
+      body: () =>
+        Effect.flatMap(opened.subscription.next, (notices) =>
+          Effect.gen(function*() {
+            for (const notice of notices) {
+              if (notice._tag === "Ended") {
+                yield* notice.exit
+                return yield* Effect.dieMessage(`the watcher ended ${formatRef(job)} without a terminal snapshot`)
+              }
+              for (const event of yield* eventsOf(notice, opened)) {
+                yield* onEvent(event)
+                if (event._tag === "Trouble" || event._tag === "Recovered" || !Transition.isTerminal(event)) continue
+                end = event
+                return
+              }
+            }
+          })),
+      step: () => {}
+    }),
+    // that is what it went round for
+    () => end!
+  )
+}
+
+// -----------------------------------------------------------------------------
+// many jobs
+// -----------------------------------------------------------------------------
+
+/**
+ * One of many jobs can't be watched, and why; the others go on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WatchFailed {
+  readonly _tag: "WatchFailed"
+  readonly job: Job.JobRef
+  readonly error: WatchError
+}
+
+/**
+ * The transitions of all the jobs of a stream, as they come, those of each job in order. References are taken no faster
+ * than their transitions are. A job that can't be watched is a `WatchFailed`. A reference that comes again while its job
+ * is watched adds nothing. It ends when the references have, and every job has.
+ *
+ * @example
+ * import { JobStream } from "effect-queue-status"
+ * import type { Job } from "effect-queue-status"
+ * import { Effect, Stream } from "effect"
+ *
+ * const follow = (jobs: Stream.Stream<Job.JobRef>) =>
+ *   JobStream.watchAll(jobs).pipe(
+ *     Stream.runForEach((step) =>
+ *       step._tag === "WatchFailed"
+ *         ? Effect.logError("not watched any more", step.error)
+ *         : Effect.log(step._tag, step.job.requestId))
+ *   )
+ *
+ * @since 0.1.0
+ * @category streams
+ */
+export const watchAll = <E, R>(
+  jobs: Stream.Stream<Job.JobRef, E, R>,
+  options: Options = {}
+): Stream.Stream<Transition.Transition | WatchFailed, E, R | JobWatcher> =>
+  Stream.unwrapScoped(Effect.gen(function*() {
+    const policy = yield* policyOf(options)
+    const reading = { policy, rules: yield* rules }
+    const subscription = yield* Effect.flatMap(JobWatcher, ({ subscribe }) => subscribe({ policy, wants: "changes" }))
+    const steps = yield* Queue.bounded<Take.Take<Transition.Transition | WatchFailed, E>>(1)
+    let watched = 0
+    let isComplete = false
+    const endIfOver = Effect.suspend(() =>
+      isComplete && watched === 0 ? Effect.asVoid(Queue.offer(steps, Take.end)) : Effect.void
+    )
+
+    const read = Effect.flatMap(subscription.next, (notices) => {
+      const read: Array<Transition.Transition | WatchFailed> = []
+      for (const notice of notices) {
+        if (notice._tag === "Ended") {
+          watched--
+          if (Exit.isSuccess(notice.exit)) continue
+          const error = Cause.failureOrCause(notice.exit.cause)
+          if (Either.isRight(error)) {
+            return Effect.zipRight(Queue.offer(steps, Take.failCause(error.right)), Effect.never)
+          }
+          read.push({ _tag: "WatchFailed", job: notice.watch.job, error: error.left })
+        } else if (notice._tag === "Sample") {
+          const transitions = derive(notice, reading)
+          if (Either.isLeft(transitions)) {
+            read.push({ _tag: "WatchFailed", job: notice.watch.job, error: transitions.left })
+          } else {for (const transition of transitions.right) {
+              read.push(transition)
+            }}
+        }
       }
+      const offered = read.length === 0 ? Effect.void : Queue.offer(steps, Take.chunk(Chunk.unsafeFromArray(read)))
+      return Effect.zipRight(offered, endIfOver)
+    })
+
+    const add = (job: Job.JobRef): Effect.Effect<void> => {
+      watched++
+      return Effect.map(subscription.add(job), (isNew) => {
+        if (!isNew) watched--
+      })
     }
-  })
+
+    yield* Effect.forkScoped(Effect.forever(read))
+    yield* Stream.runForEachChunk(jobs, Effect.forEach((job) => Effect.suspend(() => add(job)), { discard: true }))
+      .pipe(
+        Effect.onExit(Exit.match({
+          onFailure: (cause) => Effect.asVoid(Queue.offer(steps, Take.failCause(cause))),
+          onSuccess: () => {
+            isComplete = true
+            return endIfOver
+          }
+        })),
+        Effect.forkScoped
+      )
+    return Stream.flattenTake(Stream.fromQueue(steps))
+  })).pipe(Stream.withSpan("JobStream.watchAll", { captureStackTrace: false }))

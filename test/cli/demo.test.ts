@@ -8,7 +8,7 @@ import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Demo from "../../src/cli/demo/command.js"
 import * as Scenario from "../../src/cli/demo/scenario.js"
-import { JobHub, Transition } from "../../src/index.js"
+import { JobWatcher, Transition } from "../../src/index.js"
 import { TestJobQueue } from "../../src/testing/index.js"
 import { runHere } from "../fixtures/cli.js"
 import {
@@ -93,7 +93,7 @@ const demo = (args: ReadonlyArray<string>, options?: Parameters<typeof runHere>[
   runHere(Demo.withAnyQueue, args, options).pipe(
     TestJobQueue.runUntilDone,
     Effect.provide(
-      JobHub.layer({ pollsPerSecond: 400 }).pipe(
+      JobWatcher.layer({ pollsPerSecond: 400 }).pipe(
         Layer.provideMerge(Demo.counted(TestJobQueue.layer({ workers: Scenario.pools })))
       )
     )

@@ -1466,8 +1466,11 @@ describe("Progressed", () => {
           sorted(a) !== sorted(b)
         ),
         FastCheck.boolean(),
-        (keys, [before, after], elsewhere) => {
-          const infos = [before, after, before, before].map((leaf) => ({ kept: 1, deep: nested(keys, leaf) }))
+        // more than 32 entries are compared as a whole
+        FastCheck.constantFrom(1, 33),
+        (keys, [before, after], elsewhere, entries) => {
+          const kept = Object.fromEntries(Array.from({ length: entries }, (_, i) => [`kept ${i}`, i]))
+          const infos = [before, after, before, before].map((leaf) => ({ ...kept, deep: nested(keys, leaf) }))
           const steps = seeAll(
             [Job.Pending({ job, info: infos[0]! }), ...infos.map((info) => Job.Running({ job, info }))],
             { elsewhere }
@@ -1476,7 +1479,8 @@ describe("Progressed", () => {
             steps.map(lifeAndProgress),
             [["Queued 0"], ["Claimed 1"], ["Progressed 1"], ["Progressed 1"], []]
           )
-          for (const { changed } of progressed(steps.flat())) assert.deepStrictEqual(Object.keys(changed), ["deep"])
+          const changedKeys = entries > 32 ? [...Object.keys(kept), "deep"] : ["deep"]
+          for (const { changed } of progressed(steps.flat())) assert.deepStrictEqual(Object.keys(changed), changedKeys)
         }
       ),
       { numRuns }

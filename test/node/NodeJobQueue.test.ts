@@ -25,6 +25,7 @@ import * as Documents from "../fixtures/documents.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
 import { document, job, model } from "../fixtures/job.js"
 import { tally } from "../fixtures/tally.js"
+import { watched } from "../fixtures/watched.js"
 
 const { answer, silence } = HostileServer
 
@@ -361,7 +362,7 @@ describe("spans", () => {
       )
       const { spans, tracer } = CollectingTracer.make()
       yield* JobStream.result(job, { cadence: Schedule.spaced("1 millis") }).pipe(
-        Effect.provideServiceEffect(JobQueue.JobQueue, connect(server)),
+        Effect.provide(watched(Layer.scoped(JobQueue.JobQueue, connect(server)))),
         Effect.withTracer(tracer)
       )
       assert.strictEqual(server.requests.length, 6)

@@ -4,7 +4,7 @@ import { NodeJobQueue } from "effect-queue-status/node"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { spawnSync } from "node:child_process"
-import { existsSync } from "node:fs"
+import { existsSync, statSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { start } from "../fixtures/command.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
@@ -14,11 +14,13 @@ const { answer } = HostileServer
 
 const path = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
-// The binary is in a package for each platform, which npm installs beside `bun`.
-const bun = path(`../../node_modules/@oven/bun-${process.platform}-${process.arch.replace("arm64", "aarch64")}/bin/bun`)
+// The binary is in a package for each platform, which npm installs beside `bun`; the script of `bun` moves it from there.
+const platform = `${process.platform}-${process.arch.replace("arm64", "aarch64")}`
+const places = ["bun/bin/bun.exe", `@oven/bun-${platform}/bin/bun`].map((name) => path(`../../node_modules/${name}`))
+const bun = places.find((place) => existsSync(place) && statSync(place).size > 1_000_000) ?? ""
 
-const missing = !existsSync(bun)
-  ? `there is no ${bun}: run npm ci`
+const missing = bun === ""
+  ? `there is none of ${places.join(", ")}: run npm ci`
   : spawnSync(bun, ["--version"]).status !== 0
   ? `${bun} does not run on this processor`
   : undefined

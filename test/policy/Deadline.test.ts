@@ -21,7 +21,12 @@ import {
 import { Cadence, Deadline, Job, JobQueue, JobStream, QueueError, WatchPolicy } from "effect-queue-status"
 import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
 import * as FastCheck from "effect/FastCheck"
+import { endWithin, makeQueue } from "../fixtures/answeringQueue.js"
+import { job, model } from "../fixtures/job.js"
+import { watched } from "../fixtures/watched.js"
 import { everySecond, inTime, pollTimes, submit } from "../fixtures/watching.js"
+
+const unavailable = new QueueError.Unavailable({ operation: "status", model, job, httpStatus: 503 })
 
 /** How a watch ended, and when, in virtual time from its beginning. */
 const ending = <A, E, R>(watch: Stream.Stream<A, E, R>, time: Duration.DurationInput = "40 days") =>
@@ -224,10 +229,10 @@ describe("the clocks of a watch", () => {
       const deadline = Deadline.sooner(Deadline.request("10 seconds"), Deadline.total("3 seconds"))
       yield* expires(JobStream.transitions(job, { deadline }), "WatchTimeout", 3_000 + 10_000)
     }).pipe(
-      Effect.provide(Layer.mock(JobQueue.JobQueue, {
+      Effect.provide(watched(Layer.mock(JobQueue.JobQueue, {
         submit: () => Effect.succeed(Job.ref("m", "1")),
         status: () => Effect.never
-      }))
+      })))
     ))
 
   it.effect("of no time at all passes at once; an infinite one never", () =>
@@ -279,6 +284,26 @@ describe("on expiry", () => {
       assert.strictEqual((yield* JobQueue.status(job))._tag, "Canceled")
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
+  it.effect("a job that was never seen may be pending, and is canceled when that is wanted", () =>
+    Effect.gen(function*() {
+      const queue = yield* makeQueue({
+        status: () => Effect.fail(unavailable),
+        cancel: () => Effect.succeed(JobQueue.CancelResult.Canceled())
+      })
+      const { end } = yield* endWithin(
+        JobStream.result(job, {
+          ...everySecond,
+          retry: Schedule.spaced("1 second"),
+          deadline: Deadline.cancelPending(Deadline.total("5 seconds"))
+        }),
+        "10 seconds"
+      ).pipe(Effect.provide(queue.layer))
+      assert(Either.isLeft(end) && end.left._tag === "WatchTimeout", String(end))
+      assert.isUndefined(end.left.lastSeen)
+      assert.strictEqual(end.left.cancel, "canceled")
+      assert.deepStrictEqual(queue.requests().slice(-2).map(({ operation }) => operation), ["status", "cancel"])
+    }))
+
   it.effect("a running job is not even asked to", () =>
     Effect.gen(function*() {
       const job = yield* submit
@@ -325,16 +350,15 @@ describe("giving up on a request", () => {
     Deadline.sooner(Deadline.pending("3500 millis"), Deadline.request("2 seconds"))
   )
 
-  it.effect("stops it, and looks again, before the job is canceled", () =>
+  it.effect("stops it as soon as the poll is sent again and answered, and the job is canceled", () =>
     Effect.gen(function*() {
       const job = yield* submit
-      const error = yield* expires(JobStream.transitions(job, { ...everySecond, deadline }), "PendingTooLong", 4_600)
+      const error = yield* expires(JobStream.transitions(job, { ...everySecond, deadline }), "PendingTooLong", 4_500)
       assert.strictEqual(error.cancel, "canceled")
       assert.deepStrictEqual((yield* calls).slice(-3).map(({ at, end, operation }) => ({ at, end, operation })), [
-        { operation: "status", at: 2_000, end: { at: 3_500, outcome: "interrupted" } },
-        // no two requests are closer together than the shortest pause
-        { operation: "status", at: 3_550, end: { at: 3_550, outcome: "answered" } },
-        { operation: "cancel", at: 3_600, end: { at: 4_600, outcome: "answered" } }
+        { operation: "status", at: 2_000, end: { at: 3_000, outcome: "interrupted" } },
+        { operation: "status", at: 3_000, end: { at: 3_000, outcome: "answered" } },
+        { operation: "cancel", at: 3_500, end: { at: 4_500, outcome: "answered" } }
       ])
     }).pipe(
       Effect.provide(TestJobQueue.layer({
@@ -355,6 +379,62 @@ describe("giving up on a request", () => {
         faults: [Fault.held(Effect.uninterruptible(Effect.sleep("1 hour"))).pipe(Fault.on("cancel"))]
       }))
     ))
+})
+
+describe("a deadline that passes during a request", () => {
+  // the second request hangs, and the deadline passes 20 milliseconds after it was sent
+  const expiry = (request: Duration.DurationInput) =>
+    Effect.gen(function*() {
+      const queue = yield* makeQueue({ status: ({ nth }) => nth === 1 ? Effect.fail(unavailable) : Effect.never })
+      const deadline = Deadline.sooner(Deadline.request(request), Deadline.total("1020 millis"))
+      const { at, end } = yield* endWithin(
+        JobStream.result(job, { retry: Schedule.spaced("1 second"), deadline }),
+        "1 minute"
+      ).pipe(Effect.provide(queue.layer))
+      assert(Either.isLeft(end) && end.left._tag === "WatchTimeout", String(end))
+      return { at, lastError: end.left.lastError?._tag }
+    })
+
+  it.effect("has the error of that request, when it ends or is given up", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* expiry("40 millis"), { at: 1_040, lastError: "RequestTimeout" })
+      // the response is awaited for 30 seconds after the deadline at most
+      assert.deepStrictEqual(yield* expiry("2 minutes"), { at: 31_020, lastError: "RequestTimeout" })
+    }))
+})
+
+describe("a deadline that passes while the service asks not to be polled", () => {
+  const refusals = {
+    "429": QueueError.RateLimited,
+    "503": QueueError.Unavailable
+  }
+  for (const [httpStatus, Refusal] of Object.entries(refusals)) {
+    /** When there were polls, and when the deadline was reported. */
+    const times = (retryAfter: Duration.DurationInput) =>
+      Effect.gen(function*() {
+        const error = new Refusal({
+          operation: "status",
+          model,
+          job,
+          httpStatus: Number(httpStatus),
+          retryAfter: Duration.decode(retryAfter)
+        })
+        const queue = yield* makeQueue({ status: () => Effect.fail(error) })
+        const { at, end } = yield* endWithin(
+          JobStream.result(job, { deadline: Deadline.total("3 seconds") }),
+          "1 hour"
+        ).pipe(Effect.provide(queue.layer))
+        assert(Either.isLeft(end) && end.left._tag === "WatchTimeout", String(end))
+        return { polls: queue.polls(), at }
+      })
+
+    it.effect(`is reported after one more poll, at once if none is allowed in time: ${httpStatus}`, () =>
+      Effect.gen(function*() {
+        assert.deepStrictEqual(yield* times("10 seconds"), { polls: [0, 10_000], at: 10_000 })
+        // the last poll is awaited for 30 seconds at most
+        assert.deepStrictEqual(yield* times("1 minute"), { polls: [0], at: 3_000 })
+      }))
+  }
 })
 
 describe("sooner", () => {
@@ -568,4 +648,28 @@ describe("whatever is composed", () => {
         faults: [Fault.rateLimited("365 days").pipe(Fault.on("status"), Fault.nth(1))]
       }))
     ))
+
+  it.effect("no pause is longer than a day, whatever a policy or the service asks for", () =>
+    Effect.gen(function*() {
+      const rateLimited = new QueueError.RateLimited({
+        operation: "status",
+        model,
+        job,
+        httpStatus: 429,
+        retryAfter: Duration.days(30)
+      })
+      const answers = [
+        Effect.succeed(Job.Running({ job })),
+        Effect.fail(unavailable),
+        Effect.fail(rateLimited),
+        Effect.succeed(Job.Done({ job }))
+      ]
+      const queue = yield* makeQueue({ status: ({ nth }) => answers[nth - 1]! })
+      const monthly = Schedule.spaced("30 days")
+      yield* endWithin(
+        JobStream.result(job, { cadence: monthly, retry: monthly, deadline: Deadline.never }),
+        "4 days"
+      ).pipe(Effect.provide(queue.layer))
+      assert.deepStrictEqual(queue.polls(), [0, 1, 2, 3].map((day) => day * Duration.toMillis("1 day")))
+    }))
 })

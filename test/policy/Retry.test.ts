@@ -91,6 +91,9 @@ describe("transient", () => {
       assert(made.at(-1) === undefined && total < 20_000 && total >= 20_000 - 12_000, String(made))
       // not even when the service asks for more than is left
       assert.deepStrictEqual(yield* pauses(retry, times(3, rateLimited("15 seconds"))), [15_000, undefined])
+      // nor at the very moment when it is over
+      assert.deepStrictEqual(yield* pauses(retry, [rateLimited("19999 millis")]), [19_999])
+      assert.deepStrictEqual(yield* pauses(retry, [rateLimited("20 seconds")]), [undefined])
     }))
 
   it.effect("makes no hot loop of durations that are none", () =>

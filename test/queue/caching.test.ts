@@ -12,6 +12,7 @@ import * as Schedule from "effect/Schedule"
 import * as Clients from "../fixtures/clients.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
 import { calls, document, job, operations } from "../fixtures/job.js"
+import { watched } from "../fixtures/watched.js"
 
 type Fetch = typeof globalThis.fetch
 
@@ -61,7 +62,7 @@ const overFetch = (fetch: Fetch, init: RequestInit = {}) =>
 const result = (server: HostileServer.HostileServer) =>
   // from a cache it would never be done
   JobStream.result(job, { cadence: Schedule.intersect(Schedule.spaced("1 millis"), Schedule.recurs(20)) }).pipe(
-    Effect.provideServiceEffect(JobQueue.JobQueue, JobQueue.make(options(server)))
+    Effect.provide(watched(Layer.effect(JobQueue.JobQueue, JobQueue.make(options(server)))))
   )
 
 describe("no-store", () => {

@@ -2,14 +2,15 @@
  * The body of a response has a bound, whichever client reads it.
  */
 import { assert, describe, it } from "@effect/vitest"
-import type { Job } from "effect-queue-status"
-import { JobQueue, JobRun, JobStream } from "effect-queue-status"
+import type { Job, JobQueue } from "effect-queue-status"
+import { JobRun, JobStream } from "effect-queue-status"
 import * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Clients from "../fixtures/clients.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
 import { calls, document, job, model, operations } from "../fixtures/job.js"
+import { provideQueue } from "../fixtures/watched.js"
 
 const { answer, endless } = HostileServer
 
@@ -66,7 +67,7 @@ for (const { layer, name } of Clients.clients) {
       Effect.gen(function*() {
         const server = yield* HostileServer.make(endless(200))
         const queue = yield* connect(server, { maxResponseBytes: MiB })
-        const inQueue = Effect.provideService(JobQueue.JobQueue, queue)
+        const inQueue = provideQueue(queue)
         const ended = yield* Effect.flip(inQueue(JobStream.result(job)))
         assert.strictEqual(ended._tag, "ResponseTooLarge")
         assert.strictEqual(server.requests.length, 1)

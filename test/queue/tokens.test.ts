@@ -26,6 +26,7 @@ import * as Clients from "../fixtures/clients.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
 import { calls, document, job, operations } from "../fixtures/job.js"
+import { provideQueue } from "../fixtures/watched.js"
 
 const { answer, breakOff, reset, silence, stall } = HostileServer
 
@@ -382,7 +383,7 @@ for (const [client, layer, kind] of clients) {
         const queue = yield* connect(server.url, token)
         const pace = { cadence: Schedule.spaced("50 millis"), retry: Schedule.recurs(1) }
         const { exit, seen } = yield* look(
-          Effect.provideService(JobStream.result(job, pace), JobQueue.JobQueue, queue)
+          provideQueue(queue)(JobStream.result(job, pace))
         )
         assert(Exit.isFailure(exit) && Cause.isFailType(exit.cause), inspect(exit))
         const { error } = exit.cause

@@ -13,13 +13,14 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { Deadline, JobQueue, JobRun, JobStage, SubmitJournal } from "../../src/index.js"
-import type { Job } from "../../src/index.js"
+import type { Job, JobWatcher } from "../../src/index.js"
 import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 import { faultsOn, slowOn } from "../fixtures/faultPlans.js"
 import { inQueue } from "../fixtures/inQueue.js"
 import { model } from "../fixtures/job.js"
 import { runs } from "../fixtures/runs.js"
 import { tally } from "../fixtures/tally.js"
+import { provideQueue } from "../fixtures/watched.js"
 
 const request: JobQueue.SubmitRequest = { model, payload: { prompt: "a cat" } }
 
@@ -32,7 +33,11 @@ const slowly: Worker.Pool = { pickup: "20 seconds", script: Worker.always(Worker
 
 const inJournal = (options: TestJobQueue.Options) =>
 <A, E>(
-  effect: Effect.Effect<A, E, JobQueue.JobQueue | TestJobQueue.TestJobQueue | SubmitJournal.SubmitJournal>
+  effect: Effect.Effect<
+    A,
+    E,
+    JobQueue.JobQueue | JobWatcher.JobWatcher | TestJobQueue.TestJobQueue | SubmitJournal.SubmitJournal
+  >
 ): Effect.Effect<A, E> => inQueue(options)(Effect.provide(effect, SubmitJournal.layerMemory))
 
 const known = Effect.flatMap(SubmitJournal.SubmitJournal, (journal) => journal.get(key))
@@ -54,7 +59,9 @@ describe("a run with a key that gave its pending job back submits anew under the
     outputs: Schema.Struct({ sum: Schema.Int })
   })({ prompt: "a cat" }, { key })
 
-  const stops: ReadonlyArray<readonly [how: string, stop: Effect.Effect<unknown, unknown, JobQueue.JobQueue>]> = [
+  const stops: ReadonlyArray<
+    readonly [how: string, stop: Effect.Effect<unknown, unknown, JobQueue.JobQueue | JobWatcher.JobWatcher>]
+  > = [
     ["an interruption", Effect.flatMap(Effect.fork(run), (fiber) => Effect.delay(Fiber.interrupt(fiber), "5 seconds"))],
     ["a timeout", Effect.timeoutOption(run, "5 seconds")],
     ["a deadline that cancels", Effect.flip(JobRun.run(request, { key, deadline: pending }))],
@@ -243,9 +250,11 @@ describe("whatever it is stopped by, and whenever", () => {
       kill: Effect.sync(() => {
         isDead = true
       }),
-      provide: <A, E>(effect: Effect.Effect<A, E, JobQueue.JobQueue>): Effect.Effect<A, E> =>
+      provide: <A, E>(
+        effect: Effect.Effect<A, E, JobQueue.JobQueue | JobWatcher.JobWatcher>
+      ): Effect.Effect<A, E> =>
         effect.pipe(
-          Effect.provideService(JobQueue.JobQueue, {
+          provideQueue({
             ...queue,
             status: (job) => gate(queue.status(job)),
             submit: (request) => gate(queue.submit(request)),
@@ -293,7 +302,8 @@ describe("whatever it is stopped by, and whenever", () => {
             let isUncertain = false
             for (const { after, isKilled } of stops) {
               const { kill, provide } = yield* killable
-              const fiber = yield* Effect.fork(provide(run))
+              // a program that goes on keeps its watcher, and what that knows of the job
+              const fiber = yield* Effect.fork(isKilled ? provide(run) : run)
               yield* Effect.sleep(after)
               if (isKilled) yield* kill
               yield* Fiber.interrupt(fiber)

@@ -18,7 +18,17 @@ import * as Stream from "effect/Stream"
 import * as Supervisor from "effect/Supervisor"
 import * as TestContext from "effect/TestContext"
 import { Emulator } from "../../src/emulator/index.js"
-import { JobQueue, JobRun, JobStream, QueueError, Retry, SubmitJournal, WatchPolicy } from "../../src/index.js"
+import {
+  Deadline,
+  JobQueue,
+  JobRun,
+  JobStream,
+  JobWatcher,
+  QueueError,
+  Retry,
+  SubmitJournal,
+  WatchPolicy
+} from "../../src/index.js"
 import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 import * as Clients from "../fixtures/clients.js"
 import { faultsOn, slowOn } from "../fixtures/faultPlans.js"
@@ -26,6 +36,7 @@ import { inQueue } from "../fixtures/inQueue.js"
 import { model } from "../fixtures/job.js"
 import { runs } from "../fixtures/runs.js"
 import { tally } from "../fixtures/tally.js"
+import { watched } from "../fixtures/watched.js"
 
 const request: JobQueue.SubmitRequest = { model, payload: { prompt: "a cat" }, info: { user: "u1" } }
 
@@ -33,7 +44,7 @@ const finishing: Worker.Pool = { workers: 8, script: Worker.always(Worker.finish
 
 const run = <A>(
   options: TestJobQueue.Options,
-  effect: Effect.Effect<A, never, JobQueue.JobQueue | TestJobQueue.TestJobQueue>
+  effect: Effect.Effect<A, never, JobQueue.JobQueue | JobWatcher.JobWatcher | TestJobQueue.TestJobQueue>
 ): Promise<A> => Effect.runPromise(inQueue(options)(effect))
 
 /** Workers; jobs are pending for some time before they are claimed, or are not. */
@@ -231,20 +242,22 @@ describe("submit", () => {
 // -----------------------------------------------------------------------------
 
 /**
- * Interrupts what submits after so long, and looks at what it leaves: calls, fibers, jobs that are pending, and what was
- * reported.
+ * Interrupts what submits after so long, and looks at what it leaves: calls, fibers (also those of the watcher, which
+ * outlives it), jobs that are pending, and what was reported.
  */
 const interrupted = (
   after: number,
   own: (
     onRelease: (release: JobRun.Release) => Effect.Effect<void>
-  ) => Effect.Effect<unknown, unknown, JobQueue.JobQueue>
+  ) => Effect.Effect<unknown, unknown, JobQueue.JobQueue | JobWatcher.JobWatcher>
 ) =>
   Effect.gen(function*() {
     const queue = yield* TestJobQueue.TestJobQueue
     const released: Array<JobRun.Release> = []
     const supervisor = yield* Supervisor.track
+    const watcher = yield* Effect.supervised(JobWatcher.make(), supervisor)
     const fiber = yield* own((release) => Effect.sync(() => released.push(release))).pipe(
+      Effect.provideService(JobWatcher.JobWatcher, watcher),
       Effect.supervised(supervisor),
       Effect.fork
     )
@@ -262,7 +275,7 @@ const interrupted = (
     assert.deepStrictEqual(late, [])
     assert.strictEqual(live.length, 0)
     return { exit, pending, released, jobs, took: closed - queue.startedAt - after }
-  })
+  }).pipe(Effect.scoped)
 
 const noted = (releases: ReadonlyArray<JobRun.Release>) => releases.map(({ _tag }) => _tag)
 
@@ -368,6 +381,27 @@ describe("scoped", () => {
       assert.isAbove((yield* TestJobQueue.counts).cancel, 3)
     }).pipe(inQueue({ faults: [Fault.unavailable().pipe(Fault.on("cancel"))] })))
 
+  it.effect("cancels a job that a replica does not know yet, when the scope closes at once", () =>
+    Effect.gen(function*() {
+      const released: Array<JobRun.Release> = []
+      const job = yield* Effect.scoped(
+        JobRun.scoped(request, { onRelease: (release) => Effect.sync(() => released.push(release)) })
+      )
+      assert.deepStrictEqual(released, [{ _tag: "Canceled", job }])
+    }).pipe(inQueue({ faults: [Fault.vanished.pipe(Fault.on("cancel"), Fault.nth(1, 3))] })))
+
+  it.effect("cancels a job that a replica does not know yet, when it is interrupted while it submits", () =>
+    Effect.gen(function*() {
+      const { pending, released } = yield* interrupted(1_000, scoped)
+      assert.deepStrictEqual([noted(released), pending], [["Canceled"], []])
+      yield* TestJobQueue.expectJobs(1)
+    }).pipe(inQueue({
+      faults: [
+        Fault.delay("2 seconds").pipe(Fault.on("submit")),
+        Fault.vanished.pipe(Fault.on("cancel"), Fault.nth(1, 3))
+      ]
+    })))
+
   it.effect("tells of a submit that was given up before it was answered", () =>
     Effect.gen(function*() {
       const { released, took } = yield* interrupted(1_000, (onRelease) =>
@@ -453,7 +487,7 @@ describe("run", () => {
 
   it.effect("a job that is new may be unknown to a replica when it is canceled; one that was seen is not waited for", () =>
     Effect.gen(function*() {
-      const unseen = yield* interrupted(1_000, (onRelease) => JobRun.run(request, { onRelease }))
+      const unseen = yield* interrupted(500, (onRelease) => JobRun.run(request, { onRelease }))
       assert.deepStrictEqual([noted(unseen.released), unseen.pending], [["Canceled"], []])
       yield* TestJobQueue.expectJobs(1)
       const start = yield* Clock.currentTimeMillis
@@ -464,12 +498,63 @@ describe("run", () => {
       assert(seen[0]?._tag === "NotReleased" && seen[0].error._tag === "NotFound")
     }).pipe(inQueue({
       faults: [
-        // the first job is not seen in time, and its first three cancels reach replicas that do not know it
+        // the first job is not seen in time (after a second its poll would be sent again), and its first three cancels
+        // reach replicas that do not know it
         Fault.delay("2 seconds").pipe(Fault.on("status"), Fault.nth(1)),
         Fault.vanished.pipe(Fault.on("cancel"), Fault.nth(1, 3)),
         Fault.vanished.pipe(Fault.on("cancel"), Fault.during("1 day"))
       ]
     })))
+
+  it.effect("a deadline that cancels a pending job does so once, 50 ms after it has passed, and leaves a running job alone", () =>
+    Effect.gen(function*() {
+      const released: Array<JobRun.Release> = []
+      const options: JobRun.RunOptions = {
+        deadline: Deadline.cancelPending(Deadline.total("5 seconds")),
+        onRelease: (release) => Effect.sync(() => released.push(release))
+      }
+      const pending = yield* Effect.flip(JobRun.run({ ...request, model: "my-org/idle" }, options))
+      assert(pending._tag === "WatchTimeout")
+      assert.strictEqual(pending.cancel, "canceled")
+      const start = yield* TestJobQueue.startedAt
+      const cancels = (yield* TestJobQueue.calls).filter(({ operation }) => operation === "cancel")
+      assert.deepStrictEqual(cancels.map(({ at }) => at - start), [5_050])
+      const running = yield* Effect.flip(JobRun.run(request, options))
+      assert(running._tag === "WatchTimeout")
+      assert.strictEqual(running.cancel, undefined)
+      assert.deepStrictEqual(noted(released), ["Canceled", "StillRunning"])
+    }).pipe(inQueue({ workers: { ...finishing, model } })))
+
+  it.effect("fifty runs at once share the poll budget of their watcher", () =>
+    Effect.gen(function*() {
+      const budget = 5
+      yield* Effect.all(Array.from({ length: 50 }, () => JobRun.run(request)), { concurrency: "unbounded" }).pipe(
+        Effect.timeoutOption("10 seconds"),
+        Effect.provide(JobWatcher.layer({ pollsPerSecond: budget }))
+      )
+      const { cancel, status, submit } = yield* TestJobQueue.counts
+      assert.deepStrictEqual([submit, cancel], [50, 50])
+      // both ends of the ten seconds count
+      assert.isAtMost(status, 10 * budget + 1)
+      const polls = (yield* TestJobQueue.calls).filter(({ operation }) => operation === "status")
+      for (const [i, { at }] of polls.entries()) {
+        if (i >= budget) assert.isAtLeast(at - polls[i - budget]!.at, 1_000)
+      }
+      // no job is left out
+      assert.strictEqual(new Set(polls.map(({ requestId }) => requestId)).size, 50)
+    }).pipe(inQueue({})))
+
+  it.effect("a job that a deadline of its watch has canceled is not canceled again", () =>
+    Effect.gen(function*() {
+      const released: Array<JobRun.Release> = []
+      const error = yield* Effect.flip(JobRun.run(request, {
+        deadline: Deadline.cancelPending(Deadline.pending("5 seconds")),
+        onRelease: (release) => Effect.sync(() => released.push(release))
+      }))
+      assert(error._tag === "PendingTooLong" && error.cancel === "canceled")
+      assert.deepStrictEqual(noted(released), ["Canceled"])
+      assert.strictEqual((yield* TestJobQueue.counts).cancel, 1)
+    }).pipe(inQueue({})))
 
   it.effect("an outcome is an error, and needs no release", () =>
     Effect.gen(function*() {
@@ -666,7 +751,10 @@ describe("quorum and firstDone", () => {
         if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) logged.push(String(message))
       })
       // not by the fixture, which logs nothing
-      const told = <A, E>(effect: Effect.Effect<A, E, JobQueue.JobQueue>, workers: ReadonlyArray<Worker.Pool>) =>
+      const told = <A, E>(
+        effect: Effect.Effect<A, E, JobQueue.JobQueue | JobWatcher.JobWatcher>,
+        workers: ReadonlyArray<Worker.Pool>
+      ) =>
         Effect.exit(effect).pipe(
           TestJobQueue.runUntilDone,
           Effect.provide(Layer.mergeAll(
@@ -724,7 +812,7 @@ describe("a submit whose answer was lost is reported, however its run is combine
   const line = "my-org/lost: it is not known whether there is a job (key order-17)"
 
   /** What an effect comes to, and the warnings that were logged meanwhile. */
-  const logged = <A, E>(effect: Effect.Effect<A, E, JobQueue.JobQueue>) =>
+  const logged = <A, E>(effect: Effect.Effect<A, E, JobQueue.JobQueue | JobWatcher.JobWatcher>) =>
     Effect.gen(function*() {
       const warnings: Array<string> = []
       const logger = Logger.make(({ logLevel, message }) => {
@@ -754,7 +842,9 @@ describe("a submit whose answer was lost is reported, however its run is combine
       assert.deepStrictEqual([...first.warnings, ...quorum.warnings], [])
     }))
 
-  const combined: ReadonlyArray<readonly [how: string, effect: Effect.Effect<unknown, unknown, JobQueue.JobQueue>]> = [
+  const combined: ReadonlyArray<
+    readonly [how: string, effect: Effect.Effect<unknown, unknown, JobQueue.JobQueue | JobWatcher.JobWatcher>]
+  > = [
     ["a quorum that is not reached", JobRun.quorum([good, uncertain], 2)],
     ["Effect.raceAll", Effect.raceAll([uncertain, good])],
     ["Effect.all", Effect.all([good, uncertain], { concurrency: "unbounded" })],
@@ -807,13 +897,14 @@ describe("a submit whose answer was lost is reported, however its run is combine
               const released: Array<JobRun.Release> = []
               const known = new Set<string>()
               const all = Array.from({ length: legs }, (_, i) => JobRun.run(request, { key: `order-${i}` }))
-              const combined: Effect.Effect<unknown, unknown, JobQueue.JobQueue> = how === "raceAll"
-                ? Effect.raceAll(all)
-                : how === "firstDone"
-                ? JobRun.firstDone(all)
-                : how === "quorum"
-                ? JobRun.quorum(all, legs)
-                : Effect.all(all, { concurrency: "unbounded" })
+              const combined: Effect.Effect<unknown, unknown, JobQueue.JobQueue | JobWatcher.JobWatcher> =
+                how === "raceAll"
+                  ? Effect.raceAll(all)
+                  : how === "firstDone"
+                  ? JobRun.firstDone(all)
+                  : how === "quorum"
+                  ? JobRun.quorum(all, legs)
+                  : Effect.all(all, { concurrency: "unbounded" })
               yield* Effect.exit(Stream.runForEach(JobRun.events(combined), (event) =>
                 Effect.sync(() => {
                   if (event._tag === "Submitted") known.add(event.key)
@@ -909,7 +1000,7 @@ describe("events", () => {
       }
     }).pipe(inQueue({})))
 
-  it.effect("who pulls slowly holds the effect up, and misses nothing", () =>
+  it.effect("a slow consumer holds the effect up, and misses no transition but progress", () =>
     Effect.gen(function*() {
       const steps = 60
       const seen = yield* JobRun.events(JobRun.run(request, { cadence: Schedule.spaced("1 second") })).pipe(
@@ -924,8 +1015,10 @@ describe("events", () => {
         `${model} Completed`,
         "= {\"sum\":3}"
       ])
-      // what it had no time for was conflated at the source: the job was asked for less often
+      // what it had no time for was conflated: the job was polled at its cadence, and progress was left out
       assert.isBelow(texts.length, steps)
+      const [job] = yield* TestJobQueue.jobs
+      yield* TestJobQueue.expectPolls(job!, steps + 2)
     }).pipe(inQueue({
       workers: { script: () => [...Worker.progressInSteps(60, "1 second"), Worker.finish("1 second", { sum: 3 })] }
     })))
@@ -935,13 +1028,13 @@ describe("events", () => {
 describe("over HTTP", () => {
   /** The queue of an emulator, over one of the clients. */
   const overHttp = (client: Layer.Layer<Clients.Client>, options: Emulator.Options) =>
-    Layer.scoped(
+    watched(Layer.scoped(
       JobQueue.JobQueue,
       Effect.flatMap(
         Emulator.Emulator,
         ({ baseUrl }) => Clients.make({ baseUrl, apiKey: Redacted.make("any"), requestTimeout: "5 minutes" })
       )
-    ).pipe(Layer.provideMerge(Emulator.layer(options)), Layer.provide(client))
+    )).pipe(Layer.provideMerge(Emulator.layer(options)), Layer.provide(client))
 
   for (const { layer, name } of Clients.clients) {
     it.live(`over ${name}, a job is given back, wherever who waits for it goes away`, () =>

@@ -15,10 +15,10 @@ import { runs } from "../fixtures/runs.js"
 import * as Scenario from "../fixtures/scenario.js"
 
 // one in which much happens: workers are lost, one job fails, one is canceled, and calls end in six ways
-const seed = "seed 122"
+const seed = "seed 117"
 
 /** Of the log of that seed: on every machine, with every version of Node. */
-const sha256 = "0b25a669f2bb4800ecfa024d98d73e01bf8fa256b509c6354cb4175f4fce3190"
+const sha256 = "76ca288d6a79384a390e7d9696492c1061d5ea97ef08eb991746fa05e3d2e7db"
 
 const hash = (log: string) => createHash("sha256").update(log).digest("hex")
 

@@ -1,6 +1,6 @@
 import type { Effect, Scope, Stream } from "effect"
 import { Schedule, Schema } from "effect"
-import type { Job, JobQueue, QueueError } from "effect-queue-status"
+import type { Job, JobQueue, JobWatcher, QueueError } from "effect-queue-status"
 import { JobRun, JobStage } from "effect-queue-status"
 import { describe, expect, test } from "tstyche"
 
@@ -22,10 +22,12 @@ describe("JobRun", () => {
   })
 
   test("run gives a JSON object, or what the schema decodes to, and needs what that needs", () => {
-    expect(JobRun.run(request)).type.toBe<Effect.Effect<Job.JsonObject, QueueError.RunError, JobQueue.JobQueue>>()
+    expect(JobRun.run(request)).type.toBe<
+      Effect.Effect<Job.JsonObject, QueueError.RunError, JobQueue.JobQueue | JobWatcher.JobWatcher>
+    >()
     const needy: Schema.Schema<number, string, "service"> = Schema.NumberFromString
     expect(JobRun.run(request, needy, { onInterrupt: "leave" })).type.toBe<
-      Effect.Effect<number, QueueError.RunError, JobQueue.JobQueue | "service">
+      Effect.Effect<number, QueueError.RunError, JobQueue.JobQueue | JobWatcher.JobWatcher | "service">
     >()
   })
 
@@ -60,7 +62,7 @@ describe("JobStage", () => {
   test("is a function from what its payload decodes to, to what its outputs decode to", () => {
     expect(stage).type.toBe<JobStage.Stage<{ readonly seed: number }, { readonly width: number }>>()
     expect(stage({ seed: 1 }, { key: "k" })).type.toBe<
-      Effect.Effect<{ readonly width: number }, JobStage.StageFailed, JobQueue.JobQueue>
+      Effect.Effect<{ readonly width: number }, JobStage.StageFailed, JobQueue.JobQueue | JobWatcher.JobWatcher>
     >()
     expect(stage).type.not.toBeCallableWith({ seed: "1" })
   })

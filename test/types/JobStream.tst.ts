@@ -1,7 +1,7 @@
 import type { HttpClient } from "@effect/platform"
 import type { ConfigError, Effect, Layer, Stream } from "effect"
 import { Schedule, Schema } from "effect"
-import type { Cadence, QueueError, Retry, Transition } from "effect-queue-status"
+import type { Cadence, JobWatcher, QueueError, Retry, Transition } from "effect-queue-status"
 import { Deadline, Job, JobQueue, JobStream, WatchPolicy } from "effect-queue-status"
 import { TestJobQueue } from "effect-queue-status/testing"
 import { describe, expect, test } from "tstyche"
@@ -11,19 +11,19 @@ const job = Job.ref("model", "id")
 describe("JobStream", () => {
   test("transitions fail with what can end a watch, and need the queue alone", () => {
     expect(JobStream.transitions(job)).type.toBe<
-      Stream.Stream<Transition.Transition, QueueError.WatchError, JobQueue.JobQueue>
+      Stream.Stream<Transition.Transition, QueueError.WatchError, JobWatcher.JobWatcher>
     >()
   })
 
   test("statuses likewise", () => {
     expect(JobStream.statuses(job)).type.toBe<
-      Stream.Stream<Job.JobStatus, QueueError.WatchError, JobQueue.JobQueue>
+      Stream.Stream<Job.JobStatus, QueueError.WatchError, JobWatcher.JobWatcher>
     >()
   })
 
   test("result without a schema is a JSON object", () => {
     expect(JobStream.result(job)).type.toBe<
-      Effect.Effect<Job.JsonObject, QueueError.WatchError | QueueError.OutcomeError, JobQueue.JobQueue>
+      Effect.Effect<Job.JsonObject, QueueError.WatchError | QueueError.OutcomeError, JobWatcher.JobWatcher>
     >()
   })
 
@@ -33,12 +33,12 @@ describe("JobStream", () => {
       Effect.Effect<
         { readonly seconds: number },
         QueueError.WatchError | QueueError.OutcomeError,
-        JobQueue.JobQueue
+        JobWatcher.JobWatcher
       >
     >()
     const needy: Schema.Schema<number, string, "service"> = Schema.NumberFromString
     expect(JobStream.result(job, needy)).type.toBe<
-      Effect.Effect<number, QueueError.WatchError | QueueError.OutcomeError, JobQueue.JobQueue | "service">
+      Effect.Effect<number, QueueError.WatchError | QueueError.OutcomeError, JobWatcher.JobWatcher | "service">
     >()
   })
 
@@ -92,7 +92,9 @@ describe("JobQueue", () => {
   })
 
   test("the queue in memory needs nothing and can't fail", () => {
-    expect(TestJobQueue.layer()).type.toBe<Layer.Layer<JobQueue.JobQueue | TestJobQueue.TestJobQueue>>()
+    expect(TestJobQueue.layer()).type.toBe<
+      Layer.Layer<JobQueue.JobQueue | JobWatcher.JobWatcher | TestJobQueue.TestJobQueue>
+    >()
   })
 })
 

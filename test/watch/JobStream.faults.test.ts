@@ -21,6 +21,7 @@ import type { Call } from "../../src/testing/index.js"
 import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 import * as Expectation from "../../src/testing/internal/expectation.js"
 import * as JobStream from "../../src/watch/JobStream.js"
+import type * as JobWatcher from "../../src/watch/JobWatcher.js"
 import { tally } from "../fixtures/tally.js"
 
 // how long it may take to cancel the job, once a deadline has passed
@@ -79,7 +80,7 @@ const expectBeginningOfTruth = (
 const expectPauses = (calls: ReadonlyArray<Call.Call>) => {
   const polls = calls.filter(({ operation }) => operation === "status")
   polls.slice(1).forEach(({ at }, i) => {
-    assert.isAtLeast(at - polls[i]!.end!.at, Duration.toMillis(Cadence.minPause), `poll ${i + 2}`)
+    assert.isAtLeast(at - polls[i]!.at, Duration.toMillis(Cadence.minPause), `poll ${i + 2}`)
   })
 }
 
@@ -118,7 +119,7 @@ const watched = (policy: WatchPolicy.WatchPolicy, faults: ReadonlyArray<Fault.Fa
 
 const run = <A>(
   workers: Worker.Pool,
-  effect: Effect.Effect<A, never, JobQueue.JobQueue | TestJobQueue.TestJobQueue>
+  effect: Effect.Effect<A, never, JobQueue.JobQueue | JobWatcher.JobWatcher | TestJobQueue.TestJobQueue>
 ): Promise<A> =>
   effect.pipe(
     TestJobQueue.runUntilDone,

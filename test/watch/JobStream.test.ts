@@ -1,5 +1,6 @@
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
+import { deepStrictEqual } from "@effect/vitest/utils"
 import {
   Cause,
   Chunk,
@@ -23,14 +24,15 @@ import {
   Supervisor,
   TestClock
 } from "effect"
-import { Deadline, Job, JobHub, JobQueue, JobStream, QueueError, Retry } from "effect-queue-status"
-import type { Transition, WatchPolicy } from "effect-queue-status"
+import { Deadline, Job, JobQueue, JobStream, QueueError, Retry } from "effect-queue-status"
+import type { JobWatcher, Transition, WatchPolicy } from "effect-queue-status"
 import { Emulator } from "effect-queue-status/emulator"
 import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
 import * as Arbitrary from "effect/Arbitrary"
 import * as FastCheck from "effect/FastCheck"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import { job } from "../fixtures/job.js"
+import { watched } from "../fixtures/watched.js"
 import { everySecond, inTime, pollTimes, submit } from "../fixtures/watching.js"
 
 const brief = (transition: Transition.Transition) =>
@@ -44,10 +46,10 @@ const answering = (...snapshots: ReadonlyArray<Job.JobStatus>) =>
   Layer.unwrapEffect(Effect.gen(function*() {
     const asked = yield* Ref.make(0)
     return Layer.merge(
-      Layer.mock(JobQueue.JobQueue, {
+      watched(Layer.mock(JobQueue.JobQueue, {
         status: () =>
           Effect.map(Ref.getAndUpdate(asked, (n) => n + 1), (n) => snapshots[Math.min(n, snapshots.length - 1)]!)
-      }),
+      })),
       Layer.succeed(Asked, Ref.get(asked))
     )
   }))
@@ -156,16 +158,29 @@ describe("transitions", () => {
       assert.strictEqual((yield* pollTimes).length, polls)
     }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("1 second")) } }))))
 
-  it.effect("polls no more than it is pulled", () =>
+  it.effect("stops polling with the last element that is taken", () =>
     Effect.gen(function*() {
       const job = yield* submit
       yield* inTime(Stream.runDrain(Stream.take(JobStream.transitions(job, everySecond), 1)))
+      yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual(yield* pollTimes, [0])
-      // the next poll is made when a slow consumer asks for it
-      const slow = Stream.runForEach(JobStream.statuses(job, everySecond), () => Effect.sleep("1 minute"))
-      yield* inTime(Effect.timeoutOption(slow, "210 seconds"))
-      assert.deepStrictEqual(yield* pollTimes, [0, 0, 61_000, 122_000, 183_000])
     }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("gives a slow consumer the latest snapshot, and polls meanwhile", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const seen: Array<number> = []
+      const slow = Stream.runForEach(JobStream.statuses(job, everySecond), ({ info }) => {
+        seen.push(Number(info["progress"] ?? 0))
+        return Effect.sleep("9500 millis")
+      })
+      yield* inTime(slow)
+      // of a poll a second ago at most
+      assert.deepStrictEqual(seen, [0, 0.09, 0.18, 0.28, 0.37, 0.47, 0.56, 0.66, 0.75, 0.85, 0.94, 1])
+      assert.isAbove((yield* pollTimes).length, 100)
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: { script: Worker.always(...Worker.progressInSteps(100, "1 second"), Worker.finish(0)) }
+    }))))
 
   it.effect("goes on with the default cadence when the one it was given ends", () =>
     Effect.gen(function*() {
@@ -201,15 +216,13 @@ describe("transitions", () => {
       assert.deepStrictEqual(Chunk.toReadonlyArray(progress), [0.3])
     }).pipe(Effect.provide(answering(Job.Running({ job, info: { step: 3 } })))))
 
-  it.effect("reads the reason of a failure by the rule that the app sets, as JobHub and results do", () =>
+  it.effect("reads the reason of a failure by the rule that the app sets, as watchAll and results do", () =>
     Effect.gen(function*() {
       const reasonOf = Effect.map(
         Effect.all([
           Stream.runLast(JobStream.transitions(job, everySecond)),
-          Stream.runLast(JobHub.transitions(job, everySecond)),
-          Stream.runLast(JobHub.watchAll(Stream.make(job), everySecond)),
-          Effect.flip(JobStream.result(job, everySecond)),
-          Effect.flip(JobHub.result(job, everySecond))
+          Stream.runLast(JobStream.watchAll(Stream.make(job), everySecond)),
+          Effect.flip(JobStream.result(job, everySecond))
         ], { concurrency: "unbounded" }),
         ([...lasts]) =>
           lasts.map((last) => {
@@ -219,24 +232,22 @@ describe("transitions", () => {
           })
       )
       // `{ "detail": … }` is a reason too, and so no lost worker is to blame
-      assert.deepStrictEqual(yield* inTime(reasonOf), Array.from({ length: 5 }, () => "no prompt"))
+      assert.deepStrictEqual(yield* inTime(reasonOf), Array.from({ length: 3 }, () => "no prompt"))
       const exitCodes: Job.ReadReason = ({ info }) => Option.some(`exit code ${info["exit_code"]}`)
       assert.deepStrictEqual(
         yield* inTime(Effect.provideService(reasonOf, Job.ReasonRule, exitCodes)),
-        Array.from({ length: 5 }, () => "exit code 7")
+        Array.from({ length: 3 }, () => "exit code 7")
       )
       assert.deepStrictEqual(
         yield* inTime(Effect.provideService(reasonOf, Job.ReasonRule, () => Option.none())),
-        ["RetriesExhausted", "RetriesExhausted", "RetriesExhausted", "JobRetriesExhausted", "JobRetriesExhausted"]
+        ["RetriesExhausted", "RetriesExhausted", "JobRetriesExhausted"]
       )
     }).pipe(
-      Effect.provide(
-        JobHub.layer().pipe(Layer.provideMerge(answering(Job.Failed({
-          job,
-          retries: Option.some(3),
-          info: { error: { detail: "no prompt" }, exit_code: 7 }
-        }))))
-      )
+      Effect.provide(answering(Job.Failed({
+        job,
+        retries: Option.some(3),
+        info: { error: { detail: "no prompt" }, exit_code: 7 }
+      })))
     ))
 
   it.effect("has one span, however many polls, as every stream of a job has", () =>
@@ -245,7 +256,7 @@ describe("transitions", () => {
         const { spans, tracer } = CollectingTracer.make()
         const job = yield* submit
         const before = (yield* pollTimes).length
-        const watch: Stream.Stream<unknown, QueueError.WatchError | QueueError.OutcomeError, JobQueue.JobQueue> =
+        const watch: Stream.Stream<unknown, QueueError.WatchError | QueueError.OutcomeError, JobWatcher.JobWatcher> =
           JobStream[name](job, everySecond)
         yield* inTime(Stream.runDrain(watch)).pipe(Effect.withTracer(tracer))
         assert.deepStrictEqual(spans.map(({ name }) => name), [`JobStream.${name}`])
@@ -260,7 +271,7 @@ describe("transitions", () => {
 
 describe("an interruption", () => {
   const watches: {
-    readonly [name: string]: (job: Job.JobRef) => Effect.Effect<unknown, unknown, JobQueue.JobQueue>
+    readonly [name: string]: (job: Job.JobRef) => Effect.Effect<unknown, unknown, JobWatcher.JobWatcher>
   } = {
     transitions: (job: Job.JobRef) => Stream.runDrain(JobStream.transitions(job, everySecond)),
     events: (job: Job.JobRef) => Stream.runDrain(JobStream.events(job, everySecond)),
@@ -315,7 +326,7 @@ describe("an interruption", () => {
       }))))
   }
 
-  it.effect("is not possible where the program says so, but of a request that hangs", () =>
+  it.effect("is not possible where the program says so, but of a request that hangs: that is sent again", () =>
     Effect.gen(function*() {
       const { calls } = yield* TestJobQueue.TestJobQueue
       const job = yield* submit
@@ -329,7 +340,7 @@ describe("an interruption", () => {
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual(yield* Deferred.await(result), { answer: 42 })
       const hung = (yield* calls).find(({ nth, operation }) => operation === "status" && nth === 2)
-      assert.deepStrictEqual(hung?.end, { at: 4_000, outcome: "interrupted" })
+      assert.deepStrictEqual(hung?.end, { at: 2_000, outcome: "interrupted" })
       assert.strictEqual((yield* supervisor.value).length, 0)
     }).pipe(Effect.provide(TestJobQueue.layer({
       workers: { script: Worker.always(Worker.finish("8 seconds", { answer: 42 })) },
@@ -338,7 +349,7 @@ describe("an interruption", () => {
 })
 
 describe("trouble", () => {
-  const watched = (fault: Fault.Fault, time: Duration.DurationInput = "10 seconds") =>
+  const troubled = (fault: Fault.Fault, time: Duration.DurationInput = "10 seconds") =>
     TestJobQueue.layer({
       workers: { script: Worker.always(Worker.finish(time, { answer: 42 })) },
       faults: [fault]
@@ -353,7 +364,7 @@ describe("trouble", () => {
       assert.deepStrictEqual(yield* inTime(briefly(job)), ["Queued 0 inferred", "Claimed 1", "Completed 1"])
       assert.isAbove((yield* pollTimes).length, 2 * 9)
     }).pipe(
-      Effect.provide(watched(Fault.unavailable().pipe(polls, Fault.where(({ nth }) => nth % 6 !== 0)), "1 minute"))
+      Effect.provide(troubled(Fault.unavailable().pipe(polls, Fault.where(({ nth }) => nth % 6 !== 0)), "1 minute"))
     ))
 
   it.effect("that does not pass is final after nine tries", () =>
@@ -369,7 +380,7 @@ describe("trouble", () => {
       for (const [i, pause] of [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000].entries()) {
         assert(pauses[i]! >= pause * 0.8 - 1 && pauses[i]! <= pause * 1.2 + 1, `${pauses}`)
       }
-    }).pipe(Effect.provide(watched(Fault.unavailable().pipe(polls)))))
+    }).pipe(Effect.provide(troubled(Fault.unavailable().pipe(polls)))))
 
   it.effect("that can't pass is final at once", () =>
     Effect.gen(function*() {
@@ -377,7 +388,7 @@ describe("trouble", () => {
       const error = yield* Effect.flip(briefly(job))
       assert.strictEqual(error._tag, "Unauthorized")
       assert.deepStrictEqual(yield* pollTimes, [0])
-    }).pipe(Effect.provide(watched(Fault.unauthorized.pipe(polls)))))
+    }).pipe(Effect.provide(troubled(Fault.unauthorized.pipe(polls)))))
 
   it.effect("honours Retry-After to the millisecond, however often jitter would undercut it", () =>
     Effect.gen(function*() {
@@ -386,7 +397,7 @@ describe("trouble", () => {
       const times = yield* pollTimes
       assert.deepStrictEqual(times.slice(0, 5), [0, 45_000, 90_000, 135_000, 180_000])
     }).pipe(
-      Effect.provide(watched(Fault.unavailable({ retryAfter: "45 seconds" }).pipe(polls, Fault.nth(1, 4))))
+      Effect.provide(troubled(Fault.unavailable({ retryAfter: "45 seconds" }).pipe(polls, Fault.nth(1, 4))))
     ))
 
   it.effect("that is a request that hangs ends with its timeout, and is tried again", () =>
@@ -398,9 +409,9 @@ describe("trouble", () => {
       const hung = (yield* calls).find(({ nth, operation }) => operation === "status" && nth === 2)
       assert.strictEqual(hung?.at, startedAt + 1_000)
       assert.deepStrictEqual(hung?.end, { at: startedAt + 8_000, outcome: "interrupted" })
-      const [, , again = 0] = yield* pollTimes
+      const again = (yield* pollTimes).find((at) => at > 8_000) ?? 0
       assert(again >= 8_000 + 400 && again <= 8_000 + 600, String(again))
-    }).pipe(Effect.provide(watched(Fault.hang.pipe(polls, Fault.nth(2))))))
+    }).pipe(Effect.provide(troubled(Fault.hang.pipe(polls, Fault.during("500 millis", "8 seconds"))))))
 
   it.effect("carries what it is about", () =>
     Effect.gen(function*() {
@@ -413,7 +424,7 @@ describe("trouble", () => {
       assert.deepStrictEqual(error.after, Duration.seconds(2))
       assert.isUndefined(error.lastSeen)
       assert.include(error.message, job.requestId)
-    }).pipe(Effect.provide(watched(Fault.hang.pipe(polls)))))
+    }).pipe(Effect.provide(troubled(Fault.hang.pipe(polls)))))
 
   it.effect("that ends a watch is the error that was met, and tells what was seen of the job before it", () =>
     Effect.gen(function*() {
@@ -435,7 +446,7 @@ describe("trouble", () => {
           deadline: Deadline.never
         }
         const watch = Stream.runDrain(JobStream.statuses(job, policy))
-        const last = yield* Effect.flip(inTime(watch, "40 days")).pipe(Effect.provide(queue))
+        const last = yield* Effect.flip(inTime(watch, "40 days")).pipe(Effect.provide(watched(queue)))
         assert(QueueError.isQueueError(last))
         assert.strictEqual<unknown>(last.constructor, QueueError[error._tag])
 
@@ -511,7 +522,7 @@ describe("result", () => {
       const error = yield* Effect.flip(inTime(JobStream.result(job, Answer)))
       assert(error._tag === tag, error._tag)
       assert.deepStrictEqual(error.job, job)
-      assert.strictEqual(error.snapshot, snapshot)
+      deepStrictEqual(error.snapshot, snapshot)
       assert.include(error.message, says)
       assert.include(error.message, job.requestId)
     }).pipe(Effect.provide(ending(snapshot)))
@@ -574,6 +585,19 @@ describe("a snapshot that is old", () => {
       Job.Pending({ job, retries: Option.some(0) }),
       Job.Done({ job })
     ))))
+
+  it.effect("is counted by fromStatuses; one that shows nothing new is not", () =>
+    Effect.gen(function*() {
+      const counter = Metric.tagged(JobStream.staleSnapshots, "model", job.model)
+      const before = (yield* Metric.value(counter)).count
+      const running = Job.Running({ job, retries: Option.some(0) })
+      const pending = Job.Pending({ job, retries: Option.some(0) })
+      const told = yield* Stream.runCollect(
+        Stream.map(JobStream.fromStatuses(Stream.make(running, running, pending, running, Job.Done({ job }))), brief)
+      )
+      assert.deepStrictEqual(Chunk.toReadonlyArray(told), ["Queued 0 inferred", "Claimed 1", "Completed 1"])
+      assert.strictEqual((yield* Metric.value(counter)).count - before, 1)
+    }))
 })
 
 describe("conflate", () => {
@@ -655,10 +679,10 @@ describe("conflate", () => {
 })
 
 describe("over HTTP", () => {
-  const OnEmulator = Layer.effect(
+  const OnEmulator = watched(Layer.effect(
     JobQueue.JobQueue,
     Effect.flatMap(Emulator.Emulator, ({ baseUrl }) => JobQueue.make({ baseUrl, apiKey: Redacted.make("test") }))
-  ).pipe(
+  )).pipe(
     Layer.provideMerge(
       Emulator.layer({ workers: { script: Worker.always(Worker.finish("300 millis", { answer: 42 })) } })
     ),

@@ -6,8 +6,8 @@ import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
-import { Cadence, Deadline, Job, QueueError, Retry } from "../../src/index.js"
-import { engines, makeQueue, settableClock } from "../fixtures/engines.js"
+import { Cadence, Deadline, Job, JobStream, QueueError, Retry } from "../../src/index.js"
+import { makeQueue, settableClock } from "../fixtures/answeringQueue.js"
 import { job, model } from "../fixtures/job.js"
 
 const hour = 3_600_000
@@ -16,105 +16,103 @@ const changes = { "back by an hour": -hour, "back by 6 seconds": -6_000, "forwar
 
 const unavailable = new QueueError.Unavailable({ operation: "status", model, job, httpStatus: 503 })
 
-for (const watch of engines) {
-  describe(`the wall clock is set: ${watch.name}`, () => {
-    for (const [name, change] of Object.entries(changes)) {
-      /** Runs a watch for so long, and sets the clock after 10.5 seconds. */
-      const run = <A, E, R>(seconds: number, watching: Effect.Effect<A, E, R>) =>
-        Effect.gen(function*() {
-          const clock = yield* settableClock
-          const fiber = yield* Effect.fork(Effect.withClock(watching, clock))
-          yield* TestClock.adjust("10500 millis")
-          clock.set(change)
-          yield* TestClock.adjust((seconds - 10.5) * 1_000)
-          return fiber
-        })
+describe("the wall clock is set", () => {
+  for (const [name, change] of Object.entries(changes)) {
+    /** Runs a watch for so long, and sets the clock after 10.5 seconds. */
+    const run = <A, E, R>(seconds: number, watching: Effect.Effect<A, E, R>) =>
+      Effect.gen(function*() {
+        const clock = yield* settableClock
+        const fiber = yield* Effect.fork(Effect.withClock(watching, clock))
+        yield* TestClock.adjust("10500 millis")
+        clock.set(change)
+        yield* TestClock.adjust((seconds - 10.5) * 1_000)
+        return fiber
+      })
 
-      it.effect(`${name}: polls come as if nothing had happened`, () =>
-        Effect.gen(function*() {
-          const cadences = {
-            spaced: Schedule.spaced("2 seconds"),
-            fixed: Cadence.fixed("2 seconds"),
-            exponential: Cadence.exponential({ base: "1 second", factor: 2, cap: "3 seconds" }),
-            adaptive: Cadence.adaptive({ floor: "1 second", cap: "2 seconds" }),
-            "by age": Cadence.byAge({ upTo: [["2 hours", "2 seconds"]], then: "2 seconds" }),
-            "Schedule.fixed": Schedule.fixed("2 seconds"),
-            "Schedule.windowed": Schedule.windowed("2 seconds")
-          }
-          for (const [name, cadence] of Object.entries(cadences)) {
-            const queue = yield* makeQueue({ status: () => Effect.succeed(Job.Running({ job })) })
-            const fiber = yield* run(60, Stream.runDrain(watch.statuses(job, { cadence }))).pipe(
-              Effect.provide(queue.layer)
-            )
-            yield* Fiber.interrupt(fiber)
-            const polls = queue.polls()
-            const pauses = polls.slice(1).map((at, i) => at - polls[i]!)
-            for (const pause of pauses) assert(pause >= 50 && pause <= 3_600, `${name}: ${polls.join(" ")}`)
-            assert.isAtLeast(polls.at(-1)!, 56_000, name)
-          }
-        }))
-
-      it.effect(`${name}: retries come and end as if nothing had happened`, () =>
-        Effect.gen(function*() {
-          const queue = yield* makeQueue({ status: () => Effect.fail(unavailable) })
-          const retry = Retry.transient({
-            base: "2 seconds",
-            factor: 1,
-            cap: "2 seconds",
-            times: 100,
-            within: "30 seconds"
-          })
-          const fiber = yield* run(60, Effect.flip(watch.result(job, { retry }))).pipe(Effect.provide(queue.layer))
-          assert.strictEqual((yield* Fiber.join(fiber))._tag, "Unavailable")
-          const last = queue.polls().at(-1)!
-          assert(last > 27_000 && last < 30_000, String(last))
-        }))
-
-      it.effect(`${name}: every deadline passes on time`, () =>
-        Effect.gen(function*() {
-          const deadlines = {
-            WatchTimeout: [Deadline.total("25 seconds"), Effect.succeed(Job.Running({ job }))],
-            Stalled: [Deadline.stalled("25 seconds"), Effect.succeed(Job.Running({ job }))],
-            PendingTooLong: [Deadline.pending("25 seconds"), Effect.succeed(Job.Pending({ job }))],
-            RequestTimeout: [Deadline.request("25 seconds"), Effect.never]
-          } as const
-          for (const [tag, [deadline, status]] of Object.entries(deadlines)) {
-            const queue = yield* makeQueue({ status: () => status })
-            const start = yield* Clock.currentTimeMillis
-            const options = { cadence: Schedule.spaced("2 seconds"), retry: Schedule.stop, deadline }
-            const end = Effect.all([Effect.flip(watch.result(job, options)), Clock.currentTimeNanos])
-            const fiber = yield* run(60, end).pipe(Effect.provide(queue.layer))
-            const [error, nanos] = yield* Fiber.join(fiber)
-            assert.strictEqual(error._tag, tag)
-            assert.strictEqual(Number(nanos / 1_000_000n) - start, 25_000)
-          }
-        }))
-
-      it.effect(`${name}: dates are those of the wall clock, and the age of a snapshot is measured`, () =>
-        Effect.gen(function*() {
-          const queue = yield* makeQueue({
-            status: ({ nth }) =>
-              nth <= 8
-                ? Effect.succeed(nth < 7 ? Job.Pending({ job }) : Job.Running({ job }))
-                : Effect.fail(unavailable)
-          })
-          const start = yield* Clock.currentTimeMillis
-          const told: Array<readonly [string, number]> = []
-          const options = {
-            cadence: Schedule.spaced("2 seconds"),
-            retry: Schedule.spaced("4 seconds"),
-            deadline: Deadline.total("15 seconds")
-          }
-          const watching = Stream.runForEach(
-            watch.transitions(job, options),
-            ({ _tag, observedAt }) => Effect.sync(() => told.push([_tag, observedAt.epochMillis - start]))
+    it.effect(`${name}: polls come as if nothing had happened`, () =>
+      Effect.gen(function*() {
+        const cadences = {
+          spaced: Schedule.spaced("2 seconds"),
+          fixed: Cadence.fixed("2 seconds"),
+          exponential: Cadence.exponential({ base: "1 second", factor: 2, cap: "3 seconds" }),
+          adaptive: Cadence.adaptive({ floor: "1 second", cap: "2 seconds" }),
+          "by age": Cadence.byAge({ upTo: [["2 hours", "2 seconds"]], then: "2 seconds" }),
+          "Schedule.fixed": Schedule.fixed("2 seconds"),
+          "Schedule.windowed": Schedule.windowed("2 seconds")
+        }
+        for (const [name, cadence] of Object.entries(cadences)) {
+          const queue = yield* makeQueue({ status: () => Effect.succeed(Job.Running({ job })) })
+          const fiber = yield* run(60, Stream.runDrain(JobStream.statuses(job, { cadence }))).pipe(
+            Effect.provide(queue.layer)
           )
-          const fiber = yield* run(60, Effect.flip(watching)).pipe(Effect.provide(queue.layer))
-          const error = yield* Fiber.join(fiber)
-          assert.deepStrictEqual(told, [["Queued", 0], ["Claimed", 12_000 + change]])
-          assert(error._tag === "WatchTimeout" && error.lastSeen !== undefined)
-          assert.strictEqual(Duration.toMillis(error.lastSeen.age), 1_000)
-        }))
-    }
-  })
-}
+          yield* Fiber.interrupt(fiber)
+          const polls = queue.polls()
+          const pauses = polls.slice(1).map((at, i) => at - polls[i]!)
+          for (const pause of pauses) assert(pause >= 50 && pause <= 3_600, `${name}: ${polls.join(" ")}`)
+          assert.isAtLeast(polls.at(-1)!, 56_000, name)
+        }
+      }))
+
+    it.effect(`${name}: retries come and end as if nothing had happened`, () =>
+      Effect.gen(function*() {
+        const queue = yield* makeQueue({ status: () => Effect.fail(unavailable) })
+        const retry = Retry.transient({
+          base: "2 seconds",
+          factor: 1,
+          cap: "2 seconds",
+          times: 100,
+          within: "30 seconds"
+        })
+        const fiber = yield* run(60, Effect.flip(JobStream.result(job, { retry }))).pipe(Effect.provide(queue.layer))
+        assert.strictEqual((yield* Fiber.join(fiber))._tag, "Unavailable")
+        const last = queue.polls().at(-1)!
+        assert(last > 27_000 && last < 30_000, String(last))
+      }))
+
+    it.effect(`${name}: every deadline passes on time`, () =>
+      Effect.gen(function*() {
+        const deadlines = {
+          WatchTimeout: [Deadline.total("25 seconds"), Effect.succeed(Job.Running({ job }))],
+          Stalled: [Deadline.stalled("25 seconds"), Effect.succeed(Job.Running({ job }))],
+          PendingTooLong: [Deadline.pending("25 seconds"), Effect.succeed(Job.Pending({ job }))],
+          RequestTimeout: [Deadline.request("25 seconds"), Effect.never]
+        } as const
+        for (const [tag, [deadline, status]] of Object.entries(deadlines)) {
+          const queue = yield* makeQueue({ status: () => status })
+          const start = yield* Clock.currentTimeMillis
+          const options = { cadence: Schedule.spaced("2 seconds"), retry: Schedule.stop, deadline }
+          const end = Effect.all([Effect.flip(JobStream.result(job, options)), Clock.currentTimeNanos])
+          const fiber = yield* run(60, end).pipe(Effect.provide(queue.layer))
+          const [error, nanos] = yield* Fiber.join(fiber)
+          assert.strictEqual(error._tag, tag)
+          assert.strictEqual(Number(nanos / 1_000_000n) - start, 25_000)
+        }
+      }))
+
+    it.effect(`${name}: dates are those of the wall clock, and the age of a snapshot is measured`, () =>
+      Effect.gen(function*() {
+        const queue = yield* makeQueue({
+          status: ({ nth }) =>
+            nth <= 8
+              ? Effect.succeed(nth < 7 ? Job.Pending({ job }) : Job.Running({ job }))
+              : Effect.fail(unavailable)
+        })
+        const start = yield* Clock.currentTimeMillis
+        const told: Array<readonly [string, number]> = []
+        const options = {
+          cadence: Schedule.spaced("2 seconds"),
+          retry: Schedule.spaced("4 seconds"),
+          deadline: Deadline.total("15 seconds")
+        }
+        const watching = Stream.runForEach(
+          JobStream.transitions(job, options),
+          ({ _tag, observedAt }) => Effect.sync(() => told.push([_tag, observedAt.epochMillis - start]))
+        )
+        const fiber = yield* run(60, Effect.flip(watching)).pipe(Effect.provide(queue.layer))
+        const error = yield* Fiber.join(fiber)
+        assert.deepStrictEqual(told, [["Queued", 0], ["Claimed", 12_000 + change]])
+        assert(error._tag === "WatchTimeout" && error.lastSeen !== undefined)
+        assert.strictEqual(Duration.toMillis(error.lastSeen.age), 1_000)
+      }))
+  }
+})

@@ -14,8 +14,8 @@ import * as Stream from "effect/Stream"
 import * as Emulator from "../../emulator/Emulator.js"
 import * as Cadence from "../../policy/Cadence.js"
 import * as JobQueue from "../../queue/JobQueue.js"
-import * as JobHub from "../../watch/JobHub.js"
 import * as JobStream from "../../watch/JobStream.js"
+import * as JobWatcher from "../../watch/JobWatcher.js"
 import { checked, json } from "../options.js"
 import { print } from "../output.js"
 import * as Display from "../watch/display.js"
@@ -24,7 +24,7 @@ import * as Scenario from "./scenario.js"
 import { table } from "./table.js"
 
 /** How often each job was polled, by request id. */
-class Polls extends Context.Tag("effect-queue-status/cli/demo/Polls")<Polls, Map<string, number>>() {}
+class Polls extends Context.Tag("effect-queue-status/cli/demo/command/Polls")<Polls, Map<string, number>>() {}
 
 /** @internal */
 export const counted = <E, R>(
@@ -107,5 +107,5 @@ export const withAnyQueue = Command.make(
 /** @internal */
 export const command = withAnyQueue.pipe(
   // the queue is on this machine, and bears more polls than a service would
-  Command.provide(JobHub.layer({ pollsPerSecond: 400 }).pipe(Layer.provideMerge(EmulatedQueue)))
+  Command.provide(JobWatcher.layer({ pollsPerSecond: 400 }).pipe(Layer.provideMerge(EmulatedQueue)))
 )

@@ -1,5 +1,5 @@
 /**
- * The demo with many jobs: one stream of a hub watches them all.
+ * The demo with many jobs: one stream watches them all.
  *
  * @internal
  */
@@ -16,7 +16,7 @@ import * as Cadence from "../../policy/Cadence.js"
 import { monotonic } from "../../policy/internal/time.js"
 import * as JobQueue from "../../queue/JobQueue.js"
 import * as Metrics from "../../watch/internal/metrics.js"
-import * as JobHub from "../../watch/JobHub.js"
+import * as JobStream from "../../watch/JobStream.js"
 import * as Exit from "../exit.js"
 import * as Output from "../output.js"
 import { toJson } from "../watch/eventJson.js"
@@ -62,7 +62,7 @@ export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
     })
     if (isLive) yield* Effect.forkScoped(Effect.repeat(progress, Schedule.spaced("100 millis")))
 
-    yield* JobHub.watchAll(submitted(count), policy).pipe(
+    yield* JobStream.watchAll(submitted(count), policy).pipe(
       Stream.runForEach((step): Effect.Effect<void, Exit.ExitWith, Terminal.Terminal> => {
         if (step._tag === "WatchFailed") return Effect.fail(Exit.fromError(step.error))
         note(step)

@@ -16,8 +16,8 @@ import type { JobRef } from "../../model/Job.js"
 import * as Transition from "../../model/Transition.js"
 import * as Cadence from "../../policy/Cadence.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
-import type * as JobQueue from "../../queue/JobQueue.js"
 import * as JobStream from "../../watch/JobStream.js"
+import type { JobWatcher } from "../../watch/JobWatcher.js"
 import * as Exit from "../exit.js"
 import { formatJob, jobArgument, quoted } from "../jobArgument.js"
 import { every, json, timeout } from "../options.js"
@@ -124,7 +124,7 @@ const tellHowToResume = (views: ReadonlyArray<View>, settings: Settings): Effect
 const eventsOf = (
   { from, job }: Watched,
   policy: WatchPolicy.WatchPolicy
-): Stream.Stream<Event, never, JobQueue.JobQueue> =>
+): Stream.Stream<Event, never, JobWatcher> =>
   JobStream.events(job, { ...policy, from: Option.getOrUndefined(from) }).pipe(
     Stream.catchAll((error) => Stream.make({ _tag: "GaveUp" as const, job, error }))
   )

@@ -20,7 +20,6 @@ import { monotonic, wallOffset } from "./time.js"
 export interface Pacer<In> {
   /** The next pause; `None` when the schedule has ended. */
   readonly next: (input: In) => Effect.Effect<Option.Option<number>>
-  readonly reset: Effect.Effect<void>
 }
 
 const shortest = Duration.toMillis(minPause)
@@ -68,10 +67,7 @@ export const make = <In>(schedule: Schedule.Schedule<unknown, In>): Effect.Effec
             state = after
             return Option.fromNullable(pause)
           })
-        ),
-      reset: Effect.sync(() => {
-        state = schedule.initial
-      })
+        )
     })
   })
 

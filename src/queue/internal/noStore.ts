@@ -22,6 +22,9 @@ const noStore = (fetch: Fetch): Fetch => (input, init) =>
       })
     })
 
+// A fiber keeps the context that it has where another one is equal to it: with a value that is not equal to itself, none is.
+const Mark = Context.GenericTag<"effect-queue-status/NoStore", number>("effect-queue-status/NoStore")
+
 // The context in which the request is made, outside of the client.
 const outside = FiberRef.unsafeMake<Context.Context<never> | undefined>(undefined)
 
@@ -57,8 +60,9 @@ export const withNoStore = (client: HttpClient.HttpClient): HttpClient.HttpClien
       })
     ),
     HttpClient.transformResponse((response) =>
-      Effect.contextWithEffect((context: Context.Context<never>) =>
-        response.pipe(Effect.locally(FiberRef.currentContext, context), Effect.locally(outside, context))
-      )
+      Effect.contextWithEffect((context: Context.Context<never>) => {
+        const marked = Context.add(context, Mark, NaN)
+        return response.pipe(Effect.locally(FiberRef.currentContext, marked), Effect.locally(outside, marked))
+      })
     )
   )

@@ -1,7 +1,6 @@
 /**
- * Who submits a job owns it: what becomes of it when the owner goes.
- *
- * @internal
+ * The ownership of a job: what is done with it when its owner ends. (Not marked as internal: the build would leave out the
+ * import below, which a public type needs.)
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
@@ -17,7 +16,7 @@ import * as QueueError from "../../model/QueueError.js"
 import type { SubmitError } from "../../model/QueueError.js"
 import { honourRetryAfter } from "../../policy/Retry.js"
 import { JobQueue } from "../../queue/JobQueue.js"
-import type { CancelResult, Service as Queue, SubmitRequest } from "../../queue/JobQueue.js"
+import type { CancelResult, SubmitRequest } from "../../queue/JobQueue.js"
 import { makeWithin } from "../../watch/internal/expiryErrors.js"
 import * as Submit from "./submit.js"
 
@@ -67,7 +66,7 @@ export interface Options extends Submit.Options {
  * - `acquire`: submits. Who is interrupted meanwhile waits for the answer, for as long as a release may take, and gives
  *   the job back, if there is one. It is for an uninterruptible region: no moment must be left in which nobody has the job.
  * - `release`: cancels the job if it is pending, and tells what came of it. It never fails, and takes a bounded time.
- * - `queue`: the queue for whatever else may cancel the job, such as a deadline of its watch: the journal is told.
+ * - `cancel`: for whatever else cancels the job, such as a deadline of its watch: the journal is told.
  *
  * @internal
  */
@@ -78,7 +77,7 @@ export interface Owner {
     restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   ) => Effect.Effect<JobRef, SubmitError, JobQueue>
   readonly release: (job: JobRef, wasSeen: boolean) => Effect.Effect<void>
-  readonly queue: Queue
+  readonly cancel: (job: JobRef) => Effect.Effect<CancelResult, QueueError.QueueError>
 }
 
 /** @internal */
@@ -170,6 +169,6 @@ export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
           )
         }),
       release,
-      queue: { ...queue, cancel: cancelOnce }
+      cancel: cancelOnce
     }
   })

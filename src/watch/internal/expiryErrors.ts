@@ -10,10 +10,11 @@ import * as Runtime from "effect/Runtime"
 import type * as Job from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
 import { minPause } from "../../policy/Cadence.js"
+import type { Deadline } from "../../policy/Deadline.js"
 import { monotonic } from "../../policy/internal/time.js"
 import { retryAfterOf } from "../../policy/Retry.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
-import type { Service } from "../../queue/JobQueue.js"
+import type { CancelResult, Service } from "../../queue/JobQueue.js"
 import { type Expiry, lookTimeoutOf } from "./expiry.js"
 import { type JobState, lastSeen } from "./jobState.js"
 
@@ -102,18 +103,22 @@ export const makeWithin = Effect.map(Effect.runtime<never>(), (runtime) => {
 /** @internal */
 export type Within = Effect.Effect.Success<typeof makeWithin>
 
-const cancelPending = (
+/**
+ * Cancels a job because a deadline of its watch has passed: what came of it, in words.
+ *
+ * @internal
+ */
+export const cancelExpired = (
   within: Within,
-  queue: Service,
-  job: Job.JobRef,
-  timeout: number
+  cancel: Effect.Effect<CancelResult, QueueError.QueueError>,
+  deadline: Deadline
 ): Effect.Effect<string> =>
   within(
-    queue.cancel(job).pipe(
+    cancel.pipe(
       Effect.map((result) => result._tag === "Canceled" ? "canceled" : `not canceled, it is ${result.status}`),
       Effect.catchAll((error) => Effect.succeed(error.message))
     ),
-    timeout,
+    lookTimeoutOf(deadline),
     Effect.succeed("no answer in time")
   )
 
@@ -137,7 +142,7 @@ export const expire = (
     let cancel: string | undefined
     if (policy.deadline.onExpiry === "cancel-pending" && state.cursor?.phase !== "Running") {
       yield* Effect.sleep(Math.max(0, landedAt + Duration.toMillis(minPause) - now))
-      cancel = yield* cancelPending(within, queue, job, lookTimeoutOf(policy.deadline))
+      cancel = yield* cancelExpired(within, queue.cancel(job), policy.deadline)
     }
     return yield* new DeadlineError({
       job,
@@ -147,6 +152,18 @@ export const expire = (
       ...(cancel !== undefined && { cancel })
     })
   })
+
+/**
+ * The same error, with what came of canceling the job.
+ *
+ * @internal
+ */
+export const withCancel = (error: QueueError.DeadlineError, cancel: string): QueueError.DeadlineError => {
+  const fields = { ...error, cancel }
+  // the fields are those of its own class; TypeScript would want them to be those of every class
+  const Class = QueueError[error._tag] as new(all: typeof fields) => QueueError.DeadlineError
+  return new Class(fields)
+}
 
 /**
  * The same error, with what the watch knew of the job when it met it.

@@ -1,5 +1,5 @@
 /**
- * What a hub counts. Tagged by model, never by job.
+ * What a watcher counts. Tagged by model, never by job.
  *
  * @internal
  */

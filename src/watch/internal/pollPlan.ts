@@ -1,6 +1,6 @@
 /**
  * When polls are due: the demand of all jobs, the capacity there is for them, and the time that pauses are measured in.
- * Times are milliseconds since the hub began.
+ * Times are milliseconds since the watcher began.
  *
  * @internal
  */

@@ -1,5 +1,5 @@
 /**
- * What a hub keeps of a job that is watched, and of those who watch it: as little as will do, since there are many.
+ * What a watcher keeps of a job that is watched, and of those who watch it: as little as will do, since there are many.
  *
  * @internal
  */
@@ -29,7 +29,7 @@ export interface Expired {
 
 /**
  * How a watch ends: the last snapshot that is to be told, if it has not been, and then an error, if there is one. Times
- * are those of the hub.
+ * are those of the watcher.
  *
  * @internal
  */
@@ -57,6 +57,8 @@ export abstract class Subscriber {
   /** What it knew when it began, as long as its poller knows less. */
   from: Cursor | undefined = undefined
 
+  /** The trouble that it knows of. */
+  abstract readonly trouble: Trouble | undefined
   abstract readonly policy: WatchPolicy
   /** What is worth a notice: every poll that was answered, every change, or the end alone. */
   abstract readonly wants: "polls" | "changes" | "end"
@@ -71,8 +73,11 @@ export abstract class Subscriber {
     return this.source instanceof Poller ? undefined : this.source
   }
 
-  get hasSnapshot(): boolean {
-    return this.source !== undefined && this.source.version !== this.seen
+  /** Whether there is something new to look at from the beginning, from others who watch the job or did. */
+  get hasNews(): boolean {
+    const { poller } = this
+    if (poller === undefined) return this.source !== undefined
+    return this.wants !== "end" && (poller.trouble !== undefined || poller.version !== this.seen)
   }
 
   /** The snapshot that was not looked at yet, if there is one; now it is. */
@@ -147,7 +152,7 @@ export class Pace implements Pacer.Beat {
 }
 
 /**
- * A job that is watched, by however many. Times are in milliseconds since the hub began: small numbers take no room of
+ * A job that is watched, by however many. Times are in milliseconds since the watcher began: small numbers take no room of
  * their own.
  *
  * @internal

@@ -1,5 +1,5 @@
 /**
- * One scheduler for all the jobs of a hub: it polls each when it is due, and tells those who watch it.
+ * One scheduler for all the jobs of a watcher: it polls each when it is due, and tells those who watch it.
  *
  * A job is a record, not a fiber: it has one only while its request is on its way, and there is one more, a timer, for
  * whatever comes next.
@@ -49,7 +49,7 @@ import { Budget } from "./rateLimit.js"
 export interface Settings {
   readonly pollsPerSecond: number
   readonly concurrency: number
-  readonly queueOrder: boolean
+  readonly queueOrder: "auto" | "always" | "never"
   /** How long a known end is kept, in milliseconds, and how many of them. */
   readonly keptFor: number
   readonly keptEnds: number
@@ -135,7 +135,7 @@ export class Scheduler {
   /** Those that were told to stop and have not yet. */
   private readonly stopping = new Map<string, Set<RuntimeFiber<void>>>()
   private readonly budget: Budget
-  /** The monotonic time when the hub began. */
+  /** The monotonic time when the watcher began. */
   private readonly began: number
   private turns = 0
   private pollers = 0
@@ -178,7 +178,7 @@ export class Scheduler {
     return Math.floor(now)
   }
 
-  /** The date of a time of the hub. */
+  /** The date of a time of the watcher. */
   dateOf(time: number): DateTime.Utc {
     return dateOf(this.clock, this.began + time)
   }
@@ -279,22 +279,26 @@ export class Scheduler {
     this.hasten(poller, pause)
   }
 
-  /** The subscriber does not watch any more. Whoever was the last stops the request that is on its way. */
+  /**
+   * The subscriber does not watch any more, or its watch has ended. The last subscriber of a job stops its requests. Those
+   * that were stopped have ended when this does.
+   */
   unsubscribe(subscriber: Subscriber): Effect.Effect<void> {
     return this.unsubscribeAll([subscriber])
   }
 
-  unsubscribeAll(subscribers: Iterable<Subscriber>): Effect.Effect<void> {
+  private unsubscribeAll(subscribers: Iterable<Subscriber>): Effect.Effect<void> {
     return Effect.suspend(() => {
       const { timer } = this
       const fibers: Array<RuntimeFiber<void>> = []
       for (const subscriber of subscribers) {
-        const { poller } = subscriber
-        if (poller === undefined) continue
-        this.detach(poller, subscriber)
-        if (poller.subscribers !== undefined) continue
-        for (const fiber of this.fibersOf(poller)) fibers.push(fiber)
-        this.park(poller)
+        const { poller, source } = subscriber
+        if (poller !== undefined) {
+          this.detach(poller, subscriber)
+          if (poller.subscribers === undefined) this.park(poller)
+        }
+        if (source === undefined || this.stopping.size === 0) continue
+        for (const fiber of this.stopping.get(Job.keyOf(source.job)) ?? []) fibers.push(fiber)
       }
       this.pump()
       if (timer !== undefined && this.timer !== timer) fibers.push(timer)
@@ -316,6 +320,11 @@ export class Scheduler {
     })
   }
 
+  /** When a job in trouble is polled again. */
+  dueOf({ slot }: Poller): number {
+    return slot < 0 ? this.now : Math.max(this.retrying.timeOf(slot), this.pausedUntil)
+  }
+
   find(job: Job.JobRef): Poller | undefined {
     return this.lines.get(job.model)?.pollers.get(job.requestId)
   }
@@ -325,7 +334,8 @@ export class Scheduler {
     return this.timer !== undefined && this.now > this.timerAt + timerTolerance
   }
 
-  // Clock and scheduler are those of the subscriber: in a test they may be others than those of the fiber that made the hub.
+  // Clock and scheduler are those of the subscriber: in a test they may be others than those of the fiber that made the
+  // watcher.
   private wake(fiber: RuntimeFiber<unknown, unknown>): void {
     this.stopTimer()
     this.clock = Context.get(fiber.getFiberRef(DefaultServices.currentServices), Clock.Clock)
@@ -349,7 +359,7 @@ export class Scheduler {
     const line = new Line<Poller>(
       model,
       Metrics.ofModel(model),
-      this.settings.queueOrder,
+      this.settings.queueOrder !== "never",
       (poller) => {
         this.countSavedByOrder(poller)
         this.hasten(poller, 0)
@@ -547,14 +557,18 @@ export class Scheduler {
     poller.each((subscriber) => {
       const expiry = this.expiryOf(poller, subscriber)
       if (expiry.at > now) return
-      const at = lookAgainAt(expiry, polled, now, since + lookTimeoutOf(subscriber.policy.deadline))
+      const lookTimeout = lookTimeoutOf(subscriber.policy.deadline)
+      const at = lookAgainAt(expiry, polled, now, since + lookTimeout)
       if (at !== undefined) {
         lookAt = Math.min(lookAt, at)
         return
       }
       const known = {
         state: this.inMonotonicTime(this.stateOf(poller, subscriber)),
-        trouble: poller.trouble,
+        trouble: poller.slot <= -2 && now >= since + lookTimeout
+          // the look was not answered
+          ? troubleOf(poller.trouble, this.timedOut(poller.job, Duration.millis(lookTimeout)), now)
+          : poller.trouble,
         landedAt: this.began + landedAt
       }
       this.end(poller, subscriber, endOf(poller, { _tag: "Expired", expiry, known }))
@@ -622,10 +636,16 @@ export class Scheduler {
   /** The job has come to be behind others. */
   private slow(poller: Poller): void {
     if (poller.slot < 0 || poller.trouble !== undefined || poller.lookSince !== -1) return
+    if (!this.isCrowded(poller.pause)) return
     const pause = this.patience(poller)
     this.plan(poller, pause)
     const due = this.pauseTime.at(poller.at) + pause
     if (due > this.waiting.timeOf(poller.slot)) this.waiting.move(poller.slot, due)
+  }
+
+  /** Whether there are more jobs than may be polled at this period. */
+  private isCrowded(period: number): boolean {
+    return this.settings.queueOrder === "always" || this.pollers * 1_000 > this.capacity * period
   }
 
   // The last quarter of the time that a job behind others may be left alone is chance: those that came together part.
@@ -650,7 +670,7 @@ export class Scheduler {
 
   private schedule(poller: Poller, pause: number, period: number, now: number, from = now): void {
     poller.pause = pause
-    const planned = poller.lineSlot >= 0 ? this.patience(poller) : pause
+    const planned = poller.lineSlot >= 0 && this.isCrowded(period) ? this.patience(poller) : pause
     this.plan(poller, Math.max(planned, period))
     const stretch = this.demand.stretch(this.pollers, this.capacity)
     this.pauseTime.setStretch(stretch, now)
@@ -812,7 +832,7 @@ export class Scheduler {
     })
   }
 
-  /** Whether this is the first answer to a poll. Nobody waits for another one. */
+  /** Whether this is the first response to a poll. The other request of the poll is stopped. */
   private isFirst(poller: Poller, fiber: RuntimeFiber<void>, sentAt: number): boolean {
     const fibers = this.fibersOf(poller)
     if (!fibers.includes(fiber)) return false
@@ -840,11 +860,14 @@ export class Scheduler {
     this.hedges.isLate(poller, this.latency.late)
   }
 
+  private timedOut(job: Job.JobRef, after: Duration.Duration): QueueError.RequestTimeout {
+    return new QueueError.RequestTimeout({ operation: "status", model: job.model, job, after })
+  }
+
   private giveUp(poller: Poller, after: Duration.Duration): void {
-    const { job } = poller
     this.leaveSlot(poller)
     this.stopAll(poller)
-    const error = new QueueError.RequestTimeout({ operation: "status", model: job.model, job, after })
+    const error = this.timedOut(poller.job, after)
     const refused = this.fork(
       Effect.map(Effect.suspend(() => this.refused(poller, Cause.fail(error))), () => this.pump())
     )
@@ -861,6 +884,9 @@ export class Scheduler {
     if (poller.trouble !== undefined) {
       poller.trouble = undefined
       for (let pace: Pace | undefined = poller; pace !== undefined; pace = pace.next) pace.retry = undefined
+      poller.each((subscriber) => {
+        if (subscriber.trouble !== undefined) subscriber.notify()
+      })
     }
     if (status._tag === "Unrecognized") {
       this.endUnrecognized(poller, status, now)
@@ -1029,6 +1055,9 @@ export class Scheduler {
       // nobody may come sooner than the service asked for
       const due = Math.min(...poller.paces.map(({ retry }) => retry?.at ?? now + shortest))
       this.wait(poller, this.retrying, Math.max(due, trouble.notBefore))
+      poller.each((subscriber) => {
+        if (subscriber.wants !== "end") subscriber.notify()
+      })
     })
   }
 
@@ -1059,7 +1088,7 @@ export class Scheduler {
   }
 
   // ---------------------------------------------------------------------------
-  // the end of the hub
+  // the end of the watcher
   // ---------------------------------------------------------------------------
 
   /** Stops every request and the timer; those who watch are interrupted. */

@@ -1,216 +1,269 @@
 /**
- * One watch of one job, by way of a hub.
+ * The subscriptions of the watcher that polls: a record for each job, and no fiber.
  *
  * @internal
  */
-import * as Channel from "effect/Channel"
 import * as Chunk from "effect/Chunk"
-import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
-import type * as Exit from "effect/Exit"
-import * as FiberRef from "effect/FiberRef"
-import * as Option from "effect/Option"
-import * as Stream from "effect/Stream"
-import * as Tracer from "effect/Tracer"
-import { type Rules, rules } from "../../model/internal/rules.js"
-import type * as Job from "../../model/Job.js"
-import { JobMismatch, type WatchError } from "../../model/QueueError.js"
-import * as Transition from "../../model/Transition.js"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import type { JobRef } from "../../model/Job.js"
+import type { Cursor } from "../../model/Transition.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import type { Service as JobQueueService } from "../../queue/JobQueue.js"
-import type { Options, TransitionsOptions } from "../JobStream.js"
-import { expire, makeWithin } from "./expiryErrors.js"
-import { policyOf, spanOf } from "./outcome.js"
-import { type End, Subscriber } from "./poller.js"
+import { expire, makeWithin, type Trouble } from "./expiryErrors.js"
+import type { Notice, SubscribeOptions, Subscription, Watch } from "./notice.js"
+import { type End, type Expired, Subscriber } from "./poller.js"
 import type { Scheduler } from "./scheduler.js"
 
-class Watch extends Subscriber {
-  private resume: (() => void) | undefined = undefined
+// No more jobs are added while so many have news that nobody has taken yet.
+const mostNews = 1_024
 
-  constructor(readonly policy: WatchPolicy, readonly wants: Subscriber["wants"]) {
+// The news of so many jobs are in one chunk.
+const chunkSize = 256
+
+/** One job of a subscription. */
+class Member extends Subscriber implements Watch {
+  cursor: Cursor | undefined = undefined
+  /** The last trouble that was reported, if nothing was since. */
+  trouble: Trouble | undefined = undefined
+  isNews = false
+
+  constructor(readonly subscription: Members) {
     super()
   }
 
+  get job(): JobRef {
+    // it has one from the moment that it subscribes
+    return this.source!.job
+  }
+
+  get policy(): WatchPolicy {
+    return this.subscription.options.policy
+  }
+
+  get wants(): SubscribeOptions["wants"] {
+    return this.subscription.options.wants
+  }
+
   notify(): void {
-    const { resume } = this
-    this.resume = undefined
-    resume?.()
+    if (this.isNews) return
+    this.isNews = true
+    this.subscription.push(this)
   }
+}
 
-  private get hasNews(): boolean {
-    return this.end !== undefined || (this.wants !== "end" && this.hasSnapshot)
-  }
+class Members implements Subscription {
+  /** How many are watched. */
+  private size = 0
+  /** The first of all that were added, and the last: most often it is the only one. */
+  private first: Member | undefined = undefined
+  private last: Member | undefined = undefined
+  /** Those that have something new, oldest first; the ones before `taken` have been seen to. */
+  private news: Array<Member> = []
+  private taken = 0
+  /** What took its time to find out. */
+  private late: Array<Notice> = []
+  private reader: (() => void) | undefined = undefined
+  private adders: Array<() => void> = []
 
-  // made for each time: most of the time of a watch it waits for this, and then nothing of it needs to be kept
-  get news(): Effect.Effect<void> {
-    return Effect.async((resume) => {
-      if (this.hasNews) return resume(Effect.void)
-      this.resume = () => resume(Effect.void)
-      return Effect.sync(() => {
-        this.resume = undefined
+  constructor(
+    private readonly scheduler: Scheduler,
+    private readonly queue: JobQueueService,
+    readonly options: SubscribeOptions,
+    private readonly scope: Scope.Scope
+  ) {}
+
+  add(job: JobRef, from?: Cursor): Effect.Effect<boolean> {
+    return Effect.suspend(() => {
+      if (this.pending >= mostNews) return Effect.zipRight(this.awaitRoom, this.add(job, from))
+      if (this.isWatched(job)) return Effect.succeed(false)
+      const member = new Member(this)
+      member.from = from
+      member.cursor = from
+      this.size++
+      this.first ??= member
+      this.last = member
+      return Effect.map(this.scheduler.subscribe(member, job), () => {
+        // known already, from others who watch it or did
+        if (member.hasNews) member.notify()
+        return true
       })
     })
   }
-}
 
-/** @internal */
-export const failed = (
-  queue: JobQueueService,
-  job: Job.JobRef,
-  policy: WatchPolicy,
-  error: Exclude<End["error"], undefined>
-): Effect.Effect<never, WatchError> =>
-  error._tag === "Expired"
-    ? Effect.flatMap(makeWithin, (within) => expire(within, queue, job, policy, error.known, error.expiry))
-    : Effect.failCause(error)
-
-/**
- * What a snapshot tells beyond a cursor; `undefined` where whoever watches is not to hear of it.
- *
- * @internal
- */
-export const derived = (
-  cursor: Transition.Cursor | undefined,
-  { at, status }: { readonly at: number; readonly status: Job.JobStatus },
-  scheduler: Scheduler,
-  { unrecognized }: WatchPolicy,
-  rules: Rules
-) =>
-  status._tag === "Unrecognized" && unrecognized === "ignore"
-    ? undefined
-    : Transition.derive(Option.fromNullable(cursor), status, {
-      observedAt: scheduler.dateOf(at),
-      ...rules,
-      unrecognized: unrecognized === "end" ? "end" : "fail"
+  private isWatched(job: JobRef): boolean {
+    if (this.size === 0) return false
+    let found = false
+    this.scheduler.find(job)?.each((subscriber) => {
+      if (subscriber instanceof Member && subscriber.subscription === this) found = true
     })
+    return found
+  }
 
-// One span a watch, made when the watch is over: until then, the time when it began is all of it that takes room. An open
-// span takes as much as all the rest of a result that is awaited.
-const span = (name: string, job: Job.JobRef, begun: bigint, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
-  Effect.withFiberRuntime((fiber) => {
-    if (!fiber.getFiberRef(FiberRef.currentTracerEnabled)) return Effect.void
-    const parent = Context.getOption(fiber.currentContext, Tracer.ParentSpan)
-    return Effect.tracerWith((tracer) =>
-      Effect.clockWith((clock) => {
-        const span = tracer.span(name, parent, Context.empty(), [], begun, "internal")
-        for (const [key, value] of Object.entries(spanOf(job).attributes)) span.attribute(key, value)
-        span.end(clock.unsafeCurrentTimeNanos(), exit)
-        return Effect.void
-      })
-    )
-  })
-
-const subscribed = (
-  name: string,
-  scheduler: Scheduler,
-  job: Job.JobRef,
-  options: Options,
-  wants: Subscriber["wants"],
-  from?: Transition.Cursor
-) =>
-  Effect.flatMap(Effect.zip(policyOf(options), Clock.currentTimeNanos), ([policy, begun]) => {
-    const watch = new Watch(policy, wants)
-    watch.from = from
-    return Effect.acquireRelease(
-      Effect.as(scheduler.subscribe(watch, job), watch),
-      (watch, exit) => Effect.zipRight(scheduler.unsubscribe(watch), span(name, job, begun, exit))
-    )
-  })
-
-// `Stream.unfoldChunkEffect` without the state that it would hand on: there are many of these.
-const pulled = <A, E>(next: Effect.Effect<Option.Option<Chunk.Chunk<A>>, E>): Stream.Stream<A, E> => {
-  const loop: Channel.Channel<Chunk.Chunk<A>, unknown, E, unknown, void> = Channel.flatMap(
-    Channel.fromEffect(next),
-    Option.match({ onNone: () => Channel.void, onSome: (chunk) => Channel.zipRight(Channel.write(chunk), loop) })
-  )
-  return Stream.fromChannel(loop)
-}
-
-/** @internal */
-export const statuses = (
-  scheduler: Scheduler,
-  queue: JobQueueService,
-  job: Job.JobRef,
-  options: Options = {}
-): Stream.Stream<Job.JobStatus, WatchError> =>
-  Stream.unwrapScoped(Effect.map(subscribed("JobHub.statuses", scheduler, job, options, "polls"), (watch) => {
-    const next: Effect.Effect<Option.Option<Chunk.Chunk<Job.JobStatus>>, WatchError> = Effect.suspend(
-      () => {
-        const status = watch.look()?.status
-        if (status !== undefined && (status._tag !== "Unrecognized" || watch.policy.unrecognized === "end")) {
-          return Effect.succeedSome(Chunk.of(status))
-        }
-        if (watch.end === undefined) return Effect.zipRight(watch.news, next)
-        return watch.end.error === undefined
-          ? Effect.succeedNone
-          : failed(queue, job, watch.policy, watch.end.error)
+  get next(): Effect.Effect<Chunk.NonEmptyChunk<Notice>> {
+    return Effect.suspend(() => {
+      const notices = this.late
+      this.late = []
+      let expiries: Effect.Effect<void> = Effect.void
+      for (let i = 0; i < chunkSize; i++) {
+        const member = this.pop()
+        if (member === undefined) break
+        const end = this.take(member, notices)
+        if (end !== undefined) expiries = Effect.zipRight(expiries, this.expire(member, end))
       }
-    )
-    return pulled(next)
-  }))
-
-/** @internal */
-export const transitions = (
-  scheduler: Scheduler,
-  queue: JobQueueService,
-  job: Job.JobRef,
-  { from, ...options }: TransitionsOptions = {}
-): Stream.Stream<Transition.Transition, WatchError> => {
-  if (from !== undefined && !Transition.Cursor.isOf(from, job)) return Stream.fail(new JobMismatch({ job }))
-  if (from !== undefined && from.phase === "Ended") return Stream.empty
-  return Stream.unwrapScoped(
-    Effect.zipWith(
-      subscribed("JobHub.transitions", scheduler, job, options, "changes", from),
-      rules,
-      (watch, rules) => {
-        let cursor = from
-        const next: Effect.Effect<Option.Option<Chunk.Chunk<Transition.Transition>>, WatchError> = Effect
-          .suspend(() => {
-            if (cursor?.phase === "Ended") return Effect.succeedNone
-            const looked = watch.look()
-            const told = looked && derived(cursor, looked, scheduler, watch.policy, rules)
-            if (told !== undefined) {
-              if (Either.isLeft(told)) return Effect.fail(told.left)
-              cursor = told.right.cursor
-              const { transitions } = told.right
-              if (transitions.length > 0) return Effect.succeedSome(Chunk.unsafeFromArray(transitions))
-            }
-            if (watch.end === undefined) return Effect.zipRight(watch.news, next)
-            return watch.end.error === undefined
-              ? Effect.succeedNone
-              : failed(queue, job, watch.policy, watch.end.error)
-          })
-        return pulled(next)
-      }
-    )
-  )
-}
-
-/** @internal */
-export const ended = (
-  scheduler: Scheduler,
-  queue: JobQueueService,
-  job: Job.JobRef,
-  options: Options = {}
-): Effect.Effect<Transition.Terminal, WatchError> =>
-  Effect.flatMap(Effect.all([policyOf(options), rules, Clock.currentTimeNanos]), ([policy, rules, begun]) => {
-    const watch = new Watch(policy, "end")
-    const end: Effect.Effect<Transition.Terminal, WatchError> = Effect.suspend(() => {
-      if (watch.end === undefined) return Effect.zipRight(watch.news, end)
-      if (watch.end.error !== undefined) return failed(queue, job, policy, watch.end.error)
-      // an end without an error has a snapshot, and that is terminal, or in a state that is taken for the end
-      const { at, status } = watch.look()!
-      return Effect.map(
-        derived(watch.end.before, { at, status }, scheduler, policy, rules)!,
-        // what is derived from the end ends with a terminal transition
-        ({ transitions }) => transitions.at(-1) as Transition.Terminal
+      this.makeRoom()
+      // there is at least one
+      const reported = Chunk.unsafeFromArray(notices) as Chunk.NonEmptyChunk<Notice>
+      return Effect.zipRight(
+        expiries,
+        notices.length > 0 ? Effect.succeed(reported) : Effect.zipRight(this.awaitNews, this.next)
       )
     })
-    return Effect.acquireUseRelease(
-      scheduler.subscribe(watch, job),
-      () => end,
-      (_, exit) => Effect.zipRight(scheduler.unsubscribe(watch), span("JobHub.result", job, begun, exit))
-    )
+  }
+
+  /** Adds what is new of a job; what it returns is a deadline that has passed, whose error takes its time. */
+  private take(member: Member, notices: Array<Notice>): Expired | undefined {
+    const { end, poller, trouble } = member
+    member.isNews = false
+    if (poller?.trouble !== undefined) {
+      if (poller.trouble === trouble) return undefined
+      member.trouble = poller.trouble
+      const { error, since } = poller.trouble
+      notices.push({
+        _tag: "Trouble",
+        watch: member,
+        error,
+        since: this.scheduler.dateOf(since),
+        nextTryAt: this.scheduler.dateOf(this.scheduler.dueOf(poller))
+      })
+      return undefined
+    }
+    if (trouble !== undefined && (end === undefined || end.at > trouble.at)) {
+      member.trouble = undefined
+      notices.push({ _tag: "Recovered", watch: member, since: this.scheduler.dateOf(trouble.since) })
+    }
+    const isOfEnds = this.options.wants === "end"
+    if (isOfEnds && end !== undefined) member.cursor = end.before
+    if (!isOfEnds || (end !== undefined && end.error === undefined)) {
+      const looked = member.look()
+      if (looked !== undefined) {
+        const at = this.scheduler.dateOf(looked.at)
+        notices.push({ _tag: "Sample", watch: member, status: looked.status, at })
+      }
+    }
+    if (end === undefined) return undefined
+    this.size--
+    return this.ended(member, end, notices)
+  }
+
+  private ended(member: Member, { error }: End, notices: Array<Notice>): Expired | undefined {
+    if (error !== undefined && error._tag === "Expired") return error
+    notices.push({
+      _tag: "Ended",
+      watch: member,
+      exit: error === undefined ? Exit.void : Exit.failCause(error)
+    })
+    return undefined
+  }
+
+  // To cancel the job may take a while, and the others are not to wait for it.
+  private expire(member: Member, { expiry, known }: Expired): Effect.Effect<void> {
+    return Effect.asVoid(Effect.forkIn(
+      Effect.map(
+        Effect.exit(
+          Effect.flatMap(
+            makeWithin,
+            (within) => expire(within, this.queue, member.job, this.options.policy, known, expiry)
+          )
+        ),
+        (exit) => {
+          this.late.push({ _tag: "Ended", watch: member, exit })
+          this.wake()
+        }
+      ),
+      this.scope
+    ))
+  }
+
+  readonly close: Effect.Effect<void> = Effect.suspend(() =>
+    this.last === undefined
+      ? Effect.void
+      : this.size === 0 || this.first === this.last
+      ? this.scheduler.unsubscribe(this.last)
+      : this.scheduler.unsubscribeWhere((subscriber) =>
+        subscriber instanceof Member && subscriber.subscription === this
+      )
+  )
+
+  // ---------------------------------------------------------------------------
+  // news
+  // ---------------------------------------------------------------------------
+
+  private get pending(): number {
+    return this.news.length - this.taken
+  }
+
+  push(member: Member): void {
+    this.news.push(member)
+    this.wake()
+  }
+
+  private pop(): Member | undefined {
+    const member = this.news[this.taken]
+    if (member === undefined) return undefined
+    this.taken++
+    if (this.taken === this.news.length) {
+      this.news = []
+      this.taken = 0
+    }
+    return member
+  }
+
+  private wake(): void {
+    const { reader } = this
+    this.reader = undefined
+    reader?.()
+  }
+
+  private makeRoom(): void {
+    const { adders } = this
+    if (adders.length === 0 || this.pending >= mostNews) return
+    this.adders = []
+    // they look again
+    for (const adder of adders) adder()
+  }
+
+  // made for each time: most of its time a subscription waits, and then nothing more needs to be kept
+  private get awaitNews(): Effect.Effect<void> {
+    return Effect.async((resume) => {
+      if (this.pending > 0 || this.late.length > 0) return resume(Effect.void)
+      this.reader = () => resume(Effect.void)
+      return Effect.sync(() => {
+        this.reader = undefined
+      })
+    })
+  }
+
+  private get awaitRoom(): Effect.Effect<void> {
+    return Effect.async((resume) => {
+      if (this.pending < mostNews) return resume(Effect.void)
+      const adder = () => resume(Effect.void)
+      this.adders.push(adder)
+      return Effect.sync(() => {
+        this.adders = this.adders.filter((other) => other !== adder)
+      })
+    })
+  }
+}
+
+/** @internal */
+export const subscribe = (
+  scheduler: Scheduler,
+  queue: JobQueueService,
+  options: SubscribeOptions
+): Effect.Effect<Subscription, never, Scope.Scope> =>
+  Effect.flatMap(Scope.Scope, (scope) => {
+    const members = new Members(scheduler, queue, options, scope)
+    return Effect.as(Scope.addFinalizer(scope, members.close), members)
   })

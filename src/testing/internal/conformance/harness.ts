@@ -22,6 +22,7 @@ import type { OutcomeError, WatchError } from "../../../model/QueueError.js"
 import { clip } from "../../../queue/internal/request.js"
 import { CancelResult, JobQueue, status as statusOf } from "../../../queue/JobQueue.js"
 import type { Service, SubmitRequest } from "../../../queue/JobQueue.js"
+import type { JobWatcher } from "../../../watch/JobWatcher.js"
 import type { Pool, Script } from "../../Worker.js"
 import { inline, lines, same } from "../diff.js"
 
@@ -72,14 +73,14 @@ export interface Spec {
   readonly name: string
   readonly needs: Access
   readonly workers: Pool | undefined
-  readonly body: (harness: Harness) => Effect.Effect<void, Trouble, JobQueue>
+  readonly body: (harness: Harness) => Effect.Effect<void, Trouble, JobQueue | JobWatcher>
 }
 
 /** @internal */
 export const spec = (
   needs: Access,
   name: string,
-  body: (harness: Harness) => Effect.Effect<void, Trouble, JobQueue>,
+  body: (harness: Harness) => Effect.Effect<void, Trouble, JobQueue | JobWatcher>,
   workers?: Pool
 ): Spec => ({ name, needs, workers, body })
 
@@ -306,12 +307,13 @@ export const runCheck = <E, LE>(
   subject: Pick<Harness, "model" | "payload" | "pass"> & {
     readonly access: Access
     readonly layer: (workers?: Pool) => Layer.Layer<JobQueue, LE>
+    readonly watcher: Layer.Layer<JobWatcher, never, JobQueue>
   },
   spec: Spec,
   toError: (failure: Failure) => E
 ): Effect.Effect<void, E> =>
   Effect.suspend(() => {
-    const { access, layer, pass } = subject
+    const { access, layer, pass, watcher } = subject
     const notes: Notes = { calls: [], jobs: new Map() }
     const check: Effect.Effect<void, LE | Trouble, Scope.Scope> = Effect.gen(function*() {
       const queue = Context.get(yield* Layer.build(layer(spec.workers)), JobQueue)
@@ -323,7 +325,10 @@ export const runCheck = <E, LE>(
             discard: true
           })
       )
-      yield* Effect.provideService(spec.body(makeHarness(subject)), JobQueue, recorded(queue, access, notes))
+      const watched = yield* Layer.build(
+        watcher.pipe(Layer.provideMerge(Layer.succeed(JobQueue, recorded(queue, access, notes))))
+      )
+      yield* Effect.provide(spec.body(makeHarness(subject)), watched)
     })
     // who interrupts the check never comes here; a queue that interrupts itself does
     return Effect.catchAllCause(

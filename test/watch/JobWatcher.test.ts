@@ -24,8 +24,8 @@ import type * as Retry from "../../src/policy/Retry.js"
 import * as JobQueue from "../../src/queue/JobQueue.js"
 import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 import type { Call } from "../../src/testing/index.js"
-import * as JobHub from "../../src/watch/JobHub.js"
 import * as JobStream from "../../src/watch/JobStream.js"
+import * as JobWatcher from "../../src/watch/JobWatcher.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import { runs } from "../fixtures/runs.js"
 import { tally } from "../fixtures/tally.js"
@@ -36,16 +36,16 @@ const submitTo = (model: string, priority = 0) =>
 const submit = submitTo(model)
 
 interface Options extends TestJobQueue.Options {
-  readonly hub?: JobHub.Options
+  readonly hub?: JobWatcher.Options
 }
 
 const layer = ({ hub, ...options }: Options = {}) =>
-  JobHub.layer(hub).pipe(
+  JobWatcher.layer({ queueOrder: "always", ...hub }).pipe(
     Layer.provideMerge(TestJobQueue.layer(options)),
     Layer.provideMerge(TestContext.TestContext)
   )
 
-type Env = JobHub.JobHub | JobQueue.JobQueue | TestJobQueue.TestJobQueue
+type Env = JobWatcher.JobWatcher | JobQueue.JobQueue | TestJobQueue.TestJobQueue
 
 const run = <A, E>(options: Options, effect: Effect.Effect<A, E, Env>): Promise<A> =>
   effect.pipe(TestJobQueue.runUntilDone, Effect.provide(layer(options)), Effect.runPromise)
@@ -150,16 +150,16 @@ const watch = (job: Job.JobRef, watcher: Watcher) =>
     const take = (transition: Transition.Transition) =>
       Effect.delay(Effect.sync(() => seen.push(transition)), watcher.slow)
     const watching = watcher.what === "result"
-      ? Effect.exit(JobHub.result(job, policy))
+      ? Effect.exit(JobStream.result(job, policy))
       : watcher.what === "statuses"
-      ? Stream.runForEach(JobHub.statuses(job, policy), () => Effect.sleep(watcher.slow))
+      ? Stream.runForEach(JobStream.statuses(job, policy), () => Effect.sleep(watcher.slow))
       : watcher.what === "transitions"
-      ? Stream.runForEach(JobHub.transitions(job, policy), take)
+      ? Stream.runForEach(JobStream.transitions(job, policy), take)
       // one transition at a time, and each time it leaves and comes back with its cursor
       : Effect.iterate(true, {
         while: (more) => more,
         body: () =>
-          JobHub.transitions(job, { ...policy, from: seen.at(-1)?.cursor }).pipe(
+          JobStream.transitions(job, { ...policy, from: seen.at(-1)?.cursor }).pipe(
             Stream.take(1),
             Stream.tap(take),
             Stream.runCount,
@@ -229,10 +229,10 @@ describe("laws", () => {
         FastCheck.nat({ max: 5_000 }),
         async (count, pollsPerSecond, models, delay) => {
           const { calls, told } = await run(
-            { hub: { pollsPerSecond, queueOrder: false } },
+            { hub: { pollsPerSecond, queueOrder: "never" as const } },
             Effect.gen(function*() {
               const told: Array<{ readonly at: number; readonly stretch: number }> = [{ at: 0, stretch: 1 }]
-              yield* Effect.fork(Stream.runForEach(JobHub.events, (event) =>
+              yield* Effect.fork(Stream.runForEach(JobWatcher.events, (event) =>
                 Effect.sync(() => {
                   if (event._tag === "Stretched") told.push({ at: event.at.epochMillis, stretch: event.stretch })
                 })))
@@ -241,7 +241,7 @@ describe("laws", () => {
                 Array.from({ length: count }, (_, i) => `model ${i % models}`),
                 (name) => submitTo(name)
               )
-              yield* JobHub.watchAll(Stream.fromIterable(jobs), { cadence: Schedule.spaced(1_000 + delay) }).pipe(
+              yield* JobStream.watchAll(Stream.fromIterable(jobs), { cadence: Schedule.spaced(1_000 + delay) }).pipe(
                 Stream.runDrain,
                 Effect.timeout("2 minutes"),
                 Effect.ignore
@@ -290,9 +290,9 @@ describe("laws", () => {
               )
               const policy = { ...everySecond, retry: Schedule.stop }
               const errors = yield* Effect.forEach(watchers, ([begins, isResult]) => {
-                const watch: Effect.Effect<unknown, unknown, JobHub.JobHub> = isResult
-                  ? JobHub.result(job, policy)
-                  : Stream.runDrain(JobHub.transitions(job, policy))
+                const watch: Effect.Effect<unknown, unknown, JobWatcher.JobWatcher> = isResult
+                  ? JobStream.result(job, policy)
+                  : Stream.runDrain(JobStream.transitions(job, policy))
                 return Effect.flip(Effect.delay(watch, begins))
               }, { concurrency: "unbounded" })
               assert.strictEqual(new Set(errors).size, 1)
@@ -300,7 +300,7 @@ describe("laws", () => {
               assert(error !== undefined && "lastSeen" in error && error.lastSeen !== undefined)
               assert.deepStrictEqual(error.lastSeen.status.job, job)
               yield* remove
-              assert.deepStrictEqual(yield* JobHub.result(job), { a: 1 })
+              assert.deepStrictEqual(yield* JobStream.result(job), { a: 1 })
             })
           )
       ),
@@ -318,7 +318,7 @@ describe("sharing", () => {
     Effect.gen(function*() {
       const job = yield* submit
       const fibers = yield* Effect.replicateEffect(
-        Effect.fork(Stream.runCollect(JobHub.transitions(job, { cadence: Cadence.fixed("1 second") }))),
+        Effect.fork(Stream.runCollect(JobStream.transitions(job, { cadence: Cadence.fixed("1 second") }))),
         100
       )
       const seen = yield* Effect.forEach(fibers, Fiber.join)
@@ -334,10 +334,10 @@ describe("sharing", () => {
     Effect.gen(function*() {
       const job = yield* submit
       const slow = yield* Effect.fork(
-        Stream.runDrain(JobHub.transitions(job, { cadence: Schedule.spaced("10 seconds") }))
+        Stream.runDrain(JobStream.transitions(job, { cadence: Schedule.spaced("10 seconds") }))
       )
       yield* Effect.sleep("5 seconds")
-      yield* Effect.ignore(Effect.timeout(Stream.runDrain(JobHub.statuses(job, everySecond)), "2500 millis"))
+      yield* Effect.ignore(Effect.timeout(Stream.runDrain(JobStream.statuses(job, everySecond)), "2500 millis"))
       yield* Effect.sleep("20 seconds")
       yield* Fiber.interrupt(slow)
       // the second one takes the place of the first where that has waited for as long as it would have
@@ -347,16 +347,16 @@ describe("sharing", () => {
   it.effect("a known end is told without a request, until it is forgotten", () =>
     Effect.gen(function*() {
       const job = yield* submit
-      assert.deepStrictEqual(yield* JobHub.result(job, everySecond), { a: 1 })
+      assert.deepStrictEqual(yield* JobStream.result(job, everySecond), { a: 1 })
       const { length } = yield* polls
-      const late = yield* Stream.runCollect(JobHub.transitions(job))
+      const late = yield* Stream.runCollect(JobStream.transitions(job))
       assert.deepStrictEqual(steps(late), ["Queued 0", "Claimed 1", "Completed 1"])
-      assert.deepStrictEqual(yield* JobHub.result(job, Schema.Struct({ a: Schema.Number })), { a: 1 })
-      const statuses = yield* Stream.runCollect(JobHub.statuses(job))
+      assert.deepStrictEqual(yield* JobStream.result(job, Schema.Struct({ a: Schema.Number })), { a: 1 })
+      const statuses = yield* Stream.runCollect(JobStream.statuses(job))
       assert.deepStrictEqual(Array.from(statuses, ({ _tag }) => _tag), ["Done"])
       assert.strictEqual((yield* polls).length, length)
-      yield* Effect.sleep(JobHub.keptFor)
-      yield* JobHub.result(job)
+      yield* Effect.sleep("5 minutes")
+      yield* JobStream.result(job)
       assert.strictEqual((yield* polls).length, length + 1)
     }).pipe(
       TestJobQueue.runUntilDone,
@@ -365,25 +365,27 @@ describe("sharing", () => {
 
   it.effect("a known end is told of its own job, however odd the names are", () =>
     Effect.gen(function*() {
-      const hub = yield* JobHub.make().pipe(
+      const hub = yield* JobWatcher.make().pipe(
         Effect.provide(Layer.mock(JobQueue.JobQueue, {
           status: (job) => Effect.succeed(Job.Done({ job, outputs: { of: job.requestId } }))
         }))
       )
       for (const job of [Job.ref("a\nb", "c"), Job.ref("a", "b\nc"), Job.ref("1 a", "b"), Job.ref("1", " ab")]) {
-        assert.deepStrictEqual(yield* hub.result(job), { of: job.requestId })
+        assert.deepStrictEqual(yield* Effect.provideService(JobStream.result(job), JobWatcher.JobWatcher, hub), {
+          of: job.requestId
+        })
       }
     }).pipe(Effect.scoped))
 
   it.effect("no more ends are kept than there may be", () =>
     Effect.gen(function*() {
-      const jobs = yield* Effect.replicateEffect(submit, JobHub.keptEnds + 1)
+      const jobs = yield* Effect.replicateEffect(submit, 1_000 + 1)
       yield* Effect.sleep("1 minute")
-      yield* Effect.forEach(jobs, (job) => JobHub.result(job), { concurrency: "unbounded", discard: true })
+      yield* Effect.forEach(jobs, (job) => JobStream.result(job), { concurrency: "unbounded", discard: true })
       const { length } = yield* polls
-      yield* JobHub.result(jobs[1]!)
+      yield* JobStream.result(jobs[1]!)
       assert.strictEqual((yield* polls).length, length)
-      yield* JobHub.result(jobs[0]!)
+      yield* JobStream.result(jobs[0]!)
       assert.strictEqual((yield* polls).length, length + 1)
     }).pipe(
       TestJobQueue.runUntilDone,
@@ -397,8 +399,8 @@ describe("sharing", () => {
     Effect.gen(function*() {
       const [job, other] = yield* Effect.all([submit, submit])
       yield* TestJobQueue.inject(Fault.hang.pipe(Fault.ofJob(job)))
-      const first = yield* Effect.fork(JobHub.result(job))
-      const second = yield* Effect.fork(Stream.runDrain(JobHub.statuses(job)))
+      const first = yield* Effect.fork(JobStream.result(job))
+      const second = yield* Effect.fork(Stream.runDrain(JobStream.statuses(job)))
       yield* Effect.sleep("500 millis")
       yield* Fiber.interrupt(first)
       assert.isUndefined((yield* polls)[0]?.end)
@@ -406,8 +408,8 @@ describe("sharing", () => {
       assert.strictEqual((yield* polls)[0]?.end?.outcome, "interrupted")
       yield* Effect.sleep("1 hour")
       assert.strictEqual((yield* polls).length, 1)
-      const [queued] = yield* Stream.runCollect(Stream.take(JobHub.transitions(other), 1))
-      const error = yield* Effect.flip(Stream.runDrain(JobHub.transitions(job, { from: queued!.cursor })))
+      const [queued] = yield* Stream.runCollect(Stream.take(JobStream.transitions(other), 1))
+      const error = yield* Effect.flip(Stream.runDrain(JobStream.transitions(job, { from: queued!.cursor })))
       assert.strictEqual(error._tag, "JobMismatch")
     }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
 
@@ -418,10 +420,10 @@ describe("sharing", () => {
         Fault.stale("4700 millis").pipe(Fault.on("status"), Fault.during("4500 millis", "5500 millis"))
       )
       const tags = yield* Effect.fork(
-        Stream.runCollect(Stream.map(JobHub.statuses(job, everySecond), ({ _tag }) => _tag))
+        Stream.runCollect(Stream.map(JobStream.statuses(job, everySecond), ({ _tag }) => _tag))
       )
       yield* Effect.sleep("5200 millis")
-      const late = yield* Stream.runHead(JobHub.statuses(job, everySecond))
+      const late = yield* Stream.runHead(JobStream.statuses(job, everySecond))
       assert.strictEqual(Option.getOrThrow(late)._tag, "Running")
       assert.deepStrictEqual(Array.from(yield* Fiber.join(tags)), [
         ...["Pending", "Running", "Running", "Running", "Running"],
@@ -436,7 +438,7 @@ describe("sharing", () => {
     Effect.gen(function*() {
       let asking = 0
       let most = 0
-      const hub = yield* JobHub.make().pipe(Effect.provide(Layer.mock(JobQueue.JobQueue, {
+      const hub = yield* JobWatcher.make().pipe(Effect.provide(Layer.mock(JobQueue.JobQueue, {
         status: () =>
           Effect.acquireUseRelease(
             Effect.sync(() => {
@@ -447,7 +449,7 @@ describe("sharing", () => {
             () => Effect.zipRight(Effect.replicateEffect(Effect.yieldNow(), 3), Effect.sync(() => asking--))
           )
       })))
-      const watch = hub.result(Job.ref(model, "one"))
+      const watch = Effect.provideService(JobStream.result(Job.ref(model, "one")), JobWatcher.JobWatcher, hub)
       const first = yield* Effect.fork(watch)
       yield* Effect.sleep("500 millis")
       yield* Fiber.interruptFork(first)
@@ -463,7 +465,7 @@ describe("sharing", () => {
       const job = yield* submit
       yield* TestJobQueue.inject(Fault.unauthorized.pipe(Fault.on("status"), Fault.during("4 seconds", "1 hour")))
       const told: Array<string> = []
-      const error = yield* JobHub.transitions(job, everySecond).pipe(
+      const error = yield* JobStream.transitions(job, everySecond).pipe(
         Stream.runForEach(({ _tag }) => Effect.delay(Effect.sync(() => told.push(_tag)), "10 seconds")),
         Effect.flip
       )
@@ -479,12 +481,12 @@ describe("sharing", () => {
       for (const name of ["transitions", "statuses", "result"] as const) {
         const { spans, tracer } = CollectingTracer.make()
         const job = yield* submit
-        const watch: Stream.Stream<unknown, unknown, JobHub.JobHub> = JobHub[name](job, everySecond)
+        const watch: Stream.Stream<unknown, unknown, JobWatcher.JobWatcher> = JobStream[name](job, everySecond)
         yield* Stream.runDrain(watch).pipe(Effect.withSpan("parent"), Effect.withTracer(tracer))
         yield* Stream.runDrain(watch).pipe(Effect.withTracer(tracer), Effect.withTracerEnabled(false))
         assert.deepStrictEqual(spans.map(({ name, parent }) => [name, parent]), [
           ["parent", undefined],
-          [`JobHub.${name}`, "parent"]
+          [`JobStream.${name}`, "parent"]
         ])
         assert.deepStrictEqual(Object.fromEntries(spans[1]!.attributes), {
           "queue.model": job.model,
@@ -521,11 +523,11 @@ describe("sharing", () => {
               const job = yield* submit
               yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.on("status"), Fault.during(0, "15 seconds")))
               const calm = { ...everySecond, retry: Schedule.spaced("1 second") }
-              const dying = JobHub.result(job, { ...calm, [schedule]: dyingAt(step) })
+              const dying = JobStream.result(job, { ...calm, [schedule]: dyingAt(step) })
               const [exit, outputs] = yield* Effect.all([
                 Effect.exit(Effect.delay(dying, begins)),
-                Effect.delay(JobHub.result(job, calm), other),
-                Effect.timeoutOption(Effect.delay(JobHub.result(job, { ...calm }), other), leaves)
+                Effect.delay(JobStream.result(job, calm), other),
+                Effect.timeoutOption(Effect.delay(JobStream.result(job, { ...calm }), other), leaves)
               ], { concurrency: "unbounded" })
               assert.isTrue(isDefect(exit))
               assert.deepStrictEqual(outputs, { a: 1 })
@@ -542,9 +544,9 @@ describe("sharing", () => {
   it.effect("a cadence that dies while its watch joins leaves no poller behind", () =>
     Effect.gen(function*() {
       const job = yield* submit
-      const first = yield* Effect.fork(JobHub.result(job, everySecond))
+      const first = yield* Effect.fork(JobStream.result(job, everySecond))
       yield* Effect.sleep("2500 millis")
-      assert.isTrue(isDefect(yield* Effect.exit(JobHub.result(job, { cadence: dyingAt(0) }))))
+      assert.isTrue(isDefect(yield* Effect.exit(JobStream.result(job, { cadence: dyingAt(0) }))))
       yield* Effect.sleep("2 seconds")
       yield* Fiber.interrupt(first)
       const { length } = yield* polls
@@ -557,9 +559,9 @@ describe("sharing", () => {
     Effect.gen(function*() {
       const job = yield* submit
       const slow = Schedule.spaced("1 second").pipe(Schedule.mapEffect(() => Effect.sleep("1 hour")))
-      const first = yield* Effect.fork(Stream.runDrain(JobHub.transitions(job, everySecond)))
+      const first = yield* Effect.fork(Stream.runDrain(JobStream.transitions(job, everySecond)))
       yield* Effect.sleep("2500 millis")
-      const second = yield* Effect.fork(Stream.runDrain(JobHub.transitions(job, { cadence: slow })))
+      const second = yield* Effect.fork(Stream.runDrain(JobStream.transitions(job, { cadence: slow })))
       yield* Effect.sleep("2 seconds")
       yield* Fiber.interrupt(second)
       assert.strictEqual(yield* Clock.currentTimeMillis, (yield* TestJobQueue.startedAt) + 4_500)
@@ -578,12 +580,12 @@ describe("sharing", () => {
             { workers: { script: Worker.always(Worker.finish("1 minute")) } },
             Effect.gen(function*() {
               const job = yield* submit
-              if (isShared) yield* Effect.fork(Stream.runDrain(JobHub.statuses(job, { cadence: cadence() })))
+              if (isShared) yield* Effect.fork(Stream.runDrain(JobStream.statuses(job, { cadence: cadence() })))
               const mounts = yield* Effect.replicateEffect(
                 Effect.zipRight(
                   Effect.sleep(pause),
                   // it takes what is there at once
-                  Stream.runHead(JobHub.statuses(job, { cadence: cadence() }))
+                  Stream.runHead(JobStream.statuses(job, { cadence: cadence() }))
                 ),
                 60
               )
@@ -601,12 +603,12 @@ describe("sharing", () => {
     Effect.gen(function*() {
       const job = yield* submit
       const cadence = { cadence: Schedule.spaced("5 seconds") }
-      const look = Stream.runHead(JobHub.statuses(job, cadence))
+      const look = Stream.runHead(JobStream.statuses(job, cadence))
       yield* look
       yield* Effect.sleep("3 seconds")
       yield* look
       // the next poll is when it is due
-      yield* Effect.timeoutOption(Stream.runDrain(JobHub.statuses(job, cadence)), "3 seconds")
+      yield* Effect.timeoutOption(Stream.runDrain(JobStream.statuses(job, cadence)), "3 seconds")
       yield* Effect.sleep("1 hour")
       yield* look
       yield* TestJobQueue.expectPolls(job, [0, 5, 3_606].map(Duration.seconds))
@@ -617,7 +619,7 @@ describe("sharing", () => {
       const job = yield* submit
       yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.on("status")))
       const retry = Schedule.intersect(Schedule.spaced("2 seconds"), Schedule.recurs(2))
-      const watch = JobHub.result(job, { ...everySecond, retry })
+      const watch = JobStream.result(job, { ...everySecond, retry })
       yield* Effect.replicateEffect(Effect.timeoutOption(watch, "100 millis"), 10)
       yield* TestJobQueue.expectPolls(job, 1)
       assert.strictEqual((yield* Effect.flip(watch))._tag, "Unavailable")
@@ -626,8 +628,8 @@ describe("sharing", () => {
 
   it.effect("no more snapshots are kept than there may be", () =>
     Effect.gen(function*() {
-      const jobs = yield* Effect.replicateEffect(submit, JobHub.keptEnds + 1)
-      const look = (job: Job.JobRef) => Stream.runHead(JobHub.statuses(job, { cadence: Schedule.spaced("1 hour") }))
+      const jobs = yield* Effect.replicateEffect(submit, 1_000 + 1)
+      const look = (job: Job.JobRef) => Stream.runHead(JobStream.statuses(job, { cadence: Schedule.spaced("1 hour") }))
       yield* Effect.forEach(jobs, look, { discard: true })
       yield* look(jobs[1]!)
       yield* TestJobQueue.expectPolls(jobs[1]!, 1)
@@ -650,12 +652,12 @@ describe("sharing", () => {
           return yield* Effect.withClock(effect, { ...clock, sleep })
         })
       // the first request goes away in the middle of a poll, the second one in a pause
-      yield* Effect.forkDaemon(asRequest(JobHub.result(one, everySecond), Effect.sleep("2150 millis")))
+      yield* Effect.forkDaemon(asRequest(JobStream.result(one, everySecond), Effect.sleep("2150 millis")))
       yield* Effect.sleep("5 seconds")
-      yield* Effect.forkDaemon(asRequest(JobHub.result(other, everySecond), Effect.sleep("3500 millis")))
+      yield* Effect.forkDaemon(asRequest(JobStream.result(other, everySecond), Effect.sleep("3500 millis")))
       yield* Effect.sleep("10 seconds")
       const [time] = yield* Effect.timed(asRequest(
-        Effect.all([JobHub.result(one, everySecond), JobHub.result(other, everySecond)], { concurrency: 2 }),
+        Effect.all([JobStream.result(one, everySecond), JobStream.result(other, everySecond)], { concurrency: 2 }),
         Effect.never
       ))
       assert.isAtMost(Duration.toMillis(time), 8_000)
@@ -669,11 +671,15 @@ describe("sharing", () => {
       const job = yield* submit
       yield* TestJobQueue.inject(Fault.hang.pipe(Fault.ofJob(job)))
       const fibers = yield* Effect.gen(function*() {
-        const hub = yield* JobHub.make()
+        const hub = yield* JobWatcher.make()
         const fibers = [
-          yield* Effect.fork(Effect.asVoid(hub.result(job))),
-          yield* Effect.fork(Stream.runDrain(hub.transitions(job))),
-          yield* Effect.fork(Stream.runDrain(hub.watchAll(Stream.make(job))))
+          yield* Effect.fork(Effect.asVoid(Effect.provideService(JobStream.result(job), JobWatcher.JobWatcher, hub))),
+          yield* Effect.fork(
+            Stream.runDrain(Stream.provideService(JobStream.transitions(job), JobWatcher.JobWatcher, hub))
+          ),
+          yield* Effect.fork(
+            Stream.runDrain(Stream.provideService(JobStream.watchAll(Stream.make(job)), JobWatcher.JobWatcher, hub))
+          )
         ]
         yield* Effect.sleep("1 second")
         return fibers
@@ -694,7 +700,7 @@ describe("policies", () => {
     Effect.gen(function*() {
       const job = yield* submit
       const errorOf = (deadline: Deadline.Deadline, begins: Duration.DurationInput = 0) =>
-        Effect.flip(Effect.delay(JobHub.result(job, { ...everySecond, deadline }), begins))
+        Effect.flip(Effect.delay(JobStream.result(job, { ...everySecond, deadline }), begins))
       const [pending, total, late] = yield* Effect.all([
         errorOf(Deadline.pending("5 seconds")),
         errorOf(Deadline.total("7 seconds")),
@@ -718,7 +724,7 @@ describe("policies", () => {
       )
       const seen = (unrecognized: "fail" | "ignore" | "end") => {
         const told: Array<Transition.Transition> = []
-        return JobHub.transitions(job, { ...everySecond, unrecognized }).pipe(
+        return JobStream.transitions(job, { ...everySecond, unrecognized }).pipe(
           Stream.runForEach((step) => Effect.sync(() => told.push(step))),
           Effect.either,
           Effect.map((end) => ({ end, told: steps(told) }))
@@ -740,7 +746,7 @@ describe("policies", () => {
     Effect.gen(function*() {
       const job = yield* submit
       const [shared, alone] = yield* Effect.all([
-        Effect.flip(JobHub.result(job, everySecond)),
+        Effect.flip(JobStream.result(job, everySecond)),
         Effect.flip(JobStream.result(job, everySecond))
       ], { concurrency: 2 })
       assert(shared._tag === "JobRetriesExhausted" && alone._tag === "JobRetriesExhausted")
@@ -760,7 +766,7 @@ describe("policies", () => {
       const job = yield* submit
       yield* TestJobQueue.inject(Fault.hang.pipe(Fault.on("status"), Fault.during(0, "8 seconds")))
       const watch = (retry: Retry.Retry, request: Duration.DurationInput) =>
-        JobHub.result(job, { ...everySecond, retry, deadline: Deadline.request(request) })
+        JobStream.result(job, { ...everySecond, retry, deadline: Deadline.request(request) })
       const [impatient, patient] = yield* Effect.all([
         Effect.flip(watch(Schedule.recurs(0), "2 seconds")),
         watch(Schedule.spaced("3 seconds"), "5 seconds")
@@ -781,11 +787,11 @@ describe("policies", () => {
       const job = yield* submit
       yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.on("status"), Fault.during(0, "20 seconds")))
       const retry = (pause: Duration.DurationInput) => ({ ...everySecond, retry: Schedule.spaced(pause) })
-      const first = yield* Effect.fork(JobHub.result(job, retry("30 minutes")))
+      const first = yield* Effect.fork(JobStream.result(job, retry("30 minutes")))
       yield* Effect.sleep("10 seconds")
-      const second = yield* Effect.fork(JobHub.result(job, retry("5 seconds")))
+      const second = yield* Effect.fork(JobStream.result(job, retry("5 seconds")))
       // it does not try again itself, and is told what this very try meets
-      const third = yield* Effect.fork(Effect.flip(JobHub.result(job, { ...everySecond, retry: Schedule.stop })))
+      const third = yield* Effect.fork(Effect.flip(JobStream.result(job, { ...everySecond, retry: Schedule.stop })))
       assert.strictEqual((yield* Fiber.join(third))._tag, "Unavailable")
       yield* Fiber.join(second)
       yield* Fiber.join(first)
@@ -801,7 +807,7 @@ describe("policies", () => {
       yield* TestJobQueue.inject(
         Fault.unavailable({ retryAfter: "20 seconds" }).pipe(Fault.on("status"), Fault.nth(1))
       )
-      const watch = (retry: Retry.Retry) => JobHub.result(job, { ...everySecond, retry })
+      const watch = (retry: Retry.Retry) => JobStream.result(job, { ...everySecond, retry })
       yield* Effect.all([
         watch(Schedule.spaced("1 hour")),
         watch(Schedule.spaced("1 second")),
@@ -813,13 +819,37 @@ describe("policies", () => {
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("19 seconds")) } }))
     ))
 
+  it.effect("a Retry-After holds for all watches of the job, also for one whose own retry comes sooner", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.on("status"), Fault.nth(1)))
+      // met by the retry of one watch, while the other waits for its own, at 10 seconds
+      yield* TestJobQueue.inject(
+        Fault.unavailable({ retryAfter: "20 seconds" }).pipe(Fault.on("status"), Fault.nth(2))
+      )
+      yield* Effect.all(
+        [1, 10].map((pause) =>
+          JobStream.result(job, { ...everySecond, retry: Schedule.spaced(Duration.seconds(pause)) })
+        ),
+        { concurrency: "unbounded" }
+      )
+      yield* TestJobQueue.expectPolls(job, [0, 1, 21].map(Duration.seconds))
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("19 seconds")) } }))
+    ))
+
   it.effect("an answer ends the trouble: the next one begins with a retry that is fresh", () =>
     Effect.gen(function*() {
       const job = yield* submit
       // 59 times in trouble, each over after one try
       yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.where(({ nth }) => nth % 2 === 0)))
-      const retry = Schedule.intersect(Schedule.spaced("1 second"), Schedule.recurs(3))
-      yield* JobHub.result(job, { ...everySecond, retry })
+      const watch = (pause: Duration.DurationInput) =>
+        JobStream.result(job, {
+          ...everySecond,
+          retry: Schedule.intersect(Schedule.spaced(pause), Schedule.recurs(3))
+        })
+      yield* Effect.all([watch("1 second"), watch("2 seconds")], { concurrency: "unbounded" })
       assert.isAtLeast((yield* polls).length, 60)
     }).pipe(
       TestJobQueue.runUntilDone,
@@ -828,10 +858,12 @@ describe("policies", () => {
 
   it.effect("a defect of the queue is one of every watch", () =>
     Effect.gen(function*() {
-      const hub = yield* JobHub.make().pipe(
+      const hub = yield* JobWatcher.make().pipe(
         Effect.provide(Layer.mock(JobQueue.JobQueue, { status: () => Effect.die("a bug") }))
       )
-      const exit = yield* Effect.exit(hub.result(Job.ref(model, "one")))
+      const exit = yield* Effect.exit(
+        Effect.provideService(JobStream.result(Job.ref(model, "one")), JobWatcher.JobWatcher, hub)
+      )
       assert(Exit.isFailure(exit) && Cause.isDie(exit.cause))
     }).pipe(Effect.scoped))
 })
@@ -841,8 +873,8 @@ describe("policies", () => {
 // -----------------------------------------------------------------------------
 
 const eventsOf = Effect.gen(function*() {
-  const told: Array<JobHub.HubEvent> = []
-  yield* Effect.fork(Stream.runForEach(JobHub.events, (event) => Effect.sync(() => told.push(event))))
+  const told: Array<JobWatcher.WatcherEvent> = []
+  yield* Effect.fork(Stream.runForEach(JobWatcher.events, (event) => Effect.sync(() => told.push(event))))
   yield* Effect.yieldNow()
   return told
 })
@@ -853,7 +885,7 @@ const pollsWithin = (
   time: Duration.DurationInput,
   options: { readonly cadence: Cadence.Cadence } = everySecond
 ) =>
-  JobHub.watchAll(Stream.fromIterable(jobs), options).pipe(
+  JobStream.watchAll(Stream.fromIterable(jobs), options).pipe(
     Stream.runDrain,
     Effect.timeoutOption(time),
     Effect.zipRight(polls)
@@ -882,7 +914,10 @@ describe("a service that has had enough", () => {
       const pauses = told.filter(({ _tag }) => _tag === "Paused")
       assert.strictEqual(pauses.length, 1)
       assert(pauses[0]?._tag === "Paused" && pauses[0].until.epochMillis === at + 30_000)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false, pollsPerSecond: 1_000 } }))))
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ hub: { queueOrder: "never" as const, pollsPerSecond: 1_000 } }))
+    ))
 
   it.effect("and does not say for how long is left alone longer each time", () =>
     Effect.gen(function*() {
@@ -899,7 +934,7 @@ describe("a service that has had enough", () => {
       const begun = refused.filter((at, i) => i === 0 || at > refused[i - 1]!)
       assert.isAtMost(begun.length, 5)
       assert.isAtLeast(begun.at(-1)! - first!, 7_000)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
 
   it.effect("is left alone until the latest time that it said, also by an answer that comes later and says less", () =>
     Effect.gen(function*() {
@@ -912,7 +947,22 @@ describe("a service that has had enough", () => {
       yield* pollsWithin(jobs, "40 seconds")
       const times = (yield* polls).map(({ at }) => at).filter((at) => at > 0)
       assert.isAtLeast(Math.min(...times), 30_000)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
+
+  it.effect("a watch of another job ends at its deadline while all polls are paused", () =>
+    Effect.gen(function*() {
+      const jobs = yield* Effect.replicateEffect(submit, 2)
+      yield* TestJobQueue.inject(
+        Fault.rateLimited("1 hour").pipe(Fault.ofJob(jobs[0]!), Fault.during("1500 millis", "1 hour"))
+      )
+      yield* Effect.fork(JobStream.result(jobs[0]!, everySecond))
+      const start = yield* Clock.currentTimeMillis
+      const error = yield* Effect.flip(
+        JobStream.result(jobs[1]!, { ...everySecond, deadline: Deadline.total("20 seconds") })
+      )
+      assert.strictEqual(error._tag, "WatchTimeout")
+      assert.strictEqual((yield* Clock.currentTimeMillis) - start, 20_000)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" } }))))
 
   it.effect("and does not say for how long is left alone for a second again once it has answered", () =>
     Effect.gen(function*() {
@@ -921,7 +971,7 @@ describe("a service that has had enough", () => {
       yield* pollsWithin([job], "40 seconds")
       const times = (yield* polls).map(({ at }) => at)
       assert.isAtMost(Math.max(...times.slice(1).map((at, i) => at - times[i]!)), 1_000)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
 
   it.effect("other trouble of a job is its own", () =>
     Effect.gen(function*() {
@@ -930,7 +980,7 @@ describe("a service that has had enough", () => {
       yield* pollsWithin([one, other], "9500 millis")
       yield* TestJobQueue.expectPolls(one, 1)
       yield* TestJobQueue.expectPolls(other, 10)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
 })
 
 // -----------------------------------------------------------------------------
@@ -958,12 +1008,12 @@ describe("queue order", () => {
       const jobs = yield* submitMany(50)
       const calls = yield* pollsWithin(jobs, "9500 millis")
       assert.strictEqual(calls.length, 500)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { ...busy, queueOrder: false } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { ...busy, queueOrder: "never" as const } }))))
 
   it.effect("a job that comes to be next is looked at at once", () =>
     Effect.gen(function*() {
       const jobs = yield* submitMany(12)
-      const claimed = JobHub.watchAll(Stream.fromIterable(jobs), everySecond).pipe(
+      const claimed = JobStream.watchAll(Stream.fromIterable(jobs), everySecond).pipe(
         Stream.filter((step) => step._tag === "Claimed")
       )
       const late = Array.from(yield* Stream.runCollect(claimed), ({ at, observedAt }) =>
@@ -992,7 +1042,7 @@ describe("queue order", () => {
               const jobs = yield* submitMany(priorities.length, (i) => priorities[i]!)
               const seen: Array<Transition.Transition> = []
               const watching = yield* Effect.fork(
-                JobHub.watchAll(Stream.fromIterable(jobs), everySecond).pipe(
+                JobStream.watchAll(Stream.fromIterable(jobs), everySecond).pipe(
                   Stream.runForEach((step) =>
                     Effect.sync(() => {
                       if (step._tag !== "WatchFailed") seen.push(step)
@@ -1007,7 +1057,7 @@ describe("queue order", () => {
               for (const step of seen) {
                 if (step._tag !== "Claimed" || Option.isNone(step.at)) continue
                 const late = step.observedAt.epochMillis - step.at.value.epochMillis
-                assert.isAtMost(late, Duration.toMillis(JobHub.queueOrderFloor))
+                assert.isAtMost(late, 120_000)
                 note(late > 2_000 ? "late" : "soon")
               }
               // the queue keeps its promise, and a job that comes back to it keeps its place
@@ -1048,7 +1098,7 @@ describe("queue order", () => {
       const jobs = Array.from({ length: 20 }, (_, i) => Job.ref(model, `job ${i}`))
       const { createdAt } = yield* Effect.flatMap(submit, JobQueue.status) as Effect.Effect<Job.JobStatus>
       let now = 0
-      const hub = yield* JobHub.make(busy).pipe(
+      const hub = yield* JobWatcher.make({ ...busy, queueOrder: "always" }).pipe(
         Effect.provide(Layer.mock(JobQueue.JobQueue, {
           status: (job) =>
             Effect.map(Clock.currentTimeMillis, (at) => {
@@ -1062,13 +1112,17 @@ describe("queue order", () => {
         }))
       )
       const lost = yield* Effect.fork(Stream.runHead(hub.events))
-      yield* Effect.fork(Stream.runDrain(hub.watchAll(Stream.fromIterable(jobs), everySecond)))
+      yield* Effect.fork(
+        Stream.runDrain(
+          Stream.provideService(JobStream.watchAll(Stream.fromIterable(jobs), everySecond), JobWatcher.JobWatcher, hub)
+        )
+      )
       yield* Effect.sleep("29 seconds")
       assert.strictEqual(times.get("job 10"), 1)
       const event = yield* Fiber.join(lost)
       assert(Option.isSome(event) && event.value._tag === "OrderLost" && event.value.model === model)
       const before = times.get("job 10")!
-      assert.isAtMost(now, 30_000 + Duration.toMillis(JobHub.queueOrderFloor))
+      assert.isAtMost(now, 30_000 + 120_000)
       yield* Effect.sleep("10 seconds")
       assert.isAtLeast(times.get("job 10")! - before, 9)
       assert.deepStrictEqual(told, [])
@@ -1078,7 +1132,7 @@ describe("queue order", () => {
     Effect.gen(function*() {
       const jobs = Array.from({ length: 8 }, (_, i) => Job.ref(model, `job ${i}`))
       const created = DateTime.unsafeMake(0)
-      const hub = yield* JobHub.make(busy).pipe(
+      const hub = yield* JobWatcher.make({ ...busy, queueOrder: "always" }).pipe(
         Effect.provide(Layer.mock(JobQueue.JobQueue, {
           status: (job) =>
             Effect.gen(function*() {
@@ -1095,7 +1149,11 @@ describe("queue order", () => {
         }))
       )
       const lost = yield* Effect.fork(Stream.runHead(hub.events))
-      yield* Effect.fork(Stream.runDrain(hub.watchAll(Stream.fromIterable(jobs), everySecond)))
+      yield* Effect.fork(
+        Stream.runDrain(
+          Stream.provideService(JobStream.watchAll(Stream.fromIterable(jobs), everySecond), JobWatcher.JobWatcher, hub)
+        )
+      )
       yield* Effect.sleep("1 minute")
       assert(Option.isNone(yield* Fiber.poll(lost)))
     }).pipe(Effect.scoped, TestJobQueue.runUntilDone, Effect.provide(layer())))
@@ -1115,7 +1173,7 @@ describe("watchAll", () => {
         Stream.schedule(Schedule.spaced("1 second")),
         Stream.rechunk(1)
       )
-      const told = yield* Stream.runCollect(JobHub.watchAll(refs, { ...everySecond, retry: Schedule.stop }))
+      const told = yield* Stream.runCollect(JobStream.watchAll(refs, { ...everySecond, retry: Schedule.stop }))
       const failed = Array.from(told).filter((step) => step._tag === "WatchFailed")
       assert.deepStrictEqual(failed.map(({ error, job }) => [error._tag, job]), [["NotFound", unknown]])
       for (const job of jobs) {
@@ -1139,7 +1197,7 @@ describe("watchAll", () => {
         Stream.rechunk(1)
       )
       let told = 0
-      yield* JobHub.watchAll(refs, { cadence: Schedule.spaced("1 minute") }).pipe(
+      yield* JobStream.watchAll(refs, { cadence: Schedule.spaced("1 minute") }).pipe(
         Stream.tap(() =>
           Effect.suspend(() => {
             told++
@@ -1155,7 +1213,7 @@ describe("watchAll", () => {
     }).pipe(
       TestJobQueue.runUntilDone,
       Effect.provide(layer({
-        hub: { ...busy, queueOrder: false },
+        hub: { ...busy, queueOrder: "never" as const },
         workers: { workers: 10_000, script: Worker.always(Worker.finish("1 second")) }
       }))
     ))
@@ -1164,9 +1222,9 @@ describe("watchAll", () => {
     Effect.gen(function*() {
       const job = yield* submit
       const failing = Stream.concat(Stream.make(job), Stream.fail("no more"))
-      assert.strictEqual(yield* Effect.flip(Stream.runDrain(JobHub.watchAll(failing))), "no more")
+      assert.strictEqual(yield* Effect.flip(Stream.runDrain(JobStream.watchAll(failing))), "no more")
       const deadline = Deadline.cancelPending(Deadline.pending("5 seconds"))
-      const told = yield* Stream.runCollect(JobHub.watchAll(Stream.make(job), { ...everySecond, deadline }))
+      const told = yield* Stream.runCollect(JobStream.watchAll(Stream.make(job), { ...everySecond, deadline }))
       const last = Option.getOrThrow(Chunk.last(told))
       assert(last._tag === "WatchFailed" && last.error._tag === "PendingTooLong")
       assert.strictEqual(last.error.cancel, "canceled")
@@ -1192,8 +1250,8 @@ describe("metrics", () => {
     Effect.gen(function*() {
       const name = "my-org/counted"
       const jobs = yield* Effect.forEach(Array.from({ length: 10 }), () => submitTo(name))
-      const all = yield* Effect.fork(Stream.runDrain(JobHub.watchAll(Stream.fromIterable(jobs), everySecond)))
-      const one = yield* Effect.fork(JobHub.result(jobs[0]!, everySecond))
+      const all = yield* Effect.fork(Stream.runDrain(JobStream.watchAll(Stream.fromIterable(jobs), everySecond)))
+      const one = yield* Effect.fork(JobStream.result(jobs[0]!, everySecond))
       yield* Effect.sleep("200 seconds")
       assert.strictEqual(yield* counted("hub_watchers", ""), 11)
       assert.strictEqual(yield* counted("hub_pollers", ""), 10)

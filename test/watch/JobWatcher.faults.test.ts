@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, FastCheck, Schedule } from "effect"
-import { Cadence, JobHub } from "effect-queue-status"
+import { Cadence, JobStream } from "effect-queue-status"
+import type { JobWatcher } from "effect-queue-status"
 import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
-import { byJob, eventsOf, layer, polls, run, submit, submitMany, watchFor } from "../fixtures/hub.js"
 import { runs } from "../fixtures/runs.js"
+import { byJob, eventsOf, layer, polls, run, submit, submitMany, watchFor } from "../fixtures/watcher.js"
 
 /** The longest time between two polls of a job, of those polls that began from `from` until `to`. */
 const longestGap = (calls: ReadonlyArray<{ readonly at: number }>, from: number, to: number): number => {
@@ -24,7 +25,7 @@ describe("after a rate limit", () => {
         FastCheck.integer({ min: 1, max: 8 }),
         (outage, retryAfter, cadence) =>
           run(
-            { hub: { queueOrder: false } },
+            { hub: { queueOrder: "never" as const } },
             Effect.gen(function*() {
               const events = yield* eventsOf
               const jobs = yield* submitMany(20)
@@ -59,7 +60,7 @@ describe("after a rate limit", () => {
 // stretch
 // -----------------------------------------------------------------------------
 
-const stretches = (events: ReadonlyArray<JobHub.HubEvent>): ReadonlyArray<number> =>
+const stretches = (events: ReadonlyArray<JobWatcher.WatcherEvent>): ReadonlyArray<number> =>
   events.flatMap((event) => event._tag === "Stretched" ? [event.stretch] : [])
 
 describe("the stretch", () => {
@@ -71,7 +72,7 @@ describe("the stretch", () => {
         FastCheck.integer({ min: 1, max: 8 }),
         (count, pollsPerSecond, cadence) =>
           run(
-            { hub: { queueOrder: false, pollsPerSecond } },
+            { hub: { queueOrder: "never" as const, pollsPerSecond } },
             Effect.gen(function*() {
               const events = yield* eventsOf
               const jobs = yield* submitMany(count)
@@ -97,7 +98,7 @@ describe("the stretch", () => {
       yield* watchFor(jobs, "30 seconds", { cadence: Cadence.fixed("2 seconds") })
       for (const ofJob of byJob(yield* polls)) assert.isAtMost(longestGap(ofJob, ofJob[0]!.at, 30_000), 2_100)
       assert.deepStrictEqual(events, [])
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
 })
 
 describe("the capacity", () => {
@@ -109,7 +110,10 @@ describe("the capacity", () => {
       yield* watchFor(jobs, "1 minute", { cadence: Cadence.fixed("2 seconds") })
       // 20 polls a second are asked for, and 4 can be made
       assert.approximately(stretches(events).at(-1) ?? 1, 5, 1)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false, concurrency: 4 } }))))
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(layer({ hub: { queueOrder: "never" as const, concurrency: 4 } }))
+    ))
 
   it.effect("counts a job that starts its running cadence as often as that polls it", () =>
     Effect.gen(function*() {
@@ -121,7 +125,7 @@ describe("the capacity", () => {
     }).pipe(
       TestJobQueue.runUntilDone,
       Effect.provide(layer({
-        hub: { queueOrder: false },
+        hub: { queueOrder: "never" as const },
         workers: { workers: 200, pickup: "20 seconds", script: Worker.always(Worker.finish("2 minutes")) }
       }))
     ))
@@ -146,14 +150,14 @@ describe("a service that does not answer", () => {
       }
       // it is asked no more than that shows it
       assert.isAtMost(all.filter(({ at }) => at >= 15_000 && at < 55_000).length, 2 * 80 + 40)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
 
   it.effect("to one request only does not hold up its job", () =>
     Effect.gen(function*() {
       const job = yield* submit
       yield* TestJobQueue.inject(latency)
       yield* TestJobQueue.inject(Fault.hang.pipe(Fault.on("status"), Fault.nth(5)))
-      const end = yield* Effect.timed(JobHub.result(job, { cadence: Schedule.spaced("1 second") }))
+      const end = yield* Effect.timed(JobStream.result(job, { cadence: Schedule.spaced("1 second") }))
       assert.isAtMost(Duration.toMillis(end[0]), 10_000)
       const hung = (yield* polls)[4]!
       assert(hung.end?.outcome === "interrupted")
@@ -176,7 +180,7 @@ describe("a service that does not answer", () => {
         const answered = ofJob.filter(({ end }) => end?.outcome === "answered").map(({ end }) => ({ at: end!.at }))
         assert.isAtMost(longestGap(answered, 36_000, 60_000), 6_000)
       }
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
 
   it.effect("soon is not asked twice, where all the answers take longer than before", () =>
     Effect.gen(function*() {
@@ -190,7 +194,7 @@ describe("a service that does not answer", () => {
       const answered = slow.filter(({ end }) => end?.outcome === "answered")
       assert.isAtLeast(answered.length, 200)
       assert.isAtMost(slow.length, 1.05 * answered.length)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: false } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
 
   it.effect("soon, since the answer is a long one, is waited for", () =>
     Effect.gen(function*() {
@@ -200,7 +204,7 @@ describe("a service that does not answer", () => {
         Fault.delay("20 seconds").pipe(Fault.ofJob(jobs[0]!), Fault.during("10 seconds", "1 hour"))
       )
       yield* Effect.fork(watchFor(jobs.slice(1), "1 minute", { cadence: Cadence.fixed("2 seconds") }))
-      const [time] = yield* Effect.timed(JobHub.result(jobs[0]!, { cadence: Cadence.fixed("2 seconds") }))
+      const [time] = yield* Effect.timed(JobStream.result(jobs[0]!, { cadence: Cadence.fixed("2 seconds") }))
       assert.isAtMost(Duration.toMillis(time), 33_000)
       assert.isAtMost(
         (yield* polls).filter(({ at, requestId }) => at >= 10_000 && requestId === jobs[0]!.requestId).length,
@@ -210,7 +214,7 @@ describe("a service that does not answer", () => {
       TestJobQueue.runUntilDone,
       Effect.provide(
         layer({
-          hub: { queueOrder: false },
+          hub: { queueOrder: "never" as const },
           workers: { workers: 10, script: Worker.always(Worker.finish("10 seconds")) }
         })
       )
@@ -225,7 +229,7 @@ describe("a service that does not answer", () => {
         FastCheck.integer({ min: 100, max: 4_000 }),
         (concurrency, count, share, slowest) =>
           run(
-            { hub: { concurrency, queueOrder: false } },
+            { hub: { concurrency, queueOrder: "never" as const } },
             Effect.gen(function*() {
               const jobs = yield* submitMany(count)
               yield* TestJobQueue.inject(Fault.delay(Worker.uniform("0 seconds", slowest)).pipe(Fault.on("status")))

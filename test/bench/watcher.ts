@@ -1,22 +1,10 @@
 /**
- * `npm run bench`: what it takes to watch many jobs by a `JobHub`. Status is answered in the process, so that what is
- * measured is the hub. Each row is a process of its own, and each figure the median of three that take turns.
+ * `npm run bench`: what it takes to watch many jobs by a `JobWatcher`. Status is answered in the process, so that what
+ * is measured is the watcher. Each row is a process of its own, and each figure the median of three that take turns.
  */
-import {
-  Deferred,
-  Duration,
-  Effect,
-  Exit,
-  Fiber,
-  Layer,
-  Option,
-  PubSub,
-  Schema,
-  Scope,
-  Stream,
-  TestContext
-} from "effect"
-import { Cadence, Job, JobHub, JobQueue, JobStream } from "effect-queue-status"
+import { Deferred, Duration, Effect, Fiber, FiberId, Layer, Option, PubSub, Schema, Stream, TestContext } from "effect"
+import type { Scope } from "effect"
+import { Cadence, Job, JobQueue, JobStream, JobWatcher } from "effect-queue-status"
 import { TestJobQueue, Worker } from "effect-queue-status/testing"
 import { fileURLToPath } from "node:url"
 import { child, compile, median } from "./fixtures.js"
@@ -75,83 +63,79 @@ const heap = (): number => {
   return process.memoryUsage().heapUsed
 }
 
-const hubOver = (queue: JobQueue.Service, options: JobHub.Options = boundless) =>
-  JobHub.make(options).pipe(Effect.provideService(JobQueue.JobQueue, queue))
+const watcherOver = (queue: JobQueue.Service) =>
+  Layer.provide(JobWatcher.layer(boundless), Layer.succeed(JobQueue.JobQueue, queue))
+
+const watchAll = (jobs: ReadonlyArray<Job.JobRef>, pause: Duration.DurationInput) =>
+  JobStream.watchAll(Stream.fromIterable(jobs), asOften(pause))
 
 // --- memory
 
-const memoryOfJobs = Effect.scoped(Effect.gen(function*() {
+const memoryOfJobs = Effect.suspend(() => {
   const jobs = refs(100_000)
   const queue = stub()
-  const hub = yield* hubOver(queue.service)
-  let told = 0
-  const before = heap()
-  yield* Effect.forkScoped(
-    Stream.runForEach(hub.watchAll(Stream.fromIterable(jobs), asOften("1 hour")), () =>
-      Effect.sync(() => {
-        told++
-      }))
-  )
-  // Queued, Claimed, Progressed
-  while (told < 3 * jobs.length) yield* Effect.sleep("50 millis")
-  // what the hub holds is its own: what the stub held is not
-  queue.forget()
-  const all = heap() - before
-  const alone = heap()
-  const snapshots = jobs.map(({ requestId }) => decode(text(requestId, "running", 0)))
-  const bare = heap() - alone
-  return [all / jobs.length, bare / snapshots.length]
-}))
+  return Effect.gen(function*() {
+    let reported = 0
+    const before = heap()
+    yield* Effect.forkScoped(
+      Stream.runForEach(watchAll(jobs, "1 hour"), () =>
+        Effect.sync(() => {
+          reported++
+        }))
+    )
+    // Queued, Claimed, Progressed
+    while (reported < 3 * jobs.length) yield* Effect.sleep("50 millis")
+    // what the watcher holds is its own: what the stub held is not
+    queue.forget()
+    const all = heap() - before
+    const alone = heap()
+    const snapshots = jobs.map(({ requestId }) => decode(text(requestId, "running", 0)))
+    const bare = heap() - alone
+    return [all / jobs.length, bare / snapshots.length]
+  }).pipe(Effect.scoped, Effect.provide(watcherOver(queue.service)))
+})
 
-const memoryOfSubscribers = (watch: (hub: JobHub.Service, job: Job.JobRef) => Effect.Effect<unknown, unknown>) =>
-  Effect.scoped(Effect.gen(function*() {
+const memoryOfSubscribers = (watch: (job: Job.JobRef) => Effect.Effect<unknown, unknown, JobWatcher.JobWatcher>) =>
+  Effect.gen(function*() {
     const [job] = refs(1)
-    const hub = yield* hubOver(stub().service)
-    const subscribe = Effect.fork(watch(hub, job!))
+    const subscribe = Effect.fork(watch(job!))
     yield* Effect.replicateEffect(subscribe, 100, { discard: true })
     yield* Effect.sleep("200 millis")
     const before = heap()
     yield* Effect.replicateEffect(subscribe, 10_000, { discard: true })
     yield* Effect.sleep("500 millis")
     return [(heap() - before) / 10_000]
-  }))
+  }).pipe(Effect.provide(watcherOver(stub().service)))
 
 // --- CPU
 
 type Watched = (
-  queue: JobQueue.Service,
   jobs: ReadonlyArray<Job.JobRef>,
   pause: Duration.DurationInput
-) => Effect.Effect<
-  unknown,
-  unknown,
-  Scope.Scope
->
+) => Effect.Effect<unknown, never, JobWatcher.JobWatcher | Scope.Scope>
 
-const byHub: Watched = (queue, jobs, pause) =>
-  Effect.flatMap(
-    hubOver(queue),
-    (hub) => Effect.forkScoped(Stream.runDrain(hub.watchAll(Stream.fromIterable(jobs), asOften(pause))))
-  )
+const together: Watched = (jobs, pause) => Effect.forkScoped(Stream.runDrain(watchAll(jobs, pause)))
 
-const byStreams: Watched = (queue, jobs, pause) =>
+const apart: Watched = (jobs, pause) =>
   Effect.forEach(jobs, (job) => Effect.forkScoped(Stream.runDrain(JobStream.transitions(job, asOften(pause)))), {
     discard: true
-  }).pipe(Effect.provideService(JobQueue.JobQueue, queue))
+  })
 
 /** Microseconds of CPU a poll, and polls a second, over so much time. */
 const scheduling = (watched: Watched, count: number, pause: Duration.DurationInput, time: Duration.DurationInput) =>
-  Effect.scoped(Effect.gen(function*() {
+  Effect.suspend(() => {
     const queue = stub()
-    yield* watched(queue.service, refs(count), pause)
-    // a round to get warm, and for the jobs to part
-    yield* Effect.sleep(Duration.times(pause, 1.5))
-    const polls = queue.polls
-    const before = process.cpuUsage()
-    yield* Effect.sleep(time)
-    const { system, user } = process.cpuUsage(before)
-    return [(system + user) / (queue.polls - polls), (queue.polls - polls) / Duration.toSeconds(time)]
-  }))
+    return Effect.gen(function*() {
+      yield* watched(refs(count), pause)
+      // a round to get warm, and for the jobs to part
+      yield* Effect.sleep(Duration.times(pause, 1.5))
+      const polls = queue.polls
+      const before = process.cpuUsage()
+      yield* Effect.sleep(time)
+      const { system, user } = process.cpuUsage(before)
+      return [(system + user) / (queue.polls - polls), (queue.polls - polls) / Duration.toSeconds(time)]
+    }).pipe(Effect.scoped, Effect.provide(watcherOver(queue.service)))
+  })
 
 /** The same in virtual time: one poll after the other, and nothing of the host in between. */
 const schedulingAlone = (
@@ -197,35 +181,39 @@ const fanOut = (update: (i: number) => Effect.Effect<void>, seen: () => number) 
     return [median(times)]
   })
 
-const fanOutOfHub = Effect.scoped(Effect.gen(function*() {
+const fanOutOfWatcher = Effect.suspend(() => {
   const [job] = refs(1)
   const snapshotOf = (i: number) => decode(text(job!.requestId, "running", i / 1_000))
   // the poll that is on its way is held until there is an update
-  let answer = yield* Deferred.make<Job.JobStatus>()
-  const hub = yield* hubOver({ ...stub().service, status: () => Effect.suspend(() => Deferred.await(answer)) })
-  let seen = 0
-  yield* Effect.replicateEffect(
-    Effect.forkScoped(
-      Stream.runForEach(hub.transitions(job!, asOften("50 millis")), (step) =>
-        Effect.sync(() => {
-          if (step._tag === "Progressed") seen++
-        }))
-    ),
-    subscribers,
-    { discard: true }
-  )
+  let answer = Deferred.unsafeMake<Job.JobStatus>(FiberId.none)
   const update = (i: number) =>
-    Effect.flatMap(Deferred.make<Job.JobStatus>(), (next) => {
+    Effect.suspend(() => {
       const last = answer
-      answer = next
+      answer = Deferred.unsafeMake<Job.JobStatus>(FiberId.none)
       return Effect.asVoid(Deferred.succeed(last, snapshotOf(i)))
     })
-  yield* update(0)
-  while (seen < subscribers) yield* Effect.sleep("10 millis")
-  seen = 0
-  yield* Effect.sleep("100 millis")
-  return yield* fanOut(update, () => seen)
-}))
+  return Effect.gen(function*() {
+    let seen = 0
+    yield* Effect.replicateEffect(
+      Effect.forkScoped(
+        Stream.runForEach(JobStream.transitions(job!, asOften("50 millis")), (step) =>
+          Effect.sync(() => {
+            if (step._tag === "Progressed") seen++
+          }))
+      ),
+      subscribers,
+      { discard: true }
+    )
+    yield* update(0)
+    while (seen < subscribers) yield* Effect.sleep("10 millis")
+    seen = 0
+    yield* Effect.sleep("100 millis")
+    return yield* fanOut(update, () => seen)
+  }).pipe(
+    Effect.scoped,
+    Effect.provide(watcherOver({ ...stub().service, status: () => Effect.suspend(() => Deferred.await(answer)) }))
+  )
+})
 
 const fanOutOfPubSub = Effect.scoped(Effect.gen(function*() {
   const pubsub = yield* PubSub.bounded<number>(16)
@@ -245,39 +233,34 @@ const fanOutOfPubSub = Effect.scoped(Effect.gen(function*() {
 // --- stopping
 
 /** Seconds to stop so many watches, and how many polls came after. */
-const stopping = Effect.gen(function*() {
+const stopping = Effect.suspend(() => {
   const jobs = refs(100_000)
   const queue = stub()
-  const scope = yield* Scope.make()
-  const hub = yield* Scope.extend(hubOver(queue.service), scope)
-  const fiber = yield* Effect.fork(Stream.runDrain(hub.watchAll(Stream.fromIterable(jobs), asOften("10 seconds"))))
-  while (queue.polls < jobs.length) yield* Effect.sleep("50 millis")
-  const begun = performance.now()
-  yield* Fiber.interrupt(fiber)
-  const seconds = (performance.now() - begun) / 1_000
-  const { polls } = queue
-  yield* Effect.sleep("2 seconds")
-  yield* Scope.close(scope, Exit.void)
-  return [seconds, queue.polls - polls]
+  return Effect.gen(function*() {
+    const fiber = yield* Effect.fork(Stream.runDrain(watchAll(jobs, "10 seconds")))
+    while (queue.polls < jobs.length) yield* Effect.sleep("50 millis")
+    const begun = performance.now()
+    yield* Fiber.interrupt(fiber)
+    const seconds = (performance.now() - begun) / 1_000
+    const { polls } = queue
+    yield* Effect.sleep("2 seconds")
+    return [seconds, queue.polls - polls]
+  }).pipe(Effect.provide(watcherOver(queue.service)))
 })
 
 // --- requests, in virtual time
 
 const inMemory = <A, E>(
-  effect: Effect.Effect<A, E, JobHub.JobHub | JobQueue.JobQueue | TestJobQueue.TestJobQueue>,
+  effect: Effect.Effect<A, E, JobWatcher.JobWatcher | JobQueue.JobQueue | TestJobQueue.TestJobQueue>,
   workers?: Worker.Pool
-) =>
-  effect.pipe(
-    TestJobQueue.runUntilDone,
-    Effect.provide(JobHub.layer(boundless).pipe(Layer.provideMerge(TestJobQueue.layer({ workers }))))
-  )
+) => effect.pipe(TestJobQueue.runUntilDone, Effect.provide(TestJobQueue.layer({ workers })))
 
 const submitted = (count: number) =>
   Effect.replicateEffect(Effect.zipLeft(JobQueue.submit({ model, payload: {} }), Effect.sleep("1 millis")), count)
 
 const watchers = inMemory(Effect.gen(function*() {
   const [job] = yield* submitted(1)
-  const watch = Stream.runDrain(JobHub.transitions(job!, asOften("1 second")))
+  const watch = Stream.runDrain(JobStream.transitions(job!, asOften("1 second")))
   yield* Effect.all(Array.from({ length: 100 }, () => watch), { concurrency: "unbounded" }).pipe(
     Effect.timeoutOption("10 seconds")
   )
@@ -286,7 +269,7 @@ const watchers = inMemory(Effect.gen(function*() {
 
 const pending = inMemory(Effect.gen(function*() {
   const jobs = yield* submitted(1_000)
-  yield* Stream.runDrain(JobHub.watchAll(Stream.fromIterable(jobs), asOften("1 second"))).pipe(
+  yield* Stream.runDrain(watchAll(jobs, "1 second")).pipe(
     Effect.timeoutOption("1 minute")
   )
   return [(yield* TestJobQueue.counts).status]
@@ -298,7 +281,7 @@ const claims = inMemory(
     const jobs = yield* submitted(1_000)
     const late: Array<number> = []
     yield* Stream.runForEach(
-      JobHub.watchAll(Stream.fromIterable(jobs), asOften("1 second")),
+      watchAll(jobs, "1 second"),
       (step) =>
         Effect.sync(() => {
           if (step._tag === "Claimed" && Option.isSome(step.at)) {
@@ -311,20 +294,20 @@ const claims = inMemory(
   { workers: 10, script: Worker.always(Worker.finish("10 seconds")) }
 )
 
-const result = (hub: JobHub.Service, job: Job.JobRef) => hub.result(job, asOften("1 hour"))
-const stream = (hub: JobHub.Service, job: Job.JobRef) => Stream.runDrain(hub.transitions(job, asOften("1 hour")))
+const result = (job: Job.JobRef) => JobStream.result(job, asOften("1 hour"))
+const stream = (job: Job.JobRef) => Stream.runDrain(JobStream.transitions(job, asOften("1 hour")))
 
 const rows: { readonly [name: string]: () => Effect.Effect<ReadonlyArray<number>, unknown> } = {
   jobs: () => memoryOfJobs,
   results: () => memoryOfSubscribers(result),
   streams: () => memoryOfSubscribers(stream),
-  few: () => schedulingAlone(byHub, 1_000, "100 millis", "1 minute"),
-  many: () => schedulingAlone(byHub, 100_000, "10 seconds", "1 minute"),
-  apart: () => schedulingAlone(byStreams, 1_000, "100 millis", "10 seconds"),
-  fewInTime: () => scheduling(byHub, 1_000, "100 millis", "6 seconds"),
-  manyInTime: () => scheduling(byHub, 100_000, "10 seconds", "6 seconds"),
+  few: () => schedulingAlone(together, 1_000, "100 millis", "1 minute"),
+  many: () => schedulingAlone(together, 100_000, "10 seconds", "1 minute"),
+  apart: () => schedulingAlone(apart, 1_000, "100 millis", "10 seconds"),
+  fewInTime: () => scheduling(together, 1_000, "100 millis", "6 seconds"),
+  manyInTime: () => scheduling(together, 100_000, "10 seconds", "6 seconds"),
   ticking: () => ticking,
-  hub: () => fanOutOfHub,
+  watcher: () => fanOutOfWatcher,
   pubsub: () => fanOutOfPubSub,
   stopping: () => stopping,
   watchers: () => watchers,
@@ -350,8 +333,8 @@ const measure = async () => {
   const lines: ReadonlyArray<readonly [what: string, target: string, measured: string, isReached: boolean]> = [
     ["memory of a watched job, its snapshot and all, 100,000 jobs", "< 1.2 KiB", kib(of("jobs")), of("jobs") < 1_228.8],
     ["… of that the snapshot by itself", "", kib(of("jobs", 1)), true],
-    ["memory of who awaits a result", "< 6 KiB", kib(of("results")), of("results") < 6 * 1_024],
-    ["memory of who runs a stream", "< 30 KiB", kib(of("streams")), of("streams") < 30 * 1_024],
+    ["memory of a subscriber that awaits a result", "< 6 KiB", kib(of("results")), of("results") < 6 * 1_024],
+    ["memory of a subscriber that runs a stream", "< 30 KiB", kib(of("streams")), of("streams") < 30 * 1_024],
     ["CPU of scheduling a poll, 100,000 jobs", "< 12 µs", micros(many), many < 12],
     ["… 1,000 jobs", "", micros(few), true],
     ["… 100,000 jobs beside 1,000", "≤ 2 times", `${(many / few).toFixed(1)} times`, many <= 2 * few],
@@ -360,20 +343,20 @@ const measure = async () => {
     ["… 1,000 jobs", "", micros(of("fewInTime")), true],
     ["… 100,000 jobs beside 1,000", "≤ 2 times", `${inTimeRatio.toFixed(1)} times`, inTimeRatio <= 2],
     ["CPU of a bare `setTimeout` of 1 ms", "", micros(of("ticking")), true],
-    ["requests for 100 watchers of a job, 10 s at 1 s", "≤ 11", `${of("watchers")}`, of("watchers") <= 11],
+    ["requests for 100 subscribers of a job, 10 s at 1 s", "≤ 11", `${of("watchers")}`, of("watchers") <= 11],
     ["requests for 1,000 pending jobs, 1 min at 1 s", "< 1,200", `${of("pending")}`, of("pending") < 1_200],
     ["their claims, one a second: the last to be seen", "≤ 120 s", `${of("claims").toFixed(1)} s`, of("claims") <= 120],
     ["… and the median", "", `${of("claims", 1).toFixed(1)} s`, true],
     [
       "an update to 10,000 streams, beside `Stream.fromPubSub`",
       "≥ 1/3",
-      `${of("hub").toFixed(0)} ms to ${of("pubsub").toFixed(0)} ms, ${(of("pubsub") / of("hub")).toFixed(2)}`,
-      of("hub") <= 3 * of("pubsub")
+      `${of("watcher").toFixed(0)} ms to ${of("pubsub").toFixed(0)} ms, ${(of("pubsub") / of("watcher")).toFixed(2)}`,
+      of("watcher") <= 3 * of("pubsub")
     ],
     ["to stop 100,000 watches", "< 1 s", `${of("stopping").toFixed(2)} s`, of("stopping") < 1],
     ["polls after that", "0", `${of("stopping", 1)}`, of("stopping", 1) === 0]
   ]
-  console.log("| watching by a hub | to reach | measured | |")
+  console.log("| watching by a `JobWatcher` | to reach | measured | |")
   console.log("| --- | ---: | ---: | --- |")
   for (const [what, target, measured, isReached] of lines) {
     console.log(`| ${what} | ${target} | ${measured} | ${isReached ? "" : "not reached"} |`)

@@ -1,0 +1,32 @@
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
+import type * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
+import type { JobRef } from "../../model/Job.js"
+
+/**
+ * One span a watch, from now until the scope closes. It is made when the watch is over: until then, the time when it began
+ * is all of it that takes room. An open span takes as much as all the rest of a result that is awaited.
+ *
+ * @internal
+ */
+export const spanned = (name: string, job: JobRef): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.flatMap(Clock.currentTimeNanos, (begun) => Effect.addFinalizer((exit) => end(name, job, begun, exit)))
+
+const end = (name: string, job: JobRef, begun: bigint, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
+  Effect.withFiberRuntime((fiber) => {
+    if (!fiber.getFiberRef(FiberRef.currentTracerEnabled)) return Effect.void
+    const parent = Context.getOption(fiber.currentContext, Tracer.ParentSpan)
+    return Effect.tracerWith((tracer) =>
+      Effect.clockWith((clock) => {
+        const span = tracer.span(name, parent, Context.empty(), [], begun, "internal")
+        span.attribute("queue.model", job.model)
+        span.attribute("queue.request_id", job.requestId)
+        span.end(clock.unsafeCurrentTimeNanos(), exit)
+        return Effect.void
+      })
+    )
+  })

@@ -1,0 +1,234 @@
+/**
+ * The port `JobWatcher`: watchers of others stand behind it, and its laws find those that are wrong.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Chunk from "effect/Chunk"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/TestClock"
+import { Cadence, Job, JobQueue, JobRun, JobStream, JobWatcher } from "../../src/index.js"
+import { Conformance, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+import { inQueue } from "../fixtures/inQueue.js"
+import { job, model } from "../fixtures/job.js"
+
+const everySecond = { cadence: Schedule.spaced("1 second") }
+
+// -----------------------------------------------------------------------------
+// a fake
+// -----------------------------------------------------------------------------
+
+/** A watcher that knows what becomes of every job. */
+const knowing = (...life: ReadonlyArray<(job: Job.JobRef) => Job.JobStatus>) =>
+  Layer.succeed(JobWatcher.JobWatcher, {
+    events: Stream.never,
+    subscribe: () =>
+      Effect.map(Queue.unbounded<JobWatcher.Notice>(), (notices) => ({
+        next: Queue.takeBetween(notices, 1, 100) as Effect.Effect<Chunk.NonEmptyChunk<JobWatcher.Notice>>,
+        add: (job, from) => {
+          const watch = { job, cursor: from }
+          const at = DateTime.unsafeMake(0)
+          const samples = life.map((status) => ({ _tag: "Sample" as const, watch, status: status(job), at }))
+          return Queue.offerAll(notices, [...samples, { _tag: "Ended", watch, exit: Exit.void }])
+        }
+      }))
+  })
+
+describe("a fake watcher of a few lines", () => {
+  const fake = knowing(
+    (job) => Job.Pending({ job }),
+    (job) => Job.Running({ job }),
+    (job) => Job.Done({ job, outputs: { answer: 42 } })
+  )
+
+  it.effect("serves all that is written on the port", () =>
+    Effect.gen(function*() {
+      const tags = <A extends { readonly _tag: string }, E, R>(stream: Stream.Stream<A, E, R>) =>
+        Effect.map(Stream.runCollect(stream), (all) => Chunk.toReadonlyArray(all).map(({ _tag }) => _tag))
+      const steps = ["Queued", "Claimed", "Completed"]
+      assert.deepStrictEqual(yield* tags(JobStream.statuses(job)), ["Pending", "Running", "Done"])
+      assert.deepStrictEqual(yield* tags(JobStream.transitions(job)), steps)
+      assert.deepStrictEqual(yield* tags(JobStream.events(job)), steps)
+      assert.deepStrictEqual(yield* JobStream.result(job), { answer: 42 })
+      const jobs = Stream.make(job, Job.ref(model, "another"))
+      assert.deepStrictEqual(yield* tags(JobStream.watchAll(jobs)), [...steps, ...steps])
+      const submitted = Layer.mock(JobQueue.JobQueue, { submit: () => Effect.succeed(job) })
+      assert.deepStrictEqual(
+        yield* Effect.provide(JobRun.run({ model, payload: {} }), submitted),
+        { answer: 42 }
+      )
+    }).pipe(Effect.provide(fake)))
+})
+
+// -----------------------------------------------------------------------------
+// wrong ones
+// -----------------------------------------------------------------------------
+
+type Change = (subscription: JobWatcher.Subscription, wants: string) => JobWatcher.Subscription
+
+const changed = (change: Change) =>
+  Layer.scoped(
+    JobWatcher.JobWatcher,
+    Effect.map(JobWatcher.make(), (watcher) => ({
+      ...watcher,
+      subscribe: (options: JobWatcher.SubscribeOptions) =>
+        Effect.map(watcher.subscribe(options), (subscription) => change(subscription, options.wants))
+    }))
+  )
+
+const notices = (change: (notice: JobWatcher.Notice) => ReadonlyArray<JobWatcher.Notice>): Change => (subscription) => {
+  const next: JobWatcher.Subscription["next"] = Effect.flatMap(
+    Effect.suspend(() => subscription.next),
+    (all) => {
+      const some = Chunk.toReadonlyArray(all).flatMap(change)
+      return some.length === 0
+        ? next
+        : Effect.succeed(Chunk.unsafeFromArray(some) as Chunk.NonEmptyChunk<JobWatcher.Notice>)
+    }
+  )
+  return { add: (job, from) => subscription.add(job, from), next }
+}
+
+describe("the laws of the port", () => {
+  const failures = (
+    watcher: Layer.Layer<JobWatcher.JobWatcher, never, JobQueue.JobQueue>,
+    isChosen = (name: string) => /^(watch|subscribe):/.test(name)
+  ) =>
+    Effect.gen(function*() {
+      const checks = Conformance.checks({
+        layer: (workers) => TestJobQueue.layer({ workers }),
+        watcher,
+        pass: TestClock.adjust,
+        access: "scripted"
+      })
+      const failed: Array<string> = []
+      for (const { name, run } of checks.filter(({ name }) => isChosen(name))) {
+        if (Exit.isFailure(yield* Effect.exit(run))) failed.push(name)
+      }
+      return failed
+    })
+
+  it.effect("hold for the watcher that polls, whatever its options", () =>
+    Effect.gen(function*() {
+      for (const options of [{}, { pollsPerSecond: 20, concurrency: 1, queueOrder: "always" }] as const) {
+        assert.deepStrictEqual(
+          yield* failures(JobWatcher.layer(options)),
+          []
+        )
+      }
+    }))
+
+  const last = "subscribe: samples come in the order of the life of the job, and its end comes last"
+  const plants: ReadonlyArray<readonly [what: string, check: string, change: Change]> = [
+    [
+      "leaves out the last snapshot",
+      last,
+      notices((notice) => notice._tag === "Sample" && notice.status._tag === "Done" ? [] : [notice])
+    ],
+    ["reports the end before the last snapshot", last, (subscription) => {
+      const next = Effect.map(
+        Effect.suspend(() => subscription.next),
+        (all) => Chunk.reverse(all) as Chunk.NonEmptyChunk<JobWatcher.Notice>
+      )
+      return { add: (job, from) => subscription.add(job, from), next }
+    }],
+    ["reports changes where polls are wanted", last, (subscription, wants) => {
+      let before: string | undefined
+      return wants === "polls"
+        ? notices((notice) => {
+          if (notice._tag !== "Sample") return [notice]
+          const isNew = notice.status._tag !== before
+          before = notice.status._tag
+          return isNew ? [notice] : []
+        })(subscription, wants)
+        : subscription
+    }],
+    [
+      "says of each job that it is new",
+      "subscribe: a job that is added again is watched once",
+      (subscription) => ({
+        add: (job, from) => Effect.as(subscription.add(job, from), true),
+        get next() {
+          return subscription.next
+        }
+      })
+    ],
+    [
+      "forgets the cursor that a watch begins with",
+      "watch: goes on from the cursor of any step with the very next one",
+      (subscription) => ({
+        add: (job) => subscription.add(job),
+        get next() {
+          return subscription.next
+        }
+      })
+    ]
+  ]
+  for (const [what, check, change] of plants) {
+    it.effect(`find a watcher that ${what}`, () =>
+      Effect.gen(function*() {
+        assert.deepStrictEqual(yield* failures(changed(change), (name) => name === check), [check])
+      }))
+  }
+})
+
+// -----------------------------------------------------------------------------
+// the layer that polls
+// -----------------------------------------------------------------------------
+
+describe("troubles", () => {
+  it.effect("reach every watch, also one that comes while there is one", () =>
+    Effect.gen(function*() {
+      const job = yield* JobQueue.submit({ model, payload: {} })
+      const told: Array<ReadonlyArray<string>> = []
+      const watch = (after: number) =>
+        Effect.delay(Stream.runCollect(JobStream.events(job, everySecond)), after).pipe(
+          Effect.map((events) => told.push(Chunk.toReadonlyArray(events).map(({ _tag }) => _tag)))
+        )
+      yield* Effect.all([watch(0), watch(0), watch(4_000)], { concurrency: "unbounded" })
+      for (const tags of told) {
+        assert.deepStrictEqual(tags.filter((tag, i) => tag !== tags[i - 1]), [
+          ...tags.slice(0, 1),
+          ...(tags[0] === "Queued" ? ["Claimed"] : []),
+          ...(tags[0] === "Queued" ? ["Trouble"] : []),
+          "Recovered",
+          ...(tags[0] === "Queued" ? [] : ["Queued", "Claimed"]),
+          "Completed"
+        ])
+      }
+      assert.strictEqual(told.length, 3)
+    }).pipe(inQueue({
+      workers: { script: Worker.always(Worker.finish("20 seconds")) },
+      faults: [Fault.unavailable({ status: 502 }).pipe(Fault.on("status"), Fault.during("3 seconds", "9 seconds"))]
+    })))
+})
+
+describe("the order of the queue", () => {
+  const watched = (jobs: number, options: JobWatcher.Options) =>
+    Effect.gen(function*() {
+      const refs = yield* Effect.replicateEffect(
+        Effect.zipLeft(JobQueue.submit({ model, payload: {} }), Effect.sleep("1 millis")),
+        jobs
+      )
+      yield* JobStream.watchAll(Stream.fromIterable(refs), { cadence: Cadence.fixed("1 second") }).pipe(
+        Stream.runDrain,
+        Effect.timeoutOption("1 minute"),
+        Effect.provide(JobWatcher.layer(options))
+      )
+      return (yield* TestJobQueue.counts).status
+    }).pipe(inQueue({}))
+
+  it.effect("is relied on only where there are more jobs of a model than the budget bears", () =>
+    Effect.gen(function*() {
+      // each at its cadence
+      assert.isAbove(yield* watched(40, {}), 40 * 50)
+      // 200 of them would be 200 polls a second
+      assert.isBelow(yield* watched(200, {}), 200 * 10)
+      assert.isBelow(yield* watched(40, { queueOrder: "always" }), 40 * 10)
+      assert.isAbove(yield* watched(200, { queueOrder: "never" }), 100 * 50)
+    }))
+})
