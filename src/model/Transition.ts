@@ -72,6 +72,17 @@ export class Cursor extends Data.Class<{
     return cursor
   }
 
+  /**
+   * Whether two cursors of a job are equal, where that is known without a fingerprint.
+   *
+   * @internal
+   */
+  static isSame(a: Cursor, b: Cursor): boolean {
+    return a === b ||
+      (a.phase === b.phase && a.retries === b.retries && a.at === b.at && a.claimedAt === b.claimedAt &&
+        a.job === b.job && a.#seen !== undefined && a.#seen === b.#seen)
+  }
+
   /** @internal */
   static withClaimedAt(cursor: Cursor, claimedAt: number | undefined): Cursor {
     const copy = new Cursor({ ...cursor, claimedAt })

@@ -453,31 +453,27 @@ const untilEnd = (
   opened: Opened,
   onEvent: (event: WatchEvent) => Effect.Effect<unknown>
 ): Effect.Effect<Transition.Terminal, WatchError> => {
-  let end: Transition.Terminal | undefined
-  return Effect.map(
-    Effect.whileLoop({
-      while: () => end === undefined,
-      body: () =>
-        Effect.flatMap(opened.subscription.next, (notices) =>
-          Effect.gen(function*() {
-            for (const notice of notices) {
-              if (notice._tag === "Ended") {
-                yield* notice.exit
-                return yield* Effect.dieMessage(`the watcher ended ${formatRef(job)} without a terminal snapshot`)
-              }
-              for (const event of yield* eventsOf(notice, opened)) {
-                yield* onEvent(event)
-                if (event._tag === "Trouble" || event._tag === "Recovered" || !Transition.isTerminal(event)) continue
-                end = event
-                return
-              }
-            }
-          })),
-      step: () => {}
-    }),
-    // that is what it went round for
-    () => end!
+  const read = Effect.fnUntraced(function*(notices: Chunk.Chunk<Notice>) {
+    for (const notice of notices) {
+      if (notice._tag === "Ended") {
+        yield* notice.exit
+        return yield* Effect.dieMessage(`the watcher ended ${formatRef(job)} without a terminal snapshot`)
+      }
+      for (const event of yield* eventsOf(notice, opened)) {
+        yield* onEvent(event)
+        if (event._tag !== "Trouble" && event._tag !== "Recovered" && Transition.isTerminal(event)) return event
+      }
+    }
+    return undefined
+  })
+  // outside of a generator, which would keep a frame for each round
+  const next: Effect.Effect<Transition.Terminal, WatchError> = Effect.suspend(() =>
+    Effect.flatMap(
+      Effect.flatMap(opened.subscription.next, read),
+      (end) => end === undefined ? next : Effect.succeed(end)
+    )
   )
+  return next
 }
 
 // -----------------------------------------------------------------------------

@@ -239,6 +239,24 @@ describe.concurrent("queue-status", () => {
   })
 
   describe("stopped", () => {
+    it.scopedLive("for a while, past its timeout, reports the end that the job came to meanwhile", () =>
+      Effect.gen(function*() {
+        let hasEnded = false
+        const server = yield* HostileServer.make((...call) =>
+          HostileServer.answer(200, { ...watched, ...(hasEnded && { status: "done", outputs: {} }) })(...call)
+        )
+        const env = { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: server.url }
+        const watching = yield* startCommand(["watch", `${model}/${watched.request_id}`, "--timeout", "6s"], env)
+        yield* until(() => watching.stdout().includes("Claimed"))
+        watching.kill("SIGSTOP")
+        hasEnded = true
+        yield* Effect.sleep("7 seconds")
+        watching.kill("SIGCONT")
+        const { code, stdout } = yield* watching.exited
+        assert.strictEqual(code, 0)
+        assert.include(stdout, "Completed")
+      }))
+
     for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
       it.scopedLive(
         `by ${signal} exits with ${code}, leaves the job alone, and says how to go on`,

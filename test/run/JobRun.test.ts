@@ -99,7 +99,13 @@ describe("submit", () => {
           })
         )
       }),
-      { numRuns: runs(60, 300) }
+      {
+        numRuns: runs(60, 300),
+        examples: [
+          [[Fault.rateLimited("2 seconds").pipe(Fault.on("submit"), Fault.nth(1))], true],
+          [[Fault.unauthorized.pipe(Fault.on("submit"))], true]
+        ]
+      }
     )
     met("made", "made after trying again", "not made", "uncertain, and made", "uncertain, and not made")
   })

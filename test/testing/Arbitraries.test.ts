@@ -395,7 +395,6 @@ describe("passingFaults", () => {
       "RateLimited",
       "Unavailable",
       "Unreachable",
-      "RequestTimeout",
       "UnexpectedAnswer"
     )
   })

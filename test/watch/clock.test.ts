@@ -116,3 +116,29 @@ describe("the wall clock is set", () => {
       }))
   }
 })
+
+describe("a process that was suspended while the job ended", () => {
+  const deadlines = {
+    "total deadline": [Deadline.total("6 seconds"), Job.Running({ job })],
+    "stalled deadline": [Deadline.stalled("6 seconds"), Job.Running({ job })],
+    "pending deadline": [Deadline.pending("6 seconds"), Job.Pending({ job })]
+  } as const
+  for (const [name, [deadline, before]] of Object.entries(deadlines)) {
+    it.effect(`polls once more before the ${name} is reported, and gives the result`, () =>
+      Effect.gen(function*() {
+        const clock = yield* settableClock
+        let hasEnded = false
+        const queue = yield* makeQueue({
+          status: () => Effect.sync(() => hasEnded ? Job.Done({ job, outputs: { answer: 42 } }) : before)
+        })
+        const watch = JobStream.result(job, { cadence: Schedule.spaced("2 seconds"), deadline })
+        const fiber = yield* Effect.fork(watch.pipe(Effect.withClock(clock), Effect.provide(queue.layer)))
+        yield* TestClock.adjust("2500 millis")
+        hasEnded = true
+        clock.leap(8_000)
+        yield* TestClock.adjust("2 seconds")
+        assert.deepStrictEqual(yield* Fiber.join(fiber), { answer: 42 })
+        assert.deepStrictEqual(queue.polls(), [0, 2_000, 4_000])
+      }))
+  }
+})

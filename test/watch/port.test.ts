@@ -6,6 +6,7 @@ import * as Chunk from "effect/Chunk"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
@@ -231,4 +232,40 @@ describe("the order of the queue", () => {
       assert.isBelow(yield* watched(40, { queueOrder: "always" }), 40 * 10)
       assert.isAbove(yield* watched(200, { queueOrder: "never" }), 100 * 50)
     }))
+
+  it.effect("counts the jobs of all models", () =>
+    Effect.gen(function*() {
+      const refs = yield* Effect.forEach(
+        Array.from({ length: 400 }, (_, i) => `model ${i % 20}`),
+        (model) => Effect.zipLeft(JobQueue.submit({ model, payload: {} }), Effect.sleep("1 millis"))
+      )
+      yield* JobStream.watchAll(Stream.fromIterable(refs), { cadence: Cadence.fixed("1 second") }).pipe(
+        Stream.runDrain,
+        Effect.timeoutOption("1 minute")
+      )
+      // three of each model, at their cadence
+      const heads = 20 * 3 * 60
+      const { status } = yield* TestJobQueue.counts
+      assert(status > heads && status < heads + 400 * 3, `${status} polls`)
+    }).pipe(inQueue({})))
+
+  it.effect("is given up when there are few jobs again", () =>
+    Effect.gen(function*() {
+      const refs = yield* Effect.replicateEffect(
+        Effect.zipLeft(JobQueue.submit({ model, payload: {} }), Effect.sleep("1 millis")),
+        200
+      )
+      const everySecond = { cadence: Cadence.fixed("1 second") }
+      const watch = (refs: ReadonlyArray<Job.JobRef>) =>
+        Stream.runDrain(JobStream.watchAll(Stream.fromIterable(refs), everySecond))
+      const many = yield* Effect.fork(watch(refs.slice(0, 170)))
+      const few = yield* Effect.fork(watch(refs.slice(170)))
+      yield* Effect.sleep("10 seconds")
+      yield* Fiber.interrupt(many)
+      yield* Effect.sleep("5 seconds")
+      const before = (yield* TestJobQueue.counts).status
+      yield* Effect.sleep("10 seconds")
+      assert.isAtLeast((yield* TestJobQueue.counts).status - before, 30 * 9)
+      yield* Fiber.interrupt(few)
+    }).pipe(inQueue({})))
 })

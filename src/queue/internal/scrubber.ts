@@ -67,7 +67,8 @@ const decode = (from: Decoded, escapes: RegExp): Decoded => {
   }
   for (const { 0: escape, index } of from.text.matchAll(escapes)) {
     const char = unescape(escape)
-    if (char === undefined) continue
+    // a token has the printable characters of ASCII, and no more
+    if (char === undefined || char < "!" || char > "~") continue
     copy(index)
     origins.push(originOf(from, index))
     text += char

@@ -15,6 +15,11 @@ export class Heap<A> {
     private readonly placed: (item: A, index: number) => void
   ) {}
 
+  /** All items, in no order. */
+  get all(): ReadonlyArray<A> {
+    return this.items
+  }
+
   peek(): A | undefined {
     return this.items[0]
   }

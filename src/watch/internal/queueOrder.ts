@@ -119,6 +119,11 @@ export class Line<P extends Waiting> {
     }
   }
 
+  /** The jobs that are behind the head, in no order. */
+  get behindHead(): ReadonlyArray<P> {
+    return this.rest.all
+  }
+
   /** The order does not hold: from now on every job is for itself. All that were in line. */
   dissolve(): ReadonlyArray<P> {
     const all = this.heads.map(({ poller }) => poller)

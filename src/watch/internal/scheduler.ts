@@ -147,6 +147,8 @@ export class Scheduler {
   private readonly latency = new Latency()
   private readonly pauseTime = new StretchedTime()
   private told = 1
+  /** Whether a job behind the head of its line is polled less often than at its cadence. */
+  private isOrderUsed = false
 
   /** No poll begins before `pausedUntil`; jobs that became due since `pausedAt` are still to be spread. */
   private pausedAt: number | undefined = undefined
@@ -454,6 +456,18 @@ export class Scheduler {
     line.pollers.delete(poller.job.requestId)
     if (line.pollers.size === 0) this.lines.delete(line.model)
     this.stopAll(poller)
+    if (this.isOrderUsed && !this.isCrowded(poller.pause || defaultPause)) this.dropOrder()
+  }
+
+  /** There are so few jobs again that each may be polled at its cadence. */
+  private dropOrder(): void {
+    this.isOrderUsed = false
+    for (const { behindHead } of this.lines.values()) {
+      for (const poller of behindHead) {
+        this.plan(poller, poller.pause)
+        this.hasten(poller, poller.pause)
+      }
+    }
   }
 
   /** Those that run for a poller: its requests, or what comes before and after them. */
@@ -637,6 +651,7 @@ export class Scheduler {
   private slow(poller: Poller): void {
     if (poller.slot < 0 || poller.trouble !== undefined || poller.lookSince !== -1) return
     if (!this.isCrowded(poller.pause)) return
+    this.isOrderUsed = true
     const pause = this.patience(poller)
     this.plan(poller, pause)
     const due = this.pauseTime.at(poller.at) + pause
@@ -670,7 +685,9 @@ export class Scheduler {
 
   private schedule(poller: Poller, pause: number, period: number, now: number, from = now): void {
     poller.pause = pause
-    const planned = poller.lineSlot >= 0 && this.isCrowded(period) ? this.patience(poller) : pause
+    const isBehind = poller.lineSlot >= 0 && this.isCrowded(period)
+    if (isBehind) this.isOrderUsed = true
+    const planned = isBehind ? this.patience(poller) : pause
     this.plan(poller, Math.max(planned, period))
     const stretch = this.demand.stretch(this.pollers, this.capacity)
     this.pauseTime.setStretch(stretch, now)

@@ -3,7 +3,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import type { JobRef } from "../../model/Job.js"
 
@@ -14,7 +14,9 @@ import type { JobRef } from "../../model/Job.js"
  * @internal
  */
 export const spanned = (name: string, job: JobRef): Effect.Effect<void, never, Scope.Scope> =>
-  Effect.flatMap(Clock.currentTimeNanos, (begun) => Effect.addFinalizer((exit) => end(name, job, begun, exit)))
+  Effect.flatMap(Clock.currentTimeNanos, (begun) =>
+    // not `Effect.addFinalizer`, which keeps the context of the fiber
+    Effect.flatMap(Scope.Scope, (scope) => Scope.addFinalizerExit(scope, (exit) => end(name, job, begun, exit))))
 
 const end = (name: string, job: JobRef, begun: bigint, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
   Effect.withFiberRuntime((fiber) => {

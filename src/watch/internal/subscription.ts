@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { JobRef } from "../../model/Job.js"
+import * as Transition from "../../model/Transition.js"
 import type { Cursor } from "../../model/Transition.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import type { Service as JobQueueService } from "../../queue/JobQueue.js"
@@ -24,13 +25,23 @@ const chunkSize = 256
 
 /** One job of a subscription. */
 class Member extends Subscriber implements Watch {
-  cursor: Cursor | undefined = undefined
+  private known: Cursor | undefined = undefined
   /** The last trouble that was reported, if nothing was since. */
   trouble: Trouble | undefined = undefined
   isNews = false
 
   constructor(readonly subscription: Members) {
     super()
+  }
+
+  get cursor(): Cursor | undefined {
+    return this.known
+  }
+
+  // Most often it is the cursor that the poller has, in another object. One is enough.
+  set cursor(cursor: Cursor | undefined) {
+    const known = this.poller?.cursor
+    this.known = known !== undefined && cursor !== undefined && Transition.Cursor.isSame(known, cursor) ? known : cursor
   }
 
   get job(): JobRef {
@@ -63,9 +74,9 @@ class Members implements Subscription {
   private news: Array<Member> = []
   private taken = 0
   /** What took its time to find out. */
-  private late: Array<Notice> = []
+  private late: Array<Notice> | undefined = undefined
   private reader: (() => void) | undefined = undefined
-  private adders: Array<() => void> = []
+  private adders: Array<() => void> | undefined = undefined
 
   constructor(
     private readonly scheduler: Scheduler,
@@ -103,8 +114,8 @@ class Members implements Subscription {
 
   get next(): Effect.Effect<Chunk.NonEmptyChunk<Notice>> {
     return Effect.suspend(() => {
-      const notices = this.late
-      this.late = []
+      const notices = this.late ?? []
+      this.late = undefined
       let expiries: Effect.Effect<void> = Effect.void
       for (let i = 0; i < chunkSize; i++) {
         const member = this.pop()
@@ -178,6 +189,7 @@ class Members implements Subscription {
           )
         ),
         (exit) => {
+          this.late ??= []
           this.late.push({ _tag: "Ended", watch: member, exit })
           this.wake()
         }
@@ -228,8 +240,8 @@ class Members implements Subscription {
 
   private makeRoom(): void {
     const { adders } = this
-    if (adders.length === 0 || this.pending >= mostNews) return
-    this.adders = []
+    if (adders === undefined || this.pending >= mostNews) return
+    this.adders = undefined
     // they look again
     for (const adder of adders) adder()
   }
@@ -237,7 +249,7 @@ class Members implements Subscription {
   // made for each time: most of its time a subscription waits, and then nothing more needs to be kept
   private get awaitNews(): Effect.Effect<void> {
     return Effect.async((resume) => {
-      if (this.pending > 0 || this.late.length > 0) return resume(Effect.void)
+      if (this.pending > 0 || this.late !== undefined) return resume(Effect.void)
       this.reader = () => resume(Effect.void)
       return Effect.sync(() => {
         this.reader = undefined
@@ -249,9 +261,10 @@ class Members implements Subscription {
     return Effect.async((resume) => {
       if (this.pending < mostNews) return resume(Effect.void)
       const adder = () => resume(Effect.void)
+      this.adders ??= []
       this.adders.push(adder)
       return Effect.sync(() => {
-        this.adders = this.adders.filter((other) => other !== adder)
+        this.adders = this.adders?.filter((other) => other !== adder)
       })
     })
   }
