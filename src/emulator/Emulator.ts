@@ -38,27 +38,32 @@ import * as Server from "./internal/server.js"
 import * as WorkerApi from "./WorkerApi.js"
 
 /**
- * - `host` and `port`: where to listen; `127.0.0.1`, and a port that is free, unless given.
- * - `workers`: simulated ones, which do the jobs. Without them jobs wait for workers that come from outside.
- * - `faults`: what goes wrong on the wire, as in the queue in memory.
- * - `seed`: what the times of workers and the chances of faults are made from. Request ids differ all the same.
- * - `retention`: how long a job that has ended can still be asked for; `defaultRetention` unless given.
- * - `tls`: a certificate and its key, as PEM, for clients that speak HTTPS alone. A bad one is a `ServeError`.
- * - `apiKeys`: the bearer tokens that are good. Without it every token is, so long as it is not blank.
- * - `maxBodyBytes`: a larger body is refused with 413; `defaultMaxBodyBytes` unless given.
+ * The options of the emulator.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** The address to listen on. Defaults to `127.0.0.1`. */
   readonly host?: string | undefined
+  /** The port to listen on. Defaults to one that is free. */
   readonly port?: number | undefined
+  /** Simulated workers, which run the jobs. Defaults to none: jobs wait for workers that come from outside. */
   readonly workers?: Pool | ReadonlyArray<Pool> | undefined
+  /** What goes wrong on the wire, as for the queue in memory. Defaults to nothing. */
   readonly faults?: ReadonlyArray<Fault> | undefined
+  /**
+   * The seed of the times of workers and of the chances of faults. Request ids differ all the same. Defaults to a fixed
+   * seed.
+   */
   readonly seed?: string | number | undefined
+  /** How long a job can be requested after its end. Defaults to `defaultRetention`. */
   readonly retention?: Duration.DurationInput | undefined
+  /** A certificate and its key, as PEM, for clients that speak HTTPS alone. A bad one is a `ServeError`. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined
+  /** The bearer tokens that are accepted. Defaults to every token that is not blank. */
   readonly apiKeys?: ReadonlyArray<Redacted.Redacted> | undefined
+  /** The longest body of a request, in bytes. A longer one is refused with 413. Defaults to `defaultMaxBodyBytes`. */
   readonly maxBodyBytes?: number | undefined
 }
 
@@ -79,14 +84,17 @@ export const defaultMaxBodyBytes: number = 8 * 1024 * 1024
 export const defaultRetention: Duration.Duration = Duration.days(1)
 
 /**
- * A request as it arrived, at so many milliseconds since the epoch; `url` is its path and query.
+ * A request as it arrived.
  *
  * @since 0.1.0
  * @category models
  */
 export interface LoggedRequest {
+  /** When the request arrived, in milliseconds since the epoch. */
   readonly at: number
+  /** The HTTP method. */
   readonly method: string
+  /** The path and the query. */
   readonly url: string
 }
 
@@ -99,16 +107,17 @@ export interface LoggedRequest {
 export const maxLoggedRequests = 10_000
 
 /**
- * - `baseUrl`: what a client must be told, `http://127.0.0.1:…/v1`.
- * - `origin`: what a worker must be told, `http://127.0.0.1:…`.
- * - `requests`: the latest requests, oldest first.
+ * The addresses of a running emulator, and the log of its requests.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
+  /** The base URL for a client, such as `http://127.0.0.1:8080/v1`. */
   readonly baseUrl: string
+  /** The origin for a worker, such as `http://127.0.0.1:8080`. */
   readonly origin: string
+  /** The latest requests, oldest first, at most `maxLoggedRequests`. */
   readonly requests: Effect.Effect<ReadonlyArray<LoggedRequest>>
 }
 

@@ -92,7 +92,9 @@ export const RequestId = Schema.String.pipe(
  * @category models
  */
 export interface JobRef {
+  /** The name of the model that the job was submitted to. */
   readonly model: string
+  /** The identifier that the service gave to the job. */
   readonly requestId: string
 }
 
@@ -211,29 +213,32 @@ const UnrecognizedFromSelf = Schema.TaggedStruct("Unrecognized", {
 })
 
 /**
- * What every snapshot of a job tells. An optional field that the service left out, or sent as `null`, is `None`
+ * The fields of every snapshot of a job. An optional field that the service left out, or sent as `null`, is `None`
  * (`{}` for the three JSON objects, `[]` for the warnings).
- *
- * - `createdAt`, `claimedAt`, `doneAt`: the server's times; `claimedAt` is that of the last claim (a job that went
- *   back to the queue may have none).
- * - `info`: what the submitter, the model and the system noted about the job. It accumulates and survives a retry.
- * - `inputs` and `outputs`: the payload as submitted, and what the model made of it.
- * - `priority`: higher goes first. `retries`: how often the job went back to the queue, 0 to 3.
- * - `warnings`: the service's non-fatal messages about the request.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Snapshot {
+  /** The reference of the job. */
   readonly job: JobRef
+  /** When the job was created, by the server's clock. */
   readonly createdAt: Option.Option<DateTime.Utc>
+  /** When the job was last claimed, by the server's clock. A job that went back to the queue may have none. */
   readonly claimedAt: Option.Option<DateTime.Utc>
+  /** When the job ended, by the server's clock. */
   readonly doneAt: Option.Option<DateTime.Utc>
+  /** What the submitter, the model and the system noted about the job. It accumulates and survives a retry. */
   readonly info: JsonObject
+  /** The payload as it was submitted. */
   readonly inputs: JsonObject
+  /** The outputs of the model. */
   readonly outputs: JsonObject
+  /** The priority of the job: higher goes first. */
   readonly priority: Option.Option<number>
+  /** How often the job went back to the queue, 0 to 3. */
   readonly retries: Option.Option<number>
+  /** The service's non-fatal messages about the request. */
   readonly warnings: ReadonlyArray<string>
 }
 
@@ -318,13 +323,14 @@ export interface Canceled extends Snapshot {
 export const Canceled = CanceledFromSelf.make
 
 /**
- * In a state that this version of the library does not know: `status` is what the service said, word for word.
+ * In a state that this version of the library does not know.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Unrecognized extends Snapshot {
   readonly _tag: "Unrecognized"
+  /** The state as the service reported it, word for word. */
   readonly status: string
 }
 

@@ -10,43 +10,52 @@ import type { JobRef } from "./Job.js"
 import type { Terminal, Transition } from "./Transition.js"
 
 /**
- * One claim of a job by a worker. `claimedAt` and `endedAt` are the server's times, where it told them; `end` is how it
- * ended, if it has.
+ * One claim of a job by a worker.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Attempt {
+  /** The number of the attempt, 1 for the first. */
   readonly attempt: number
+  /** When the claim was made, by the server's clock, if the server reported it. */
   readonly claimedAt: Option.Option<DateTime.Utc>
+  /** When the attempt ended, by the server's clock, if it has ended and the server reported it. */
   readonly endedAt: Option.Option<DateTime.Utc>
+  /** How the attempt ended, if it has: the tag of the transition. */
   readonly end: Option.Option<"Requeued" | Exclude<Terminal["_tag"], "Canceled">>
 }
 
 /**
- * - `transitions`: how many there were.
- * - `attempts`: the claims, oldest first.
- * - `progress`: the last that was read in the current attempt.
- * - `inQueue` and `running`: how long the job waited and ran, all told, up to its last transition.
- * - `exact`: whether the server told the time of every step that counts for those two. Where it did not, the split
- *   between them is taken from when the step was seen, or, of a step that was only inferred, from the step before it.
- * - `outcome`: how the job ended, if it has.
+ * The figures of a job, folded from its transitions.
  *
  * @since 0.1.0
  * @category models
  */
 export interface JobSummary {
+  /** The reference of the job. */
   readonly job: JobRef
+  /** How many transitions there were. */
   readonly transitions: number
+  /** The claims, oldest first. */
   readonly attempts: ReadonlyArray<Attempt>
+  /** The last progress that was read in the current attempt. */
   readonly progress: Option.Option<number>
+  /** How long the job waited in all, up to its last transition other than `Progressed`. */
   readonly inQueue: Duration.Duration
+  /** How long the job ran in all, up to its last transition other than `Progressed`. */
   readonly running: Duration.Duration
+  /**
+   * Whether the server reported the time of every step that counts for `inQueue` and `running`. Where it did not, the
+   * split between the two is taken from when the step was seen, or, for a step that was only inferred, from the step
+   * before it.
+   */
   readonly exact: boolean
+  /** How the job ended, if it has: the tag of its last transition. */
   readonly outcome: Option.Option<Terminal["_tag"]>
-  /** When the state that the job is in began, as far as can be told. */
+  /** When the state that the job is in began, as far as it is known. */
   readonly since: Option.Option<DateTime.Utc>
-  /** The last time that the server told, and what the two durations came to by then. */
+  /** The last time that the server reported, and what the two durations came to by then. */
   readonly told: Option.Option<
     { readonly at: DateTime.Utc; readonly inQueue: Duration.Duration; readonly running: Duration.Duration }
   >

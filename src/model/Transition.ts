@@ -216,27 +216,31 @@ const CanceledSchema = Schema.TaggedStruct("Canceled", fields)
 const UnrecognizedSchema = Schema.TaggedStruct("Unrecognized", { ...fields, status: Schema.String })
 
 /**
- * What every transition has.
- *
- * - `attempt`: 0 while no worker has had the job, then the number of the last claim, as far as it is known: never too
- *   high, and exact where the snapshot reports `retries`.
- * - `at`: when it happened, by the server's clock, if the server reported it; never a guess.
- * - `observedAt`: when the snapshot was taken, by our clock.
- * - `evidence`: `observed` when the snapshot shows the very state that the transition leads to; `inferred` when the job
- *   must have gone that way to be where it is.
- * - `snapshot`: what it was derived from.
- * - `cursor`: what is known after it. A watch that starts from it goes on with the very next transition.
+ * The fields of every transition.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Common {
+  /** The reference of the job. */
   readonly job: Job.JobRef
+  /**
+   * The number of the last claim, 0 before the first one, as far as it is known: never too high, and exact where the
+   * snapshot reports `retries`.
+   */
   readonly attempt: number
+  /** When the transition happened, by the server's clock, if the server reported it; never a guess. */
   readonly at: Option.Option<DateTime.Utc>
+  /** When the snapshot was taken, by our clock. */
   readonly observedAt: DateTime.Utc
+  /**
+   * `observed` if the snapshot shows the very state that the transition leads to; `inferred` if the job must have gone
+   * that way to be where it is.
+   */
   readonly evidence: "observed" | "inferred"
+  /** The snapshot that the transition was derived from. */
   readonly snapshot: Job.JobStatus
+  /** What is known after the transition. A watch that starts from it goes on with the very next transition. */
   readonly cursor: Cursor
 }
 
@@ -261,27 +265,28 @@ export interface Claimed extends Common {
 }
 
 /**
- * The running job's `info` changed. `changed` has the entries that are new or other than before (all of them, when
- * `info` has more than 32); `progress` is what the progress rule reads from the whole.
+ * The `info` of the running job changed.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Progressed extends Common {
   readonly _tag: "Progressed"
+  /** What the progress rule reads from the whole `info`, as a fraction from 0 to 1. */
   readonly progress: Option.Option<number>
+  /** The entries of `info` that are new or other than before; all of them if `info` has more than 32. */
   readonly changed: Job.JsonObject
 }
 
 /**
- * The worker of attempt `attempt` was lost, and the job went back to the queue. `retriesLeft` is how often that may
- * happen again.
+ * The worker of attempt `attempt` was lost, and the job went back to the queue.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Requeued extends Common {
   readonly _tag: "Requeued"
+  /** How often the job may go back to the queue again. */
   readonly retriesLeft: number
 }
 
@@ -293,6 +298,7 @@ export interface Requeued extends Common {
  */
 export interface Completed extends Common {
   readonly _tag: "Completed"
+  /** The outputs of the model. */
   readonly outputs: Job.JsonObject
 }
 
@@ -304,6 +310,7 @@ export interface Completed extends Common {
  */
 export interface FailedByModel extends Common {
   readonly _tag: "FailedByModel"
+  /** Why the job failed, if a reason was read from its snapshot. */
   readonly reason: Option.Option<string>
 }
 
@@ -328,14 +335,15 @@ export interface Canceled extends Common {
 }
 
 /**
- * The job came into a state that this version of the library does not know, and whoever watches it has chosen to take
- * that for its end (`unrecognized: "end"`). Then, and only then, the last transition of a job.
+ * The job came into a state that this version of the library does not know, and the watch takes that for its end
+ * (`unrecognized: "end"`). Then, and only then, the last transition of a job.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Unrecognized extends Common {
   readonly _tag: "Unrecognized"
+  /** The state as the service reported it, word for word. */
   readonly status: string
 }
 
@@ -395,21 +403,28 @@ export const isTerminal = (transition: Transition): transition is Terminal =>
 // -----------------------------------------------------------------------------
 
 /**
- * What a snapshot adds to what was known: the transitions, oldest first, and what is known now. `stale` says that the
- * snapshot adds nothing because it is older than what was known, or cannot be told from one that is.
- *
- * Without transitions the cursor is the one from before, except that it may have gained a `claimedAt`.
+ * What a snapshot adds to what was known.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Derivation {
+  /** The transitions that the snapshot adds, oldest first. */
   readonly transitions: ReadonlyArray<Transition>
+  /**
+   * What is known now. Without transitions it is the cursor from before, except that it may have gained a `claimedAt`.
+   */
   readonly cursor: Cursor
+  /**
+   * Whether the snapshot adds nothing because it is older than what was known, or cannot be distinguished from one that
+   * is.
+   */
   readonly stale: boolean
 }
 
 /**
+ * The options of `derive`.
+ *
  * @since 0.1.0
  * @category models
  */

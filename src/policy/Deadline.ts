@@ -16,17 +16,25 @@ import * as Duration from "effect/Duration"
 import { dual } from "effect/Function"
 
 /**
- * The four deadlines, and what becomes of the job when one of the watch has passed: it is left alone (`leave`), or, if
- * it is still pending, canceled (`cancel-pending`). A deadline that is infinite never passes.
+ * The four deadlines, and what happens to the job when one of the watch has passed. A deadline that is infinite never
+ * passes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Deadline {
+  /** How long one request may take, headers and body. Then it fails with `RequestTimeout`, which may be tried again. */
   readonly request: Duration.Duration
+  /** How long the job may wait in the queue, each time that it is there. Then the watch fails with `PendingTooLong`. */
   readonly pending: Duration.Duration
+  /** How long the job may run without any change in its attempt or its `info`. Then the watch fails with `Stalled`. */
   readonly stalled: Duration.Duration
+  /** How long the watch may take in all. Then it fails with `WatchTimeout`. */
   readonly total: Duration.Duration
+  /**
+   * What happens to the job when `pending`, `stalled` or `total` has passed: it is left alone (`leave`), or, if it is
+   * still pending, canceled (`cancel-pending`).
+   */
   readonly onExpiry: "leave" | "cancel-pending"
 }
 

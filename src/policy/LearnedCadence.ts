@@ -54,32 +54,41 @@ export interface Memory extends Schema.Schema.Type<typeof Memory> {}
 // -----------------------------------------------------------------------------
 
 /**
- * How long it takes until a job is over: as likely less as more than `median`, and less than `p95` for 19 jobs of 20.
+ * How long it takes until a job ends.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Eta {
+  /** The median of the time: it takes as likely less as more. */
   readonly median: Duration.Duration
+  /** The 95th percentile of the time: 19 jobs of 20 take less. */
   readonly p95: Duration.Duration
 }
 
 /**
- * - `observe`: learns from a snapshot that a job is done or has failed, and nothing from any other. A job that several
- *   watches observe counts several times.
- * - `cadence`: when to poll a job of this model, by what is known when the watch begins; the fallback, if that is too
- *   little.
- * - `eta`: how long a job that has come as far as this snapshot tells is still going to take. `None` when it is over,
- *   when too little is known, or when it takes longer than any other did.
- * - `memory`: all that is remembered.
+ * A memory of how long the jobs of each model waited and ran, and what follows from it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
+  /**
+   * Learns from a snapshot that a job is done or has failed, and nothing from any other. A job that several watches
+   * observe counts several times.
+   */
   readonly observe: (status: Job.JobStatus) => Effect.Effect<void>
+  /**
+   * Returns when to poll a job of this model, by what is known when the watch begins; the fallback, if that is too
+   * little.
+   */
   readonly cadence: (model: string) => Effect.Effect<Cadence>
+  /**
+   * Returns how long the job of this snapshot is still going to take. `None` if it has ended, if too little is known,
+   * or if it takes longer than any other did.
+   */
   readonly eta: (status: Job.JobStatus) => Effect.Effect<Option.Option<Eta>>
+  /** All that is remembered. */
   readonly memory: Effect.Effect<Memory>
 }
 
@@ -105,26 +114,30 @@ export interface Service {
 export class LearnedCadence extends Context.Tag("effect-queue-status/LearnedCadence")<LearnedCadence, Service>() {}
 
 /**
- * - `pollCost`: what a request is worth, in time that a result lies unseen: 0.2 seconds. Four times as much makes the
- *   pauses twice as long.
- * - `floor`, `cap`: the bounds of every pause, 0.2 and 30 seconds.
- * - `enough`: with fewer jobs than this in memory, 10, a model is not known, and its cadence is `fallback`:
- *   `Cadence.defaultCadence`.
- * - `halfLife`: how many jobs later one counts half: 200.
- * - `models`: how many are remembered, 256; those that were not used for the longest time are forgotten.
- * - `memory`: what was learned before.
+ * The options of the memory and of the cadences that are learned.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /**
+   * The cost of a request, as a time that a result lies unseen. Four times as much makes the pauses twice as long.
+   * Defaults to 0.2 seconds.
+   */
   readonly pollCost?: Duration.DurationInput | undefined
+  /** The shortest pause of a learned cadence. Defaults to 0.2 seconds. */
   readonly floor?: Duration.DurationInput | undefined
+  /** The longest pause of a learned cadence. Defaults to 30 seconds. */
   readonly cap?: Duration.DurationInput | undefined
+  /** How many jobs of a model must be in memory before it counts as known. Defaults to 10. */
   readonly enough?: number | undefined
+  /** The cadence of a model that is not known. Defaults to `Cadence.defaultCadence`. */
   readonly fallback?: Cadence | undefined
+  /** How many jobs later a job counts half. Defaults to 200. */
   readonly halfLife?: number | undefined
+  /** How many models are remembered; those that were not used for the longest time are forgotten. Defaults to 256. */
   readonly models?: number | undefined
+  /** What was learned before. Defaults to nothing. */
   readonly memory?: Memory | undefined
 }
 

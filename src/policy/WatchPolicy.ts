@@ -14,19 +14,22 @@ import { defaultRetry } from "./Retry.js"
 import type { Retry } from "./Retry.js"
 
 /**
- * - `cadence`: when to poll next, after a poll that was answered.
- * - `retry`: when to try again, after one that was not.
- * - `deadline`: when to give up.
- * - `unrecognized`: what to make of a state that this version of the library does not know. `fail` with
- *   `UnrecognizedStatus`; `ignore` the snapshot, and poll on at the cadence; or take it for the `end` of the job.
+ * How a job is watched, as one value.
  *
  * @since 0.1.0
  * @category models
  */
 export interface WatchPolicy {
+  /** When to poll next, after a poll that was answered. */
   readonly cadence: Cadence
+  /** When to try again, after a poll that was not answered. */
   readonly retry: Retry
+  /** When to give up. */
   readonly deadline: Deadline.Deadline
+  /**
+   * What to do about a state that this version of the library does not know: `fail` with `UnrecognizedStatus`; `ignore`
+   * the snapshot, and poll on at the cadence; or take it for the `end` of the job.
+   */
   readonly unrecognized: "fail" | "ignore" | "end"
 }
 

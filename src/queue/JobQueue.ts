@@ -35,16 +35,19 @@ import * as QueueApi from "./QueueApi.js"
 // -----------------------------------------------------------------------------
 
 /**
- * A job to be: the model that shall do it, its payload, and, if wanted, notes that stay with it (`info`) and its
- * priority (an integer, higher goes first, 0 unless given).
+ * A job to be submitted.
  *
  * @since 0.1.0
  * @category models
  */
 export interface SubmitRequest {
+  /** The name of the model that runs the job. */
   readonly model: string
+  /** The payload of the job. */
   readonly payload: JsonObject
+  /** Notes that stay with the job. */
   readonly info?: JsonObject | undefined
+  /** The priority, an integer: higher goes first. Defaults to 0. */
   readonly priority?: number | undefined
 }
 
@@ -67,35 +70,40 @@ export type CancelResult = Data.TaggedEnum<{
 export const CancelResult = Data.taggedEnum<CancelResult>()
 
 /**
- * How many jobs of a model are waiting and running; `total` is their sum.
+ * How many jobs of a model are in the queue.
  *
  * @since 0.1.0
  * @category models
  */
 export interface QueueMetrics {
+  /** How many jobs are running. */
   readonly running: number
+  /** How many jobs are waiting. */
   readonly waiting: number
+  /** The sum of the two, as the service reports it. */
   readonly total: number
 }
 
 /**
- * The calls of the queue. Whatever implements them, HTTP or memory, fails in the same ways.
- *
- * - `status`: a snapshot of a job.
- * - `submit`: adds a job. Sent once, also by a client that follows redirects or retries. A failure of which it is not known whether the request arrived may have made a job:
- *   see `QueueError.mayHaveArrived`, and `JobRun.submit`, which makes something of it.
- * - `cancel`: cancels a job that is pending, and leaves any other alone.
- * - `clear`: cancels every pending job of a model, and tells how many those were.
- * - `metrics`: how many jobs of a model are waiting and running.
+ * The calls of the queue. Every implementation, over HTTP or in memory, fails in the same ways.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
+  /** Returns a snapshot of a job. */
   readonly status: (job: JobRef) => Effect.Effect<JobStatus, QueueError>
+  /**
+   * Adds a job. The request is sent once, also by a client that follows redirects or retries. A failure of which it is
+   * not known whether the request arrived may have made a job: see `QueueError.mayHaveArrived`, and `JobRun.submit`,
+   * which handles that.
+   */
   readonly submit: (request: SubmitRequest) => Effect.Effect<JobRef, QueueError>
+  /** Cancels a job that is pending, and leaves any other alone. */
   readonly cancel: (job: JobRef) => Effect.Effect<CancelResult, QueueError>
+  /** Cancels every pending job of a model, and returns how many those were. */
   readonly clear: (model: string) => Effect.Effect<number, QueueError>
+  /** Returns how many jobs of a model are waiting and running. */
   readonly metrics: (model: string) => Effect.Effect<QueueMetrics, QueueError>
 }
 

@@ -49,15 +49,19 @@ import * as Submit from "./internal/submit.js"
 // -----------------------------------------------------------------------------
 
 /**
- * - `key`: the name that this submit has for the program: one that it would give it again after a restart, such as
- *   `order-17`. Made up where it is not given. It is written into the job's `info`, as `client_key`.
- * - `retry`: when to send again what has not arrived; that of `WatchPolicy.Default` unless given.
+ * The options of a submit.
  *
  * @since 0.1.0
  * @category models
  */
-export interface SubmitOptions extends Partial<Pick<WatchPolicy, "retry">> {
+export interface SubmitOptions {
+  /**
+   * The name that this submit has for the program: one that it has again after a restart, such as `order-17`. It is
+   * written into the job's `info`, as `client_key`. Defaults to a new one for each submit.
+   */
   readonly key?: string | undefined
+  /** When to send again what has not arrived. Defaults to that of `WatchPolicy.Default`. */
+  readonly retry?: WatchPolicy["retry"]
 }
 
 /**
@@ -136,17 +140,22 @@ export const Release = Own.Release
 export const defaultReleaseTimeout: Duration.Duration = Own.defaultReleaseTimeout
 
 /**
- * - `releaseTimeout`: how long it may take to give the job back, `defaultReleaseTimeout` unless given. Whoever closes the
- *   scope, or interrupts the effect, waits so long at most, and twice that when the submit was on its way.
- * - `onRelease`: receives the release, also where an error says the same: code that combines runs may drop an error.
- *   Defaults to the log, as a warning where there may be a job that goes on, unless `events`, `quorum` or `firstDone`
- *   report the release.
+ * The options of a submit whose job is given back when its owner ends before it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ScopedOptions extends SubmitOptions {
+  /**
+   * How long it may take to give the job back. Closing the scope, or interrupting the effect, takes so long at most,
+   * and twice that if the submit was on its way. Defaults to `defaultReleaseTimeout`.
+   */
   readonly releaseTimeout?: Duration.DurationInput | undefined
+  /**
+   * Receives the release, also where an error says the same: code that combines runs may drop an error. Defaults to the
+   * log, as a warning where there may be a job that goes on, unless `events`, `quorum` or `firstDone` report the
+   * release.
+   */
   readonly onRelease?: ((release: Release) => Effect.Effect<void>) | undefined
 }
 
@@ -188,13 +197,15 @@ export const scoped: (
 // -----------------------------------------------------------------------------
 
 /**
- * How many jobs may be submitted again: `take` asks for one of them, `left` tells how many there are.
+ * How many jobs may be submitted again.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Budget {
+  /** Takes one of the jobs: `false` if none is left. */
   readonly take: Effect.Effect<boolean>
+  /** How many jobs are left. */
   readonly left: Effect.Effect<number>
 }
 
@@ -214,31 +225,38 @@ export const makeBudget = (jobs: number): Effect.Effect<Budget> =>
   })
 
 /**
- * What to do about a job of which the service has lost every worker: submit it again, as often and after such pauses as
- * `schedule` says, and for as long as the `budget`, which many runs may share, has something left.
+ * How a job of which the service has lost every worker is submitted again.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Resubmit {
+  /** How often the job is submitted again, and after which pauses. */
   readonly schedule: Schedule.Schedule<unknown, QueueError.JobRetriesExhausted>
+  /**
+   * A limit that many runs may share: a job is submitted again only while there is something left. Defaults to no
+   * limit.
+   */
   readonly budget?: Budget | undefined
 }
 
 /**
- * Any part of the policy by which the job is watched, and:
- *
- * - `onInterrupt`: whether a pending job is canceled when the run is interrupted or its watch fails. Defaults to
- *   `cancel`. With `leave`, a run that is interrupted while it submits still waits for the answer, as long as a release
- *   may take: a journal must know the job.
- * - `resubmit`: whether a job that has run out of retries is submitted again; it is not, unless this is given. With a
- *   `key`, those after the first have `key/2`, `key/3` and so on.
+ * The options of a run, and any part of the policy by which its job is watched.
  *
  * @since 0.1.0
  * @category models
  */
 export interface RunOptions extends ScopedOptions, JobStream.Options {
+  /**
+   * Whether a pending job is canceled when the run is interrupted or its watch fails. With `leave`, a run that is
+   * interrupted while it submits still waits for the answer, as long as a release may take: a journal must know the
+   * job. Defaults to `cancel`.
+   */
   readonly onInterrupt?: "cancel" | "leave" | undefined
+  /**
+   * How a job that has run out of retries is submitted again. With a `key`, those after the first have `key/2`, `key/3`
+   * and so on. Defaults to not at all.
+   */
   readonly resubmit?: Resubmit | undefined
 }
 
@@ -267,12 +285,14 @@ class Listener extends Context.Reference<Listener>()("effect-queue-status/JobRun
 }) {}
 
 /**
- * What a run has come to: filled in as it goes on, for whoever must tell of one that has failed.
+ * What a run has come to, filled in as it goes on: an error of the run reports it.
  *
  * @internal
  */
 export interface Trace {
+  /** The last job that was submitted, if one was. */
   job: JobRef | undefined
+  /** What is known of that job, if anything is. */
   cursor: Transition.Cursor | undefined
 }
 
@@ -484,14 +504,15 @@ export const events = <A, E, R>(self: Effect.Effect<A, E, R>): Stream.Stream<Eve
   }))
 
 /**
- * Those of several effects that succeeded first, in that order, each with its index; and what became of the jobs of the
- * others that were given back.
+ * The effects that succeeded first, and what happened to the jobs of the others.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Quorum<A> {
+  /** The values of those that succeeded first, in that order, each with the index of its effect. */
   readonly results: ReadonlyArray<{ readonly index: number; readonly value: A }>
+  /** What happened to the jobs of the others that were given back. */
   readonly released: ReadonlyArray<Release>
 }
 

@@ -65,10 +65,7 @@ export interface Stage<in In, out Out, out R = never> {
 }
 
 /**
- * - `model`: who does it. `info` and `priority`: as in a `SubmitRequest`.
- * - `payload`: the schema of what goes in, encoded to the payload of the job.
- * - `outputs`: the schema of what comes out, decoded from the outputs of the job.
- * - `options`: how the job is run: see `JobRun.run`.
+ * The model of a stage, what goes in and what comes out, and how its jobs are run.
  *
  * @since 0.1.0
  * @category models
@@ -76,8 +73,11 @@ export interface Stage<in In, out Out, out R = never> {
 export interface Options<In, PayloadI extends JsonObject, PayloadR, Out, OutputsI, OutputsR>
   extends Omit<SubmitRequest, "payload">
 {
+  /** The schema of what goes in, encoded to the payload of the job. */
   readonly payload: Schema.Schema<In, PayloadI, PayloadR>
+  /** The schema of what comes out, decoded from the outputs of the job. */
   readonly outputs: Schema.Schema<Out, OutputsI, OutputsR>
+  /** How the job is run: see `JobRun.run`. */
   readonly options?: Omit<RunOptions, "key"> | undefined
 }
 

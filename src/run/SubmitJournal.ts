@@ -66,19 +66,25 @@ export const Entry = Schema.Union(
  * @category models
  */
 export interface Store {
+  /** Returns the entry of a key, or `None` if it has none. */
   readonly get: (key: string) => Effect.Effect<Option.Option<Entry>, JournalError>
+  /** Sets the entry of a key, in place of the one before. */
   readonly set: (key: string, entry: Entry) => Effect.Effect<void, JournalError>
+  /** Removes the entry of a key. */
   readonly remove: (key: string) => Effect.Effect<void, JournalError>
 }
 
 /**
- * A store, and `oneAtATime`: an effect waits while another one holds the same key. Two submits of one program with the
- * same key make one job. (Two programs that share a store must not use the same key at the same time.)
+ * A store of which each key is held by one submit at a time.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Service extends Store {
+  /**
+   * Makes an effect wait while another one holds the same key: two submits of one program with the same key make one
+   * job. (Two programs that share a store must not use the same key at the same time.)
+   */
   readonly oneAtATime: (key: string) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 }
 

@@ -34,28 +34,30 @@ const optional = <A>(arbitrary: FastCheck.Arbitrary<A>): FastCheck.Arbitrary<A |
 // -----------------------------------------------------------------------------
 
 /**
- * What the service says of a job, and when: in milliseconds since the epoch.
+ * What the service says of a job, and when.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Moment {
+  /** The time, in milliseconds since the epoch. */
   readonly at: number
+  /** The snapshot that the service returns then. */
   readonly status: Job.JobStatus
 }
 
 /**
  * What a job went through, until its end or for so far.
  *
- * - `moments`: how it was after each change, oldest first.
- * - `transitions`: its steps and all its progress, as who misses nothing tells them.
- *
  * @since 0.1.0
  * @category models
  */
 export interface History {
+  /** The reference of the job. */
   readonly job: Job.JobRef
+  /** The snapshots after each change, oldest first. */
   readonly moments: ReadonlyArray<Moment>
+  /** The steps of the job and all its progress, as a watch that misses nothing reports them. */
   readonly transitions: ReadonlyArray<Transition.Transition>
 }
 
@@ -101,13 +103,15 @@ export const history: FastCheck.Arbitrary<History> = Lives.life.map(({ end }) =>
 })
 
 /**
- * A history, and what somebody saw of it who asked now and then: when, and what the answer was.
+ * A history, and the polls that saw some of it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Polled {
+  /** What the job went through. */
   readonly history: History
+  /** The polls, oldest first: when each was made, and what the answer was. */
   readonly polls: ReadonlyArray<Moment>
 }
 

@@ -38,21 +38,25 @@ export type Access = Harness.Access
 /**
  * A queue to be checked.
  *
- * - `layer`: the queue. It is built anew for each check. Only a `scripted` queue is given workers; where a check names
- *   none, nobody works.
- * - `pass`: lets time pass, for the queue and for the check: `TestClock.adjust`, or `Effect.sleep`.
- * - `access`: what may be done to it, `shared` unless given.
- * - `model` and `payload`: what is submitted, `defaultModel` and `defaultPayload` unless given. The real service has a
- *   queue only for models that are deployed.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Subject {
+  /**
+   * The queue. It is built anew for each check. Only a `scripted` queue is given workers; where a check names none, no
+   * job is claimed.
+   */
   readonly layer: (workers?: Pool) => Layer.Layer<JobQueue, unknown>
+  /** Lets time pass, for the queue and for the check: `TestClock.adjust`, or `Effect.sleep`. */
   readonly pass: (duration: Duration.DurationInput) => Effect.Effect<void>
+  /** What may be done to the queue. Defaults to `shared`. */
   readonly access?: Access | undefined
+  /**
+   * The model that jobs are submitted to. The real service has a queue only for models that are deployed. Defaults to
+   * `defaultModel`.
+   */
   readonly model?: string | undefined
+  /** The payload that is submitted. Defaults to `defaultPayload`. */
   readonly payload?: JsonObject | undefined
   /**
    * What watches the jobs of the queue, for checks whose names begin with `watch` or `subscribe`. To check a watcher, give it
@@ -111,16 +115,20 @@ export class ConformanceFailure
 }
 
 /**
- * One thing that every queue does. `name` tells it from all others; `needs` is the least that must be allowed for it;
- * `run` may be run as often as wanted. It never fails with anything but a `ConformanceFailure`, bugs of the queue
- * included. A queue that is hung hangs it, too: the runner's time limit is its own.
+ * One thing that every queue does.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Check {
+  /** The name of the check, different from all others. */
   readonly name: string
+  /** The least that must be allowed for the check. */
   readonly needs: Access
+  /**
+   * Runs the check, as often as wanted. It never fails with anything but a `ConformanceFailure`, bugs of the queue
+   * included. A queue that hangs makes it hang, too: the time limit is that of the test runner.
+   */
   readonly run: Effect.Effect<void, ConformanceFailure>
 }
 

@@ -85,12 +85,18 @@ const Condition = Data.taggedEnum<Condition>()
  * @category models
  */
 export interface Fault extends Pipeable.Pipeable {
+  /** Marks a fault, for `isFault`. */
   readonly [TypeId]: typeof TypeId
   /** What happens, in words. */
   readonly label: string
   /** What happens and when, in words. */
   readonly toString: () => string
+  /** What happens to a call. */
   readonly disturbance: Disturbance
+  /**
+   * The calls that it happens to: those that meet all of these, each of which looks only at what those before it let
+   * through.
+   */
   readonly conditions: ReadonlyArray<Condition>
 }
 

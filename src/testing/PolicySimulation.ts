@@ -22,20 +22,25 @@ import * as JobState from "../watch/internal/jobState.js"
 // -----------------------------------------------------------------------------
 
 /**
- * One job as it would go if nobody looked: how long it waits in the queue, how long it runs, and what its worker reports
- * as `info.progress` when a given fraction of the run, from 0 to 1, is over.
+ * One job as it goes without a watch.
  *
  * @since 0.1.0
  * @category models
  */
 export interface SimulatedJob {
+  /** How long the job waits in the queue. */
   readonly wait: Duration.DurationInput
+  /** How long the job runs. */
   readonly run: Duration.DurationInput
+  /**
+   * What the worker reports as `info.progress` when a given fraction of the run, from 0 to 1, is over. Defaults to no
+   * progress.
+   */
   readonly progress?: ((fraction: number) => number | undefined) | undefined
 }
 
 /**
- * What jobs a model has: an effect that makes one of them, by chance, which it is to take from Effect's `Random`.
+ * A kind of job to simulate, such as those of one model.
  *
  * @example
  * import { PolicySimulation } from "effect-queue-status/testing"
@@ -50,27 +55,31 @@ export interface SimulatedJob {
  * @category models
  */
 export interface Workload {
+  /** The name of the workload. */
   readonly name: string
+  /** Makes one of the jobs, by chance, which is to be taken from Effect's `Random`. */
   readonly job: Effect.Effect<SimulatedJob>
 }
 
 /**
  * What a policy costs, and what it is worth.
  *
- * - `pollsPerJob`: requests a job, on average; the one that sees the end is one of them.
- * - `meanStaleness`, `p95Staleness`: the time from the end of a job until a poll sees it, on average and for all but one
- *   job in twenty. Infinite when no end was seen at all.
- * - `expired`: of the `jobs`, those whose end was not seen, since a deadline of the policy passed first. Their polls
- *   count.
- *
  * @since 0.1.0
  * @category models
  */
 export interface Simulation {
+  /** How many jobs were simulated. */
   readonly jobs: number
+  /** Of the `jobs`, those whose end was not seen, since a deadline of the policy passed first. Their polls count. */
   readonly expired: number
+  /** Requests a job, on average; the one that sees the end is one of them. */
   readonly pollsPerJob: number
+  /** The time from the end of a job until a poll sees it, on average. Infinite if no end was seen at all. */
   readonly meanStaleness: Duration.Duration
+  /**
+   * The time from the end of a job until a poll sees it, for all but one job in twenty. Infinite if no end was seen at
+   * all.
+   */
   readonly p95Staleness: Duration.Duration
 }
 

@@ -41,48 +41,63 @@ import { defaultClaimTimeout } from "./Worker.js"
 import type { Pool, Task } from "./Worker.js"
 
 /**
- * - `workers`: who does the jobs. Without it, or where it names another model, they wait until the test claims them.
- * - `faults`: what goes wrong between the program and the queue.
- * - `seed`: what chance is made from, here and in the program (`Random`): request ids, the times that workers take, which
- *   calls a fault happens to, jitter. The same seed gives the same run, to the byte, if it begins at the same time.
- * - `requestTimeout`: how long a call may take, as for the client over HTTP; `JobQueue.defaultRequestTimeout` unless
- *   given.
+ * The options of the queue in memory.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** The workers that run the jobs. Jobs that none of them takes wait until the test claims them. Defaults to none. */
   readonly workers?: Pool | ReadonlyArray<Pool> | undefined
+  /** What goes wrong between the program and the queue. Defaults to nothing. */
   readonly faults?: ReadonlyArray<Fault> | undefined
+  /**
+   * The seed of all chance, in the queue and in the program (`Random`): request ids, the times that workers take, which
+   * calls a fault happens to, jitter. The same seed gives the same run, to the byte, if it begins at the same time.
+   * Defaults to a fixed seed.
+   */
   readonly seed?: string | number | undefined
+  /** How long a call may take, as for the client over HTTP. Defaults to `JobQueue.defaultRequestTimeout`. */
   readonly requestTimeout?: Duration.DurationInput | undefined
 }
 
 /**
- * What a test sees and does behind the back of the program.
- *
- * - `startedAt`: when the queue was made, in milliseconds since the epoch.
- * - `calls`: every call so far, oldest first. `counts`: how many those were, of each operation.
- * - `jobs`: every job that was submitted, oldest first, also where the answer was lost.
- * - `transitions`: what truly became of a job, oldest first. Each is `observed` at the very moment when it happened.
- * - `inject`: lets a fault happen from now on, until it is removed.
- * - `claim`: takes the next job of a model, as a worker would, for `defaultClaimTimeout` unless another time is given.
- * - `heartbeat`, `finish`, `fail`: what the worker that has the job says of it; `false` where it has lost its claim. With
- *   a task, the worker that claimed it speaks; with a job, whoever has it.
+ * What a test sees of the queue and does to it, beside the program.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
+  /** When the queue was made, in milliseconds since the epoch. */
   readonly startedAt: number
+  /** Every call so far, oldest first. */
   readonly calls: Effect.Effect<ReadonlyArray<Call>>
+  /** How many calls there were so far, of each operation. */
   readonly counts: Effect.Effect<{ readonly [operation in Operation]: number }>
+  /** Every job that was submitted, oldest first, also where the answer was lost. */
   readonly jobs: Effect.Effect<ReadonlyArray<Job.JobRef>>
+  /** What truly happened to a job, oldest first. Each transition is `observed` at the very moment when it happened. */
   readonly transitions: (job: Job.JobRef) => Effect.Effect<ReadonlyArray<Transition.Transition>>
+  /** Lets a fault happen from now on, until it is removed. */
   readonly inject: (fault: Fault) => Effect.Effect<{ readonly remove: Effect.Effect<void> }>
+  /**
+   * Takes the next job of a model, as a worker would. The claim lasts for `timeout`, which defaults to
+   * `defaultClaimTimeout`.
+   */
   readonly claim: (model: string, timeout?: Duration.DurationInput) => Effect.Effect<Option.Option<Task>>
+  /**
+   * A sign of life of the worker that claimed the task, or that has the job. It merges `info` into the job's. `false`
+   * if the worker has lost its claim.
+   */
   readonly heartbeat: (who: Job.JobRef | Task, info?: Job.JsonObject) => Effect.Effect<boolean>
+  /**
+   * The worker that claimed the task, or that has the job, is done, with `outputs`. `false` if it has lost its claim.
+   */
   readonly finish: (who: Job.JobRef | Task, outputs?: Job.JsonObject) => Effect.Effect<boolean>
+  /**
+   * The worker that claimed the task, or that has the job, has failed it, with `reason` in `info.error`. `false` if it
+   * has lost its claim.
+   */
   readonly fail: (who: Job.JobRef | Task, reason: string) => Effect.Effect<boolean>
 }
 

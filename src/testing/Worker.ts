@@ -173,17 +173,21 @@ export const late = (step: Step): Step => step._tag === "Die" ? step : { ...step
 // -----------------------------------------------------------------------------
 
 /**
- * What a worker is given when it claims a job. `attempt` is 1 for the first claim; `nth` is the number of the job among
- * all of its queue, in the order in which they were submitted, 1 for the first.
+ * What a worker is given when it claims a job.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Task {
+  /** The reference of the job. */
   readonly job: JobRef
+  /** The number of the job among all of its queue, in the order in which they were submitted, 1 for the first. */
   readonly nth: number
+  /** The number of the claim, 1 for the first. */
   readonly attempt: number
+  /** The payload as it was submitted. */
   readonly payload: JsonObject
+  /** The `info` of the job when it is claimed. */
   readonly info: JsonObject
 }
 
@@ -283,23 +287,21 @@ export const weighted = (
 // -----------------------------------------------------------------------------
 
 /**
- * Workers.
- *
- * - `script`: what each of them does.
- * - `workers`: how many there are for each model, 1 unless given.
- * - `model`: the only model whose jobs they do; those of every model unless given.
- * - `claimTimeout`: how long a claim lasts from the last sign of life of a worker that is not heard of any more, 90
- *   seconds unless given.
- * - `pickup`: how long an idle worker takes to claim a job that waits, nothing unless given.
+ * Workers that follow one script.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Pool {
+  /** What each of the workers does. */
   readonly script: Script
+  /** How many workers there are for each model. Defaults to 1. */
   readonly workers?: number | undefined
+  /** The only model whose jobs they do. Defaults to every model. */
   readonly model?: string | undefined
+  /** How long a claim lasts from the last sign of life of a lost worker. Defaults to `defaultClaimTimeout`. */
   readonly claimTimeout?: Duration.DurationInput | undefined
+  /** How long an idle worker takes to claim a job that waits. Defaults to zero. */
   readonly pickup?: Duration.DurationInput | undefined
 }
 

@@ -257,29 +257,34 @@ export const transitions = (
   )
 
 /**
- * The polls have met trouble that may pass: `error`, the last one. It has lasted since `since`, and the next try is at
- * `nextTryAt`.
+ * The polls have met trouble that may pass.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Trouble {
   readonly _tag: "Trouble"
+  /** The reference of the job. */
   readonly job: Job.JobRef
+  /** The last error. */
   readonly error: QueueError
+  /** When the trouble began. */
   readonly since: DateTime.Utc
+  /** When the next poll is tried. */
   readonly nextTryAt: DateTime.Utc
 }
 
 /**
- * The trouble that lasted since `since` has passed: a poll was answered.
+ * The trouble has passed: a poll was answered.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Recovered {
   readonly _tag: "Recovered"
+  /** The reference of the job. */
   readonly job: Job.JobRef
+  /** When the trouble began. */
   readonly since: DateTime.Utc
 }
 
@@ -481,14 +486,16 @@ const untilEnd = (
 // -----------------------------------------------------------------------------
 
 /**
- * One of many jobs can't be watched, and why; the others go on.
+ * One of many jobs can't be watched; the others go on.
  *
  * @since 0.1.0
  * @category models
  */
 export interface WatchFailed {
   readonly _tag: "WatchFailed"
+  /** The reference of the job. */
   readonly job: Job.JobRef
+  /** Why the job can't be watched. */
   readonly error: WatchError
 }
 

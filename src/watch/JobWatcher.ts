@@ -107,28 +107,33 @@ export interface Subscription extends internal.Subscription {}
 // -----------------------------------------------------------------------------
 
 /**
- * All pauses are longer by this factor than the cadences ask for, because they ask for more polls than the budget allows; 1
- * when they are not any more. Reported when it begins, ends, doubles or halves.
+ * All pauses are longer than the cadences ask for, because they ask for more polls than the budget allows. Reported
+ * when it begins, ends, doubles or halves.
  *
  * @since 0.1.0
  * @category events
  */
 export interface Stretched {
   readonly _tag: "Stretched"
+  /** When that happened, by our clock. */
   readonly at: DateTime.Utc
+  /** The factor by which all pauses are longer; 1 when they are not any more. */
   readonly stretch: number
 }
 
 /**
- * The service answered a poll with 429 (`error`): no job is polled until then. After that, polls are spread out.
+ * The service answered a poll with 429: no job is polled until `until`. After that, polls are spread out.
  *
  * @since 0.1.0
  * @category events
  */
 export interface Paused {
   readonly _tag: "Paused"
+  /** When that happened, by our clock. */
   readonly at: DateTime.Utc
+  /** When polls go on, by our clock. */
   readonly until: DateTime.Utc
+  /** The error of that poll. */
   readonly error: RateLimited
 }
 
@@ -140,7 +145,9 @@ export interface Paused {
  */
 export interface OrderLost {
   readonly _tag: "OrderLost"
+  /** When that happened, by our clock. */
   readonly at: DateTime.Utc
+  /** The model of that job. */
   readonly model: string
 }
 
@@ -157,6 +164,8 @@ export type WatcherEvent = Stretched | Paused | OrderLost
 // -----------------------------------------------------------------------------
 
 /**
+ * The operations of a watcher.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -25,7 +25,7 @@ describe("after a rate limit", () => {
         FastCheck.integer({ min: 1, max: 8 }),
         (outage, retryAfter, cadence) =>
           run(
-            { hub: { queueOrder: "never" as const } },
+            { watcher: { queueOrder: "never" as const } },
             Effect.gen(function*() {
               const events = yield* eventsOf
               const jobs = yield* submitMany(20)
@@ -72,7 +72,7 @@ describe("the stretch", () => {
         FastCheck.integer({ min: 1, max: 8 }),
         (count, pollsPerSecond, cadence) =>
           run(
-            { hub: { queueOrder: "never" as const, pollsPerSecond } },
+            { watcher: { queueOrder: "never" as const, pollsPerSecond } },
             Effect.gen(function*() {
               const events = yield* eventsOf
               const jobs = yield* submitMany(count)
@@ -98,7 +98,7 @@ describe("the stretch", () => {
       yield* watchFor(jobs, "30 seconds", { cadence: Cadence.fixed("2 seconds") })
       for (const ofJob of byJob(yield* polls)) assert.isAtMost(longestGap(ofJob, ofJob[0]!.at, 30_000), 2_100)
       assert.deepStrictEqual(events, [])
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 })
 
 describe("the capacity", () => {
@@ -112,7 +112,7 @@ describe("the capacity", () => {
       assert.approximately(stretches(events).at(-1) ?? 1, 5, 1)
     }).pipe(
       TestJobQueue.runUntilDone,
-      Effect.provide(layer({ hub: { queueOrder: "never" as const, concurrency: 4 } }))
+      Effect.provide(layer({ watcher: { queueOrder: "never" as const, concurrency: 4 } }))
     ))
 
   it.effect("counts a job that starts its running cadence as often as that polls it", () =>
@@ -125,7 +125,7 @@ describe("the capacity", () => {
     }).pipe(
       TestJobQueue.runUntilDone,
       Effect.provide(layer({
-        hub: { queueOrder: "never" as const },
+        watcher: { queueOrder: "never" as const },
         workers: { workers: 200, pickup: "20 seconds", script: Worker.always(Worker.finish("2 minutes")) }
       }))
     ))
@@ -150,7 +150,7 @@ describe("a service that does not answer", () => {
       }
       // it is asked no more than that shows it
       assert.isAtMost(all.filter(({ at }) => at >= 15_000 && at < 55_000).length, 2 * 80 + 40)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 
   it.effect("to one request only does not hold up its job", () =>
     Effect.gen(function*() {
@@ -180,7 +180,7 @@ describe("a service that does not answer", () => {
         const answered = ofJob.filter(({ end }) => end?.outcome === "answered").map(({ end }) => ({ at: end!.at }))
         assert.isAtMost(longestGap(answered, 36_000, 60_000), 6_000)
       }
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 
   it.effect("soon is not asked twice, where all the answers take longer than before", () =>
     Effect.gen(function*() {
@@ -194,7 +194,7 @@ describe("a service that does not answer", () => {
       const answered = slow.filter(({ end }) => end?.outcome === "answered")
       assert.isAtLeast(answered.length, 200)
       assert.isAtMost(slow.length, 1.05 * answered.length)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 
   it.effect("soon, since the answer is a long one, is waited for", () =>
     Effect.gen(function*() {
@@ -214,7 +214,7 @@ describe("a service that does not answer", () => {
       TestJobQueue.runUntilDone,
       Effect.provide(
         layer({
-          hub: { queueOrder: "never" as const },
+          watcher: { queueOrder: "never" as const },
           workers: { workers: 10, script: Worker.always(Worker.finish("10 seconds")) }
         })
       )
@@ -229,7 +229,7 @@ describe("a service that does not answer", () => {
         FastCheck.integer({ min: 100, max: 4_000 }),
         (concurrency, count, share, slowest) =>
           run(
-            { hub: { concurrency, queueOrder: "never" as const } },
+            { watcher: { concurrency, queueOrder: "never" as const } },
             Effect.gen(function*() {
               const jobs = yield* submitMany(count)
               yield* TestJobQueue.inject(Fault.delay(Worker.uniform("0 seconds", slowest)).pipe(Fault.on("status")))

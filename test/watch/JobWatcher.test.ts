@@ -36,11 +36,11 @@ const submitTo = (model: string, priority = 0) =>
 const submit = submitTo(model)
 
 interface Options extends TestJobQueue.Options {
-  readonly hub?: JobWatcher.Options
+  readonly watcher?: JobWatcher.Options
 }
 
-const layer = ({ hub, ...options }: Options = {}) =>
-  JobWatcher.layer({ queueOrder: "always", ...hub }).pipe(
+const layer = ({ watcher, ...options }: Options = {}) =>
+  JobWatcher.layer({ queueOrder: "always", ...watcher }).pipe(
     Layer.provideMerge(TestJobQueue.layer(options)),
     Layer.provideMerge(TestContext.TestContext)
   )
@@ -186,7 +186,7 @@ describe("laws", () => {
         FastCheck.constantFrom(1, 3, 64),
         async (workers, faults, watchers, pollsPerSecond, concurrency) => {
           await run(
-            { workers, hub: { pollsPerSecond, concurrency } },
+            { workers, watcher: { pollsPerSecond, concurrency } },
             Effect.gen(function*() {
               const jobs = yield* Effect.replicateEffect(submit, 4)
               for (const fault of faults) yield* TestJobQueue.inject(fault)
@@ -229,7 +229,7 @@ describe("laws", () => {
         FastCheck.nat({ max: 5_000 }),
         async (count, pollsPerSecond, models, delay) => {
           const { calls, told } = await run(
-            { hub: { pollsPerSecond, queueOrder: "never" as const } },
+            { watcher: { pollsPerSecond, queueOrder: "never" as const } },
             Effect.gen(function*() {
               const told: Array<{ readonly at: number; readonly stretch: number }> = [{ at: 0, stretch: 1 }]
               yield* Effect.fork(Stream.runForEach(JobWatcher.events, (event) =>
@@ -365,13 +365,13 @@ describe("sharing", () => {
 
   it.effect("a known end is told of its own job, however odd the names are", () =>
     Effect.gen(function*() {
-      const hub = yield* JobWatcher.make().pipe(
+      const watcher = yield* JobWatcher.make().pipe(
         Effect.provide(Layer.mock(JobQueue.JobQueue, {
           status: (job) => Effect.succeed(Job.Done({ job, outputs: { of: job.requestId } }))
         }))
       )
       for (const job of [Job.ref("a\nb", "c"), Job.ref("a", "b\nc"), Job.ref("1 a", "b"), Job.ref("1", " ab")]) {
-        assert.deepStrictEqual(yield* Effect.provideService(JobStream.result(job), JobWatcher.JobWatcher, hub), {
+        assert.deepStrictEqual(yield* Effect.provideService(JobStream.result(job), JobWatcher.JobWatcher, watcher), {
           of: job.requestId
         })
       }
@@ -390,7 +390,7 @@ describe("sharing", () => {
     }).pipe(
       TestJobQueue.runUntilDone,
       Effect.provide(layer({
-        hub: { pollsPerSecond: 10_000 },
+        watcher: { pollsPerSecond: 10_000 },
         workers: { workers: 2_000, script: Worker.always(Worker.finish("1 second")) }
       }))
     ))
@@ -438,7 +438,7 @@ describe("sharing", () => {
     Effect.gen(function*() {
       let asking = 0
       let most = 0
-      const hub = yield* JobWatcher.make().pipe(Effect.provide(Layer.mock(JobQueue.JobQueue, {
+      const watcher = yield* JobWatcher.make().pipe(Effect.provide(Layer.mock(JobQueue.JobQueue, {
         status: () =>
           Effect.acquireUseRelease(
             Effect.sync(() => {
@@ -449,7 +449,7 @@ describe("sharing", () => {
             () => Effect.zipRight(Effect.replicateEffect(Effect.yieldNow(), 3), Effect.sync(() => asking--))
           )
       })))
-      const watch = Effect.provideService(JobStream.result(Job.ref(model, "one")), JobWatcher.JobWatcher, hub)
+      const watch = Effect.provideService(JobStream.result(Job.ref(model, "one")), JobWatcher.JobWatcher, watcher)
       const first = yield* Effect.fork(watch)
       yield* Effect.sleep("500 millis")
       yield* Fiber.interruptFork(first)
@@ -635,7 +635,7 @@ describe("sharing", () => {
       yield* TestJobQueue.expectPolls(jobs[1]!, 1)
       yield* look(jobs[0]!)
       yield* TestJobQueue.expectPolls(jobs[0]!, 2)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { pollsPerSecond: 10_000 } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { pollsPerSecond: 10_000 } }))))
 
   it.effect("a timer and a request that died with the watch that made them do not stop the next watch", () =>
     Effect.gen(function*() {
@@ -666,19 +666,19 @@ describe("sharing", () => {
       Effect.provide(layer({ workers: { workers: 2, script: Worker.always(Worker.finish("20 seconds")) } }))
     ))
 
-  it.effect("with the scope of the hub every poll ends, and who still watches is interrupted", () =>
+  it.effect("with the scope of the watcher every poll ends, and who still watches is interrupted", () =>
     Effect.gen(function*() {
       const job = yield* submit
       yield* TestJobQueue.inject(Fault.hang.pipe(Fault.ofJob(job)))
       const fibers = yield* Effect.gen(function*() {
-        const hub = yield* JobWatcher.make()
+        const watcher = yield* JobWatcher.make()
         const fibers = [
-          yield* Effect.fork(Effect.asVoid(Effect.provideService(JobStream.result(job), JobWatcher.JobWatcher, hub))),
+          yield* Effect.fork(Effect.asVoid(Effect.provideService(JobStream.result(job), JobWatcher.JobWatcher, watcher))),
           yield* Effect.fork(
-            Stream.runDrain(Stream.provideService(JobStream.transitions(job), JobWatcher.JobWatcher, hub))
+            Stream.runDrain(Stream.provideService(JobStream.transitions(job), JobWatcher.JobWatcher, watcher))
           ),
           yield* Effect.fork(
-            Stream.runDrain(Stream.provideService(JobStream.watchAll(Stream.make(job)), JobWatcher.JobWatcher, hub))
+            Stream.runDrain(Stream.provideService(JobStream.watchAll(Stream.make(job)), JobWatcher.JobWatcher, watcher))
           )
         ]
         yield* Effect.sleep("1 second")
@@ -858,11 +858,11 @@ describe("policies", () => {
 
   it.effect("a defect of the queue is one of every watch", () =>
     Effect.gen(function*() {
-      const hub = yield* JobWatcher.make().pipe(
+      const watcher = yield* JobWatcher.make().pipe(
         Effect.provide(Layer.mock(JobQueue.JobQueue, { status: () => Effect.die("a bug") }))
       )
       const exit = yield* Effect.exit(
-        Effect.provideService(JobStream.result(Job.ref(model, "one")), JobWatcher.JobWatcher, hub)
+        Effect.provideService(JobStream.result(Job.ref(model, "one")), JobWatcher.JobWatcher, watcher)
       )
       assert(Exit.isFailure(exit) && Cause.isDie(exit.cause))
     }).pipe(Effect.scoped))
@@ -916,7 +916,7 @@ describe("a service that has had enough", () => {
       assert(pauses[0]?._tag === "Paused" && pauses[0].until.epochMillis === at + 30_000)
     }).pipe(
       TestJobQueue.runUntilDone,
-      Effect.provide(layer({ hub: { queueOrder: "never" as const, pollsPerSecond: 1_000 } }))
+      Effect.provide(layer({ watcher: { queueOrder: "never" as const, pollsPerSecond: 1_000 } }))
     ))
 
   it.effect("and does not say for how long is left alone longer each time", () =>
@@ -934,7 +934,7 @@ describe("a service that has had enough", () => {
       const begun = refused.filter((at, i) => i === 0 || at > refused[i - 1]!)
       assert.isAtMost(begun.length, 5)
       assert.isAtLeast(begun.at(-1)! - first!, 7_000)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 
   it.effect("is left alone until the latest time that it said, also by an answer that comes later and says less", () =>
     Effect.gen(function*() {
@@ -947,7 +947,7 @@ describe("a service that has had enough", () => {
       yield* pollsWithin(jobs, "40 seconds")
       const times = (yield* polls).map(({ at }) => at).filter((at) => at > 0)
       assert.isAtLeast(Math.min(...times), 30_000)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 
   it.effect("a watch of another job ends at its deadline while all polls are paused", () =>
     Effect.gen(function*() {
@@ -962,7 +962,7 @@ describe("a service that has had enough", () => {
       )
       assert.strictEqual(error._tag, "WatchTimeout")
       assert.strictEqual((yield* Clock.currentTimeMillis) - start, 20_000)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" } }))))
 
   it.effect("and does not say for how long is left alone for a second again once it has answered", () =>
     Effect.gen(function*() {
@@ -971,7 +971,7 @@ describe("a service that has had enough", () => {
       yield* pollsWithin([job], "40 seconds")
       const times = (yield* polls).map(({ at }) => at)
       assert.isAtMost(Math.max(...times.slice(1).map((at, i) => at - times[i]!)), 1_000)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 
   it.effect("other trouble of a job is its own", () =>
     Effect.gen(function*() {
@@ -980,7 +980,7 @@ describe("a service that has had enough", () => {
       yield* pollsWithin([one, other], "9500 millis")
       yield* TestJobQueue.expectPolls(one, 1)
       yield* TestJobQueue.expectPolls(other, 10)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { queueOrder: "never" as const } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 })
 
 // -----------------------------------------------------------------------------
@@ -1001,14 +1001,14 @@ describe("queue order", () => {
       const jobs = yield* submitMany(1_000)
       const calls = yield* pollsWithin(jobs, "1 minute")
       assert.isBelow(calls.length, 0.02 * 60_000)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: busy }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: busy }))))
 
   it.effect("unless told otherwise", () =>
     Effect.gen(function*() {
       const jobs = yield* submitMany(50)
       const calls = yield* pollsWithin(jobs, "9500 millis")
       assert.strictEqual(calls.length, 500)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ hub: { ...busy, queueOrder: "never" as const } }))))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { ...busy, queueOrder: "never" as const } }))))
 
   it.effect("a job that comes to be next is looked at at once", () =>
     Effect.gen(function*() {
@@ -1023,7 +1023,7 @@ describe("queue order", () => {
       assert.isAtMost(Math.max(...late), 1_000)
     }).pipe(
       TestJobQueue.runUntilDone,
-      Effect.provide(layer({ hub: busy, workers: { workers: 4, script: Worker.always(Worker.finish("5 seconds")) } }))
+      Effect.provide(layer({ watcher: busy, workers: { workers: 4, script: Worker.always(Worker.finish("5 seconds")) } }))
     ))
 
   it("no claim is noticed later than the floor, and no transition is lost, whatever the order", async () => {
@@ -1036,7 +1036,7 @@ describe("queue order", () => {
         FastCheck.boolean(),
         async (pool, priorities, workers, isForeign) => {
           await run(
-            { workers: { ...pool, workers }, hub: busy },
+            { workers: { ...pool, workers }, watcher: busy },
             Effect.gen(function*() {
               const told = yield* eventsOf
               const jobs = yield* submitMany(priorities.length, (i) => priorities[i]!)
@@ -1085,7 +1085,7 @@ describe("queue order", () => {
     }).pipe(
       TestJobQueue.runUntilDone,
       Effect.provide(layer({
-        hub: busy,
+        watcher: busy,
         workers: { pickup: "3 minutes", script: Worker.always(Worker.finish("20 minutes")) }
       }))
     ))
@@ -1098,7 +1098,7 @@ describe("queue order", () => {
       const jobs = Array.from({ length: 20 }, (_, i) => Job.ref(model, `job ${i}`))
       const { createdAt } = yield* Effect.flatMap(submit, JobQueue.status) as Effect.Effect<Job.JobStatus>
       let now = 0
-      const hub = yield* JobWatcher.make({ ...busy, queueOrder: "always" }).pipe(
+      const watcher = yield* JobWatcher.make({ ...busy, queueOrder: "always" }).pipe(
         Effect.provide(Layer.mock(JobQueue.JobQueue, {
           status: (job) =>
             Effect.map(Clock.currentTimeMillis, (at) => {
@@ -1111,10 +1111,10 @@ describe("queue order", () => {
             })
         }))
       )
-      const lost = yield* Effect.fork(Stream.runHead(hub.events))
+      const lost = yield* Effect.fork(Stream.runHead(watcher.events))
       yield* Effect.fork(
         Stream.runDrain(
-          Stream.provideService(JobStream.watchAll(Stream.fromIterable(jobs), everySecond), JobWatcher.JobWatcher, hub)
+          Stream.provideService(JobStream.watchAll(Stream.fromIterable(jobs), everySecond), JobWatcher.JobWatcher, watcher)
         )
       )
       yield* Effect.sleep("29 seconds")
@@ -1132,7 +1132,7 @@ describe("queue order", () => {
     Effect.gen(function*() {
       const jobs = Array.from({ length: 8 }, (_, i) => Job.ref(model, `job ${i}`))
       const created = DateTime.unsafeMake(0)
-      const hub = yield* JobWatcher.make({ ...busy, queueOrder: "always" }).pipe(
+      const watcher = yield* JobWatcher.make({ ...busy, queueOrder: "always" }).pipe(
         Effect.provide(Layer.mock(JobQueue.JobQueue, {
           status: (job) =>
             Effect.gen(function*() {
@@ -1148,10 +1148,10 @@ describe("queue order", () => {
             })
         }))
       )
-      const lost = yield* Effect.fork(Stream.runHead(hub.events))
+      const lost = yield* Effect.fork(Stream.runHead(watcher.events))
       yield* Effect.fork(
         Stream.runDrain(
-          Stream.provideService(JobStream.watchAll(Stream.fromIterable(jobs), everySecond), JobWatcher.JobWatcher, hub)
+          Stream.provideService(JobStream.watchAll(Stream.fromIterable(jobs), everySecond), JobWatcher.JobWatcher, watcher)
         )
       )
       yield* Effect.sleep("1 minute")
@@ -1213,7 +1213,7 @@ describe("watchAll", () => {
     }).pipe(
       TestJobQueue.runUntilDone,
       Effect.provide(layer({
-        hub: { ...busy, queueOrder: "never" as const },
+        watcher: { ...busy, queueOrder: "never" as const },
         workers: { workers: 10_000, script: Worker.always(Worker.finish("1 second")) }
       }))
     ))
@@ -1246,25 +1246,25 @@ const counted = (name: string, tagged: string): Effect.Effect<number> =>
   })
 
 describe("metrics", () => {
-  it.effect("tell what the hub does and what it saves, by model", () =>
+  it.effect("tell what the watcher does and what it saves, by model", () =>
     Effect.gen(function*() {
       const name = "my-org/counted"
       const jobs = yield* Effect.forEach(Array.from({ length: 10 }), () => submitTo(name))
       const all = yield* Effect.fork(Stream.runDrain(JobStream.watchAll(Stream.fromIterable(jobs), everySecond)))
       const one = yield* Effect.fork(JobStream.result(jobs[0]!, everySecond))
       yield* Effect.sleep("200 seconds")
-      assert.strictEqual(yield* counted("hub_watchers", ""), 11)
-      assert.strictEqual(yield* counted("hub_pollers", ""), 10)
-      assert.strictEqual(yield* counted("hub_queue_depth", name), 10)
+      assert.strictEqual(yield* counted("watcher_watches", ""), 11)
+      assert.strictEqual(yield* counted("watcher_pollers", ""), 10)
+      assert.strictEqual(yield* counted("watcher_queue_depth", name), 10)
       const made = (yield* polls).length
-      assert.strictEqual(yield* counted("hub_polls", name), made)
-      assert.strictEqual(yield* counted("hub_staleness_millis", name), made)
+      assert.strictEqual(yield* counted("watcher_polls", name), made)
+      assert.strictEqual(yield* counted("watcher_staleness_millis", name), made)
       // at most one poll of a job would have been made for the other watch at each
-      assert.isAtLeast(yield* counted("hub_polls_saved_by_sharing", name), 190)
-      assert.isAtLeast(yield* counted("hub_polls_saved_by_queue_order", name), 7 * 80)
+      assert.isAtLeast(yield* counted("watcher_polls_saved_by_sharing", name), 190)
+      assert.isAtLeast(yield* counted("watcher_polls_saved_by_queue_order", name), 7 * 80)
       yield* Fiber.interruptAll([all, one])
-      assert.strictEqual(yield* counted("hub_watchers", ""), 0)
-      assert.strictEqual(yield* counted("hub_pollers", ""), 0)
-      assert.strictEqual(yield* counted("hub_queue_depth", name), 0)
+      assert.strictEqual(yield* counted("watcher_watches", ""), 0)
+      assert.strictEqual(yield* counted("watcher_pollers", ""), 0)
+      assert.strictEqual(yield* counted("watcher_queue_depth", name), 0)
     }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
 })

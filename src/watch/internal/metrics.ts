@@ -12,41 +12,41 @@ const counter = (name: string, description: string) =>
 const gauge = (name: string, description: string) => Metric.gauge(`effect_queue_status_${name}`, { description })
 
 /** @internal */
-export const watchers = gauge("hub_watchers", "watches that share the hub's pollers")
+export const watchers = gauge("watcher_watches", "watches that share pollers")
 
 /** @internal */
-export const pollers = gauge("hub_pollers", "jobs that the hub polls")
+export const pollers = gauge("watcher_pollers", "jobs that are polled")
 
 /** @internal */
-export const polls = counter("hub_polls", "polls of the hub that were answered, or met trouble")
+export const polls = counter("watcher_polls", "polls that were answered, or met trouble")
 
 /** @internal */
-export const savedBySharing = counter("hub_polls_saved_by_sharing", "polls that one answer made good for others")
+export const savedBySharing = counter("watcher_polls_saved_by_sharing", "polls that one answer made good for others")
 
 /** @internal */
 export const savedByOrder = counter(
-  "hub_polls_saved_by_queue_order",
+  "watcher_polls_saved_by_queue_order",
   "polls that were not made, since the job was behind others"
 )
 
 /** @internal */
 export const staleness = Metric.histogram(
-  "effect_queue_status_hub_staleness_millis",
+  "effect_queue_status_watcher_staleness_millis",
   MetricBoundaries.exponential({ start: 1, factor: 4, count: 12 }),
   "from when a poll was due until it began"
 )
 
 /** @internal */
-export const queueDepth = gauge("hub_queue_depth", "watched jobs that wait in the queue")
+export const queueDepth = gauge("watcher_queue_depth", "watched jobs that wait in the queue")
 
 /** @internal */
-export const pauses = counter("hub_pauses", "times that the service had enough, and the hub left it alone")
+export const pauses = counter("watcher_pauses", "pauses after a 429")
 
 /** @internal */
-export const orderLost = counter("hub_queue_order_lost", "times that jobs were seen to start out of order")
+export const orderLost = counter("watcher_queue_order_lost", "times that jobs were seen to start out of order")
 
 /** @internal */
-export const stretch = gauge("hub_stretch", "by how much the budget lengthens the pauses; 1 while it suffices")
+export const stretch = gauge("watcher_stretch", "by how much the budget lengthens the pauses; 1 while it suffices")
 
 /** @internal */
 export const stale = counter("stale_snapshots", "snapshots of a job that were older than what was known")

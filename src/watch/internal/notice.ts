@@ -15,6 +15,7 @@ import type { WatchPolicy } from "../../policy/WatchPolicy.js"
  * One job of a subscription.
  */
 export interface Watch {
+  /** The reference of the job. */
   readonly job: JobRef
   /**
    * What the subscriber knows of the job. The subscriber sets it to the cursor that it derived from a sample; a watcher
@@ -28,7 +29,9 @@ export interface Watch {
  */
 export interface Sample {
   readonly _tag: "Sample"
+  /** The job of the subscription. */
   readonly watch: Watch
+  /** The snapshot. */
   readonly status: JobStatus
   /** When the snapshot arrived, by our clock. */
   readonly at: DateTime.Utc
@@ -39,11 +42,13 @@ export interface Sample {
  */
 export interface Trouble {
   readonly _tag: "Trouble"
+  /** The job of the subscription. */
   readonly watch: Watch
   /** The last error. */
   readonly error: QueueError
   /** When the first of these errors came. */
   readonly since: DateTime.Utc
+  /** When the next poll is tried. */
   readonly nextTryAt: DateTime.Utc
 }
 
@@ -52,6 +57,7 @@ export interface Trouble {
  */
 export interface Recovered {
   readonly _tag: "Recovered"
+  /** The job of the subscription. */
   readonly watch: Watch
   /** When the trouble began. */
   readonly since: DateTime.Utc
@@ -62,7 +68,9 @@ export interface Recovered {
  */
 export interface Ended {
   readonly _tag: "Ended"
+  /** The job of the subscription. */
   readonly watch: Watch
+  /** A success if the job has ended, else why it can't be watched any more. */
   readonly exit: Exit.Exit<void, WatchError>
 }
 
@@ -75,6 +83,7 @@ export type Notice = Sample | Trouble | Recovered | Ended
  * How jobs are watched, and what of them is reported.
  */
 export interface SubscribeOptions {
+  /** How the jobs are watched. */
   readonly policy: WatchPolicy
   /**
    * Which samples: one for each poll that was answered, one for each transition that may be derived (fewer where several

@@ -1,0 +1,70 @@
+import { assert, it } from "@effect/vitest"
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import ts from "typescript"
+
+const src = fileURLToPath(new URL("../../src", import.meta.url))
+
+// internal, but public types extend its interfaces
+const notices = "watch/internal/notice.ts"
+
+const files = readdirSync(src, { recursive: true, encoding: "utf8" })
+  .map((name) => name.replaceAll("\\", "/"))
+  .filter((name) => name.endsWith(".ts") && (name === notices || !/(^|\/)internal\/|^cli\//.test(name)))
+
+const isExported = (node: ts.InterfaceDeclaration): boolean =>
+  node.modifiers?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword) === true
+
+/** The properties and methods of exported interfaces, but for `_tag`, each with whether it has a comment of its own. */
+const propertiesOf = (
+  file: string,
+  text: string
+): ReadonlyArray<{ readonly name: string; readonly hasComment: boolean }> => {
+  const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true)
+  const properties: Array<{ readonly name: string; readonly hasComment: boolean }> = []
+  const visit = (node: ts.Node): void => {
+    if (ts.isInterfaceDeclaration(node) && isExported(node)) {
+      for (const member of node.members) {
+        if (!ts.isPropertySignature(member) && !ts.isMethodSignature(member)) continue
+        const name = member.name.getText(source)
+        if (name === "_tag") continue
+        properties.push({
+          name: `${file}: ${node.name.text}.${name}`,
+          hasComment: ts.getJSDocCommentsAndTags(member).length > 0
+        })
+      }
+    }
+    ts.forEachChild(node, visit)
+  }
+  visit(source)
+  return properties
+}
+
+const undocumented = (file: string, text: string): ReadonlyArray<string> =>
+  propertiesOf(file, text).filter(({ hasComment }) => !hasComment).map(({ name }) => name)
+
+it("every property of an exported interface has a doc comment of its own", () => {
+  const texts = files.map((file) => [file, readFileSync(join(src, file), "utf8")] as const)
+  assert.include(files, notices)
+  assert.isAbove(texts.flatMap(([file, text]) => propertiesOf(file, text)).length, 200)
+  assert.deepStrictEqual(texts.flatMap(([file, text]) => undocumented(file, text)), [])
+})
+
+it("a property without a comment is found, also where the interface has one", () => {
+  const text = `
+/** A comment of the interface is none of its properties. */
+export interface Options {
+  readonly _tag: "Options"
+  /** Has one. */
+  readonly host: string
+  // not a doc comment
+  readonly port: number
+  listen(): void
+}
+interface Private {
+  readonly port: number
+}
+`
+  assert.deepStrictEqual(undocumented("file.ts", text), ["file.ts: Options.port", "file.ts: Options.listen"])
+})
