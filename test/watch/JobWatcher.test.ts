@@ -673,7 +673,9 @@ describe("sharing", () => {
       const fibers = yield* Effect.gen(function*() {
         const watcher = yield* JobWatcher.make()
         const fibers = [
-          yield* Effect.fork(Effect.asVoid(Effect.provideService(JobStream.result(job), JobWatcher.JobWatcher, watcher))),
+          yield* Effect.fork(
+            Effect.asVoid(Effect.provideService(JobStream.result(job), JobWatcher.JobWatcher, watcher))
+          ),
           yield* Effect.fork(
             Stream.runDrain(Stream.provideService(JobStream.transitions(job), JobWatcher.JobWatcher, watcher))
           ),
@@ -1023,7 +1025,9 @@ describe("queue order", () => {
       assert.isAtMost(Math.max(...late), 1_000)
     }).pipe(
       TestJobQueue.runUntilDone,
-      Effect.provide(layer({ watcher: busy, workers: { workers: 4, script: Worker.always(Worker.finish("5 seconds")) } }))
+      Effect.provide(
+        layer({ watcher: busy, workers: { workers: 4, script: Worker.always(Worker.finish("5 seconds")) } })
+      )
     ))
 
   it("no claim is noticed later than the floor, and no transition is lost, whatever the order", async () => {
@@ -1114,7 +1118,11 @@ describe("queue order", () => {
       const lost = yield* Effect.fork(Stream.runHead(watcher.events))
       yield* Effect.fork(
         Stream.runDrain(
-          Stream.provideService(JobStream.watchAll(Stream.fromIterable(jobs), everySecond), JobWatcher.JobWatcher, watcher)
+          Stream.provideService(
+            JobStream.watchAll(Stream.fromIterable(jobs), everySecond),
+            JobWatcher.JobWatcher,
+            watcher
+          )
         )
       )
       yield* Effect.sleep("29 seconds")
@@ -1151,7 +1159,11 @@ describe("queue order", () => {
       const lost = yield* Effect.fork(Stream.runHead(watcher.events))
       yield* Effect.fork(
         Stream.runDrain(
-          Stream.provideService(JobStream.watchAll(Stream.fromIterable(jobs), everySecond), JobWatcher.JobWatcher, watcher)
+          Stream.provideService(
+            JobStream.watchAll(Stream.fromIterable(jobs), everySecond),
+            JobWatcher.JobWatcher,
+            watcher
+          )
         )
       )
       yield* Effect.sleep("1 minute")
