@@ -272,7 +272,7 @@ const kinds = [
   ...["pending", "running", "done", "failed", "canceled"].map((state) => `status → "status": "${state}"`),
   ...["running", "done", "failed", "canceled"].map((state) => `cancel → "status": "${state}"`),
   "cancel → \"_tag\": \"Canceled\"",
-  ...["status", "cancel"].map((call) => `${call} → "_tag": "NotFound"`),
+  ...["status", "cancel"].map((call) => `${call} → "_tag": "JobNotFound"`),
   ...operations.map((call) => `${call} → "_tag": "InvalidRequest"`)
 ]
 

@@ -36,7 +36,7 @@ export const film = (order: string, topic: string) =>
   })
 
 const say = (event: JobRun.Event<string>): Effect.Effect<void> =>
-  event._tag === "Saw"
+  event._tag === "Observed"
     ? Console.log(Option.getOrElse(event.stage, () => ""), event.event._tag)
     : event._tag === "Succeeded"
     ? Console.log(event.value)

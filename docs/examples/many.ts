@@ -47,7 +47,7 @@ const draw = ({ done, failed, queued, running }: Progress) =>
   )
 
 export const program = JobRun.events(thumbnails).pipe(
-  Stream.filterMap((event) => Array.findFirst([event], (event) => event._tag === "Saw")),
+  Stream.filterMap((event) => Array.findFirst([event], (event) => event._tag === "Observed")),
   Stream.scan(start, (progress, { event }) => change[event._tag]?.(progress) ?? progress),
   // ten times a second, however much happens, and the last one in any case
   JobStream.conflate,

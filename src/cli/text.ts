@@ -62,14 +62,14 @@ export const inShort = (error: QueueError): string => {
       return `HTTP ${error.httpStatus}`
     case "Unreachable":
       return printable(error.reason)
-    case "RequestTimeout":
+    case "ResponseTimeout":
       return `no answer within ${elapsed(Duration.toMillis(error.after))}`
-    case "NotFound":
+    case "JobNotFound":
       return "not found"
     case "InvalidRequest":
-    case "Unauthorized":
+    case "AccessDenied":
     case "ResponseTooLarge":
-    case "UnexpectedAnswer":
+    case "UnexpectedResponse":
       return printable(error.message)
   }
 }

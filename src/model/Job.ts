@@ -664,4 +664,4 @@ export const keyOf = ({ model, requestId }: JobRef): string => `${model.length} 
  * @since 0.1.0
  * @category formatting
  */
-export const formatRef = (job: JobRef): string => `${job.model} ${job.requestId}`
+export const format = (job: JobRef): string => `${job.model} ${job.requestId}`

@@ -4,14 +4,14 @@
  * | error | what to do |
  * | --- | --- |
  * | `InvalidRequest` | mend the request |
- * | `Unauthorized` | mend the token, or its rights |
- * | `NotFound` | look for the job elsewhere; it is not here (yet, or any more) |
+ * | `AccessDenied` | mend the token, or its rights |
+ * | `JobNotFound` | look for the job elsewhere; it is not here (yet, or any more) |
  * | `RateLimited` | wait for `retryAfter`, then try again |
  * | `Unavailable` | try again later |
  * | `Unreachable` | look at the network, try again later; with `transient: false`, correct a setting first |
- * | `RequestTimeout` | try again, or allow more time |
+ * | `ResponseTimeout` | try again, or allow more time |
  * | `ResponseTooLarge` | allow longer responses (`maxResponseBytes`), or keep large outputs elsewhere |
- * | `UnexpectedAnswer` | try again later (not a submit); if it stays, report it: the service does not follow its API |
+ * | `UnexpectedResponse` | try again later (not a submit); if it stays, report it: the service does not follow its API |
  *
  * None of them holds the request that was sent, and the token never appears in one, not even where the service repeats
  * it in its answer.
@@ -29,7 +29,7 @@ import * as Duration from "effect/Duration"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import { message, TaggedError } from "./internal/taggedError.js"
-import { formatRef, JobRef, JobStatus } from "./Job.js"
+import { format, JobRef, JobStatus } from "./Job.js"
 
 /**
  * @since 0.1.0
@@ -143,7 +143,7 @@ const sentence = (
     ...(error.httpRequestId === undefined ? [] : [`request ${error.httpRequestId}`]),
     ...(error.lastSeen === undefined ? [] : [sighting(error.lastSeen)])
   ]
-  const subject = error.job === undefined ? error.model : formatRef(error.job)
+  const subject = error.job === undefined ? error.model : format(error.job)
   return message(
     `${error.operation} ${subject}: ${what}${facts.length === 0 ? "" : ` (${facts.join(", ")})`}${
       error.detail === undefined ? "" : `: ${error.detail}`
@@ -181,8 +181,8 @@ export class InvalidRequest extends TaggedError<InvalidRequest>("effect-queue-st
  * @since 0.1.0
  * @category errors
  */
-export class Unauthorized extends TaggedError<Unauthorized>("effect-queue-status/Unauthorized")(
-  "Unauthorized",
+export class AccessDenied extends TaggedError<AccessDenied>("effect-queue-status/AccessDenied")(
+  "AccessDenied",
   answer
 ) {
   /**
@@ -204,7 +204,7 @@ export class Unauthorized extends TaggedError<Unauthorized>("effect-queue-status
  * @since 0.1.0
  * @category errors
  */
-export class NotFound extends TaggedError<NotFound>("effect-queue-status/NotFound")("NotFound", answer) {
+export class JobNotFound extends TaggedError<JobNotFound>("effect-queue-status/JobNotFound")("JobNotFound", answer) {
   /**
    * @since 0.1.0
    */
@@ -242,7 +242,7 @@ export class RateLimited extends TaggedError<RateLimited>("effect-queue-status/R
 }
 
 /**
- * The service, or what stands before it, can't answer now: HTTP 408 and 5xx (501 and 505 are `UnexpectedAnswer`).
+ * The service, or what stands before it, can't answer now: HTTP 408 and 5xx (501 and 505 are `UnexpectedResponse`).
  *
  * @since 0.1.0
  * @category errors
@@ -304,8 +304,8 @@ export class Unreachable extends TaggedError<Unreachable>("effect-queue-status/U
  * @since 0.1.0
  * @category errors
  */
-export class RequestTimeout extends TaggedError<RequestTimeout>("effect-queue-status/RequestTimeout")(
-  "RequestTimeout",
+export class ResponseTimeout extends TaggedError<ResponseTimeout>("effect-queue-status/ResponseTimeout")(
+  "ResponseTimeout",
   { ...about, after: Millis }
 ) {
   /**
@@ -353,8 +353,8 @@ export class ResponseTooLarge extends TaggedError<ResponseTooLarge>("effect-queu
  * @since 0.1.0
  * @category errors
  */
-export class UnexpectedAnswer extends TaggedError<UnexpectedAnswer>("effect-queue-status/UnexpectedAnswer")(
-  "UnexpectedAnswer",
+export class UnexpectedResponse extends TaggedError<UnexpectedResponse>("effect-queue-status/UnexpectedResponse")(
+  "UnexpectedResponse",
   { ...answer, issue: Schema.String, body: Schema.String }
 ) {
   /**
@@ -381,7 +381,7 @@ export class UnexpectedAnswer extends TaggedError<UnexpectedAnswer>("effect-queu
  * const exists = (job: Job.JobRef) =>
  *   JobQueue.status(job).pipe(
  *     Effect.as(true),
- *     Effect.catchTag("NotFound", () => Effect.succeed(false)),
+ *     Effect.catchTag("JobNotFound", () => Effect.succeed(false)),
  *     Effect.retry({ times: 3, while: QueueError.isTransient })
  *   )
  *
@@ -390,14 +390,14 @@ export class UnexpectedAnswer extends TaggedError<UnexpectedAnswer>("effect-queu
  */
 export type QueueError =
   | InvalidRequest
-  | Unauthorized
-  | NotFound
+  | AccessDenied
+  | JobNotFound
   | RateLimited
   | Unavailable
   | Unreachable
-  | RequestTimeout
+  | ResponseTimeout
   | ResponseTooLarge
-  | UnexpectedAnswer
+  | UnexpectedResponse
 
 /**
  * The schema of every `QueueError`, so that errors travel over RPC and storage as what they are.
@@ -407,14 +407,14 @@ export type QueueError =
  */
 export const QueueError = Schema.Union(
   InvalidRequest,
-  Unauthorized,
-  NotFound,
+  AccessDenied,
+  JobNotFound,
   RateLimited,
   Unavailable,
   Unreachable,
-  RequestTimeout,
+  ResponseTimeout,
   ResponseTooLarge,
-  UnexpectedAnswer
+  UnexpectedResponse
 )
 
 /**
@@ -434,24 +434,24 @@ export const isQueueError = (u: unknown): u is QueueError => Predicate.hasProper
 export const mayHaveArrived = (error: QueueError): boolean => {
   switch (error._tag) {
     case "InvalidRequest":
-    case "Unauthorized":
-    case "NotFound":
+    case "AccessDenied":
+    case "JobNotFound":
     case "RateLimited":
       return false
     case "Unavailable":
       return !(error.httpStatus === 503 && error.retryAfter !== undefined)
     case "Unreachable":
       return error.sent !== false
-    case "RequestTimeout":
+    case "ResponseTimeout":
     case "ResponseTooLarge":
-    case "UnexpectedAnswer":
+    case "UnexpectedResponse":
       return true
   }
 }
 
 /**
  * Whether the same request may succeed later, and may be sent again: `RateLimited`, `Unavailable`, `Unreachable` (unless
- * `transient` is `false`), `RequestTimeout` and `UnexpectedAnswer`: what stands before a service that is in trouble
+ * `transient` is `false`), `ResponseTimeout` and `UnexpectedResponse`: what stands before a service that is in trouble
  * answers with an error page, an empty body, or half of one. It is `false` for a submit that may have arrived
  * (`mayHaveArrived`): sent again, it may make a second job.
  *
@@ -461,16 +461,16 @@ export const mayHaveArrived = (error: QueueError): boolean => {
 export const isTransient = (error: QueueError): boolean => {
   switch (error._tag) {
     case "InvalidRequest":
-    case "Unauthorized":
-    case "NotFound":
+    case "AccessDenied":
+    case "JobNotFound":
     case "ResponseTooLarge":
       return false
     case "Unreachable":
       return error.transient !== false && isRepeatable(error)
     case "RateLimited":
     case "Unavailable":
-    case "RequestTimeout":
-    case "UnexpectedAnswer":
+    case "ResponseTimeout":
+    case "UnexpectedResponse":
       return isRepeatable(error)
   }
 }
@@ -565,7 +565,7 @@ export class UnrecognizedStatus extends TaggedError<UnrecognizedStatus>("effect-
    */
   override get message(): string {
     return message(
-      `${formatRef(this.job)}: the service says ${JSON.stringify(this.status)}, which is no state that is known here`
+      `${format(this.job)}: the service says ${JSON.stringify(this.status)}, which is no state that is known here`
     )
   }
 }
@@ -585,10 +585,10 @@ export class JobMismatch extends TaggedError<JobMismatch>("effect-queue-status/J
    */
   override get message(): string {
     return message(
-      `${formatRef(this.job)}: ${
+      `${format(this.job)}: ${
         this.expected === undefined
           ? "the cursor is of another job"
-          : `the service answers for this job, asked for ${formatRef(this.expected)}`
+          : `the service answers for this job, asked for ${format(this.expected)}`
       }`
     )
   }
@@ -638,7 +638,7 @@ const expiry = (
     ...(error.lastError === undefined ? [] : [`last trouble: ${error.lastError.message}`]),
     ...(error.cancel === undefined ? [] : [`cancel: ${error.cancel}`])
   ]
-  return message(`${formatRef(error.job)}: ${what} (${facts.join("; ")})`)
+  return message(`${format(error.job)}: ${what} (${facts.join("; ")})`)
 }
 
 /**
@@ -741,7 +741,7 @@ export class JobFailed extends TaggedError<JobFailed>("effect-queue-status/JobFa
    * @since 0.1.0
    */
   override get message(): string {
-    return message(`${formatRef(this.job)}: the model failed the job: ${this.reason ?? "no reason was given"}`)
+    return message(`${format(this.job)}: the model failed the job: ${this.reason ?? "no reason was given"}`)
   }
 }
 
@@ -759,7 +759,7 @@ export class JobRetriesExhausted extends TaggedError<JobRetriesExhausted>("effec
    * @since 0.1.0
    */
   override get message(): string {
-    return message(`${formatRef(this.job)}: given up by the service after ${this.attempts} lost attempts`)
+    return message(`${format(this.job)}: given up by the service after ${this.attempts} lost attempts`)
   }
 }
 
@@ -777,7 +777,7 @@ export class JobCanceled extends TaggedError<JobCanceled>("effect-queue-status/J
    * @since 0.1.0
    */
   override get message(): string {
-    return message(`${formatRef(this.job)}: the job was canceled`)
+    return message(`${format(this.job)}: the job was canceled`)
   }
 }
 
@@ -795,7 +795,7 @@ export class InvalidOutputs extends TaggedError<InvalidOutputs>("effect-queue-st
    * @since 0.1.0
    */
   override get message(): string {
-    return message(`${formatRef(this.job)}: the job is done, its outputs are not as expected: ${this.issue}`)
+    return message(`${format(this.job)}: the job is done, its outputs are not as expected: ${this.issue}`)
   }
 }
 

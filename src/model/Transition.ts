@@ -221,7 +221,7 @@ const UnrecognizedSchema = Schema.TaggedStruct("Unrecognized", { ...fields, stat
  * @since 0.1.0
  * @category models
  */
-export interface Common {
+export interface TransitionBase {
   /** The reference of the job. */
   readonly job: Job.JobRef
   /**
@@ -250,7 +250,7 @@ export interface Common {
  * @since 0.1.0
  * @category models
  */
-export interface Queued extends Common {
+export interface Queued extends TransitionBase {
   readonly _tag: "Queued"
 }
 
@@ -260,7 +260,7 @@ export interface Queued extends Common {
  * @since 0.1.0
  * @category models
  */
-export interface Claimed extends Common {
+export interface Claimed extends TransitionBase {
   readonly _tag: "Claimed"
 }
 
@@ -270,7 +270,7 @@ export interface Claimed extends Common {
  * @since 0.1.0
  * @category models
  */
-export interface Progressed extends Common {
+export interface Progressed extends TransitionBase {
   readonly _tag: "Progressed"
   /** What the progress rule reads from the whole `info`, as a fraction from 0 to 1. */
   readonly progress: Option.Option<number>
@@ -284,7 +284,7 @@ export interface Progressed extends Common {
  * @since 0.1.0
  * @category models
  */
-export interface Requeued extends Common {
+export interface Requeued extends TransitionBase {
   readonly _tag: "Requeued"
   /** How often the job may go back to the queue again. */
   readonly retriesLeft: number
@@ -296,7 +296,7 @@ export interface Requeued extends Common {
  * @since 0.1.0
  * @category models
  */
-export interface Completed extends Common {
+export interface Completed extends TransitionBase {
   readonly _tag: "Completed"
   /** The outputs of the model. */
   readonly outputs: Job.JsonObject
@@ -308,7 +308,7 @@ export interface Completed extends Common {
  * @since 0.1.0
  * @category models
  */
-export interface FailedByModel extends Common {
+export interface FailedByModel extends TransitionBase {
   readonly _tag: "FailedByModel"
   /** Why the job failed, if a reason was read from its snapshot. */
   readonly reason: Option.Option<string>
@@ -320,7 +320,7 @@ export interface FailedByModel extends Common {
  * @since 0.1.0
  * @category models
  */
-export interface RetriesExhausted extends Common {
+export interface RetriesExhausted extends TransitionBase {
   readonly _tag: "RetriesExhausted"
 }
 
@@ -330,7 +330,7 @@ export interface RetriesExhausted extends Common {
  * @since 0.1.0
  * @category models
  */
-export interface Canceled extends Common {
+export interface Canceled extends TransitionBase {
   readonly _tag: "Canceled"
 }
 
@@ -341,7 +341,7 @@ export interface Canceled extends Common {
  * @since 0.1.0
  * @category models
  */
-export interface Unrecognized extends Common {
+export interface Unrecognized extends TransitionBase {
   readonly _tag: "Unrecognized"
   /** The state as the service reported it, word for word. */
   readonly status: string
@@ -521,7 +521,7 @@ interface Step {
   readonly time: Option.Option<DateTime.Utc>
   /** The `info` that is known from here on, if it is another than before. */
   readonly info?: { readonly print: string; readonly seen: Job.JsonObject } | undefined
-  readonly make: (common: Common) => Transition
+  readonly make: (common: TransitionBase) => Transition
 }
 
 /** The path over some steps, at least one. */

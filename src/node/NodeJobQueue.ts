@@ -24,7 +24,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type { JobRef, JobStatus } from "../model/Job.js"
-import { RequestTimeout } from "../model/QueueError.js"
+import { ResponseTimeout } from "../model/QueueError.js"
 import type { QueueError } from "../model/QueueError.js"
 import { checkRef } from "../queue/internal/request.js"
 import * as Answer from "../queue/internal/response.js"
@@ -232,7 +232,7 @@ const makeStatus = (
       maxBytes: maxResponseBytes,
       failed: (known, cause, hasBegun) =>
         Effect.fail(Answer.unreachable(about(known), cause, hasBegun ? "Decode" : "Transport", hasAnswered, scrub)),
-      expired: (known) => Effect.fail(new RequestTimeout({ ...about(known), after: requestTimeout }))
+      expired: (known) => Effect.fail(new ResponseTimeout({ ...about(known), after: requestTimeout }))
     }
 
     // Time is that of whoever asks: a clock of its own for each, and there is one.

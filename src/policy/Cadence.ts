@@ -163,10 +163,10 @@ export const byPhase = (options: { readonly pending: Cadence; readonly running: 
  */
 export const byAge = (options: {
   readonly upTo: ReadonlyArray<readonly [age: Duration.DurationInput, pause: Duration.DurationInput]>
-  readonly then: Duration.DurationInput
+  readonly otherwise: Duration.DurationInput
 }): Cadence => {
   const steps = options.upTo.map(([age, pause]) => [Duration.toMillis(age), pauseOf(pause)] as const)
-  const last = pauseOf(options.then)
+  const last = pauseOf(options.otherwise)
   return Schedule.makeWithState(undefined as number | undefined, (now, status: Job.JobStatus, start = now) => {
     const createdAt = Option.getOrElse(Option.map(status.createdAt, DateTime.toEpochMillis), () => start)
     const age = now - Math.min(createdAt, start)

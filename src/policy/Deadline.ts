@@ -3,7 +3,7 @@
  *
  * | deadline | runs | error |
  * | --- | --- | --- |
- * | `request` | from when a request is sent until its answer is whole | `RequestTimeout`, which may be tried again |
+ * | `request` | from when a request is sent until its answer is whole | `ResponseTimeout`, which may be tried again |
  * | `pending` | while the job waits in the queue | `PendingTooLong` |
  * | `stalled` | while the job runs and nothing of it changes | `Stalled` |
  * | `total` | from the beginning of the watch | `WatchTimeout` |
@@ -23,7 +23,7 @@ import { dual } from "effect/Function"
  * @category models
  */
 export interface Deadline {
-  /** How long one request may take, headers and body. Then it fails with `RequestTimeout`, which may be tried again. */
+  /** How long one request may take, headers and body. Then it fails with `ResponseTimeout`, which may be tried again. */
   readonly request: Duration.Duration
   /** How long the job may wait in the queue, each time that it is there. Then the watch fails with `PendingTooLong`. */
   readonly pending: Duration.Duration
@@ -44,7 +44,7 @@ export interface Deadline {
  * @since 0.1.0
  * @category constants
  */
-export const never: Deadline = {
+export const none: Deadline = {
   request: Duration.infinity,
   pending: Duration.infinity,
   stalled: Duration.infinity,
@@ -59,7 +59,7 @@ export const never: Deadline = {
  * @category constructors
  */
 export const request = (duration: Duration.DurationInput): Deadline => ({
-  ...never,
+  ...none,
   request: Duration.decode(duration)
 })
 
@@ -70,7 +70,7 @@ export const request = (duration: Duration.DurationInput): Deadline => ({
  * @category constructors
  */
 export const pending = (duration: Duration.DurationInput): Deadline => ({
-  ...never,
+  ...none,
   pending: Duration.decode(duration)
 })
 
@@ -82,7 +82,7 @@ export const pending = (duration: Duration.DurationInput): Deadline => ({
  * @category constructors
  */
 export const stalled = (duration: Duration.DurationInput): Deadline => ({
-  ...never,
+  ...none,
   stalled: Duration.decode(duration)
 })
 
@@ -92,7 +92,7 @@ export const stalled = (duration: Duration.DurationInput): Deadline => ({
  * @since 0.1.0
  * @category constructors
  */
-export const total = (duration: Duration.DurationInput): Deadline => ({ ...never, total: Duration.decode(duration) })
+export const total = (duration: Duration.DurationInput): Deadline => ({ ...none, total: Duration.decode(duration) })
 
 /**
  * Of two deadlines the sooner, clock by clock. The job is canceled on expiry when either says so.
@@ -104,8 +104,8 @@ export const total = (duration: Duration.DurationInput): Deadline => ({ ...never
  *
  * const deadline = pipe(
  *   Deadline.total("2 hours"),
- *   Deadline.sooner(Deadline.pending("10 minutes")),
- *   Deadline.sooner(Deadline.stalled("5 minutes")),
+ *   Deadline.min(Deadline.pending("10 minutes")),
+ *   Deadline.min(Deadline.stalled("5 minutes")),
  *   Deadline.cancelPending
  * )
  *
@@ -114,7 +114,7 @@ export const total = (duration: Duration.DurationInput): Deadline => ({ ...never
  * @since 0.1.0
  * @category combinators
  */
-export const sooner: {
+export const min: {
   (that: Deadline): (self: Deadline) => Deadline
   (self: Deadline, that: Deadline): Deadline
 } = dual(2, (self: Deadline, that: Deadline): Deadline => ({

@@ -319,7 +319,7 @@ export const eta = (status: Job.JobStatus): Effect.Effect<Option.Option<Eta>, ne
  * @since 0.1.0
  * @category accessors
  */
-export const memory: Effect.Effect<Memory, never, LearnedCadence> = Effect.flatMap(
+export const snapshot: Effect.Effect<Memory, never, LearnedCadence> = Effect.flatMap(
   LearnedCadence,
   (learned) => learned.memory
 )

@@ -39,7 +39,7 @@ export const retryAfterOf = (error: QueueError): Duration.Duration =>
  * @since 0.1.0
  * @category combinators
  */
-export const honourRetryAfter = <Out, In extends QueueError>(
+export const respectRetryAfter = <Out, In extends QueueError>(
   self: Schedule.Schedule<Out, In>
 ): Schedule.Schedule<In, In> =>
   self.pipe(
@@ -84,7 +84,7 @@ export const transient = (options: {
     Schedule.jittered,
     Schedule.intersect(Schedule.recurs(options.times)),
     Schedule.whileInput(isTransient),
-    honourRetryAfter,
+    respectRetryAfter,
     (schedule) => options.within === undefined ? schedule : endWithin(schedule, options.within)
   )
 
@@ -119,7 +119,7 @@ export const byKind = (options: {
   readonly notFound?: Retry | undefined
 }): Retry => {
   const kindOf = (error: QueueError) =>
-    isTransient(error) ? "transient" : error._tag === "NotFound" ? "notFound" : undefined
+    isTransient(error) ? "transient" : error._tag === "JobNotFound" ? "notFound" : undefined
   const start: { readonly [kind: string]: unknown } = {}
   return Schedule.makeWithState(start, (now, error: QueueError, states) => {
     const kind = kindOf(error)

@@ -44,7 +44,7 @@ export interface WatchPolicy {
 export const defaultPolicy: WatchPolicy = {
   cadence: defaultCadence,
   retry: defaultRetry,
-  deadline: Deadline.sooner(Deadline.request(Duration.seconds(30)), Deadline.total(Duration.hours(24))),
+  deadline: Deadline.min(Deadline.request(Duration.seconds(30)), Deadline.total(Duration.hours(24))),
   unrecognized: "fail"
 }
 
@@ -105,5 +105,5 @@ export const withDeadline: {
   (self: WatchPolicy, deadline: Deadline.Deadline): WatchPolicy
 } = dual(2, (self: WatchPolicy, deadline: Deadline.Deadline): WatchPolicy => ({
   ...self,
-  deadline: Deadline.sooner(self.deadline, deadline)
+  deadline: Deadline.min(self.deadline, deadline)
 }))

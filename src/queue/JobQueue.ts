@@ -21,7 +21,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { ref } from "../model/Job.js"
 import type { JobRef, JobStatus, JsonObject } from "../model/Job.js"
-import { RequestTimeout } from "../model/QueueError.js"
+import { ResponseTimeout } from "../model/QueueError.js"
 import type { QueueError } from "../model/QueueError.js"
 import { withNoStore } from "./internal/noStore.js"
 import { checkModel, checkRef, checkSubmit } from "./internal/request.js"
@@ -308,7 +308,7 @@ export const make = (
         }),
         Effect.timeoutFail({
           duration: requestTimeout,
-          onTimeout: () => new RequestTimeout({ ...about, after: requestTimeout })
+          onTimeout: () => new ResponseTimeout({ ...about, after: requestTimeout })
         })
       )
 

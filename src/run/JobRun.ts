@@ -265,7 +265,7 @@ export interface RunOptions extends ScopedOptions, JobStream.Options {
  * of one.
  *
  * - `Submitted`: there is a job.
- * - `Saw`: a transition of it, or a trouble of watching it.
+ * - `Observed`: a transition of it, or a trouble of watching it.
  * - `Released`: it was given back before its end.
  *
  * @since 0.1.0
@@ -273,7 +273,7 @@ export interface RunOptions extends ScopedOptions, JobStream.Options {
  */
 export type RunEvent = Data.TaggedEnum<{
   Submitted: { readonly stage: Option.Option<string>; readonly job: JobRef; readonly key: string }
-  Saw: { readonly stage: Option.Option<string>; readonly job: JobRef; readonly event: JobStream.WatchEvent }
+  Observed: { readonly stage: Option.Option<string>; readonly job: JobRef; readonly event: JobStream.WatchEvent }
   Released: { readonly stage: Option.Option<string>; readonly release: Release }
 }>
 
@@ -354,7 +354,7 @@ const runOnce = (
         return yield* restore(
           Effect.zipRight(
             tell({ _tag: "Submitted", stage, job, key: sending.key }),
-            watch(job, options, trace, owner.cancel, (event) => tell({ _tag: "Saw", stage, job, event }))
+            watch(job, options, trace, owner.cancel, (event) => tell({ _tag: "Observed", stage, job, event }))
           )
         ).pipe(
           Effect.onError(() => owner.release(job, trace.cursor !== undefined))
@@ -475,7 +475,7 @@ const ahead = 16
  *
  * const program = JobRun.events(jobs).pipe(
  *   Stream.runForEach((event) =>
- *     event._tag === "Saw" ? Console.log(event.job.requestId, event.event._tag) : Console.log(event._tag))
+ *     event._tag === "Observed" ? Console.log(event.job.requestId, event.event._tag) : Console.log(event._tag))
  * )
  *
  * @since 0.1.0

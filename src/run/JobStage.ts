@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { message, TaggedError } from "../model/internal/taggedError.js"
-import { formatRef, JobRef } from "../model/Job.js"
+import { format, JobRef } from "../model/Job.js"
 import type { JsonObject } from "../model/Job.js"
 import { RunError } from "../model/QueueError.js"
 import { CursorFromString, formatCursor } from "../model/Transition.js"
@@ -43,7 +43,7 @@ export class StageFailed extends TaggedError<StageFailed>("effect-queue-status/S
    */
   override get message(): string {
     const facts = [
-      ...(this.job === undefined ? ["no job was made, or none is known"] : [formatRef(this.job)]),
+      ...(this.job === undefined ? ["no job was made, or none is known"] : [format(this.job)]),
       ...(this.cursor === undefined ? [] : [`cursor ${formatCursor(this.cursor)}`])
     ]
     return message(`stage ${this.stage} (${facts.join(", ")}): ${this.error.message}`)

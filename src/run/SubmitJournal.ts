@@ -9,16 +9,16 @@
  * | --- | --- |
  * | none | sends the request |
  * | `Sent`: the request was sent, the answer is not known | fails with `SubmitUncertain`, sends nothing |
- * | `Made`: the request made a job | returns the job, sends nothing |
+ * | `Submitted`: the request made a job | returns the job, sends nothing |
  * | `Canceling`: this program asked for a cancel of the job, the answer is not known | returns the job, or sends the request if the job is canceled |
  *
  * A run, a stage or a scope that gives its job back notes that before it sends the cancel, and removes the entry once the
  * job is canceled: the next run with the key submits anew. A job that something else canceled (`JobQueue.cancel`, the
- * command, a person) stays `Made`: a run with its key fails with `JobCanceled` until the key is removed. So does a job
+ * command, a person) stays `Submitted`: a run with its key fails with `JobCanceled` until the key is removed. So does a job
  * from `JobRun.submit` that a deadline of its own watch canceled.
  *
  * To settle a key that is `Sent`, look for its job in the service's own pages, at its worker, or by its outputs; then
- * `set` the entry to `Made`, or `remove` it, so that the request may be sent again.
+ * `set` the entry to `Submitted`, or `remove` it, so that the request may be sent again.
  *
  * @since 0.1.0
  */
@@ -41,7 +41,7 @@ const common = {
 }
 
 /**
- * What is known of a submit: it was `Sent`, it `Made` a job, or its job is `Canceling`. `at` is when it was sent, by our
+ * What is known of a submit: it was `Sent`, it `Submitted` a job, or its job is `Canceling`. `at` is when it was sent, by our
  * clock; `request` a fingerprint of the request, by which a key that is used again for another request is detected.
  *
  * @since 0.1.0
@@ -55,7 +55,7 @@ export type Entry = typeof Entry.Type
  */
 export const Entry = Schema.Union(
   Schema.TaggedStruct("Sent", common),
-  Schema.TaggedStruct("Made", { ...common, job: JobRef }),
+  Schema.TaggedStruct("Submitted", { ...common, job: JobRef }),
   Schema.TaggedStruct("Canceling", { ...common, job: JobRef })
 )
 
@@ -85,7 +85,7 @@ export interface Service extends Store {
    * Makes an effect wait while another one holds the same key: two submits of one program with the same key make one
    * job. (Two programs that share a store must not use the same key at the same time.)
    */
-  readonly oneAtATime: (key: string) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  readonly withLock: (key: string) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 }
 
 /**
@@ -120,7 +120,7 @@ export const make = (store: Store): Effect.Effect<Service> =>
     const held = new Map<string, { readonly semaphore: Effect.Semaphore; users: number }>()
     return SubmitJournal.of({
       ...store,
-      oneAtATime: (key) => (self) =>
+      withLock: (key) => (self) =>
         Effect.acquireUseRelease(
           Effect.sync(() => {
             const lock = held.get(key) ?? { semaphore: Effect.unsafeMakeSemaphore(1), users: 0 }

@@ -204,7 +204,7 @@ export const unavailable = (
 }
 
 /**
- * The token is not accepted: HTTP 401. `Unauthorized` for the program.
+ * The token is not accepted: HTTP 401. `AccessDenied` for the program.
  *
  * @since 0.1.0
  * @category answers
@@ -212,7 +212,7 @@ export const unavailable = (
 export const unauthorized: Fault = answer(Refusal.unauthorized.status, Refusal.unauthorized.body)
 
 /**
- * The service knows no such job (any more): HTTP 404. `NotFound` for the program.
+ * The service knows no such job (any more): HTTP 404. `JobNotFound` for the program.
  *
  * @since 0.1.0
  * @category answers
@@ -224,7 +224,7 @@ export const vanished: Fault = answer(404, {
 })
 
 /**
- * An answer with HTTP 200 that is not what the API promises, `{"request_id":` unless given. `UnexpectedAnswer` for the
+ * An answer with HTTP 200 that is not what the API promises, `{"request_id":` unless given. `UnexpectedResponse` for the
  * program.
  *
  * @since 0.1.0
@@ -258,7 +258,7 @@ export const refused: Fault = make(
 )
 
 /**
- * There never is an answer. `RequestTimeout` for the program, when its patience ends.
+ * There never is an answer. `ResponseTimeout` for the program, when its patience ends.
  *
  * @since 0.1.0
  * @category no answer
@@ -290,7 +290,7 @@ export const answerLost = (instead: Fault = disconnected): Fault =>
 export const truncated: Fault = make("truncated body", Disturbance.CutOff({ how: "breaks" }))
 
 /**
- * The headers of the answer come, and half of its body, and then nothing more. `RequestTimeout` for the program.
+ * The headers of the answer come, and half of its body, and then nothing more. `ResponseTimeout` for the program.
  *
  * @since 0.1.0
  * @category no answer
@@ -438,7 +438,7 @@ export const ofJob: {
   add(
     self,
     Condition.Where({
-      label: Job.formatRef(job),
+      label: Job.format(job),
       predicate: (call) => call.requestId === job.requestId && call.model === job.model
     })
   ))

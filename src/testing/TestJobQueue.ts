@@ -531,11 +531,11 @@ const patience = Duration.seconds(2)
 
 const isTestClock = (clock: Clock.Clock): clock is TestClock.TestClock => "setTime" in clock
 
-const oneAtATime = Effect.unsafeMakeSemaphore(1)
+const withLock = Effect.unsafeMakeSemaphore(1)
 
 // Never back: several may end at once, and to set the clock takes some turns of the host.
 const forward = (clock: TestClock.TestClock, time: VirtualTime): Effect.Effect<void> =>
-  oneAtATime.withPermits(1)(
+  withLock.withPermits(1)(
     Effect.suspend(() => clock.setTime(Math.max(clock.unsafeCurrentTimeMillis(), time.currentTimeMillis)))
   )
 

@@ -23,7 +23,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Take from "effect/Take"
 import { type Rules, rules } from "../model/internal/rules.js"
-import { formatRef } from "../model/Job.js"
+import { format } from "../model/Job.js"
 import type * as Job from "../model/Job.js"
 import { JobMismatch } from "../model/QueueError.js"
 import type { OutcomeError, QueueError, UnrecognizedStatus, WatchError } from "../model/QueueError.js"
@@ -462,7 +462,7 @@ const untilEnd = (
     for (const notice of notices) {
       if (notice._tag === "Ended") {
         yield* notice.exit
-        return yield* Effect.dieMessage(`the watcher ended ${formatRef(job)} without a terminal snapshot`)
+        return yield* Effect.dieMessage(`the watcher ended ${format(job)} without a terminal snapshot`)
       }
       for (const event of yield* eventsOf(notice, opened)) {
         yield* onEvent(event)

@@ -113,12 +113,12 @@ export interface Subscription extends internal.Subscription {}
  * @since 0.1.0
  * @category events
  */
-export interface Stretched {
-  readonly _tag: "Stretched"
+export interface PollingSlowed {
+  readonly _tag: "PollingSlowed"
   /** When that happened, by our clock. */
   readonly at: DateTime.Utc
   /** The factor by which all pauses are longer; 1 when they are not any more. */
-  readonly stretch: number
+  readonly factor: number
 }
 
 /**
@@ -127,8 +127,8 @@ export interface Stretched {
  * @since 0.1.0
  * @category events
  */
-export interface Paused {
-  readonly _tag: "Paused"
+export interface PollingPaused {
+  readonly _tag: "PollingPaused"
   /** When that happened, by our clock. */
   readonly at: DateTime.Utc
   /** When polls go on, by our clock. */
@@ -143,8 +143,8 @@ export interface Paused {
  * @since 0.1.0
  * @category events
  */
-export interface OrderLost {
-  readonly _tag: "OrderLost"
+export interface QueueOrderViolated {
+  readonly _tag: "QueueOrderViolated"
   /** When that happened, by our clock. */
   readonly at: DateTime.Utc
   /** The model of that job. */
@@ -157,7 +157,7 @@ export interface OrderLost {
  * @since 0.1.0
  * @category events
  */
-export type WatcherEvent = Stretched | Paused | OrderLost
+export type PollingEvent = PollingSlowed | PollingPaused | QueueOrderViolated
 
 // -----------------------------------------------------------------------------
 // the service
@@ -173,7 +173,7 @@ export interface Service {
   /** A subscription without jobs. Its watches end with the scope, and what polls for them alone stops at once. */
   readonly subscribe: (options: SubscribeOptions) => Effect.Effect<Subscription, never, Scope.Scope>
   /** What happens from now on; a slow consumer receives the last 16. */
-  readonly events: Stream.Stream<WatcherEvent>
+  readonly pollingEvents: Stream.Stream<PollingEvent>
 }
 
 /**
@@ -207,8 +207,8 @@ export class JobWatcher extends Context.Tag("effect-queue-status/JobWatcher")<Jo
  * @since 0.1.0
  * @category accessors
  */
-export const events: Stream.Stream<WatcherEvent, never, JobWatcher> = Stream.unwrap(
-  Effect.map(JobWatcher, (watcher) => watcher.events)
+export const pollingEvents: Stream.Stream<PollingEvent, never, JobWatcher> = Stream.unwrap(
+  Effect.map(JobWatcher, (watcher) => watcher.pollingEvents)
 )
 
 // -----------------------------------------------------------------------------
@@ -247,7 +247,7 @@ const positive = (value: number | undefined, otherwise: number): number =>
  * every poll ends, and watches that are left are interrupted.
  *
  * - A poller uses the shortest interval that any watch asks for; the last watch that leaves stops it.
- * - A request ends with `RequestTimeout` after the shortest `Deadline.request` of its watches. One whose response is late
+ * - A request ends with `ResponseTimeout` after the shortest `Deadline.request` of its watches. One whose response is late
  *   is sent again before that; the first response counts.
  * - A 429 stops all polls for as long as it says.
  *
@@ -257,7 +257,7 @@ const positive = (value: number | undefined, otherwise: number): number =>
 export const make = (options: Options = {}): Effect.Effect<Service, never, JobQueue | Scope.Scope> =>
   Effect.gen(function*() {
     const queue = yield* JobQueue
-    const events = yield* PubSub.sliding<WatcherEvent>(16)
+    const events = yield* PubSub.sliding<PollingEvent>(16)
     const scheduler = new Scheduler(
       queue,
       {
@@ -272,15 +272,15 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, JobQu
       yield* Effect.clock,
       yield* Effect.random,
       {
-        stretched: (at, stretch) => events.unsafeOffer({ _tag: "Stretched", at, stretch }),
-        paused: (at, until, error) => events.unsafeOffer({ _tag: "Paused", at, until, error }),
-        orderLost: (at, model) => events.unsafeOffer({ _tag: "OrderLost", at, model })
+        stretched: (at, factor) => events.unsafeOffer({ _tag: "PollingSlowed", at, factor }),
+        paused: (at, until, error) => events.unsafeOffer({ _tag: "PollingPaused", at, until, error }),
+        orderLost: (at, model) => events.unsafeOffer({ _tag: "QueueOrderViolated", at, model })
       }
     )
     yield* Effect.addFinalizer(() => Effect.zipRight(scheduler.close, PubSub.shutdown(events)))
     return JobWatcher.of({
       subscribe: (options) => subscribe(scheduler, queue, options),
-      events: Stream.fromPubSub(events)
+      pollingEvents: Stream.fromPubSub(events)
     })
   })
 

@@ -32,14 +32,14 @@ const said = {
 // one of each, with every field
 const queueErrors = {
   InvalidRequest: new QueueError.InvalidRequest({ ...about, httpStatus: 400, ...said }),
-  Unauthorized: new QueueError.Unauthorized({ ...about, httpStatus: 401, ...said }),
-  NotFound: new QueueError.NotFound({ ...about, httpStatus: 404, ...said }),
+  AccessDenied: new QueueError.AccessDenied({ ...about, httpStatus: 401, ...said }),
+  JobNotFound: new QueueError.JobNotFound({ ...about, httpStatus: 404, ...said }),
   RateLimited: new QueueError.RateLimited({ ...about, httpStatus: 429, ...said }),
   Unavailable: new QueueError.Unavailable({ ...about, httpStatus: 503, ...said }),
   Unreachable: new QueueError.Unreachable({ ...about, reason: "connect ECONNREFUSED 127.0.0.1:1", sent: false }),
-  RequestTimeout: new QueueError.RequestTimeout({ ...about, after: Duration.seconds(30) }),
+  ResponseTimeout: new QueueError.ResponseTimeout({ ...about, after: Duration.seconds(30) }),
   ResponseTooLarge: new QueueError.ResponseTooLarge({ ...about, httpStatus: 200, maxBytes: 67_108_864 }),
-  UnexpectedAnswer: new QueueError.UnexpectedAnswer({
+  UnexpectedResponse: new QueueError.UnexpectedResponse({
     ...about,
     httpStatus: 200,
     ...said,
@@ -61,7 +61,7 @@ const otherErrors = {
     model: job.model,
     key: "order-17",
     at: DateTime.unsafeMake("2026-02-07T10:30:00Z"),
-    error: new QueueError.RequestTimeout({ operation: "submit", model: job.model, after: Duration.seconds(30) })
+    error: new QueueError.ResponseTimeout({ operation: "submit", model: job.model, after: Duration.seconds(30) })
   }),
   UnrecognizedStatus: new QueueError.UnrecognizedStatus({
     job,
@@ -202,12 +202,12 @@ describe("the schemas", () => {
     for (
       const odd of [
         null,
-        "NotFound",
+        "JobNotFound",
         {},
-        { _tag: "NotFound" },
+        { _tag: "JobNotFound" },
         { _tag: "Lost", operation: "status", model: "m", httpStatus: 404 },
-        { _tag: "NotFound", operation: "delete", model: "m", httpStatus: 404 },
-        { _tag: "NotFound", operation: "status", model: "m", httpStatus: "404" },
+        { _tag: "JobNotFound", operation: "delete", model: "m", httpStatus: 404 },
+        { _tag: "JobNotFound", operation: "status", model: "m", httpStatus: "404" },
         { _tag: "RateLimited", operation: "status", model: "m", httpStatus: 429, retryAfter: -1 }
       ]
     ) {
@@ -221,14 +221,14 @@ describe("isTransient", () => {
     const transient = Object.values(queueErrors).map((error) => [error._tag, QueueError.isTransient(error)])
     assert.deepStrictEqual(Object.fromEntries(transient), {
       InvalidRequest: false,
-      Unauthorized: false,
-      NotFound: false,
+      AccessDenied: false,
+      JobNotFound: false,
       RateLimited: true,
       Unavailable: true,
       Unreachable: true,
-      RequestTimeout: true,
+      ResponseTimeout: true,
       ResponseTooLarge: false,
-      UnexpectedAnswer: true
+      UnexpectedResponse: true
     })
   })
 
@@ -258,8 +258,8 @@ describe("mayHaveArrived", () => {
       const error of [
         ...[400, 413, 422].map((httpStatus) => new QueueError.InvalidRequest({ ...submit, httpStatus })),
         new QueueError.InvalidRequest(submit),
-        ...[401, 403].map((httpStatus) => new QueueError.Unauthorized({ ...submit, httpStatus })),
-        new QueueError.NotFound({ ...submit, httpStatus: 404 }),
+        ...[401, 403].map((httpStatus) => new QueueError.AccessDenied({ ...submit, httpStatus })),
+        new QueueError.JobNotFound({ ...submit, httpStatus: 404 }),
         new QueueError.RateLimited({ ...submit, httpStatus: 429 }),
         new QueueError.Unavailable({ ...submit, httpStatus, retryAfter }),
         new QueueError.Unreachable({ ...submit, reason: "connect ECONNREFUSED", sent: false })
@@ -279,9 +279,9 @@ describe("mayHaveArrived", () => {
       new QueueError.Unavailable({ ...about, httpStatus: 503 }),
       ...[408, 500, 502, 504].map((httpStatus) => new QueueError.Unavailable({ ...about, httpStatus, retryAfter })),
       new QueueError.Unreachable({ ...about, reason: "read ECONNRESET" }),
-      new QueueError.RequestTimeout({ ...about, after: Duration.seconds(30) }),
+      new QueueError.ResponseTimeout({ ...about, after: Duration.seconds(30) }),
       ...[0, 200, 201, 204, 301, 302, 303, 304, 307, 308, 402, 405, 409, 410, 418, 425, 501, 505].map((httpStatus) =>
-        new QueueError.UnexpectedAnswer({ ...about, httpStatus, retryAfter, issue: "", body: "" })
+        new QueueError.UnexpectedResponse({ ...about, httpStatus, retryAfter, issue: "", body: "" })
       )
     ]
     for (const error of uncertain(submit)) {
@@ -306,7 +306,7 @@ describe("isQueueError", () => {
 
   it("is false of all else", () => {
     for (const error of Object.values(otherErrors)) assert.isFalse(QueueError.isQueueError(error), error._tag)
-    for (const other of [null, undefined, "NotFound", { _tag: "NotFound" }, new Error("x"), queueErrors]) {
+    for (const other of [null, undefined, "JobNotFound", { _tag: "JobNotFound" }, new Error("x"), queueErrors]) {
       assert.isFalse(QueueError.isQueueError(other))
     }
   })
@@ -323,14 +323,14 @@ describe("the messages", () => {
     ])
     assert.deepStrictEqual(Object.fromEntries(messages), {
       InvalidRequest: `status ${at}: the request is invalid (HTTP 400, ${facts}): because`,
-      Unauthorized: `status ${at}: the service does not accept this token (HTTP 401, ${facts}): because`,
-      NotFound: `status ${at}: the service knows no such job (HTTP 404, ${facts}): because`,
+      AccessDenied: `status ${at}: the service does not accept this token (HTTP 401, ${facts}): because`,
+      JobNotFound: `status ${at}: the service knows no such job (HTTP 404, ${facts}): because`,
       RateLimited: `status ${at}: too many requests (HTTP 429, ${facts}): because`,
       Unavailable: `status ${at}: the service is not available (HTTP 503, ${facts}): because`,
       Unreachable: `status ${at}: no answer from the service: connect ECONNREFUSED 127.0.0.1:1`,
-      RequestTimeout: `status ${at}: no whole answer within 30s`,
+      ResponseTimeout: `status ${at}: no whole answer within 30s`,
       ResponseTooLarge: `status ${at}: the response is longer than 67108864 bytes (HTTP 200)`,
-      UnexpectedAnswer: `status ${at}: an answer that makes no sense: status: is missing (HTTP 200, ${facts}): because`,
+      UnexpectedResponse: `status ${at}: an answer that makes no sense: status: is missing (HTTP 200, ${facts}): because`,
       SubmitUncertain: "submit my-org/video-generator: it is not known whether there is a job (key order-17, sent at " +
         "2026-02-07T10:30:00.000Z): submit my-org/video-generator: no whole answer within 30s",
       UnrecognizedStatus: `${at}: the service says "paused", which is no state that is known here`,
@@ -354,7 +354,7 @@ describe("the messages", () => {
       "clear m: not sent, the request is invalid: model: is missing"
     )
     assert.strictEqual(
-      new QueueError.NotFound({ ...clear, httpStatus: 404 }).message,
+      new QueueError.JobNotFound({ ...clear, httpStatus: 404 }).message,
       "clear m: the service knows no such model (HTTP 404)"
     )
     assert.strictEqual(
@@ -362,7 +362,7 @@ describe("the messages", () => {
       "clear m: too many requests (HTTP 429, retry after 0)"
     )
     assert.strictEqual(
-      new QueueError.Unauthorized({ ...about, httpStatus: 401, detail: "expired", lastSeen }).message,
+      new QueueError.AccessDenied({ ...about, httpStatus: 401, detail: "expired", lastSeen }).message,
       `status ${at}: the service does not accept this token (HTTP 401, last seen running 1s 500ms ago): expired`
     )
     assert.strictEqual(
@@ -392,9 +392,9 @@ describe("the messages", () => {
 describe("the errors", () => {
   it.effect("are caught by their tags, and are errors of their own", () =>
     Effect.gen(function*() {
-      const caught = yield* queueErrors.NotFound.pipe(Effect.catchTag("NotFound", (error) => Effect.succeed(error.job)))
+      const caught = yield* queueErrors.JobNotFound.pipe(Effect.catchTag("JobNotFound", (error) => Effect.succeed(error.job)))
       assert.deepStrictEqual(caught, job)
-      assert.strictEqual(queueErrors.NotFound.name, "NotFound")
+      assert.strictEqual(queueErrors.JobNotFound.name, "JobNotFound")
     }))
 
   it("have no cause: nothing of the request is in them", () => {
@@ -402,16 +402,16 @@ describe("the errors", () => {
   })
 
   it("do not differ by the order in which they were filled", () => {
-    const a = new QueueError.NotFound({ ...about, httpStatus: 404, detail: "x" })
-    const b = new QueueError.NotFound({
+    const a = new QueueError.JobNotFound({ ...about, httpStatus: 404, detail: "x" })
+    const b = new QueueError.JobNotFound({
       detail: "x",
       httpStatus: 404,
       ...about,
       job: Job.ref(job.model, job.requestId)
     })
     assert(Equal.equals(a, b))
-    assert(!Equal.equals(a, new QueueError.NotFound({ ...about, httpStatus: 404, detail: "y" })))
-    assert(!Equal.equals(a, new QueueError.Unauthorized({ ...about, httpStatus: 404, detail: "x" })))
+    assert(!Equal.equals(a, new QueueError.JobNotFound({ ...about, httpStatus: 404, detail: "y" })))
+    assert(!Equal.equals(a, new QueueError.AccessDenied({ ...about, httpStatus: 404, detail: "x" })))
   })
 })
 
@@ -445,7 +445,7 @@ describe("a log", () => {
       model: job.model,
       key: text,
       at: DateTime.unsafeMake(0),
-      error: new QueueError.UnexpectedAnswer({ ...about, lastSeen, httpStatus: 200, issue: text, body: text })
+      error: new QueueError.UnexpectedResponse({ ...about, lastSeen, httpStatus: 200, issue: text, body: text })
     }),
     new QueueError.InvalidCursor({ text, issue: text }),
     new QueueError.JobFailed({ job, reason: text, snapshot }),

@@ -126,7 +126,7 @@ describe("what a service says", () => {
           { numRuns: 150 }
         )
       )
-      met("Running", "Done", "Unrecognized", "UnexpectedAnswer", "a refusal")
+      met("Running", "Done", "Unrecognized", "UnexpectedResponse", "a refusal")
     }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
 })
 
@@ -278,12 +278,12 @@ describe("the pool", () => {
       yield* TestClock.adjust("5 seconds")
       const second = yield* Effect.fork(Effect.flip(queue.status(job)))
       yield* TestClock.adjust("5 seconds")
-      assert.strictEqual((yield* Fiber.join(first))._tag, "RequestTimeout")
+      assert.strictEqual((yield* Fiber.join(first))._tag, "ResponseTimeout")
       yield* server.until("the second has its turn", () => server.requests.length === 2)
       yield* TestClock.adjust("4999 millis")
       assert(Option.isNone(yield* Fiber.poll(second)))
       yield* TestClock.adjust("1 millis")
-      assert.strictEqual((yield* Fiber.join(second))._tag, "RequestTimeout")
+      assert.strictEqual((yield* Fiber.join(second))._tag, "ResponseTimeout")
       yield* server.until("both are closed", () => server.aborted === 2)
     }))
 
@@ -295,7 +295,7 @@ describe("the pool", () => {
       const inVirtualTime = yield* Effect.fork(Effect.flip(queue.status(job)))
       yield* server.until("both are there", () => server.requests.length === 2)
       yield* TestClock.adjust("1 hour")
-      assert.strictEqual((yield* Fiber.join(inVirtualTime))._tag, "RequestTimeout")
+      assert.strictEqual((yield* Fiber.join(inVirtualTime))._tag, "ResponseTimeout")
       yield* server.until("one is closed", () => server.aborted === 1)
       assert(Exit.isInterrupted(yield* Fiber.interrupt(inRealTime)))
       yield* server.until("both are closed", () => server.aborted === 2)
@@ -408,7 +408,7 @@ describe("configuration", () => {
         const late = yield* Effect.fork(Effect.flip(JobQueue.status(job)))
         yield* server.until("it is there", () => server.requests.length === 5)
         yield* TestClock.adjust("5 seconds")
-        assert.strictEqual((yield* Fiber.join(late))._tag, "RequestTimeout")
+        assert.strictEqual((yield* Fiber.join(late))._tag, "ResponseTimeout")
       }).pipe(Effect.provide(layer), environment({ ...variables, QUEUE_CONNECTIONS: "1" }))
       const missing = yield* Effect.flip(Layer.build(layer).pipe(environment(variables)))
       assert.include(String(missing), "QUEUE_CONNECTIONS")
@@ -448,7 +448,7 @@ describe("configuration", () => {
       const server = yield* HostileServer.make(echo())
       const queue = yield* connect(server, { requestTimeout: 0 })
       const failures = yield* Effect.replicateEffect(Effect.flip(queue.status(job)), 3)
-      assert.deepStrictEqual(failures.map(({ _tag }) => _tag), Array.from({ length: 3 }, () => "RequestTimeout"))
+      assert.deepStrictEqual(failures.map(({ _tag }) => _tag), Array.from({ length: 3 }, () => "ResponseTimeout"))
     }))
 
   it.scopedLive("waits without a limit when there is none", () =>

@@ -135,7 +135,7 @@ describe("a process that is stopped while its job is pending", () => {
       const child = yield* app.start
       yield* app.hasCalled("status")
       yield* stop(child, "SIGKILL")
-      assert.strictEqual(yield* app.entry, "Made")
+      assert.strictEqual(yield* app.entry, "Submitted")
       yield* finishes(app)
       assert.strictEqual(yield* app.calls("submit"), 1)
       assert.strictEqual(yield* app.calls("cancel"), 0)
@@ -179,7 +179,7 @@ describe("a process that is stopped while its job is running, or done", () => {
         yield* app.hasCalled("status")
         const task = yield* app.claim
         yield* stop(child, signal)
-        assert.strictEqual(yield* app.entry, "Made")
+        assert.strictEqual(yield* app.entry, "Submitted")
         const again = yield* app.start
         yield* app.finish(task)
         assert.deepStrictEqual(outcomeOf(yield* again.exited), done)

@@ -158,7 +158,7 @@ describe("byPhase", () => {
 })
 
 describe("byAge", () => {
-  const cadence = Cadence.byAge({ upTo: [["10 seconds", "2 seconds"], ["1 minute", "15 seconds"]], then: "1 minute" })
+  const cadence = Cadence.byAge({ upTo: [["10 seconds", "2 seconds"], ["1 minute", "15 seconds"]], otherwise: "1 minute" })
 
   it("takes the age from the server's time of creation", () => {
     const statusAt = (createdAt: number | undefined) => first(7, snapshot("Pending", { createdAt }))
@@ -175,13 +175,13 @@ describe("byAge", () => {
 
   it("makes sense of any durations", () => {
     for (const [input, pause] of nonsense) {
-      assertClose(pollsOf(Cadence.byAge({ upTo: [], then: input }), first(1)), [0, pause])
-      assertClose(pollsOf(Cadence.byAge({ upTo: [["1 minute", input]], then: 1 }), first(1)), [0, pause])
+      assertClose(pollsOf(Cadence.byAge({ upTo: [], otherwise: input }), first(1)), [0, pause])
+      assertClose(pollsOf(Cadence.byAge({ upTo: [["1 minute", input]], otherwise: 1 }), first(1)), [0, pause])
     }
     for (const age of [0, -1, NaN]) {
-      assertClose(pollsOf(Cadence.byAge({ upTo: [[age, "1 hour"]], then: "1 second" }), first(1)), [0, 1])
+      assertClose(pollsOf(Cadence.byAge({ upTo: [[age, "1 hour"]], otherwise: "1 second" }), first(1)), [0, 1])
     }
-    const always = Cadence.byAge({ upTo: [[Infinity, "2 seconds"]], then: "1 hour" })
+    const always = Cadence.byAge({ upTo: [[Infinity, "2 seconds"]], otherwise: "1 hour" })
     assertClose(pollsOf(always, first(1, snapshot("Pending", { createdAt: -1e9 }))), [0, 2])
   })
 })
@@ -387,7 +387,7 @@ describe("every cadence", () => {
       0.5,
       24
     ],
-    ["byAge", Cadence.byAge({ upTo: [["10 seconds", "1 second"]], then: "10 seconds" }), 0.8, 12]
+    ["byAge", Cadence.byAge({ upTo: [["10 seconds", "1 second"]], otherwise: "10 seconds" }), 0.8, 12]
   ]
 
   for (const [name, cadence, floor, cap] of cadences) {

@@ -62,7 +62,7 @@ describe("the clocks of a watch", () => {
           retry: Schedule.recurs(1),
           deadline: Deadline.request("3 seconds")
         }),
-        "RequestTimeout",
+        "ResponseTimeout",
         2_000 + 3_000 + 50 + 3_000
       )
       assert.deepStrictEqual(error.job, job)
@@ -70,7 +70,7 @@ describe("the clocks of a watch", () => {
       assert.deepStrictEqual(error.lastSeen?.age, Duration.millis(1_000 + 3_000 + 50 + 3_000))
       assert.strictEqual(error.lastSeen?.attempt, 1)
       assert.include(error.message, "no whole answer within 3s (last seen running 7s 50ms ago)")
-      assert.strictEqual(error.trouble, `status ${Job.formatRef(job)}: no whole answer within 3s`)
+      assert.strictEqual(error.trouble, `status ${Job.format(job)}: no whole answer within 3s`)
     }).pipe(
       Effect.provide(TestJobQueue.layer({
         workers: { script: Worker.always(Worker.finish("1 hour")) },
@@ -166,7 +166,7 @@ describe("the clocks of a watch", () => {
         7_000 + 30_000
       )
       assert.isUndefined(error.lastSeen)
-      assert.strictEqual(error.lastError?._tag, "RequestTimeout")
+      assert.strictEqual(error.lastError?._tag, "ResponseTimeout")
       assert.include(error.message, "never seen")
     }).pipe(
       Effect.provide(TestJobQueue.layer({
@@ -226,7 +226,7 @@ describe("the clocks of a watch", () => {
   it.effect("may be shorter than one request, and is followed by no more than one", () =>
     Effect.gen(function*() {
       const job = yield* submit
-      const deadline = Deadline.sooner(Deadline.request("10 seconds"), Deadline.total("3 seconds"))
+      const deadline = Deadline.min(Deadline.request("10 seconds"), Deadline.total("3 seconds"))
       yield* expires(JobStream.transitions(job, { deadline }), "WatchTimeout", 3_000 + 10_000)
     }).pipe(
       Effect.provide(watched(Layer.mock(JobQueue.JobQueue, {
@@ -242,7 +242,7 @@ describe("the clocks of a watch", () => {
         yield* expires(JobStream.transitions(job, { deadline: Deadline.total(none) }), "WatchTimeout", 0)
       }
       const fiber = yield* Effect.fork(
-        Stream.runDrain(JobStream.transitions(job, { deadline: Deadline.never, cadence: Schedule.spaced("20 hours") }))
+        Stream.runDrain(JobStream.transitions(job, { deadline: Deadline.none, cadence: Schedule.spaced("20 hours") }))
       )
       yield* TestClock.adjust("100 days")
       assert(Option.isNone(yield* Fiber.poll(fiber)))
@@ -329,7 +329,7 @@ describe("on expiry", () => {
     Effect.gen(function*() {
       const job = yield* submit
       const deadline = Deadline.cancelPending(
-        Deadline.sooner(Deadline.pending("5 seconds"), Deadline.request("2 seconds"))
+        Deadline.min(Deadline.pending("5 seconds"), Deadline.request("2 seconds"))
       )
       const refused = yield* expires(watchOf(job, deadline), "PendingTooLong", 5_000)
       assert.include(refused.cancel, "not available")
@@ -347,7 +347,7 @@ describe("on expiry", () => {
 
 describe("giving up on a request", () => {
   const deadline = Deadline.cancelPending(
-    Deadline.sooner(Deadline.pending("3500 millis"), Deadline.request("2 seconds"))
+    Deadline.min(Deadline.pending("3500 millis"), Deadline.request("2 seconds"))
   )
 
   it.effect("stops it as soon as the poll is sent again and answered, and the job is canceled", () =>
@@ -386,7 +386,7 @@ describe("a deadline that passes during a request", () => {
   const expiry = (request: Duration.DurationInput) =>
     Effect.gen(function*() {
       const queue = yield* makeQueue({ status: ({ nth }) => nth === 1 ? Effect.fail(unavailable) : Effect.never })
-      const deadline = Deadline.sooner(Deadline.request(request), Deadline.total("1020 millis"))
+      const deadline = Deadline.min(Deadline.request(request), Deadline.total("1020 millis"))
       const { at, end } = yield* endWithin(
         JobStream.result(job, { retry: Schedule.spaced("1 second"), deadline }),
         "1 minute"
@@ -397,9 +397,9 @@ describe("a deadline that passes during a request", () => {
 
   it.effect("has the error of that request, when it ends or is given up", () =>
     Effect.gen(function*() {
-      assert.deepStrictEqual(yield* expiry("40 millis"), { at: 1_040, lastError: "RequestTimeout" })
+      assert.deepStrictEqual(yield* expiry("40 millis"), { at: 1_040, lastError: "ResponseTimeout" })
       // the response is awaited for 30 seconds after the deadline at most
-      assert.deepStrictEqual(yield* expiry("2 minutes"), { at: 31_020, lastError: "RequestTimeout" })
+      assert.deepStrictEqual(yield* expiry("2 minutes"), { at: 31_020, lastError: "ResponseTimeout" })
     }))
 })
 
@@ -452,7 +452,7 @@ describe("sooner", () => {
   it("takes the sooner of each clock, in whatever order and grouping, and `never` adds nothing", () => {
     FastCheck.assert(
       FastCheck.property(deadlines, deadlines, deadlines, (a, b, c) => {
-        const both = Deadline.sooner(a, b)
+        const both = Deadline.min(a, b)
         for (const clock of ["request", "pending", "stalled", "total"] as const) {
           assert.strictEqual(
             Duration.toMillis(both[clock]),
@@ -463,9 +463,9 @@ describe("sooner", () => {
           onExpiry,
           ...[pending, request, stalled, total].map(Duration.toMillis)
         ]
-        assert.deepStrictEqual(plain(both), plain(Deadline.sooner(b, a)))
-        assert.deepStrictEqual(plain(Deadline.sooner(both, c)), plain(Deadline.sooner(a, Deadline.sooner(b, c))))
-        assert.deepStrictEqual(plain(Deadline.sooner(a, Deadline.never)), plain(a))
+        assert.deepStrictEqual(plain(both), plain(Deadline.min(b, a)))
+        assert.deepStrictEqual(plain(Deadline.min(both, c)), plain(Deadline.min(a, Deadline.min(b, c))))
+        assert.deepStrictEqual(plain(Deadline.min(a, Deadline.none)), plain(a))
       })
     )
   })
@@ -567,7 +567,7 @@ describe("a job that is not there", () => {
   it.effect("is waited for some seconds, before it was seen and after", () =>
     Effect.gen(function*() {
       const job = yield* submit
-      const error = yield* expires(JobStream.transitions(job, everySecond), "NotFound", 8_000)
+      const error = yield* expires(JobStream.transitions(job, everySecond), "JobNotFound", 8_000)
       assert.deepStrictEqual(error.job, job)
       assert.strictEqual(error.lastSeen?.status._tag, "Pending")
       assert.deepStrictEqual(error.lastSeen?.age, Duration.seconds(6))
@@ -637,7 +637,7 @@ describe("whatever is composed", () => {
         JobStream.transitions(job, {
           cadence: Schedule.spaced("1 second"),
           retry: Schedule.forever,
-          deadline: Deadline.never
+          deadline: Deadline.none
         })
       )
       const times = yield* pollTimes
@@ -667,7 +667,7 @@ describe("whatever is composed", () => {
       const queue = yield* makeQueue({ status: ({ nth }) => answers[nth - 1]! })
       const monthly = Schedule.spaced("30 days")
       yield* endWithin(
-        JobStream.result(job, { cadence: monthly, retry: monthly, deadline: Deadline.never }),
+        JobStream.result(job, { cadence: monthly, retry: monthly, deadline: Deadline.none }),
         "4 days"
       ).pipe(Effect.provide(queue.layer))
       assert.deepStrictEqual(queue.polls(), [0, 1, 2, 3].map((day) => day * Duration.toMillis("1 day")))

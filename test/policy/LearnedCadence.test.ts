@@ -338,6 +338,6 @@ describe("layer", () => {
       yield* Effect.replicateEffect(LearnedCadence.observe(done(1, 10)), 10)
       assert.notStrictEqual(yield* LearnedCadence.cadence("a-model"), Cadence.defaultCadence)
       assert(Option.isSome(yield* LearnedCadence.eta(snapshot("Pending", {}))))
-      assert.strictEqual((yield* LearnedCadence.memory).models.length, 1)
+      assert.strictEqual((yield* LearnedCadence.snapshot).models.length, 1)
     }).pipe(Effect.provide(LearnedCadence.layer())))
 })

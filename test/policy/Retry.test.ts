@@ -14,8 +14,8 @@ const unavailable = (retryAfter?: Duration.DurationInput) =>
   })
 const rateLimited = (retryAfter: Duration.DurationInput) =>
   new QueueError.RateLimited({ ...about, httpStatus: 429, retryAfter: Duration.decode(retryAfter) })
-const notFound = new QueueError.NotFound({ ...about, httpStatus: 404 })
-const unauthorized = new QueueError.Unauthorized({ ...about, httpStatus: 401 })
+const notFound = new QueueError.JobNotFound({ ...about, httpStatus: 404 })
+const unauthorized = new QueueError.AccessDenied({ ...about, httpStatus: 401 })
 const reset = new QueueError.Unreachable({ ...about, reason: "read ECONNRESET" })
 const untrusted = new QueueError.Unreachable({
   ...about,
@@ -23,7 +23,7 @@ const untrusted = new QueueError.Unreachable({
   sent: false,
   transient: false
 })
-const unexpected = new QueueError.UnexpectedAnswer({ ...about, httpStatus: 200, issue: "no JSON", body: "<html>" })
+const unexpected = new QueueError.UnexpectedResponse({ ...about, httpStatus: 200, issue: "no JSON", body: "<html>" })
 
 /** The pauses that a retry makes for errors that come one after another, each as soon as it may; `undefined` at its end. */
 const pauses = (retry: Retry.Retry, errors: ReadonlyArray<QueueError.QueueError>) =>
@@ -162,7 +162,7 @@ describe("the default", () => {
     }))
 })
 
-describe("honourRetryAfter", () => {
+describe("respectRetryAfter", () => {
   it("is never undercut, whatever schedule it is put around", () =>
     FastCheck.assert(
       FastCheck.asyncProperty(
@@ -176,7 +176,7 @@ describe("honourRetryAfter", () => {
         FastCheck.array(FastCheck.integer({ min: 0, max: 100_000 }), { minLength: 1, maxLength: 8 }),
         (schedule, asked) =>
           Effect.gen(function*() {
-            const pacer = yield* Pacer.make(Retry.honourRetryAfter(schedule))
+            const pacer = yield* Pacer.make(Retry.respectRetryAfter(schedule))
             for (const millis of asked) {
               const pause = Option.getOrThrow(yield* pacer.next(rateLimited(millis)))
               assert.isAtLeast(pause, millis)

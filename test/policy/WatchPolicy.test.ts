@@ -25,7 +25,7 @@ const retries: ReadonlyArray<readonly [string, Retry.Retry]> = [
   ["three times", Schedule.recurs(3)],
   ["transient", transient],
   ["union", Schedule.union(transient, Schedule.forever)],
-  ["jittered", Schedule.jittered(Retry.honourRetryAfter(Schedule.spaced("30 millis")))],
+  ["jittered", Schedule.jittered(Retry.respectRetryAfter(Schedule.spaced("30 millis")))],
   ["by kind", Retry.byKind({ transient, notFound: Schedule.forever })],
   ["default", Retry.defaultRetry]
 ]
@@ -60,7 +60,7 @@ describe("every policy that can be composed", () => {
         const policy: JobStream.Options = {
           cadence,
           retry,
-          deadline: Deadline.sooner(Deadline.total(total), Deadline.request(request))
+          deadline: Deadline.min(Deadline.total(total), Deadline.request(request))
         }
         return Effect.gen(function*() {
           const job = yield* JobQueue.submit({ model: "m", payload: {} })

@@ -417,31 +417,31 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
     // ---------------------------------------------------------------------------
     describe("refusals", () => {
       const tags: { readonly [status: number]: QueueError.QueueError["_tag"] } = {
-        201: "UnexpectedAnswer",
-        202: "UnexpectedAnswer",
-        204: "UnexpectedAnswer",
-        302: "UnexpectedAnswer",
-        304: "UnexpectedAnswer",
+        201: "UnexpectedResponse",
+        202: "UnexpectedResponse",
+        204: "UnexpectedResponse",
+        302: "UnexpectedResponse",
+        304: "UnexpectedResponse",
         400: "InvalidRequest",
-        401: "Unauthorized",
-        402: "UnexpectedAnswer",
-        403: "Unauthorized",
-        404: "NotFound",
-        405: "UnexpectedAnswer",
+        401: "AccessDenied",
+        402: "UnexpectedResponse",
+        403: "AccessDenied",
+        404: "JobNotFound",
+        405: "UnexpectedResponse",
         408: "Unavailable",
-        409: "UnexpectedAnswer",
-        410: "UnexpectedAnswer",
+        409: "UnexpectedResponse",
+        410: "UnexpectedResponse",
         413: "InvalidRequest",
-        418: "UnexpectedAnswer",
+        418: "UnexpectedResponse",
         422: "InvalidRequest",
         429: "RateLimited",
-        499: "UnexpectedAnswer",
+        499: "UnexpectedResponse",
         500: "Unavailable",
-        501: "UnexpectedAnswer",
+        501: "UnexpectedResponse",
         502: "Unavailable",
         503: "Unavailable",
         504: "Unavailable",
-        505: "UnexpectedAnswer",
+        505: "UnexpectedResponse",
         520: "Unavailable",
         529: "Unavailable"
       }
@@ -474,10 +474,10 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
                 QueueError.isTransient(error),
                 // a submit that may have arrived must not be sent again
                 tag === "RateLimited" ||
-                  ((tag === "Unavailable" || tag === "UnexpectedAnswer") && operation !== "submit"),
+                  ((tag === "Unavailable" || tag === "UnexpectedResponse") && operation !== "submit"),
                 "transient"
               )
-              if (tag === "UnexpectedAnswer") has(error, { body: hasBody ? JSON.stringify(body) : "" })
+              if (tag === "UnexpectedResponse") has(error, { body: hasBody ? JSON.stringify(body) : "" })
             }
             assert.strictEqual(received(server).length, httpStatus === 409 ? 4 : 5)
           }).pipe(Effect.provide(layer)))
@@ -584,7 +584,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
           has(refused, { _tag: "Unavailable", httpRequestId: "req-1" })
           assert.include(refused.message, "req-1")
           has(yield* error(answer(418, "", { "X-Request-Id": "req-2" })), {
-            _tag: "UnexpectedAnswer",
+            _tag: "UnexpectedResponse",
             httpRequestId: "req-2"
           })
           has(yield* error(answer(500)), { _tag: "Unavailable", httpRequestId: undefined })
@@ -598,7 +598,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
               "x-request-id": long.slice(0, 8_000)
             })
           )
-          assert(refused._tag === "UnexpectedAnswer")
+          assert(refused._tag === "UnexpectedResponse")
           for (const key of ["code", "type", "param", "detail", "httpRequestId", "body"] as const) {
             assert.strictEqual(refused[key]?.length, QueueError.maxKeptBody, key)
           }
@@ -618,7 +618,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
           // quadratic, these take from seconds to hours, in which no timeout can fire
           has(yield* error(answer(502, "<".repeat(60_000))), { _tag: "Unavailable" })
           has(yield* error(answer(502, `gone ${"<style>".repeat(9_000)}`)), { _tag: "Unavailable", detail: "gone" })
-          has(yield* error(answer(200, "<".repeat(2_000_000))), { _tag: "UnexpectedAnswer" })
+          has(yield* error(answer(200, "<".repeat(2_000_000))), { _tag: "UnexpectedResponse" })
           has(yield* error(answer(200, `gone ${"<style>".repeat(300_000)}`)), { detail: "gone" })
         }).pipe(Effect.provide(layer)))
 
@@ -641,14 +641,14 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
             httpStatus: 503,
             detail: "half of"
           })
-          has(yield* error(breakOff(404, `{"message":"no su`)), { _tag: "NotFound" })
+          has(yield* error(breakOff(404, `{"message":"no su`)), { _tag: "JobNotFound" })
         }).pipe(Effect.provide(layer)))
 
       it.live("of cancel with 409 and another body are no answer", () =>
         Effect.gen(function*() {
           const conflict = yield* error(answer(409, { message: "try later", code: "busy" }), "cancel")
           has(conflict, {
-            _tag: "UnexpectedAnswer",
+            _tag: "UnexpectedResponse",
             operation: "cancel",
             job,
             httpStatus: 409,
@@ -660,7 +660,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
           for (
             const body of [{ status: "" }, { status: null }, { status: 3 }, [], "null", "", "<html>conflict</html>"]
           ) {
-            has(yield* error(answer(409, body), "cancel"), { _tag: "UnexpectedAnswer", httpStatus: 409 })
+            has(yield* error(answer(409, body), "cancel"), { _tag: "UnexpectedResponse", httpStatus: 409 })
           }
         }).pipe(Effect.provide(layer)))
 
@@ -668,7 +668,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
         Effect.gen(function*() {
           for (const operation of operations.filter((operation) => operation !== "cancel")) {
             has(yield* error(answer(409, { status: "running" }), operation), {
-              _tag: "UnexpectedAnswer",
+              _tag: "UnexpectedResponse",
               operation,
               httpStatus: 409,
               body: `{"status":"running"}`
@@ -784,7 +784,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
         it.live(`200 with ${what}`, () =>
           Effect.gen(function*() {
             const odd = yield* error(answer(200, body))
-            assert(odd._tag === "UnexpectedAnswer")
+            assert(odd._tag === "UnexpectedResponse")
             assert.include(odd.issue, issue)
             has(odd, {
               operation: "status",
@@ -817,7 +817,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
         it.live(`200 of ${operation} with ${JSON.stringify(body)}`, () =>
           Effect.gen(function*() {
             const odd = yield* error(answer(200, body), operation)
-            assert(odd._tag === "UnexpectedAnswer")
+            assert(odd._tag === "UnexpectedResponse")
             has(odd, { operation, httpStatus: 200, model: job.model })
             assert.include(odd.issue, issue)
           }).pipe(Effect.provide(layer)))
@@ -828,7 +828,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
           const body = { error: { message: "the quota is used up", code: "quota", type: "limit", param: "model" } }
           const odd = yield* error(answer(200, body), "submit")
           has(odd, {
-            _tag: "UnexpectedAnswer",
+            _tag: "UnexpectedResponse",
             operation: "submit",
             job: undefined,
             detail: "the quota is used up",
@@ -843,7 +843,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
       it.live("are kept up to a bound", () =>
         Effect.gen(function*() {
           const odd = yield* error(answer(200, { ...document, retries: "x".repeat(1_000_000) }))
-          assert(odd._tag === "UnexpectedAnswer")
+          assert(odd._tag === "UnexpectedResponse")
           assert.strictEqual(odd.body.length, QueueError.maxKeptBody)
           assert.isTrue(odd.body.startsWith(`{"request_id":"${job.requestId}"`))
           assert.isTrue(odd.body.endsWith("…"))
@@ -854,9 +854,9 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
       it.live("may be nested deeper than a stack is", () =>
         Effect.gen(function*() {
           const lists = "[".repeat(100_000) + "]".repeat(100_000)
-          has(yield* error(answer(200, lists)), { _tag: "UnexpectedAnswer", httpStatus: 200 })
+          has(yield* error(answer(200, lists)), { _tag: "UnexpectedResponse", httpStatus: 200 })
           const objects = `${`{"error":`.repeat(100_000)}1${"}".repeat(100_000)}`
-          has(yield* error(answer(200, objects), "submit"), { _tag: "UnexpectedAnswer", httpStatus: 200 })
+          has(yield* error(answer(200, objects), "submit"), { _tag: "UnexpectedResponse", httpStatus: 200 })
           has(yield* error(answer(500, objects)), { _tag: "Unavailable", httpStatus: 500 })
         }).pipe(Effect.provide(layer)))
     })
@@ -1005,7 +1005,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
             const failures = yield* Fiber.join(fiber)
             failures.forEach((failed, i) => {
               has(failed, { operation: operations[i], model: job.model })
-              assert(failed._tag === "RequestTimeout")
+              assert(failed._tag === "ResponseTimeout")
               assert.strictEqual(Duration.toMillis(failed.after), 30_000)
               assert.strictEqual(QueueError.isTransient(failed), operations[i] !== "submit")
             })
@@ -1100,22 +1100,22 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
             const fiber = yield* Effect.fork(Effect.flip(queue.submit({ model: job.model, payload: {} })))
             yield* server.until("the request is there", () => server.requests.length > 0)
             // past the timeout, and past whatever else might be waited for
-            if (tag === "RequestTimeout") yield* TestClock.adjust("1 day")
+            if (tag === "ResponseTimeout") yield* TestClock.adjust("1 day")
             has(yield* Fiber.join(fiber), { _tag: tag })
             yield* TestClock.adjust("1 day")
             assert.strictEqual(server.requests.length, 1)
           }).pipe(Effect.provide(layer)))
 
-      once("when the service is slow", silence, "RequestTimeout")
-      once("when the service is slow after the headers", stall(200, `{"requestId":`), "RequestTimeout")
+      once("when the service is slow", silence, "ResponseTimeout")
+      once("when the service is slow after the headers", stall(200, `{"requestId":`), "ResponseTimeout")
       once("when the service is not available", answer(503, "", { "retry-after": "0" }), "Unavailable")
       once("when there are too many requests", answer(429, "", { "retry-after": "0" }), "RateLimited")
       once("when a time limit of the service is over", answer(408, "", { "retry-after": "0" }), "Unavailable")
       once("when the connection breaks after the job was taken", reset(), "Unreachable")
       once("when the connection closes after the job was taken", (response) => response.socket?.end(), "Unreachable")
       once("when the connection breaks within the answer", reset(`{"requestId":`), "Unreachable")
-      once("when the answer makes no sense", answer(200, { error: "queued, maybe" }), "UnexpectedAnswer")
-      once("when the answer is a redirect", answer(302), "UnexpectedAnswer")
+      once("when the answer makes no sense", answer(200, { error: "queued, maybe" }), "UnexpectedResponse")
+      once("when the answer is a redirect", answer(302), "UnexpectedResponse")
     })
 
     it.scopedLive("every call is made once", () =>
@@ -1289,7 +1289,7 @@ describe("redirects", () => {
           assert.strictEqual(server.requests.length - before, isFollowed ? 2 : 1, operation)
           if (isFollowed) continue
           assert(Either.isLeft(failed))
-          has(failed.left, { _tag: "UnexpectedAnswer", httpStatus: 307 })
+          has(failed.left, { _tag: "UnexpectedResponse", httpStatus: 307 })
           assert.isTrue(QueueError.mayHaveArrived(failed.left))
         }
       }).pipe(Effect.provide(layer)))
@@ -1299,7 +1299,7 @@ describe("redirects", () => {
     Effect.gen(function*() {
       const server = yield* HostileServer.make(elsewhere)
       const queue = yield* JobQueue.make(pointedAt(server))
-      has(yield* Effect.flip(queue.submit({ model: "m", payload: {} })), { _tag: "UnexpectedAnswer", httpStatus: 307 })
+      has(yield* Effect.flip(queue.submit({ model: "m", payload: {} })), { _tag: "UnexpectedResponse", httpStatus: 307 })
       assert.strictEqual(server.requests.length, 1)
     }).pipe(
       Effect.provide(
@@ -1497,7 +1497,7 @@ describe("configuration", () => {
         Effect.provide(Layer.provide(layer, silent)),
         environment({ QUEUE_TOKEN: secret, QUEUE_TIMEOUT: "20 millis" })
       )
-      assert(failed._tag === "RequestTimeout")
+      assert(failed._tag === "ResponseTimeout")
       assert.strictEqual(Duration.toMillis(failed.after), 20)
     }))
 

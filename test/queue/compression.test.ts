@@ -74,7 +74,7 @@ for (const { layer, name } of Clients.clients) {
             const exit = yield* Effect.either(calls[operation](queue))
             if (exit._tag === "Right") continue
             assert.notStrictEqual(name, "fetch")
-            assert(exit.left._tag === "UnexpectedAnswer")
+            assert(exit.left._tag === "UnexpectedResponse")
             assert.include(exit.left.message, `compressed (${stubborn})`)
             assert.notInclude(JSON.stringify(exit.left), "\ufffd")
           }
@@ -83,7 +83,7 @@ for (const { layer, name } of Clients.clients) {
       it.scopedLive(`a refusal in ${stubborn} that was not asked for is what its status says`, () =>
         Effect.gen(function*() {
           for (
-            const [httpStatus, tag] of [[401, "Unauthorized"], [503, "Unavailable"], [418, "UnexpectedAnswer"]] as const
+            const [httpStatus, tag] of [[401, "AccessDenied"], [503, "Unavailable"], [418, "UnexpectedResponse"]] as const
           ) {
             for (
               const body of [JSON.stringify({ message: "no such key" }), "<html>no such key</html>".repeat(10_000)]

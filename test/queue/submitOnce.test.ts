@@ -104,7 +104,7 @@ describe("the same key twice makes one job at most", () => {
             switch (verdict) {
               case "a job":
                 deepStrictEqual(made, Either.right(job))
-                deepStrictEqual(Option.map(entry, ({ _tag }) => _tag), Option.some("Made" as const))
+                deepStrictEqual(Option.map(entry, ({ _tag }) => _tag), Option.some("Submitted" as const))
                 break
               case "unknown":
                 assert(Either.isLeft(made) && made.left._tag === "SubmitUncertain")

@@ -387,7 +387,7 @@ for (const [client, layer, kind] of clients) {
         )
         assert(Exit.isFailure(exit) && Cause.isFailType(exit.cause), inspect(exit))
         const { error } = exit.cause
-        assert(error._tag === "Unauthorized")
+        assert(error._tag === "AccessDenied")
         assert.strictEqual(error.lastSeen?.status._tag, "Running")
         assert.include(error.trouble, "<redacted>")
         assert.deepStrictEqual(revealed(seen, token), [])
@@ -451,6 +451,6 @@ describe("a token of a few letters", () => {
       const server = yield* HostileServer.make(answer(404, { message: "no such job, says the devil" }))
       const queue = yield* connect(server.url, "dev")
       const failed = yield* Effect.flip(queue.status(job))
-      assert.strictEqual((failed as QueueError.NotFound).detail, "no such job, says the devil")
+      assert.strictEqual((failed as QueueError.JobNotFound).detail, "no such job, says the devil")
     }).pipe(Effect.provide(Clients.overFetch)))
 })

@@ -52,7 +52,7 @@ const jobs = Effect.flatMap(
 
 describe("a run with a key that gave its pending job back submits anew under the same key when it is started again", () => {
   const again = [[key, "Canceled"] as const, [key, "Done"] as const]
-  const pending = pipe(Deadline.never, Deadline.sooner(Deadline.pending("5 seconds")), Deadline.cancelPending)
+  const pending = pipe(Deadline.none, Deadline.min(Deadline.pending("5 seconds")), Deadline.cancelPending)
   const stage = JobStage.make("stage", {
     model,
     payload: Schema.Struct({ prompt: Schema.String }),
@@ -110,7 +110,7 @@ describe("a run with a key that gave its pending job back submits anew under the
   it.effect("and what ran on is the same job", () =>
     Effect.gen(function*() {
       yield* Effect.timeoutOption(run, "25 seconds")
-      assert.strictEqual(yield* tagKnown, "Made")
+      assert.strictEqual(yield* tagKnown, "Submitted")
       assert.deepStrictEqual(yield* run, { sum: 3 })
       yield* TestJobQueue.expectJobs(1)
     }).pipe(inJournal({ workers: slowly })))
@@ -129,7 +129,7 @@ describe("a job that somebody else has canceled", () => {
         assert(error._tag === "JobCanceled")
         assert.deepStrictEqual(error.job, job)
       }
-      assert.strictEqual(yield* tagKnown, "Made")
+      assert.strictEqual(yield* tagKnown, "Submitted")
       yield* TestJobQueue.expectJobs(1)
     }).pipe(inJournal({ workers: slowly })))
 
@@ -183,7 +183,7 @@ describe("a cancel whose answer did not come", () => {
     Effect.gen(function*() {
       yield* stopped
       const error = yield* Effect.flip(run)
-      assert(error._tag === "Unauthorized" && error.operation === "status")
+      assert(error._tag === "AccessDenied" && error.operation === "status")
       yield* TestJobQueue.expectJobs(1)
       yield* Effect.sleep("3 seconds")
       // a run that is stopped while it asks gives the job back
@@ -227,7 +227,7 @@ describe("a run that leaves its job", () => {
     Effect.gen(function*() {
       const left = JobRun.run(request, { key, onInterrupt: "leave" })
       yield* Effect.timeoutOption(left, "1 second")
-      assert.strictEqual(yield* tagKnown, "Made")
+      assert.strictEqual(yield* tagKnown, "Submitted")
       assert.deepStrictEqual(yield* left, { sum: 3 })
       yield* TestJobQueue.expectJobs(1)
     }).pipe(inJournal({ workers: slowly, faults: [Fault.delay("3 seconds").pipe(Fault.on("submit"))] })))
@@ -331,10 +331,10 @@ describe("whatever it is stopped by, and whenever", () => {
     )
     met(
       "stopped at nothing",
-      "stopped at Made",
+      "stopped at Submitted",
       "stopped at Canceling",
       "killed at Sent",
-      "killed at Made",
+      "killed at Submitted",
       "done",
       "SubmitUncertain",
       "JobFailed"

@@ -188,7 +188,7 @@ describe("submit", () => {
   it.effect("does not send again what another try can't mend, whatever the policy", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(JobRun.submit(request, { retry: Schedule.forever }))
-      assert.strictEqual(error._tag, "Unauthorized")
+      assert.strictEqual(error._tag, "AccessDenied")
       assert.strictEqual((yield* TestJobQueue.counts).submit, 1)
     }).pipe(inQueue({ faults: [Fault.unauthorized] })))
 
@@ -199,7 +199,7 @@ describe("submit", () => {
       const error = yield* Effect.flip(JobRun.submit(request, { key: "order-17", retry: Schedule.forever }))
       assert(error._tag === "SubmitUncertain")
       assert.deepStrictEqual([error.model, error.key, error.at.epochMillis], [model, "order-17", at])
-      assert.strictEqual(error.error?._tag, "RequestTimeout")
+      assert.strictEqual(error.error?._tag, "ResponseTimeout")
       const [job] = yield* truth
       assert.strictEqual(job?.info["client_key"], "order-17")
       yield* TestJobQueue.expectJobs(1)
@@ -501,7 +501,7 @@ describe("run", () => {
       const onRelease = (release: JobRun.Release) => Effect.sync(() => seen.push(release))
       yield* Effect.timeoutOption(JobRun.run(request, { onRelease }), "5 seconds")
       assert.deepStrictEqual([noted(seen), (yield* Clock.currentTimeMillis) - start], [["NotReleased"], 5_000])
-      assert(seen[0]?._tag === "NotReleased" && seen[0].error._tag === "NotFound")
+      assert(seen[0]?._tag === "NotReleased" && seen[0].error._tag === "JobNotFound")
     }).pipe(inQueue({
       faults: [
         // the first job is not seen in time (after a second its poll would be sent again), and its first three cancels
@@ -937,7 +937,7 @@ describe("a submit whose answer was lost is reported, however its run is combine
 // -----------------------------------------------------------------------------
 describe("events", () => {
   const say = (event: JobRun.Event<unknown>): string =>
-    event._tag === "Saw"
+    event._tag === "Observed"
       ? `${event.job.model} ${event.event._tag}`
       : event._tag === "Submitted"
       ? `${event.job.model} submitted`

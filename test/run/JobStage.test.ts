@@ -68,7 +68,7 @@ describe("a stage", () => {
         event._tag === "Succeeded" ? event.value.video : `${Option.getOrElse(event.stage, () => "?")} ${event._tag}`
       )
       assert.deepStrictEqual(told, [
-        ...["image", "video"].flatMap((stage) => [`${stage} Submitted`, ...Array(3).fill(`${stage} Saw`)]),
+        ...["image", "video"].flatMap((stage) => [`${stage} Submitted`, ...Array(3).fill(`${stage} Observed`)]),
         "a cat.png.mp4"
       ])
     }).pipe(inQueue({ workers })))
@@ -121,7 +121,7 @@ describe("a stage", () => {
       yield* queue.inject(Fault.unauthorized.pipe(Fault.on("status"), Fault.where(isSecond)))
       const error = yield* Effect.flip(stubborn({}))
       const jobs = yield* TestJobQueue.jobs
-      assert.deepStrictEqual([error.error._tag, error.job, error.cursor], ["Unauthorized", jobs[1], undefined])
+      assert.deepStrictEqual([error.error._tag, error.job, error.cursor], ["AccessDenied", jobs[1], undefined])
     }).pipe(inQueue({
       workers: { claimTimeout: "1 second", script: Worker.always(Worker.die) }
     })))
@@ -166,7 +166,7 @@ describe("a stage", () => {
               Stream.runForEach((event) =>
                 Effect.sync(() => {
                   if (event._tag === "Submitted") seen.length = 0
-                  if (event._tag === "Saw" && event.event._tag !== "Trouble" && event.event._tag !== "Recovered") {
+                  if (event._tag === "Observed" && event.event._tag !== "Trouble" && event.event._tag !== "Recovered") {
                     seen.push(event.event)
                   }
                 })

@@ -76,7 +76,7 @@ for (const [name, make] of journals) {
         // any text is a key
         for (const key of ["order-17", "__proto__", "../größe/🦊 ?"]) {
           assertNone(yield* journal.get(key))
-          for (const set of [entry("Sent"), entry("Made"), entry("Canceling")]) {
+          for (const set of [entry("Sent"), entry("Submitted"), entry("Canceling")]) {
             yield* journal.set(key, set)
             assertSome(yield* journal.get(key), set)
           }
@@ -140,7 +140,7 @@ describe("a submit with a journal", () => {
       const journal = yield* SubmitJournal.SubmitJournal
       const [job] = yield* TestJobQueue.jobs
       const known = Option.getOrThrow(yield* journal.get(error.key))
-      yield* journal.set(error.key, { ...known, _tag: "Made", job: job! })
+      yield* journal.set(error.key, { ...known, _tag: "Submitted", job: job! })
       assert.deepStrictEqual(yield* submit, job)
       yield* TestJobQueue.expectJobs(1)
     }).pipe(inQueue(SubmitJournal.layerMemory, { faults: [Fault.answerLost()] })))
@@ -149,7 +149,7 @@ describe("a submit with a journal", () => {
     Effect.gen(function*() {
       const journal = yield* SubmitJournal.SubmitJournal
       // refused for good, and interrupted in a pause between two tries
-      assert.strictEqual((yield* Effect.flip(submit))._tag, "Unauthorized")
+      assert.strictEqual((yield* Effect.flip(submit))._tag, "AccessDenied")
       assertNone(yield* journal.get("order-17"))
       yield* Effect.timeoutOption(submit, "10 seconds")
       assertNone(yield* journal.get("order-17"))
@@ -243,7 +243,7 @@ describe("a submit with a journal", () => {
   })
 
   it("keeps entries that are JSON", () => {
-    for (const made of [entry("Sent"), entry("Made"), entry("Canceling")]) {
+    for (const made of [entry("Sent"), entry("Submitted"), entry("Canceling")]) {
       const text = Schema.encodeSync(Schema.parseJson(SubmitJournal.Entry))(made)
       assert.deepStrictEqual(Schema.decodeSync(Schema.parseJson(SubmitJournal.Entry))(text), made)
     }
@@ -256,7 +256,7 @@ describe("a journal in files", () => {
   it.scoped("reads what KeyValueStore.layerFileSystem has written", () =>
     Effect.gen(function*() {
       const folder = yield* directory
-      for (const known of [entry("Sent"), entry("Made")]) {
+      for (const known of [entry("Sent"), entry("Submitted")]) {
         const before = SubmitJournal.layerKeyValueStore.pipe(Layer.provide(KeyValueStore.layerFileSystem(folder)))
         yield* Effect.provide(Effect.flatMap(SubmitJournal.SubmitJournal, ({ set }) => set("order-17", known)), before)
         const journal = SubmitJournal.layerFileSystem(folder)
@@ -275,7 +275,7 @@ describe("a journal in files", () => {
       const journal = SubmitJournal.layerFileSystem(folder)
       yield* Effect.provide(
         Effect.flatMap(SubmitJournal.SubmitJournal, ({ set }) =>
-          Effect.zipRight(set("order-17", entry("Sent")), set("order-17", entry("Made")))),
+          Effect.zipRight(set("order-17", entry("Sent")), set("order-17", entry("Submitted")))),
         journal
       )
       assert.deepStrictEqual(yield* fs.readDirectory(folder), [written])
@@ -344,7 +344,7 @@ describe("a journal in files", () => {
       for (let step = 1;; step++) {
         const { layer, steps } = crashing(step)
         yield* real.remove(`${folder}/${written}`, { force: true })
-        for (const [before, after] of [[undefined, entry("Sent")], [entry("Sent"), entry("Made")]] as const) {
+        for (const [before, after] of [[undefined, entry("Sent")], [entry("Sent"), entry("Submitted")]] as const) {
           const set = Effect.flatMap(SubmitJournal.SubmitJournal, ({ set }) => set("order-17", after)).pipe(
             Effect.provide(SubmitJournal.layerFileSystem(folder).pipe(Layer.provide(layer))),
             Effect.exit

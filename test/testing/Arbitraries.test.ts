@@ -391,11 +391,11 @@ describe("passingFaults", () => {
     met(
       "Requeued",
       "Recovered",
-      "NotFound",
+      "JobNotFound",
       "RateLimited",
       "Unavailable",
       "Unreachable",
-      "UnexpectedAnswer"
+      "UnexpectedResponse"
     )
   })
 

@@ -32,9 +32,9 @@ const seen = (change: (status: Job.JobStatus) => Job.JobStatus): Plant => (queue
   status: (job) => Effect.map(queue.status(job), change)
 })
 
-const notFoundAs = (change: (error: QueueError.NotFound) => QueueError.QueueError): Plant => (queue) => ({
-  status: (job) => Effect.catchTag(queue.status(job), "NotFound", (error) => Effect.fail(change(error))),
-  cancel: (job) => Effect.catchTag(queue.cancel(job), "NotFound", (error) => Effect.fail(change(error)))
+const notFoundAs = (change: (error: QueueError.JobNotFound) => QueueError.QueueError): Plant => (queue) => ({
+  status: (job) => Effect.catchTag(queue.status(job), "JobNotFound", (error) => Effect.fail(change(error))),
+  cancel: (job) => Effect.catchTag(queue.cancel(job), "JobNotFound", (error) => Effect.fail(change(error)))
 })
 
 /** What is wrong, the least that must be allowed to see it, and one of the checks that sees it. */
@@ -43,7 +43,7 @@ const plants: ReadonlyArray<readonly [what: string, access: Conformance.Access, 
     "a job that is not there has another code",
     "scripted",
     "refusals: a job that is not there is not found, in every field of the error",
-    notFoundAs((error) => new QueueError.NotFound({ ...error, code: "not_found" }))
+    notFoundAs((error) => new QueueError.JobNotFound({ ...error, code: "not_found" }))
   ],
   [
     "a job that is not there is an invalid request",
@@ -411,7 +411,7 @@ what was done:
       Effect.gen(function*() {
         const { failed: notSeen, ...notFound } = yield* after(() => ({
           status: (job) =>
-            Effect.fail(new QueueError.NotFound({ operation: "status", model: job.model, job, httpStatus: 404 }))
+            Effect.fail(new QueueError.JobNotFound({ operation: "status", model: job.model, job, httpStatus: 404 }))
         }))
         assert.deepStrictEqual(notFound, asItWas)
         assert.isAbove(notSeen, 5)

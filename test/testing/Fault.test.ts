@@ -105,7 +105,7 @@ const unavailable: ErrorJson = { _tag: "Unavailable", httpStatus: 503, detail: "
 
 const disconnected: ErrorJson = { _tag: "Unreachable", reason: "read ECONNRESET" }
 
-const requestTimeout: ErrorJson = { _tag: "RequestTimeout", after: 30_000 }
+const requestTimeout: ErrorJson = { _tag: "ResponseTimeout", after: 30_000 }
 
 /** What a fault comes to for a program: the error, how long that took, and whether the call has arrived all the same. */
 const failures: ReadonlyArray<
@@ -115,7 +115,7 @@ const failures: ReadonlyArray<
     "an answer of one's own",
     Fault.answer(418, { message: "I am a teapot", code: 7 }, { "x-request-id": "req-1" }),
     {
-      _tag: "UnexpectedAnswer",
+      _tag: "UnexpectedResponse",
       httpStatus: 418,
       code: "7",
       detail: "I am a teapot",
@@ -140,7 +140,7 @@ const failures: ReadonlyArray<
     0,
     false
   ],
-  ["an answer without a body", Fault.answer(403), { _tag: "Unauthorized", httpStatus: 403 }, 0, false],
+  ["an answer without a body", Fault.answer(403), { _tag: "AccessDenied", httpStatus: 403 }, 0, false],
   [
     "an answer that is a text",
     Fault.answer(503, "come back later"),
@@ -198,7 +198,7 @@ const failures: ReadonlyArray<
     "unauthorized",
     Fault.unauthorized,
     {
-      _tag: "Unauthorized",
+      _tag: "AccessDenied",
       httpStatus: 401,
       code: "invalid_api_key",
       type: "authentication_error",
@@ -211,7 +211,7 @@ const failures: ReadonlyArray<
     "vanished",
     Fault.vanished,
     {
-      _tag: "NotFound",
+      _tag: "JobNotFound",
       httpStatus: 404,
       code: "job_not_found",
       type: "not_found_error",
@@ -260,7 +260,7 @@ describe("Fault", () => {
       it.effect.each(all)("%s", (operation) =>
         Effect.gen(function*() {
           const { answer, arrived, took } = yield* meet(operation, fault)
-          assert(Either.isLeft(answer) && answer.left._tag === "UnexpectedAnswer", "the answer made sense")
+          assert(Either.isLeft(answer) && answer.left._tag === "UnexpectedResponse", "the answer made sense")
           assert.strictEqual(answer.left.httpStatus, 200)
           assert.strictEqual(answer.left.body, body)
           // what a parser says of it is its own business
@@ -272,7 +272,7 @@ describe("Fault", () => {
     it.effect("an error with HTTP 200, of a submit: says what the service said", () =>
       Effect.gen(function*() {
         const { answer } = yield* meet("submit", Fault.malformed({ code: "full", message: "the queue is full" }))
-        assert(Either.isLeft(answer) && answer.left._tag === "UnexpectedAnswer")
+        assert(Either.isLeft(answer) && answer.left._tag === "UnexpectedResponse")
         assert.strictEqual(answer.left.code, "full")
         assert.strictEqual(answer.left.detail, "the queue is full")
       }).pipe(Effect.provide(TestJobQueue.layer())))
@@ -345,7 +345,7 @@ describe("Fault", () => {
     it.effect("is how long a call may take", () =>
       Effect.gen(function*() {
         const { answer, took } = yield* meet("status", Fault.hang)
-        assert(Either.isLeft(answer) && answer.left._tag === "RequestTimeout")
+        assert(Either.isLeft(answer) && answer.left._tag === "ResponseTimeout")
         deepStrictEqual(answer.left.after, Duration.seconds(3))
         assert.strictEqual(took, 3_000)
       }).pipe(Effect.provide(TestJobQueue.layer({ requestTimeout: "3 seconds" }))))
@@ -459,7 +459,7 @@ describe("Fault", () => {
         Effect.gen(function*() {
           const before = yield* look(Fault.stale("10 seconds"), "9999 millis")
           assert(Either.isLeft(before))
-          assert.strictEqual(before.left._tag, "NotFound")
+          assert.strictEqual(before.left._tag, "JobNotFound")
           assert.isTrue(Either.isRight(yield* look(Fault.stale("10 seconds"), "10 seconds")))
         }))
 
@@ -542,7 +542,7 @@ describe("Fault", () => {
         const job = Job.ref(model, "no such job")
         const answer = yield* Effect.either(JobQueue.status(job))
         assert(Either.isLeft(answer))
-        assert.strictEqual(answer.left._tag, "NotFound")
+        assert.strictEqual(answer.left._tag, "JobNotFound")
       }).pipe(Effect.provide(TestJobQueue.layer({ faults: [Fault.unknownStatus("paused")] }))))
   })
 
@@ -595,7 +595,7 @@ describe("Fault", () => {
             tagOf(JobQueue.clear(model)),
             tagOf(submit())
           ]),
-          ["Unauthorized", "answered", "NotFound", "answered", "Unauthorized", "answered", "answered", "answered"]
+          ["AccessDenied", "answered", "JobNotFound", "answered", "AccessDenied", "answered", "answered", "answered"]
         )
       }).pipe(Effect.provide(TestJobQueue.layer())))
 
@@ -609,7 +609,7 @@ describe("Fault", () => {
               : operations[operation](Job.ref(name, "no such job"))
             const answer = yield* Effect.either(call)
             assert.strictEqual(
-              Either.isLeft(answer) && answer.left._tag === "Unauthorized",
+              Either.isLeft(answer) && answer.left._tag === "AccessDenied",
               name === "one",
               `${operation} ${name}`
             )
@@ -670,7 +670,7 @@ describe("Fault", () => {
         const share = (outcome: Call.Outcome) => outcomes.filter((other) => other === outcome).length / 400
         // the first is outermost: the second shows where the first does not happen
         assert.closeTo(share("RateLimited"), 0.5, 0.1)
-        assert.closeTo(share("Unauthorized"), 0.25, 0.1)
+        assert.closeTo(share("AccessDenied"), 0.25, 0.1)
         assert.closeTo(share("answered"), 0.25, 0.1)
       }).pipe(Effect.provide(TestJobQueue.layer({
         faults: [
@@ -815,12 +815,12 @@ describe("Fault", () => {
 
     it.effect("the first is outermost: an answer hides what comes after it, a delay does not", () =>
       Effect.gen(function*() {
-        assert.strictEqual(yield* first(Fault.unauthorized, Fault.rateLimited()), "Unauthorized after 0")
+        assert.strictEqual(yield* first(Fault.unauthorized, Fault.rateLimited()), "AccessDenied after 0")
         assert.strictEqual(yield* first(Fault.rateLimited(), Fault.unauthorized), "RateLimited after 0")
-        assert.strictEqual(yield* first(Fault.unauthorized, Fault.delay("5 seconds")), "Unauthorized after 0")
-        assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.unauthorized), "Unauthorized after 5000")
+        assert.strictEqual(yield* first(Fault.unauthorized, Fault.delay("5 seconds")), "AccessDenied after 0")
+        assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.unauthorized), "AccessDenied after 5000")
         assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.delay("6 seconds")), "Done after 11000")
-        assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.hang), "RequestTimeout after 30000")
+        assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.hang), "ResponseTimeout after 30000")
         assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.disconnected), "Unreachable after 5000")
       }))
 
@@ -830,7 +830,7 @@ describe("Fault", () => {
         assert.strictEqual(yield* first(Fault.stale("30 seconds")), "Done after 0")
         assert.strictEqual(yield* first(Fault.stale("30 seconds"), Fault.stale("1 millis")), "Running after 0")
         assert.strictEqual(yield* first(Fault.stale("40 seconds"), Fault.unknownStatus("odd")), "odd after 0")
-        assert.strictEqual(yield* first(Fault.unknownStatus("odd"), Fault.stale("90 seconds")), "NotFound after 0")
+        assert.strictEqual(yield* first(Fault.unknownStatus("odd"), Fault.stale("90 seconds")), "JobNotFound after 0")
         // the first has the last word
         assert.strictEqual(yield* first(Fault.unknownStatus("odd"), Fault.unknownStatus("even")), "odd after 0")
       }))
@@ -838,8 +838,8 @@ describe("Fault", () => {
     it.effect("half of an answer is half of what there would be else", () =>
       Effect.gen(function*() {
         // of a refusal, a body that breaks off tells less, but the status is known
-        assert.strictEqual(yield* first(Fault.truncated, Fault.unauthorized), "Unauthorized after 0")
-        assert.strictEqual(yield* first(Fault.stalled, Fault.delay("5 seconds")), "RequestTimeout after 30000")
+        assert.strictEqual(yield* first(Fault.truncated, Fault.unauthorized), "AccessDenied after 0")
+        assert.strictEqual(yield* first(Fault.stalled, Fault.delay("5 seconds")), "ResponseTimeout after 30000")
         assert.strictEqual(yield* first(Fault.truncated, Fault.delay("5 seconds")), "Unreachable after 5000")
         assert.strictEqual(yield* first(Fault.truncated, Fault.disconnected), "Unreachable after 0")
       }))
@@ -870,9 +870,9 @@ describe("Fault", () => {
         const denied = yield* inject(Fault.unauthorized)
         assert.strictEqual(yield* tag, "RateLimited")
         yield* limited.remove
-        assert.strictEqual(yield* tag, "Unauthorized")
+        assert.strictEqual(yield* tag, "AccessDenied")
         yield* limited.remove
-        assert.strictEqual(yield* tag, "Unauthorized")
+        assert.strictEqual(yield* tag, "AccessDenied")
         yield* denied.remove
         assert.strictEqual(yield* tag, "answered")
       }).pipe(Effect.provide(TestJobQueue.layer())))
@@ -900,7 +900,7 @@ describe("Fault", () => {
         yield* TestClock.adjust("29 seconds")
         assert.isTrue(Exit.isFailure(yield* Fiber.join(call)))
         assert.deepStrictEqual((yield* calls).map(({ end }) => end), [
-          { at: 30_000, outcome: "RequestTimeout" },
+          { at: 30_000, outcome: "ResponseTimeout" },
           { at: 1_000, outcome: "answered" }
         ])
       }).pipe(Effect.provide(TestJobQueue.layer())))

@@ -104,7 +104,7 @@ describe("simulate", () => {
       const job = always({ wait: 0, run: "1 second" })
       const polls = (cadence: Cadence.Cadence, workload = job) =>
         Effect.map(
-          simulate({ ...defaultPolicy, cadence, deadline: Deadline.never }, workload, { jobs: 1 }),
+          simulate({ ...defaultPolicy, cadence, deadline: Deadline.none }, workload, { jobs: 1 }),
           (_) => _.pollsPerJob
         )
       assert.strictEqual(yield* polls(Schedule.forever), 21)

@@ -505,7 +505,7 @@ describe("TestJobQueue", () => {
           { ...submits, nth: 1, ...at(0) },
           { operation: "status", nth: 1, ...at(1000), model, requestId },
           { operation: "status", nth: 2, ...at(2500), model, requestId },
-          { operation: "status", nth: 3, ...at(2500, "NotFound"), model: "another model", requestId: "unknown" },
+          { operation: "status", nth: 3, ...at(2500, "JobNotFound"), model: "another model", requestId: "unknown" },
           { operation: "cancel", nth: 1, ...at(2500), model, requestId },
           { operation: "clear", nth: 1, ...at(62_500), model, requestId: undefined },
           { operation: "metrics", nth: 1, ...at(62_500), model: "another model", requestId: undefined },
@@ -613,7 +613,7 @@ describe("TestJobQueue", () => {
         assertNone(yield* Fiber.poll(call))
         yield* TestClock.adjust("1 millis")
         assert.include((yield* Fiber.join(call)).message, "no whole answer within 7s")
-        assert.deepStrictEqual((yield* calls)[1]?.end, { at: 7_000, outcome: "RequestTimeout" })
+        assert.deepStrictEqual((yield* calls)[1]?.end, { at: 7_000, outcome: "ResponseTimeout" })
       }).pipe(
         Effect.provide(
           TestJobQueue.layer({ faults: [Fault.hang.pipe(Fault.on("status"))], requestTimeout: "7 seconds" })
@@ -732,7 +732,7 @@ describe("TestJobQueue", () => {
         const first = yield* Layer.build(Layer.fresh(layer))
         const second = yield* Layer.build(Layer.fresh(layer))
         const job = yield* Effect.provide(submit(), first)
-        assert.strictEqual((yield* Effect.flip(Effect.provide(JobQueue.status(job), second)))._tag, "NotFound")
+        assert.strictEqual((yield* Effect.flip(Effect.provide(JobQueue.status(job), second)))._tag, "JobNotFound")
         assert.strictEqual((yield* Effect.provide(JobQueue.metrics(model), second)).total, 0)
         assertNone(yield* Context.get(second, TestJobQueue.TestJobQueue).claim(model))
         assert.strictEqual((yield* Effect.provide(JobQueue.metrics(model), first)).waiting, 1)

@@ -34,7 +34,7 @@ describe("determinism", () => {
           "Canceled",
           "Progressed",
           "inferred",
-          "\"outcome\":\"RequestTimeout\"",
+          "\"outcome\":\"ResponseTimeout\"",
           "\"outcome\":\"answered\""
         ]
       ) assert.include(log, what)
@@ -118,7 +118,7 @@ describe("isolation", () => {
 
   const assertUntouched = (found: Effect.Effect.Success<typeof use>) => {
     assert.deepStrictEqual(found.metrics, ["answered", "RateLimited", "answered"])
-    assert.deepStrictEqual(new Set(found.clears), new Set(["answered", "Unauthorized"]))
+    assert.deepStrictEqual(new Set(found.clears), new Set(["answered", "AccessDenied"]))
     assert.deepStrictEqual(found.life, ["Queued", "Claimed"])
     deepStrictEqual(found.counts, { status: 0, submit: 1, cancel: 0, clear: 20, metrics: 3 })
     assert.lengthOf(found.calls, 24)
@@ -154,7 +154,7 @@ describe("isolation", () => {
       // what the one knows, the other does not
       const queue = Context.get(two, JobQueue.JobQueue)
       const answer = yield* Effect.flip(queue.status(ofOne.job))
-      assert.strictEqual(answer._tag, "NotFound")
+      assert.strictEqual(answer._tag, "JobNotFound")
       // a fault, a worker and a call of the one are none of the other
       yield* Effect.asVoid(Context.get(one, TestJobQueue.TestJobQueue).inject(Fault.unauthorized))
       assert.strictEqual((yield* queue.metrics(model)).running, 1)

@@ -118,7 +118,7 @@ describe("expectTruth", () => {
   const change = (
     seen: ReadonlyArray<Transition.Transition>,
     tag: Transition.Transition["_tag"],
-    changes: Partial<Transition.Common>
+    changes: Partial<Transition.TransitionBase>
   ) => seen.map((transition) => transition._tag === tag ? { ...transition, ...changes } : transition)
 
   it.effect("is met by who has seen all, and by who has missed progress, or was not told the times", () =>
@@ -164,7 +164,7 @@ describe("expectTruth", () => {
       })
       assert.strictEqual(
         yield* messageOf(expectTruth(job, wrong)),
-        `${Job.formatRef(job)}: what was seen is not what happened (- expected, + is)
+        `${Job.format(job)}: what was seen is not what happened (- expected, + is)
   Queued 0 at 0
   Claimed 1 at 0
 - Requeued 1 at 12s
@@ -190,7 +190,7 @@ describe("expectTruth", () => {
       const madeUp = change(seen, "Progressed", { snapshot: { ...progress.snapshot, info } })
       assert.strictEqual(
         yield* messageOf(expectTruth(job, madeUp)),
-        `${Job.formatRef(job)}: progress was seen that there was not: attempt 1, {"progress":0.6}`
+        `${Job.format(job)}: progress was seen that there was not: attempt 1, {"progress":0.6}`
       )
       // nor by that of another attempt
       assert.include(
@@ -246,8 +246,8 @@ describe("expectJobs", () => {
       assert.strictEqual(
         yield* messageOf(expectJobs(1)),
         `1 jobs were expected, there are 2
-  ${Job.formatRef(first!)}
-  ${Job.formatRef(second!)}
+  ${Job.format(first!)}
+  ${Job.format(second!)}
   submit ${model} at 0, Unreachable at 0
   submit ${model} at 2s, answered at 2s`
       )
@@ -294,7 +294,7 @@ describe("expectPolls", () => {
       yield* expectPolls(job, 15)
       assert.strictEqual(
         yield* messageOf(expectPolls(job, ["0 seconds", "1500 millis"])),
-        `${Job.formatRef(job)}: not the polls that were expected (- expected, + is)
+        `${Job.format(job)}: not the polls that were expected (- expected, + is)
   0
 - 1s 500ms
 + 1s
@@ -315,7 +315,7 @@ describe("expectPolls", () => {
       assert.strictEqual(
         yield* messageOf(expectPolls(job, 1)),
         [
-          `${Job.formatRef(job)}: 1 polls were expected, there were 15`,
+          `${Job.format(job)}: 1 polls were expected, there were 15`,
           ...["0", ...Array.from({ length: 14 }, (_, i) => `${i + 1}s`)]
         ].join("\n  ")
       )
@@ -328,7 +328,7 @@ describe("expectPolls", () => {
       const times = [0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14].map((second) => `${second} seconds` as const)
       assert.strictEqual(
         yield* messageOf(expectPolls(job, times)),
-        `${Job.formatRef(job)}: not the polls that were expected (- expected, + is)
+        `${Job.format(job)}: not the polls that were expected (- expected, + is)
   … 4 lines alike
   4s
   5s

@@ -48,7 +48,7 @@ const policies: { readonly [name: string]: WatchPolicy.WatchPolicy } = {
   hot: {
     cadence: Cadence.adaptive({ floor: 0, cap: "1 second" }),
     retry: Schedule.forever,
-    deadline: { ...Deadline.never, request: Duration.seconds(2), total: Duration.seconds(8) },
+    deadline: { ...Deadline.none, request: Duration.seconds(2), total: Duration.seconds(8) },
     unrecognized: "ignore"
   }
 }
@@ -188,7 +188,7 @@ describe("whatever goes wrong", () => {
         watched(WatchPolicy.defaultPolicy, [Fault.truncated, Fault.answer(status, "no body")])
       )
       assert(Exit.isFailure(exit) && exit.cause._tag === "Fail")
-      assert.strictEqual(exit.cause.error._tag, "UnexpectedAnswer")
+      assert.strictEqual(exit.cause.error._tag, "UnexpectedResponse")
     }
   })
 

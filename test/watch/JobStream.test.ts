@@ -386,7 +386,7 @@ describe("trouble", () => {
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* Effect.flip(briefly(job))
-      assert.strictEqual(error._tag, "Unauthorized")
+      assert.strictEqual(error._tag, "AccessDenied")
       assert.deepStrictEqual(yield* pollTimes, [0])
     }).pipe(Effect.provide(troubled(Fault.unauthorized.pipe(polls)))))
 
@@ -419,7 +419,7 @@ describe("trouble", () => {
       const error = yield* Effect.flip(
         inTime(briefly(job, { retry: Schedule.recurs(0), deadline: Deadline.request("2 seconds") }))
       )
-      assert(error._tag === "RequestTimeout")
+      assert(error._tag === "ResponseTimeout")
       assert.deepStrictEqual(error.job, job)
       assert.deepStrictEqual(error.after, Duration.seconds(2))
       assert.isUndefined(error.lastSeen)
@@ -443,7 +443,7 @@ describe("trouble", () => {
         const policy = {
           ...everySecond,
           retry: Schedule.intersect(Schedule.recurs(retries), Schedule.spaced("2 seconds")),
-          deadline: Deadline.never
+          deadline: Deadline.none
         }
         const watch = Stream.runDrain(JobStream.statuses(job, policy))
         const last = yield* Effect.flip(inTime(watch, "40 days")).pipe(Effect.provide(watched(queue)))

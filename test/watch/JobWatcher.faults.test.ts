@@ -43,7 +43,7 @@ describe("after a rate limit", () => {
                 retry: Schedule.spaced(Duration.seconds(cadence))
               })
               const [paused] = events
-              assert(paused?._tag === "Paused")
+              assert(paused?._tag === "PollingPaused")
               const until = paused.until.epochMillis
               for (const ofJob of byJob(yield* polls)) {
                 assert.isAtMost(longestGap(ofJob, until, until + 20_000), 1_000 * cadence + 500)
@@ -60,8 +60,8 @@ describe("after a rate limit", () => {
 // stretch
 // -----------------------------------------------------------------------------
 
-const stretches = (events: ReadonlyArray<JobWatcher.WatcherEvent>): ReadonlyArray<number> =>
-  events.flatMap((event) => event._tag === "Stretched" ? [event.stretch] : [])
+const stretches = (events: ReadonlyArray<JobWatcher.PollingEvent>): ReadonlyArray<number> =>
+  events.flatMap((event) => event._tag === "PollingSlowed" ? [event.factor] : [])
 
 describe("the stretch", () => {
   it("is by how much the cadences ask for more than the budget, from the first seconds on", async () => {

@@ -140,7 +140,7 @@ const passing: FastCheck.Arbitrary<ReadonlyArray<Fault.Fault>> = FastCheck.subar
 const policyOf = ({ cadence }: Watcher) => ({
   cadence: cadences[cadence]!(),
   retry: Schedule.spaced("2 seconds"),
-  deadline: { ...Deadline.never, request: Duration.seconds(10) }
+  deadline: { ...Deadline.none, request: Duration.seconds(10) }
 })
 
 const watch = (job: Job.JobRef, watcher: Watcher) =>
@@ -232,9 +232,9 @@ describe("laws", () => {
             { watcher: { pollsPerSecond, queueOrder: "never" as const } },
             Effect.gen(function*() {
               const told: Array<{ readonly at: number; readonly stretch: number }> = [{ at: 0, stretch: 1 }]
-              yield* Effect.fork(Stream.runForEach(JobWatcher.events, (event) =>
+              yield* Effect.fork(Stream.runForEach(JobWatcher.pollingEvents, (event) =>
                 Effect.sync(() => {
-                  if (event._tag === "Stretched") told.push({ at: event.at.epochMillis, stretch: event.stretch })
+                  if (event._tag === "PollingSlowed") told.push({ at: event.at.epochMillis, stretch: event.factor })
                 })))
               yield* Effect.yieldNow()
               const jobs = yield* Effect.forEach(
@@ -469,7 +469,7 @@ describe("sharing", () => {
         Stream.runForEach(({ _tag }) => Effect.delay(Effect.sync(() => told.push(_tag)), "10 seconds")),
         Effect.flip
       )
-      assert.strictEqual(error._tag, "Unauthorized")
+      assert.strictEqual(error._tag, "AccessDenied")
       assert.deepStrictEqual(told, ["Queued", "Claimed"])
     }).pipe(
       TestJobQueue.runUntilDone,
@@ -773,7 +773,7 @@ describe("policies", () => {
         Effect.flip(watch(Schedule.recurs(0), "2 seconds")),
         watch(Schedule.spaced("3 seconds"), "5 seconds")
       ], { concurrency: "unbounded" })
-      assert(impatient._tag === "RequestTimeout")
+      assert(impatient._tag === "ResponseTimeout")
       assert.deepStrictEqual(impatient.after, Duration.seconds(2))
       assert.deepStrictEqual(patient, {})
       // given up after 2 seconds, tried again after 3; the next is given the 5 of the watch that is left. A request that is
@@ -875,8 +875,8 @@ describe("policies", () => {
 // -----------------------------------------------------------------------------
 
 const eventsOf = Effect.gen(function*() {
-  const told: Array<JobWatcher.WatcherEvent> = []
-  yield* Effect.fork(Stream.runForEach(JobWatcher.events, (event) => Effect.sync(() => told.push(event))))
+  const told: Array<JobWatcher.PollingEvent> = []
+  yield* Effect.fork(Stream.runForEach(JobWatcher.pollingEvents, (event) => Effect.sync(() => told.push(event))))
   yield* Effect.yieldNow()
   return told
 })
@@ -913,9 +913,9 @@ describe("a service that has had enough", () => {
         const from = at + 30_000 + 100 * part
         assert.isAtMost(back.filter((call) => call.at >= from && call.at < from + 100).length, 10)
       }
-      const pauses = told.filter(({ _tag }) => _tag === "Paused")
+      const pauses = told.filter(({ _tag }) => _tag === "PollingPaused")
       assert.strictEqual(pauses.length, 1)
-      assert(pauses[0]?._tag === "Paused" && pauses[0].until.epochMillis === at + 30_000)
+      assert(pauses[0]?._tag === "PollingPaused" && pauses[0].until.epochMillis === at + 30_000)
     }).pipe(
       TestJobQueue.runUntilDone,
       Effect.provide(layer({ watcher: { queueOrder: "never" as const, pollsPerSecond: 1_000 } }))
@@ -1065,7 +1065,7 @@ describe("queue order", () => {
                 note(late > 2_000 ? "late" : "soon")
               }
               // the queue keeps its promise, and a job that comes back to it keeps its place
-              assert.isFalse(told.some(({ _tag }) => _tag === "OrderLost"))
+              assert.isFalse(told.some(({ _tag }) => _tag === "QueueOrderViolated"))
             })
           )
         }
@@ -1115,7 +1115,7 @@ describe("queue order", () => {
             })
         }))
       )
-      const lost = yield* Effect.fork(Stream.runHead(watcher.events))
+      const lost = yield* Effect.fork(Stream.runHead(watcher.pollingEvents))
       yield* Effect.fork(
         Stream.runDrain(
           Stream.provideService(
@@ -1128,7 +1128,7 @@ describe("queue order", () => {
       yield* Effect.sleep("29 seconds")
       assert.strictEqual(times.get("job 10"), 1)
       const event = yield* Fiber.join(lost)
-      assert(Option.isSome(event) && event.value._tag === "OrderLost" && event.value.model === model)
+      assert(Option.isSome(event) && event.value._tag === "QueueOrderViolated" && event.value.model === model)
       const before = times.get("job 10")!
       assert.isAtMost(now, 30_000 + 120_000)
       yield* Effect.sleep("10 seconds")
@@ -1156,7 +1156,7 @@ describe("queue order", () => {
             })
         }))
       )
-      const lost = yield* Effect.fork(Stream.runHead(watcher.events))
+      const lost = yield* Effect.fork(Stream.runHead(watcher.pollingEvents))
       yield* Effect.fork(
         Stream.runDrain(
           Stream.provideService(
@@ -1187,7 +1187,7 @@ describe("watchAll", () => {
       )
       const told = yield* Stream.runCollect(JobStream.watchAll(refs, { ...everySecond, retry: Schedule.stop }))
       const failed = Array.from(told).filter((step) => step._tag === "WatchFailed")
-      assert.deepStrictEqual(failed.map(({ error, job }) => [error._tag, job]), [["NotFound", unknown]])
+      assert.deepStrictEqual(failed.map(({ error, job }) => [error._tag, job]), [["JobNotFound", unknown]])
       for (const job of jobs) {
         const life = Array.from(told).filter((step): step is Transition.Transition =>
           step._tag !== "WatchFailed" && step.job.requestId === job.requestId

@@ -36,7 +36,7 @@ describe("the wall clock is set", () => {
           fixed: Cadence.fixed("2 seconds"),
           exponential: Cadence.exponential({ base: "1 second", factor: 2, cap: "3 seconds" }),
           adaptive: Cadence.adaptive({ floor: "1 second", cap: "2 seconds" }),
-          "by age": Cadence.byAge({ upTo: [["2 hours", "2 seconds"]], then: "2 seconds" }),
+          "by age": Cadence.byAge({ upTo: [["2 hours", "2 seconds"]], otherwise: "2 seconds" }),
           "Schedule.fixed": Schedule.fixed("2 seconds"),
           "Schedule.windowed": Schedule.windowed("2 seconds")
         }
@@ -75,7 +75,7 @@ describe("the wall clock is set", () => {
           WatchTimeout: [Deadline.total("25 seconds"), Effect.succeed(Job.Running({ job }))],
           Stalled: [Deadline.stalled("25 seconds"), Effect.succeed(Job.Running({ job }))],
           PendingTooLong: [Deadline.pending("25 seconds"), Effect.succeed(Job.Pending({ job }))],
-          RequestTimeout: [Deadline.request("25 seconds"), Effect.never]
+          ResponseTimeout: [Deadline.request("25 seconds"), Effect.never]
         } as const
         for (const [tag, [deadline, status]] of Object.entries(deadlines)) {
           const queue = yield* makeQueue({ status: () => status })

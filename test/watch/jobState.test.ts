@@ -31,7 +31,7 @@ const some = Option.some
 const everySecond = { cadence: Schedule.spaced("1 second") }
 const options = {
   ...everySecond,
-  deadline: Deadline.sooner(Deadline.stalled("9500 millis"), Deadline.pending("9500 millis"))
+  deadline: Deadline.min(Deadline.stalled("9500 millis"), Deadline.pending("9500 millis"))
 }
 
 /** How a watch ends, and when, if each second has one answer. */
@@ -115,7 +115,7 @@ describe("a job has moved if a transition was derived", () => {
   it.effect("of two deadlines that pass together it is the overall one", () =>
     Effect.gen(function*() {
       const both = (pending: number) => ({
-        deadline: Deadline.sooner(Deadline.pending(pending), Deadline.total("8500 millis"))
+        deadline: Deadline.min(Deadline.pending(pending), Deadline.total("8500 millis"))
       })
       yield* expires("WatchTimeout", 8.5, () => pending(some(0)), both(8_500))
       yield* expires("PendingTooLong", 8.499, () => pending(some(0)), both(8_499))
@@ -152,7 +152,7 @@ describe("a job has moved if a transition was derived", () => {
             const clock = yield* Effect.clock
             const start = clock.unsafeCurrentTimeMillis()
             let last: Transition.Transition | undefined
-            const deadline = Deadline.sooner(Deadline.pending(pendingFor), Deadline.stalled(stalledFor))
+            const deadline = Deadline.min(Deadline.pending(pendingFor), Deadline.stalled(stalledFor))
             const watching = Stream.runForEach(
               JobStream.transitions(job, { ...everySecond, deadline, unrecognized: "ignore" }),
               (transition) => Effect.sync(() => last = transition)
@@ -222,9 +222,9 @@ describe("an answer about another job", () => {
           status: ({ nth }): Answer => Effect.succeed(nth === 1 ? running(some(2)) : other)
         })
         const { end } = yield* Effect.provide(endWithin(JobStream.result(job), "10 minutes"), queue.layer)
-        assert(Either.isLeft(end) && end.left._tag === "UnexpectedAnswer", String(end))
+        assert(Either.isLeft(end) && end.left._tag === "UnexpectedResponse", String(end))
         assert.deepStrictEqual(end.left.job, job)
-        assert.include(end.left.message, Job.formatRef(other.job))
+        assert.include(end.left.message, Job.format(other.job))
         assert.strictEqual(end.left.lastSeen?.attempt, 3)
         assert.strictEqual(queue.polls().length, 1 + 9)
       }))

@@ -26,7 +26,7 @@ const everySecond = { cadence: Schedule.spaced("1 second") }
 /** A watcher that knows what becomes of every job. */
 const knowing = (...life: ReadonlyArray<(job: Job.JobRef) => Job.JobStatus>) =>
   Layer.succeed(JobWatcher.JobWatcher, {
-    events: Stream.never,
+    pollingEvents: Stream.never,
     subscribe: () =>
       Effect.map(Queue.unbounded<JobWatcher.Notice>(), (notices) => ({
         next: Queue.takeBetween(notices, 1, 100) as Effect.Effect<Chunk.NonEmptyChunk<JobWatcher.Notice>>,

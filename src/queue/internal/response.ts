@@ -157,9 +157,9 @@ const kept = (about: About, response: Response, scrub: Scrub) => {
   return { fields, body: clip(scrub(response.text)) }
 }
 
-const unexpected = (about: About, response: Response, issue: string, scrub: Scrub): QueueError.UnexpectedAnswer => {
+const unexpected = (about: About, response: Response, issue: string, scrub: Scrub): QueueError.UnexpectedResponse => {
   const { body, fields } = kept(about, response, scrub)
-  return new QueueError.UnexpectedAnswer({ ...fields, issue: clip(scrub(issue)), body })
+  return new QueueError.UnexpectedResponse({ ...fields, issue: clip(scrub(issue)), body })
 }
 
 /**
@@ -177,9 +177,9 @@ export const fromRefusal = (about: About, response: Response, scrub: Scrub): Que
       return new QueueError.InvalidRequest(fields())
     case 401:
     case 403:
-      return new QueueError.Unauthorized(fields())
+      return new QueueError.AccessDenied(fields())
     case 404:
-      return new QueueError.NotFound(fields())
+      return new QueueError.JobNotFound(fields())
     case 429:
       return new QueueError.RateLimited(fields())
     case 408:
@@ -225,7 +225,7 @@ export const undecoded = (
   response: Response,
   error: ParseResult.ParseError,
   scrub: Scrub
-): QueueError.UnexpectedAnswer => unexpected(about, response, formatIssues(error), scrub)
+): QueueError.UnexpectedResponse => unexpected(about, response, formatIssues(error), scrub)
 
 // The reason that lies deepest: `fetch failed` is caused by `connect ECONNREFUSED 127.0.0.1:1`.
 const reasonOf = (cause: unknown): string | undefined => {

@@ -10,11 +10,11 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import { formatRef } from "../../model/Job.js"
+import { format } from "../../model/Job.js"
 import type { JobRef } from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
 import type { SubmitError } from "../../model/QueueError.js"
-import { honourRetryAfter } from "../../policy/Retry.js"
+import { respectRetryAfter } from "../../policy/Retry.js"
 import { JobQueue } from "../../queue/JobQueue.js"
 import type { CancelResult, SubmitRequest } from "../../queue/JobQueue.js"
 import { makeWithin } from "../../watch/internal/expiryErrors.js"
@@ -34,12 +34,12 @@ export const Release = Data.taggedEnum<Release>()
 
 /** @internal */
 export const log: (release: Release) => Effect.Effect<void> = Release.$match({
-  Canceled: ({ job }) => Effect.logDebug(`${formatRef(job)}: canceled, nobody waits for it any more`),
-  Ended: ({ job, status }) => Effect.logDebug(`${formatRef(job)}: nobody waits for it any more, it is ${status}`),
+  Canceled: ({ job }) => Effect.logDebug(`${format(job)}: canceled, nobody waits for it any more`),
+  Ended: ({ job, status }) => Effect.logDebug(`${format(job)}: nobody waits for it any more, it is ${status}`),
   StillRunning: ({ job, status }) =>
-    Effect.logWarning(`${formatRef(job)}: nobody waits for it any more, but it is ${status} and goes on`),
+    Effect.logWarning(`${format(job)}: nobody waits for it any more, but it is ${status} and goes on`),
   NotReleased: ({ error, job }) =>
-    Effect.logWarning(`${formatRef(job)}: nobody waits for it any more, and it could not be canceled`, error),
+    Effect.logWarning(`${format(job)}: nobody waits for it any more, and it could not be canceled`, error),
   Unknown: ({ key, model }) => Effect.logWarning(`${model}: it is not known whether there is a job (key ${key})`)
 })
 
@@ -49,7 +49,7 @@ export const defaultReleaseTimeout: Duration.Duration = Duration.seconds(5)
 const ended: ReadonlySet<string> = new Set(["done", "failed", "canceled"])
 
 // As often as there is time for: 0.1, 0.3, 0.7, 1.5, 2.5 … seconds after the first.
-const schedule = honourRetryAfter(
+const schedule = respectRetryAfter(
   Schedule.exponential(Duration.millis(100)).pipe(Schedule.union(Schedule.spaced(Duration.seconds(1))))
 )
 
@@ -108,7 +108,7 @@ export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
     const cancel = (job: JobRef, wasSeen: boolean): Effect.Effect<Release> =>
       Effect.suspend(() => {
         if (isCanceled) return Effect.succeed(Release.Canceled({ job }))
-        let last: QueueError.QueueError = new QueueError.RequestTimeout({
+        let last: QueueError.QueueError = new QueueError.ResponseTimeout({
           operation: "cancel",
           model: job.model,
           job,
@@ -120,7 +120,7 @@ export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
             Effect.retry({
               schedule,
               // a job that is new may not have arrived at every replica
-              while: (error) => QueueError.isTransient(error) || (error._tag === "NotFound" && !wasSeen)
+              while: (error) => QueueError.isTransient(error) || (error._tag === "JobNotFound" && !wasSeen)
             }),
             Effect.match({
               onFailure: (error) => Release.NotReleased({ job, error }),

@@ -131,7 +131,7 @@ const sendNoted = (
   retry: Retry,
   sending: Sending
 ): Effect.Effect<JobRef, QueueError.SubmitError> =>
-  journal.oneAtATime(key)(Effect.uninterruptibleMask((restore) =>
+  journal.withLock(key)(Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const print = jsonPrint(request)
       const known = Option.getOrUndefined(yield* restore(journal.get(key)))
@@ -153,7 +153,7 @@ const sendNoted = (
       )
       if (Exit.isSuccess(exit)) {
         // if this is not noted, the next submit with this key says that it can't tell; there is a job, and here it is
-        yield* orWarn(journal.set(key, { ...entry, _tag: "Made", job: exit.value }), "a job that is not in the journal")
+        yield* orWarn(journal.set(key, { ...entry, _tag: "Submitted", job: exit.value }), "a job that is not in the journal")
       } else if (!sending.mayHaveArrived) {
         yield* orWarn(journal.remove(key), "a submit that was not sent, and the journal says that it was")
       }
@@ -208,7 +208,7 @@ export const cancel = (
   { journal, key }: Keyed,
   job: JobRef
 ): Effect.Effect<CancelResult, QueueError.QueueError> =>
-  journal.oneAtATime(key)(Effect.uninterruptibleMask((restore) =>
+  journal.withLock(key)(Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const request = restore(queue.cancel(job))
       const known = yield* restore(journal.get(key)).pipe(
@@ -216,11 +216,11 @@ export const cancel = (
         Effect.map(Option.getOrUndefined)
       )
       if (known === undefined || known._tag === "Sent" || !isSame(known.job, job)) return yield* request
-      if (known._tag === "Made") yield* orWarn(journal.set(key, { ...known, _tag: "Canceling" }), unnotedCancel)
+      if (known._tag === "Submitted") yield* orWarn(journal.set(key, { ...known, _tag: "Canceling" }), unnotedCancel)
       const result = yield* request
       // the answer to an earlier request may be lost
       const isOurs = result._tag === "Canceled" || (known._tag === "Canceling" && result.status === "canceled")
-      yield* orWarn(isOurs ? journal.remove(key) : journal.set(key, { ...known, _tag: "Made" }), unnotedCancel)
+      yield* orWarn(isOurs ? journal.remove(key) : journal.set(key, { ...known, _tag: "Submitted" }), unnotedCancel)
       return result
     })
   ))
@@ -238,7 +238,7 @@ export const wasCanceledByUs = (options: Options, job: JobRef): Effect.Effect<bo
     Option.match({
       onNone: () => Effect.succeed(false),
       onSome: ({ journal, key }) =>
-        journal.oneAtATime(key)(Effect.gen(function*() {
+        journal.withLock(key)(Effect.gen(function*() {
           const known = Option.getOrUndefined(yield* journal.get(key))
           if (known === undefined || known._tag === "Sent" || !isSame(known.job, job)) return true
           if (known._tag === "Canceling") yield* journal.remove(key)

@@ -7,7 +7,7 @@ import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
-import { formatRef } from "../../model/Job.js"
+import { format } from "../../model/Job.js"
 import type { JobRef } from "../../model/Job.js"
 import type { Transition } from "../../model/Transition.js"
 import type { Call } from "../Call.js"
@@ -91,7 +91,7 @@ export const ofTruth = (
           : `${lineOf(step, true)}, seen at ${since(startedAt, DateTime.toEpochMillis(observedAt))}`
     })
   })
-  return Option.orElse(difference(`${formatRef(job)}: what was seen is not what happened`, expected, actual), () => {
+  return Option.orElse(difference(`${format(job)}: what was seen is not what happened`, expected, actual), () => {
     const madeUp = seen.find((progress) =>
       !isStep(progress) &&
       !truth.some(({ attempt, snapshot }) =>
@@ -99,7 +99,7 @@ export const ofTruth = (
       )
     )
     return madeUp === undefined ? Option.none() : Option.some(
-      `${formatRef(job)}: progress was seen that there was not: attempt ${madeUp.attempt}, ${
+      `${format(job)}: progress was seen that there was not: attempt ${madeUp.attempt}, ${
         JSON.stringify(madeUp.snapshot.info)
       }`
     )
@@ -119,13 +119,13 @@ export const ofPolls = (
   const times = calls.filter(isPollOf(job)).map(({ at }) => since(startedAt, at))
   if (typeof expected !== "number") {
     return difference(
-      `${formatRef(job)}: not the polls that were expected`,
+      `${format(job)}: not the polls that were expected`,
       expected.map((time) => Duration.format(time)),
       times
     )
   }
   return times.length === expected ? Option.none() : Option.some(
-    [`${formatRef(job)}: ${expected} polls were expected, there were ${times.length}`, ...times].join("\n  ")
+    [`${format(job)}: ${expected} polls were expected, there were ${times.length}`, ...times].join("\n  ")
   )
 }
 
@@ -145,7 +145,7 @@ export const ofJobs = (
   const submits = calls.filter(({ operation }) => operation === "submit").map((call) => lineOfCall(startedAt, call))
   return Option.some([
     `${expected} jobs were expected, there are ${jobs.length}`,
-    ...jobs.map(formatRef),
+    ...jobs.map(format),
     ...submits
   ].join("\n  "))
 }

@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { formatRef } from "../../model/Job.js"
+import { format } from "../../model/Job.js"
 import type * as Job from "../../model/Job.js"
 import {
   InvalidOutputs,
@@ -14,7 +14,7 @@ import {
   JobFailed,
   JobRetriesExhausted,
   type OutcomeError,
-  UnexpectedAnswer,
+  UnexpectedResponse,
   UnrecognizedStatus
 } from "../../model/QueueError.js"
 import type * as Transition from "../../model/Transition.js"
@@ -42,13 +42,13 @@ export const policyOf = (options: Options): Effect.Effect<WatchPolicy.WatchPolic
  *
  * @internal
  */
-export const mismatchOf = (job: Job.JobRef, status: Job.JobStatus): UnexpectedAnswer | undefined =>
-  status.job.requestId === job.requestId && status.job.model === job.model ? undefined : new UnexpectedAnswer({
+export const mismatchOf = (job: Job.JobRef, status: Job.JobStatus): UnexpectedResponse | undefined =>
+  status.job.requestId === job.requestId && status.job.model === job.model ? undefined : new UnexpectedResponse({
     operation: "status",
     model: job.model,
     job,
     httpStatus: 200,
-    issue: `it is about another job, ${formatRef(status.job)}`,
+    issue: `it is about another job, ${format(status.job)}`,
     body: ""
   })
 

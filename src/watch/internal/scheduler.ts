@@ -877,8 +877,8 @@ export class Scheduler {
     this.hedges.isLate(poller, this.latency.late)
   }
 
-  private timedOut(job: Job.JobRef, after: Duration.Duration): QueueError.RequestTimeout {
-    return new QueueError.RequestTimeout({ operation: "status", model: job.model, job, after })
+  private timedOut(job: Job.JobRef, after: Duration.Duration): QueueError.ResponseTimeout {
+    return new QueueError.ResponseTimeout({ operation: "status", model: job.model, job, after })
   }
 
   private giveUp(poller: Poller, after: Duration.Duration): void {

@@ -337,7 +337,7 @@ export const calls: ReadonlyArray<Spec> = [
         ]
         for (const stranger of strangers) {
           const notFound = (operation: string) => ({
-            _tag: "NotFound",
+            _tag: "JobNotFound",
             operation,
             model: stranger.model,
             job: { model: stranger.model, requestId: stranger.requestId },

@@ -194,7 +194,7 @@ const shownCalls = ({ calls }: Notes): ReadonlyArray<string> => {
 
 const isRef = Schema.is(Job.JobRef)
 
-const shownInput = (input: unknown): string => isRef(input) ? Job.formatRef(input) : inline(input)
+const shownInput = (input: unknown): string => isRef(input) ? Job.format(input) : inline(input)
 
 const shownAnswer = (operation: string, answer: unknown): string => {
   switch (operation) {
@@ -242,7 +242,7 @@ const withdraw = (queue: Service, job: Job.JobRef, pass: Harness["pass"], attemp
     (cause) =>
       attempt < cancelAttempts
         ? Effect.zipRight(pass("1 second"), Effect.suspend(() => withdraw(queue, job, pass, attempt + 1)))
-        : Effect.logWarning(`${Job.formatRef(job)}: left behind by a check, could not be canceled`, cause)
+        : Effect.logWarning(`${Job.format(job)}: left behind by a check, could not be canceled`, cause)
   )
 
 // -----------------------------------------------------------------------------

@@ -40,7 +40,7 @@ const patience = 20
 /** A snapshot of a job that is there; right after its submit a replica may not know it yet. */
 const look = (harness: Harness, job: Job.JobRef, tries = 1): Effect.Effect<Job.JobStatus, QueueError, Queue> =>
   Effect.catchAll(JobQueue.status(job), (error) =>
-    tries < patience && (isTransient(error) || error._tag === "NotFound")
+    tries < patience && (isTransient(error) || error._tag === "JobNotFound")
       ? Effect.zipRight(harness.pass("500 millis"), Effect.suspend(() => look(harness, job, tries + 1)))
       : Effect.fail(error))
 
@@ -99,7 +99,7 @@ const expectNotFound = (what: string, job: Job.JobRef) =>
       // the service says more, in words of its own
       const { code: _code, detail: _detail, httpRequestId: _id, param: _param, type: _type, ...rest } = error
       yield* expect(`${operation} of ${what}`, rest, {
-        _tag: "NotFound",
+        _tag: "JobNotFound",
         operation,
         model: job.model,
         job: { model: job.model, requestId: job.requestId },
