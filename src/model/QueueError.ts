@@ -26,22 +26,9 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
-import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import { message, TaggedError } from "./internal/taggedError.js"
 import { format, JobRef, JobStatus } from "./Job.js"
-
-/**
- * @since 0.1.0
- * @category type ids
- */
-export const TypeId: TypeId = "~effect-queue-status/QueueError"
-
-/**
- * @since 0.1.0
- * @category type ids
- */
-export type TypeId = "~effect-queue-status/QueueError"
 
 /**
  * The call that met the error.
@@ -56,22 +43,6 @@ export type Operation = typeof Operation.Type
  * @category schemas
  */
 export const Operation = Schema.Literal("status", "submit", "cancel", "clear", "metrics")
-
-/**
- * The longest time that a `Retry-After` may make anybody wait: one day. A longer one is taken to mean this.
- *
- * @since 0.1.0
- * @category constants
- */
-export const maxRetryAfter: Duration.Duration = Duration.days(1)
-
-/**
- * The most characters of an answer that an error keeps.
- *
- * @since 0.1.0
- * @category constants
- */
-export const maxKeptBody = 2_000
 
 // On the wire a number of milliseconds, and JSON knows no infinite one.
 const Millis = Schema.transform(
@@ -165,11 +136,6 @@ export class InvalidRequest extends TaggedError<InvalidRequest>("effect-queue-st
   /**
    * @since 0.1.0
    */
-  readonly [TypeId]: TypeId = TypeId
-
-  /**
-   * @since 0.1.0
-   */
   override get message(): string {
     return sentence(this, this.httpStatus === undefined ? "not sent, the request is invalid" : "the request is invalid")
   }
@@ -188,11 +154,6 @@ export class AccessDenied extends TaggedError<AccessDenied>("effect-queue-status
   /**
    * @since 0.1.0
    */
-  readonly [TypeId]: TypeId = TypeId
-
-  /**
-   * @since 0.1.0
-   */
   override get message(): string {
     return sentence(this, "the service does not accept this token")
   }
@@ -205,11 +166,6 @@ export class AccessDenied extends TaggedError<AccessDenied>("effect-queue-status
  * @category errors
  */
 export class JobNotFound extends TaggedError<JobNotFound>("effect-queue-status/JobNotFound")("JobNotFound", answer) {
-  /**
-   * @since 0.1.0
-   */
-  readonly [TypeId]: TypeId = TypeId
-
   /**
    * @since 0.1.0
    */
@@ -231,11 +187,6 @@ export class RateLimited extends TaggedError<RateLimited>("effect-queue-status/R
   /**
    * @since 0.1.0
    */
-  readonly [TypeId]: TypeId = TypeId
-
-  /**
-   * @since 0.1.0
-   */
   override get message(): string {
     return sentence(this, "too many requests")
   }
@@ -251,11 +202,6 @@ export class Unavailable extends TaggedError<Unavailable>("effect-queue-status/U
   "Unavailable",
   answer
 ) {
-  /**
-   * @since 0.1.0
-   */
-  readonly [TypeId]: TypeId = TypeId
-
   /**
    * @since 0.1.0
    */
@@ -288,11 +234,6 @@ export class Unreachable extends TaggedError<Unreachable>("effect-queue-status/U
   /**
    * @since 0.1.0
    */
-  readonly [TypeId]: TypeId = TypeId
-
-  /**
-   * @since 0.1.0
-   */
   override get message(): string {
     return sentence(this, `no answer from the service: ${this.reason}`)
   }
@@ -308,11 +249,6 @@ export class ResponseTimeout extends TaggedError<ResponseTimeout>("effect-queue-
   "ResponseTimeout",
   { ...about, after: Millis }
 ) {
-  /**
-   * @since 0.1.0
-   */
-  readonly [TypeId]: TypeId = TypeId
-
   /**
    * @since 0.1.0
    */
@@ -336,11 +272,6 @@ export class ResponseTooLarge extends TaggedError<ResponseTooLarge>("effect-queu
   /**
    * @since 0.1.0
    */
-  readonly [TypeId]: TypeId = TypeId
-
-  /**
-   * @since 0.1.0
-   */
   override get message(): string {
     return sentence(this, `the response is longer than ${this.maxBytes} bytes`)
   }
@@ -348,7 +279,7 @@ export class ResponseTooLarge extends TaggedError<ResponseTooLarge>("effect-queu
 
 /**
  * An answer that this version of the library does not understand: a body of another shape than the API's, or a status
- * code that is not part of it. `issue` says what is odd; `body` is what came, up to `maxKeptBody` characters of it.
+ * code that is not part of it. `issue` says what is odd; `body` is what came, its first 2,000 characters.
  *
  * @since 0.1.0
  * @category errors
@@ -357,11 +288,6 @@ export class UnexpectedResponse extends TaggedError<UnexpectedResponse>("effect-
   "UnexpectedResponse",
   { ...answer, issue: Schema.String, body: Schema.String }
 ) {
-  /**
-   * @since 0.1.0
-   */
-  readonly [TypeId]: TypeId = TypeId
-
   /**
    * @since 0.1.0
    */
@@ -421,7 +347,7 @@ export const QueueError = Schema.Union(
  * @since 0.1.0
  * @category guards
  */
-export const isQueueError = (u: unknown): u is QueueError => Predicate.hasProperty(u, TypeId)
+export const isQueueError: (u: unknown) => u is QueueError = Schema.is(QueueError)
 
 /**
  * Whether the call may have taken effect although it failed. It has not if the service refused it with a status code

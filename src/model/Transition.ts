@@ -15,18 +15,10 @@ import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { checksum, infoPrint, isInfoPrint, jobPrint, printInfo, sameJson } from "./internal/fingerprint.js"
+import { maxRetries } from "./internal/limits.js"
 import * as Position from "./internal/position.js"
 import * as Job from "./Job.js"
 import { InvalidCursor, JobMismatch, UnrecognizedStatus } from "./QueueError.js"
-
-/**
- * How often the service puts a job back into the queue when its worker is lost. The next lost claim fails it. No more
- * retries than this are inferred; a service that reports more is believed.
- *
- * @since 0.1.0
- * @category constants
- */
-export const maxRetries = Position.maxRetries
 
 // -----------------------------------------------------------------------------
 // cursors

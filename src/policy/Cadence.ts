@@ -12,32 +12,17 @@ import * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleInterval from "effect/ScheduleInterval"
 import * as Job from "../model/Job.js"
+import { maxPause, minPause } from "./internal/pauses.js"
 
 /**
  * Any schedule that takes every snapshot. Its delays are the pauses between polls; what it puts out does not matter. The
  * first poll of a watch is immediate and asks no cadence. A cadence that ends does not end the watch: from then on the
- * default cadence is followed. Whatever it says, a watch pauses for `minPause` at least and `maxPause` at most.
+ * default cadence is followed. Whatever it says, a watch pauses for 50 milliseconds at least and for one day at most.
  *
  * @since 0.1.0
  * @category models
  */
 export type Cadence = Schedule.Schedule<unknown, Job.JobStatus>
-
-/**
- * No two requests of a watch are closer together than this, whatever its policy says: 50 milliseconds.
- *
- * @since 0.1.0
- * @category constants
- */
-export const minPause: Duration.Duration = Duration.millis(50)
-
-/**
- * No pause of a watch is longer than this, whatever its policy says: one day.
- *
- * @since 0.1.0
- * @category constants
- */
-export const maxPause: Duration.Duration = Duration.days(1)
 
 // Zero, negative and NaN durations mean the shortest pause there is, infinite ones the longest.
 const pauseOf = (input: Duration.DurationInput): number =>

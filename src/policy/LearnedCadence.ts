@@ -17,8 +17,9 @@ import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleInterval from "effect/ScheduleInterval"
 import * as Schema from "effect/Schema"
 import type * as Job from "../model/Job.js"
-import { type Cadence, defaultCadence, maxPause, minPause } from "./Cadence.js"
+import { type Cadence, defaultCadence } from "./Cadence.js"
 import * as Sketch from "./internal/durationHistogram.js"
+import { maxPause, minPause } from "./internal/pauses.js"
 
 // -----------------------------------------------------------------------------
 // memory

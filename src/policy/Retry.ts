@@ -8,8 +8,10 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
-import { isTransient, maxRetryAfter } from "../model/QueueError.js"
+import { maxRetryAfter } from "../model/internal/limits.js"
+import { isTransient } from "../model/QueueError.js"
 import type { QueueError } from "../model/QueueError.js"
+import { retryAfterOf } from "./internal/retryAfter.js"
 
 /**
  * Any schedule that takes every error of a call. When it ends, the error it was last given is final. A watch starts it
@@ -21,19 +23,8 @@ import type { QueueError } from "../model/QueueError.js"
 export type Retry = Schedule.Schedule<unknown, QueueError>
 
 /**
- * How long the service asked not to be called, by this error: zero if it did not, and `maxRetryAfter` at most.
- *
- * @since 0.1.0
- * @category accessors
- */
-export const retryAfterOf = (error: QueueError): Duration.Duration =>
-  "retryAfter" in error && error.retryAfter !== undefined
-    ? Duration.min(error.retryAfter, maxRetryAfter)
-    : Duration.zero
-
-/**
  * The same schedule, with no delay shorter than the service asked for by `Retry-After`, and none longer than
- * `maxRetryAfter`. Whatever jitter there is must be inside of it. A watch does this to every retry policy it is given;
+ * one day. Whatever jitter there is must be inside of it. A watch does this to every retry policy it is given;
  * other callers must ask for it.
  *
  * @since 0.1.0

@@ -115,7 +115,7 @@ describe("the schemas", () => {
     Duration.isDuration(value) ? Duration.millis(Math.min(Math.round(Duration.toMillis(value)), 1e12)) : value
   const anyQueueError = Arbitrary.make(QueueError.QueueError).map((error) => {
     const fields = Object.entries(error)
-      .filter(([key, value]) => key !== "_tag" && key !== QueueError.TypeId && value !== undefined)
+      .filter(([key, value]) => key !== "_tag" && value !== undefined)
       .map(([key, value]) => [key, tidy(value)])
     const Class = error.constructor as new(fields: unknown) => QueueError.QueueError // the class that it is of
     return new Class(Object.fromEntries(fields))
@@ -330,7 +330,8 @@ describe("the messages", () => {
       Unreachable: `status ${at}: no answer from the service: connect ECONNREFUSED 127.0.0.1:1`,
       ResponseTimeout: `status ${at}: no whole answer within 30s`,
       ResponseTooLarge: `status ${at}: the response is longer than 67108864 bytes (HTTP 200)`,
-      UnexpectedResponse: `status ${at}: an answer that makes no sense: status: is missing (HTTP 200, ${facts}): because`,
+      UnexpectedResponse:
+        `status ${at}: an answer that makes no sense: status: is missing (HTTP 200, ${facts}): because`,
       SubmitUncertain: "submit my-org/video-generator: it is not known whether there is a job (key order-17, sent at " +
         "2026-02-07T10:30:00.000Z): submit my-org/video-generator: no whole answer within 30s",
       UnrecognizedStatus: `${at}: the service says "paused", which is no state that is known here`,
@@ -392,7 +393,9 @@ describe("the messages", () => {
 describe("the errors", () => {
   it.effect("are caught by their tags, and are errors of their own", () =>
     Effect.gen(function*() {
-      const caught = yield* queueErrors.JobNotFound.pipe(Effect.catchTag("JobNotFound", (error) => Effect.succeed(error.job)))
+      const caught = yield* queueErrors.JobNotFound.pipe(
+        Effect.catchTag("JobNotFound", (error) => Effect.succeed(error.job))
+      )
       assert.deepStrictEqual(caught, job)
       assert.strictEqual(queueErrors.JobNotFound.name, "JobNotFound")
     }))

@@ -6,6 +6,7 @@ import * as FastCheck from "effect/FastCheck"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { checksum } from "../../src/model/internal/fingerprint.js"
+import { maxRetries } from "../../src/model/internal/limits.js"
 import * as Job from "../../src/model/Job.js"
 import { InvalidCursor, JobMismatch, UnrecognizedStatus } from "../../src/model/QueueError.js"
 import * as Transition from "../../src/model/Transition.js"
@@ -139,9 +140,9 @@ const assertPath = (transitions: ReadonlyArray<Transition.Transition>): void => 
     if (transition._tag === "Claimed") attempt++
     assert.strictEqual(transition.attempt, attempt, transition._tag)
     if (transition._tag === "Requeued") {
-      assert.strictEqual(transition.retriesLeft, Math.max(0, Transition.maxRetries - attempt))
+      assert.strictEqual(transition.retriesLeft, Math.max(0, maxRetries - attempt))
     }
-    if (transition._tag === "RetriesExhausted") assert.isAbove(attempt, Transition.maxRetries)
+    if (transition._tag === "RetriesExhausted") assert.isAbove(attempt, maxRetries)
     state = transition._tag
   }
 }
@@ -205,7 +206,7 @@ const truth = ({ events }: Histories.History, { steps }: Moment): ReadonlyArray<
  * earlier one, or the submitter, had noted an error in `info`.
  */
 const determines = (history: Histories.History, moment: Moment): boolean =>
-  moment.status._tag !== "Failed" || retriesOf(moment.status) < Transition.maxRetries ||
+  moment.status._tag !== "Failed" || retriesOf(moment.status) < maxRetries ||
   (history.events.at(-1)!._tag === "FailedByModel") === Option.isSome(Job.failureReason(moment.status))
 
 const otherEnd = (life: ReadonlyArray<string>): ReadonlyArray<string> => [
@@ -339,7 +340,7 @@ describe("proof", () => {
         const { status } = history.moments.at(-1)!
         const reason = Job.failureReason(status)
         if (end._tag === "RetriesExhausted") {
-          assert.strictEqual(retriesOf(status), Transition.maxRetries)
+          assert.strictEqual(retriesOf(status), maxRetries)
           assert.isTrue(Option.isNone(reason))
         } else {
           assert.isTrue(Equal.equals(end.reason, reason))
@@ -404,7 +405,7 @@ describe("proof", () => {
   it("no more retries are inferred than there can be, whatever is sampled; of a report of more, as many", () => {
     FastCheck.assert(
       FastCheck.property(Histories.anySamples, (samples) => {
-        let reported = Transition.maxRetries
+        let reported = maxRetries
         for (const { derivation, sample } of Histories.watch(samples)) {
           reported = Math.max(reported, Math.min(100, Option.getOrElse(sample.status.retries, () => 0)))
           for (const { _tag, attempt, snapshot } of derivation.transitions) {

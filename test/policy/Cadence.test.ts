@@ -158,7 +158,10 @@ describe("byPhase", () => {
 })
 
 describe("byAge", () => {
-  const cadence = Cadence.byAge({ upTo: [["10 seconds", "2 seconds"], ["1 minute", "15 seconds"]], otherwise: "1 minute" })
+  const cadence = Cadence.byAge({
+    upTo: [["10 seconds", "2 seconds"], ["1 minute", "15 seconds"]],
+    otherwise: "1 minute"
+  })
 
   it("takes the age from the server's time of creation", () => {
     const statusAt = (createdAt: number | undefined) => first(7, snapshot("Pending", { createdAt }))

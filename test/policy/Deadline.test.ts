@@ -21,6 +21,7 @@ import {
 import { Cadence, Deadline, Job, JobQueue, JobStream, QueueError, WatchPolicy } from "effect-queue-status"
 import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
 import * as FastCheck from "effect/FastCheck"
+import { minPause } from "../../src/policy/internal/pauses.js"
 import { endWithin, makeQueue } from "../fixtures/answeringQueue.js"
 import { job, model } from "../fixtures/job.js"
 import { watched } from "../fixtures/watched.js"
@@ -623,7 +624,7 @@ describe("whatever is composed", () => {
       )
       const times = yield* pollTimes
       assert.isAbove(times.length, 30)
-      times.slice(1).forEach((at, i) => assert.isAtLeast(at - times[i]!, Duration.toMillis(Cadence.minPause)))
+      times.slice(1).forEach((at, i) => assert.isAtLeast(at - times[i]!, Duration.toMillis(minPause)))
     }).pipe(
       Effect.provide(TestJobQueue.layer({
         faults: [Fault.unavailable().pipe(Fault.on("status"), Fault.where(({ nth }) => nth % 3 === 0))]

@@ -3,6 +3,7 @@ import { Duration, Effect, Fiber, Option, Schedule, TestClock } from "effect"
 import { QueueError, Retry } from "effect-queue-status"
 import * as FastCheck from "effect/FastCheck"
 import * as Random from "effect/Random"
+import { maxRetryAfter } from "../../src/model/internal/limits.js"
 import * as Pacer from "../../src/policy/internal/scheduleDriver.js"
 
 const about = { operation: "status", model: "m" } as const
@@ -106,7 +107,7 @@ describe("transient", () => {
         Retry.transient({ ...options, base: Infinity, cap: Duration.infinity }),
         [unavailable()]
       )
-      assert(first !== undefined && first <= Duration.toMillis(QueueError.maxRetryAfter) * 1.2, String(first))
+      assert(first !== undefined && first <= Duration.toMillis(maxRetryAfter) * 1.2, String(first))
     }))
 })
 

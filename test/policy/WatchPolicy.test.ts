@@ -3,6 +3,7 @@ import { Clock, Duration, Effect, Exit, Schedule, Stream } from "effect"
 import { Cadence, Deadline, JobQueue, JobStream, Retry } from "effect-queue-status"
 import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
 import * as FastCheck from "effect/FastCheck"
+import { minPause } from "../../src/policy/internal/pauses.js"
 
 const exponential = Cadence.exponential({ base: "20 millis", factor: 1.5, cap: "300 millis" })
 const transient = Retry.transient({ base: "10 millis", factor: 2, cap: "200 millis", times: 4 })
@@ -77,7 +78,7 @@ describe("every policy that can be composed", () => {
           assert(Exit.isSuccess(exit) || exit.cause._tag === "Fail", String(exit))
           polls.slice(1).forEach(({ at, nth }, i) => {
             const gap = at - (polls[i]?.at ?? 0)
-            assert.isAtLeast(gap, Duration.toMillis(Cadence.minPause))
+            assert.isAtLeast(gap, Duration.toMillis(minPause))
             const fate = fateOf(nth - 1)
             if (typeof fate === "number") assert.isAtLeast(gap, fate, "Retry-After was undercut")
           })

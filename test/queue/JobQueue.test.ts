@@ -26,6 +26,7 @@ import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
 import type * as Http from "node:http"
 import { inspect } from "node:util"
+import { maxBodyLength } from "../../src/model/internal/limits.js"
 import * as Clients from "../fixtures/clients.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
@@ -600,7 +601,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
           )
           assert(refused._tag === "UnexpectedResponse")
           for (const key of ["code", "type", "param", "detail", "httpRequestId", "body"] as const) {
-            assert.strictEqual(refused[key]?.length, QueueError.maxKeptBody, key)
+            assert.strictEqual(refused[key]?.length, maxBodyLength, key)
           }
         }).pipe(Effect.provide(layer)))
 
@@ -610,7 +611,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
           const refused = yield* error(answer(502, page))
           assert(refused._tag === "Unavailable")
           assert.match(refused.detail ?? "", /^502 Bad Gateway please wait please wait/)
-          assert.isAtMost(refused.detail?.length ?? 0, QueueError.maxKeptBody)
+          assert.isAtMost(refused.detail?.length ?? 0, maxBodyLength)
         }).pipe(Effect.provide(layer)))
 
       it.live("with markup that never closes are read in linear time", () =>
@@ -844,11 +845,11 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
         Effect.gen(function*() {
           const odd = yield* error(answer(200, { ...document, retries: "x".repeat(1_000_000) }))
           assert(odd._tag === "UnexpectedResponse")
-          assert.strictEqual(odd.body.length, QueueError.maxKeptBody)
+          assert.strictEqual(odd.body.length, maxBodyLength)
           assert.isTrue(odd.body.startsWith(`{"request_id":"${job.requestId}"`))
           assert.isTrue(odd.body.endsWith("…"))
-          assert.isAtMost(odd.issue.length, QueueError.maxKeptBody)
-          assert.isAtMost(odd.message.length, 3 * QueueError.maxKeptBody)
+          assert.isAtMost(odd.issue.length, maxBodyLength)
+          assert.isAtMost(odd.message.length, 3 * maxBodyLength)
         }).pipe(Effect.provide(layer)))
 
       it.live("may be nested deeper than a stack is", () =>
@@ -1205,7 +1206,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
           const payload: any = Array.from({ length: 100_000 }, (_, i) => i)
           const failed = yield* Effect.flip(queue.submit({ model: "m", payload }))
           assert(failed._tag === "InvalidRequest")
-          assert.strictEqual(failed.detail?.length, QueueError.maxKeptBody)
+          assert.strictEqual(failed.detail?.length, maxBodyLength)
           let deep: any = []
           for (let i = 0; i < 100_000; i++) deep = [deep]
           has(yield* Effect.flip(queue.submit({ model: "m", payload: deep })), { _tag: "InvalidRequest" })
@@ -1299,7 +1300,10 @@ describe("redirects", () => {
     Effect.gen(function*() {
       const server = yield* HostileServer.make(elsewhere)
       const queue = yield* JobQueue.make(pointedAt(server))
-      has(yield* Effect.flip(queue.submit({ model: "m", payload: {} })), { _tag: "UnexpectedResponse", httpStatus: 307 })
+      has(yield* Effect.flip(queue.submit({ model: "m", payload: {} })), {
+        _tag: "UnexpectedResponse",
+        httpStatus: 307
+      })
       assert.strictEqual(server.requests.length, 1)
     }).pipe(
       Effect.provide(

@@ -83,7 +83,10 @@ for (const { layer, name } of Clients.clients) {
       it.scopedLive(`a refusal in ${stubborn} that was not asked for is what its status says`, () =>
         Effect.gen(function*() {
           for (
-            const [httpStatus, tag] of [[401, "AccessDenied"], [503, "Unavailable"], [418, "UnexpectedResponse"]] as const
+            const [httpStatus, tag] of [[401, "AccessDenied"], [503, "Unavailable"], [
+              418,
+              "UnexpectedResponse"
+            ]] as const
           ) {
             for (
               const body of [JSON.stringify({ message: "no such key" }), "<html>no such key</html>".repeat(10_000)]

@@ -22,6 +22,7 @@ import * as TestClock from "effect/TestClock"
 import { Console } from "node:console"
 import { Writable } from "node:stream"
 import { inspect } from "node:util"
+import { maxBodyLength } from "../../src/model/internal/limits.js"
 import * as Clients from "../fixtures/clients.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
@@ -214,7 +215,7 @@ const echoes: ReadonlyArray<readonly [how: string, body: (token: string) => stri
   ["hex", (token) => JSON.stringify({ message: Buffer.from(token).toString("hex") })],
   ["hex in capitals", (token) => JSON.stringify({ message: Buffer.from(token).toString("hex").toUpperCase() })],
   ["where the read part of the body ends", (token) => `${" ".repeat(64 * 1024 - 24)}${token}`],
-  ["where the kept part of the body ends", (token) => `${" ".repeat(QueueError.maxKeptBody - 10)}${token}`]
+  ["where the kept part of the body ends", (token) => `${" ".repeat(maxBodyLength - 10)}${token}`]
 ]
 
 const scenarios: ReadonlyArray<Scenario> = [

@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as TestContext from "effect/TestContext"
+import { maxRetries } from "../../src/model/internal/limits.js"
 import * as Job from "../../src/model/Job.js"
 import * as Transition from "../../src/model/Transition.js"
 import * as JobQueue from "../../src/queue/JobQueue.js"
@@ -86,7 +87,7 @@ describe("history", () => {
             Option.getOrThrow(status.retries),
             Option.getOrThrow(before.status.retries) + lost
           )
-          assert.isAtMost(Option.getOrThrow(status.retries), Transition.maxRetries)
+          assert.isAtMost(Option.getOrThrow(status.retries), maxRetries)
         })
       }),
       { numRuns: 300 }

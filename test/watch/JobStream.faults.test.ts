@@ -15,6 +15,7 @@ import type * as Job from "../../src/model/Job.js"
 import * as Transition from "../../src/model/Transition.js"
 import * as Cadence from "../../src/policy/Cadence.js"
 import * as Deadline from "../../src/policy/Deadline.js"
+import { minPause } from "../../src/policy/internal/pauses.js"
 import * as WatchPolicy from "../../src/policy/WatchPolicy.js"
 import * as JobQueue from "../../src/queue/JobQueue.js"
 import type { Call } from "../../src/testing/index.js"
@@ -80,7 +81,7 @@ const expectBeginningOfTruth = (
 const expectPauses = (calls: ReadonlyArray<Call.Call>) => {
   const polls = calls.filter(({ operation }) => operation === "status")
   polls.slice(1).forEach(({ at }, i) => {
-    assert.isAtLeast(at - polls[i]!.at, Duration.toMillis(Cadence.minPause), `poll ${i + 2}`)
+    assert.isAtLeast(at - polls[i]!.at, Duration.toMillis(minPause), `poll ${i + 2}`)
   })
 }
 

@@ -24,12 +24,13 @@ import {
   Supervisor,
   TestClock
 } from "effect"
-import { Deadline, Job, JobQueue, JobStream, QueueError, Retry } from "effect-queue-status"
+import { Deadline, Job, JobQueue, JobStream, QueueError } from "effect-queue-status"
 import type { JobWatcher, Transition, WatchPolicy } from "effect-queue-status"
 import { Emulator } from "effect-queue-status/emulator"
 import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
 import * as Arbitrary from "effect/Arbitrary"
 import * as FastCheck from "effect/FastCheck"
+import { retryAfterOf } from "../../src/policy/internal/retryAfter.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import { job } from "../fixtures/job.js"
 import { watched } from "../fixtures/watched.js"
@@ -450,7 +451,7 @@ describe("trouble", () => {
         assert(QueueError.isQueueError(last))
         assert.strictEqual<unknown>(last.constructor, QueueError[error._tag])
 
-        const pause = Duration.max("2 seconds", Retry.retryAfterOf(error))
+        const pause = Duration.max("2 seconds", retryAfterOf(error))
         const age = Duration.sum("1 second", Duration.times(pause, retries))
         assert.deepStrictEqual({ ...last }, {
           ...met,

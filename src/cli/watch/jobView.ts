@@ -7,6 +7,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
+import { maxRetries } from "../../model/internal/limits.js"
 import type { JobRef } from "../../model/Job.js"
 import * as JobSummary from "../../model/JobSummary.js"
 import { isQueueError, isTransient } from "../../model/QueueError.js"
@@ -203,7 +204,7 @@ export const add = (self: View, event: Event, now: number): View => {
  */
 export const quietAfter: Duration.Duration = Duration.minutes(1)
 
-const maxAttempts = Transition.maxRetries + 1
+const maxAttempts = maxRetries + 1
 
 /**
  * How long the job will still run, should it go on as it has since it was claimed.

@@ -6,9 +6,7 @@
 import type * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import type { JobStatus } from "../Job.js"
-
-/** @internal */
-export const maxRetries = 3
+import { maxRetries } from "./limits.js"
 
 // A service that reports a billion retries is not believed: no consumer needs a path of that length.
 const mostRetries = 100

@@ -12,8 +12,9 @@ import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import type { JobStatus } from "../../model/Job.js"
 import type { QueueError } from "../../model/QueueError.js"
-import { type Cadence, defaultCadence, maxPause, minPause } from "../Cadence.js"
-import { retryAfterOf } from "../Retry.js"
+import { type Cadence, defaultCadence } from "../Cadence.js"
+import { maxPause, minPause } from "./pauses.js"
+import { retryAfterOf } from "./retryAfter.js"
 import { monotonic, wallOffset } from "./time.js"
 
 /** @internal */

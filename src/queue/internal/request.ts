@@ -3,8 +3,9 @@ import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import { maxBodyLength } from "../../model/internal/limits.js"
 import { JobRef, JsonObject, ModelName } from "../../model/Job.js"
-import { InvalidRequest, maxKeptBody } from "../../model/QueueError.js"
+import { InvalidRequest } from "../../model/QueueError.js"
 import type { Operation } from "../../model/QueueError.js"
 import { SubmitRequest } from "../QueueApi.js"
 import { toJson } from "./toJson.js"
@@ -57,7 +58,7 @@ export const formatIssues = (error: ParseResult.ParseError): string => {
  *
  * @internal
  */
-export const clip = (text: string, max: number = maxKeptBody): string =>
+export const clip = (text: string, max: number = maxBodyLength): string =>
   text.length <= max ? text : `${text.slice(0, max - 1)}…`
 
 // What stands for a model that is no string. An object may have no `toString`, or one that throws.

@@ -1,7 +1,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
-import { maxRetryAfter } from "../../model/QueueError.js"
+import { maxRetryAfter } from "../../model/internal/limits.js"
 
 const decimal = /^\d+(?:\.\d+)?$/
 

@@ -153,7 +153,10 @@ const sendNoted = (
       )
       if (Exit.isSuccess(exit)) {
         // if this is not noted, the next submit with this key says that it can't tell; there is a job, and here it is
-        yield* orWarn(journal.set(key, { ...entry, _tag: "Submitted", job: exit.value }), "a job that is not in the journal")
+        yield* orWarn(
+          journal.set(key, { ...entry, _tag: "Submitted", job: exit.value }),
+          "a job that is not in the journal"
+        )
       } else if (!sending.mayHaveArrived) {
         yield* orWarn(journal.remove(key), "a submit that was not sent, and the journal says that it was")
       }

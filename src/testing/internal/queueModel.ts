@@ -10,14 +10,8 @@ import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
 import type * as Order from "effect/Order"
 import * as RedBlackTree from "effect/RedBlackTree"
+import { maxRetries } from "../../model/internal/limits.js"
 import * as Job from "../../model/Job.js"
-
-/**
- * After this many retries the next lost claim fails the job for good: four attempts in all.
- *
- * @internal
- */
-export const maxRetries = 3
 
 /**
  * A step in the life of a job, as it truly happened.

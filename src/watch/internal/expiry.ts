@@ -5,8 +5,8 @@
  */
 import * as Duration from "effect/Duration"
 import * as QueueError from "../../model/QueueError.js"
-import { minPause } from "../../policy/Cadence.js"
 import type { Deadline } from "../../policy/Deadline.js"
+import { minPause } from "../../policy/internal/pauses.js"
 import type { JobState } from "./jobState.js"
 
 /** @internal */

@@ -1,12 +1,12 @@
 import { assert, describe, it, vi } from "@effect/vitest"
-import { QueueError } from "effect-queue-status"
 import * as Duration from "effect/Duration"
 import * as FastCheck from "effect/FastCheck"
 import * as Option from "effect/Option"
+import { maxRetryAfter } from "../../../src/model/internal/limits.js"
 import { parseRetryAfter } from "../../../src/queue/internal/retryAfter.js"
 
 const now = Date.UTC(2026, 1, 7, 10, 30, 0, 250)
-const day = Duration.toMillis(QueueError.maxRetryAfter)
+const day = Duration.toMillis(maxRetryAfter)
 
 const parse = (headers: { readonly [name: string]: string | undefined }, at = now): number | undefined =>
   Option.getOrUndefined(Option.map(parseRetryAfter(headers, at), Duration.toMillis))
@@ -55,7 +55,7 @@ describe("Retry-After", () => {
   })
 
   it("is a day at most", () => {
-    assert.strictEqual(Duration.toMillis(QueueError.maxRetryAfter), 24 * 60 * 60 * 1000)
+    assert.strictEqual(Duration.toMillis(maxRetryAfter), 24 * 60 * 60 * 1000)
     assert.strictEqual(after("86400"), day)
     for (const text of ["86401", "31536000", "2147484", "9".repeat(30), "9".repeat(400)]) {
       assert.strictEqual(after(text), day, text)

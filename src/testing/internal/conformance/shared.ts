@@ -39,10 +39,13 @@ const patience = 20
 
 /** A snapshot of a job that is there; right after its submit a replica may not know it yet. */
 const look = (harness: Harness, job: Job.JobRef, tries = 1): Effect.Effect<Job.JobStatus, QueueError, Queue> =>
-  Effect.catchAll(JobQueue.status(job), (error) =>
-    tries < patience && (isTransient(error) || error._tag === "JobNotFound")
-      ? Effect.zipRight(harness.pass("500 millis"), Effect.suspend(() => look(harness, job, tries + 1)))
-      : Effect.fail(error))
+  Effect.catchAll(
+    JobQueue.status(job),
+    (error) =>
+      tries < patience && (isTransient(error) || error._tag === "JobNotFound")
+        ? Effect.zipRight(harness.pass("500 millis"), Effect.suspend(() => look(harness, job, tries + 1)))
+        : Effect.fail(error)
+  )
 
 /** A snapshot that shows what must be so by now, as soon as one does; else the last one. */
 const lookFor = (

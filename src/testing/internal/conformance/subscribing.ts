@@ -10,6 +10,7 @@ import type * as Job from "../../../model/Job.js"
 import * as Transition from "../../../model/Transition.js"
 import * as Cadence from "../../../policy/Cadence.js"
 import * as Deadline from "../../../policy/Deadline.js"
+import { minPause } from "../../../policy/internal/pauses.js"
 import { defaultPolicy } from "../../../policy/WatchPolicy.js"
 import type { WatchPolicy } from "../../../policy/WatchPolicy.js"
 import * as JobQueue from "../../../queue/JobQueue.js"
@@ -20,7 +21,7 @@ import { expect, expectThat, pool, spec } from "./harness.js"
 import type { Harness, Spec } from "./harness.js"
 import { stepsOf } from "./path.js"
 
-const policy = { ...defaultPolicy, cadence: Cadence.fixed(Cadence.minPause) }
+const policy = { ...defaultPolicy, cadence: Cadence.fixed(minPause) }
 
 const slowly = pool(
   Worker.always(...Worker.progressInSteps(4, "120 millis"), Worker.finish("120 millis", { answer: 42 })),

@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import type * as Job from "../../../model/Job.js"
 import * as Transition from "../../../model/Transition.js"
 import * as Cadence from "../../../policy/Cadence.js"
+import { minPause } from "../../../policy/internal/pauses.js"
 import { defaultPolicy } from "../../../policy/WatchPolicy.js"
 import * as JobQueue from "../../../queue/JobQueue.js"
 import * as JobStream from "../../../watch/JobStream.js"
@@ -19,7 +20,7 @@ import { expect, expectThat, pool, spec, view } from "./harness.js"
 import type { Harness, Spec } from "./harness.js"
 import { stepsOf } from "./path.js"
 
-const policy = { ...defaultPolicy, cadence: Cadence.fixed(Cadence.minPause) }
+const policy = { ...defaultPolicy, cadence: Cadence.fixed(minPause) }
 
 const watched = ({ inTime }: Harness, job: Job.JobRef, from?: Transition.Cursor) =>
   inTime("a watch", Stream.runCollect(JobStream.transitions(job, { ...policy, from }))).pipe(
