@@ -116,7 +116,7 @@ describe("the real service", () => {
   const missing = ["TOGETHER_API_KEY", "TOGETHER_CONFORMANCE_MODEL"].filter((name) => !service[name]?.trim())
   const fromCaller = Layer.setConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(service))))
   const checks = Conformance.checks({
-    layer: () => JobQueue.layer.pipe(Layer.provide([FetchHttpClient.layer, fromCaller])),
+    layer: () => JobQueue.layer().pipe(Layer.provide([FetchHttpClient.layer, fromCaller])),
     pass: Effect.sleep,
     model
   })

@@ -32,7 +32,7 @@ const name = "queue-status"
 
 /** The service that the environment names, by the proxy that it names. */
 const Queue = JobWatcher.layer().pipe(
-  Layer.provideMerge(Layer.mapError(NodeJobQueue.layer, Exit.fromConfigError))
+  Layer.provideMerge(Layer.mapError(NodeJobQueue.layer(), Exit.fromConfigError))
 )
 
 const command = Command.make(name).pipe(

@@ -24,6 +24,7 @@ import * as Stream from "effect/Stream"
 import type { Socket } from "node:net"
 import { JobStatus, ref } from "../model/Job.js"
 import type { Operation } from "../model/QueueError.js"
+import * as QueueWire from "../queue/internal/wire.js"
 import * as QueueApi from "../queue/QueueApi.js"
 import type { Fault } from "../testing/Fault.js"
 import { noSuchJob } from "../testing/internal/errorResponses.js"
@@ -35,7 +36,7 @@ import type { Pool } from "../testing/Worker.js"
 import * as Refused from "./internal/errorResponses.js"
 import * as Body from "./internal/requestBody.js"
 import * as Server from "./internal/server.js"
-import * as WorkerApi from "./WorkerApi.js"
+import * as WorkerApi from "./internal/workerApi.js"
 
 /**
  * The options of the emulator.
@@ -57,31 +58,19 @@ export interface Options {
    * seed.
    */
   readonly seed?: string | number | undefined
-  /** How long a job can be requested after its end. Defaults to `defaultRetention`. */
+  /** How long a job can be requested after its end. Defaults to one day. */
   readonly retention?: Duration.DurationInput | undefined
   /** A certificate and its key, as PEM, for clients that speak HTTPS alone. A bad one is a `ServeError`. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined
   /** The bearer tokens that are accepted. Defaults to every token that is not blank. */
   readonly apiKeys?: ReadonlyArray<Redacted.Redacted> | undefined
-  /** The longest body of a request, in bytes. A longer one is refused with 413. Defaults to `defaultMaxBodyBytes`. */
+  /** The longest body of a request, in bytes. A longer one is refused with 413. Defaults to 8 MiB. */
   readonly maxBodyBytes?: number | undefined
 }
 
-/**
- * 8 MiB.
- *
- * @since 0.1.0
- * @category constants
- */
-export const defaultMaxBodyBytes: number = 8 * 1024 * 1024
+const defaultMaxBodyBytes: number = 8 * 1024 * 1024
 
-/**
- * One day.
- *
- * @since 0.1.0
- * @category constants
- */
-export const defaultRetention: Duration.Duration = Duration.days(1)
+const defaultRetention: Duration.Duration = Duration.days(1)
 
 /**
  * A request as it arrived.
@@ -98,13 +87,7 @@ export interface LoggedRequest {
   readonly url: string
 }
 
-/**
- * How many requests the log keeps: the latest 10,000.
- *
- * @since 0.1.0
- * @category constants
- */
-export const maxLoggedRequests = 10_000
+const maxLoggedRequests = 10_000
 
 /**
  * The addresses of a running emulator, and the log of its requests.
@@ -117,7 +100,7 @@ export interface Service {
   readonly baseUrl: string
   /** The origin for a worker, such as `http://127.0.0.1:8080`. */
   readonly origin: string
-  /** The latest requests, oldest first, at most `maxLoggedRequests`. */
+  /** The latest requests, oldest first, at most 10,000. */
   readonly requests: Effect.Effect<ReadonlyArray<LoggedRequest>>
 }
 
@@ -164,9 +147,9 @@ const authorization = (apiKeys: ReadonlyArray<Redacted.Redacted> | undefined) =>
   })
 }
 
-const readSubmit = Body.reader(QueueApi.SubmitRequest)
-const readCancel = Body.reader(QueueApi.CancelRequest)
-const readClear = Body.reader(QueueApi.ClearRequest)
+const readSubmit = Body.reader(QueueWire.SubmitRequest)
+const readCancel = Body.reader(QueueWire.CancelRequest)
+const readClear = Body.reader(QueueWire.ClearRequest)
 const readUpdate = Body.reader(WorkerApi.UpdateRequest)
 
 const toResponse = (

@@ -2,7 +2,3 @@
  * @since 0.1.0
  */
 export * as Emulator from "./Emulator.js"
-/**
- * @since 0.1.0
- */
-export * as WorkerApi from "./WorkerApi.js"

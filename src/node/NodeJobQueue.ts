@@ -26,24 +26,20 @@ import type * as Scope from "effect/Scope"
 import type { JobRef, JobStatus } from "../model/Job.js"
 import { ResponseTimeout } from "../model/QueueError.js"
 import type { QueueError } from "../model/QueueError.js"
+import { checkCount, invalid, resolve } from "../queue/internal/options.js"
 import { checkRef } from "../queue/internal/request.js"
 import * as Answer from "../queue/internal/response.js"
 import { decodeText } from "../queue/internal/responseBody.js"
 import { scrubber } from "../queue/internal/scrubber.js"
 import type { Scrub } from "../queue/internal/scrubber.js"
+import { annotate } from "../queue/internal/span.js"
+import { endpoints, requestHeaders } from "../queue/internal/wire.js"
 import * as JobQueue from "../queue/JobQueue.js"
-import { endpoints } from "../queue/QueueApi.js"
 import { type Ends, Exchange } from "./internal/pollRequest.js"
 import { type Known, Memory } from "./internal/responseCache.js"
 import { Deadlines } from "./internal/sharedTimeout.js"
 
-/**
- * How many connections there are at most, unless told otherwise: 64. Answers that take 50 ms make it 1,280 a second.
- *
- * @since 0.1.0
- * @category constants
- */
-export const defaultConnections = 64
+const defaultConnections = 64
 
 /**
  * The options of `JobQueue.make`, and those of the connections.
@@ -53,7 +49,7 @@ export const defaultConnections = 64
  */
 export interface Options extends JobQueue.Options {
   /**
-   * The most connections at a time. Defaults to `defaultConnections`. A call waits for a free connection, in order of
+   * The most connections at a time. Defaults to 64: with responses that take 50 ms, 1,280 requests a second. A call waits for a free connection, in order of
    * arrival; the wait counts as a part of its `requestTimeout`.
    */
   readonly connections?: number | undefined
@@ -80,7 +76,7 @@ const proxy = (name: string): Config.Config<string> =>
       url === "" || (/^https?:/i.test(url) && URL.canParse(url))
         ? Either.right(url)
         // not the value: it may hold a password
-        : Either.left(JobQueue.invalid(name)("the proxy must be a URL that begins with http:// or https://"))
+        : Either.left(invalid(name)("the proxy must be a URL that begins with http:// or https://"))
     )
   )
 
@@ -96,7 +92,7 @@ const checkDispatcher = <A extends Undici.Dispatcher>(dispatcher: A): Either.Eit
     ? Either.right(dispatcher)
     : Either.left(ConfigError.Unsupported(
       ["dispatcher"],
-      "the undici of this runtime can't send requests: use JobQueue.layer with FetchHttpClient.layer instead"
+      "the undici of this runtime can't send requests: use JobQueue.layer() with FetchHttpClient.layer instead"
     ))
 
 const makeDispatcher = (
@@ -133,11 +129,11 @@ const makeDispatcher = (
  * @category constructors
  */
 export const make = (
-  options: Options
+  options: Options = {}
 ): Effect.Effect<JobQueue.Service, ConfigError.ConfigError, Scope.Scope> =>
   Effect.gen(function*() {
-    const { apiKey, baseUrl, maxResponseBytes, requestTimeout } = yield* JobQueue.checkOptions(options)
-    const connections = yield* JobQueue.checkCount("connections", options.connections ?? defaultConnections)
+    const { apiKey, baseUrl, maxResponseBytes, requestTimeout } = yield* resolve(options)
+    const connections = yield* checkCount("connections", options.connections ?? defaultConnections)
     const { origin, pathname } = new URL(baseUrl)
     const dispatcher = options.dispatcher === undefined
       ? yield* makeDispatcher(origin, connections)
@@ -153,7 +149,7 @@ export const make = (
       path: `${pathname.replace(/\/$/, "")}${endpoints.status.path}`,
       headers: Object.entries({
         "authorization": `Bearer ${Redacted.value(apiKey)}`,
-        ...JobQueue.requestHeaders,
+        ...requestHeaders,
         "cache-control": "no-store"
       }).flat(),
       scrub: scrubber(apiKey),
@@ -263,7 +259,7 @@ const makeStatus = (
 
     const traced = Effect.fn("JobQueue.status")(function*(input: JobRef) {
       const job = yield* checkRef("status", input)
-      yield* JobQueue.annotate(job.model, job.requestId)
+      yield* annotate(job.model, job.requestId)
       return yield* poll(job)
     })
 
@@ -274,7 +270,26 @@ const makeStatus = (
 const isSame = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && Buffer.compare(a, b) === 0
 
 /**
- * The queue as a layer, its options taken from wherever the app keeps them.
+ * The queue as a layer. Without options: the token from `TOGETHER_API_KEY` and, if it is set, the base URL from
+ * `TOGETHER_BASE_URL`.
+ *
+ * @example
+ * import { JobQueue } from "effect-queue-status"
+ * import { NodeJobQueue } from "effect-queue-status/node"
+ * import { Effect } from "effect"
+ *
+ * const program = JobQueue.status({ model: "my-org/video-generator", requestId: "019ba379-92da-71e4-ac40-d98059fd67c7" })
+ *
+ * const main = program.pipe(Effect.provide(NodeJobQueue.layer()))
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options = {}): Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError> =>
+  Layer.scoped(JobQueue.JobQueue, make(options))
+
+/**
+ * The queue as a layer, with options that are read from the configuration.
  *
  * @example
  * import { NodeJobQueue } from "effect-queue-status/node"
@@ -289,23 +304,6 @@ const isSame = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length 
  * @category layers
  */
 export const layerConfig = (
-  options: Config.Config.Wrap<Options>
+  options: Config.Config.Wrap<Options> = {}
 ): Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError> =>
   Layer.scoped(JobQueue.JobQueue, Effect.flatMap(Config.unwrap(options), make))
-
-/**
- * The queue with the token from `TOGETHER_API_KEY` and, where it is set, the base URL from `TOGETHER_BASE_URL`.
- *
- * @example
- * import { JobQueue } from "effect-queue-status"
- * import { NodeJobQueue } from "effect-queue-status/node"
- * import { Effect } from "effect"
- *
- * const program = JobQueue.status({ model: "my-org/video-generator", requestId: "019ba379-92da-71e4-ac40-d98059fd67c7" })
- *
- * const main = program.pipe(Effect.provide(NodeJobQueue.layer))
- *
- * @since 0.1.0
- * @category layers
- */
-export const layer: Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError> = layerConfig(JobQueue.environment)

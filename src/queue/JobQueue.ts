@@ -10,25 +10,27 @@ import * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Config from "effect/Config"
-import * as ConfigError from "effect/ConfigError"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { ref } from "../model/Job.js"
-import type { JobRef, JobStatus, JsonObject } from "../model/Job.js"
+import type { JobRef, JobStatus } from "../model/Job.js"
 import { ResponseTimeout } from "../model/QueueError.js"
 import type { QueueError } from "../model/QueueError.js"
 import { withNoStore } from "./internal/noStore.js"
+import { resolve } from "./internal/options.js"
 import { checkModel, checkRef, checkSubmit } from "./internal/request.js"
 import * as Answer from "./internal/response.js"
 import { scrubber } from "./internal/scrubber.js"
 import { sendOnce } from "./internal/sendOnce.js"
-import * as QueueApi from "./QueueApi.js"
+import { annotate } from "./internal/span.js"
+import * as Wire from "./internal/wire.js"
 
 // -----------------------------------------------------------------------------
 // models
@@ -43,10 +45,10 @@ import * as QueueApi from "./QueueApi.js"
 export interface SubmitRequest {
   /** The name of the model that runs the job. */
   readonly model: string
-  /** The payload of the job. */
-  readonly payload: JsonObject
-  /** Notes that stay with the job. */
-  readonly info?: JsonObject | undefined
+  /** The payload of the job: any object that JSON can represent. */
+  readonly payload: object
+  /** Notes that stay with the job: any object that JSON can represent. */
+  readonly info?: object | undefined
   /** The priority, an integer: higher goes first. Defaults to 0. */
   readonly priority?: number | undefined
 }
@@ -120,7 +122,7 @@ export interface Service {
  *   return yield* JobQueue.status(job)
  * })
  *
- * const main = program.pipe(Effect.provide(JobQueue.layer.pipe(Layer.provide(FetchHttpClient.layer))))
+ * const main = program.pipe(Effect.provide(JobQueue.layer().pipe(Layer.provide(FetchHttpClient.layer))))
  *
  * @since 0.1.0
  * @category context
@@ -132,109 +134,29 @@ export class JobQueue extends Context.Tag("effect-queue-status/JobQueue")<JobQue
 // -----------------------------------------------------------------------------
 
 /**
- * The real service.
- *
- * @since 0.1.0
- * @category constants
- */
-export const defaultBaseUrl = "https://api.together.ai/v1"
-
-/**
- * How long a call may take, headers and body, unless told otherwise: 30 seconds.
- *
- * @since 0.1.0
- * @category constants
- */
-export const defaultRequestTimeout: Duration.Duration = Duration.seconds(30)
-
-/**
- * The longest body of a response, in bytes, unless told otherwise: 64 MiB. The outputs of a job are a part of it.
- *
- * @since 0.1.0
- * @category constants
- */
-export const defaultMaxResponseBytes: number = 64 * 1024 * 1024
-
-/**
- * The options of the queue over HTTP.
+ * The options of the queue over HTTP. What is not given comes from the configuration, or has a default.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
-  /** The bearer token. Blanks and line ends around it are dropped. */
-  readonly apiKey: Redacted.Redacted
-  /** Where the API's paths begin, with `http` or `https`. Defaults to `defaultBaseUrl`. */
+  /**
+   * The bearer token. Blanks and line ends around it are dropped. Defaults to the configuration `TOGETHER_API_KEY`.
+   */
+  readonly apiKey?: Redacted.Redacted | undefined
+  /**
+   * Where the paths of the API begin, with `http` or `https`. Defaults to the configuration `TOGETHER_BASE_URL`, or, if
+   * that is not set, to `https://api.together.ai/v1`.
+   */
   readonly baseUrl?: string | undefined
-  /** How long one call may take, headers and body. Defaults to `defaultRequestTimeout`. */
+  /** How long one call may take, headers and body. Defaults to 30 seconds. */
   readonly requestTimeout?: Duration.DurationInput | undefined
   /**
-   * The longest body of a response, in bytes. A call whose response is longer fails with `ResponseTooLarge`, and its
-   * connection is closed. Defaults to `defaultMaxResponseBytes`.
+   * The longest body of a response, in bytes; the outputs of a job are a part of it. A call whose response is longer fails
+   * with `ResponseTooLarge`, and its connection is closed. Defaults to 64 MiB.
    */
   readonly maxResponseBytes?: number | undefined
 }
-
-const checkApiKey = (apiKey: Redacted.Redacted): Either.Either<Redacted.Redacted, string> => {
-  const token = Redacted.value(apiKey).trim()
-  return token === ""
-    ? Either.left("the token must not be empty")
-    : /^[\x21-\x7e]+$/.test(token)
-    ? Either.right(Redacted.make(token))
-    : Either.left("the token must be printable ASCII without blanks")
-}
-
-// The issues do not show the URL: who puts a password or a token into it may have misspelled the rest.
-const checkBaseUrl = (baseUrl: string): Either.Either<string, string> =>
-  Either.try({ try: () => new URL(baseUrl), catch: () => "the base URL is not a URL" }).pipe(
-    Either.filterOrLeft(
-      (url) => url.username === "" && url.password === "",
-      () => "the base URL must not hold credentials"
-    ),
-    Either.filterOrLeft(
-      (url) => url.protocol === "http:" || url.protocol === "https:",
-      () => "the base URL must begin with http:// or https://"
-    ),
-    Either.filterOrLeft(
-      (url) => url.search === "" && url.hash === "",
-      () => "the base URL must have neither a query nor a fragment"
-    ),
-    Either.map((url) => url.href)
-  )
-
-/**
- * What every request asks for. A service or gateway that compresses would do so without the second: a client other than
- * `fetch` does not decompress.
- *
- * @internal
- */
-export const requestHeaders = { "accept": "application/json", "accept-encoding": "identity" }
-
-/** @internal */
-export const invalid = (...path: Array<string>) => (issue: string) => ConfigError.InvalidData(path, issue)
-
-/** @internal */
-export const checkCount = (option: string, count: number): Either.Either<number, ConfigError.ConfigError> =>
-  Number.isSafeInteger(count) && count > 0
-    ? Either.right(count)
-    : Either.left(invalid(option)("the number must be a positive integer"))
-
-/**
- * The options, checked, and with what they leave open.
- *
- * @internal
- */
-export const checkOptions = (options: Options) =>
-  Effect.gen(function*() {
-    const apiKey = yield* Either.mapLeft(checkApiKey(options.apiKey), invalid("apiKey"))
-    const baseUrl = yield* Either.mapLeft(checkBaseUrl(options.baseUrl ?? defaultBaseUrl), invalid("baseUrl"))
-    return {
-      apiKey,
-      baseUrl,
-      requestTimeout: Duration.decode(options.requestTimeout ?? defaultRequestTimeout),
-      maxResponseBytes: yield* checkCount("maxResponseBytes", options.maxResponseBytes ?? defaultMaxResponseBytes)
-    }
-  })
 
 /**
  * The queue over whatever `HttpClient` there is. Fails when an option is unusable; the error never shows the token.
@@ -253,17 +175,17 @@ export const checkOptions = (options: Options) =>
  * @category constructors
  */
 export const make = (
-  options: Options
+  options: Options = {}
 ): Effect.Effect<Service, ConfigError.ConfigError, HttpClient.HttpClient> =>
   Effect.gen(function*() {
-    const { apiKey, baseUrl, maxResponseBytes, requestTimeout } = yield* checkOptions(options)
+    const { apiKey, baseUrl, maxResponseBytes, requestTimeout } = yield* resolve(options)
     const scrub = scrubber(apiKey)
     const client = (yield* HttpClient.HttpClient).pipe(
       HttpClient.mapRequest((request) =>
         request.pipe(
           HttpClientRequest.prependUrl(baseUrl),
           HttpClientRequest.bearerToken(apiKey),
-          HttpClientRequest.setHeaders(requestHeaders)
+          HttpClientRequest.setHeaders(Wire.requestHeaders)
         )
       ),
       withNoStore,
@@ -318,7 +240,7 @@ export const make = (
         yield* annotate(job.model, job.requestId)
         return yield* call(
           { operation: "status", model: job.model, job },
-          get(QueueApi.endpoints.status, { request_id: job.requestId, model: job.model }),
+          get(Wire.endpoints.status, { request_id: job.requestId, model: job.model }),
           ok(Answer.decodeStatus)
         )
       }),
@@ -328,7 +250,7 @@ export const make = (
         yield* annotate(request.model)
         const { requestId } = yield* call(
           { operation: "submit", model: request.model },
-          post(QueueApi.endpoints.submit, encodeSubmit(request)),
+          post(Wire.endpoints.submit, encodeSubmit(request)),
           ok(decodeSubmitted)
         )
         yield* annotate(request.model, requestId)
@@ -340,7 +262,7 @@ export const make = (
         yield* annotate(job.model, job.requestId)
         return yield* call(
           { operation: "cancel", model: job.model, job },
-          post(QueueApi.endpoints.cancel, encodeCancel(job)),
+          post(Wire.endpoints.cancel, encodeCancel(job)),
           (httpStatus) => httpStatus === 409 ? decodeNotCanceled : ok(decodeCanceled)(httpStatus)
         )
       }),
@@ -350,7 +272,7 @@ export const make = (
         yield* annotate(model)
         const { canceledCount } = yield* call(
           { operation: "clear", model },
-          post(QueueApi.endpoints.clear, encodeClear({ model })),
+          post(Wire.endpoints.clear, encodeClear({ model })),
           ok(decodeCleared)
         )
         return canceledCount
@@ -361,7 +283,7 @@ export const make = (
         yield* annotate(model)
         return yield* call(
           { operation: "metrics", model },
-          get(QueueApi.endpoints.metrics, { model }),
+          get(Wire.endpoints.metrics, { model }),
           ok(decodeMetrics)
         )
       })
@@ -375,32 +297,37 @@ const post = (endpoint: { readonly path: string }, json: string) =>
   HttpClientRequest.post(endpoint.path, { body: HttpBody.text(json, "application/json") })
 
 // what has been checked can be encoded
-const encodeSubmit = Schema.encodeSync(Schema.parseJson(QueueApi.SubmitRequest))
-const encodeCancel = Schema.encodeSync(Schema.parseJson(QueueApi.CancelRequest))
-const encodeClear = Schema.encodeSync(Schema.parseJson(QueueApi.ClearRequest))
+const encodeSubmit = Schema.encodeSync(Schema.parseJson(Wire.SubmitRequest))
+const encodeCancel = Schema.encodeSync(Schema.parseJson(Wire.CancelRequest))
+const encodeClear = Schema.encodeSync(Schema.parseJson(Wire.ClearRequest))
 
 const ok = <A>(decode: Answer.Decode<A>) => (httpStatus: number): Answer.Decode<A> | undefined =>
   Answer.isOk(httpStatus) ? decode : undefined
 
-const decodeSubmitted = Schema.decodeUnknownEither(QueueApi.SubmitAnswer)
-const decodeCleared = Schema.decodeUnknownEither(QueueApi.ClearAnswer)
-const decodeMetrics = Schema.decodeUnknownEither(QueueApi.Metrics)
+const decodeSubmitted = Schema.decodeUnknownEither(Wire.SubmitResponse)
+const decodeCleared = Schema.decodeUnknownEither(Wire.ClearResponse)
+const decodeMetrics = Schema.decodeUnknownEither(Wire.Metrics)
 
-const isCanceled = Schema.decodeUnknownEither(QueueApi.CancelDone)
+const isCanceled = Schema.decodeUnknownEither(Wire.CancelResponse)
 const decodeCanceled: Answer.Decode<CancelResult> = (json) =>
   Either.map(isCanceled(json), () => CancelResult.Canceled())
 
-const isRefused = Schema.decodeUnknownEither(QueueApi.CancelRefused)
+const isRefused = Schema.decodeUnknownEither(Wire.CancelConflict)
 const decodeNotCanceled: Answer.Decode<CancelResult> = (json) => Either.map(isRefused(json), CancelResult.NotCanceled)
 
-/** @internal */
-export const annotate = (model: string, requestId?: string): Effect.Effect<void> =>
-  Effect.annotateCurrentSpan(
-    requestId === undefined ? { "queue.model": model } : { "queue.model": model, "queue.request_id": requestId }
-  )
+/**
+ * The queue as a layer. Without options: the token from `TOGETHER_API_KEY` and, if it is set, the base URL from
+ * `TOGETHER_BASE_URL`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: Options = {}
+): Layer.Layer<JobQueue, ConfigError.ConfigError, HttpClient.HttpClient> => Layer.effect(JobQueue, make(options))
 
 /**
- * The queue as a layer, its options taken from wherever the app keeps them.
+ * The queue as a layer, with options that are read from the configuration.
  *
  * @example
  * import { JobQueue } from "effect-queue-status"
@@ -415,30 +342,9 @@ export const annotate = (model: string, requestId?: string): Effect.Effect<void>
  * @category layers
  */
 export const layerConfig = (
-  options: Config.Config.Wrap<Options>
+  options: Config.Config.Wrap<Options> = {}
 ): Layer.Layer<JobQueue, ConfigError.ConfigError, HttpClient.HttpClient> =>
   Layer.effect(JobQueue, Effect.flatMap(Config.unwrap(options), make))
-
-/** @internal */
-export const environment = {
-  apiKey: Config.redacted("TOGETHER_API_KEY").pipe(
-    Config.mapOrFail((apiKey) => Either.mapLeft(checkApiKey(apiKey), invalid("TOGETHER_API_KEY")))
-  ),
-  baseUrl: Config.string("TOGETHER_BASE_URL").pipe(
-    Config.withDefault(defaultBaseUrl),
-    Config.mapOrFail((baseUrl) => Either.mapLeft(checkBaseUrl(baseUrl), invalid("TOGETHER_BASE_URL")))
-  )
-}
-
-/**
- * The queue with the token from `TOGETHER_API_KEY` and, where it is set, the base URL from `TOGETHER_BASE_URL`.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layer: Layer.Layer<JobQueue, ConfigError.ConfigError, HttpClient.HttpClient> = layerConfig(
-  environment
-)
 
 // -----------------------------------------------------------------------------
 // accessors

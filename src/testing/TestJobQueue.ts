@@ -21,9 +21,10 @@ import { rules } from "../model/internal/rules.js"
 import type * as Job from "../model/Job.js"
 import type { Operation, QueueError } from "../model/QueueError.js"
 import type * as Transition from "../model/Transition.js"
+import { defaultRequestTimeout } from "../queue/internal/options.js"
 import { checkModel, checkRef, checkSubmit } from "../queue/internal/request.js"
 import { fromRefusal } from "../queue/internal/response.js"
-import { CancelResult, defaultRequestTimeout, JobQueue } from "../queue/JobQueue.js"
+import { CancelResult, JobQueue } from "../queue/JobQueue.js"
 import type { Service as JobQueueService } from "../queue/JobQueue.js"
 import * as JobWatcher from "../watch/JobWatcher.js"
 import type { Call, Outcome } from "./Call.js"
@@ -57,7 +58,7 @@ export interface Options {
    * Defaults to a fixed seed.
    */
   readonly seed?: string | number | undefined
-  /** How long a call may take, as for the client over HTTP. Defaults to `JobQueue.defaultRequestTimeout`. */
+  /** How long a call may take, as for the client over HTTP. Defaults to 30 seconds. */
   readonly requestTimeout?: Duration.DurationInput | undefined
 }
 

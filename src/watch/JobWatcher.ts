@@ -186,7 +186,7 @@ export interface Service {
  * import { Effect, Layer, Stream } from "effect"
  *
  * const WatcherLive = JobWatcher.layer({ pollsPerSecond: 20 }).pipe(
- *   Layer.provideMerge(JobQueue.layer),
+ *   Layer.provideMerge(JobQueue.layer()),
  *   Layer.provide(FetchHttpClient.layer)
  * )
  *

@@ -246,10 +246,10 @@ describe("the pool", () => {
     Effect.gen(function*() {
       const server = yield* HostileServer.make(echo())
       const queue = yield* connect(server)
-      yield* Effect.replicateEffect(queue.status(job), 2 * NodeJobQueue.defaultConnections, {
+      yield* Effect.replicateEffect(queue.status(job), 2 * 64, {
         concurrency: "unbounded"
       })
-      assert.strictEqual(server.connections, NodeJobQueue.defaultConnections)
+      assert.strictEqual(server.connections, 64)
     }))
 
   it.scopedLive("never sends what was interrupted in line", () =>
@@ -382,7 +382,7 @@ describe("configuration", () => {
     Effect.gen(function*() {
       const server = yield* HostileServer.make(echo())
       const status = yield* JobQueue.status(job).pipe(
-        Effect.provide(NodeJobQueue.layer),
+        Effect.provide(NodeJobQueue.layer()),
         environment({ TOGETHER_API_KEY: ` ${token}\n`, TOGETHER_BASE_URL: `${server.url}/v1/` })
       )
       deepStrictEqual(status, Job.Running({ job }))
@@ -438,7 +438,7 @@ describe("configuration", () => {
         }
       }
       const variables = { TOGETHER_API_KEY: token, TOGETHER_BASE_URL: `https://a:${secret}@h` }
-      const failed = yield* Effect.flip(Layer.build(NodeJobQueue.layer).pipe(environment(variables)))
+      const failed = yield* Effect.flip(Layer.build(NodeJobQueue.layer()).pipe(environment(variables)))
       assert.match(String(failed), /TOGETHER_BASE_URL.*credentials/)
       assert.notInclude(String(failed), secret)
     }))

@@ -64,7 +64,7 @@ describe("a proxy that the environment names", () => {
         apiKey: Config.redacted("TOGETHER_API_KEY"),
         baseUrl: Config.string("TOGETHER_BASE_URL")
       })
-      for (const layer of [NodeJobQueue.layer, configured]) {
+      for (const layer of [NodeJobQueue.layer(), configured]) {
         const status = yield* JobQueue.status(job).pipe(Effect.provide(layer), environment(variables))
         deepStrictEqual(status, Job.Running({ job }))
       }

@@ -28,7 +28,7 @@ const missing = bun === ""
 if (missing !== undefined) process.stderr.write(`The tests on Bun are skipped: ${missing}\n`)
 
 const unsupported = "(Unsupported operation at dispatcher: " +
-  "\"the undici of this runtime can't send requests: use JobQueue.layer with FetchHttpClient.layer instead\")"
+  "\"the undici of this runtime can't send requests: use JobQueue.layer() with FetchHttpClient.layer instead\")"
 
 describe("a runtime whose undici can't send requests", () => {
   it.effect("is told when the layer is built, with what to use instead", () =>

@@ -1451,8 +1451,7 @@ const build = <E>(
 describe("configuration", () => {
   it.effect("asks the real service unless told otherwise", () =>
     Effect.gen(function*() {
-      assert.strictEqual(JobQueue.defaultBaseUrl, "https://api.together.ai/v1")
-      const [request] = yield* build(JobQueue.layer, { TOGETHER_API_KEY: secret })
+      const [request] = yield* build(JobQueue.layer(), { TOGETHER_API_KEY: secret })
       assert.deepStrictEqual(request, {
         url: `https://api.together.ai/v1/queue/status?request_id=${job.requestId}&model=my-org%2Fvideo-generator`,
         authorization: `Bearer ${secret}`
@@ -1462,7 +1461,7 @@ describe("configuration", () => {
   it.effect("asks whom TOGETHER_BASE_URL names", () =>
     Effect.gen(function*() {
       for (const baseUrl of ["http://localhost:8080/v1", "http://localhost:8080/v1/"]) {
-        const [request] = yield* build(JobQueue.layer, { TOGETHER_API_KEY: secret, TOGETHER_BASE_URL: baseUrl })
+        const [request] = yield* build(JobQueue.layer(), { TOGETHER_API_KEY: secret, TOGETHER_BASE_URL: baseUrl })
         assert.match(request!.url, /^http:\/\/localhost:8080\/v1\/queue\/status\?/)
       }
     }))
@@ -1470,7 +1469,7 @@ describe("configuration", () => {
   it.effect("drops blanks and line ends around the token", () =>
     Effect.gen(function*() {
       for (const text of [`${secret}\n`, `${secret}\r\n`, ` \t${secret} `]) {
-        const [request] = yield* build(JobQueue.layer, { TOGETHER_API_KEY: text })
+        const [request] = yield* build(JobQueue.layer(), { TOGETHER_API_KEY: text })
         assert.strictEqual(request!.authorization, `Bearer ${secret}`)
       }
     }))
@@ -1550,7 +1549,7 @@ describe("configuration", () => {
   for (const [what, variables, issue] of refused) {
     it.effect(`refuses ${what}, and shows no secret`, () =>
       Effect.gen(function*() {
-        const failed = yield* Effect.flip(build(JobQueue.layer, variables))
+        const failed = yield* Effect.flip(build(JobQueue.layer(), variables))
         assert.include(["MissingData", "InvalidData"], (failed as { readonly _op?: unknown })._op)
         assert.match(String(failed), issue)
         for (

@@ -121,7 +121,9 @@ const plants: ReadonlyArray<readonly [what: string, access: Conformance.Access, 
     (queue) => ({
       submit: (request) =>
         queue.submit(
-          request?.info?.["name"] === "first" ? request : { ...request, priority: -(request?.priority ?? 0) }
+          (request?.info as Job.JsonObject | undefined)?.["name"] === "first"
+            ? request
+            : { ...request, priority: -(request?.priority ?? 0) }
         )
     })
   ],

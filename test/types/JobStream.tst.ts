@@ -86,7 +86,7 @@ describe("JobQueue", () => {
   })
 
   test("layers need an HttpClient, whichever it is", () => {
-    expect(JobQueue.layer).type.toBe<
+    expect(JobQueue.layer()).type.toBe<
       Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError, HttpClient.HttpClient>
     >()
   })

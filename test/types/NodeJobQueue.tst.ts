@@ -7,7 +7,7 @@ import { describe, expect, test } from "tstyche"
 
 describe("NodeJobQueue", () => {
   test("layers need nothing, not even a client", () => {
-    expect(NodeJobQueue.layer).type.toBe<Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError>>()
+    expect(NodeJobQueue.layer()).type.toBe<Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError>>()
     expect(NodeJobQueue.layerConfig({ apiKey: Config.redacted("TOKEN"), connections: Config.integer("CONNECTIONS") }))
       .type.toBe<Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError>>()
   })

@@ -7,8 +7,8 @@ import { maxBodyLength } from "../../model/internal/limits.js"
 import { JobRef, JsonObject, ModelName } from "../../model/Job.js"
 import { InvalidRequest } from "../../model/QueueError.js"
 import type { Operation } from "../../model/QueueError.js"
-import { SubmitRequest } from "../QueueApi.js"
 import { toJson } from "./toJson.js"
+import { SubmitRequest } from "./wire.js"
 
 /** @internal */
 export interface Issue {
@@ -95,9 +95,14 @@ export const invalidSubmit = (request: { readonly model: string }, detail: strin
 
 interface Submit {
   readonly model: string
+  readonly payload: object
+  readonly info?: object | undefined
+  readonly priority?: number | undefined
+}
+
+interface CheckedSubmit extends Submit {
   readonly payload: JsonObject
   readonly info?: JsonObject | undefined
-  readonly priority?: number | undefined
 }
 
 const asJsonObject = (value: unknown, name: string): Either.Either<JsonObject, string> =>
@@ -108,7 +113,7 @@ const asJsonObject = (value: unknown, name: string): Either.Either<JsonObject, s
  *
  * @internal
  */
-export const checkSubmit = (request: Submit): Effect.Effect<Submit, InvalidRequest> =>
+export const checkSubmit = (request: Submit): Effect.Effect<CheckedSubmit, InvalidRequest> =>
   isSubmit(request).pipe(
     Effect.mapError(formatIssues),
     Effect.flatMap(({ info, model, payload, priority }) =>

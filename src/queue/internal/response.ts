@@ -11,12 +11,12 @@ import * as Stream from "effect/Stream"
 import { fromDocument, isDocument, JobStatus } from "../../model/Job.js"
 import type { JobRef } from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
-import type { ErrorBody } from "../QueueApi.js"
 import { clip, formatIssues } from "./request.js"
 import { decodeText, ofRefusal, ofSuccess } from "./responseBody.js"
 import type { ResponseBody } from "./responseBody.js"
 import { parseRetryAfter } from "./retryAfter.js"
 import type { Scrub } from "./scrubber.js"
+import type { ErrorBody } from "./wire.js"
 
 /**
  * What was asked: every error says it.

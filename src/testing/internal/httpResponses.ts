@@ -8,13 +8,13 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Job from "../../model/Job.js"
-import * as QueueApi from "../../queue/QueueApi.js"
+import * as QueueWire from "../../queue/internal/wire.js"
 import { noSuchJob } from "./errorResponses.js"
 import * as Wire from "./faultInjection.js"
 import type { LocalQueue } from "./simulatedQueue.js"
 
 const encodeStatus = Schema.encodeSync(Job.JobStatus)
-const encodeMetrics = Schema.encodeSync(QueueApi.Metrics)
+const encodeMetrics = Schema.encodeSync(QueueWire.Metrics)
 
 const refuse = (job: Job.JobRef): Wire.Answer => {
   const { body, status } = noSuchJob(job)
@@ -24,7 +24,7 @@ const refuse = (job: Job.JobRef): Wire.Answer => {
 /** @internal */
 export interface Exchanges {
   readonly status: (job: Job.JobRef) => Wire.Exchange
-  readonly submit: (request: typeof QueueApi.SubmitRequest.Type) => Wire.Exchange
+  readonly submit: (request: typeof QueueWire.SubmitRequest.Type) => Wire.Exchange
   readonly cancel: (job: Job.JobRef) => Wire.Exchange
   readonly clear: (model: string) => Wire.Exchange
   readonly metrics: (model: string) => Wire.Exchange

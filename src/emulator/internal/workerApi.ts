@@ -2,7 +2,7 @@
  * The worker side of the queue: what the service's worker runtime calls. Part of what the emulator serves; no client
  * needs it.
  *
- * @since 0.1.0
+ * @internal
  */
 import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
@@ -10,30 +10,28 @@ import * as OpenApi from "@effect/platform/OpenApi"
 import * as Duration from "effect/Duration"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
-import { JsonObject, ModelName, RequestId } from "../model/Job.js"
-import { Authorization, errorBody } from "../queue/QueueApi.js"
+import { JsonObject, ModelName, RequestId } from "../../model/Job.js"
+import { errorBody } from "../../queue/internal/wire.js"
+import { Authorization } from "../../queue/QueueApi.js"
 
 /**
  * The longest time that a worker is kept waiting, however long it asks for: 5 minutes.
  *
- * @since 0.1.0
- * @category constants
+ * @internal
  */
 export const maxPollTime: Duration.Duration = Duration.minutes(5)
 
 /**
  * The longest time that a claim may last: 30 days.
  *
- * @since 0.1.0
- * @category constants
+ * @internal
  */
 export const maxClaimTimeout: Duration.Duration = Duration.days(30)
 
 /**
  * How long the claim of a worker lasts that does not say: one day. Such a worker sends no signs of life while it works.
  *
- * @since 0.1.0
- * @category constants
+ * @internal
  */
 export const defaultClaimTimeout: Duration.Duration = Duration.days(1)
 
@@ -63,8 +61,7 @@ const parsePollTime = (text: string): number | undefined =>
  * How long a worker is ready to wait for a job, as Go writes durations: `5s`, `500ms`, `1m30s`; or a number of seconds. It
  * does not wait at all where it does not say.
  *
- * @since 0.1.0
- * @category schemas
+ * @internal
  */
 export const PollTime: Schema.Schema<Duration.Duration, string> = Schema.transformOrFail(
   Schema.String.annotations({ description: "such as 5s, 500ms or 1m30s; a number alone is of seconds" }),
@@ -84,8 +81,7 @@ export const PollTime: Schema.Schema<Duration.Duration, string> = Schema.transfo
 /**
  * How long a claim lasts from the last sign of life, in seconds: more than 0, and up to 30 days.
  *
- * @since 0.1.0
- * @category schemas
+ * @internal
  */
 export const ClaimTimeout: Schema.Schema<Duration.Duration, string> = Schema.transformOrFail(
   Schema.String.annotations({ description: "seconds, more than 0 and up to 2592000 (30 days)" }),
@@ -108,10 +104,9 @@ export const ClaimTimeout: Schema.Schema<Duration.Duration, string> = Schema.tra
 /**
  * The job that a worker was given; nothing, where none came while it waited.
  *
- * @since 0.1.0
- * @category schemas
+ * @internal
  */
-export const RetrieveAnswer = Schema.Struct({
+export const RetrieveResponse = Schema.Struct({
   data: Schema.optional(Schema.Struct({
     request_id: RequestId,
     model: ModelName,
@@ -122,14 +117,13 @@ export const RetrieveAnswer = Schema.Struct({
     created_at: Schema.optional(Schema.String),
     claimed_at: Schema.optional(Schema.String)
   }))
-}).annotations({ identifier: "RetrieveAnswer" })
+}).annotations({ identifier: "RetrieveResponse" })
 
 /**
  * What a worker says of the job that it has: that it is alive (`running`), with what there is to note in `info`; or how
  * the job ended, with the outputs in `payload`.
  *
- * @since 0.1.0
- * @category schemas
+ * @internal
  */
 export const UpdateRequest = Schema.Struct({
   model: ModelName,
@@ -148,7 +142,7 @@ const retrieve = HttpApiEndpoint.get("retrieve", "/internal/v1/queue/retrieve")
     hostname: Schema.optional(Schema.String),
     claim_timeout: Schema.optional(ClaimTimeout)
   }))
-  .addSuccess(RetrieveAnswer)
+  .addSuccess(RetrieveResponse)
   .addError(errorBody(400))
   .addError(errorBody(500))
   .annotate(
@@ -172,7 +166,6 @@ const update = HttpApiEndpoint.post("update", "/internal/v1/videos/status")
  * The two endpoints, at the root of the host. A worker's update names its job and not its claim, so one that comes late
  * counts for whoever has the job by then; where nobody has it, it changes nothing.
  *
- * @since 0.1.0
- * @category api
+ * @internal
  */
 export const WorkerApi = HttpApiGroup.make("worker").add(retrieve).add(update).middleware(Authorization)

@@ -1,0 +1,12 @@
+/**
+ * Bounds of the pause between two polls of a job, whatever a policy says.
+ *
+ * @internal
+ */
+import * as Duration from "effect/Duration"
+
+/** @internal */
+export const minPause: Duration.Duration = Duration.millis(50)
+
+/** @internal */
+export const maxPause: Duration.Duration = Duration.days(1)

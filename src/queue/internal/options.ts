@@ -1,0 +1,86 @@
+/**
+ * The options of a queue over HTTP: checked, and completed from the configuration and the defaults.
+ *
+ * @internal
+ */
+import * as Config from "effect/Config"
+import * as ConfigError from "effect/ConfigError"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Redacted from "effect/Redacted"
+
+interface Options {
+  readonly apiKey?: Redacted.Redacted | undefined
+  readonly baseUrl?: string | undefined
+  readonly requestTimeout?: Duration.DurationInput | undefined
+  readonly maxResponseBytes?: number | undefined
+}
+
+const defaultBaseUrl = "https://api.together.ai/v1"
+
+/** @internal */
+export const defaultRequestTimeout: Duration.Duration = Duration.seconds(30)
+
+/** @internal */
+export const defaultMaxResponseBytes: number = 64 * 1024 * 1024
+
+const checkApiKey = (apiKey: Redacted.Redacted): Either.Either<Redacted.Redacted, string> => {
+  const token = Redacted.value(apiKey).trim()
+  return token === ""
+    ? Either.left("the token must not be empty")
+    : /^[\x21-\x7e]+$/.test(token)
+    ? Either.right(Redacted.make(token))
+    : Either.left("the token must be printable ASCII without blanks")
+}
+
+// The issues do not show the URL: one that holds a password or a token may be misspelled elsewhere.
+const checkBaseUrl = (baseUrl: string): Either.Either<string, string> =>
+  Either.try({ try: () => new URL(baseUrl), catch: () => "the base URL is not a URL" }).pipe(
+    Either.filterOrLeft(
+      (url) => url.username === "" && url.password === "",
+      () => "the base URL must not hold credentials"
+    ),
+    Either.filterOrLeft(
+      (url) => url.protocol === "http:" || url.protocol === "https:",
+      () => "the base URL must begin with http:// or https://"
+    ),
+    Either.filterOrLeft(
+      (url) => url.search === "" && url.hash === "",
+      () => "the base URL must have neither a query nor a fragment"
+    ),
+    Either.map((url) => url.href)
+  )
+
+/** @internal */
+export const invalid = (...path: Array<string>) => (issue: string) => ConfigError.InvalidData(path, issue)
+
+/** @internal */
+export const checkCount = (option: string, count: number): Either.Either<number, ConfigError.ConfigError> =>
+  Number.isSafeInteger(count) && count > 0
+    ? Either.right(count)
+    : Either.left(invalid(option)("the number must be a positive integer"))
+
+const environmentApiKey = Config.redacted("TOGETHER_API_KEY").pipe(
+  Config.mapOrFail((apiKey) => Either.mapLeft(checkApiKey(apiKey), invalid("TOGETHER_API_KEY")))
+)
+
+const environmentBaseUrl = Config.string("TOGETHER_BASE_URL").pipe(
+  Config.withDefault(defaultBaseUrl),
+  Config.mapOrFail((baseUrl) => Either.mapLeft(checkBaseUrl(baseUrl), invalid("TOGETHER_BASE_URL")))
+)
+
+/** @internal */
+export const resolve = (options: Options) =>
+  Effect.gen(function*() {
+    return {
+      apiKey: options.apiKey === undefined
+        ? yield* environmentApiKey
+        : yield* Either.mapLeft(checkApiKey(options.apiKey), invalid("apiKey")),
+      baseUrl: options.baseUrl === undefined
+        ? yield* environmentBaseUrl
+        : yield* Either.mapLeft(checkBaseUrl(options.baseUrl), invalid("baseUrl")),
+      requestTimeout: Duration.decode(options.requestTimeout ?? defaultRequestTimeout),
+      maxResponseBytes: yield* checkCount("maxResponseBytes", options.maxResponseBytes ?? defaultMaxResponseBytes)
+    }
+  })
