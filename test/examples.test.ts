@@ -122,7 +122,7 @@ describe("the examples", () => {
   it.effect("of a hedged pair, the one that is done first counts, and the other one is told of", () =>
     Effect.gen(function*() {
       const { truth, written } = yield* inVirtualTime(hedge)
-      assert.deepStrictEqual(linesOf(written), ["small: yes", "my-org/large goes on"])
+      assert.deepStrictEqual(linesOf(written), ["my-org/large goes on", "small: yes"])
       assert.deepStrictEqual(truth, ["my-org/large Claimed", "my-org/small Completed"])
       // where there is no worker for the first, it is canceled; where it is quick, there is no second
       const idle: Worker.Pool = { ...hedge.workers, model: "my-org/small" }

@@ -1,4 +1,4 @@
-import { Console, Effect, Schema } from "effect"
+import { Console, Effect, Schema, Stream } from "effect"
 import { JobRun } from "effect-queue-status"
 import { Worker } from "effect-queue-status/testing"
 import { ifStarted } from "./emulated.js"
@@ -7,21 +7,24 @@ const Answer = Schema.Struct({ answer: Schema.String })
 
 const ask = (model: string) => JobRun.run({ model, payload: { question: "is this a cat?" } }, Answer)
 
-/** The large model, and, if it takes longer than three seconds, the small one as well; whichever is done first. */
-export const hedged = JobRun.firstDone([
-  ask("my-org/large"),
-  Effect.delay(ask("my-org/small"), "3 seconds")
+/** Asks the large model, and, if it takes longer than three seconds, the small one as well. The first result counts. */
+export const hedged = Effect.raceAll([
+  Effect.map(ask("my-org/large"), ({ answer }) => `large: ${answer}`),
+  Effect.delay(Effect.map(ask("my-org/small"), ({ answer }) => `small: ${answer}`), "3 seconds")
 ])
 
-export const program = Effect.gen(function*() {
-  const { index, released, value } = yield* hedged
-  yield* Console.log(`${index === 0 ? "large" : "small"}: ${value.answer}`)
-  // the other one was canceled if it was still pending; what runs goes on, and is paid for
-  for (const release of released) {
-    if (release._tag === "StillRunning") yield* Console.log(`${release.job.model} goes on`)
-    if (release._tag === "Unknown") yield* Console.log(`${release.model} may have a job with the key ${release.key}`)
-  }
-})
+export const program = JobRun.events(hedged).pipe(
+  Stream.runForEach((event) => {
+    if (event._tag === "Succeeded") return Console.log(event.value)
+    if (event._tag !== "Released") return Effect.void
+    // the loser is canceled if it is pending; if it runs, it goes on, and is paid for
+    return event.release._tag === "StillRunning"
+      ? Console.log(`${event.release.job.model} goes on`)
+      : event.release._tag === "Unknown"
+      ? Console.log(`${event.release.model} may have a job with the key ${event.release.key}`)
+      : Effect.void
+  })
+)
 
 export const workers: Worker.Pool = {
   workers: 2,

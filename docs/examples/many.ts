@@ -1,18 +1,20 @@
 import { Terminal } from "@effect/platform"
-import { Array, Effect, Schedule, Schema, Stream } from "effect"
-import { Cadence, JobRun, JobStream } from "effect-queue-status"
+import { Array, Effect, Ref, Schedule, Schema, Stream } from "effect"
+import { Cadence, JobRun } from "effect-queue-status"
 import { Worker } from "effect-queue-status/testing"
 import { ifStarted } from "./emulated.js"
 
 const Thumbnail = Schema.Struct({ url: Schema.String })
 
-/** 200 jobs, 8 at a time. One that fails does not fail the others; what comes out is what became of each. */
+/** 200 jobs, 8 at a time. One that fails does not fail the others; the result has the outcome of each. */
 const thumbnails = Effect.gen(function*() {
   // the service may lose the workers of ten jobs, of all of them together
-  const budget = yield* JobRun.makeBudget(10)
+  const left = yield* Ref.make(10)
   const options: JobRun.RunOptions = {
     cadence: Cadence.fixed("300 millis"),
-    resubmit: { schedule: Schedule.recurs(2), budget }
+    resubmit: Schedule.recurs(2).pipe(
+      Schedule.whileInputEffect(() => Ref.modify(left, (left) => [left > 0, Math.max(0, left - 1)]))
+    )
   }
   return yield* Effect.forEach(
     Array.range(1, 200),
@@ -49,8 +51,8 @@ const draw = ({ done, failed, queued, running }: Progress) =>
 export const program = JobRun.events(thumbnails).pipe(
   Stream.filterMap((event) => Array.findFirst([event], (event) => event._tag === "Observed")),
   Stream.scan(start, (progress, { event }) => change[event._tag]?.(progress) ?? progress),
-  // ten times a second, however much happens, and the last one in any case
-  JobStream.conflate,
+  // ten times a second, however much happens; the last one is always drawn
+  Stream.buffer({ capacity: 2, strategy: "sliding" }),
   Stream.runForEach((progress) => Effect.zipRight(draw(progress), Effect.sleep("100 millis")))
 )
 

@@ -11,15 +11,14 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { message, TaggedError } from "../model/internal/taggedError.js"
 import { format, JobRef } from "../model/Job.js"
-import type { JsonObject } from "../model/Job.js"
 import { RunError } from "../model/QueueError.js"
 import { CursorFromString, formatCursor } from "../model/Transition.js"
 import { formatIssues, invalidSubmit } from "../queue/internal/request.js"
 import type { JobQueue, SubmitRequest } from "../queue/JobQueue.js"
 import { decodeOutputs } from "../watch/internal/outcome.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
-import { runTraced } from "./JobRun.js"
-import type { RunOptions, Trace } from "./JobRun.js"
+import { type RunFailure, runToEnd } from "./internal/runToEnd.js"
+import type { RunOptions } from "./JobRun.js"
 
 /**
  * A stage has failed. `stage` is its name and `error` says why; `job` is the job that was submitted for it, if one was,
@@ -51,8 +50,8 @@ export class StageFailed extends TaggedError<StageFailed>("effect-queue-status/S
 }
 
 /**
- * Submits what it is given, once, and gives the outputs. With a `key` it can be asked again after a restart: see
- * `JobRun.submit`.
+ * Submits a job for its input, once, and returns the outputs. The options of a call take precedence over those of the
+ * stage. With a `key` the call can be made again after a restart: see `JobRun.submit`.
  *
  * @since 0.1.0
  * @category models
@@ -60,7 +59,7 @@ export class StageFailed extends TaggedError<StageFailed>("effect-queue-status/S
 export interface Stage<in In, out Out, out R = never> {
   (
     input: In,
-    options?: { readonly key?: string | undefined }
+    options?: RunOptions
   ): Effect.Effect<Out, StageFailed, JobQueue | JobWatcher | R>
 }
 
@@ -70,7 +69,7 @@ export interface Stage<in In, out Out, out R = never> {
  * @since 0.1.0
  * @category models
  */
-export interface Options<In, PayloadI extends JsonObject, PayloadR, Out, OutputsI, OutputsR>
+export interface Options<In, PayloadI extends object, PayloadR, Out, OutputsI, OutputsR>
   extends Omit<SubmitRequest, "payload">
 {
   /** The schema of what goes in, encoded to the payload of the job. */
@@ -109,23 +108,26 @@ export interface Options<In, PayloadI extends JsonObject, PayloadR, Out, Outputs
  * @since 0.1.0
  * @category constructors
  */
-export const make = <In, PayloadI extends JsonObject, PayloadR, Out, OutputsI, OutputsR>(
+export const make = <In, PayloadI extends object, PayloadR, Out, OutputsI, OutputsR>(
   stage: string,
   { model, options, outputs, payload, ...rest }: Options<In, PayloadI, PayloadR, Out, OutputsI, OutputsR>
 ): Stage<In, Out, PayloadR | OutputsR> => {
   const encode = Schema.encode(payload)
-  return (input, { key } = {}) =>
-    Effect.suspend(() => {
-      const trace: Trace = { job: undefined, cursor: undefined }
-      return encode(input).pipe(
-        Effect.mapError((error) => invalidSubmit({ model }, `payload: ${formatIssues(error)}`)),
-        Effect.flatMap((payload) =>
-          runTraced({ ...rest, model, payload }, { ...options, key }, Option.some(stage), trace)
-        ),
-        Effect.flatMap((end) => decodeOutputs(end, outputs)),
-        Effect.mapError((error) => new StageFailed({ stage, error, job: trace.job, cursor: trace.cursor }))
-      )
-    }).pipe(
+  return (input, call = {}) =>
+    encode(input).pipe(
+      Effect.mapError((error): RunFailure => ({
+        error: invalidSubmit({ model }, `payload: ${formatIssues(error)}`),
+        job: undefined,
+        cursor: undefined
+      })),
+      Effect.flatMap((payload) => runToEnd({ ...rest, model, payload }, { ...options, ...call }, Option.some(stage))),
+      Effect.flatMap((end) =>
+        Effect.mapError(
+          decodeOutputs(end, outputs),
+          (error): RunFailure => ({ error, job: end.job, cursor: end.cursor })
+        )
+      ),
+      Effect.mapError((failure) => new StageFailed({ stage, ...failure })),
       Effect.withSpan("JobStage", {
         attributes: { "queue.stage": stage, "queue.model": model },
         captureStackTrace: false

@@ -181,15 +181,6 @@ export const statuses = (
     (notice) => notice._tag === "Sample" ? Either.right([notice.status]) : nothing
   )
 
-/**
- * How many snapshots were older than what was known already, by model. They come from a replica that is behind, and add
- * nothing.
- *
- * @since 0.1.0
- * @category metrics
- */
-export const staleSnapshots: Metric.Metric.Counter<number> = Metrics.stale
-
 const makeDerive = (unrecognized: "fail" | "end" | undefined) =>
   Effect.map(
     rules,
@@ -201,14 +192,14 @@ const makeDerive = (unrecognized: "fail" | "end" | undefined) =>
         const { cursor, stale, transitions } = derived.right
         const news = [Option.some(cursor), transitions] as const
         return stale
-          ? Effect.as(Metric.increment(Metric.tagged(staleSnapshots, "model", status.job.model)), news)
+          ? Effect.as(Metric.increment(Metric.tagged(Metrics.stale, "model", status.job.model)), news)
           : Effect.succeed(news)
       })
   )
 
 /**
- * The transitions that snapshots of one job tell, wherever those come from: see `Transition.derive`. A stream that was
- * thinned out (`conflate`) tells the same life, with less progress.
+ * Derives the transitions of one job from its snapshots, from any source: see `Transition.derive`. Snapshots that were
+ * dropped on the way (`Stream.buffer` with the strategy `sliding`) cost only progress.
  *
  * @since 0.1.0
  * @category transforming
@@ -336,57 +327,6 @@ const eventsOf = (
       return Either.right([{ _tag: "Recovered", job: notice.watch.job, since: notice.since }])
   }
 }
-
-/**
- * For a consumer that is slower than a stream: it is always given the latest element, and those it had no time for are
- * dropped. Whatever the difference in speed, one element is kept, and the last one is never dropped.
- *
- * @example
- * import { JobStream } from "effect-queue-status"
- * import type { Job } from "effect-queue-status"
- * import { Effect, Stream } from "effect"
- *
- * // polls at its own pace, and draws when there is time to; no transition is lost, only progress
- * const draw = (job: Job.JobRef) =>
- *   JobStream.statuses(job).pipe(
- *     JobStream.conflate,
- *     JobStream.fromStatuses,
- *     Stream.runForEach((transition) => Effect.delay(Effect.log(transition._tag), "3 seconds"))
- *   )
- *
- * @since 0.1.0
- * @category transforming
- */
-export const conflate = <A, E, R>(self: Stream.Stream<A, E, R>): Stream.Stream<A, E, R> =>
-  Stream.unwrapScoped(Effect.gen(function*() {
-    // the latest element and the end are state, not messages: neither can push the other out of a buffer
-    let latest = Option.none<A>()
-    let end = Option.none<Exit.Exit<void, E>>()
-    const news = yield* Queue.sliding<void>(1)
-    yield* Stream.runForEach(self, (element) => {
-      latest = Option.some(element)
-      return Queue.offer(news, undefined)
-    }).pipe(
-      Effect.onExit((exit) => {
-        end = Option.some(exit)
-        return Queue.offer(news, undefined)
-      }),
-      Effect.forkScoped
-    )
-    const next: Effect.Effect<A, Option.Option<E>> = Effect.suspend(() => {
-      if (Option.isSome(latest)) {
-        const element = latest.value
-        latest = Option.none()
-        return Effect.succeed(element)
-      }
-      if (Option.isNone(end)) return Effect.zipRight(Queue.take(news), next)
-      return Exit.match(end.value, {
-        onSuccess: () => Effect.fail(Option.none()),
-        onFailure: (cause) => Effect.failCause(Cause.map(cause, Option.some))
-      })
-    })
-    return Stream.repeatEffectOption(next)
-  }))
 
 /**
  * Watches a job to its end: its outputs, decoded where a schema for them is given, or an error that says why there are

@@ -72,7 +72,6 @@ describe("a run with a key that gave its pending job back submits anew under the
     ["a watch that failed", Effect.flip(JobRun.run(request, { key, deadline: Deadline.total("5 seconds") }))],
     ["a stage that is interrupted", Effect.timeoutOption(stage, "5 seconds")],
     ["a scope that is closed", Effect.scoped(JobRun.scoped(request, { key }))],
-    ["a race that is lost", JobRun.firstDone([run, Effect.delay(Effect.succeed({}), "5 seconds")])],
     ["Effect.raceAll", Effect.raceAll([run, Effect.delay(Effect.succeed({}), "5 seconds")])]
   ]
   for (const [how, stop] of stops) {
@@ -90,7 +89,7 @@ describe("a run with a key that gave its pending job back submits anew under the
 
   it.effect("also where the job is the second one, submitted after the first had lost its workers", () =>
     Effect.gen(function*() {
-      const resubmitted = JobRun.run(request, { key, resubmit: { schedule: Schedule.recurs(1) } })
+      const resubmitted = JobRun.run(request, { key, resubmit: Schedule.recurs(1) })
       const fiber = yield* Effect.fork(resubmitted)
       yield* Effect.repeat(TestJobQueue.jobs, {
         until: (jobs) => jobs.length === 2,

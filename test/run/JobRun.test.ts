@@ -1,6 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
-import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -11,7 +10,9 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
@@ -336,7 +337,7 @@ describe("scoped", () => {
             interrupted(after, scoped)
           )
           // the wait for an answer to the submit, and for one to the cancel
-          assert.isAtMost(took, 2 * Duration.toMillis(JobRun.defaultReleaseTimeout))
+          assert.isAtMost(took, 2 * Duration.toMillis(Duration.seconds(5)))
           if (pending.length > 0) {
             const [release] = noted(released)
             assert.include(["NotReleased", "Unknown", "StillRunning"], release)
@@ -573,7 +574,7 @@ describe("run", () => {
 
 // -----------------------------------------------------------------------------
 describe("resubmit", () => {
-  const twice: JobRun.Resubmit = { schedule: Schedule.intersect(Schedule.spaced("1 minute"), Schedule.recurs(2)) }
+  const twice = Schedule.intersect(Schedule.spaced("1 minute"), Schedule.recurs(2))
   const dying: Worker.Pool = { script: Worker.always(Worker.die), claimTimeout: "1 second" }
 
   it.effect("submits a job that has run out of retries again, under another key", () =>
@@ -598,24 +599,16 @@ describe("resubmit", () => {
       assert.deepStrictEqual([jobs.length, jobs.at(-1)], [3, error.job])
     }).pipe(inQueue({ workers: dying })))
 
-  it.effect("takes from a budget that all runs share, and no more", () =>
+  it.effect("runs may share a limit: a schedule that counts for all of them", () =>
     Effect.gen(function*() {
-      const budget = yield* JobRun.makeBudget(3)
-      const runs = Array.from({ length: 4 }, () => JobRun.run(request, { resubmit: { ...twice, budget } }))
+      const left = yield* Ref.make(3)
+      const resubmit = twice.pipe(
+        Schedule.whileInputEffect(() => Ref.modify(left, (left) => [left > 0, Math.max(0, left - 1)]))
+      )
+      const runs = Array.from({ length: 4 }, () => JobRun.run(request, { resubmit }))
       const exits = yield* Effect.all(runs, { concurrency: "unbounded", mode: "either" })
       for (const exit of exits) assert(Either.isLeft(exit) && exit.left._tag === "JobRetriesExhausted")
       yield* TestJobQueue.expectJobs(4 + 3)
-      assert.strictEqual(yield* budget.left, 0)
-      assert.isFalse(yield* budget.take)
-    }).pipe(inQueue({ workers: dying })))
-
-  it.effect("takes nothing from the budget when the schedule has ended", () =>
-    Effect.gen(function*() {
-      const budget = yield* JobRun.makeBudget(5)
-      const error = yield* Effect.flip(JobRun.run(request, { resubmit: { schedule: Schedule.recurs(2), budget } }))
-      assert.strictEqual(error._tag, "JobRetriesExhausted")
-      yield* TestJobQueue.expectJobs(3)
-      assert.strictEqual(yield* budget.left, 3)
     }).pipe(inQueue({ workers: dying })))
 
   it.effect("does not submit again what its model has failed, nor without being asked to", () =>
@@ -651,52 +644,40 @@ describe("resubmit", () => {
 })
 
 // -----------------------------------------------------------------------------
-describe("quorum and firstDone", () => {
+describe("a race", () => {
   const models = ["my-org/a", "my-org/b", "my-org/c", "my-org/d"]
   const leg = (model: string) => JobRun.run({ model, payload: {} })
 
-  it("law: when it ends, no pending loser is left, every job is accounted for, and nothing runs on", async () => {
+  it("law: when it ends, no pending loser is left, and every job that goes on is reported once", async () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(
         FastCheck.array(pool, { minLength: 1, maxLength: models.length }),
         slowOn(["submit", "cancel", "status"], 2_000),
-        FastCheck.nat({ max: models.length }),
         FastCheck.option(FastCheck.nat({ max: 60_000 }), { nil: undefined }),
-        async (pools, faults, count, after) => {
-          const legs = pools.map((_, i) => leg(models[i]!))
-          const needed = Math.min(count, legs.length)
-          let quorum: JobRun.Quorum<unknown> | undefined
+        async (pools, faults, after) => {
+          const released: Array<JobRun.Release> = []
+          const legs = pools.map((_, i) =>
+            JobRun.run({ model: models[i]!, payload: {} }, {
+              onRelease: (release) => Effect.sync(() => released.push(release))
+            })
+          )
           const { exit, jobs, pending } = await run(
             { workers: pools.map((pool, i) => ({ ...pool, model: models[i]! })), faults },
-            interrupted(
-              after ?? 2 * 86_400_000,
-              () => Effect.tap(JobRun.quorum(legs, needed), (all) => Effect.sync(() => quorum = all))
-            )
+            interrupted(after ?? 2 * 86_400_000, () => Effect.raceAll(legs))
           )
-          const tags = quorum?.released.map(({ _tag }) => _tag) ?? []
-          tags.forEach(note)
-          if (quorum === undefined) {
-            note(Exit.isInterrupted(exit) ? "interrupted" : "failed")
-            // its own word on what it has given back is lost with it: then all that is pending must have run
-            if (after === undefined) assert.deepStrictEqual(pending, [])
-            return
-          }
-          note("reached")
-          assert.strictEqual(quorum.results.length, needed)
-          assert.strictEqual(new Set(quorum.results.map(({ index }) => index)).size, needed)
-          if (after !== undefined) return
-          const running = quorum.released.flatMap((_) => _._tag === "StillRunning" ? [_.job.requestId] : [])
-          for (const job of pending) assert.include(running, job.requestId)
-          assert.isAtLeast(needed + quorum.released.length, needed)
-          const released = quorum.released.map((_) => "job" in _ ? _.job.requestId : "")
-          assert.strictEqual(new Set(released).size, released.length, "none is released twice")
-          assert.isAtMost(released.length, jobs.length - needed)
+          released.forEach(({ _tag }) => note(_tag))
+          note(Exit.isSuccess(exit) ? "won" : Exit.isInterrupted(exit) ? "interrupted" : "failed")
+          const running = released.flatMap((_) => _._tag === "StillRunning" ? [_.job.requestId] : [])
+          if (after === undefined) { for (const job of pending) assert.include(running, job.requestId) }
+          const ids = released.flatMap((_) => "job" in _ ? [_.job.requestId] : [])
+          assert.strictEqual(new Set(ids).size, ids.length, "none is released twice")
+          assert.isAtMost(ids.length, jobs.length)
         }
       ),
       { numRuns: runs(50, 200) }
     )
-    met("reached", "failed", "interrupted", "Canceled", "StillRunning")
+    met("won", "failed", "interrupted", "Canceled", "StillRunning")
   })
 
   const speeds = (times: { readonly [model: string]: number }): Worker.Pool => ({
@@ -704,12 +685,18 @@ describe("quorum and firstDone", () => {
     script: ({ job }) => [Worker.finish(times[job.model]!, { by: job.model })]
   })
 
-  it.effect("gives the first, cancels who is pending, and reports who runs", () =>
+  it.effect("returns the first result, cancels pending jobs, and reports running ones", () =>
     Effect.gen(function*() {
-      const first = yield* JobRun.firstDone([leg("my-org/a"), leg("my-org/b"), leg("my-org/c")])
-      assert.deepStrictEqual([first.index, first.value], [1, { by: "my-org/b" }])
-      const released = first.released.map((_) => "job" in _ ? [_._tag, _.job.model] : [])
-      assert.sameDeepMembers(released, [["StillRunning", "my-org/a"], ["Canceled", "my-org/c"]])
+      const released: Array<JobRun.Release> = []
+      const first = yield* JobRun.events(Effect.raceAll([leg("my-org/a"), leg("my-org/b"), leg("my-org/c")])).pipe(
+        Stream.tap((event) => Effect.sync(() => event._tag === "Released" && released.push(event.release))),
+        Stream.runLast
+      )
+      assert.deepStrictEqual(Option.getOrUndefined(first), { _tag: "Succeeded", value: { by: "my-org/b" } })
+      assert.sameDeepMembers(released.map((_) => "job" in _ ? [_._tag, _.job.model] : []), [
+        ["StillRunning", "my-org/a"],
+        ["Canceled", "my-org/c"]
+      ])
     }).pipe(inQueue({
       workers: [
         { ...speeds({ "my-org/a": 60_000 }), model: "my-org/a" },
@@ -720,90 +707,34 @@ describe("quorum and firstDone", () => {
   it.effect("a hedge is a delay: nothing is submitted while the first may still make it", () =>
     Effect.gen(function*() {
       const hedged = (after: Duration.DurationInput) =>
-        JobRun.firstDone([leg("my-org/a"), Effect.delay(leg("my-org/b"), after)])
-      assert.strictEqual((yield* hedged("30 seconds")).index, 0)
+        Effect.raceAll([leg("my-org/a"), Effect.delay(leg("my-org/b"), after)])
+      assert.deepStrictEqual(yield* hedged("30 seconds"), { by: "my-org/a" })
       yield* TestJobQueue.expectJobs(1)
-      assert.strictEqual((yield* hedged("5 seconds")).index, 1)
+      assert.deepStrictEqual(yield* hedged("5 seconds"), { by: "my-org/b" })
       yield* TestJobQueue.expectJobs(3)
     }).pipe(inQueue({ workers: speeds({ "my-org/a": 20_000, "my-org/b": 1_000 }) })))
 
-  it.effect("fails as soon as too many have, with all of their causes, and gives back the rest", () =>
+  it.effect("two of three: a stream of the results as they come, of which two are taken", () =>
     Effect.gen(function*() {
-      const legs = [leg("my-org/a"), leg("my-org/b"), leg("my-org/c")]
-      const exit = yield* Effect.exit(JobRun.quorum(legs, 2))
-      assert(Exit.isFailure(exit))
-      const failures = Chunk.toReadonlyArray(Cause.failures(exit.cause))
-      assert.deepStrictEqual(failures.map((error) => [error._tag, "job" in error && error.job?.model]), [
-        ["JobFailed", "my-org/a"],
-        ["JobFailed", "my-org/b"]
-      ])
+      const two = yield* Stream.fromIterable(["my-org/a", "my-org/b", "my-org/c"]).pipe(
+        Stream.mapEffect((model) => Effect.either(leg(model)), { concurrency: "unbounded", unordered: true }),
+        Stream.filterMap(Either.getRight),
+        Stream.take(2),
+        Stream.runCollect
+      )
+      assert.deepStrictEqual(Array.from(two), [{ by: "my-org/c" }, { by: "my-org/b" }])
       const states = yield* Effect.forEach(yield* TestJobQueue.jobs, JobQueue.status)
       assert.deepStrictEqual(states.map(({ _tag, job }) => [job.model, _tag]), [
-        ["my-org/a", "Failed"],
-        ["my-org/b", "Failed"],
-        ["my-org/c", "Canceled"]
+        ["my-org/a", "Canceled"],
+        ["my-org/b", "Done"],
+        ["my-org/c", "Done"]
       ])
     }).pipe(inQueue({
-      workers: ["my-org/a", "my-org/b"].map((model, i) => ({
-        model,
-        script: Worker.always(Worker.fail(1_000 * (i + 1), "no"))
+      workers: ["my-org/b", "my-org/c"].map((model) => ({
+        ...speeds({ "my-org/b": 20_000, "my-org/c": 10_000 }),
+        model
       }))
     })))
-
-  it.effect("who succeeds tells what goes on, who fails has it logged: it is said once, and never lost", () =>
-    Effect.gen(function*() {
-      const logged: Array<string> = []
-      const logger = Logger.make(({ logLevel, message }) => {
-        if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) logged.push(String(message))
-      })
-      // not by the fixture, which logs nothing
-      const told = <A, E>(
-        effect: Effect.Effect<A, E, JobQueue.JobQueue | JobWatcher.JobWatcher>,
-        workers: ReadonlyArray<Worker.Pool>
-      ) =>
-        Effect.exit(effect).pipe(
-          TestJobQueue.runUntilDone,
-          Effect.provide(Layer.mergeAll(
-            TestJobQueue.layer({ workers }),
-            TestContext.TestContext,
-            Logger.replace(Logger.defaultLogger, logger)
-          ))
-        )
-      const slow: Worker.Pool = { model: "my-org/a", script: Worker.always(Worker.finish("1 minute")) }
-      const failing: Worker.Pool = { model: "my-org/b", script: Worker.always(Worker.fail("10 seconds", "no")) }
-      const quick: Worker.Pool = { model: "my-org/b", script: Worker.always(Worker.finish("10 seconds")) }
-      const legs = [leg("my-org/a"), leg("my-org/b")]
-
-      const won = yield* told(JobRun.firstDone(legs), [slow, quick])
-      assert(Exit.isSuccess(won))
-      assert.deepStrictEqual([won.value.released.map(({ _tag }) => _tag), logged], [["StillRunning"], []])
-
-      assert(Exit.isFailure(yield* told(JobRun.quorum(legs, 2), [slow, failing])))
-      assert.strictEqual(logged.length, 1)
-      assert.match(logged[0]!, /^my-org\/a .*: nobody waits for it any more, but it is running and goes on$/)
-
-      // who listens to it all is told instead
-      const heard: Array<string> = []
-      const events = Stream.runForEach(
-        JobRun.events(JobRun.quorum(legs, 2)),
-        (event) => Effect.sync(() => event._tag === "Released" && heard.push(event.release._tag))
-      )
-      assert(Exit.isFailure(yield* told(events, [slow, failing])))
-      assert.deepStrictEqual([heard, logged.length], [["StillRunning"], 1])
-    }))
-
-  it.effect("a quorum of none is there at once, and one of more than there are is a defect, before anything begins", () =>
-    Effect.gen(function*() {
-      const noLegs: ReadonlyArray<Effect.Effect<void>> = []
-      assert.deepStrictEqual(yield* JobRun.quorum(noLegs, 0), { results: [], released: [] })
-      for (const count of [2, Number.NaN]) {
-        const exit = yield* Effect.exit(JobRun.quorum([leg("my-org/a")], count))
-        assert(Exit.isFailure(exit) && Cause.isDie(exit.cause))
-      }
-      const none = yield* Effect.exit(JobRun.firstDone(noLegs))
-      assert(Exit.isFailure(none) && Cause.isDie(none.cause))
-      yield* TestJobQueue.expectJobs(0)
-    }).pipe(inQueue({})))
 })
 
 // -----------------------------------------------------------------------------
@@ -837,21 +768,9 @@ describe("a submit whose answer was lost is reported, however its run is combine
       return { exit, warnings }
     })
 
-  it.effect("in what a quorum, and the first that is done, have released", () =>
-    Effect.gen(function*() {
-      const first = yield* logged(JobRun.firstDone([uncertain, good]))
-      assert(Exit.isSuccess(first.exit))
-      assert.deepStrictEqual([first.exit.value.index, first.exit.value.released], [1, [unknown]])
-      const quorum = yield* logged(JobRun.quorum([good, uncertain, good], 2))
-      assert(Exit.isSuccess(quorum.exit))
-      assert.deepStrictEqual(quorum.exit.value.released, [unknown])
-      assert.deepStrictEqual([...first.warnings, ...quorum.warnings], [])
-    }))
-
   const combined: ReadonlyArray<
     readonly [how: string, effect: Effect.Effect<unknown, unknown, JobQueue.JobQueue | JobWatcher.JobWatcher>]
   > = [
-    ["a quorum that is not reached", JobRun.quorum([good, uncertain], 2)],
     ["Effect.raceAll", Effect.raceAll([uncertain, good])],
     ["Effect.all", Effect.all([good, uncertain], { concurrency: "unbounded" })],
     [
@@ -895,7 +814,7 @@ describe("a submit whose answer was lost is reported, however its run is combine
         faultsOn("submit"),
         slowOn(["submit"], 3_000),
         FastCheck.integer({ min: 1, max: 3 }),
-        FastCheck.constantFrom("raceAll", "firstDone", "all", "quorum"),
+        FastCheck.constantFrom("raceAll", "all"),
         async (workers, faults, slow, legs, how) => {
           await run(
             { workers, faults: [...faults, ...slow] },
@@ -906,10 +825,6 @@ describe("a submit whose answer was lost is reported, however its run is combine
               const combined: Effect.Effect<unknown, unknown, JobQueue.JobQueue | JobWatcher.JobWatcher> =
                 how === "raceAll"
                   ? Effect.raceAll(all)
-                  : how === "firstDone"
-                  ? JobRun.firstDone(all)
-                  : how === "quorum"
-                  ? JobRun.quorum(all, legs)
                   : Effect.all(all, { concurrency: "unbounded" })
               yield* Effect.exit(Stream.runForEach(JobRun.events(combined), (event) =>
                 Effect.sync(() => {

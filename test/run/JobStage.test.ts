@@ -111,7 +111,7 @@ describe("a stage", () => {
         model: "my-org/image",
         payload: Schema.Struct({}),
         outputs: Schema.Struct({}),
-        options: { resubmit: { schedule: Schedule.recurs(1) }, retry: Schedule.stop }
+        options: { resubmit: Schedule.recurs(1), retry: Schedule.stop }
       })
       // the first job was seen to its end, the second never
       let first: string | undefined
@@ -132,7 +132,7 @@ describe("a stage", () => {
         model: "my-org/image",
         payload: Schema.Struct({}),
         outputs: Schema.Struct({}),
-        options: { resubmit: { schedule: Schedule.recurs(1) } }
+        options: { resubmit: Schedule.recurs(1) }
       })
       const error = yield* Effect.flip(stubborn({}, { key: "order-17" }))
       assert.strictEqual(error.error._tag, "JobRetriesExhausted")

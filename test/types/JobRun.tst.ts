@@ -35,19 +35,10 @@ describe("JobRun", () => {
     type Given = JobRun.RunOptions
     expect<Given>().type.toBeAssignableFrom({ cadence: Schedule.spaced("1 second"), key: "k" })
     expect<Given>().type.not.toBeAssignableFrom<{ readonly onInterrupt: "stop" }>()
-    expect<Given>().type.not.toBeAssignableFrom<{ readonly resubmit: Schedule.Schedule<unknown> }>()
+    expect<Given>().type.not.toBeAssignableFrom<{ readonly resubmit: "3 times" }>()
   })
 
   test("what combines effects keeps their errors and needs", () => {
-    expect(JobRun.firstDone([leg])).type.toBe<
-      Effect.Effect<
-        { readonly index: number; readonly value: number; readonly released: ReadonlyArray<JobRun.Release> },
-        "no",
-        "service"
-      >
-    >()
-    expect(JobRun.quorum([leg], 1)).type.toBe<Effect.Effect<JobRun.Quorum<number>, "no", "service">>()
-    expect(JobRun.quorum(1)([leg])).type.toBe<Effect.Effect<JobRun.Quorum<number>, "no", "service">>()
     expect(JobRun.events(leg)).type.toBe<Stream.Stream<JobRun.Event<number>, "no", "service">>()
   })
 })

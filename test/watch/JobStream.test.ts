@@ -31,6 +31,7 @@ import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
 import * as Arbitrary from "effect/Arbitrary"
 import * as FastCheck from "effect/FastCheck"
 import { retryAfterOf } from "../../src/policy/internal/retryAfter.js"
+import * as Metrics from "../../src/watch/internal/metrics.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import { job } from "../fixtures/job.js"
 import { watched } from "../fixtures/watched.js"
@@ -277,7 +278,6 @@ describe("an interruption", () => {
     transitions: (job: Job.JobRef) => Stream.runDrain(JobStream.transitions(job, everySecond)),
     events: (job: Job.JobRef) => Stream.runDrain(JobStream.events(job, everySecond)),
     statuses: (job: Job.JobRef) => Stream.runDrain(JobStream.statuses(job, everySecond)),
-    conflate: (job: Job.JobRef) => Stream.runDrain(JobStream.conflate(JobStream.statuses(job, everySecond))),
     result: (job: Job.JobRef) => JobStream.result(job, everySecond)
   }
 
@@ -576,7 +576,7 @@ describe("a state that nobody knows", () => {
 describe("a snapshot that is old", () => {
   it.effect("adds nothing, and is counted", () =>
     Effect.gen(function*() {
-      const counter = Metric.tagged(JobStream.staleSnapshots, "model", job.model)
+      const counter = Metric.tagged(Metrics.stale, "model", job.model)
       const before = (yield* Metric.value(counter)).count
       assert.deepStrictEqual(yield* inTime(briefly(job)), ["Queued 0 inferred", "Claimed 1", "Completed 1"])
       assert.strictEqual((yield* Metric.value(counter)).count - before, 2)
@@ -589,7 +589,7 @@ describe("a snapshot that is old", () => {
 
   it.effect("is counted by fromStatuses; one that shows nothing new is not", () =>
     Effect.gen(function*() {
-      const counter = Metric.tagged(JobStream.staleSnapshots, "model", job.model)
+      const counter = Metric.tagged(Metrics.stale, "model", job.model)
       const before = (yield* Metric.value(counter)).count
       const running = Job.Running({ job, retries: Option.some(0) })
       const pending = Job.Pending({ job, retries: Option.some(0) })
@@ -601,65 +601,13 @@ describe("a snapshot that is old", () => {
     }))
 })
 
-describe("conflate", () => {
-  it.effect("gives a slow consumer the latest, and the last for sure", () =>
-    Effect.gen(function*() {
-      const seen = yield* inTime(
-        Stream.fromIterable([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]).pipe(
-          Stream.schedule(Schedule.spaced("1 second")),
-          JobStream.conflate,
-          Stream.mapEffect((n) => Effect.delay(Effect.succeed(n), "3400 millis")),
-          Stream.runCollect
-        )
-      )
-      assert.deepStrictEqual(Chunk.toReadonlyArray(seen), [0, 3, 6, 9])
-    }))
-
-  it.effect("gives a fast consumer everything", () =>
-    Effect.gen(function*() {
-      const seen = yield* inTime(
-        Stream.fromIterable([0, 1, 2]).pipe(
-          Stream.schedule(Schedule.spaced("1 second")),
-          JobStream.conflate,
-          Stream.runCollect
-        )
-      )
-      assert.deepStrictEqual(Chunk.toReadonlyArray(seen), [0, 1, 2])
-    }))
-
-  it.effect("fails after the latest element when the stream fails, and is empty when it is", () =>
-    Effect.gen(function*() {
-      const seen = yield* Ref.make<ReadonlyArray<number>>([])
-      const error = yield* Stream.make(1, 2).pipe(
-        Stream.concat(Stream.fail("no")),
-        JobStream.conflate,
-        Stream.runForEach((n) => Ref.update(seen, (all) => [...all, n])),
-        Effect.flip
-      )
-      assert.strictEqual(error, "no")
-      assert.deepStrictEqual((yield* Ref.get(seen)).slice(-1), [2])
-      assert(Chunk.isEmpty(yield* Stream.runCollect(JobStream.conflate(Stream.empty))))
-    }))
-
-  it.effect("stops its source when it is not wanted any more", () =>
-    Effect.gen(function*() {
-      const stopped = yield* Deferred.make<void>()
-      yield* Stream.make(1).pipe(
-        Stream.concat(Stream.never),
-        Stream.ensuring(Deferred.succeed(stopped, undefined)),
-        JobStream.conflate,
-        Stream.take(1),
-        Stream.runDrain
-      )
-      assert(yield* Deferred.isDone(stopped))
-    }))
-
-  it.effect("loses no step of a life", () =>
+describe("fromStatuses", () => {
+  it.effect("loses no step to a consumer that drops snapshots", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const life = yield* inTime(
         JobStream.statuses(job, everySecond).pipe(
-          JobStream.conflate,
+          Stream.buffer({ capacity: 2, strategy: "sliding" }),
           JobStream.fromStatuses,
           Stream.mapEffect((transition) => Effect.delay(Effect.succeed(brief(transition)), "40 seconds")),
           Stream.runCollect

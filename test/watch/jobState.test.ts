@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as TestContext from "effect/TestContext"
 import type { QueueError } from "../../src/index.js"
 import { Deadline, Job, JobStream, Transition } from "../../src/index.js"
+import * as Metrics from "../../src/watch/internal/metrics.js"
 import type { Answer } from "../fixtures/answeringQueue.js"
 import { endWithin, makeQueue } from "../fixtures/answeringQueue.js"
 import { job } from "../fixtures/job.js"
@@ -234,7 +235,7 @@ describe("an answer about another job", () => {
 describe("stale snapshots", () => {
   it.effect("are counted; quiet polls are not", () =>
     Effect.gen(function*() {
-      const counter = Metric.tagged(JobStream.staleSnapshots, "model", job.model)
+      const counter = Metric.tagged(Metrics.stale, "model", job.model)
       const before = (yield* Metric.value(counter)).count
       const { end } = yield* ending((second) => second === 4 ? pending(some(0)) : running(some(0)))
       assert(Either.isLeft(end))
@@ -243,7 +244,7 @@ describe("stale snapshots", () => {
 
   it.effect("are counted; snapshots that differ, and show no transition, are not", () =>
     Effect.gen(function*() {
-      const counter = Metric.tagged(JobStream.staleSnapshots, "model", job.model)
+      const counter = Metric.tagged(Metrics.stale, "model", job.model)
       const before = (yield* Metric.value(counter)).count
       const { end } = yield* ending((second) =>
         second === 4 ? running(some(0)) : pending(some(1), { position: second })

@@ -5,8 +5,6 @@
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
@@ -63,20 +61,20 @@ export interface Options extends Submit.Options {
 /**
  * What an owner does with its job.
  *
- * - `acquire`: submits. Who is interrupted meanwhile waits for the answer, for as long as a release may take, and gives
- *   the job back, if there is one. It is for an uninterruptible region: no moment must be left in which nobody has the job.
- * - `release`: cancels the job if it is pending, and tells what came of it. It never fails, and takes a bounded time.
- * - `cancel`: for whatever else cancels the job, such as a deadline of its watch: the journal is told.
- *
  * @internal
  */
 export interface Owner {
+  /**
+   * Submits, in an uninterruptible region: `restore` makes the wait interruptible. Interruption meanwhile waits for the
+   * response, for as long as a release may take, and releases the job, if there is one.
+   */
   readonly acquire: (
     request: SubmitRequest,
-    sending: Submit.Sending,
     restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  ) => Effect.Effect<JobRef, SubmitError, JobQueue>
+  ) => Effect.Effect<{ readonly job: JobRef; readonly key: string }, SubmitError, JobQueue>
+  /** Cancels the job if it is pending, and reports the result. Never fails, and takes a bounded time. */
   readonly release: (job: JobRef, wasSeen: boolean) => Effect.Effect<void>
+  /** Cancels the job for another reason, such as a deadline of its watch, and notes that in the journal. */
   readonly cancel: (job: JobRef) => Effect.Effect<CancelResult, QueueError.QueueError>
 }
 
@@ -99,7 +97,7 @@ export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
           })
       )
 
-    const told = (release: Release): Effect.Effect<void> =>
+    const report = (release: Release): Effect.Effect<void> =>
       Effect.catchAllCause(
         Effect.suspend(() => onRelease(release)),
         (cause) => Effect.logError("onRelease has died", cause)
@@ -138,36 +136,32 @@ export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
       })
 
     const release = (job: JobRef, wasSeen: boolean) =>
-      options.onInterrupt === "leave" ? Effect.void : Effect.flatMap(cancel(job, wasSeen), told)
-
-    /** The submit goes on without whoever waited for it, but not for long. */
-    const abandon = (
-      fiber: Fiber.RuntimeFiber<JobRef, SubmitError>,
-      request: SubmitRequest,
-      sending: Submit.Sending
-    ): Effect.Effect<void> =>
-      Effect.gen(function*() {
-        sending.isLast = true
-        if (sending.mayHaveArrived) yield* within(Effect.asVoid(Fiber.await(fiber)), patience, Effect.void)
-        const exit = yield* Fiber.interrupt(fiber)
-        const job = Exit.isSuccess(exit) ? exit.value : sending.found
-        if (job !== undefined) return yield* release(job, false)
-        if (sending.mayHaveArrived) return yield* told(Release.Unknown({ model: request.model, key: sending.key }))
-      })
+      options.onInterrupt === "leave" ? Effect.void : Effect.flatMap(cancel(job, wasSeen), report)
 
     return {
-      acquire: (request, sending, restore) =>
-        Effect.gen(function*() {
-          // not a child: those are interrupted together with who waits for them
-          const scope = yield* Scope.make()
-          const fiber = yield* Effect.forkIn(Effect.interruptible(Submit.submit(request, options, sending)), scope)
-          return yield* restore(Fiber.join(fiber)).pipe(
-            Effect.onInterrupt(() => abandon(fiber, request, sending)),
-            // whatever runs are combined by may drop the error
-            Effect.tapErrorTag("SubmitUncertain", ({ key, model }) => told(Release.Unknown({ model, key }))),
-            Effect.onExit((exit) => Scope.close(scope, exit))
-          )
-        }),
+      acquire: (request, restore) =>
+        Effect.acquireUseRelease(
+          Scope.make(),
+          (scope) =>
+            Effect.gen(function*() {
+              const attempt = yield* Scope.extend(Submit.start(request, options, within), scope)
+              const { key } = attempt
+              const unknown = Release.Unknown({ model: request?.model, key })
+              const job = yield* restore(attempt.await).pipe(
+                Effect.onInterrupt(() =>
+                  Effect.flatMap(
+                    attempt.abandon(patience),
+                    ({ job, mayHaveArrived }) =>
+                      job !== undefined ? release(job, false) : mayHaveArrived ? report(unknown) : Effect.void
+                  )
+                ),
+                // whatever combines runs may drop the error
+                Effect.tapErrorTag("SubmitUncertain", () => report(unknown))
+              )
+              return { job, key }
+            }),
+          (scope, exit) => Scope.close(scope, exit)
+        ),
       release,
       cancel: cancelOnce
     }

@@ -8,8 +8,10 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
+import type * as Scope from "effect/Scope"
 import { jsonPrint } from "../../model/internal/fingerprint.js"
 import { uuidv7 } from "../../model/internal/uuid.js"
 import type { JobRef } from "../../model/Job.js"
@@ -20,6 +22,7 @@ import * as WatchPolicy from "../../policy/WatchPolicy.js"
 import { checkSubmit, invalidSubmit } from "../../queue/internal/request.js"
 import { JobQueue } from "../../queue/JobQueue.js"
 import type { CancelResult, Service as Queue, SubmitRequest } from "../../queue/JobQueue.js"
+import type { Within } from "../../watch/internal/expiryErrors.js"
 import { type Entry, type Service as Journal, SubmitJournal } from "../SubmitJournal.js"
 
 /** @internal */
@@ -29,37 +32,48 @@ export interface Options {
 }
 
 /**
- * What others know of a submit that is under way, and may ask of it.
- *
- * @internal
+ * Where a submit is. Written here alone.
  */
-export interface Sending {
+interface State {
   readonly key: string
-  /** The request is on its way, or nobody knows what became of it. */
+  /** The request is in flight, or its outcome is unknown. */
   mayHaveArrived: boolean
-  /** Nobody waits any more: what is on its way may be answered, but nothing is sent again. */
-  isLast: boolean
+  /** A response may still come, but nothing is sent again. */
+  isAbandoned: boolean
   /** A job of an earlier submit with this key, which may be pending. */
   found: JobRef | undefined
 }
 
 /**
- * Where the key of a submit is, in the `info` of its job.
+ * A submit that runs beside the fiber that waits for it.
  *
  * @internal
  */
-export const keyField = "client_key"
+export interface SubmitAttempt {
+  readonly key: string
+  /** Waits for the job. Interruption ends the wait, not the submit. */
+  readonly await: Effect.Effect<JobRef, QueueError.SubmitError>
+  /**
+   * Sends nothing again, waits `patience` milliseconds for the response to a request in flight, and stops. Returns the
+   * job, if there is one, and whether there may be one that is not known.
+   */
+  readonly abandon: (
+    patience: number
+  ) => Effect.Effect<{ readonly job: JobRef | undefined; readonly mayHaveArrived: boolean }>
+}
+
+/** Where the key of a submit is, in the `info` of its job. */
+const keyField = "client_key"
 
 const newKey: Effect.Effect<string> = Effect.flatMap(
   Clock.currentTimeMillis,
   (now) => Effect.randomWith((random) => uuidv7(now, random))
 )
 
-/** @internal */
-export const start = ({ key }: Options): Effect.Effect<Sending> =>
+const begin = ({ key }: Options): Effect.Effect<State> =>
   Effect.map(
     key === undefined ? newKey : Effect.succeed(key),
-    (key) => ({ key, mayHaveArrived: false, isLast: false, found: undefined })
+    (key) => ({ key, mayHaveArrived: false, isAbandoned: false, found: undefined })
   )
 
 // What is wrong with the request itself, `checkSubmit` finds.
@@ -80,21 +94,21 @@ const send = (
   queue: Queue,
   request: SubmitRequest,
   retry: Retry,
-  sending: Sending
+  state: State
 ): Effect.Effect<JobRef, QueueError.QueueError | QueueError.SubmitUncertain> =>
   Effect.gen(function*() {
     const pacer = yield* Pacer.make(retry)
     for (;;) {
       const at = yield* DateTime.now
-      sending.mayHaveArrived = true
+      state.mayHaveArrived = true
       const answer = yield* Effect.either(queue.submit(request))
       if (Either.isRight(answer)) return answer.right
       const error = answer.left
       if (QueueError.mayHaveArrived(error)) {
-        return yield* new QueueError.SubmitUncertain({ model: request.model, key: sending.key, at, error })
+        return yield* new QueueError.SubmitUncertain({ model: request.model, key: state.key, at, error })
       }
-      sending.mayHaveArrived = false
-      if (sending.isLast || !QueueError.isTransient(error)) return yield* error
+      state.mayHaveArrived = false
+      if (state.isAbandoned || !QueueError.isTransient(error)) return yield* error
       const pause = yield* pacer.next(error)
       if (Option.isNone(pause)) return yield* error
       yield* Effect.sleep(Pacer.retryPause(pause.value, error))
@@ -129,17 +143,17 @@ const sendNoted = (
   { journal, key }: Keyed,
   request: SubmitRequest,
   retry: Retry,
-  sending: Sending
+  state: State
 ): Effect.Effect<JobRef, QueueError.SubmitError> =>
   journal.withLock(key)(Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const print = jsonPrint(request)
       const known = Option.getOrUndefined(yield* restore(journal.get(key)))
       if (known?._tag === "Canceling") {
-        sending.found = known.job
-        if (yield* restore(isCanceled(queue, known.job, retry))) sending.found = undefined
+        state.found = known.job
+        if (yield* restore(isCanceled(queue, known.job, retry))) state.found = undefined
       }
-      if (known !== undefined && (known._tag !== "Canceling" || sending.found !== undefined)) {
+      if (known !== undefined && (known._tag !== "Canceling" || state.found !== undefined)) {
         const { at, model } = known
         if (known.request !== print) {
           return yield* invalidSubmit(request, `key: ${key} was used for another request (${DateTime.formatIso(at)})`)
@@ -149,7 +163,7 @@ const sendNoted = (
       }
       const entry: Entry = { _tag: "Sent", request: print, model: request.model, at: yield* DateTime.now }
       const exit = yield* Effect.exit(
-        restore(Effect.zipRight(journal.set(key, entry), send(queue, request, retry, sending)))
+        restore(Effect.zipRight(journal.set(key, entry), send(queue, request, retry, state)))
       )
       if (Exit.isSuccess(exit)) {
         // if this is not noted, the next submit with this key says that it can't tell; there is a job, and here it is
@@ -157,7 +171,7 @@ const sendNoted = (
           journal.set(key, { ...entry, _tag: "Submitted", job: exit.value }),
           "a job that is not in the journal"
         )
-      } else if (!sending.mayHaveArrived) {
+      } else if (!state.mayHaveArrived) {
         yield* orWarn(journal.remove(key), "a submit that was not sent, and the journal says that it was")
       }
       return yield* exit
@@ -184,20 +198,53 @@ export const keyed = ({ key }: Options): Effect.Effect<Option.Option<Keyed>> =>
     ? Effect.succeedNone
     : Effect.map(Effect.serviceOption(SubmitJournal), Option.map((journal) => ({ key, journal })))
 
-/** @internal */
-export const submit = (
+const run = (
   input: SubmitRequest,
   options: Options,
-  sending: Sending
+  state: State
 ): Effect.Effect<JobRef, QueueError.SubmitError, JobQueue> =>
   Effect.gen(function*() {
     const queue = yield* JobQueue
-    const request = yield* Effect.flatMap(withKey(input, sending.key), checkSubmit)
+    const request = yield* Effect.flatMap(withKey(input, state.key), checkSubmit)
     const retry = options.retry ?? (yield* WatchPolicy.Default).retry
     const noted = yield* keyed(options)
     return yield* Option.isNone(noted)
-      ? send(queue, request, retry, sending)
-      : sendNoted(queue, noted.value, request, retry, sending)
+      ? send(queue, request, retry, state)
+      : sendNoted(queue, noted.value, request, retry, state)
+  })
+
+/** @internal */
+export const submit = (
+  input: SubmitRequest,
+  options: Options
+): Effect.Effect<JobRef, QueueError.SubmitError, JobQueue> =>
+  Effect.flatMap(begin(options), (state) => run(input, options, state))
+
+/**
+ * Begins a submit in the scope, which stops it when it closes.
+ *
+ * @internal
+ */
+export const start = (
+  input: SubmitRequest,
+  options: Options,
+  within: Within
+): Effect.Effect<SubmitAttempt, never, JobQueue | Scope.Scope> =>
+  Effect.gen(function*() {
+    const state = yield* begin(options)
+    // not a child of the fiber that waits: an interruption of that one would stop it
+    const fiber = yield* Effect.forkScoped(Effect.interruptible(run(input, options, state)))
+    return {
+      key: state.key,
+      await: Fiber.join(fiber),
+      abandon: (patience) =>
+        Effect.gen(function*() {
+          state.isAbandoned = true
+          if (state.mayHaveArrived) yield* within(Effect.asVoid(Fiber.await(fiber)), patience, Effect.void)
+          const exit = yield* Fiber.interrupt(fiber)
+          return { job: Exit.isSuccess(exit) ? exit.value : state.found, mayHaveArrived: state.mayHaveArrived }
+        })
+    }
   })
 
 /**

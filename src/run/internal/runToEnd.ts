@@ -1,0 +1,145 @@
+/**
+ * A run: a submit, a watch, and a release if the watch ends before the job. (Not marked as internal: the build would leave
+ * out the imports below, which a public type needs.)
+ */
+import * as Context from "effect/Context"
+import type * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import type * as Schedule from "effect/Schedule"
+import type { JobRef } from "../../model/Job.js"
+import type * as QueueError from "../../model/QueueError.js"
+import type * as Transition from "../../model/Transition.js"
+import { minPause } from "../../policy/internal/pauses.js"
+import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
+import type { JobQueue, SubmitRequest } from "../../queue/JobQueue.js"
+import { cancelExpired, makeWithin, withCancel } from "../../watch/internal/expiryErrors.js"
+import { outputsOf, policyOf } from "../../watch/internal/outcome.js"
+import * as JobStream from "../../watch/JobStream.js"
+import type { JobWatcher } from "../../watch/JobWatcher.js"
+import * as Own from "./ownership.js"
+import * as Submit from "./submit.js"
+
+// Public types refer to it, so it is not marked as internal: the build would leave it out.
+export type RunEvent = Data.TaggedEnum<{
+  Submitted: { readonly stage: Option.Option<string>; readonly job: JobRef; readonly key: string }
+  Observed: { readonly stage: Option.Option<string>; readonly job: JobRef; readonly event: JobStream.WatchEvent }
+  Released: { readonly stage: Option.Option<string>; readonly release: Own.Release }
+}>
+
+/**
+ * Receives the events of the runs in an effect, and returns whether it has taken them.
+ *
+ * @internal
+ */
+export class Listener extends Context.Reference<Listener>()("effect-queue-status/JobRun/Listener", {
+  defaultValue: () => (_event: RunEvent): Effect.Effect<boolean> => Effect.succeed(false)
+}) {}
+
+interface Options extends Own.Options, JobStream.Options {
+  readonly resubmit?: Schedule.Schedule<unknown, QueueError.JobRetriesExhausted> | undefined
+}
+
+/**
+ * Why a run has failed, the last job that it submitted, if any, and the last cursor of that job, if any.
+ *
+ * @internal
+ */
+export interface RunFailure {
+  readonly error: QueueError.RunError
+  readonly job: JobRef | undefined
+  readonly cursor: Transition.Cursor | undefined
+}
+
+/** Watches a job to its end. A deadline that cancels the job cancels it through its owner. */
+const watch = (
+  job: JobRef,
+  options: Options,
+  owner: Own.Owner,
+  cursorOf: () => Transition.Cursor | undefined,
+  onEvent: (event: JobStream.WatchEvent) => Effect.Effect<unknown>
+): Effect.Effect<Transition.Terminal, QueueError.WatchError, JobWatcher> =>
+  Effect.gen(function*() {
+    const { deadline, ...policy } = yield* policyOf(options)
+    const watched = JobStream.watchToEnd(job, { ...policy, deadline: { ...deadline, onExpiry: "leave" } }, onEvent)
+    if (deadline.onExpiry === "leave") return yield* watched
+    const within = yield* makeWithin
+    const expired = (error: QueueError.DeadlineError) =>
+      cursorOf()?.phase === "Running"
+        ? Effect.fail(error)
+        : Effect.flatMap(
+          Effect.delay(cancelExpired(within, owner.cancel(job), deadline), minPause),
+          (cancel) => Effect.fail(withCancel(error, cancel))
+        )
+    return yield* Effect.catchTags(watched, { PendingTooLong: expired, Stalled: expired, WatchTimeout: expired })
+  })
+
+/**
+ * Submits a job and watches it until it is done, or fails with why it is not. A job that has run out of retries may be
+ * submitted again.
+ *
+ * @internal
+ */
+export const runToEnd = (
+  request: SubmitRequest,
+  options: Options,
+  stage: Option.Option<string>
+): Effect.Effect<Transition.Terminal, RunFailure, JobQueue | JobWatcher> =>
+  Effect.suspend(() => {
+    let last: { readonly job: JobRef; cursor: Transition.Cursor | undefined } | undefined
+
+    const runOnce = (options: Options) =>
+      Effect.gen(function*() {
+        const listener = yield* Listener
+        const owner = yield* Own.make({
+          ...options,
+          onRelease: (release) =>
+            Effect.flatMap(listener({ _tag: "Released", stage, release }), (isTaken) =>
+              options.onRelease !== undefined
+                ? options.onRelease(release)
+                : isTaken
+                ? Effect.void
+                : Own.log(release))
+        })
+        return yield* Effect.uninterruptibleMask((restore) =>
+          Effect.gen(function*() {
+            const { job, key } = yield* owner.acquire(request, restore)
+            const current: typeof last = last = { job, cursor: undefined }
+            const onEvent = (event: JobStream.WatchEvent) =>
+              Effect.map(listener({ _tag: "Observed", stage, job, event }), () => {
+                if ("cursor" in event) current.cursor = event.cursor
+              })
+            return yield* restore(
+              Effect.zipRight(
+                listener({ _tag: "Submitted", stage, job, key }),
+                watch(job, options, owner, () => current.cursor, onEvent)
+              )
+            ).pipe(
+              Effect.onError(() => owner.release(job, current.cursor !== undefined))
+            )
+          })
+        )
+      })
+
+    return Effect.gen(function*() {
+      const { key, resubmit } = options
+      const pauses = resubmit === undefined ? undefined : yield* ScheduleDriver.make(resubmit)
+      for (let nth = 1;; nth++) {
+        const keyed = key === undefined || nth === 1 ? options : { ...options, key: `${key}/${nth}` }
+        const end = yield* Effect.repeat(runOnce(keyed), {
+          // another run of this program with the same key, or an earlier start of it, has canceled the job
+          while: (end) => end._tag === "Canceled" ? Submit.wasCanceledByUs(keyed, end.job) : false
+        })
+        const outputs = yield* Effect.either(outputsOf(end))
+        if (Either.isRight(outputs)) return end
+        const error = outputs.left
+        if (error._tag !== "JobRetriesExhausted" || pauses === undefined) return yield* error
+        const pause = yield* pauses.next(error)
+        if (Option.isNone(pause)) return yield* error
+        yield* Effect.sleep(pause.value)
+      }
+    }).pipe(
+      Effect.mapError((error) => ({ error, job: last?.job, cursor: last?.cursor }))
+    )
+  })
