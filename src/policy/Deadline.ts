@@ -14,6 +14,7 @@
  */
 import * as Duration from "effect/Duration"
 import { dual } from "effect/Function"
+import * as Pipeable from "effect/Pipeable"
 
 /**
  * The four deadlines, and what happens to the job when one of the watch has passed. A deadline that is infinite never
@@ -22,7 +23,7 @@ import { dual } from "effect/Function"
  * @since 0.1.0
  * @category models
  */
-export interface Deadline {
+export interface Deadline extends Pipeable.Pipeable {
   /** How long one request may take, headers and body. Then it fails with `ResponseTimeout`, which may be tried again. */
   readonly request: Duration.Duration
   /** How long the job may wait in the queue, each time that it is there. Then the watch fails with `PendingTooLong`. */
@@ -49,7 +50,9 @@ export const none: Deadline = {
   pending: Duration.infinity,
   stalled: Duration.infinity,
   total: Duration.infinity,
-  onExpiry: "leave"
+  onExpiry: "leave",
+  // its own, so that a spread keeps it
+  pipe: Pipeable.Prototype.pipe
 }
 
 /**
@@ -100,10 +103,8 @@ export const total = (duration: Duration.DurationInput): Deadline => ({ ...none,
  * @example
  * import { Deadline, JobStream } from "effect-queue-status"
  * import type { Job } from "effect-queue-status"
- * import { pipe } from "effect"
  *
- * const deadline = pipe(
- *   Deadline.total("2 hours"),
+ * const deadline = Deadline.total("2 hours").pipe(
  *   Deadline.min(Deadline.pending("10 minutes")),
  *   Deadline.min(Deadline.stalled("5 minutes")),
  *   Deadline.cancelPending
@@ -118,6 +119,7 @@ export const min: {
   (that: Deadline): (self: Deadline) => Deadline
   (self: Deadline, that: Deadline): Deadline
 } = dual(2, (self: Deadline, that: Deadline): Deadline => ({
+  ...self,
   request: Duration.min(self.request, that.request),
   pending: Duration.min(self.pending, that.pending),
   stalled: Duration.min(self.stalled, that.stalled),

@@ -7,9 +7,11 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import { dual } from "effect/Function"
+import * as Pipeable from "effect/Pipeable"
 import { defaultCadence } from "./Cadence.js"
 import type { Cadence } from "./Cadence.js"
 import * as Deadline from "./Deadline.js"
+import { toCadence, toDeadline } from "./internal/inputs.js"
 import { defaultRetry } from "./Retry.js"
 import type { Retry } from "./Retry.js"
 
@@ -19,7 +21,7 @@ import type { Retry } from "./Retry.js"
  * @since 0.1.0
  * @category models
  */
-export interface WatchPolicy {
+export interface WatchPolicy extends Pipeable.Pipeable {
   /** When to poll next, after a poll that was answered. */
   readonly cadence: Cadence
   /** When to try again, after a poll that was not answered. */
@@ -45,7 +47,9 @@ export const defaultPolicy: WatchPolicy = {
   cadence: defaultCadence,
   retry: defaultRetry,
   deadline: Deadline.min(Deadline.request(Duration.seconds(30)), Deadline.total(Duration.hours(24))),
-  unrecognized: "fail"
+  unrecognized: "fail",
+  // its own, so that a spread keeps it
+  pipe: Pipeable.Prototype.pipe
 }
 
 /**
@@ -53,13 +57,12 @@ export const defaultPolicy: WatchPolicy = {
  *
  * @example
  * import { Cadence, Deadline, WatchPolicy } from "effect-queue-status"
- * import { Layer, pipe } from "effect"
+ * import { Layer } from "effect"
  *
  * const Policy = Layer.succeed(
  *   WatchPolicy.Default,
- *   pipe(
- *     WatchPolicy.defaultPolicy,
- *     WatchPolicy.withCadence(Cadence.fixed("2 seconds")),
+ *   WatchPolicy.defaultPolicy.pipe(
+ *     WatchPolicy.withCadence(Cadence.byPhase({ pending: Cadence.fixed("10 seconds"), running: Cadence.fixed("1 second") })),
  *     WatchPolicy.withDeadline(Deadline.stalled("10 minutes"))
  *   )
  * )
@@ -72,15 +75,18 @@ export class Default extends Context.Reference<Default>()("effect-queue-status/W
 }) {}
 
 /**
- * The policy with another cadence.
+ * The policy with another cadence. A duration stands for `Cadence.fixed`.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const withCadence: {
-  (cadence: Cadence): (self: WatchPolicy) => WatchPolicy
-  (self: WatchPolicy, cadence: Cadence): WatchPolicy
-} = dual(2, (self: WatchPolicy, cadence: Cadence): WatchPolicy => ({ ...self, cadence }))
+  (cadence: Cadence | Duration.DurationInput): (self: WatchPolicy) => WatchPolicy
+  (self: WatchPolicy, cadence: Cadence | Duration.DurationInput): WatchPolicy
+} = dual(2, (self: WatchPolicy, cadence: Cadence | Duration.DurationInput): WatchPolicy => ({
+  ...self,
+  cadence: toCadence(cadence)
+}))
 
 /**
  * The policy with another retry.
@@ -94,16 +100,16 @@ export const withRetry: {
 } = dual(2, (self: WatchPolicy, retry: Retry): WatchPolicy => ({ ...self, retry }))
 
 /**
- * The policy with one more deadline: of each clock, the sooner counts. To allow more time than the policy does, set its
- * `deadline` anew.
+ * The policy with one more deadline: of each clock, the sooner counts. A duration stands for `Deadline.total`. To allow
+ * more time than the policy does, set its `deadline` anew.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const withDeadline: {
-  (deadline: Deadline.Deadline): (self: WatchPolicy) => WatchPolicy
-  (self: WatchPolicy, deadline: Deadline.Deadline): WatchPolicy
-} = dual(2, (self: WatchPolicy, deadline: Deadline.Deadline): WatchPolicy => ({
+  (deadline: Deadline.Deadline | Duration.DurationInput): (self: WatchPolicy) => WatchPolicy
+  (self: WatchPolicy, deadline: Deadline.Deadline | Duration.DurationInput): WatchPolicy
+} = dual(2, (self: WatchPolicy, deadline: Deadline.Deadline | Duration.DurationInput): WatchPolicy => ({
   ...self,
-  deadline: Deadline.min(self.deadline, deadline)
+  deadline: Deadline.min(self.deadline, toDeadline(deadline))
 }))

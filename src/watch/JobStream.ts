@@ -12,6 +12,7 @@ import * as Channel from "effect/Channel"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import type * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
@@ -46,12 +47,12 @@ import { JobWatcher } from "./JobWatcher.js"
  * @category models
  */
 export interface Options {
-  /** When to poll next, after a poll that was answered. */
-  readonly cadence?: Cadence | undefined
+  /** When to poll next, after a poll that was answered. A duration stands for `Cadence.fixed`. */
+  readonly cadence?: Cadence | Duration.DurationInput | undefined
   /** When to try again, after a poll that was not answered. */
   readonly retry?: Retry | undefined
-  /** When to give up. */
-  readonly deadline?: Deadline | undefined
+  /** When to give up. A duration stands for `Deadline.total`. */
+  readonly deadline?: Deadline | Duration.DurationInput | undefined
   /** What an unknown state of the job is: an error, nothing, or the end of the job. */
   readonly unrecognized?: WatchPolicy["unrecognized"] | undefined
 }

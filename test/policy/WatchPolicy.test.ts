@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, Exit, Schedule, Stream } from "effect"
-import { Cadence, Deadline, JobQueue, JobStream, Retry } from "effect-queue-status"
+import { Cadence, Deadline, JobQueue, JobStream, Retry, WatchPolicy } from "effect-queue-status"
 import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
 import * as FastCheck from "effect/FastCheck"
 import { minPause } from "../../src/policy/internal/pauses.js"
@@ -101,4 +101,37 @@ describe("every policy that can be composed", () => {
       }),
       { numRuns: 120 }
     ))
+})
+
+describe("a duration", () => {
+  it.effect("stands for a fixed cadence, and for a total deadline", () =>
+    Effect.gen(function*() {
+      const job = yield* JobQueue.submit({ model: "m", payload: {} })
+      const options = { cadence: "2 seconds", deadline: "9 seconds" } as const
+      const begin = yield* Clock.currentTimeMillis
+      const error = yield* Effect.flip(JobStream.result(job, options))
+      assert(error._tag === "WatchTimeout")
+      assert.deepStrictEqual([error.after, (yield* Clock.currentTimeMillis) - begin], [Duration.seconds(9), 9_000])
+      const polls = (yield* TestJobQueue.calls).flatMap(({ at, operation }) => operation === "status" ? [at] : [])
+      assert.isAtLeast(polls.length, 5)
+      for (const pause of polls.slice(2).map((at, i) => at - polls[i + 1]!)) assert.strictEqual(pause, 2_000)
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(TestJobQueue.layer())))
+
+  it("is taken by the combinators of a policy, which is pipeable, as a deadline is", () => {
+    const policy = WatchPolicy.defaultPolicy.pipe(
+      WatchPolicy.withCadence("2 seconds"),
+      WatchPolicy.withDeadline("10 minutes"),
+      WatchPolicy.withDeadline(Deadline.pending("1 minute").pipe(Deadline.cancelPending))
+    )
+    assert.deepStrictEqual({ ...policy.deadline }, {
+      ...Deadline.none,
+      request: Duration.seconds(30),
+      pending: Duration.minutes(1),
+      total: Duration.minutes(10),
+      onExpiry: "cancel-pending"
+    })
+    assert.isTrue(Schedule.isSchedule(policy.cadence))
+    // a copy is pipeable too
+    assert.isTrue(Schedule.isSchedule({ ...policy }.pipe(WatchPolicy.withCadence("1 second")).cadence))
+  })
 })

@@ -37,6 +37,7 @@ const policies: { readonly [name: string]: WatchPolicy.WatchPolicy } = {
   impatient: {
     ...WatchPolicy.defaultPolicy,
     deadline: {
+      ...Deadline.none,
       request: Duration.seconds(3),
       pending: Duration.seconds(20),
       stalled: Duration.seconds(15),
@@ -47,6 +48,7 @@ const policies: { readonly [name: string]: WatchPolicy.WatchPolicy } = {
   },
   // what nobody should ask for: no pauses at all, and no end of trying
   hot: {
+    ...WatchPolicy.defaultPolicy,
     cadence: Cadence.adaptive({ floor: 0, cap: "1 second" }),
     retry: Schedule.forever,
     deadline: { ...Deadline.none, request: Duration.seconds(2), total: Duration.seconds(8) },

@@ -3,6 +3,7 @@
  *
  * @internal
  */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -18,22 +19,32 @@ import {
   UnrecognizedStatus
 } from "../../model/QueueError.js"
 import type * as Transition from "../../model/Transition.js"
+import type { Cadence } from "../../policy/Cadence.js"
+import type { Deadline } from "../../policy/Deadline.js"
+import { toCadence, toDeadline } from "../../policy/internal/inputs.js"
+import type { Retry } from "../../policy/Retry.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
 import { clip, formatIssues } from "../../queue/internal/request.js"
 
-/** Parts of a policy; `undefined` is not given. */
-type Options = { readonly [Part in keyof WatchPolicy.WatchPolicy]?: WatchPolicy.WatchPolicy[Part] | undefined }
+/** Parts of a policy; `undefined` means not given. */
+interface Options {
+  readonly cadence?: Cadence | Duration.DurationInput | undefined
+  readonly retry?: Retry | undefined
+  readonly deadline?: Deadline | Duration.DurationInput | undefined
+  readonly unrecognized?: WatchPolicy.WatchPolicy["unrecognized"] | undefined
+}
 
 /**
- * The policy of a watch: its options, and for those that are not given the policy of the app.
+ * The policy of a watch: its options, and the policy of the app for those that are not given.
  *
  * @internal
  */
 export const policyOf = (options: Options): Effect.Effect<WatchPolicy.WatchPolicy> =>
   Effect.map(WatchPolicy.Default, (policy) => ({
-    cadence: options.cadence ?? policy.cadence,
+    ...policy,
+    cadence: options.cadence === undefined ? policy.cadence : toCadence(options.cadence),
     retry: options.retry ?? policy.retry,
-    deadline: options.deadline ?? policy.deadline,
+    deadline: options.deadline === undefined ? policy.deadline : toDeadline(options.deadline),
     unrecognized: options.unrecognized ?? policy.unrecognized
   }))
 
