@@ -15,13 +15,13 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { JsonObject } from "../model/Job.js"
+import { format, JsonObject } from "../model/Job.js"
 import { mayHaveArrived } from "../model/QueueError.js"
 import type { OutcomeError, WatchError } from "../model/QueueError.js"
 import * as JobQueue from "../queue/JobQueue.js"
 import * as JobStream from "../watch/JobStream.js"
 import * as Exit from "./exit.js"
-import { formatJob, jobArgument } from "./jobArgument.js"
+import { jobArgument } from "./jobArgument.js"
 import { every, json, timeout } from "./options.js"
 import { print } from "./output.js"
 import { jsonLine, jsonText, printable } from "./text.js"
@@ -100,7 +100,7 @@ export const submit = Command.make("submit", {
       Effect.tapError((error) => mayHaveArrived(error) ? sayThatItMayBe : Effect.void),
       orExit
     )
-    const name = printable(formatJob(job))
+    const name = printable(format(job))
     yield* print(json ? jsonLine(job) : name).pipe(
       // there is a job, and this is the only one who knows its name
       Effect.tapError(() => Console.error(`submitted ${name}`))
@@ -142,7 +142,7 @@ export const cancel = Command.make("cancel", { job: jobArgument }, ({ job }) =>
           : Effect.fail(
             new Exit.ExitWith({
               code: Exit.codes.notCanceled,
-              message: `${formatJob(job)}: not canceled, it is ${status}: only a pending job can be`
+              message: `${format(job)}: not canceled, it is ${status}: only a pending job can be`
             })
           )
     })

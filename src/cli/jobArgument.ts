@@ -7,26 +7,15 @@ import * as Args from "@effect/cli/Args"
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import { ref } from "../model/Job.js"
+import * as ParseResult from "effect/ParseResult"
+import { parse } from "../model/Job.js"
 import type { JobRef } from "../model/Job.js"
 
-/**
- * What `parseJob` reads. Request ids of the service have no slash; a model's name may have some.
- *
- * @internal
- */
-export const formatJob = (job: JobRef): string => `${job.model}/${job.requestId}`
-
 /** @internal */
-export const parseJob = (text: string): Either.Either<JobRef, string> => {
-  const slash = text.lastIndexOf("/")
-  const model = text.slice(0, slash)
-  const requestId = text.slice(slash + 1)
-  if (text.startsWith("-") && slash === -1) return Either.left(`there is no option ${text}`)
-  return slash === -1 || model.trim() === "" || requestId.trim() === ""
-    ? Either.left(`not a job: ${JSON.stringify(text)}; a job is named MODEL/REQUEST_ID`)
-    : Either.right(ref(model, requestId))
-}
+export const parseJob = (text: string): Either.Either<JobRef, string> =>
+  text.startsWith("-") && !text.includes("/")
+    ? Either.left(`there is no option ${text}`)
+    : Either.mapLeft(parse(text), (error) => ParseResult.ArrayFormatter.formatErrorSync(error)[0]!.message)
 
 /** @internal */
 export const jobArgument: Args.Args<JobRef> = Args.text({ name: "job" }).pipe(

@@ -7,7 +7,9 @@ import * as Arbitrary from "effect/Arbitrary"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
+import type * as Either from "effect/Either"
 import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { errorText } from "./internal/errorText.js"
 
@@ -122,6 +124,58 @@ export const JobRef: Schema.Schema<JobRef> = Schema.transform(RefFields, RefFrom
  * @category constructors
  */
 export const ref = (model: string, requestId: string): JobRef => Data.struct({ model, requestId })
+
+// A model name may hold slashes, so the last one separates; a request id (a UUID today) that holds one is escaped.
+const escapeId = (requestId: string): string => requestId.replace(/[%/]/g, encodeURIComponent)
+const unescapeId = (text: string): string => text.replace(/%(?:25|2f)/gi, decodeURIComponent)
+
+/**
+ * A reference as one word: `my-org/video-generator/019ba379-92da-71e4-ac40-d98059fd67c7`. Messages, logs and the command
+ * write references in this form.
+ *
+ * @since 0.1.0
+ * @category formatting
+ */
+export const format = ({ model, requestId }: JobRef): string => `${model}/${escapeId(requestId)}`
+
+/**
+ * A reference and its form as one word: see `format`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const JobRefFromString: Schema.Schema<JobRef, string> = Schema.transformOrFail(
+  Schema.String.annotations({ description: "a job, as MODEL/REQUEST_ID" }),
+  Schema.typeSchema(JobRef),
+  {
+    strict: true,
+    decode: (text, _, ast) => {
+      const slash = text.lastIndexOf("/")
+      const job = ref(text.slice(0, Math.max(0, slash)), unescapeId(text.slice(slash + 1)))
+      return Schema.is(RefFields)(job)
+        ? ParseResult.succeed(job)
+        : ParseResult.fail(
+          new ParseResult.Type(ast, text, `not a job: ${JSON.stringify(text)}; a job is named MODEL/REQUEST_ID`)
+        )
+    },
+    encode: (job) => ParseResult.succeed(format(job))
+  }
+).annotations({ identifier: "JobRefFromString" })
+
+/**
+ * Reads a reference that `format` wrote.
+ *
+ * @example
+ * import { Job } from "effect-queue-status"
+ *
+ * Job.parse("my-org/video-generator/019ba379-92da-71e4-ac40-d98059fd67c7")
+ *
+ * @since 0.1.0
+ * @category formatting
+ */
+export const parse: (text: string) => Either.Either<JobRef, ParseResult.ParseError> = Schema.decodeEither(
+  JobRefFromString
+)
 
 const rfc3339 =
   /^\d{4}-\d\d-\d\d[Tt ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/
@@ -657,11 +711,3 @@ export class ReasonRule extends Context.Reference<ReasonRule>()("effect-queue-st
  * @internal
  */
 export const keyOf = ({ model, requestId }: JobRef): string => `${model.length} ${model}${requestId}`
-
-/**
- * The reference of a job in a sentence: `my-org/video-generator 019ba379-…`.
- *
- * @since 0.1.0
- * @category formatting
- */
-export const format = (job: JobRef): string => `${job.model} ${job.requestId}`

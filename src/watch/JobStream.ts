@@ -24,10 +24,10 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Take from "effect/Take"
 import { type Rules, rules } from "../model/internal/rules.js"
-import { format } from "../model/Job.js"
+import { format, JobRef } from "../model/Job.js"
 import type * as Job from "../model/Job.js"
-import { JobMismatch } from "../model/QueueError.js"
-import type { OutcomeError, QueueError, UnrecognizedStatus, WatchError } from "../model/QueueError.js"
+import { JobMismatch, QueueError, WatchError } from "../model/QueueError.js"
+import type { OutcomeError, UnrecognizedStatus } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import type { Cadence } from "../policy/Cadence.js"
 import type { Deadline } from "../policy/Deadline.js"
@@ -289,6 +289,23 @@ export interface Recovered {
 export type WatchEvent = Transition.Transition | Trouble | Recovered
 
 /**
+ * Events as they travel, over server-sent events, RPC or storage.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const WatchEvent = Schema.Union(
+  Transition.Transition,
+  Schema.TaggedStruct("Trouble", {
+    job: JobRef,
+    error: QueueError,
+    since: Schema.DateTimeUtc,
+    nextTryAt: Schema.DateTimeUtc
+  }),
+  Schema.TaggedStruct("Recovered", { job: JobRef, since: Schema.DateTimeUtc })
+).annotations({ identifier: "WatchEvent" })
+
+/**
  * The transitions of a job, and between them the troubles of watching it: enough for a user interface to tell a job that
  * is slow from a network that is gone.
  *
@@ -439,6 +456,12 @@ export interface WatchFailed {
   /** Why the job can't be watched. */
   readonly error: WatchError
 }
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const WatchFailed = Schema.TaggedStruct("WatchFailed", { job: JobRef, error: WatchError })
 
 /**
  * The transitions of all the jobs of a stream, as they come, those of each job in order. References are taken no faster

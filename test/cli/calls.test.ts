@@ -3,8 +3,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Calls from "../../src/cli/commands.js"
 import { codes, ExitWith } from "../../src/cli/exit.js"
-import { formatJob } from "../../src/cli/jobArgument.js"
 import { JobQueue } from "../../src/index.js"
+import { format } from "../../src/model/Job.js"
 import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 import { runHere } from "../fixtures/cli.js"
 import { linesOf } from "../fixtures/command.js"
@@ -93,16 +93,16 @@ describe("queue-status result", () => {
   it.effect("waits, and prints the outputs", () =>
     Effect.gen(function*() {
       const job = yield* submitted
-      const { exit, stdout } = yield* runHere(Calls.result, [formatJob(job)])
+      const { exit, stdout } = yield* runHere(Calls.result, [format(job)])
       assert.deepStrictEqual(said(exit), [0, undefined])
       assert.strictEqual(stdout, "{\"answer\":42}\n")
-      const { stdout: pretty } = yield* runHere(Calls.result, [formatJob(job)], { isTTY: true })
+      const { stdout: pretty } = yield* runHere(Calls.result, [format(job)], { isTTY: true })
       assert.strictEqual(pretty, "{\n  \"answer\": 42\n}\n")
     }).pipe(TestJobQueue.runUntilDone, withWorker(Worker.finish("1 hour", { answer: 42 }))))
 
   it.effect("prints nothing of a job that has failed, and says why", () =>
     Effect.gen(function*() {
-      const { exit, stdout } = yield* runHere(Calls.result, [formatJob(yield* submitted)])
+      const { exit, stdout } = yield* runHere(Calls.result, [format(yield* submitted)])
       const [code, message] = said(exit)
       assert.deepStrictEqual([code, stdout], [codes.failed, ""])
       assert.include(message!, "out of memory")
@@ -110,7 +110,7 @@ describe("queue-status result", () => {
 
   it.effect("gives up when it is told to", () =>
     Effect.gen(function*() {
-      const { exit } = yield* runHere(Calls.result, [formatJob(yield* submitted), "--timeout", "1m"])
+      const { exit } = yield* runHere(Calls.result, [format(yield* submitted), "--timeout", "1m"])
       const [code, message] = said(exit)
       assert.strictEqual(code, codes.gaveUp)
       assert.include(message!, "has not ended within 1m")
@@ -122,7 +122,7 @@ describe("queue-status cancel, clear and metrics", () => {
     Effect.gen(function*() {
       const job = yield* JobQueue.submit({ model, payload: {} })
       for (const expected of ["canceled\n", "canceled before\n"]) {
-        const { exit, stdout } = yield* runHere(Calls.cancel, [formatJob(job)])
+        const { exit, stdout } = yield* runHere(Calls.cancel, [format(job)])
         assert.deepStrictEqual([said(exit)[0], stdout], [0, expected])
       }
     }).pipe(Effect.provide(TestJobQueue.layer())))
@@ -130,7 +130,7 @@ describe("queue-status cancel, clear and metrics", () => {
   it.effect("leave a job that runs alone, and tell so by a code of its own", () =>
     Effect.gen(function*() {
       const job = yield* JobQueue.submit({ model, payload: {} })
-      const { exit, stdout } = yield* runHere(Calls.cancel, [formatJob(job)])
+      const { exit, stdout } = yield* runHere(Calls.cancel, [format(job)])
       const [code, message] = said(exit)
       assert.deepStrictEqual([code, stdout], [codes.notCanceled, ""])
       assert.include(message!, "not canceled, it is running")

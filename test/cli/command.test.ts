@@ -278,7 +278,7 @@ describe.concurrent("queue-status", () => {
             const resumed = yield* start([shell[0]!, shell[1]!, `exec ${shell[2]!.trim()} --timeout 1s`], env)
             const { code: gaveUp, stdout: events } = yield* resumed.exited
             assert.strictEqual(gaveUp, 5)
-            assert.deepStrictEqual(linesOf(events).map((line) => line.split(/ {2,}/)[2]), ["GaveUp"])
+            assert.deepStrictEqual(linesOf(events).map((line) => line.split(/ {2,}/)[2]), ["WatchFailed"])
           })
       )
     }

@@ -56,7 +56,7 @@ describe("a job on the command line", () => {
       FastCheck.uuid({ version: 7 }),
       (model, requestId) => {
         const job = Job.ref(model, requestId)
-        const read = JobArgument.parseJob(JobArgument.formatJob(job))
+        const read = JobArgument.parseJob(Job.format(job))
         assert(read._tag === "Right")
         assert.deepStrictEqual({ ...read.right }, { model, requestId })
       }

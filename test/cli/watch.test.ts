@@ -5,10 +5,10 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Codes from "../../src/cli/exit.js"
-import { formatJob } from "../../src/cli/jobArgument.js"
 import * as Watch from "../../src/cli/watch/command.js"
 import { JobQueue, Transition } from "../../src/index.js"
 import type { Job } from "../../src/index.js"
+import { format } from "../../src/model/Job.js"
 import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 import { runHere } from "../fixtures/cli.js"
 import { linesOf, withoutEscapes } from "../fixtures/command.js"
@@ -58,19 +58,19 @@ describe("queue-status watch", () => {
     it.effect("writes a line of text for each event", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "lose once" })
-        const { exit, stderr, stdout } = yield* watch([formatJob(job), "--every", "1s"])
+        const { exit, stderr, stdout } = yield* watch([format(job), "--every", "1s"])
         assert.strictEqual(codeOf(exit), 0)
         assert.strictEqual(stderr, "")
         assert.notMatch(stdout, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/)
         assert.deepStrictEqual(
           linesOf(stdout).map((line) => line.split(/ {2,}/).slice(1).join(" | ")),
           [
-            `${formatJob(job)} | Queued (inferred)`,
-            `${formatJob(job)} | Claimed | attempt 1 of 4`,
-            `${formatJob(job)} | Progressed | 50 %`,
-            `${formatJob(job)} | Requeued (inferred) | attempt 1 lost its worker, 2 retries left`,
-            `${formatJob(job)} | Claimed | attempt 2 of 4`,
-            `${formatJob(job)} | Completed | {}`
+            `${format(job)} | Queued (inferred)`,
+            `${format(job)} | Claimed | attempt 1 of 4`,
+            `${format(job)} | Progressed | 50 %`,
+            `${format(job)} | Requeued (inferred) | attempt 1 lost its worker, 2 retries left`,
+            `${format(job)} | Claimed | attempt 2 of 4`,
+            `${format(job)} | Completed | {}`
           ]
         )
         for (const line of linesOf(stdout)) assert.match(line, /^[ ~]\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z {2}\S/)
@@ -79,7 +79,7 @@ describe("queue-status watch", () => {
     it.effect("writes of a trouble that lasts one line, and one when it is over", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "finish" })
-        const { exit, stdout } = yield* watch([formatJob(job), "--every=1s"])
+        const { exit, stdout } = yield* watch([format(job), "--every=1s"])
         assert.strictEqual(codeOf(exit), 0)
         const lines = linesOf(stdout).map((line) => line.split(/ {2,}/)[2])
         assert.deepStrictEqual(lines, [
@@ -108,7 +108,7 @@ describe("queue-status watch", () => {
     it.effect("writes the events whole, on a terminal as well", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "finish" })
-        const { stdout } = yield* watch(["--json", formatJob(job), "--every", "1s"], { isTTY: true })
+        const { stdout } = yield* watch(["--json", format(job), "--every", "1s"], { isTTY: true })
         const events = linesOf(stdout).map((line) => JSON.parse(line))
         assert.deepStrictEqual(events.map(({ _tag }) => _tag), [
           "Trouble",
@@ -135,10 +135,10 @@ describe("queue-status watch", () => {
     it.effect("says as its last word of a job that it gave up, with the error and its message", () =>
       Effect.gen(function*() {
         const job = yield* submit()
-        const { exit, stdout } = yield* watch(["--json", formatJob(job), "--timeout", "10s", "--every", "3s"])
+        const { exit, stdout } = yield* watch(["--json", format(job), "--timeout", "10s", "--every", "3s"])
         assert.strictEqual(codeOf(exit), Codes.codes.gaveUp)
         const last = JSON.parse(linesOf(stdout).at(-1)!)
-        assert.deepInclude(last, { _tag: "GaveUp", job: { ...job } })
+        assert.deepInclude(last, { _tag: "WatchFailed", job: { ...job } })
         assert.strictEqual(last.error._tag, "WatchTimeout")
         assert.include(last.message, "has not ended within 10s")
       }).pipe(TestJobQueue.runUntilDone, withQueue({ workers: [] })))
@@ -147,8 +147,8 @@ describe("queue-status watch", () => {
       Effect.gen(function*() {
         const job = yield* submit()
         const hostile = "\u001b]0;gotcha\u0007\u009b31m\u2028"
-        const plain = yield* watch([formatJob(job)])
-        const json = yield* watch([formatJob(job), "--json"])
+        const plain = yield* watch([format(job)])
+        const json = yield* watch([format(job), "--json"])
         for (const { stdout } of [plain, json]) {
           assert.notMatch(stdout, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028]/)
         }
@@ -165,7 +165,7 @@ describe("queue-status watch", () => {
     it.effect("draws how far a job is, which attempt it is, how old, and how long it will still run", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "finish" })
-        const { exit, stdout } = yield* watch([formatJob(job), "--every", "1s"], { isTTY: true })
+        const { exit, stdout } = yield* watch([format(job), "--every", "1s"], { isTTY: true })
         assert.strictEqual(codeOf(exit), 0)
         const rows = rowsOf(stdout)
         assert.isTrue(rows.some((row) => /░{16} +running +5\.0 s, attempt 1 of 4$/.test(row)))
@@ -179,7 +179,7 @@ describe("queue-status watch", () => {
     it.effect("says that nothing changes, for how long, and goes on to look", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "stall" })
-        const { stdout } = yield* watch([formatJob(job), "--every", "10s"], { isTTY: true })
+        const { stdout } = yield* watch([format(job), "--every", "10s"], { isTTY: true })
         const rows = rowsOf(stdout)
         assert.isFalse(rows.some((row) => /NO CHANGE for [1-5]\d? s/.test(row)))
         assert.isTrue(rows.some((row) => /50 % +running +1 m 1\d s.*NO CHANGE for 1 m 00 s$/.test(row)))
@@ -192,7 +192,7 @@ describe("queue-status watch", () => {
     it.effect("says that the job can't be seen, why, and when it will look again", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "finish" })
-        const { stdout } = yield* watch([formatJob(job), "--every", "1s"], { isTTY: true })
+        const { stdout } = yield* watch([format(job), "--every", "1s"], { isTTY: true })
         const rows = rowsOf(stdout)
         assert.isTrue(
           rows.some((row) => /running +.*, NOT SEEN for \d.* \(too many requests\), next try in 4\.\d s$/.test(row)),
@@ -207,7 +207,7 @@ describe("queue-status watch", () => {
     it.effect("leaves on the screen why a job has failed, and how far it came", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "fail" })
-        const { exit, stdout } = yield* watch([formatJob(job), "--every", "1s"], { isTTY: true })
+        const { exit, stdout } = yield* watch([format(job), "--every", "1s"], { isTTY: true })
         assert.strictEqual(codeOf(exit), Codes.codes.failed)
         assert.match(rowsOf(stdout).at(-1)!, /█{4}░{12} +25 % +failed +after 20 s, CUDA out of memory$/)
       }).pipe(TestJobQueue.runUntilDone, withQueue()))
@@ -215,7 +215,7 @@ describe("queue-status watch", () => {
     it.effect("draws no more rows than there is room for, and counts the others", () =>
       Effect.gen(function*() {
         const jobs = yield* Effect.forEach(Array.from({ length: 30 }), () => submit({ do: "finish" }))
-        const { stdout } = yield* watch([...jobs.map(formatJob), "--every", "1s"], { isTTY: true, rows: 12 })
+        const { stdout } = yield* watch([...jobs.map(format), "--every", "1s"], { isTTY: true, rows: 12 })
         const screens = stdout.split("\u001b[?7l").map((screen) => withoutEscapes(screen).split("\n"))
         for (const screen of screens) {
           assert.isAtMost(screen.filter((line) => /[█░]{16}/.test(line)).length, 9)
@@ -240,10 +240,10 @@ describe("queue-status watch", () => {
           const names = yield* Effect.forEach(deeds, (deed) =>
             Effect.gen(function*() {
               if (deed === "unknown") return "some/model/019ba379-92da-71e4-ac40-d98059fd67c7"
-              if (deed !== "cancel") return formatJob(yield* submit({ do: deed }))
+              if (deed !== "cancel") return format(yield* submit({ do: deed }))
               const job = yield* JobQueue.submit({ model: "nobody/does-this", payload: {} })
               yield* JobQueue.cancel(job)
-              return formatJob(job)
+              return format(job)
             }))
           const { exit, stderr } = yield* watch(names)
           assert.strictEqual(codeOf(exit), code)
@@ -257,7 +257,7 @@ describe("queue-status watch", () => {
     it.effect("leaves the job alone, and says how to go on; and so it goes on, without a repeat", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "finish" })
-        const told = yield* watch([formatJob(job), "--every", "1s"], { stopAfter: "12 seconds" })
+        const told = yield* watch([format(job), "--every", "1s"], { stopAfter: "12 seconds" })
         assert(Exit.isInterrupted(told.exit))
         const calls = yield* TestJobQueue.calls
         assert.notInclude(calls.map(({ operation }) => operation), "cancel")
@@ -275,10 +275,10 @@ describe("queue-status watch", () => {
     it.effect("names every job that has not ended, with its cursor, and none that has", () =>
       Effect.gen(function*() {
         const jobs = yield* Effect.forEach(["finish", "stall", "stall"], (deed) => submit({ do: deed }))
-        const told = yield* watch(jobs.map(formatJob), { stopAfter: "2 minutes", isTTY: true })
+        const told = yield* watch(jobs.map(format), { stopAfter: "2 minutes", isTTY: true })
         const [, args = ""] = /^ {2}queue-status watch (.*)$/m.exec(told.stderr) ?? []
         const words = args.split(" ")
-        assert.deepStrictEqual(words.filter((word) => word.includes("/")), jobs.slice(1).map(formatJob))
+        assert.deepStrictEqual(words.filter((word) => word.includes("/")), jobs.slice(1).map(format))
         // in any order
         const rest = yield* watch(
           words.reverse().flatMap((word, i) =>
@@ -295,9 +295,9 @@ describe("queue-status watch", () => {
     it.effect("takes a cursor from after the end for a wish to see the end", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "fail" })
-        const first = yield* watch([formatJob(job), "--json"])
+        const first = yield* watch([format(job), "--json"])
         const { cursor } = JSON.parse(linesOf(first.stdout).at(-1)!)
-        const again = yield* watch([formatJob(job), "--json", "--from", cursor])
+        const again = yield* watch([format(job), "--json", "--from", cursor])
         assert.strictEqual(codeOf(again.exit), Codes.codes.failed)
         assert.strictEqual(JSON.parse(linesOf(again.stdout).at(-1)!)._tag, "FailedByModel")
       }).pipe(TestJobQueue.runUntilDone, withQueue()))
@@ -323,7 +323,7 @@ describe("queue-status watch", () => {
             ["soon", /not a cursor/]
           ] as const
         ) {
-          const { exit } = yield* watch([formatJob(job), "--from", text])
+          const { exit } = yield* watch([format(job), "--from", text])
           assert.strictEqual(codeOf(exit), Codes.codes.usage, `--from ${text}`)
           assert(Exit.isFailure(exit) && exit.cause._tag === "Fail" && exit.cause.error instanceof Codes.ExitWith)
           assert.match(exit.cause.error.message!, message)

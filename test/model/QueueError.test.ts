@@ -313,7 +313,7 @@ describe("isQueueError", () => {
 })
 
 describe("the messages", () => {
-  const at = "my-org/video-generator 019ba379-92da-71e4-ac40-d98059fd67c7"
+  const at = "my-org/video-generator/019ba379-92da-71e4-ac40-d98059fd67c7"
   const facts = "parameter model, retry after 1s 500ms, request req-1"
 
   it("say what was asked, what came of it, and why", () => {
@@ -518,7 +518,7 @@ describe("a log", () => {
   it("has the reference, state, attempt, age and message", () => {
     assert.deepStrictEqual(JSON.parse(JSON.stringify(new QueueError.WatchTimeout({ ...expired, lastSeen }))), {
       _tag: "WatchTimeout",
-      message: "my-org/video-generator 019ba379-92da-71e4-ac40-d98059fd67c7: the job has not ended within 10m " +
+      message: "my-org/video-generator/019ba379-92da-71e4-ac40-d98059fd67c7: the job has not ended within 10m " +
         "(last seen failed 1s 500ms ago; attempt 3)",
       job: { model: job.model, requestId: job.requestId },
       after: "10m",
@@ -528,7 +528,7 @@ describe("a log", () => {
     })
     assert.deepStrictEqual(JSON.parse(JSON.stringify(new QueueError.JobCanceled({ job, snapshot }))), {
       _tag: "JobCanceled",
-      message: "my-org/video-generator 019ba379-92da-71e4-ac40-d98059fd67c7: the job was canceled",
+      message: "my-org/video-generator/019ba379-92da-71e4-ac40-d98059fd67c7: the job was canceled",
       job: { model: job.model, requestId: job.requestId },
       state: "Failed"
     })

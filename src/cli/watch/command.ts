@@ -13,13 +13,14 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { JobRef } from "../../model/Job.js"
+import { format } from "../../model/Job.js"
 import * as Transition from "../../model/Transition.js"
 import * as Cadence from "../../policy/Cadence.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
 import * as JobStream from "../../watch/JobStream.js"
 import type { JobWatcher } from "../../watch/JobWatcher.js"
 import * as Exit from "../exit.js"
-import { formatJob, jobArgument, quoted } from "../jobArgument.js"
+import { jobArgument, quoted } from "../jobArgument.js"
 import { every, json, timeout } from "../options.js"
 import * as Display from "./display.js"
 import type { Event } from "./eventJson.js"
@@ -59,9 +60,9 @@ const pair = (
       if (job === undefined) {
         return yield* Either.left(Exit.usage(`--from ${text}: the cursor is of none of these jobs`))
       }
-      cursors.set(formatJob(job), cursor)
+      cursors.set(format(job), cursor)
     }
-    const distinct = new Map(jobs.map((job) => [formatJob(job), job]))
+    const distinct = new Map(jobs.map((job) => [format(job), job]))
     return Array.from(distinct, ([key, job]) => ({ job, from: Option.fromNullable(cursors.get(key)) }))
   })
 
@@ -71,7 +72,7 @@ const codeOf: { readonly [state in State]: number } = {
   FailedByModel: Exit.codes.failed,
   RetriesExhausted: Exit.codes.failed,
   Unrecognized: Exit.codes.gaveUp,
-  GaveUp: Exit.codes.gaveUp,
+  WatchFailed: Exit.codes.gaveUp,
   unseen: Exit.codes.gaveUp,
   queued: Exit.codes.gaveUp,
   running: Exit.codes.gaveUp
@@ -103,10 +104,10 @@ const settingsOf = ({ every, json, timeout }: Settings): ReadonlyArray<string> =
 
 /** The command that goes on from here, for those jobs that have not ended and may be seen again. */
 const resume = (views: ReadonlyArray<View>, settings: Settings): Option.Option<string> => {
-  const left = views.filter((view) => (!isOver(view) || view.state === "GaveUp") && !view.isLost)
+  const left = views.filter((view) => (!isOver(view) || view.state === "WatchFailed") && !view.isLost)
   if (left.length === 0) return Option.none()
   const words = [
-    ...left.map(({ job }) => formatJob(job)),
+    ...left.map(({ job }) => format(job)),
     ...left.flatMap(({ cursor }) =>
       Option.match(cursor, { onNone: () => [], onSome: (cursor) => ["--from", Transition.formatCursor(cursor)] })
     ),
@@ -126,7 +127,7 @@ const eventsOf = (
   policy: WatchPolicy.WatchPolicy
 ): Stream.Stream<Event, never, JobWatcher> =>
   JobStream.events(job, { ...policy, from: Option.getOrUndefined(from) }).pipe(
-    Stream.catchAll((error) => Stream.make({ _tag: "GaveUp" as const, job, error }))
+    Stream.catchAll((error) => Stream.make({ _tag: "WatchFailed" as const, job, error }))
   )
 
 // A cursor from after the end tells that the job has ended, and not how: its last transition is told again.

@@ -12,9 +12,9 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { JobRef } from "../../model/Job.js"
+import { format } from "../../model/Job.js"
 import type { Cursor } from "../../model/Transition.js"
 import type * as Exit from "../exit.js"
-import { formatJob } from "../jobArgument.js"
 import { shortNameOf } from "../names.js"
 import * as Output from "../output.js"
 import { inShort, printable } from "../text.js"
@@ -107,14 +107,14 @@ export const make = (options: {
 
     return {
       isLive,
-      watching: (job, { from, name = isLive ? shortNameOf(job) : printable(formatJob(job)) } = {}) =>
+      watching: (job, { from, name = isLive ? shortNameOf(job) : printable(format(job)) } = {}) =>
         Effect.map(Clock.currentTimeMillis, (now) => {
-          views.set(formatJob(job), View.make(name, job, now, from))
+          views.set(format(job), View.make(name, job, now, from))
         }),
       show: (event) =>
         Effect.gen(function*() {
           const now = yield* Clock.currentTimeMillis
-          const key = formatJob(event.job)
+          const key = format(event.job)
           const view = views.get(key)
           if (view !== undefined) views.set(key, View.add(view, event, now))
           if (options.json) return yield* write(`${yield* toJson(event)}\n`)

@@ -18,7 +18,7 @@ import { elapsed, inShort, jsonLine, printable } from "../text.js"
 import type { Event } from "./eventJson.js"
 
 /** @internal */
-export type State = "unseen" | "queued" | "running" | Transition.Terminal["_tag"] | "GaveUp"
+export type State = "unseen" | "queued" | "running" | Transition.Terminal["_tag"] | "WatchFailed"
 
 /**
  * A time in milliseconds since the epoch, by the service's clock or by ours.
@@ -152,10 +152,10 @@ export const add = (self: View, event: Event, now: number): View => {
       return { ...self, trouble: Option.some(event) }
     case "Recovered":
       return { ...self, trouble: Option.none() }
-    case "GaveUp":
+    case "WatchFailed":
       return {
         ...self,
-        state: "GaveUp",
+        state: "WatchFailed",
         since: ours(now),
         reason: printable(event.error.message),
         isLost: isFinal(event.error)
@@ -246,7 +246,7 @@ export const wordFor: { readonly [state in State]: string } = {
   RetriesExhausted: "failed",
   Canceled: "canceled",
   Unrecognized: "unknown",
-  GaveUp: "gave up"
+  WatchFailed: "gave up"
 }
 
 /**
@@ -288,7 +288,7 @@ export const describe = (view: View, now: number, ahead: number): string => {
       return words(`after ${total}`)
     case "Unrecognized":
       return words(view.reason)
-    case "GaveUp":
+    case "WatchFailed":
       return view.reason
   }
 }
@@ -332,7 +332,7 @@ export const detailsOf = (event: Event): string => {
       return `${printable(event.error.message)}; next try at ${DateTime.formatIso(event.nextTryAt)}`
     case "Recovered":
       return `seen again; it was not since ${DateTime.formatIso(event.since)}`
-    case "GaveUp":
+    case "WatchFailed":
       return printable(event.error.message)
   }
 }

@@ -25,7 +25,7 @@ const colors: { readonly [state in State]: Ansi.Ansi } = {
   RetriesExhausted: Ansi.red,
   Canceled: Ansi.yellow,
   Unrecognized: Ansi.magenta,
-  GaveUp: Ansi.magenta
+  WatchFailed: Ansi.magenta
 }
 
 const barWidth = 16
