@@ -17,6 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as NodeJobQueue from "../node/NodeJobQueue.js"
+import * as LearnedCadence from "../policy/LearnedCadence.js"
 import * as JobWatcher from "../watch/JobWatcher.js"
 import * as Calls from "./commands.js"
 import * as Completions from "./completions.js"
@@ -32,7 +33,9 @@ const name = "queue-status"
 
 /** The service that the environment names, by the proxy that it names. */
 const Queue = JobWatcher.layer().pipe(
-  Layer.provideMerge(Layer.mapError(NodeJobQueue.layer(), Exit.fromConfigError))
+  Layer.provideMerge(Layer.mapError(NodeJobQueue.layer(), Exit.fromConfigError)),
+  // a few jobs of a model say enough for a rough time left
+  Layer.provideMerge(LearnedCadence.layer({ minSamples: 3 }))
 )
 
 const command = Command.make(name).pipe(

@@ -1,6 +1,5 @@
 /**
- * A memory of how long the jobs of each model waited and ran, and what follows from it: when to poll the next one, and
- * when it will be over.
+ * Learns from ended jobs how long the jobs of each model wait and run: when to poll the next one, and when it will end.
  *
  * @since 0.1.0
  */
@@ -20,6 +19,7 @@ import type * as Job from "../model/Job.js"
 import { type Cadence, defaultCadence } from "./Cadence.js"
 import * as Sketch from "./internal/durationHistogram.js"
 import { maxPause, minPause } from "./internal/pauses.js"
+import * as WatchPolicy from "./WatchPolicy.js"
 
 // -----------------------------------------------------------------------------
 // memory
@@ -33,22 +33,22 @@ const SketchSchema = Schema.Array(
 )
 
 /**
- * All that is remembered, as plain JSON, to be kept between two runs of a process: the models, those used last at the
+ * All that was learned, as plain JSON, to be kept between two runs of a process: the models, those used last at the
  * end, and for each the weights of its waiting and running times in eighths of an octave.
  *
  * @since 0.1.0
  * @category schemas
  */
-export const Memory = Schema.Struct({
+export const Snapshot = Schema.Struct({
   version: Schema.Literal(1),
   models: Schema.Array(Schema.Struct({ model: Schema.String, wait: SketchSchema, run: SketchSchema }))
-}).annotations({ identifier: "LearnedCadenceMemory" })
+}).annotations({ identifier: "LearnedCadenceSnapshot" })
 
 /**
  * @since 0.1.0
  * @category models
  */
-export interface Memory extends Schema.Schema.Type<typeof Memory> {}
+export interface Snapshot extends Schema.Schema.Type<typeof Snapshot> {}
 
 // -----------------------------------------------------------------------------
 // service
@@ -68,46 +68,42 @@ export interface Eta {
 }
 
 /**
- * A memory of how long the jobs of each model waited and ran, and what follows from it.
+ * What the jobs of each model have taught.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
-  /**
-   * Learns from a snapshot that a job is done or has failed, and nothing from any other. A job that several watches
-   * observe counts several times.
-   */
+  /** Learns from the snapshot of a job that is done or has failed, and nothing from any other. */
   readonly observe: (status: Job.JobStatus) => Effect.Effect<void>
   /**
-   * Returns when to poll a job of this model, by what is known when the watch begins; the fallback, if that is too
-   * little.
+   * Polls by what is known of the job's model at each poll, and by the fallback while that is too little. One value for
+   * all jobs.
    */
-  readonly cadence: (model: string) => Effect.Effect<Cadence>
+  readonly cadence: Cadence
   /**
-   * Returns how long the job of this snapshot is still going to take. `None` if it has ended, if too little is known,
-   * or if it takes longer than any other did.
+   * Returns how long the job of this snapshot will still take. `None` if it has ended, if too little is known, or if it
+   * has taken longer than any other job did.
    */
   readonly eta: (status: Job.JobStatus) => Effect.Effect<Option.Option<Eta>>
-  /** All that is remembered. */
-  readonly memory: Effect.Effect<Memory>
+  /** All that was learned. */
+  readonly snapshot: Effect.Effect<Snapshot>
 }
 
 /**
- * The memory of a process, optional as a whole: no other module asks for it.
+ * What the jobs of each model have taught, in this process. `layer` makes every watch use it; a `JobWatcher` that is built
+ * where it is provided teaches it every job that ends.
  *
  * @example
- * import { JobStream, LearnedCadence } from "effect-queue-status"
- * import type { Job } from "effect-queue-status"
- * import { Effect, Stream } from "effect"
+ * import { JobQueue, JobWatcher, LearnedCadence } from "effect-queue-status"
+ * import { FetchHttpClient } from "@effect/platform"
+ * import { Layer } from "effect"
  *
- * // every watch is paced by the jobs before it, and teaches those after it
- * const watch = (job: Job.JobRef) =>
- *   Stream.unwrap(Effect.map(LearnedCadence.cadence(job.model), (cadence) =>
- *     JobStream.statuses(job, { cadence }).pipe(
- *       Stream.tap(LearnedCadence.observe),
- *       JobStream.fromStatuses
- *     )))
+ * const Live = JobWatcher.layer().pipe(
+ *   Layer.provideMerge(JobQueue.layer()),
+ *   Layer.provideMerge(LearnedCadence.layer()),
+ *   Layer.provide(FetchHttpClient.layer)
+ * )
  *
  * @since 0.1.0
  * @category services
@@ -115,7 +111,7 @@ export interface Service {
 export class LearnedCadence extends Context.Tag("effect-queue-status/LearnedCadence")<LearnedCadence, Service>() {}
 
 /**
- * The options of the memory and of the cadences that are learned.
+ * How much is remembered, and how the learned cadence polls.
  *
  * @since 0.1.0
  * @category models
@@ -130,8 +126,8 @@ export interface Options {
   readonly floor?: Duration.DurationInput | undefined
   /** The longest pause of a learned cadence. Defaults to 30 seconds. */
   readonly cap?: Duration.DurationInput | undefined
-  /** How many jobs of a model must be in memory before it counts as known. Defaults to 10. */
-  readonly enough?: number | undefined
+  /** How many jobs of a model must have ended before it counts as known. Defaults to 10. */
+  readonly minSamples?: number | undefined
   /** The cadence of a model that is not known. Defaults to `Cadence.defaultCadence`. */
   readonly fallback?: Cadence | undefined
   /** How many jobs later a job counts half. Defaults to 200. */
@@ -139,12 +135,14 @@ export interface Options {
   /** How many models are remembered; those that were not used for the longest time are forgotten. Defaults to 256. */
   readonly models?: number | undefined
   /** What was learned before. Defaults to nothing. */
-  readonly memory?: Memory | undefined
+  readonly snapshot?: Snapshot | undefined
 }
 
 interface Experience {
   readonly wait: Sketch.Sketch
   readonly run: Sketch.Sketch
+  /** The same, smoothed, until the next job is added. */
+  smooth: { readonly wait: Sketch.Sketch; readonly run: Sketch.Sketch } | undefined
 }
 
 const atLeast = (least: number, value: number | undefined, otherwise: number): number =>
@@ -182,8 +180,8 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
     }))
     const fallback = options.fallback ?? defaultCadence
     const fading = 0.5 ** (1 / atLeast(1, options.halfLife, 200))
-    // what so many jobs weigh, the first of them having faded most
-    const jobs = atLeast(1, options.enough, 10)
+    // what `minSamples` jobs weigh, the first of them having faded most
+    const jobs = atLeast(1, options.minSamples, 10)
     const enough = fading < 1 ? (1 - fading ** jobs) / (1 - fading) : jobs
     const limit = Math.floor(atLeast(1, options.models, 256))
 
@@ -205,30 +203,45 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
       return experience === undefined ? undefined : use(model, experience)
     }
 
-    for (const { model, run, wait } of options.memory?.models ?? []) {
-      use(model, { wait: Sketch.fromWeights(wait), run: Sketch.fromWeights(run) })
+    for (const { model, run, wait } of options.snapshot?.models ?? []) {
+      use(model, { wait: Sketch.fromWeights(wait), run: Sketch.fromWeights(run), smooth: undefined })
     }
 
     const known = (experience: Experience | undefined): experience is Experience =>
       experience !== undefined && Sketch.total(experience.run) >= 0.99 * enough
 
     // How long it takes from the claim if there was one, and else from now; and how much of that is over.
-    const future = ({ run, wait }: Experience, status: Job.JobStatus, age: number): readonly [Sketch.Sketch, number] =>
+    const future = (
+      { run, wait }: Pick<Experience, "run" | "wait">,
+      status: Job.JobStatus,
+      age: number
+    ): readonly [Sketch.Sketch, number] =>
       status._tag === "Pending" ? [Sketch.sum(Sketch.after(wait, age), run), 0] : [run, age]
 
-    const learned = (experience: Experience): Cadence => {
-      const start = { key: "", since: 0 }
-      return Schedule.makeWithState(start, (now, status: Job.JobStatus, before) => {
-        const phase = phaseOf(status)
-        const since = phase.key === before.key ? before.since : Math.min(now, phase.since)
-        const [sketch, age] = future(experience, status, now - since)
-        const pause = Sketch.balancedPause(Sketch.after(Sketch.withDoubt(sketch), age), pollCost)
-        return Effect.map(Random.nextRange(0.9, 1.1), (jitter) => {
-          const interval = ScheduleInterval.after(now + Math.min(cap, Math.max(floor, pause * jitter)))
-          return [{ key: phase.key, since }, undefined, ScheduleDecision.continueWith(interval)] as const
-        })
+    const start = { key: "", since: 0, fallback: fallback.initial as unknown }
+
+    const cadence: Cadence = Schedule.makeWithState(start, (now, status: Job.JobStatus, before) => {
+      const experience = recall(status.job.model)
+      if (!known(experience)) {
+        return Effect.map(
+          fallback.step(now, status, before.fallback),
+          ([state, out, decision]) => [{ ...before, fallback: state }, out, decision] as const
+        )
+      }
+      const phase = phaseOf(status)
+      const since = phase.key === before.key ? before.since : Math.min(now, phase.since)
+      experience.smooth ??= { wait: Sketch.smooth(experience.wait), run: Sketch.smooth(experience.run) }
+      const [sketch, age] = future(experience.smooth, status, now - since)
+      const pause = Sketch.balancedPause(Sketch.after(Sketch.withDoubt(sketch), age), pollCost)
+      return Effect.map(Random.nextRange(0.9, 1.1), (jitter) => {
+        const interval = ScheduleInterval.after(now + Math.min(cap, Math.max(floor, pause * jitter)))
+        return [
+          { ...before, key: phase.key, since },
+          undefined as unknown,
+          ScheduleDecision.continueWith(interval)
+        ] as const
       })
-    }
+    })
 
     return {
       observe: (status) =>
@@ -236,24 +249,18 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
           if (status._tag !== "Done" && status._tag !== "Failed") return
           const run = between(status.claimedAt, status.doneAt)
           const wait = isFirstAttempt(status) ? between(status.createdAt, status.claimedAt) : undefined
-          const experience = () =>
-            use(
-              status.job.model,
-              models.get(status.job.model) ?? {
-                wait: Sketch.empty(),
-                run: Sketch.empty()
-              }
-            )
-          if (Sketch.isMeasurable(run)) Sketch.add(experience().run, run, fading)
-          if (Sketch.isMeasurable(wait)) Sketch.add(experience().wait, wait, fading)
+          const add = (phase: "run" | "wait", millis: number | undefined): void => {
+            if (!Sketch.isMeasurable(millis)) return
+            const { model } = status.job
+            const experience = models.get(model) ?? { wait: Sketch.empty(), run: Sketch.empty(), smooth: undefined }
+            Sketch.add(experience[phase], millis, fading)
+            experience.smooth = undefined
+            use(model, experience)
+          }
+          add("run", run)
+          add("wait", wait)
         }),
-      cadence: (model) =>
-        Effect.sync(() => {
-          const experience = recall(model)
-          return known(experience)
-            ? learned({ wait: Sketch.smooth(experience.wait), run: Sketch.smooth(experience.run) })
-            : fallback
-        }),
+      cadence,
       eta: (status) =>
         Effect.map(Clock.currentTimeMillis, (now) => {
           const experience = recall(status.job.model)
@@ -265,7 +272,7 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
             (median, p95) => ({ median: Duration.millis(median), p95: Duration.millis(p95) })
           )
         }),
-      memory: Effect.sync(() => ({
+      snapshot: Effect.sync(() => ({
         version: 1,
         models: Array.from(models, ([model, { run, wait }]) => ({
           model,
@@ -277,35 +284,26 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
   })
 
 /**
+ * What the jobs of each model have taught, and the app's policy (`WatchPolicy.Default`) with the learned cadence: each watch
+ * that names no cadence polls by it.
+ *
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options?: Options): Layer.Layer<LearnedCadence> => Layer.effect(LearnedCadence, make(options))
+export const layer = (options?: Options): Layer.Layer<LearnedCadence | WatchPolicy.Default> =>
+  Layer.effectContext(Effect.gen(function*() {
+    const learned = yield* make(options)
+    return Context.make(LearnedCadence, learned).pipe(
+      Context.add(WatchPolicy.Default, WatchPolicy.withCadence(yield* WatchPolicy.Default, learned.cadence))
+    )
+  }))
 
 // -----------------------------------------------------------------------------
 // accessors
 // -----------------------------------------------------------------------------
 
 /**
- * Learns from a snapshot that a job is done or has failed.
- *
- * @since 0.1.0
- * @category accessors
- */
-export const observe = (status: Job.JobStatus): Effect.Effect<void, never, LearnedCadence> =>
-  Effect.flatMap(LearnedCadence, (learned) => learned.observe(status))
-
-/**
- * When to poll a job of this model, by what is known now.
- *
- * @since 0.1.0
- * @category accessors
- */
-export const cadence = (model: string): Effect.Effect<Cadence, never, LearnedCadence> =>
-  Effect.flatMap(LearnedCadence, (learned) => learned.cadence(model))
-
-/**
- * How long this job is still going to take.
+ * Returns how long the job of this snapshot will still take.
  *
  * @since 0.1.0
  * @category accessors
@@ -314,13 +312,13 @@ export const eta = (status: Job.JobStatus): Effect.Effect<Option.Option<Eta>, ne
   Effect.flatMap(LearnedCadence, (learned) => learned.eta(status))
 
 /**
- * All that is remembered: `Schema.encode(LearnedCadence.Memory)` makes JSON of it, and the option `memory` of `make` and
- * `layer` takes it up again.
+ * All that was learned: `Schema.encode(LearnedCadence.Snapshot)` makes JSON of it, and the option `snapshot` takes it up
+ * again.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const snapshot: Effect.Effect<Memory, never, LearnedCadence> = Effect.flatMap(
+export const snapshot: Effect.Effect<Snapshot, never, LearnedCadence> = Effect.flatMap(
   LearnedCadence,
-  (learned) => learned.memory
+  (learned) => learned.snapshot
 )

@@ -25,10 +25,13 @@ import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { JobRef } from "../model/Job.js"
 import type { RateLimited } from "../model/QueueError.js"
+import { LearnedCadence } from "../policy/LearnedCadence.js"
 import { JobQueue } from "../queue/JobQueue.js"
 import type * as internal from "./internal/notice.js"
 import { Scheduler } from "./internal/scheduler.js"
@@ -250,13 +253,18 @@ const positive = (value: number | undefined, otherwise: number): number =>
  * - A request ends with `ResponseTimeout` after the shortest `Deadline.request` of its watches. One whose response is late
  *   is sent again before that; the first response counts.
  * - A 429 stops all polls for as long as it says.
+ * - Where a `LearnedCadence` is provided, it learns from every job that ends.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = (options: Options = {}): Effect.Effect<Service, never, JobQueue | Scope.Scope> =>
   Effect.gen(function*() {
-    const queue = yield* JobQueue
+    const jobQueue = yield* JobQueue
+    const queue = Option.match(yield* Effect.serviceOption(LearnedCadence), {
+      onNone: () => jobQueue,
+      onSome: (learned) => ({ ...jobQueue, status: (job: JobRef) => Effect.tap(jobQueue.status(job), learned.observe) })
+    })
     const events = yield* PubSub.sliding<PollingEvent>(16)
     const scheduler = new Scheduler(
       queue,

@@ -50,14 +50,14 @@ const trained = (
     const at = (seconds: number) => Option.some(DateTime.unsafeMake(1e12 + 1_000 * seconds))
     for (const { run, wait } of lives(workload, seen)) {
       yield* learned.observe(Job.Done({
-        job: Job.ref(workload.name, "trained"),
+        job: Job.ref("simulated", "trained"),
         createdAt: at(0),
         claimedAt: at(wait),
         doneAt: at(wait + run),
         retries: Option.some(0)
       }))
     }
-    return yield* learned.cadence(workload.name)
+    return learned.cadence
   }))
 
 // --- the best possible: dynamic programming over the known distribution

@@ -3,10 +3,11 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Codes from "../../src/cli/exit.js"
 import * as Watch from "../../src/cli/watch/command.js"
-import { JobQueue, Transition } from "../../src/index.js"
+import { JobQueue, JobWatcher, LearnedCadence, Transition } from "../../src/index.js"
 import type { Job } from "../../src/index.js"
 import { format } from "../../src/model/Job.js"
 import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
@@ -224,6 +225,23 @@ describe("queue-status watch", () => {
         assert.include(screens.at(-1)!, "and 21 more: 21 done")
       }).pipe(TestJobQueue.runUntilDone, withQueue()))
   })
+
+  it.effect("says how long a job will take by those of its model that have ended", () =>
+    Effect.gen(function*() {
+      const jobs = yield* Effect.replicateEffect(submit({}), 5)
+      const { stdout } = yield* watch([...jobs.map(format), "--every", "1s"], { isTTY: true })
+      const rows = withoutEscapes(stdout).split("\n").filter((line) => line.includes("running"))
+      assert.isTrue(rows.some((row) => /running +\d+\.?\d* s, attempt 1 of 4$/.test(row)), "nothing is known at first")
+      assert.isTrue(rows.some((row) => /running +\d+ s, attempt 1 of 4, about [45]\d s left$/.test(row)))
+    }).pipe(
+      TestJobQueue.runUntilDone,
+      Effect.provide(
+        JobWatcher.layer().pipe(
+          Layer.provideMerge(LearnedCadence.layer({ minSamples: 3 })),
+          Layer.provideMerge(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("1 minute")) } }))
+        )
+      )
+    ))
 
   describe("exits with", () => {
     const ends: ReadonlyArray<readonly [string, ReadonlyArray<string>, number]> = [

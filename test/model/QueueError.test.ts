@@ -335,7 +335,7 @@ describe("the messages", () => {
       SubmitUncertain: "submit my-org/video-generator: it is not known whether there is a job (key order-17, sent at " +
         "2026-02-07T10:30:00.000Z): submit my-org/video-generator: no whole answer within 30s",
       UnrecognizedStatus: `${at}: the service says "paused", which is no state that is known here`,
-      JobMismatch: `${at}: the service answers for this job, asked for my-org/other b`,
+      JobMismatch: `${at}: the service answers for this job, asked for my-org/other/b`,
       PendingTooLong: `${at}: no worker has claimed the job for 10m (last seen pending 1s 500ms ago; cancel: canceled)`,
       Stalled:
         `${at}: the job is running, and nothing has changed for 10m (last seen running 1s 500ms ago; attempt 1; ${`last trouble: ${queueErrors.Unavailable.message}`})`,

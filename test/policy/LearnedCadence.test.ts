@@ -4,6 +4,7 @@ import {
   Duration,
   Effect,
   FastCheck,
+  Layer,
   Option,
   Random,
   Schedule,
@@ -12,8 +13,8 @@ import {
   Schema,
   TestClock
 } from "effect"
-import { Cadence, Job, LearnedCadence, WatchPolicy } from "effect-queue-status"
-import { PolicySimulation } from "effect-queue-status/testing"
+import { Cadence, Job, JobQueue, JobStream, JobWatcher, LearnedCadence, WatchPolicy } from "effect-queue-status"
+import { PolicySimulation, TestJobQueue, Worker } from "effect-queue-status/testing"
 
 const epoch = Date.UTC(2026, 0, 1)
 
@@ -27,7 +28,7 @@ const snapshot = (
   options: { readonly model?: string; readonly retries?: number } = {}
 ): Job.JobStatus => ({
   _tag: tag,
-  job: Job.ref(options.model ?? "a-model", "a-job"),
+  job: Job.ref(options.model ?? "simulated", "a-job"),
   createdAt: at(times.createdAt),
   claimedAt: at(times.claimedAt),
   doneAt: at(times.doneAt),
@@ -57,7 +58,32 @@ const simulate = (cadence: Cadence.Cadence, workload: PolicySimulation.Workload)
     seed: 42
   })
 
-const json = Schema.parseJson(LearnedCadence.Memory)
+const pauses = (cadence: Cadence.Cadence, statuses: ReadonlyArray<Job.JobStatus>, seed: number) =>
+  Effect.gen(function*() {
+    const delays: Array<number> = []
+    let [state, now] = [cadence.initial as unknown, epoch]
+    for (const status of statuses) {
+      const [next, , decision] = yield* cadence.step(now, status, state)
+      assert(ScheduleDecision.isContinue(decision))
+      delays.push((ScheduleIntervals.start(decision.intervals) - now) / 1_000)
+      state = next
+      now = ScheduleIntervals.start(decision.intervals)
+    }
+    return delays
+  }).pipe(Effect.withRandom(Random.make(seed)))
+
+/** The first pause of a job of a model that is running. */
+const pauseOf = (service: LearnedCadence.Service, model?: string) =>
+  Effect.map(
+    pauses(
+      service.cadence,
+      [snapshot("Running", { createdAt: 0, claimedAt: 1 }, model === undefined ? {} : { model })],
+      1
+    ),
+    ([pause]) => pause
+  )
+
+const json = Schema.parseJson(LearnedCadence.Snapshot)
 
 describe("cadence", () => {
   for (const workload of Object.values(PolicySimulation.workloads)) {
@@ -65,7 +91,7 @@ describe("cadence", () => {
       Effect.gen(function*() {
         const service = yield* LearnedCadence.make()
         yield* train(service, workload, 500, "training")
-        const learned = yield* simulate(yield* service.cadence("a-model"), workload)
+        const learned = yield* simulate(service.cadence, workload)
         const plain = yield* simulate(Cadence.defaultCadence, workload)
         assert.isAtMost(learned.pollsPerJob, 0.8 * plain.pollsPerJob)
         assert(Duration.lessThanOrEqualTo(learned.meanStaleness, plain.meanStaleness))
@@ -79,7 +105,7 @@ describe("cadence", () => {
         Effect.gen(function*() {
           const service = yield* LearnedCadence.make({ pollCost })
           yield* train(service, workload, 300, "training")
-          return yield* simulate(yield* service.cadence("a-model"), workload)
+          return yield* simulate(service.cadence, workload)
         }))
       const [dear, usual, cheap] = results
       assert(dear!.pollsPerJob > usual!.pollsPerJob && usual!.pollsPerJob > cheap!.pollsPerJob)
@@ -87,28 +113,37 @@ describe("cadence", () => {
       assert(Duration.lessThan(usual!.meanStaleness, cheap!.meanStaleness))
     }))
 
-  it.effect("is the fallback while too little is known", () =>
+  it.effect("is the fallback while too little is known, and learned as soon as it is enough", () =>
     Effect.gen(function*() {
-      const fallback = Schedule.spaced("1 second")
-      const service = yield* LearnedCadence.make({ fallback, enough: 5 })
+      const service = yield* LearnedCadence.make({ fallback: Schedule.spaced("777 millis"), minSamples: 5 })
       for (let i = 0; i < 4; i++) yield* service.observe(done(1, 10))
-      assert.strictEqual(yield* service.cadence("a-model"), fallback)
+      assert.strictEqual(yield* pauseOf(service), 0.777)
       yield* service.observe(done(1, 10))
-      assert.notStrictEqual(yield* service.cadence("a-model"), fallback)
-      assert.strictEqual(yield* service.cadence("another"), fallback)
+      assert.notStrictEqual(yield* pauseOf(service), 0.777)
+      assert.strictEqual(yield* pauseOf(service, "another"), 0.777)
       const other = yield* LearnedCadence.make()
-      assert.strictEqual(yield* other.cadence("a-model"), Cadence.defaultCadence)
+      const [plain] = yield* pauses(Cadence.defaultCadence, [snapshot("Running", {})], 1)
+      assert.strictEqual(yield* pauseOf(other), plain)
+    }))
+
+  it.effect("keeps the place in the fallback while nothing is known", () =>
+    Effect.gen(function*() {
+      const fallback = Cadence.exponential({ base: "1 second", factor: 2, cap: "1 minute" })
+      const service = yield* LearnedCadence.make({ fallback })
+      const statuses = Array(6).fill(snapshot("Running", {}))
+      assert.deepStrictEqual(yield* pauses(service.cadence, statuses, 7), yield* pauses(fallback, statuses, 7))
     }))
 
   it.effect("knows a model after so many jobs, however fast they fade", () =>
     Effect.gen(function*() {
       for (const halfLife of [1, 3, 1_000, Infinity, NaN, 0, -1]) {
-        const service = yield* LearnedCadence.make({ halfLife, enough: 20 })
+        const fallback = Schedule.spaced("777 millis")
+        const service = yield* LearnedCadence.make({ halfLife, minSamples: 20, fallback })
         for (let i = 0; i < 10; i++) yield* service.observe(done(1, 10))
         // ten jobs are as good as twenty, if each is forgotten after the next
-        if (halfLife !== 1) assert.strictEqual(yield* service.cadence("a-model"), Cadence.defaultCadence)
+        if (halfLife !== 1) assert.strictEqual(yield* pauseOf(service), 0.777)
         for (let i = 0; i < 10; i++) yield* service.observe(done(1, 10))
-        assert.notStrictEqual(yield* service.cadence("a-model"), Cadence.defaultCadence, `${halfLife}`)
+        assert.notStrictEqual(yield* pauseOf(service), 0.777, `${halfLife}`)
       }
     }))
 
@@ -130,20 +165,6 @@ describe("cadence", () => {
       assert.approximately(yield* median, 10, 1)
     }))
 
-  const pauses = (cadence: Cadence.Cadence, statuses: ReadonlyArray<Job.JobStatus>, seed: number) =>
-    Effect.gen(function*() {
-      const delays: Array<number> = []
-      let [state, now] = [cadence.initial as unknown, epoch]
-      for (const status of statuses) {
-        const [next, , decision] = yield* cadence.step(now, status, state)
-        assert(ScheduleDecision.isContinue(decision))
-        delays.push((ScheduleIntervals.start(decision.intervals) - now) / 1_000)
-        state = next
-        now = ScheduleIntervals.start(decision.intervals)
-      }
-      return delays
-    }).pipe(Effect.withRandom(Random.make(seed)))
-
   it.effect.prop("pauses between floor and cap, whatever it is told", [
     FastCheck.array(FastCheck.tuple(FastCheck.nat(100), FastCheck.nat(1_000)), { minLength: 1, maxLength: 20 }),
     FastCheck.array(
@@ -157,12 +178,12 @@ describe("cadence", () => {
     FastCheck.integer()
   ], ([known, told, seed]) =>
     Effect.gen(function*() {
-      const service = yield* LearnedCadence.make({ floor: "1 second", cap: "7 seconds", enough: 1 })
+      const service = yield* LearnedCadence.make({ floor: "1 second", cap: "7 seconds", minSamples: 1 })
       yield* Effect.forEach(known, ([wait, run]) => service.observe(done(wait, run)))
       const statuses = told.map(([tag, time, retries]) =>
         snapshot(tag, { createdAt: time / 1_000, claimedAt: time / 1_000 }, { retries })
       )
-      for (const pause of yield* pauses(yield* service.cadence("a-model"), statuses, seed)) {
+      for (const pause of yield* pauses(service.cadence, statuses, seed)) {
         assert.isAtLeast(pause, 1 - 1e-3)
         assert.isAtMost(pause, 7 + 1e-3)
       }
@@ -172,10 +193,16 @@ describe("cadence", () => {
     Effect.gen(function*() {
       for (const floor of [0, -1, NaN, Infinity]) {
         for (const pollCost of [0, -1, NaN, Infinity]) {
-          const service = yield* LearnedCadence.make({ floor, pollCost, cap: "3 seconds", models: NaN, enough: NaN })
+          const service = yield* LearnedCadence.make({
+            floor,
+            pollCost,
+            cap: "3 seconds",
+            models: NaN,
+            minSamples: NaN
+          })
           for (let i = 0; i < 10; i++) yield* service.observe(done(1, 10))
           const status = snapshot("Running", {})
-          for (const pause of yield* pauses(yield* service.cadence("a-model"), [status, status], 1)) {
+          for (const pause of yield* pauses(service.cadence, [status, status], 1)) {
             assert.isAtLeast(pause, 0.05 - 1e-3)
             assert.isAtMost(pause, 3 + 1e-3)
           }
@@ -189,7 +216,7 @@ describe("observe", () => {
     Effect.gen(function*() {
       const service = yield* LearnedCadence.make()
       yield* Effect.forEach(statuses, service.observe)
-      const { models } = yield* service.memory
+      const { models } = yield* service.snapshot
       return models.map(({ run, wait }) => ({ wait: wait.length, run: run.length }))
     })
 
@@ -287,26 +314,26 @@ describe("memory", () => {
     Effect.gen(function*() {
       const service = yield* LearnedCadence.make({ halfLife: 7 })
       yield* Effect.forEach(jobs, ([model, wait, run]) => service.observe(done(wait, run, { model })))
-      const saved = yield* service.memory
+      const saved = yield* service.snapshot
       const text = yield* Schema.encode(json)(saved)
-      const again = yield* LearnedCadence.make({ memory: yield* Schema.decode(json)(text) })
-      assert.deepStrictEqual(yield* again.memory, saved)
+      const again = yield* LearnedCadence.make({ snapshot: yield* Schema.decode(json)(text) })
+      assert.deepStrictEqual(yield* again.snapshot, saved)
     }))
 
   it.effect("is bounded, in models and in each of them", () =>
     Effect.gen(function*() {
       const service = yield* LearnedCadence.make({ models: 3 })
       for (const model of ["a", "b", "c", "a", "d"]) yield* service.observe(done(1, 10, { model }))
-      const names = Effect.map(service.memory, ({ models }) => models.map(({ model }) => model))
+      const names = Effect.map(service.snapshot, ({ models }) => models.map(({ model }) => model))
       assert.deepStrictEqual(yield* names, ["c", "a", "d"])
       // to be asked for is to be used
-      yield* service.cadence("c")
-      yield* service.cadence("unknown")
+      yield* pauseOf(service, "c")
+      yield* pauseOf(service, "unknown")
       yield* service.observe(done(1, 10, { model: "e" }))
       assert.deepStrictEqual(yield* names, ["d", "c", "e"])
 
       for (let i = 0; i < 5_000; i++) yield* service.observe(done(1.01 ** (i % 1_200), 1.01 ** (i % 1_300)))
-      const { models } = yield* service.memory
+      const { models } = yield* service.snapshot
       assert.isBelow((yield* Schema.encode(json)({ version: 1, models: models.slice(-1) })).length, 12_000)
       for (const { run } of models) assert.isBelow(run.reduce((sum, [, weight]) => sum + weight, 0), 300)
     }))
@@ -314,12 +341,12 @@ describe("memory", () => {
   it.effect("takes no more models than it may have", () =>
     Effect.gen(function*() {
       const models = ["a", "b", "c"].map((model) => ({ model, wait: [], run: [[3, 1]] as const }))
-      const service = yield* LearnedCadence.make({ models: 2, memory: { version: 1, models } })
-      assert.deepStrictEqual((yield* service.memory).models.map(({ model }) => model), ["b", "c"])
+      const service = yield* LearnedCadence.make({ models: 2, snapshot: { version: 1, models } })
+      assert.deepStrictEqual((yield* service.snapshot).models.map(({ model }) => model), ["b", "c"])
     }))
 
   it("does not decode what makes no sense", () => {
-    const decode = Schema.decodeUnknownOption(LearnedCadence.Memory)
+    const decode = Schema.decodeUnknownOption(LearnedCadence.Snapshot)
     const memory = (...weight: ReadonlyArray<unknown>) => ({
       version: 1,
       models: [{ model: "a", wait: [], run: [weight] }]
@@ -333,11 +360,40 @@ describe("memory", () => {
 })
 
 describe("layer", () => {
-  it.effect("is asked through accessors", () =>
+  const model = "my-org/video-generator"
+  const workers: Worker.Pool = { workers: 30, script: Worker.always(Worker.finish("1 minute")) }
+  const submit = JobQueue.submit({ model, payload: {} })
+  // the watcher is built where the memory is provided
+  const Learning = JobWatcher.layer().pipe(
+    Layer.provideMerge(LearnedCadence.layer({ minSamples: 3 })),
+    Layer.provideMerge(TestJobQueue.layer({ workers }))
+  )
+
+  it.effect("makes every watch poll by what the watcher has learned, without a word in the program", () =>
     Effect.gen(function*() {
-      yield* Effect.replicateEffect(LearnedCadence.observe(done(1, 10)), 10)
-      assert.notStrictEqual(yield* LearnedCadence.cadence("a-model"), Cadence.defaultCadence)
-      assert(Option.isSome(yield* LearnedCadence.eta(snapshot("Pending", {}))))
-      assert.strictEqual((yield* LearnedCadence.snapshot).models.length, 1)
-    }).pipe(Effect.provide(LearnedCadence.layer())))
+      const polls = (job: Job.JobRef) =>
+        Effect.map(
+          TestJobQueue.calls,
+          (calls) =>
+            calls.filter(({ operation, requestId }) => operation === "status" && requestId === job.requestId).length
+        )
+      const first = yield* submit
+      yield* JobStream.result(first)
+      // watched twice, and learned once
+      const jobs = yield* Effect.replicateEffect(submit, 2)
+      yield* Effect.forEach([...jobs, ...jobs], (job) => JobStream.result(job), { concurrency: "unbounded" })
+      const last = yield* submit
+      const status = yield* JobQueue.status(last)
+      const eta = Option.getOrThrow(yield* LearnedCadence.eta(status))
+      assert.approximately(Duration.toSeconds(eta.median), 60, 6)
+      yield* JobStream.result(last)
+      assert.isBelow(yield* polls(last), yield* polls(first))
+      const { models } = yield* LearnedCadence.snapshot
+      assert.deepStrictEqual(
+        models.map(({ model, run }) => [model, Math.round(run.reduce((sum, [, w]) => sum + w, 0))]),
+        [
+          [model, 4]
+        ]
+      )
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(Learning)))
 })

@@ -7,6 +7,7 @@ import * as Terminal from "@effect/platform/Terminal"
 import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
@@ -14,6 +15,7 @@ import type * as Scope from "effect/Scope"
 import type { JobRef } from "../../model/Job.js"
 import { format } from "../../model/Job.js"
 import type { Cursor } from "../../model/Transition.js"
+import { LearnedCadence } from "../../policy/LearnedCadence.js"
 import type * as Exit from "../exit.js"
 import { shortNameOf } from "../names.js"
 import * as Output from "../output.js"
@@ -98,6 +100,14 @@ export const make = (options: {
       yield* Effect.forkScoped(Effect.repeat(Effect.suspend(() => draw([])), Schedule.spaced("100 millis")))
     }
 
+    const learned = yield* Effect.serviceOption(LearnedCadence)
+    const expectedEnd = (event: Event, now: number) =>
+      Option.isNone(learned) || !("snapshot" in event)
+        ? Effect.succeed({})
+        : Effect.map(learned.value.eta(event.snapshot), (eta) => ({
+          expectedEnd: Option.map(eta, ({ median }) => now + Duration.toMillis(median))
+        }))
+
     // there is no line of its own for what only moves the bar, nor for the same trouble again
     const isWorthALine = (event: Event, before: View.View | undefined): boolean =>
       event._tag === "Progressed"
@@ -116,7 +126,7 @@ export const make = (options: {
           const now = yield* Clock.currentTimeMillis
           const key = format(event.job)
           const view = views.get(key)
-          if (view !== undefined) views.set(key, View.add(view, event, now))
+          if (view !== undefined) views.set(key, { ...View.add(view, event, now), ...(yield* expectedEnd(event, now)) })
           if (options.json) return yield* write(`${yield* toJson(event)}\n`)
           const lines = isWorthALine(event, view) ? [line(view?.name ?? key, event, now)] : []
           if (isLive) return yield* draw(lines)

@@ -60,6 +60,8 @@ export interface View {
   readonly since: Moment
   readonly changedAt: number
   readonly progress: Option.Option<{ readonly fraction: number; readonly at: number }>
+  /** When the job is expected to end, by our clock and by the jobs of its model that ended before. */
+  readonly expectedEnd: Option.Option<number>
   readonly trouble: Option.Option<Trouble>
   readonly reason: string
   readonly cursor: Option.Option<Transition.Cursor>
@@ -87,6 +89,7 @@ export const make = (
     since: ours(now),
     changedAt: now,
     progress: Option.none(),
+    expectedEnd: Option.none(),
     trouble: Option.none(),
     reason: "",
     cursor: from,
@@ -219,6 +222,16 @@ export const timeLeft = (view: View, now: number, ahead: number): Option.Option<
     return Option.some(Math.max(0, took / fraction - since(view.since, now, ahead)))
   })
 
+/** The same, or, where that is not known, how long other jobs of the model took. */
+const leftOf = (view: View, now: number, ahead: number): ReadonlyArray<string> =>
+  timeLeft(view, now, ahead).pipe(
+    Option.orElse(() => Option.filter(Option.map(view.expectedEnd, (end) => end - now), (left) => left > 0)),
+    Option.match({
+      onNone: () => [],
+      onSome: (left) => [left > 0 ? `about ${elapsed(left)} left` : "any moment now"]
+    })
+  )
+
 const troubleOf = ({ trouble }: View, now: number): ReadonlyArray<string> =>
   Option.match(trouble, {
     onNone: () => [],
@@ -265,16 +278,17 @@ export const describe = (view: View, now: number, ahead: number): string => {
     case "unseen":
       return words(age)
     case "queued":
-      return words(age, ...(view.attempt > 0 ? [`attempt ${view.attempt} of ${maxAttempts} lost`] : []))
+      return words(
+        age,
+        ...(view.attempt > 0 ? [`attempt ${view.attempt} of ${maxAttempts} lost`] : []),
+        ...leftOf(view, now, ahead)
+      )
     case "running": {
       const quiet = now - view.changedAt
       return words(
         age,
         ...attempts,
-        ...Option.match(timeLeft(view, now, ahead), {
-          onNone: () => [],
-          onSome: (left) => [left > 0 ? `about ${elapsed(left)} left` : "any moment now"]
-        }),
+        ...leftOf(view, now, ahead),
         ...(quiet >= Duration.toMillis(quietAfter) ? [`NO CHANGE for ${elapsed(quiet)}`] : [])
       )
     }
