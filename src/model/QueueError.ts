@@ -16,8 +16,8 @@
  * None of them holds the request that was sent, and the token never appears in one, not even where the service repeats
  * it in its answer.
  *
- * One that has ended a watch also tells what the watch knew of the job: `lastSeen`, and, as a text, the last `trouble`
- * before it. A call by itself knows neither. The snapshot in `lastSeen` is as the service told it.
+ * One that has ended a watch also has what the watch knew of the job (`lastSeen`), and the message of the error before it
+ * (`previousError`). A call by itself knows neither. The snapshot in `lastSeen` is as the service told it.
  *
  * Logs show an error in a short form, which has the state of a snapshot in place of the snapshot; so do `console.log`
  * and `JSON.stringify`. The schemas encode all of it: use them to store or send one.
@@ -75,7 +75,7 @@ const about = {
   model: Schema.String,
   job: Schema.optional(JobRef),
   lastSeen: Schema.optional(LastSeen),
-  trouble: Schema.optional(Schema.String)
+  previousError: Schema.optional(Schema.String)
 }
 
 // What the service said of itself: its error body (WIRE: code, message, param, type) and two headers.

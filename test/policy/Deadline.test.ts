@@ -71,7 +71,7 @@ describe("the clocks of a watch", () => {
       assert.deepStrictEqual(error.lastSeen?.age, Duration.millis(1_000 + 3_000 + 50 + 3_000))
       assert.strictEqual(error.lastSeen?.attempt, 1)
       assert.include(error.message, "no whole answer within 3s (last seen running 7s 50ms ago)")
-      assert.strictEqual(error.trouble, `status ${Job.format(job)}: no whole answer within 3s`)
+      assert.strictEqual(error.previousError, `status ${Job.format(job)}: no whole answer within 3s`)
     }).pipe(
       Effect.provide(TestJobQueue.layer({
         workers: { script: Worker.always(Worker.finish("1 hour")) },

@@ -390,7 +390,7 @@ for (const [client, layer, kind] of clients) {
         const { error } = exit.cause
         assert(error._tag === "AccessDenied")
         assert.strictEqual(error.lastSeen?.status._tag, "Running")
-        assert.include(error.trouble, "<redacted>")
+        assert.include(error.previousError, "<redacted>")
         assert.deepStrictEqual(revealed(seen, token), [])
         const encoded = JSON.stringify(yield* Schema.encode(QueueError.QueueError)(error))
         assert.isFalse(reveals(encoded, token), encoded)

@@ -374,7 +374,7 @@ describe("trouble", () => {
       const error = yield* Effect.flip(inTime(briefly(job)))
       assert(error._tag === "Unavailable")
       assert.isUndefined(error.lastSeen)
-      assert.include(error.trouble, "the service is not available")
+      assert.include(error.previousError, "the service is not available")
       const times = yield* pollTimes
       assert.strictEqual(times.length, 9)
       const pauses = times.slice(1).map((at, i) => at - times[i]!)
@@ -456,7 +456,7 @@ describe("trouble", () => {
         assert.deepStrictEqual({ ...last }, {
           ...met,
           ...(sightings > 0 && { lastSeen: { status, age, attempt: 3 } }),
-          ...(retries > 0 && { trouble: error.message })
+          ...(retries > 0 && { previousError: error.message })
         })
         if (sightings > 0) assert.include(last.message, `last seen running ${Duration.format(age)} ago`)
         // what the service keeps is as it was

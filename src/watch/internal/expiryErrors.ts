@@ -178,7 +178,7 @@ export const final = (
   const fields = {
     ...error,
     ...lastSeen(state, now),
-    ...(trouble !== undefined && { trouble: trouble.error.message })
+    ...(trouble !== undefined && { previousError: trouble.error.message })
   }
   // the fields are those of its own class; TypeScript would want them to be those of every class
   const Class = QueueError[error._tag] as new(all: typeof fields) => QueueError.QueueError
