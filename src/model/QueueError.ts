@@ -27,7 +27,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
-import { message, TaggedError } from "./internal/taggedError.js"
+import { TaggedError } from "./internal/taggedError.js"
 import { format, JobRef, JobStatus } from "./Job.js"
 
 /**
@@ -115,11 +115,9 @@ const sentence = (
     ...(error.lastSeen === undefined ? [] : [sighting(error.lastSeen)])
   ]
   const subject = error.job === undefined ? error.model : format(error.job)
-  return message(
-    `${error.operation} ${subject}: ${what}${facts.length === 0 ? "" : ` (${facts.join(", ")})`}${
-      error.detail === undefined ? "" : `: ${error.detail}`
-    }`
-  )
+  return `${error.operation} ${subject}: ${what}${facts.length === 0 ? "" : ` (${facts.join(", ")})`}${
+    error.detail === undefined ? "" : `: ${error.detail}`
+  }`
 }
 
 /**
@@ -129,17 +127,12 @@ const sentence = (
  * @since 0.1.0
  * @category errors
  */
-export class InvalidRequest extends TaggedError<InvalidRequest>("effect-queue-status/InvalidRequest")(
+export class InvalidRequest extends TaggedError<InvalidRequest>()(
   "InvalidRequest",
-  { ...about, httpStatus: Schema.optional(Schema.Int), ...said }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return sentence(this, this.httpStatus === undefined ? "not sent, the request is invalid" : "the request is invalid")
-  }
-}
+  { ...about, httpStatus: Schema.optional(Schema.Int), ...said },
+  (error) =>
+    sentence(error, error.httpStatus === undefined ? "not sent, the request is invalid" : "the request is invalid")
+) {}
 
 /**
  * The token is missing, unknown, or may not do this: HTTP 401 or 403.
@@ -147,17 +140,11 @@ export class InvalidRequest extends TaggedError<InvalidRequest>("effect-queue-st
  * @since 0.1.0
  * @category errors
  */
-export class AccessDenied extends TaggedError<AccessDenied>("effect-queue-status/AccessDenied")(
+export class AccessDenied extends TaggedError<AccessDenied>()(
   "AccessDenied",
-  answer
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return sentence(this, "the service does not accept this token")
-  }
-}
+  answer,
+  (error) => sentence(error, "the service does not accept this token")
+) {}
 
 /**
  * The service knows no such job or model: HTTP 404. Right after a submit this may be replication lag.
@@ -165,14 +152,12 @@ export class AccessDenied extends TaggedError<AccessDenied>("effect-queue-status
  * @since 0.1.0
  * @category errors
  */
-export class JobNotFound extends TaggedError<JobNotFound>("effect-queue-status/JobNotFound")("JobNotFound", answer) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return sentence(this, this.job === undefined ? "the service knows no such model" : "the service knows no such job")
-  }
-}
+export class JobNotFound extends TaggedError<JobNotFound>()(
+  "JobNotFound",
+  answer,
+  (error) =>
+    sentence(error, error.job === undefined ? "the service knows no such model" : "the service knows no such job")
+) {}
 
 /**
  * Too many requests: HTTP 429. `retryAfter` is how long the service asked to be left alone, if it said so.
@@ -180,17 +165,11 @@ export class JobNotFound extends TaggedError<JobNotFound>("effect-queue-status/J
  * @since 0.1.0
  * @category errors
  */
-export class RateLimited extends TaggedError<RateLimited>("effect-queue-status/RateLimited")(
+export class RateLimited extends TaggedError<RateLimited>()(
   "RateLimited",
-  answer
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return sentence(this, "too many requests")
-  }
-}
+  answer,
+  (error) => sentence(error, "too many requests")
+) {}
 
 /**
  * The service, or what stands before it, can't answer now: HTTP 408 and 5xx (501 and 505 are `UnexpectedResponse`).
@@ -198,17 +177,11 @@ export class RateLimited extends TaggedError<RateLimited>("effect-queue-status/R
  * @since 0.1.0
  * @category errors
  */
-export class Unavailable extends TaggedError<Unavailable>("effect-queue-status/Unavailable")(
+export class Unavailable extends TaggedError<Unavailable>()(
   "Unavailable",
-  answer
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return sentence(this, "the service is not available")
-  }
-}
+  answer,
+  (error) => sentence(error, "the service is not available")
+) {}
 
 /**
  * No response, or not the whole of one: the name did not resolve, the connection was refused, the certificate is not
@@ -222,22 +195,16 @@ export class Unavailable extends TaggedError<Unavailable>("effect-queue-status/U
  * @since 0.1.0
  * @category errors
  */
-export class Unreachable extends TaggedError<Unreachable>("effect-queue-status/Unreachable")(
+export class Unreachable extends TaggedError<Unreachable>()(
   "Unreachable",
   {
     ...about,
     reason: Schema.String,
     sent: Schema.optional(Schema.Literal(false)),
     transient: Schema.optional(Schema.Literal(false))
-  }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return sentence(this, `no answer from the service: ${this.reason}`)
-  }
-}
+  },
+  (error) => sentence(error, `no answer from the service: ${error.reason}`)
+) {}
 
 /**
  * No whole answer, headers and body, came within `after`. The request may have arrived.
@@ -245,17 +212,11 @@ export class Unreachable extends TaggedError<Unreachable>("effect-queue-status/U
  * @since 0.1.0
  * @category errors
  */
-export class ResponseTimeout extends TaggedError<ResponseTimeout>("effect-queue-status/ResponseTimeout")(
+export class ResponseTimeout extends TaggedError<ResponseTimeout>()(
   "ResponseTimeout",
-  { ...about, after: Millis }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return sentence(this, `no whole answer within ${Duration.format(this.after)}`)
-  }
-}
+  { ...about, after: Millis },
+  (error) => sentence(error, `no whole answer within ${Duration.format(error.after)}`)
+) {}
 
 /**
  * The body of the response is longer than `maxBytes` (the option `maxResponseBytes`), and was not read further. Not
@@ -265,17 +226,11 @@ export class ResponseTimeout extends TaggedError<ResponseTimeout>("effect-queue-
  * @since 0.1.0
  * @category errors
  */
-export class ResponseTooLarge extends TaggedError<ResponseTooLarge>("effect-queue-status/ResponseTooLarge")(
+export class ResponseTooLarge extends TaggedError<ResponseTooLarge>()(
   "ResponseTooLarge",
-  { ...about, httpStatus: Schema.Int, maxBytes: Schema.Int }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return sentence(this, `the response is longer than ${this.maxBytes} bytes`)
-  }
-}
+  { ...about, httpStatus: Schema.Int, maxBytes: Schema.Int },
+  (error) => sentence(error, `the response is longer than ${error.maxBytes} bytes`)
+) {}
 
 /**
  * An answer that this version of the library does not understand: a body of another shape than the API's, or a status
@@ -284,17 +239,11 @@ export class ResponseTooLarge extends TaggedError<ResponseTooLarge>("effect-queu
  * @since 0.1.0
  * @category errors
  */
-export class UnexpectedResponse extends TaggedError<UnexpectedResponse>("effect-queue-status/UnexpectedResponse")(
+export class UnexpectedResponse extends TaggedError<UnexpectedResponse>()(
   "UnexpectedResponse",
-  { ...answer, issue: Schema.String, body: Schema.String }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return sentence(this, `an answer that makes no sense: ${this.issue}`)
-  }
-}
+  { ...answer, issue: Schema.String, body: Schema.String },
+  (error) => sentence(error, `an answer that makes no sense: ${error.issue}`)
+) {}
 
 /**
  * Whatever a call to the queue can fail with.
@@ -420,21 +369,14 @@ const isRepeatable = (error: QueueError): boolean => error.operation !== "submit
  * @since 0.1.0
  * @category errors
  */
-export class SubmitUncertain extends TaggedError<SubmitUncertain>("effect-queue-status/SubmitUncertain")(
+export class SubmitUncertain extends TaggedError<SubmitUncertain>()(
   "SubmitUncertain",
-  { model: Schema.String, key: Schema.String, at: Schema.DateTimeUtc, error: Schema.optional(QueueError) }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return message(
-      `submit ${this.model}: it is not known whether there is a job (key ${this.key}, sent at ${
-        DateTime.formatIso(this.at)
-      }): ${this.error === undefined ? "whoever sent it ended before the answer came" : this.error.message}`
-    )
-  }
-}
+  { model: Schema.String, key: Schema.String, at: Schema.DateTimeUtc, error: Schema.optional(QueueError) },
+  (error) =>
+    `submit ${error.model}: it is not known whether there is a job (key ${error.key}, sent at ${
+      DateTime.formatIso(error.at)
+    }): ${error.error === undefined ? "whoever sent it ended before the answer came" : error.error.message}`
+) {}
 
 /**
  * The journal of submits (`SubmitJournal`) can't be read or written. A submit that meets this was not sent.
@@ -442,17 +384,11 @@ export class SubmitUncertain extends TaggedError<SubmitUncertain>("effect-queue-
  * @since 0.1.0
  * @category errors
  */
-export class JournalError extends TaggedError<JournalError>("effect-queue-status/JournalError")(
+export class JournalError extends TaggedError<JournalError>()(
   "JournalError",
-  { key: Schema.String, operation: Schema.Literal("get", "set", "remove"), reason: Schema.String }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return message(`the journal of submits, ${this.operation} ${this.key}: ${this.reason}`)
-  }
-}
+  { key: Schema.String, operation: Schema.Literal("get", "set", "remove"), reason: Schema.String },
+  (error) => `the journal of submits, ${error.operation} ${error.key}: ${error.reason}`
+) {}
 
 /**
  * Everything that `JobRun.submit` can fail with: an error of the call, that it is not known whether there is a job, or an
@@ -482,19 +418,12 @@ export const SubmitError = Schema.Union(QueueError, SubmitUncertain, JournalErro
  * @since 0.1.0
  * @category errors
  */
-export class UnrecognizedStatus extends TaggedError<UnrecognizedStatus>("effect-queue-status/UnrecognizedStatus")(
+export class UnrecognizedStatus extends TaggedError<UnrecognizedStatus>()(
   "UnrecognizedStatus",
-  { job: JobRef, status: Schema.String, snapshot: JobStatus }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return message(
-      `${format(this.job)}: the service says ${JSON.stringify(this.status)}, which is no state that is known here`
-    )
-  }
-}
+  { job: JobRef, status: Schema.String, snapshot: JobStatus },
+  (error) =>
+    `${format(error.job)}: the service says ${JSON.stringify(error.status)}, which is no state that is known here`
+) {}
 
 /**
  * The snapshot is of a job, `job`, that was not asked for (`expected` is), or the cursor is not of this job.
@@ -502,23 +431,16 @@ export class UnrecognizedStatus extends TaggedError<UnrecognizedStatus>("effect-
  * @since 0.1.0
  * @category errors
  */
-export class JobMismatch extends TaggedError<JobMismatch>("effect-queue-status/JobMismatch")(
+export class JobMismatch extends TaggedError<JobMismatch>()(
   "JobMismatch",
-  { job: JobRef, expected: Schema.optional(JobRef) }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return message(
-      `${format(this.job)}: ${
-        this.expected === undefined
-          ? "the cursor is of another job"
-          : `the service answers for this job, asked for ${format(this.expected)}`
-      }`
-    )
-  }
-}
+  { job: JobRef, expected: Schema.optional(JobRef) },
+  (error) =>
+    `${format(error.job)}: ${
+      error.expected === undefined
+        ? "the cursor is of another job"
+        : `the service answers for this job, asked for ${format(error.expected)}`
+    }`
+) {}
 
 /**
  * A text that is no cursor of this library, or not a whole one.
@@ -526,17 +448,11 @@ export class JobMismatch extends TaggedError<JobMismatch>("effect-queue-status/J
  * @since 0.1.0
  * @category errors
  */
-export class InvalidCursor extends TaggedError<InvalidCursor>("effect-queue-status/InvalidCursor")(
+export class InvalidCursor extends TaggedError<InvalidCursor>()(
   "InvalidCursor",
-  { text: Schema.String, issue: Schema.String }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return message(`not a cursor: ${this.issue}: ${JSON.stringify(this.text)}`)
-  }
-}
+  { text: Schema.String, issue: Schema.String },
+  (error) => `not a cursor: ${error.issue}: ${JSON.stringify(error.text)}`
+) {}
 
 // What is known when a deadline of a watch has passed: what the watch had seen of the job, the last trouble that the polls
 // met since then, and what came of canceling the job, where that was asked for.
@@ -564,7 +480,7 @@ const expiry = (
     ...(error.lastError === undefined ? [] : [`last trouble: ${error.lastError.message}`]),
     ...(error.cancel === undefined ? [] : [`cancel: ${error.cancel}`])
   ]
-  return message(`${format(error.job)}: ${what} (${facts.join("; ")})`)
+  return `${format(error.job)}: ${what} (${facts.join("; ")})`
 }
 
 /**
@@ -573,17 +489,11 @@ const expiry = (
  * @since 0.1.0
  * @category errors
  */
-export class PendingTooLong extends TaggedError<PendingTooLong>("effect-queue-status/PendingTooLong")(
+export class PendingTooLong extends TaggedError<PendingTooLong>()(
   "PendingTooLong",
-  expired
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return expiry(this, `no worker has claimed the job for ${Duration.format(this.after)}`)
-  }
-}
+  expired,
+  (error) => expiry(error, `no worker has claimed the job for ${Duration.format(error.after)}`)
+) {}
 
 /**
  * The job runs, and nothing of it has changed for longer than `Deadline.stalled` allows.
@@ -591,14 +501,11 @@ export class PendingTooLong extends TaggedError<PendingTooLong>("effect-queue-st
  * @since 0.1.0
  * @category errors
  */
-export class Stalled extends TaggedError<Stalled>("effect-queue-status/Stalled")("Stalled", expired) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return expiry(this, `the job is running, and nothing has changed for ${Duration.format(this.after)}`)
-  }
-}
+export class Stalled extends TaggedError<Stalled>()(
+  "Stalled",
+  expired,
+  (error) => expiry(error, `the job is running, and nothing has changed for ${Duration.format(error.after)}`)
+) {}
 
 /**
  * The job has not ended within the time that the watch was given (`Deadline.total`).
@@ -606,17 +513,11 @@ export class Stalled extends TaggedError<Stalled>("effect-queue-status/Stalled")
  * @since 0.1.0
  * @category errors
  */
-export class WatchTimeout extends TaggedError<WatchTimeout>("effect-queue-status/WatchTimeout")(
+export class WatchTimeout extends TaggedError<WatchTimeout>()(
   "WatchTimeout",
-  expired
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return expiry(this, `the job has not ended within ${Duration.format(this.after)}`)
-  }
-}
+  expired,
+  (error) => expiry(error, `the job has not ended within ${Duration.format(error.after)}`)
+) {}
 
 /**
  * A deadline of a watch has passed. The job goes on, unless `cancel` says that it was canceled.
@@ -659,17 +560,11 @@ export const WatchError = Schema.Union(
  * @since 0.1.0
  * @category outcomes
  */
-export class JobFailed extends TaggedError<JobFailed>("effect-queue-status/JobFailed")(
+export class JobFailed extends TaggedError<JobFailed>()(
   "JobFailed",
-  { job: JobRef, reason: Schema.optional(Schema.String), snapshot: JobStatus }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return message(`${format(this.job)}: the model failed the job: ${this.reason ?? "no reason was given"}`)
-  }
-}
+  { job: JobRef, reason: Schema.optional(Schema.String), snapshot: JobStatus },
+  (error) => `${format(error.job)}: the model failed the job: ${error.reason ?? "no reason was given"}`
+) {}
 
 /**
  * Every worker that had the job was lost, and no retry is left.
@@ -677,17 +572,11 @@ export class JobFailed extends TaggedError<JobFailed>("effect-queue-status/JobFa
  * @since 0.1.0
  * @category outcomes
  */
-export class JobRetriesExhausted extends TaggedError<JobRetriesExhausted>("effect-queue-status/JobRetriesExhausted")(
+export class JobRetriesExhausted extends TaggedError<JobRetriesExhausted>()(
   "JobRetriesExhausted",
-  { job: JobRef, attempts: Schema.Int, snapshot: JobStatus }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return message(`${format(this.job)}: given up by the service after ${this.attempts} lost attempts`)
-  }
-}
+  { job: JobRef, attempts: Schema.Int, snapshot: JobStatus },
+  (error) => `${format(error.job)}: given up by the service after ${error.attempts} lost attempts`
+) {}
 
 /**
  * The job was canceled before a worker had it.
@@ -695,17 +584,11 @@ export class JobRetriesExhausted extends TaggedError<JobRetriesExhausted>("effec
  * @since 0.1.0
  * @category outcomes
  */
-export class JobCanceled extends TaggedError<JobCanceled>("effect-queue-status/JobCanceled")(
+export class JobCanceled extends TaggedError<JobCanceled>()(
   "JobCanceled",
-  { job: JobRef, snapshot: JobStatus }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return message(`${format(this.job)}: the job was canceled`)
-  }
-}
+  { job: JobRef, snapshot: JobStatus },
+  (error) => `${format(error.job)}: the job was canceled`
+) {}
 
 /**
  * The job is done, and its outputs are not what the schema says. Nothing is lost: `snapshot` has them.
@@ -713,17 +596,11 @@ export class JobCanceled extends TaggedError<JobCanceled>("effect-queue-status/J
  * @since 0.1.0
  * @category outcomes
  */
-export class InvalidOutputs extends TaggedError<InvalidOutputs>("effect-queue-status/InvalidOutputs")(
+export class InvalidOutputs extends TaggedError<InvalidOutputs>()(
   "InvalidOutputs",
-  { job: JobRef, issue: Schema.String, snapshot: JobStatus }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
-    return message(`${format(this.job)}: the job is done, its outputs are not as expected: ${this.issue}`)
-  }
-}
+  { job: JobRef, issue: Schema.String, snapshot: JobStatus },
+  (error) => `${format(error.job)}: the job is done, its outputs are not as expected: ${error.issue}`
+) {}
 
 /**
  * How a job can end without the outputs that were asked for.

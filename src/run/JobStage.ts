@@ -9,7 +9,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { message, TaggedError } from "../model/internal/taggedError.js"
+import { TaggedError } from "../model/internal/taggedError.js"
 import { format, JobRef } from "../model/Job.js"
 import { RunError } from "../model/QueueError.js"
 import { CursorFromString, formatCursor } from "../model/Transition.js"
@@ -28,26 +28,22 @@ import type { RunOptions } from "./JobRun.js"
  * @since 0.1.0
  * @category errors
  */
-export class StageFailed extends TaggedError<StageFailed>("effect-queue-status/StageFailed")(
+export class StageFailed extends TaggedError<StageFailed>()(
   "StageFailed",
   {
     stage: Schema.String,
     error: RunError,
     job: Schema.optional(JobRef),
     cursor: Schema.optional(CursorFromString)
-  }
-) {
-  /**
-   * @since 0.1.0
-   */
-  override get message(): string {
+  },
+  (error) => {
     const facts = [
-      ...(this.job === undefined ? ["no job was made, or none is known"] : [format(this.job)]),
-      ...(this.cursor === undefined ? [] : [`cursor ${formatCursor(this.cursor)}`])
+      ...(error.job === undefined ? ["no job was made, or none is known"] : [format(error.job)]),
+      ...(error.cursor === undefined ? [] : [`cursor ${formatCursor(error.cursor)}`])
     ]
-    return message(`stage ${this.stage} (${facts.join(", ")}): ${this.error.message}`)
+    return `stage ${error.stage} (${facts.join(", ")}): ${error.error.message}`
   }
-}
+) {}
 
 /**
  * Submits a job for its input, once, and returns the outputs. The options of a call take precedence over those of the

@@ -17,13 +17,6 @@ const maxText = 300
 
 const cut = (text: string, max: number): string => text.length <= max ? text : `${text.slice(0, max - 1)}…`
 
-/**
- * The message of an error, cut to a bound: it may quote texts of any length.
- *
- * @internal
- */
-export const message = (text: string): string => cut(text, maxMessage)
-
 const shortValue = (value: unknown): unknown =>
   typeof value === "string"
     ? cut(value, maxText)
@@ -59,19 +52,29 @@ const inspect = function(this: Error) {
 }
 
 /**
- * `Schema.TaggedError`, with the short form.
+ * `Schema.TaggedError` with the short form, and a message that is made from the fields and cut to a bound, since it may
+ * quote texts of any length.
  *
  * @internal
  */
-export const TaggedError = <Self>(identifier: string) =>
+export const TaggedError = <Self>() =>
 <Tag extends string, Fields extends Schema.Struct.Fields>(
   tag: Tag,
-  fields: Fields
+  fields: Fields,
+  describe: (error: Schema.Struct.Type<Fields>) => string
 ): Schema.TaggedErrorClass<Self, Tag, { readonly _tag: Schema.tag<Tag> } & Fields> => {
-  const Class = Schema.TaggedError<unknown>(identifier)(tag, fields)
-  for (const [key, value] of [["toJSON", toJSON], [Inspectable.NodeInspectSymbol, inspect]] as const) {
-    Object.defineProperty(Class.prototype, key, { value, configurable: true, writable: true })
+  const Class = Schema.TaggedError<unknown>(`effect-queue-status/${tag}`)(tag, fields)
+  const members: PropertyDescriptorMap = {
+    toJSON: { value: toJSON, writable: true },
+    [Inspectable.NodeInspectSymbol]: { value: inspect, writable: true },
+    message: {
+      get(this: Schema.Struct.Type<Fields>) {
+        return cut(describe(this), maxMessage)
+      }
+    }
   }
+  for (const member of Object.values(members)) member.configurable = true
+  Object.defineProperties(Class.prototype, members)
   // the class that extends this one, which is what the type parameter stands for
   return Class as Schema.TaggedErrorClass<Self, Tag, { readonly _tag: Schema.tag<Tag> } & Fields>
 }
