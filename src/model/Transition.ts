@@ -14,7 +14,8 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
-import { checksum, infoPrint, isInfoPrint, jobPrint, printInfo, sameJson } from "./internal/fingerprint.js"
+import * as CursorText from "./internal/cursorText.js"
+import { infoPrint, jobPrint, printInfo, sameJson } from "./internal/fingerprint.js"
 import { maxRetries } from "./internal/limits.js"
 import * as Position from "./internal/position.js"
 import * as Job from "./Job.js"
@@ -102,62 +103,26 @@ export class Cursor extends Data.Class<{
   }
 }
 
-const letters = { Queued: "q", Running: "r", Ended: "e" } as const
-
-const phases = { q: "Queued", r: "Running", e: "Ended" } as const
-
-const formatTime = (millis: number | undefined): string => millis === undefined ? "" : millis.toString(36)
-
-const parseTime = (text: string): number | undefined => text === "" ? undefined : Number.parseInt(text, 36)
-
-// What a `Date` can hold.
-const isTime = (millis: number | undefined): boolean => millis === undefined || Math.abs(millis) <= 8.64e15
-
-const cursorText =
-  /^1([0-9a-z]{14})([qre])(\d{1,3})\.(-?[0-9a-z]*)\.(-?[0-9a-z]*)\.(~?[A-Za-z0-9_-]*|\*)\.([0-9a-z]{7})$/
-
 /**
- * A cursor as a text of letters, digits and `-_.~*`, under 200 of them.
+ * Returns a cursor as a text of letters, digits and `-_.~*`, under 200 characters.
  *
  * @since 0.1.0
  * @category cursors
  */
-export const formatCursor = (cursor: Cursor): string => {
-  const body = `1${cursor.job}${letters[cursor.phase]}${cursor.retries}.${formatTime(cursor.at)}.${
-    formatTime(cursor.claimedAt)
-  }.${cursor.info ?? "*"}.`
-  return body + checksum(body)
-}
+export const formatCursor = (cursor: Cursor): string => CursorText.format(cursor)
 
 /**
- * The cursor that a text stands for. Fails if the text was cut short or changed, is of another version, or is not exactly
- * what `formatCursor` writes for that cursor.
+ * Reads a cursor. Fails if the text was cut short or changed, is of another version, or is not exactly what `formatCursor`
+ * writes for that cursor.
  *
  * @since 0.1.0
  * @category cursors
  */
-export const parseCursor = (text: string): Either.Either<Cursor, InvalidCursor> => {
-  const fail = (issue: string) => Either.left(new InvalidCursor({ text: text.slice(0, 300), issue }))
-  const match = cursorText.exec(text)
-  if (match === null) {
-    return fail(/^[02-9]/.test(text) ? "written by another version of this library" : "it has another form")
-  }
-  const [, job = "", letter = "q", retries = "0", at = "", claimedAt = "", info = "", sum = ""] = match
-  if (checksum(text.slice(0, -sum.length)) !== sum) return fail("it was cut short or changed")
-  const cursor = new Cursor({
-    job,
-    // the pattern lets no other letter through
-    phase: phases[letter as keyof typeof phases],
-    retries: Number(retries),
-    at: parseTime(at),
-    claimedAt: parseTime(claimedAt),
-    info: info === "*" ? undefined : info
+export const parseCursor = (text: string): Either.Either<Cursor, InvalidCursor> =>
+  Either.mapBoth(CursorText.parse(text), {
+    onLeft: (issue) => new InvalidCursor({ text: text.slice(0, 300), issue }),
+    onRight: (fields) => new Cursor(fields)
   })
-  if (!isTime(cursor.at) || !isTime(cursor.claimedAt)) return fail("it has a time that there is not")
-  if (info !== "*" && !isInfoPrint(info)) return fail("it has another form")
-  // one cursor, one text: `007` retries are 7, a time of `-0` is 0, and one with too many digits loses the last of them
-  return formatCursor(cursor) === text ? Either.right(cursor) : fail("it is not in canonical form")
-}
 
 /**
  * A cursor and the text that stands for it.
