@@ -1,17 +1,18 @@
 /**
- * What a job is: the reference that names it, and the snapshots of it that the status endpoint hands out.
+ * What a job is: the reference that names it, and the snapshots that the status endpoint returns.
  *
  * @since 0.1.0
  */
 import * as Arbitrary from "effect/Arbitrary"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import * as DateTime from "effect/DateTime"
+import type * as DateTime from "effect/DateTime"
 import type * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { errorText } from "./internal/errorText.js"
+import { isTimestamp, readTime, Time, TimestampText, writeTime } from "./internal/timestamp.js"
 
 // -----------------------------------------------------------------------------
 // parts
@@ -177,43 +178,6 @@ export const parse: (text: string) => Either.Either<JobRef, ParseResult.ParseErr
   JobRefFromString
 )
 
-const rfc3339 =
-  /^\d{4}-\d\d-\d\d[Tt ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/
-
-// The one form that every `Date` reads alike. Of others V8 makes what it likes: of the year 0099 with a space before the
-// hour it makes 1999, of .0001000000 seconds a millisecond. Most times are of that form: they are not written again.
-const isoOf = (text: string): string =>
-  text.length <= 24 && text.charAt(10) === "T" && text.endsWith("Z")
-    ? text
-    : text.toUpperCase().replace(" ", "T").replace(/(\.\d{3})\d+/, "$1")
-
-// The 30th of February may be read as the 2nd of March.
-const isDay = (text: string): boolean => {
-  const day = Number(text.slice(8, 10))
-  return day <= 28 ||
-    Option.exists(DateTime.make(`${text.slice(0, 10)}T00:00:00Z`), (date) => DateTime.getPartUtc(date, "day") === day)
-}
-
-// From the year 0000 to 9999 in UTC: what can be written as RFC 3339 again.
-const earliest = -62_167_219_200_000
-const latest = 253_402_300_799_999
-
-const isWritable = ({ epochMillis }: DateTime.DateTime): boolean => epochMillis >= earliest && epochMillis <= latest
-
-// The service writes RFC 3339; a time without its offset would be read in the zone of whoever reads it. Checked as text
-// and turned into a `DateTime` in `fromDocument`: a transformation for each of three fields doubles the cost of decoding.
-const isTimestamp = (text: string): boolean =>
-  rfc3339.test(text) && isDay(text) && Option.exists(DateTime.make(isoOf(text)), isWritable)
-
-const TimestampText = Schema.String.pipe(
-  Schema.filter(isTimestamp, {
-    identifier: "Timestamp",
-    description: "an RFC 3339 date-time",
-    message: (issue) => `not an RFC 3339 date-time: ${JSON.stringify(issue.actual)}`,
-    jsonSchema: { type: "string", format: "date-time" }
-  })
-)
-
 // -----------------------------------------------------------------------------
 // snapshots
 // -----------------------------------------------------------------------------
@@ -230,10 +194,6 @@ const optional = <A>(schema: Schema.Schema<A>) =>
 export const absent: JsonObject = Object.freeze({})
 
 const blob = JsonObject.pipe(Schema.propertySignature, Schema.withConstructorDefault(() => absent))
-
-const Time = Schema.DateTimeUtcFromSelf.annotations({
-  arbitrary: () => (fc) => fc.integer({ min: earliest, max: latest }).map((millis) => DateTime.unsafeMake(millis))
-})
 
 const fields = {
   job: Schema.typeSchema(JobRef),
@@ -416,7 +376,7 @@ export const Unrecognized = UnrecognizedFromSelf.make
 export type JobStatus = Pending | Running | Done | Failed | Canceled | Unrecognized
 
 /**
- * A snapshot after which no other comes: the job is done, failed or canceled.
+ * A snapshot after which no other comes.
  *
  * @since 0.1.0
  * @category models
@@ -434,8 +394,7 @@ export const isTerminal = (status: JobStatus): status is Terminal =>
 
 const states: ReadonlySet<unknown> = new Set([...Object.values(tags), "Unrecognized"])
 
-// What this side holds is checked once, by the document on the other side of the transformation: to walk every field
-// of the union here as well would cost more than all the rest of the decoding.
+// The document on the other side of the transformation checks every field; to walk them here too would double the cost.
 const JobStatusFromSelf: Schema.Schema<JobStatus> = Schema.declare(
   (u): u is JobStatus => isJsonObject(u) && states.has(u["_tag"]),
   {
@@ -473,9 +432,6 @@ const Document = Schema.Struct({
   retries: orNull(Schema.NonNegativeInt),
   warnings: orNull(Schema.Array(Schema.String))
 }).annotations({ identifier: "JobStatusDocument" })
-
-const readTime = (text: string | null | undefined): Option.Option<DateTime.Utc> =>
-  text === null || text === undefined ? Option.none() : Option.some(DateTime.unsafeMake(isoOf(text)))
 
 /** @internal */
 export const fromDocument = (document: typeof Document.Type): JobStatus => {
@@ -548,9 +504,9 @@ const toDocument = (status: JobStatus): typeof Document.Type => ({
   request_id: status.job.requestId,
   model: status.job.model,
   status: wireStatus(status),
-  ...(Option.isSome(status.createdAt) && { created_at: DateTime.formatIso(status.createdAt.value) }),
-  ...(Option.isSome(status.claimedAt) && { claimed_at: DateTime.formatIso(status.claimedAt.value) }),
-  ...(Option.isSome(status.doneAt) && { done_at: DateTime.formatIso(status.doneAt.value) }),
+  ...(Option.isSome(status.createdAt) && { created_at: writeTime(status.createdAt.value) }),
+  ...(Option.isSome(status.claimedAt) && { claimed_at: writeTime(status.claimedAt.value) }),
+  ...(Option.isSome(status.doneAt) && { done_at: writeTime(status.doneAt.value) }),
   ...(status.info !== absent && { info: status.info }),
   ...(status.inputs !== absent && { inputs: status.inputs }),
   ...(status.outputs !== absent && { outputs: status.outputs }),
@@ -590,14 +546,6 @@ export const JobStatus: Schema.Schema<JobStatus, typeof Document.Encoded> = Sche
 // -----------------------------------------------------------------------------
 
 /**
- * How far a job is, as a fraction from 0 to 1, read from what its worker put into `info`.
- *
- * @since 0.1.0
- * @category models
- */
-export type ReadProgress = (info: JsonObject) => Option.Option<number>
-
-/**
  * Reads `info.progress`: a number from 0 to 1 is a fraction; above 1 and up to 100 it is a percentage. Anything else, be
  * it a string, `NaN` or a negative number, is no progress. A worker that counts in percent and says 1 is taken to be
  * finished; replace the rule (`ProgressRule`) where workers do that.
@@ -613,7 +561,7 @@ export type ReadProgress = (info: JsonObject) => Option.Option<number>
  * @since 0.1.0
  * @category progress
  */
-export const readProgress: ReadProgress = (info) => {
+export const readProgress = (info: JsonObject): Option.Option<number> => {
   const progress = info["progress"]
   return typeof progress !== "number" || !(progress >= 0 && progress <= 100)
     ? Option.none()
@@ -637,7 +585,7 @@ export const readProgress: ReadProgress = (info) => {
  * @category progress
  */
 export class ProgressRule extends Context.Reference<ProgressRule>()("effect-queue-status/Job/ProgressRule", {
-  defaultValue: (): ReadProgress => readProgress
+  defaultValue: (): (info: JsonObject) => Option.Option<number> => readProgress
 }) {}
 
 // -----------------------------------------------------------------------------
@@ -645,17 +593,10 @@ export class ProgressRule extends Context.Reference<ProgressRule>()("effect-queu
 // -----------------------------------------------------------------------------
 
 /**
- * Why a job failed, read from its snapshot. `None` says that no reason was given: such a job, with no retries left, ran
- * out of retries.
+ * Reads why a job failed. `None` means that no reason was given: such a job, with no retries left, ran out of retries.
  *
- * @since 0.1.0
- * @category failures
- */
-export type ReadReason = (status: Failed) => Option.Option<string>
-
-/**
- * The default rule. It reads `info.error`, where the worker runtime puts the reason by convention, else `outputs.error`,
- * else the `outputs`: a job that lost its last worker has none. The first of them that says something is the reason:
+ * The reason is `info.error`, where the worker runtime puts it by convention, else `outputs.error`, else the `outputs`: the
+ * first of them that holds anything.
  *
  * - A text is the reason as it is; a number is written out.
  * - Of an object, the first of the fields `message`, `msg`, `detail`, `details`, `reason`, `error`, `description` and
@@ -702,7 +643,7 @@ export const failureReason = (status: JobStatus): Option.Option<string> =>
  * @category failures
  */
 export class ReasonRule extends Context.Reference<ReasonRule>()("effect-queue-status/Job/ReasonRule", {
-  defaultValue: (): ReadReason => failureReason
+  defaultValue: (): (status: Failed) => Option.Option<string> => failureReason
 }) {}
 
 /**

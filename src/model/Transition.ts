@@ -389,9 +389,9 @@ export interface DeriveOptions {
   /** When the snapshot was taken. */
   readonly observedAt: DateTime.Utc
   /** Reads progress from `info`. Defaults to `Job.readProgress`. */
-  readonly readProgress?: Job.ReadProgress | undefined
+  readonly readProgress?: ((info: Job.JsonObject) => Option.Option<number>) | undefined
   /** Reads the reason from a failed job. Defaults to `Job.failureReason`. */
-  readonly readReason?: Job.ReadReason | undefined
+  readonly readReason?: ((status: Job.Failed) => Option.Option<string>) | undefined
   /** Whether an unknown state is an error (`fail`, the default) or the `end` of the job. */
   readonly unrecognized?: "fail" | "end" | undefined
 }

@@ -208,7 +208,7 @@ export const adaptive = (options: {
   readonly cap: Duration.DurationInput
   readonly base?: Duration.DurationInput | undefined
   readonly factor?: number | undefined
-  readonly readProgress?: Job.ReadProgress | undefined
+  readonly readProgress?: ((info: Job.JsonObject) => Option.Option<number>) | undefined
 }): Cadence => {
   const { factor = 1.5, readProgress = Job.readProgress } = options
   const cap = pauseOf(options.cap)

@@ -1378,7 +1378,8 @@ const news = (before: Job.JsonObject, now: Job.JsonObject): Job.JsonObject => {
 /** Sees one snapshot after the other; in `elsewhere`, each in another process. */
 const seeAll = (
   statuses: ReadonlyArray<Job.JobStatus>,
-  options: { readonly elsewhere?: boolean; readonly readProgress?: Job.ReadProgress } = {}
+  options: { readonly elsewhere?: boolean; readonly readProgress?: (info: Job.JsonObject) => Option.Option<number> } =
+    {}
 ): ReadonlyArray<ReadonlyArray<Transition.Transition>> => {
   let known = Option.none<Transition.Cursor>()
   return statuses.map((status, i) => {
@@ -1520,7 +1521,7 @@ describe("Progressed", () => {
   })
 
   it("is read by the rule that is given", () => {
-    const readProgress: Job.ReadProgress = (info) =>
+    const readProgress: (info: Job.JsonObject) => Option.Option<number> = (info) =>
       typeof info["step"] === "number" ? Option.some(info["step"] / 10) : Option.none()
     const steps = seeAll(
       [{ step: 1 }, { step: 5, progress: 0.9 }, { step: "?" }].map((info) => Job.Running({ job, info })),

@@ -235,7 +235,8 @@ describe("transitions", () => {
       )
       // `{ "detail": … }` is a reason too, and so no lost worker is to blame
       assert.deepStrictEqual(yield* inTime(reasonOf), Array.from({ length: 3 }, () => "no prompt"))
-      const exitCodes: Job.ReadReason = ({ info }) => Option.some(`exit code ${info["exit_code"]}`)
+      const exitCodes: (status: Job.Failed) => Option.Option<string> = ({ info }) =>
+        Option.some(`exit code ${info["exit_code"]}`)
       assert.deepStrictEqual(
         yield* inTime(Effect.provideService(reasonOf, Job.ReasonRule, exitCodes)),
         Array.from({ length: 3 }, () => "exit code 7")

@@ -1,4 +1,5 @@
 import * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
 import * as Job from "../Job.js"
 
 /**
@@ -7,8 +8,8 @@ import * as Job from "../Job.js"
  * @internal
  */
 export interface Rules {
-  readonly readProgress: Job.ReadProgress
-  readonly readReason: Job.ReadReason
+  readonly readProgress: (info: Job.JsonObject) => Option.Option<number>
+  readonly readReason: (status: Job.Failed) => Option.Option<string>
 }
 
 /** @internal */
