@@ -645,10 +645,3 @@ export const failureReason = (status: JobStatus): Option.Option<string> =>
 export class ReasonRule extends Context.Reference<ReasonRule>()("effect-queue-status/Job/ReasonRule", {
   defaultValue: (): (status: Failed) => Option.Option<string> => failureReason
 }) {}
-
-/**
- * A text for a job that no other has: the length tells where the model ends.
- *
- * @internal
- */
-export const keyOf = ({ model, requestId }: JobRef): string => `${model.length} ${model}${requestId}`

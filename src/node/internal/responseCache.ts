@@ -1,5 +1,5 @@
 import type * as Undici from "@effect/platform-node/Undici"
-import { keyOf } from "../../model/Job.js"
+import { keyOf } from "../../model/internal/jobKey.js"
 import type { JobRef, JobStatus } from "../../model/Job.js"
 
 /**

@@ -24,6 +24,7 @@ import * as Option from "effect/Option"
 import type * as Random from "effect/Random"
 import * as Runtime from "effect/Runtime"
 import { sameJson } from "../../model/internal/fingerprint.js"
+import { keyOf } from "../../model/internal/jobKey.js"
 import * as Job from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
 import type * as Transition from "../../model/Transition.js"
@@ -300,7 +301,7 @@ export class Scheduler {
           if (poller.subscribers === undefined) this.park(poller)
         }
         if (source === undefined || this.stopping.size === 0) continue
-        for (const fiber of this.stopping.get(Job.keyOf(source.job)) ?? []) fibers.push(fiber)
+        for (const fiber of this.stopping.get(keyOf(source.job)) ?? []) fibers.push(fiber)
       }
       this.pump()
       if (timer !== undefined && this.timer !== timer) fibers.push(timer)
@@ -376,7 +377,7 @@ export class Scheduler {
     const ref = Equal.isEqual(job) ? job : Job.ref(job.model, job.requestId)
     const poller = new Poller(ref, line, this.turns++, policy, wallOffset(this.clock))
     this.enter(poller)
-    const last = this.stopping.get(Job.keyOf(job))
+    const last = this.stopping.get(keyOf(job))
     if (last === undefined) {
       this.waiting.add(poller, this.pauseTime.at(now))
     } else {
@@ -407,7 +408,7 @@ export class Scheduler {
       : this.retrying.timeOf(poller.slot)
     this.drop(poller)
     if (due <= now) return
-    this.parked.set(Job.keyOf(poller.job), { poller, due })
+    this.parked.set(keyOf(poller.job), { poller, due })
     for (const [key, { due }] of this.parked) {
       if (this.parked.size <= this.settings.keptEnds && due > now) return
       this.parked.delete(key)
@@ -415,7 +416,7 @@ export class Scheduler {
   }
 
   private unpark(line: Line<Poller>, job: Job.JobRef, now: number): Poller | undefined {
-    const key = Job.keyOf(job)
+    const key = keyOf(job)
     const parked = this.parked.get(key)
     if (parked === undefined) return undefined
     this.parked.delete(key)
@@ -482,7 +483,7 @@ export class Scheduler {
   }
 
   private stop(job: Job.JobRef, fiber: RuntimeFiber<void>): void {
-    const key = Job.keyOf(job)
+    const key = keyOf(job)
     const fibers = this.stopping.get(key) ?? new Set()
     this.stopping.set(key, fibers.add(fiber))
     fiber.addObserver(() => {
@@ -503,12 +504,12 @@ export class Scheduler {
   // ---------------------------------------------------------------------------
 
   private keptEnd(job: Job.JobRef, now: number): End | undefined {
-    const end = this.ends.get(Job.keyOf(job))
+    const end = this.ends.get(keyOf(job))
     return end !== undefined && end.at + this.settings.keptFor > now ? end : undefined
   }
 
   private keep(end: End): void {
-    this.ends.set(Job.keyOf(end.job), end)
+    this.ends.set(keyOf(end.job), end)
     for (const [key, { at }] of this.ends) {
       if (this.ends.size <= this.settings.keptEnds && at + this.settings.keptFor > end.at) return
       this.ends.delete(key)
