@@ -8,11 +8,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import * as Schedule from "effect/Schedule"
-import * as ScheduleDecision from "effect/ScheduleDecision"
-import * as ScheduleInterval from "effect/ScheduleInterval"
+import type * as Schedule from "effect/Schedule"
 import * as Job from "../model/Job.js"
 import { maxPause, minPause } from "./internal/pauses.js"
+import { ask, make } from "./internal/schedule.js"
 
 /**
  * Any schedule that takes every snapshot. Its delays are the pauses between polls; what it puts out does not matter. The
@@ -28,9 +27,6 @@ export type Cadence = Schedule.Schedule<unknown, Job.JobStatus>
 const pauseOf = (input: Duration.DurationInput): number =>
   Duration.toMillis(Duration.clamp(Duration.decode(input), { minimum: minPause, maximum: maxPause }))
 
-const after = (now: number, millis: number): ScheduleDecision.ScheduleDecision =>
-  ScheduleDecision.continueWith(ScheduleInterval.after(now + millis))
-
 /**
  * A pause of `interval` between polls. Only the first one is shorter, by chance, so that watches that began together do
  * not poll together; after that the beat is kept.
@@ -42,12 +38,12 @@ const after = (now: number, millis: number): ScheduleDecision.ScheduleDecision =
  */
 export const fixed = (interval: Duration.DurationInput): Cadence => {
   const pause = pauseOf(interval)
-  return Schedule.makeWithState(
+  return make(
     true,
-    (now, _: Job.JobStatus, first) =>
+    (_now, _: Job.JobStatus, first) =>
       Effect.map(
         first ? Random.next : Effect.succeed(1),
-        (part) => [false, undefined, after(now, pause * part)] as const
+        (part) => [false, undefined, pause * part] as const
       )
   )
 }
@@ -77,14 +73,14 @@ export const exponential = (options: {
   const base = pauseOf(options.base)
   const cap = pauseOf(options.cap)
   const factor = options.factor >= 1 ? options.factor : 1
-  return Schedule.makeWithState(
+  return make(
     base,
-    (now, _: Job.JobStatus, pause) =>
+    (_now, _: Job.JobStatus, pause) =>
       Effect.map(Random.nextRange(0.8, 1.2), (jitter) =>
         [
           Math.min(cap, pause * factor),
           undefined,
-          after(now, Math.min(cap, pause) * jitter)
+          Math.min(cap, pause) * jitter
         ] as const)
   )
 }
@@ -120,12 +116,12 @@ export const defaultCadence: Cadence = exponential({
  */
 export const byPhase = (options: { readonly pending: Cadence; readonly running: Cadence }): Cadence => {
   const start = { phase: "pending" as "pending" | "running", state: options.pending.initial as unknown }
-  return Schedule.makeWithState(start, (now, status: Job.JobStatus, before) => {
+  return make(start, (now, status: Job.JobStatus, before) => {
     const phase = status._tag === "Pending" ? "pending" : "running"
     const cadence = options[phase]
     return Effect.map(
-      cadence.step(now, status, phase === before.phase ? before.state : cadence.initial),
-      ([state, out, decision]) => [{ phase, state }, out, decision] as const
+      ask(cadence, now, status, phase === before.phase ? before.state : cadence.initial),
+      ([state, out, pause]) => [{ phase, state }, out, pause] as const
     )
   })
 }
@@ -152,11 +148,11 @@ export const byAge = (options: {
 }): Cadence => {
   const steps = options.upTo.map(([age, pause]) => [Duration.toMillis(age), pauseOf(pause)] as const)
   const last = pauseOf(options.otherwise)
-  return Schedule.makeWithState(undefined as number | undefined, (now, status: Job.JobStatus, start = now) => {
+  return make(undefined as number | undefined, (now, status: Job.JobStatus, start = now) => {
     const createdAt = Option.getOrElse(Option.map(status.createdAt, DateTime.toEpochMillis), () => start)
     const age = now - Math.min(createdAt, start)
     const pause = steps.find(([upTo]) => age < upTo)?.[1] ?? last
-    return Effect.map(Random.nextRange(0.8, 1.2), (jitter) => [start, undefined, after(now, pause * jitter)] as const)
+    return Effect.map(Random.nextRange(0.8, 1.2), (jitter) => [start, undefined, pause * jitter] as const)
   })
 }
 
@@ -230,14 +226,14 @@ export const adaptive = (options: {
     return progress > 0 && now > since ? now + (now - since) * (1 - Math.min(1, progress)) / progress : Infinity
   }
 
-  return Schedule.makeWithState(start, (now, status: Job.JobStatus, before) => {
+  return make(start, (now, status: Job.JobStatus, before) => {
     // timers are not that exact: a poll that comes a little before it is due is that poll
     const isDue = now > before.due - floor / 2
     return Effect.map(isDue ? Random.nextRange(0.8, 1.2) : Effect.succeed(1), (jitter) => {
       const due = isDue ? now + Math.max(floor, Math.min(cap, before.pause) * jitter) : before.due
       const pause = isDue ? Math.min(cap, before.pause * growth) : before.pause
       if (status._tag !== "Running") {
-        return [{ ...before, pause, due }, undefined, after(now, Math.max(floor, due - now))] as const
+        return [{ ...before, pause, due }, undefined, Math.max(floor, due - now)] as const
       }
       const claimedAt = Option.map(status.claimedAt, DateTime.toEpochMillis)
       const attempt = `${Option.getOrElse(status.retries, () => 0)} ${Option.getOrElse(claimedAt, () => 0)}`
@@ -247,7 +243,7 @@ export const adaptive = (options: {
       const end = Math.max(now + shortest, endOf(now, status, since) + floor / 2)
       const pays = end + shortest <= due
       const next: Adaptive = { pause, due, attempt, since, aim: pays ? end : Infinity, shortest }
-      return [next, undefined, after(now, pays ? end - now : Math.max(floor, due - now))] as const
+      return [next, undefined, pays ? end - now : Math.max(floor, due - now)] as const
     })
   })
 }

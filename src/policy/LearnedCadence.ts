@@ -11,14 +11,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import * as Schedule from "effect/Schedule"
-import * as ScheduleDecision from "effect/ScheduleDecision"
-import * as ScheduleInterval from "effect/ScheduleInterval"
 import * as Schema from "effect/Schema"
 import type * as Job from "../model/Job.js"
 import { type Cadence, defaultCadence } from "./Cadence.js"
 import * as Sketch from "./internal/durationHistogram.js"
 import { maxPause, minPause } from "./internal/pauses.js"
+import * as Steps from "./internal/schedule.js"
 import * as WatchPolicy from "./WatchPolicy.js"
 
 // -----------------------------------------------------------------------------
@@ -220,12 +218,12 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
 
     const start = { key: "", since: 0, fallback: fallback.initial as unknown }
 
-    const cadence: Cadence = Schedule.makeWithState(start, (now, status: Job.JobStatus, before) => {
+    const cadence: Cadence = Steps.make(start, (now, status: Job.JobStatus, before) => {
       const experience = recall(status.job.model)
       if (!known(experience)) {
         return Effect.map(
-          fallback.step(now, status, before.fallback),
-          ([state, out, decision]) => [{ ...before, fallback: state }, out, decision] as const
+          Steps.ask(fallback, now, status, before.fallback),
+          ([state, out, pause]) => [{ ...before, fallback: state }, out, pause] as const
         )
       }
       const phase = phaseOf(status)
@@ -233,14 +231,12 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
       experience.smooth ??= { wait: Sketch.smooth(experience.wait), run: Sketch.smooth(experience.run) }
       const [sketch, age] = future(experience.smooth, status, now - since)
       const pause = Sketch.balancedPause(Sketch.after(Sketch.withDoubt(sketch), age), pollCost)
-      return Effect.map(Random.nextRange(0.9, 1.1), (jitter) => {
-        const interval = ScheduleInterval.after(now + Math.min(cap, Math.max(floor, pause * jitter)))
-        return [
+      return Effect.map(Random.nextRange(0.9, 1.1), (jitter) =>
+        [
           { ...before, key: phase.key, since },
           undefined as unknown,
-          ScheduleDecision.continueWith(interval)
-        ] as const
-      })
+          Math.min(cap, Math.max(floor, pause * jitter))
+        ] as const)
     })
 
     return {

@@ -6,12 +6,11 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
-import * as ScheduleDecision from "effect/ScheduleDecision"
-import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import { maxRetryAfter } from "../model/internal/limits.js"
 import { isTransient } from "../model/QueueError.js"
 import type { QueueError } from "../model/QueueError.js"
 import { retryAfterOf } from "./internal/retryAfter.js"
+import * as Steps from "./internal/schedule.js"
 
 /**
  * Any schedule that takes every error of a call. When it ends, the error it was last given is final. A watch starts it
@@ -84,14 +83,13 @@ const endWithin = <Out, In>(
   self: Schedule.Schedule<Out, In>,
   limit: Duration.DurationInput
 ): Schedule.Schedule<Out, In> =>
-  Schedule.makeWithState(
+  Steps.make(
     { start: undefined as number | undefined, inner: self.initial as unknown },
     (now, input: In, state) =>
-      Effect.map(self.step(now, input, state.inner), ([inner, out, decision]) => {
+      Effect.map(Steps.ask(self, now, input, state.inner), ([inner, out, pause]) => {
         const start = state.start ?? now
-        const late = ScheduleDecision.isContinue(decision) &&
-          ScheduleIntervals.start(decision.intervals) >= start + Duration.toMillis(limit)
-        return [{ start, inner }, out, late ? ScheduleDecision.done : decision] as const
+        const isLate = pause !== undefined && now + pause >= start + Duration.toMillis(limit)
+        return [{ start, inner }, out, isLate ? undefined : pause] as const
       })
   )
 
@@ -112,16 +110,16 @@ export const byKind = (options: {
   const kindOf = (error: QueueError) =>
     isTransient(error) ? "transient" : error._tag === "JobNotFound" ? "notFound" : undefined
   const start: { readonly [kind: string]: unknown } = {}
-  return Schedule.makeWithState(start, (now, error: QueueError, states) => {
+  return Steps.make(start, (now, error: QueueError, states) => {
     const kind = kindOf(error)
     const schedule = kind === undefined ? undefined : options[kind]
     if (kind === undefined || schedule === undefined) {
-      return Effect.succeed([states, error as unknown, ScheduleDecision.done] as const)
+      return Effect.succeed([states, error as unknown, undefined] as const)
     }
     const state = kind in states ? states[kind] : schedule.initial
     return Effect.map(
-      schedule.step(now, error, state),
-      ([after, out, decision]) => [{ ...states, [kind]: after }, out, decision] as const
+      Steps.ask(schedule, now, error, state),
+      ([after, out, pause]) => [{ ...states, [kind]: after }, out, pause] as const
     )
   })
 }

@@ -8,13 +8,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
-import * as ScheduleDecision from "effect/ScheduleDecision"
-import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import type { JobStatus } from "../../model/Job.js"
 import type { QueueError } from "../../model/QueueError.js"
 import { type Cadence, defaultCadence } from "../Cadence.js"
 import { maxPause, minPause } from "./pauses.js"
 import { retryAfterOf } from "./retryAfter.js"
+import { ask } from "./schedule.js"
 import { monotonic, wallOffset } from "./time.js"
 
 /** @internal */
@@ -47,14 +46,11 @@ export const step = <In>(
   input: In,
   state: unknown
 ): Effect.Effect<readonly [state: unknown, pause: number | undefined]> =>
-  Effect.map(schedule.step(now, input, state), ([after, , decision]) =>
-    [
-      after,
-      ScheduleDecision.isDone(decision)
-        ? undefined
-        // clocks count in milliseconds; a little more is no harm, a little less would undercut a Retry-After
-        : clampPause(Math.ceil(ScheduleIntervals.start(decision.intervals) - now))
-    ] as const)
+  Effect.map(
+    ask(schedule, now, input, state),
+    // clocks count in milliseconds; a little more is no harm, a little less would undercut a Retry-After
+    ([after, , pause]) => [after, pause === undefined ? undefined : clampPause(Math.ceil(pause))] as const
+  )
 
 /** @internal */
 export const make = <In>(schedule: Schedule.Schedule<unknown, In>): Effect.Effect<Pacer<In>> =>
