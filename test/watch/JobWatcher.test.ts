@@ -626,6 +626,17 @@ describe("sharing", () => {
       yield* TestJobQueue.expectPolls(job, [0, 2, 4, 6].map(Duration.seconds))
     }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
 
+  it.effect("a job that was left while a poll was to confirm an expired deadline is polled for the next subscriber", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(Fault.rateLimited("20 seconds").pipe(Fault.on("status"), Fault.nth(1)))
+      const first = JobStream.result(job, { ...everySecond, deadline: Deadline.total("5 seconds") })
+      assert.isTrue(Option.isNone(yield* Effect.timeoutOption(first, "10 seconds")))
+      yield* Effect.sleep("2 seconds")
+      yield* Effect.timeoutOption(JobStream.result(job, everySecond), "8500 millis")
+      yield* TestJobQueue.expectPolls(job, [0, 20].map(Duration.seconds))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+
   it.effect("no more snapshots are kept than there may be", () =>
     Effect.gen(function*() {
       const jobs = yield* Effect.replicateEffect(submit, 1_000 + 1)
@@ -673,7 +684,9 @@ describe("sharing", () => {
       const fibers = yield* Effect.gen(function*() {
         const watcher = yield* JobWatcher.make()
         const fibers = [
-          yield* Effect.fork(Effect.asVoid(Effect.provideService(JobStream.result(job), JobWatcher.JobWatcher, watcher))),
+          yield* Effect.fork(
+            Effect.asVoid(Effect.provideService(JobStream.result(job), JobWatcher.JobWatcher, watcher))
+          ),
           yield* Effect.fork(
             Stream.runDrain(Stream.provideService(JobStream.transitions(job), JobWatcher.JobWatcher, watcher))
           ),
@@ -1023,7 +1036,9 @@ describe("queue order", () => {
       assert.isAtMost(Math.max(...late), 1_000)
     }).pipe(
       TestJobQueue.runUntilDone,
-      Effect.provide(layer({ watcher: busy, workers: { workers: 4, script: Worker.always(Worker.finish("5 seconds")) } }))
+      Effect.provide(
+        layer({ watcher: busy, workers: { workers: 4, script: Worker.always(Worker.finish("5 seconds")) } })
+      )
     ))
 
   it("no claim is noticed later than the floor, and no transition is lost, whatever the order", async () => {
@@ -1114,7 +1129,11 @@ describe("queue order", () => {
       const lost = yield* Effect.fork(Stream.runHead(watcher.events))
       yield* Effect.fork(
         Stream.runDrain(
-          Stream.provideService(JobStream.watchAll(Stream.fromIterable(jobs), everySecond), JobWatcher.JobWatcher, watcher)
+          Stream.provideService(
+            JobStream.watchAll(Stream.fromIterable(jobs), everySecond),
+            JobWatcher.JobWatcher,
+            watcher
+          )
         )
       )
       yield* Effect.sleep("29 seconds")
@@ -1151,7 +1170,11 @@ describe("queue order", () => {
       const lost = yield* Effect.fork(Stream.runHead(watcher.events))
       yield* Effect.fork(
         Stream.runDrain(
-          Stream.provideService(JobStream.watchAll(Stream.fromIterable(jobs), everySecond), JobWatcher.JobWatcher, watcher)
+          Stream.provideService(
+            JobStream.watchAll(Stream.fromIterable(jobs), everySecond),
+            JobWatcher.JobWatcher,
+            watcher
+          )
         )
       )
       yield* Effect.sleep("1 minute")

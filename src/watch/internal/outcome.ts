@@ -1,7 +1,5 @@
 /**
- * What a watch is made of, whether it polls by itself or shares a poller.
- *
- * @internal
+ * The policy of a watch, and the outcome of its job.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -21,14 +19,10 @@ import type * as Transition from "../../model/Transition.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
 import { clip, formatIssues } from "../../queue/internal/request.js"
 
-/** Parts of a policy; `undefined` is not given. */
+/** Parts of a policy. A part that is `undefined` is not given. */
 type Options = { readonly [Part in keyof WatchPolicy.WatchPolicy]?: WatchPolicy.WatchPolicy[Part] | undefined }
 
-/**
- * The policy of a watch: its options, and for those that are not given the policy of the app.
- *
- * @internal
- */
+/** The policy of a watch: its options, and the policy of the app for the rest. @internal */
 export const policyOf = (options: Options): Effect.Effect<WatchPolicy.WatchPolicy> =>
   Effect.map(WatchPolicy.Default, (policy) => ({
     cadence: options.cadence ?? policy.cadence,
@@ -37,11 +31,7 @@ export const policyOf = (options: Options): Effect.Effect<WatchPolicy.WatchPolic
     unrecognized: options.unrecognized ?? policy.unrecognized
   }))
 
-/**
- * The error of an answer that is about another job: trouble that may pass, as any other answer that makes no sense.
- *
- * @internal
- */
+/** The error of a response about another job: like any other invalid response, trouble that may pass. @internal */
 export const mismatchOf = (job: Job.JobRef, status: Job.JobStatus): UnexpectedAnswer | undefined =>
   status.job.requestId === job.requestId && status.job.model === job.model ? undefined : new UnexpectedAnswer({
     operation: "status",
@@ -52,21 +42,13 @@ export const mismatchOf = (job: Job.JobRef, status: Job.JobStatus): UnexpectedAn
     body: ""
   })
 
-/**
- * A stack trace would lead to this library, and is kept for as long as the watch lasts.
- *
- * @internal
- */
+/** A stack trace would lead to this library, and is kept for as long as the watch lasts. @internal */
 export const spanOf = (job: Job.JobRef) => ({
   attributes: { "queue.model": job.model, "queue.request_id": job.requestId },
   captureStackTrace: false
 })
 
-/**
- * What a job ended with: its outputs, or why there are none.
- *
- * @internal
- */
+/** The outputs of a job, or the error that its terminal state stands for. @internal */
 export const outputsOf = (
   end: Transition.Terminal
 ): Effect.Effect<Job.JsonObject, OutcomeError | UnrecognizedStatus> => {
@@ -85,11 +67,7 @@ export const outputsOf = (
   }
 }
 
-/**
- * The same, decoded.
- *
- * @internal
- */
+/** Decodes the outputs of a job. @internal */
 export const decodeOutputs = <A, I, R>(
   end: Transition.Terminal,
   schema: Schema.Schema<A, I, R>
