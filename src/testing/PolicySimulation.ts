@@ -166,7 +166,7 @@ const watch = ({ cadence, deadline }: WatchPolicy, clock: HandClock, life: Life)
     const state = JobState.make(undefined, start)
     while (clock.now < life.doneAt) {
       const status = snapshot(life, clock.now)
-      JobState.accept(state, status, clock.now, Either.getOrThrow(JobState.derive(state, status, { observedAt })))
+      JobState.accept(state, status, clock.now, Either.getOrThrow(JobState.deriveFrom(state, status, { observedAt })))
       const next = clock.now + (yield* pause(status))
       if (next >= nextExpiry(start, state, deadline).at) return { polls, staleness: undefined }
       clock.now = next

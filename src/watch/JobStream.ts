@@ -1,9 +1,9 @@
 /**
- * A job as a stream: of its snapshots, of its transitions, or of nothing but the result.
+ * A job as a stream of its snapshots or transitions, or as an effect that returns its result.
  *
- * The first poll is immediate. A stream ends after the terminal state, and fails when the job can't be watched; that the
- * job itself failed or was canceled is not a failure of the stream. Whoever stops pulling, or is interrupted, stops the
- * timer and the request that is on its way at once. The job itself goes on: watching is only looking.
+ * The first poll is immediate. A stream ends after the terminal state, and fails if the job can't be watched; a job that
+ * fails or is canceled does not fail the stream. A consumer that stops or is interrupted stops the timer and the request in
+ * flight at once. Watching does not affect the job.
  *
  * @since 0.1.0
  */
@@ -41,35 +41,35 @@ import { spanned } from "./internal/span.js"
 import { JobWatcher } from "./JobWatcher.js"
 
 /**
- * Any part of a policy. What is not given, or `undefined`, is that of the app, `WatchPolicy.Default`.
+ * Parts of a policy. A part that is omitted or `undefined` defaults to that of the app, `WatchPolicy.Default`.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
-  /** When to poll next, after a poll that was answered. A duration stands for `Cadence.fixed`. */
+  /** When to poll next, after a poll that succeeded. A duration stands for `Cadence.fixed`. */
   readonly cadence?: Cadence | Duration.DurationInput | undefined
-  /** When to try again, after a poll that was not answered. */
+  /** When to try again, after a poll that failed. */
   readonly retry?: Retry | undefined
   /** When to give up. A duration stands for `Deadline.total`. */
   readonly deadline?: Deadline | Duration.DurationInput | undefined
-  /** What an unknown state of the job is: an error, nothing, or the end of the job. */
+  /** How to treat an unknown state of the job: as an error, not at all, or as the end of the job. */
   readonly unrecognized?: WatchPolicy["unrecognized"] | undefined
 }
 
 /**
- * Options of a watch that may go on from where another one ended.
+ * Options of a watch that may continue where another one ended.
  *
  * @since 0.1.0
  * @category models
  */
 export interface TransitionsOptions extends Options {
-  /** What is known already. The stream goes on with the next transition. */
+  /** The cursor of the last known transition. The stream continues with the next one. */
   readonly from?: Transition.Cursor | undefined
 }
 
 // -----------------------------------------------------------------------------
-// how a job is watched
+// subscriptions
 // -----------------------------------------------------------------------------
 
 interface Opened {
@@ -95,7 +95,7 @@ const open = (
       return { subscription, policy, rules: yield* rules }
     })
 
-/** The transitions that a sample adds to what the subscriber knew; from now on it knows them. */
+/** Derives the transitions that a sample adds, and moves the subscriber's cursor. */
 const derive = (
   { at, status, watch }: Sample,
   { policy, rules }: Pick<Opened, "policy" | "rules">
@@ -112,7 +112,7 @@ const derive = (
     }
   )
 
-// `Stream.unfoldChunkEffect` without the state that it would hand on: there are many of these.
+// `Stream.unfoldChunkEffect` without its state, to save memory: there are many of these
 const pulled = <A, E, R>(
   next: Effect.Effect<Option.Option<Chunk.Chunk<A>>, E, R>
 ): Stream.Stream<A, E, R> => {
@@ -123,7 +123,7 @@ const pulled = <A, E, R>(
   return Stream.fromChannel(loop)
 }
 
-/** What the notices of one job give, up to its end; those that give nothing go round in here. */
+/** The elements that `select` makes of a job's notices, up to its end. */
 const streamed = <A>(
   span: string,
   job: Job.JobRef,
@@ -164,8 +164,8 @@ const streamed = <A>(
 const nothing = Either.right([])
 
 /**
- * The snapshots of a job, one for each poll that was answered, changed or not; the last one is terminal. A consumer that
- * is slow receives the latest, and a snapshot that is older than one before it (from a replica that lags) is left out.
+ * The snapshots of a job, one for each successful poll, changed or not; the last one is terminal. A slow consumer receives
+ * the latest snapshot. A stale snapshot, older than one before it (from a replica that lags), is skipped.
  *
  * @since 0.1.0
  * @category streams
@@ -219,8 +219,8 @@ export const fromStatuses = <E, R>(
     )))
 
 /**
- * The life of a job, from its beginning, or from a cursor on, to its end, without a gap and without a repeat, however
- * few of its states the polls happen to see (see `Transition.derive`).
+ * The history of a job from its beginning, or from a cursor, to its end, without gaps and without repeats, however few of
+ * its states the polls see (see `Transition.derive`).
  *
  * @example
  * import { JobStream, Transition } from "effect-queue-status"
@@ -249,7 +249,7 @@ export const transitions = (
   )
 
 /**
- * The polls have met trouble that may pass.
+ * Polls fail, for a reason that may pass.
  *
  * @since 0.1.0
  * @category models
@@ -267,7 +267,7 @@ export interface Trouble {
 }
 
 /**
- * The trouble has passed: a poll was answered.
+ * The trouble has passed: a poll succeeded.
  *
  * @since 0.1.0
  * @category models
@@ -281,7 +281,7 @@ export interface Recovered {
 }
 
 /**
- * What a person who waits wants to know: what the job does, and whether it can be seen at all.
+ * An event of a watch: a transition of the job, or the begin or end of trouble.
  *
  * @since 0.1.0
  * @category models
@@ -306,8 +306,8 @@ export const WatchEvent = Schema.Union(
 ).annotations({ identifier: "WatchEvent" })
 
 /**
- * The transitions of a job, and between them the troubles of watching it: enough for a user interface to tell a job that
- * is slow from a network that is gone.
+ * The transitions of a job, and between them the troubles of watching it. A user interface can distinguish a slow job from
+ * a lost connection.
  *
  * @example
  * import { JobStream } from "effect-queue-status"
@@ -347,8 +347,8 @@ const eventsOf = (
 }
 
 /**
- * Watches a job to its end: its outputs, decoded where a schema for them is given, or an error that says why there are
- * none. The place where outcomes become errors.
+ * Watches a job to its end and returns its outputs, decoded if there is a schema. Fails with an `OutcomeError` if the job
+ * has no outputs.
  *
  * @example
  * import { JobStream } from "effect-queue-status"
@@ -386,7 +386,7 @@ const ended = (job: Job.JobRef, options: Options = {}): Effect.Effect<Transition
   toEnd("JobStream.result", job, options, "end", () => Effect.void)
 
 /**
- * Watches a job to its end, and gives each event to `onEvent`.
+ * Watches a job to its end, and calls `onEvent` with each event.
  *
  * @internal
  */
@@ -403,7 +403,7 @@ const toEnd = (
   wants: SubscribeOptions["wants"],
   onEvent: (event: WatchEvent) => Effect.Effect<unknown>
 ): Effect.Effect<Transition.Terminal, WatchError, JobWatcher> =>
-  // not `Effect.scoped`: a scope in the context would take as much room as all the rest that waits
+  // `Effect.scoped` would put a scope into the context, and double the memory of a waiting subscriber
   Effect.acquireUseRelease(
     Scope.make(),
     (scope) =>
@@ -429,7 +429,7 @@ const untilEnd = (
     }
     return undefined
   })
-  // outside of a generator, which would keep a frame for each round
+  // not a generator, which would keep a frame for each round
   const next: Effect.Effect<Transition.Terminal, WatchError> = Effect.suspend(() =>
     Effect.flatMap(
       Effect.flatMap(opened.subscription.next, read),
@@ -444,7 +444,7 @@ const untilEnd = (
 // -----------------------------------------------------------------------------
 
 /**
- * One of many jobs can't be watched; the others go on.
+ * One of many jobs can't be watched. The others continue.
  *
  * @since 0.1.0
  * @category models
@@ -464,9 +464,9 @@ export interface WatchFailed {
 export const WatchFailed = Schema.TaggedStruct("WatchFailed", { job: JobRef, error: WatchError })
 
 /**
- * The transitions of all the jobs of a stream, as they come, those of each job in order. References are taken no faster
- * than their transitions are. A job that can't be watched is a `WatchFailed`. A reference that comes again while its job
- * is watched adds nothing. It ends when the references have, and every job has.
+ * The transitions of all jobs of a stream, as they come, those of each job in order. Backpressure applies to the references
+ * as well. A job that can't be watched is a `WatchFailed`. A reference to a job that is watched already adds nothing. The
+ * stream ends when the references and all jobs have ended.
  *
  * @example
  * import { JobStream } from "effect-queue-status"

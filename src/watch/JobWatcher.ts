@@ -1,22 +1,22 @@
 /**
  * Watching jobs: a port, and the layer behind it that polls.
  *
- * `JobStream` and `JobRun` watch by this service. A program rarely calls it itself; it provides one of its layers, and all
- * that it watches then shares pollers and a budget.
+ * `JobStream` and `JobRun` use this service. A program rarely calls it directly: it provides one of its layers, and then all
+ * watches share pollers and a budget.
  *
- * What a subscriber can rely on:
+ * Guarantees for a subscriber:
  *
- * - **Consistency.** A sample is a snapshot that a `JobQueue` returned, at the time when it arrived. It is never older
- *   than what the subscriber was given before, or than the cursor that it began with.
- * - **Order.** Samples of a job come in the order of its life, and its end comes last. Jobs have no order among each other.
- * - **Late subscribers.** One that joins, or comes back within the cadence, receives the latest snapshot without a request.
- *   The end of a job is kept for five minutes (of 1,000 jobs at most), and reported without a request.
- * - **Slow subscribers.** Nothing is queued: a subscriber that is slow receives the latest snapshot, and holds up nobody.
- *   What it missed between two snapshots, `Transition.derive` infers from its cursor.
- * - **Deadlines and retries** are each subscriber's own. A deadline that has passed is reported after one more poll, if
- *   too little is known.
+ * - **Consistency.** A sample is a snapshot that a `JobQueue` returned, with the time of its arrival. It is never older than
+ *   the samples before, or than the cursor that the watch began with.
+ * - **Order.** Samples of a job come in the order of its history, and its end comes last. Different jobs have no order.
+ * - **Late subscribers.** A subscriber that joins, or returns within the cadence, receives the latest snapshot without a
+ *   request. The outcome of a job is kept for five minutes (of 1,000 jobs at most), and reported without a request.
+ * - **Slow subscribers.** Nothing is queued: a slow subscriber receives the latest snapshot, and does not delay others.
+ *   `Transition.derive` infers the states between two snapshots from the subscriber's cursor.
+ * - **Deadlines and retries** belong to each subscriber. A deadline that has passed is reported after one more poll, unless
+ *   the last snapshot is recent.
  * - **Errors.** When one subscriber's retries run out, only its watch fails. A schedule that dies is a defect of the watches
- *   that follow it.
+ *   that use it.
  *
  * @since 0.1.0
  */
@@ -38,7 +38,7 @@ import { Scheduler } from "./internal/scheduler.js"
 import { subscribe } from "./internal/subscription.js"
 
 // -----------------------------------------------------------------------------
-// what is reported of a job
+// notices
 // -----------------------------------------------------------------------------
 
 /**
@@ -66,7 +66,7 @@ export interface Sample extends internal.Sample {}
 export interface Trouble extends internal.Trouble {}
 
 /**
- * A poll of the job was answered again.
+ * A poll of the job succeeded again.
  *
  * @since 0.1.0
  * @category models
@@ -82,7 +82,7 @@ export interface Recovered extends internal.Recovered {}
 export interface Ended extends internal.Ended {}
 
 /**
- * What a subscription reports.
+ * A notice of a subscription.
  *
  * @since 0.1.0
  * @category models
@@ -90,7 +90,7 @@ export interface Ended extends internal.Ended {}
 export type Notice = Sample | Trouble | Recovered | Ended
 
 /**
- * How jobs are watched, and what of them is reported.
+ * How jobs are watched, and which notices a subscription receives.
  *
  * @since 0.1.0
  * @category models
@@ -98,7 +98,7 @@ export type Notice = Sample | Trouble | Recovered | Ended
 export interface SubscribeOptions extends internal.SubscribeOptions {}
 
 /**
- * Some jobs, watched under one policy.
+ * Jobs that are watched under one policy.
  *
  * @since 0.1.0
  * @category models
@@ -106,12 +106,12 @@ export interface SubscribeOptions extends internal.SubscribeOptions {}
 export interface Subscription extends internal.Subscription {}
 
 // -----------------------------------------------------------------------------
-// what is reported of the watcher
+// events of the watcher
 // -----------------------------------------------------------------------------
 
 /**
- * All pauses are longer than the cadences ask for, because they ask for more polls than the budget allows. Reported
- * when it begins, ends, doubles or halves.
+ * All pauses are longer than the cadences ask for, because the cadences ask for more polls than the budget allows. Reported
+ * when the stretch begins, ends, doubles or halves.
  *
  * @since 0.1.0
  * @category events
@@ -134,14 +134,14 @@ export interface PollingPaused {
   readonly _tag: "PollingPaused"
   /** When that happened, by our clock. */
   readonly at: DateTime.Utc
-  /** When polls go on, by our clock. */
+  /** When polls continue, by our clock. */
   readonly until: DateTime.Utc
   /** The error of that poll. */
   readonly error: RateLimited
 }
 
 /**
- * A job of this model was seen to start before its turn: from now on each job of the model is polled at its cadence.
+ * A job of this model started before its turn. From now on each job of the model is polled at its cadence.
  *
  * @since 0.1.0
  * @category events
@@ -155,7 +155,7 @@ export interface QueueOrderViolated {
 }
 
 /**
- * What happens to all jobs of a watcher together.
+ * An event that concerns all jobs of a watcher.
  *
  * @since 0.1.0
  * @category events
@@ -173,14 +173,14 @@ export type PollingEvent = PollingSlowed | PollingPaused | QueueOrderViolated
  * @category models
  */
 export interface Service {
-  /** A subscription without jobs. Its watches end with the scope, and what polls for them alone stops at once. */
+  /** Creates a subscription without jobs. Closing the scope ends its watches, and stops their polls at once. */
   readonly subscribe: (options: SubscribeOptions) => Effect.Effect<Subscription, never, Scope.Scope>
-  /** What happens from now on; a slow consumer receives the last 16. */
+  /** The events from now on. A slow consumer receives the last 16. */
   readonly pollingEvents: Stream.Stream<PollingEvent>
 }
 
 /**
- * Who watches jobs for this program.
+ * The service that watches jobs.
  *
  * @example
  * import { JobQueue, JobStream, JobWatcher } from "effect-queue-status"
@@ -205,7 +205,7 @@ export interface Service {
 export class JobWatcher extends Context.Tag("effect-queue-status/JobWatcher")<JobWatcher, Service>() {}
 
 /**
- * What happens to all jobs of the watcher together, from now on.
+ * The events that concern all jobs of the watcher, from now on.
  *
  * @since 0.1.0
  * @category accessors
@@ -219,25 +219,25 @@ export const pollingEvents: Stream.Stream<PollingEvent, never, JobWatcher> = Str
 // -----------------------------------------------------------------------------
 
 /**
- * A number that is not positive counts as not given.
+ * Options of the watcher that polls. A number that is not positive counts as omitted.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
   /**
-   * How many polls may begin within any second, and a tenth of it within any tenth of a second. When the cadences ask for
-   * more, all pauses are lengthened by the same factor. Defaults to 100.
+   * How many polls may begin within any second, with a tenth of that within any tenth of a second. If the cadences ask for
+   * more, the watcher lengthens all pauses by the same factor. Defaults to 100.
    */
   readonly pollsPerSecond?: number | undefined
   /** How many requests may be in flight. Defaults to 64. */
   readonly concurrency?: number | undefined
   /**
-   * Whether to rely on the order in which the service starts the jobs of a model: the three that are next are polled at
-   * their cadence; those behind them when they come to be next, and every two minutes in any case. When a job is seen to
-   * start before its turn, all jobs of that model are polled at their cadence from then on.
+   * Whether to rely on the order in which the service starts the jobs of a model. If so, the next three jobs are polled at
+   * their cadence, and those behind them when they move up, at least every two minutes. After a job of a model has started
+   * before its turn, all jobs of that model are polled at their cadence.
    *
-   * Defaults to `auto`: only while there are more jobs than the budget bears at their cadence.
+   * Defaults to `auto`: only while the budget does not allow to poll all jobs at their cadence.
    */
   readonly queueOrder?: "auto" | "always" | "never" | undefined
 }
@@ -246,13 +246,13 @@ const positive = (value: number | undefined, otherwise: number): number =>
   value !== undefined && value > 0 ? value : otherwise
 
 /**
- * A watcher that polls the `JobQueue`: one poller a job, however many watch it, and one budget for all. With its scope
- * every poll ends, and watches that are left are interrupted.
+ * Creates a watcher that polls the `JobQueue`: one poller a job, regardless of the number of subscribers, and one budget for
+ * all. Closing its scope stops all polls, and interrupts the remaining watches.
  *
- * - A poller uses the shortest interval that any watch asks for; the last watch that leaves stops it.
- * - A request ends with `ResponseTimeout` after the shortest `Deadline.request` of its watches. One whose response is late
- *   is sent again before that; the first response counts.
- * - A 429 stops all polls for as long as it says.
+ * - A poller uses the shortest interval of its watches, and stops with the last watch.
+ * - A request ends with `ResponseTimeout` after the shortest `Deadline.request` of its watches. A request whose response is
+ *   late is sent again before that; the first response counts.
+ * - A 429 stops all polls until its `Retry-After`.
  * - Where a `LearnedCadence` is provided, it learns from every job that ends.
  *
  * @since 0.1.0
@@ -272,9 +272,9 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, JobQu
         pollsPerSecond: positive(options.pollsPerSecond, 100),
         concurrency: Math.max(1, Math.floor(positive(options.concurrency, 64))),
         queueOrder: options.queueOrder ?? "auto",
-        keptFor: Duration.toMillis(Duration.minutes(5)),
-        keptEnds: 1_000,
-        floor: Duration.toMillis(Duration.minutes(2))
+        resultRetention: Duration.toMillis(Duration.minutes(5)),
+        maxRetainedResults: 1_000,
+        maxQueuedPollInterval: Duration.toMillis(Duration.minutes(2))
       },
       yield* Effect.runtime<never>(),
       yield* Effect.clock,
@@ -293,7 +293,7 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, JobQu
   })
 
 /**
- * A watcher that polls the `JobQueue`. Everything that is to share its pollers and its budget must share the layer.
+ * A watcher that polls the `JobQueue`. Programs that are to share its pollers and its budget must share the layer.
  *
  * @since 0.1.0
  * @category layers

@@ -626,6 +626,17 @@ describe("sharing", () => {
       yield* TestJobQueue.expectPolls(job, [0, 2, 4, 6].map(Duration.seconds))
     }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
 
+  it.effect("a job that was left while a poll was to confirm an expired deadline is polled for the next subscriber", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* TestJobQueue.inject(Fault.rateLimited("20 seconds").pipe(Fault.on("status"), Fault.nth(1)))
+      const first = JobStream.result(job, { ...everySecond, deadline: Deadline.total("5 seconds") })
+      assert.isTrue(Option.isNone(yield* Effect.timeoutOption(first, "10 seconds")))
+      yield* Effect.sleep("2 seconds")
+      yield* Effect.timeoutOption(JobStream.result(job, everySecond), "8500 millis")
+      yield* TestJobQueue.expectPolls(job, [0, 20].map(Duration.seconds))
+    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+
   it.effect("no more snapshots are kept than there may be", () =>
     Effect.gen(function*() {
       const jobs = yield* Effect.replicateEffect(submit, 1_000 + 1)

@@ -81,7 +81,7 @@ export const retryPause = (millis: number, error: QueueError): number =>
  *
  * @internal
  */
-export interface Beat {
+export interface CadenceState {
   cadence: Cadence
   state: unknown
 }
@@ -91,21 +91,21 @@ export interface Beat {
  *
  * @internal
  */
-export const nextPause = (beat: Beat, now: number, status: JobStatus): Effect.Effect<number> =>
-  Effect.flatMap(step(beat.cadence, now, status, beat.state), ([state, pause]) => {
-    beat.state = state
+export const nextPause = (current: CadenceState, now: number, status: JobStatus): Effect.Effect<number> =>
+  Effect.flatMap(step(current.cadence, now, status, current.state), ([state, pause]) => {
+    current.state = state
     if (pause !== undefined) return Effect.succeed(pause)
-    beat.cadence = defaultCadence
-    beat.state = defaultCadence.initial
-    return nextPause(beat, now, status)
+    current.cadence = defaultCadence
+    current.state = defaultCadence.initial
+    return nextPause(current, now, status)
   })
 
 /** @internal */
 export const ofCadence = (cadence: Cadence): Effect.Effect<(status: JobStatus) => Effect.Effect<number>> =>
   Clock.clockWith((clock) => {
     const offset = wallOffset(clock)
-    const beat: Beat = { cadence, state: cadence.initial }
+    const current: CadenceState = { cadence, state: cadence.initial }
     return Effect.succeed((status: JobStatus) =>
-      Effect.suspend(() => nextPause(beat, offset + monotonic(clock), status))
+      Effect.suspend(() => nextPause(current, offset + monotonic(clock), status))
     )
   })

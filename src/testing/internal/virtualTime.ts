@@ -17,30 +17,12 @@ import type { RuntimeFiber } from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Scheduler from "effect/Scheduler"
 import type * as TestClock from "effect/TestClock"
-import { Heap } from "../../watch/internal/heap.js"
+import { DueQueue } from "../../watch/internal/dueQueue.js"
 
 interface Sleeper {
-  readonly at: number
   readonly turn: number
-  wake: (() => void) | undefined
-}
-
-const isBefore = (a: Sleeper, b: Sleeper): boolean => a.at !== b.at ? a.at < b.at : a.turn < b.turn
-
-/** Those who sleep, the first to wake on top. */
-class Sleepers extends Heap<Sleeper> {
-  constructor() {
-    super(isBefore, () => {})
-  }
-
-  /** The first to wake; those who were woken before are forgotten. */
-  override peek(): Sleeper | undefined {
-    for (let first = super.peek(); first !== undefined; first = super.peek()) {
-      if (first.wake !== undefined) return first
-      this.pop()
-    }
-    return undefined
-  }
+  readonly wake: () => void
+  slot: number
 }
 
 // The timers of the host, whether or not a test has put fake ones in their place: those never fire by themselves. A fake
@@ -71,7 +53,13 @@ const clocks = new WeakSet<Clock.Clock>()
 
 /** @internal */
 export class VirtualTime implements Scheduler.Scheduler {
-  private readonly sleepers = new Sleepers()
+  /** Sleepers of the same moment wake in the order in which they fell asleep. */
+  private readonly sleepers = new DueQueue<Sleeper>(
+    (sleeper, slot) => {
+      sleeper.slot = slot
+    },
+    (a, b) => a.turn < b.turn
+  )
   private readonly tasks = new Scheduler.PriorityBuckets()
   private turns = 0
   private running = false
@@ -120,16 +108,11 @@ export class VirtualTime implements Scheduler.Scheduler {
 
   private sleep(duration: Duration.Duration): Effect.Effect<void> {
     return Effect.async((resume) => {
-      const sleeper: Sleeper = {
-        at: this.now + Math.max(0, Duration.toMillis(duration)),
-        turn: this.turns++,
-        wake: () => resume(Effect.void)
-      }
-      // nobody wakes who sleeps for ever
-      if (sleeper.at < Infinity) this.sleepers.push(sleeper)
-      return Effect.sync(() => {
-        sleeper.wake = undefined
-      })
+      const at = this.now + Math.max(0, Duration.toMillis(duration))
+      const sleeper: Sleeper = { turn: this.turns++, wake: () => resume(Effect.void), slot: -1 }
+      // a sleep without an end never wakes
+      if (at < Infinity) this.sleepers.add(sleeper, at)
+      return Effect.sync(() => this.sleepers.remove(sleeper.slot))
     })
   }
 
@@ -171,24 +154,18 @@ export class VirtualTime implements Scheduler.Scheduler {
       this.running = false
       return
     }
-    const next = this.sleepers.peek()
-    if (next === undefined || next.at > this.end) {
+    const next = this.sleepers.firstTime
+    if (next === Infinity || next > this.end) {
       this.running = false
       // what comes from outside, if anything does, comes in its own time
       this.giveUp = setHostTimeout(
-        () => this.onStuck(next === undefined ? "nothing left" : "end", this.now),
-        next === undefined ? this.patience : 0
+        () => this.onStuck(next === Infinity ? "nothing left" : "end", this.now),
+        next === Infinity ? this.patience : 0
       )
       return
     }
-    this.now = next.at
-    for (let sleeper = this.sleepers.peek(); sleeper !== undefined && sleeper.at === this.now;) {
-      this.sleepers.pop()
-      const { wake } = sleeper
-      sleeper.wake = undefined
-      wake?.()
-      sleeper = this.sleepers.peek()
-    }
+    this.now = next
+    while (this.sleepers.firstTime === next) this.sleepers.pop()!.wake()
     this.run()
   }
 }

@@ -1,17 +1,25 @@
 /**
- * What is to be done when: a heap of four children a parent that keeps the times beside the items. To compare two of them
- * does not take a look at either, and few are moved: with a hundred thousand, to look at one is what takes the time.
- *
+ * A priority queue: a heap with four children a parent that keeps the times in an array beside the items. A comparison
+ * reads the times alone, and few items move: with a hundred thousand items, reading an item costs most (a cache miss).
  * @internal
  */
-export class Agenda<A> {
+export class DueQueue<A> {
   private readonly items: Array<A> = []
   private readonly times: Array<number> = []
 
   /**
-   * @param placed is told where an item is now, for `remove` and `move`; -1 when it is not here any more
+   * @param onMove receives the new index of an item, for `remove` and `move`; -1 after the item was removed
+   * @param isBefore orders items of the same time; without it, their order is undefined
    */
-  constructor(private readonly placed: (item: A, index: number) => void) {}
+  constructor(
+    private readonly onMove: (item: A, index: number) => void,
+    private readonly isBefore?: (a: A, b: A) => boolean
+  ) {}
+
+  /** All items, in no particular order. */
+  get all(): ReadonlyArray<A> {
+    return this.items
+  }
 
   get size(): number {
     return this.items.length
@@ -21,7 +29,7 @@ export class Agenda<A> {
     return this.items[0]
   }
 
-  /** When the first is to be done; never, if there is nothing to do. */
+  /** The time of the first item; `Infinity` if the queue is empty. */
   get firstTime(): number {
     return this.times[0] ?? Infinity
   }
@@ -34,14 +42,21 @@ export class Agenda<A> {
     this.up(item, time, this.items.length)
   }
 
+  /** Removes the first item and returns it. */
+  pop(): A | undefined {
+    const { first } = this
+    this.remove(0)
+    return first
+  }
+
   remove(index: number): void {
     const { items, times } = this
     const item = items[index]
     if (item === undefined) return
-    // since there is one, there is a last one
+    // the queue is not empty, so both arrays have a last element
     const last = items.pop()!
     const time = times.pop()!
-    this.placed(item, -1)
+    this.onMove(item, -1)
     if (last !== item) this.settle(last, time, index)
   }
 
@@ -51,8 +66,15 @@ export class Agenda<A> {
   }
 
   private settle(item: A, time: number, index: number): void {
-    if (index > 0 && time < this.times[(index - 1) >> 2]!) this.up(item, time, index)
+    const parent = (index - 1) >> 2
+    if (index > 0 && this.precedes(item, time, parent)) this.up(item, time, index)
     else this.down(item, time, index)
+  }
+
+  /** Whether the item comes before the one at the index, which is read only if both have the same time. */
+  private precedes(item: A, time: number, index: number): boolean {
+    const other = this.times[index]!
+    return time < other || (time === other && this.isBefore !== undefined && this.isBefore(item, this.items[index]!))
   }
 
   private up(item: A, time: number, index: number): void {
@@ -60,7 +82,7 @@ export class Agenda<A> {
     let i = index
     while (i > 0) {
       const parent = (i - 1) >> 2
-      if (time >= times[parent]!) break
+      if (!this.precedes(item, time, parent)) break
       this.put(items[parent]!, times[parent]!, i)
       i = parent
     }
@@ -68,7 +90,7 @@ export class Agenda<A> {
   }
 
   private down(item: A, time: number, index: number): void {
-    const { items, times } = this
+    const { isBefore, items, times } = this
     const { length } = items
     let i = index
     for (;;) {
@@ -76,9 +98,14 @@ export class Agenda<A> {
       if (first >= length) break
       let child = first
       for (let other = first + 1; other < first + 4 && other < length; other++) {
-        if (times[other]! < times[child]!) child = other
+        if (
+          times[other]! < times[child]! ||
+          (isBefore !== undefined && times[other] === times[child] && isBefore(items[other]!, items[child]!))
+        ) child = other
       }
-      if (times[child]! >= time) break
+      const isAbove = times[child]! < time ||
+        (isBefore !== undefined && times[child] === time && isBefore(items[child]!, item))
+      if (!isAbove) break
       this.put(items[child]!, times[child]!, i)
       i = child
     }
@@ -88,6 +115,6 @@ export class Agenda<A> {
   private put(item: A, time: number, index: number): void {
     this.items[index] = item
     this.times[index] = time
-    this.placed(item, index)
+    this.onMove(item, index)
   }
 }

@@ -1,7 +1,5 @@
 /**
  * When the deadlines of a watch pass: the same for a real watch and for a simulated one.
- *
- * @internal
  */
 import * as Duration from "effect/Duration"
 import * as QueueError from "../../model/QueueError.js"
@@ -16,11 +14,7 @@ export interface Expiry {
   readonly error: typeof QueueError.PendingTooLong | typeof QueueError.Stalled | typeof QueueError.WatchTimeout
 }
 
-/**
- * Of the deadlines of a watch, the one that passes first; of two that pass together, `total`.
- *
- * @internal
- */
+/** The deadline of a watch that passes first; `total` if two pass together. @internal */
 export const nextExpiry = (startedAt: number, state: JobState, deadline: Deadline): Expiry => {
   const total: Expiry = {
     at: startedAt + Duration.toMillis(deadline.total),
@@ -30,45 +24,40 @@ export const nextExpiry = (startedAt: number, state: JobState, deadline: Deadlin
   const phase = state.cursor?.phase
   if (phase !== "Queued" && phase !== "Running") return total
   const after = phase === "Queued" ? deadline.pending : deadline.stalled
-  // what happened before the watch is not counted
+  // time before the watch does not count
   const at = Math.max(startedAt, state.unchangedSince) + Duration.toMillis(after)
   return at < total.at
     ? { at, after, error: phase === "Queued" ? QueueError.PendingTooLong : QueueError.Stalled }
     : total
 }
 
-/** How long the look may take that is made after a deadline has passed, at most. */
-const maxLookTimeout = Duration.toMillis(Duration.seconds(30))
+const maxConfirmTimeout = Duration.toMillis(Duration.seconds(30))
 
-/** @internal */
-export const lookTimeoutOf = (deadline: Deadline): number =>
-  Math.min(Duration.toMillis(deadline.request), maxLookTimeout)
+/** How long the poll may take that confirms an expiry, in milliseconds. @internal */
+export const confirmTimeoutOf = (deadline: Deadline): number =>
+  Math.min(Duration.toMillis(deadline.request), maxConfirmTimeout)
 
-/**
- * The requests of a watch, as far as its deadlines depend on them.
- *
- * @internal
- */
+/** The requests of a watch, as far as its deadlines depend on them. @internal */
 export interface Polled {
-  /** When the last request was sent, and when it ended. */
-  readonly sentAt: number
-  readonly landedAt: number
-  /** Until when, by the cadence, the last snapshot is not to be replaced. */
+  /** When the last request was sent. */
+  readonly sentAt: number | undefined
+  /** When the last request ended. */
+  readonly endedAt: number
+  /** Until when the cadence asks for no other snapshot. */
   readonly freshUntil: number
-  /** Until when the service asked not to be polled. */
+  /** Until when the service asked for no poll. */
   readonly notBefore: number
 }
 
 /**
- * When to poll once more before a deadline that has passed is reported; `undefined` if it is to be reported now. A
- * deadline is reported only after a poll that was sent after it had passed, or while the last snapshot is younger than one
- * cadence; otherwise the job may long have moved, where polls met trouble, had to wait, or the process was suspended.
- * The service is not polled before it asked to be, and never waited for longer than `until`.
- *
+ * When to poll once more before an expiry is reported; `undefined` to report it now. An expiry is reported only after a
+ * poll that was sent after it, or while the last snapshot is younger than one cadence. Otherwise the job may have moved
+ * long ago, where polls failed, had to wait, or the process was suspended. No poll comes before `notBefore`, and none is
+ * waited for after `until`.
  * @internal
  */
-export const lookAgainAt = (expiry: Expiry, polled: Polled, now: number, until: number): number | undefined => {
-  if (polled.sentAt >= expiry.at || now <= polled.freshUntil) return undefined
-  const at = Math.max(now, polled.notBefore, polled.landedAt + Duration.toMillis(minPause))
+export const confirmAt = (expiry: Expiry, polled: Polled, now: number, until: number): number | undefined => {
+  if ((polled.sentAt !== undefined && polled.sentAt >= expiry.at) || now <= polled.freshUntil) return undefined
+  const at = Math.max(now, polled.notBefore, polled.endedAt + Duration.toMillis(minPause))
   return at < until ? at : undefined
 }

@@ -1,7 +1,5 @@
 /**
- * How a watch gives up: on a request that takes too long, on a job that does, and on one that can't be watched.
- *
- * @internal
+ * The errors of watches, and the timeouts that lead to them.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -15,19 +13,18 @@ import { retryAfterOf } from "../../policy/internal/retryAfter.js"
 import { monotonic } from "../../policy/internal/time.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import type { CancelResult, Service } from "../../queue/JobQueue.js"
-import { type Expiry, lookTimeoutOf } from "./expiry.js"
+import { confirmTimeoutOf, type Expiry } from "./expiry.js"
 import { type JobState, lastSeen } from "./jobState.js"
 
-/**
- * The errors that polls have met since the last answer: the last one, when the first one and the last one came, and until
- * when the service asked not to be polled.
- *
- * @internal
- */
+/** The errors of polls since the last response. @internal */
 export interface Trouble {
+  /** The last error. */
   readonly error: QueueError.QueueError
+  /** When the first error came. */
   readonly since: number
+  /** When the last error came. */
   readonly at: number
+  /** Until when the service asked for no poll. */
   readonly notBefore: number
 }
 
@@ -39,23 +36,23 @@ export const troubleOf = (before: Trouble | undefined, error: QueueError.QueueEr
   notBefore: now + Duration.toMillis(retryAfterOf(error))
 })
 
-/**
- * What a watch knows when it ends without the end of the job.
- *
- * @internal
- */
+/** @internal */
+export const requestTimeoutOf = (job: Job.JobRef, after: Duration.Duration): QueueError.ResponseTimeout =>
+  new QueueError.ResponseTimeout({ operation: "status", model: job.model, job, after })
+
+/** The knowledge of a watch that ends before its job. @internal */
 export interface Known {
   readonly state: JobState
   readonly trouble: Trouble | undefined
   /** When the last request ended. */
-  readonly landedAt: number
+  readonly endedAt: number
 }
 
-// What is interrupted takes some turns of the scheduler to end, with all that it began inside; a request over HTTP takes
-// three. Whoever stopped it finds it ended. What does not mind being interrupted is not waited for any longer.
+// An interrupted fiber needs a few scheduler turns to finish its children (three for a request over HTTP). A fiber that
+// needs more is uninterruptible, and is not waited for.
 const turnsToEnd = 16
 
-/** @internal */
+/** Waits until an interrupted fiber has ended. @internal */
 export const awaitEnd = <A, E>(fiber: Fiber.RuntimeFiber<A, E>, turns: number = turnsToEnd): Effect.Effect<void> =>
   Effect.suspend(() =>
     fiber.unsafePoll() !== null || turns === 0
@@ -64,14 +61,12 @@ export const awaitEnd = <A, E>(fiber: Fiber.RuntimeFiber<A, E>, turns: number = 
   )
 
 /**
- * What an effect comes to, if it does in time. It runs on a fiber of its own: a request that does not mind being
- * interrupted must not hold up who gives up on it. An answer that is there at once costs no timer; many polls of many
- * jobs feel the difference to `Effect.timeoutTo` around `Effect.disconnect`.
- *
+ * Runs an effect with a timeout. The effect has a fiber of its own: an uninterruptible request must not delay the timeout.
+ * An effect that ends at once costs no timer, in contrast to `Effect.timeoutTo` around `Effect.disconnect`.
  * @internal
  */
 export const makeWithin = Effect.map(Effect.runtime<never>(), (runtime) => {
-  // a watch that must not be interrupted gives up on a request all the same
+  // the timeout applies to uninterruptible watches as well
   const fork = <A, E>(effect: Effect.Effect<A, E>) => Runtime.runFork(runtime)(Effect.interruptible(effect))
   return <A, E, E2>(
     effect: Effect.Effect<A, E>,
@@ -91,7 +86,7 @@ export const makeWithin = Effect.map(Effect.runtime<never>(), (runtime) => {
         return Effect.ensuring(
           restore(Effect.async<A, E | E2>((resume) => {
             fiber.addObserver(resume)
-            // what comes next may take its time
+            // `stop` may take a while
             timer.addObserver(() => resume(Effect.zipRight(stop, onTimeout)))
           })),
           stop
@@ -103,11 +98,7 @@ export const makeWithin = Effect.map(Effect.runtime<never>(), (runtime) => {
 /** @internal */
 export type Within = Effect.Effect.Success<typeof makeWithin>
 
-/**
- * Cancels a job because a deadline of its watch has passed: what came of it, in words.
- *
- * @internal
- */
+/** Cancels a job because a deadline of its watch has passed. Returns a description of the result. @internal */
 export const cancelExpired = (
   within: Within,
   cancel: Effect.Effect<CancelResult, QueueError.QueueError>,
@@ -118,14 +109,13 @@ export const cancelExpired = (
       Effect.map((result) => result._tag === "Canceled" ? "canceled" : `not canceled, it is ${result.status}`),
       Effect.catchAll((error) => Effect.succeed(error.message))
     ),
-    lookTimeoutOf(deadline),
+    confirmTimeoutOf(deadline),
     Effect.succeed("no answer in time")
   )
 
 /**
- * The error of a deadline that has passed. Before that the job is canceled, where the policy says so and the job is not
- * known to be running; no sooner after the last poll than another poll could come.
- *
+ * Fails with the error of a deadline that has passed. If the policy says so, and the job is not known to be running,
+ * cancels the job first, no sooner after the last poll than another poll could come.
  * @internal
  */
 export const expire = (
@@ -133,7 +123,7 @@ export const expire = (
   queue: Service,
   job: Job.JobRef,
   policy: WatchPolicy,
-  { landedAt, state, trouble }: Known,
+  { endedAt, state, trouble }: Known,
   { after, error: DeadlineError }: Expiry
 ): Effect.Effect<never, QueueError.DeadlineError> =>
   Effect.gen(function*() {
@@ -141,7 +131,7 @@ export const expire = (
     const seen = lastSeen(state, now)
     let cancel: string | undefined
     if (policy.deadline.onExpiry === "cancel-pending" && state.cursor?.phase !== "Running") {
-      yield* Effect.sleep(Math.max(0, landedAt + Duration.toMillis(minPause) - now))
+      yield* Effect.sleep(Math.max(0, endedAt + Duration.toMillis(minPause) - now))
       cancel = yield* cancelExpired(within, queue.cancel(job), policy.deadline)
     }
     return yield* new DeadlineError({
@@ -153,34 +143,18 @@ export const expire = (
     })
   })
 
-/**
- * The same error, with what came of canceling the job.
- *
- * @internal
- */
-export const withCancel = (error: QueueError.DeadlineError, cancel: string): QueueError.DeadlineError => {
-  const fields = { ...error, cancel }
-  // the fields are those of its own class; TypeScript would want them to be those of every class
-  const Class = QueueError[error._tag] as new(all: typeof fields) => QueueError.DeadlineError
-  return new Class(fields)
-}
+// the fields are those of the error's own class; TypeScript would require those of every class
+const withFields = <E extends QueueError.DeadlineError | QueueError.QueueError>(error: E, fields: object): E =>
+  new (QueueError[error._tag] as unknown as new(fields: object) => E)({ ...error, ...fields })
 
-/**
- * The same error, with what the watch knew of the job when it met it.
- *
- * @internal
- */
-export const final = (
+/** Adds the result of canceling the job. @internal */
+export const withCancel = (error: QueueError.DeadlineError, cancel: string): QueueError.DeadlineError =>
+  withFields(error, { cancel })
+
+/** Adds what the watch knew of the job before the error. @internal */
+export const withKnown = (
   { state, trouble }: Pick<Known, "state" | "trouble">,
   error: QueueError.QueueError,
   now: number
-): QueueError.QueueError => {
-  const fields = {
-    ...error,
-    ...lastSeen(state, now),
-    ...(trouble !== undefined && { previousError: trouble.error.message })
-  }
-  // the fields are those of its own class; TypeScript would want them to be those of every class
-  const Class = QueueError[error._tag] as new(all: typeof fields) => QueueError.QueueError
-  return new Class(fields)
-}
+): QueueError.QueueError =>
+  withFields(error, { ...lastSeen(state, now), ...(trouble !== undefined && { previousError: trouble.error.message }) })

@@ -1,81 +1,77 @@
 /**
- * Polls whose answer is late, and the requests that are sent again for them: one that hangs must not hold up its job for
- * as long as a request may take, and a service that is slow must not be asked twice for everything.
+ * Polls whose response is late, and the requests that are sent again for them: a request that hangs must not delay its job
+ * until the request timeout, and a slow service must not receive every request twice.
  *
- * A late poll is sent again if a request that was sent after it has been answered. Without that sign the service may be
- * slow or down, and one poll at a time is sent again, as a probe. The first answer counts, whichever request it is of.
- *
- * @internal
+ * A late poll is sent again if a later request was answered. Without that sign the service may be slow or down, and one
+ * poll at a time is sent again, as a probe. The first response counts, whichever request it belongs to.
  */
 import type { RuntimeFiber } from "effect/Fiber"
 import type { Poller } from "./poller.js"
 
-/**
- * - `second`: the request that is on its way beside the poller's first one, if there is one.
- * - `sentAt`: when the newest request of the poll was sent; `patience`: when that one is late.
- *
- * @internal
- */
+/** @internal */
 export interface Hedge {
+  /** The request beside the poller's first one. */
   readonly second: RuntimeFiber<void> | undefined
+  /** When the newest request of the poll was sent. */
   readonly sentAt: number
-  readonly patience: number
+  /** After how many milliseconds that request is late. */
+  readonly lateAfter: number
 }
 
-// Each time that a poll is sent again, it is given twice the time, up to this much.
-const longestPatience = 15_000
+// each request after the first gets twice the time of the one before, up to this
+const longestLateAfter = 15_000
 
 /** @internal */
 export class Hedges {
   private readonly late = new Map<Poller, Hedge>()
   private readonly sent = new Map<Poller, Hedge>()
-  /** When the newest of the requests was sent that were answered. */
+  /** When the newest answered request was sent. */
   private answeredAt = -Infinity
-  /** When a poll was sent again last. */
+  /** When a poll was last sent again. */
   private probedAt = -Infinity
-  /** How many second requests are on their way. */
+  /** The number of second requests in flight. */
   seconds = 0
 
   get(poller: Poller): Hedge | undefined {
     return this.sent.get(poller) ?? this.late.get(poller)
   }
 
-  answered(sentAt: number): void {
+  onResponse(sentAt: number): void {
     this.answeredAt = Math.max(this.answeredAt, sentAt)
   }
 
   /** The newest request of the poll is late. */
-  isLate(poller: Poller, patience: number): void {
-    const hedge = this.get(poller) ?? { second: undefined, sentAt: poller.sentAt, patience }
+  onLate(poller: Poller, sentAt: number, lateAfter: number): void {
+    const hedge = this.get(poller) ?? { second: undefined, sentAt, lateAfter }
     this.sent.delete(poller)
     this.late.set(poller, hedge)
   }
 
-  /** The poll to be sent again first, if there is one. */
+  /** The poll to send again first, if there is one. */
   get next(): Poller | undefined {
     return this.late.keys().next().value
   }
 
-  /** When that is to be sent. `patience` is after which time an answer is late, by what is known now. */
-  nextAt(patience: number): number {
+  /** When to send that poll. `lateAfter` is after how many milliseconds a response is late at present. */
+  nextAt(lateAfter: number): number {
     const hedge = this.late.values().next().value
     if (hedge === undefined) return Infinity
-    const lateAt = hedge.sentAt + patience
+    const lateAt = hedge.sentAt + lateAfter
     if (hedge.sentAt < this.answeredAt) return lateAt
-    return this.sent.size > 0 ? Infinity : Math.max(lateAt, this.probedAt + patience)
+    return this.sent.size > 0 ? Infinity : Math.max(lateAt, this.probedAt + lateAfter)
   }
 
-  /** The poll has been sent again; the result is how long that request may take before it is late. */
-  isSent(poller: Poller, second: RuntimeFiber<void> | undefined, now: number, patience: number): number {
-    const before = this.remove(poller)?.patience ?? patience
-    const next = Math.max(patience, Math.min(longestPatience, 2 * before))
+  /** The poll has been sent again. Returns after how many milliseconds that request is late. */
+  onSent(poller: Poller, second: RuntimeFiber<void> | undefined, now: number, lateAfter: number): number {
+    const before = this.remove(poller)?.lateAfter ?? lateAfter
+    const next = Math.max(lateAfter, Math.min(longestLateAfter, 2 * before))
     this.probedAt = now
-    this.sent.set(poller, { second, sentAt: now, patience: next })
+    this.sent.set(poller, { second, sentAt: now, lateAfter: next })
     if (second !== undefined) this.seconds++
     return next
   }
 
-  /** The poll is over. */
+  /** The poll has ended. */
   remove(poller: Poller): Hedge | undefined {
     const hedge = this.get(poller)
     if (hedge?.second !== undefined) this.seconds--

@@ -1,37 +1,30 @@
 /**
- * What is known of a job that is watched: the one answer to "has it moved". Deadlines, the attempt in an error and the
- * age of a snapshot are read from here; `Transition.derive` alone changes it.
- *
- * @internal
+ * What is known of a watched job, changed by `Transition.derive` alone. Deadlines, the attempt in an error and the age of a
+ * snapshot are read from here, so that all agree on whether the job has moved.
  */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
+import * as Equivalence from "effect/Equivalence"
 import * as Option from "effect/Option"
-import type { JobStatus } from "../../model/Job.js"
+import { sameJson } from "../../model/internal/fingerprint.js"
+import type { JobStatus, Unrecognized } from "../../model/Job.js"
 import type { LastSeen } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
 
-/**
- * Times are monotonic.
- *
- * @internal
- */
+/** Times are monotonic. @internal */
 export interface JobState {
-  /** What the transitions so far lead to; `undefined` before the first one. */
+  /** The cursor after the last transition; `undefined` before the first one. */
   cursor: Transition.Cursor | undefined
-  /** The latest snapshot that was not stale, and when it was taken. */
+  /** The latest snapshot that was not stale. */
   status: JobStatus | undefined
+  /** When that snapshot arrived. */
   at: number
   /** When the last transition was derived. */
   unchangedSince: number
 }
 
-/**
- * Of a job of which nothing is known but a cursor, if there is one.
- *
- * @internal
- */
+/** The state of a job without a snapshot. @internal */
 export const make = (cursor: Transition.Cursor | undefined, now: number): JobState => ({
   cursor,
   status: undefined,
@@ -39,22 +32,14 @@ export const make = (cursor: Transition.Cursor | undefined, now: number): JobSta
   unchangedSince: now
 })
 
-/**
- * What a snapshot adds.
- *
- * @internal
- */
-export const derive = (
+/** Derives the transitions that a snapshot adds. @internal */
+export const deriveFrom = (
   state: JobState,
   status: JobStatus,
   options: Transition.DeriveOptions
 ): ReturnType<typeof Transition.derive> => Transition.derive(Option.fromNullable(state.cursor), status, options)
 
-/**
- * Adds a snapshot by what was derived from it. A stale one changes nothing.
- *
- * @internal
- */
+/** Stores a snapshot with its derivation. A stale snapshot changes nothing. @internal */
 export const accept = (
   state: JobState,
   status: JobStatus,
@@ -68,31 +53,31 @@ export const accept = (
   if (transitions.length > 0) state.unchangedSince = at
 }
 
+const isSameTime = Option.getEquivalence(DateTime.Equivalence)
+
+const isSameNumber = Option.getEquivalence(Equivalence.number)
+
+/** Whether two snapshots of a job have the same content. @internal */
+export const isSame = (a: JobStatus, b: JobStatus): boolean =>
+  a._tag === b._tag && (a._tag !== "Unrecognized" || a.status === (b as Unrecognized).status) &&
+  isSameTime(a.createdAt, b.createdAt) && isSameTime(a.claimedAt, b.claimedAt) && isSameTime(a.doneAt, b.doneAt) &&
+  isSameNumber(a.priority, b.priority) && isSameNumber(a.retries, b.retries) &&
+  sameJson(a.info, b.info) && sameJson(a.inputs, b.inputs) && sameJson(a.outputs, b.outputs) &&
+  sameJson(a.warnings, b.warnings)
+
 const epoch = DateTime.unsafeMake(0)
 
-/**
- * Whether a snapshot is older than a cursor.
- *
- * @internal
- */
+/** Whether a snapshot is older than a cursor. @internal */
 export const isStale = (cursor: Transition.Cursor, status: JobStatus): boolean => {
   const derived = Transition.derive(Option.some(cursor), status, { observedAt: epoch, unrecognized: "end" })
   return Either.isRight(derived) && derived.right.stale
 }
 
-/**
- * The attempt that the job is in, or was in last; 0 before the first claim.
- *
- * @internal
- */
+/** The current attempt of the job, or the last one; 0 before the first claim. @internal */
 export const attemptOf = ({ cursor }: JobState): number =>
   cursor === undefined ? 0 : cursor.retries + (cursor.phase === "Queued" ? 0 : 1)
 
-/**
- * The part of an error that says what was last seen of the job; empty if nothing was.
- *
- * @internal
- */
+/** The `lastSeen` field of an error; empty without a snapshot. @internal */
 export const lastSeen = (state: JobState, now: number): { readonly lastSeen?: LastSeen } =>
   state.status === undefined
     ? {}

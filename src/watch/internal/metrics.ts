@@ -1,7 +1,5 @@
 /**
- * What a watcher counts. Tagged by model, never by job.
- *
- * @internal
+ * The metrics of a watcher, tagged by model, never by job.
  */
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
@@ -18,32 +16,7 @@ export const watchers = gauge("watcher_watches", "watches that share pollers")
 export const pollers = gauge("watcher_pollers", "jobs that are polled")
 
 /** @internal */
-export const polls = counter("watcher_polls", "polls that were answered, or met trouble")
-
-/** @internal */
-export const savedBySharing = counter("watcher_polls_saved_by_sharing", "polls that one answer made good for others")
-
-/** @internal */
-export const savedByOrder = counter(
-  "watcher_polls_saved_by_queue_order",
-  "polls that were not made, since the job was behind others"
-)
-
-/** @internal */
-export const staleness = Metric.histogram(
-  "effect_queue_status_watcher_staleness_millis",
-  MetricBoundaries.exponential({ start: 1, factor: 4, count: 12 }),
-  "from when a poll was due until it began"
-)
-
-/** @internal */
-export const queueDepth = gauge("watcher_queue_depth", "watched jobs that wait in the queue")
-
-/** @internal */
 export const pauses = counter("watcher_pauses", "pauses after a 429")
-
-/** @internal */
-export const orderLost = counter("watcher_queue_order_lost", "times that jobs were seen to start out of order")
 
 /** @internal */
 export const stretch = gauge("watcher_stretch", "by how much the budget lengthens the pauses; 1 while it suffices")
@@ -51,26 +24,40 @@ export const stretch = gauge("watcher_stretch", "by how much the budget lengthen
 /** @internal */
 export const stale = counter("stale_snapshots", "snapshots of a job that were older than what was known")
 
-/** @internal */
-export interface LineMetrics {
-  readonly polls: Metric.Metric.Counter<number>
-  readonly savedBySharing: Metric.Metric.Counter<number>
-  readonly savedByOrder: Metric.Metric.Counter<number>
-  readonly staleness: typeof staleness
-  readonly queueDepth: Metric.Metric.Gauge<number>
-  readonly orderLost: Metric.Metric.Counter<number>
-  readonly stale: Metric.Metric.Counter<number>
-}
+const polls = counter("watcher_polls", "polls that were answered, or met trouble")
+
+const savedBySharing = counter("watcher_polls_saved_by_sharing", "polls that one answer made good for others")
+
+const savedByOrder = counter(
+  "watcher_polls_saved_by_queue_order",
+  "polls that were not made, since the job was behind others"
+)
+
+const staleness = Metric.histogram(
+  "effect_queue_status_watcher_staleness_millis",
+  MetricBoundaries.exponential({ start: 1, factor: 4, count: 12 }),
+  "from when a poll was due until it began"
+)
+
+const queueDepth = gauge("watcher_queue_depth", "watched jobs that wait in the queue")
+
+const orderLost = counter("watcher_queue_order_lost", "times that jobs were seen to start out of order")
 
 /** @internal */
-export const ofModel = (model: string): LineMetrics => {
-  return {
-    polls: Metric.tagged(polls, "model", model),
-    savedBySharing: Metric.tagged(savedBySharing, "model", model),
-    savedByOrder: Metric.tagged(savedByOrder, "model", model),
-    staleness: Metric.tagged(staleness, "model", model),
-    queueDepth: Metric.tagged(queueDepth, "model", model),
-    orderLost: Metric.tagged(orderLost, "model", model),
-    stale: Metric.tagged(stale, "model", model)
-  }
+export const ofModel = (model: string) => ({
+  polls: Metric.tagged(polls, "model", model),
+  savedBySharing: Metric.tagged(savedBySharing, "model", model),
+  savedByOrder: Metric.tagged(savedByOrder, "model", model),
+  staleness: Metric.tagged(staleness, "model", model),
+  queueDepth: Metric.tagged(queueDepth, "model", model),
+  orderLost: Metric.tagged(orderLost, "model", model),
+  stale: Metric.tagged(stale, "model", model)
+})
+
+/** @internal */
+export type ModelMetrics = ReturnType<typeof ofModel>
+
+/** @internal */
+export const count = (metric: Metric.Metric.Counter<number>, by: number): void => {
+  if (by > 0) metric.unsafeUpdate(by, [])
 }

@@ -1,6 +1,6 @@
 /**
- * What a watcher reports. Public types (`JobWatcher`) extend these, so they are not marked as internal: the build would leave
- * them out.
+ * The notices of a watcher. Public types of `JobWatcher` extend these, so they are not marked as internal: the build would
+ * leave them out.
  */
 import type * as Chunk from "effect/Chunk"
 import type * as DateTime from "effect/DateTime"
@@ -11,22 +11,18 @@ import type { QueueError, WatchError } from "../../model/QueueError.js"
 import type { Cursor } from "../../model/Transition.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 
-/**
- * One job of a subscription.
- */
+/** One job of a subscription. */
 export interface Watch {
   /** The reference of the job. */
   readonly job: JobRef
   /**
-   * What the subscriber knows of the job. The subscriber sets it to the cursor that it derived from a sample; a watcher
-   * reads it, to go on from there. A subscription to ends alone has it set by the watcher.
+   * What the subscriber knows of the job. The subscriber sets it to the cursor that it derived from a sample, and a watcher
+   * continues from there. If the subscription wants ends alone, the watcher sets it.
    */
   cursor: Cursor | undefined
 }
 
-/**
- * A snapshot of the job. It is an `Unrecognized` only if the policy takes unknown states for the end.
- */
+/** A snapshot of the job. It is an `Unrecognized` only if the policy takes unknown states for the end. */
 export interface Sample {
   readonly _tag: "Sample"
   /** The job of the subscription. */
@@ -37,9 +33,7 @@ export interface Sample {
   readonly at: DateTime.Utc
 }
 
-/**
- * Polls of the job fail, for a reason that may pass.
- */
+/** Polls of the job fail, for a reason that may pass. */
 export interface Trouble {
   readonly _tag: "Trouble"
   /** The job of the subscription. */
@@ -52,9 +46,7 @@ export interface Trouble {
   readonly nextTryAt: DateTime.Utc
 }
 
-/**
- * A poll of the job was answered again.
- */
+/** A poll of the job succeeded again. */
 export interface Recovered {
   readonly _tag: "Recovered"
   /** The job of the subscription. */
@@ -63,9 +55,7 @@ export interface Recovered {
   readonly since: DateTime.Utc
 }
 
-/**
- * The last notice of a job: it has ended, or it can't be watched any more.
- */
+/** The last notice of a job: it has ended, or it can't be watched any more. */
 export interface Ended {
   readonly _tag: "Ended"
   /** The job of the subscription. */
@@ -74,33 +64,24 @@ export interface Ended {
   readonly exit: Exit.Exit<void, WatchError>
 }
 
-/**
- * What a subscription reports.
- */
+/** A notice of a subscription. */
 export type Notice = Sample | Trouble | Recovered | Ended
 
-/**
- * How jobs are watched, and what of them is reported.
- */
+/** How jobs are watched, and which notices a subscription receives. */
 export interface SubscribeOptions {
   /** How the jobs are watched. */
   readonly policy: WatchPolicy
   /**
-   * Which samples: one for each poll that was answered, one for each transition that may be derived (fewer where several
-   * came at once), or the last one alone. With `end`, troubles are not reported either.
+   * Which samples: one for each successful poll, one for each transition that may be derived (fewer if several come at
+   * once), or the last one alone. With `end`, troubles are not reported either.
    */
   readonly wants: "polls" | "changes" | "end"
 }
 
-/**
- * Some jobs, watched under one policy.
- */
+/** Jobs that are watched under one policy. */
 export interface Subscription {
-  /**
-   * Watches one more job, from a cursor on if there is one. `false` if the subscription watches it already: then nothing
-   * changes.
-   */
+  /** Watches another job, from a cursor if there is one. Returns `false` if the subscription watches it already. */
   readonly add: (job: JobRef, from?: Cursor) => Effect.Effect<boolean>
-  /** Waits until there is something to report, and returns it: one notice at least. It is for one fiber at a time. */
+  /** Waits for notices and returns them, at least one. For one fiber at a time. */
   readonly next: Effect.Effect<Chunk.NonEmptyChunk<Notice>>
 }

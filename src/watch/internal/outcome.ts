@@ -1,7 +1,5 @@
 /**
- * What a watch is made of, whether it polls by itself or shares a poller.
- *
- * @internal
+ * The policy of a watch, and the outcome of its job.
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -48,11 +46,7 @@ export const policyOf = (options: Options): Effect.Effect<WatchPolicy.WatchPolic
     unrecognized: options.unrecognized ?? policy.unrecognized
   }))
 
-/**
- * The error of an answer that is about another job: trouble that may pass, as any other answer that makes no sense.
- *
- * @internal
- */
+/** The error of a response about another job: like any other invalid response, trouble that may pass. @internal */
 export const mismatchOf = (job: Job.JobRef, status: Job.JobStatus): UnexpectedResponse | undefined =>
   status.job.requestId === job.requestId && status.job.model === job.model ? undefined : new UnexpectedResponse({
     operation: "status",
@@ -63,21 +57,7 @@ export const mismatchOf = (job: Job.JobRef, status: Job.JobStatus): UnexpectedRe
     body: ""
   })
 
-/**
- * A stack trace would lead to this library, and is kept for as long as the watch lasts.
- *
- * @internal
- */
-export const spanOf = (job: Job.JobRef) => ({
-  attributes: { "queue.model": job.model, "queue.request_id": job.requestId },
-  captureStackTrace: false
-})
-
-/**
- * What a job ended with: its outputs, or why there are none.
- *
- * @internal
- */
+/** The outputs of a job, or the error that its terminal state stands for. @internal */
 export const outputsOf = (
   end: Transition.Terminal
 ): Effect.Effect<Job.JsonObject, OutcomeError | UnrecognizedStatus> => {
@@ -96,11 +76,7 @@ export const outputsOf = (
   }
 }
 
-/**
- * The same, decoded.
- *
- * @internal
- */
+/** Decodes the outputs of a job. @internal */
 export const decodeOutputs = <A, I, R>(
   end: Transition.Terminal,
   schema: Schema.Schema<A, I, R>

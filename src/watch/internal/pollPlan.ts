@@ -1,116 +1,325 @@
 /**
- * When polls are due: the demand of all jobs, the capacity there is for them, and the time that pauses are measured in.
- * Times are milliseconds since the watcher began.
- *
- * @internal
+ * When each job is due: the cadences' demand, the capacity, the queue order, and pauses after a 429. Times are
+ * milliseconds since the watcher was made.
  */
-import * as Effect from "effect/Effect"
-import type { JobStatus } from "../../model/Job.js"
-import * as Pacer from "../../policy/internal/scheduleDriver.js"
+import type * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import type * as Random from "effect/Random"
+import type { JobRef } from "../../model/Job.js"
+import type { RateLimited } from "../../model/QueueError.js"
+import { minPause } from "../../policy/internal/pauses.js"
+import type { DueQueue } from "./dueQueue.js"
+import type { Executor } from "./executor.js"
+import * as Metrics from "./metrics.js"
+import { makeQueue, type Poller } from "./poller.js"
+import { Demand, Latency, StretchedTime } from "./pollRate.js"
+import { QueueOrder } from "./queueOrder.js"
+import { RateLimit } from "./rateLimit.js"
 
-/**
- * The time that pauses are measured in. It runs slower than the clock by the factor `stretch`, so that a change of the
- * factor lengthens and shortens the pauses that have begun as well as those to come.
- *
- * @internal
- */
-export class StretchedTime {
-  stretch = 1
-  // both are the same moment: one by this time, one by the clock
-  private base = 0
-  private baseAt = 0
-
-  /** This time at a time of the clock. */
-  at(millis: number): number {
-    return this.base + (millis - this.baseAt) / this.stretch
-  }
-
-  /** The clock's time at a time of this kind. */
-  toClock(time: number): number {
-    // the fraction is what a division and a multiplication by the same number may leave
-    return Math.ceil(this.baseAt + (time - this.base) * this.stretch - 1e-6)
-  }
-
-  /** Runs slower by another factor from now on. */
-  setStretch(stretch: number, now: number): void {
-    if (stretch === this.stretch) return
-    this.base = this.at(now)
-    this.baseAt = now
-    this.stretch = stretch
-  }
+/** @internal */
+export interface Settings {
+  readonly pollsPerSecond: number
+  readonly concurrency: number
+  readonly queueOrder: "auto" | "always" | "never"
+  /** How long the outcome of a job is kept, in milliseconds, and of how many jobs. */
+  readonly resultRetention: number
+  readonly maxRetainedResults: number
+  /** The longest pause of a job behind the head of the queue, in milliseconds. */
+  readonly maxQueuedPollInterval: number
 }
 
-/**
- * How many polls a second the cadences ask for.
- *
- * @internal
- */
-export class Demand {
-  private perSecond = 0
-  private jobs = 0
+/** Receives what happens to all jobs together. @internal */
+export interface Events {
+  readonly stretched: (at: DateTime.Utc, stretch: number) => void
+  readonly paused: (at: DateTime.Utc, until: DateTime.Utc, error: RateLimited) => void
+  readonly orderLost: (at: DateTime.Utc, model: string) => void
+}
 
-  /** The period of a job is another one; 0 means that it is not known. */
-  change(before: number, period: number): void {
-    if (before > 0) {
-      this.perSecond -= 1_000 / before
-      this.jobs--
+const shortest = Duration.toMillis(minPause)
+
+// the pause after a 429 without a Retry-After: twice as long each time in a row
+const firstRateLimit = 1_000
+const longestRateLimit = 60_000
+
+// stands for the pause of a job without a snapshot
+const defaultPause = 1_000
+
+/** The pollers of a watcher, and when each polls next. @internal */
+export class PollPlan {
+  readonly latency = new Latency()
+  private readonly orders = new Map<string, QueueOrder<Poller>>()
+  private pollers = 0
+  /** By stretched time. */
+  private readonly scheduled = makeQueue()
+  /** By the clock: a retry policy knows nothing of the rate limit. */
+  private readonly retrying = makeQueue()
+  private readonly rateLimit: RateLimit
+  private readonly demand = new Demand()
+  private readonly time = new StretchedTime()
+  private announcedStretch = 1
+  /** Whether a job behind the head of its queue is polled less often than at its cadence. */
+  private isOrderUsed = false
+  /** Jobs that became due since then are still to be staggered. */
+  private pausedAt: number | undefined = undefined
+  /** No poll begins before. */
+  pausedUntil = -Infinity
+  private consecutive429s = 0
+
+  constructor(
+    private readonly settings: Settings,
+    private readonly executor: Executor,
+    private readonly random: Random.Random,
+    private readonly events: Events
+  ) {
+    this.rateLimit = new RateLimit(settings.pollsPerSecond)
+  }
+
+  find(job: JobRef): Poller | undefined {
+    return this.orders.get(job.model)?.pollers.get(job.requestId)
+  }
+
+  get all(): ReadonlyArray<Poller> {
+    return Array.from(this.orders.values(), ({ pollers }) => Array.from(pollers.values())).flat()
+  }
+
+  orderOf(model: string): QueueOrder<Poller> {
+    const known = this.orders.get(model)
+    if (known !== undefined) return known
+    const order = new QueueOrder<Poller>(
+      model,
+      Metrics.ofModel(model),
+      this.settings.queueOrder !== "never",
+      (poller) => {
+        this.countSavedByOrder(poller)
+        this.pollSooner(poller, 0)
+      },
+      (poller) => this.pollLater(poller)
+    )
+    this.orders.set(model, order)
+    return order
+  }
+
+  enter(poller: Poller): void {
+    const { job, order, status } = poller
+    order.pollers.set(job.requestId, poller)
+    Metrics.pollers.unsafeUpdate(++this.pollers, [])
+    if (status?._tag === "Pending") order.countPending(1)
+  }
+
+  leave(poller: Poller): void {
+    const { job, order, status } = poller
+    this.setPeriod(poller, undefined)
+    this.unschedule(poller)
+    order.leave(poller)
+    if (status?._tag === "Pending") order.countPending(-1)
+    Metrics.pollers.unsafeUpdate(--this.pollers, [])
+    order.pollers.delete(job.requestId)
+    if (order.pollers.size === 0) this.orders.delete(order.model)
+    if (this.isOrderUsed && !this.isCrowded(poller.pause || defaultPause)) this.dropOrder()
+  }
+
+  /** Ends all orders, before all pollers leave. */
+  close(): void {
+    for (const order of this.orders.values()) order.disable()
+  }
+
+  /** Polls at a time of the clock, or earlier if that is planned already. */
+  pollAt(poller: Poller, at: number): void {
+    const [queue, due] = poller.trouble === undefined ? [this.scheduled, this.time.at(at)] : [this.retrying, at]
+    if (poller.phase === "idle") this.add(poller, queue, due)
+    else if (due < queue.timeOf(poller.slot)) queue.move(poller.slot, due)
+  }
+
+  /** Polls after a pause of the cadence, counted from `from`. A job without a known period keeps its pause. */
+  schedule(poller: Poller, pause: number | undefined, period: number | undefined, now: number, from = now): void {
+    poller.pause = pause ?? (poller.pause || defaultPause)
+    const isBehind = poller.order.isBehind(poller) && this.isCrowded(period ?? 0)
+    if (isBehind) this.isOrderUsed = true
+    const planned = isBehind ? this.queuedPause(poller) : poller.pause
+    this.setPeriod(poller, Math.max(planned, period ?? 0))
+    const stretch = this.demand.stretch(this.pollers, this.capacity)
+    this.time.setStretch(stretch, now)
+    if (stretch !== this.announcedStretch) this.announce(stretch, now)
+    this.add(poller, this.scheduled, this.time.at(from) + planned)
+  }
+
+  /** A new subscriber asks for a pause that may be shorter. */
+  shorten(poller: Poller, pause: number): void {
+    if (pause >= poller.pause && poller.pause > 0) return
+    poller.pause = pause
+    if (poller.phase !== "scheduled" || poller.order.isBehind(poller)) return
+    this.setPeriod(poller, pause)
+    this.pollSooner(poller, pause)
+  }
+
+  /** When a job in trouble is polled again. */
+  retryAt(poller: Poller): number {
+    return poller.phase === "retrying"
+      ? Math.max(this.retrying.timeOf(poller.slot), this.pausedUntil)
+      : this.executor.now
+  }
+
+  /** Until when an unwatched poller is worth keeping: its next poll would be due then. */
+  usableUntil({ at, pause, phase, slot }: Poller): number {
+    if (phase === "scheduled") return at + pause
+    return phase === "retrying" ? this.retrying.timeOf(slot) : -Infinity
+  }
+
+  private add(poller: Poller, queue: DueQueue<Poller>, due: number): void {
+    poller.fiber = undefined
+    queue.add(poller, due)
+  }
+
+  private unschedule(poller: Poller): void {
+    if (poller.phase === "scheduled") this.scheduled.remove(poller.slot)
+    else if (poller.phase === "retrying") this.retrying.remove(poller.slot)
+  }
+
+  private setPeriod(poller: Poller, period: number | undefined): void {
+    this.demand.change(poller.period, period)
+    poller.period = period
+  }
+
+  private get capacity(): number {
+    const { mean } = this.latency
+    return Math.min(this.rateLimit.perSecond, mean > 0 ? 1_000 * this.settings.concurrency / mean : Infinity)
+  }
+
+  private announce(stretch: number, now: number): void {
+    Metrics.stretch.unsafeUpdate(stretch, [])
+    const { announcedStretch } = this
+    const isNews = stretch === 1 || announcedStretch === 1
+      ? stretch === 1 || stretch > 1.1
+      : stretch > 2 * announcedStretch || stretch < announcedStretch / 2
+    if (!isNews) return
+    this.announcedStretch = stretch
+    this.events.stretched(this.executor.dateOf(now), stretch)
+  }
+
+  /** Polls after this pause, if that is sooner than planned. */
+  private pollSooner(poller: Poller, pause: number): void {
+    if (poller.phase !== "scheduled") return
+    const due = this.time.at(poller.at) + Math.max(shortest, pause)
+    if (due < this.scheduled.timeOf(poller.slot)) this.scheduled.move(poller.slot, due)
+  }
+
+  /** The snapshot of the job has just been replaced. */
+  afterChange(poller: Poller, now: number): void {
+    const { order } = poller
+    if (order.afterChange(poller)) return
+    Metrics.count(order.metrics.orderLost, 1)
+    this.events.orderLost(this.executor.dateOf(now), order.model)
+    for (const poller of order.disable()) this.pollSooner(poller, poller.pause)
+  }
+
+  /** The job moved behind others. */
+  private pollLater(poller: Poller): void {
+    if (poller.phase !== "scheduled" || poller.confirmingSince !== undefined || !this.isCrowded(poller.pause)) return
+    this.isOrderUsed = true
+    const pause = this.queuedPause(poller)
+    this.setPeriod(poller, pause)
+    const due = this.time.at(poller.at) + pause
+    if (due > this.scheduled.timeOf(poller.slot)) this.scheduled.move(poller.slot, due)
+  }
+
+  /** Whether there are more jobs than the capacity allows to poll at this period. */
+  private isCrowded(period: number): boolean {
+    return this.settings.queueOrder === "always" || this.pollers * 1_000 > this.capacity * period
+  }
+
+  /** There are few jobs again: the capacity allows to poll each at its cadence. */
+  private dropOrder(): void {
+    this.isOrderUsed = false
+    for (const { behindHead } of this.orders.values()) {
+      for (const poller of behindHead) {
+        this.setPeriod(poller, poller.pause)
+        this.pollSooner(poller, poller.pause)
+      }
     }
-    if (period > 0) {
-      this.perSecond += 1_000 / period
-      this.jobs++
-    }
-    // rounding leaves a little
-    if (this.jobs === 0) this.perSecond = 0
+  }
+
+  // the last quarter is random, so that jobs of one moment are polled at different times
+  private queuedPause({ pause }: Poller): number {
+    const random = this.executor.runSync(this.random.next)
+    return Math.max(pause, Math.ceil(this.settings.maxQueuedPollInterval * (0.75 + random / 4)))
+  }
+
+  /** Counts the polls that the cadence would have made since the last response. A poll is made now. */
+  private countSavedByOrder({ at, order, pause }: Poller): void {
+    const saved = Math.floor((this.executor.now - at) / (pause * this.time.stretch)) - 1
+    Metrics.count(order.metrics.savedByOrder, saved)
+  }
+
+  /** When the next poll may begin. */
+  get nextAt(): number {
+    return Math.max(this.nextDue, this.freeAt)
+  }
+
+  /** When any request may be sent. */
+  get freeAt(): number {
+    return Math.max(this.pausedUntil, this.rateLimit.freeAt)
+  }
+
+  /** The poller to poll now, if there is one. */
+  next(now: number): Poller | undefined {
+    if (this.nextAt > now) return undefined
+    if (this.pausedAt === undefined) return this.nextQueue.first
+    this.stagger(this.pausedAt, now)
+    return this.next(now)
+  }
+
+  /** The poll of a due poller begins. */
+  begin(poller: Poller, now: number): void {
+    poller.order.metrics.staleness.unsafeUpdate(now - this.nextDue, [])
+    this.unschedule(poller)
+    this.spend(poller, now)
+    if (poller.order.isBehind(poller)) this.countSavedByOrder(poller)
+  }
+
+  /** Counts a request against the rate limit. */
+  spend({ order }: Poller, now: number): void {
+    this.rateLimit.spend(now)
+    Metrics.count(order.metrics.polls, 1)
+  }
+
+  private get nextQueue(): DueQueue<Poller> {
+    return this.retrying.firstTime <= this.time.toClock(this.scheduled.firstTime) ? this.retrying : this.scheduled
+  }
+
+  private get nextDue(): number {
+    return Math.min(this.time.toClock(this.scheduled.firstTime), this.retrying.firstTime)
+  }
+
+  /** All jobs share one token and its limit, so a 429 pauses all polls. */
+  pause(error: RateLimited, retryAfter: number, now: number): void {
+    const pause = retryAfter > 0 ? retryAfter : Math.min(longestRateLimit, firstRateLimit * 2 ** this.consecutive429s)
+    const isNew = now >= this.pausedUntil
+    if (isNew && retryAfter === 0) this.consecutive429s++
+    this.pausedUntil = Math.max(this.pausedUntil, now + pause)
+    if (!isNew) return
+    this.pausedAt ??= now
+    Metrics.count(Metrics.pauses, 1)
+    this.events.paused(this.executor.dateOf(now), this.executor.dateOf(this.pausedUntil), error)
+  }
+
+  /** A poll was answered after so many milliseconds. */
+  onResponse(millis: number): void {
+    this.latency.add(millis)
+    this.consecutive429s = 0
   }
 
   /**
-   * The factor by which pauses must be longer for the demand to fit the capacity, at least 1. Jobs whose period is not
-   * known are taken to be like the others.
+   * A pause has ended. The jobs that became due meanwhile are polled one after the other, over no more time than the pause
+   * took, and none later than its cadence asks for.
    */
-  stretch(all: number, capacity: number): number {
-    return this.jobs === 0 ? 1 : Math.max(1, this.perSecond * (all / this.jobs) / capacity)
+  private stagger(pausedAt: number, now: number): void {
+    this.pausedAt = undefined
+    const due: Array<Poller> = []
+    while (this.nextDue <= now) due.push(this.nextQueue.pop()!)
+    due.forEach((poller, i) => {
+      const after = Math.ceil(Math.min(now - pausedAt, poller.pause || defaultPause) * i / due.length)
+      if (poller.trouble === undefined) this.scheduled.add(poller, this.time.at(now) + after)
+      else this.retrying.add(poller, now + after)
+    })
   }
 }
-
-/**
- * How long the service takes to answer, from the requests that it answered: their mean and mean deviation, estimated as
- * TCP does. A request that timed out says nothing of how long an answer takes.
- *
- * @internal
- */
-export class Latency {
-  mean = 0
-  private deviation: number | undefined = undefined
-
-  add(millis: number): void {
-    if (this.deviation === undefined) {
-      this.mean = millis
-      this.deviation = millis / 2
-    } else {
-      this.deviation += (Math.abs(millis - this.mean) - this.deviation) / 4
-      this.mean += (millis - this.mean) / 8
-    }
-  }
-
-  /** After this time an answer is late: few take longer. */
-  get late(): number {
-    return Math.max(1_000, Math.ceil(this.mean + 4 * (this.deviation ?? 0)))
-  }
-}
-
-/**
- * The first pause of a cadence, and its period: the longer of the first two pauses. The first one may be a random part of
- * the period (`Cadence.fixed`), which says when to poll, not how often.
- *
- * @internal
- */
-export const firstPause = (
-  beat: Pacer.Beat,
-  now: number,
-  status: JobStatus
-): Effect.Effect<{ readonly pause: number; readonly period: number }> =>
-  Effect.flatMap(Pacer.nextPause(beat, now, status), (pause) =>
-    Effect.map(
-      Pacer.nextPause({ cadence: beat.cadence, state: beat.state }, now + pause, status),
-      (next) => ({ pause, period: Math.max(pause, next) })
-    ))

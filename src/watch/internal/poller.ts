@@ -1,87 +1,77 @@
 /**
- * What a watcher keeps of a job that is watched, and of those who watch it: as little as will do, since there are many.
- *
- * @internal
+ * The record that a watcher keeps of a watched job and of its subscribers. There are many, so each field counts.
  */
 import type * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import type { RuntimeFiber } from "effect/Fiber"
 import type { JobRef, JobStatus } from "../../model/Job.js"
 import type { WatchError } from "../../model/QueueError.js"
 import type { Cursor } from "../../model/Transition.js"
 import type { Cadence } from "../../policy/Cadence.js"
-import type * as Pacer from "../../policy/internal/scheduleDriver.js"
+import type * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
+import { DueQueue } from "./dueQueue.js"
 import type { Expiry } from "./expiry.js"
 import type { Known, Trouble } from "./expiryErrors.js"
 import type { JobState } from "./jobState.js"
-import type { Line, Waiting } from "./queueOrder.js"
+import type { Queued, QueueOrder } from "./queueOrder.js"
 
-/**
- * A deadline of one subscriber has passed; what was known of the job then.
- *
- * @internal
- */
+/** A deadline of one subscriber has passed. @internal */
 export interface Expired {
   readonly _tag: "Expired"
   readonly expiry: Expiry
+  /** What the watcher knew of the job then. */
   readonly known: Known
 }
 
-/**
- * How a watch ends: the last snapshot that is to be told, if it has not been, and then an error, if there is one. Times
- * are those of the watcher.
- *
- * @internal
- */
-export interface End {
+/** The end of a watch: the last snapshot, then an error if there is one. Times are those of the watcher. @internal */
+export interface Outcome {
   readonly job: JobRef
   readonly status: JobStatus | undefined
   readonly at: number
   readonly version: number
   readonly error: Cause.Cause<WatchError> | Expired | undefined
-  /** What was known of the job before `status`. */
+  /** The cursor before `status`. */
   readonly before: Cursor | undefined
 }
 
 /**
- * One who watches a job. What there is to see is state, of the poller or of the end: nobody has to keep up.
- *
+ * A subscriber reads the state of its poller, or of the outcome, when it is ready to. Nothing is queued for it.
  * @internal
  */
 export abstract class Subscriber {
-  /** The poller while the watch lasts, then its end. */
-  source: Poller | End | undefined = undefined
-  /** The version of the snapshot that was looked at last. */
+  /** The poller while the watch lasts, then its outcome. */
+  source: Poller | Outcome | undefined = undefined
+  /** The version of the snapshot that was taken last. */
   seen = 0
   startedAt = 0
-  /** What it knew when it began, as long as its poller knows less. */
+  /** The cursor that the watch began with, as long as the poller knows less. */
   from: Cursor | undefined = undefined
 
-  /** The trouble that it knows of. */
+  /** The trouble that was reported last. */
   abstract readonly trouble: Trouble | undefined
   abstract readonly policy: WatchPolicy
-  /** What is worth a notice: every poll that was answered, every change, or the end alone. */
+  /** What to notify of: every response, every change, or the outcome alone. */
   abstract readonly wants: "polls" | "changes" | "end"
-  /** There is something new to look at. */
   abstract notify(): void
 
   get poller(): Poller | undefined {
     return this.source instanceof Poller ? this.source : undefined
   }
 
-  get end(): End | undefined {
+  get outcome(): Outcome | undefined {
     return this.source instanceof Poller ? undefined : this.source
   }
 
-  /** Whether there is something new to look at from the beginning, from others who watch the job or did. */
+  /** Whether a new subscriber finds something at once, since the job is or was watched by others. */
   get hasNews(): boolean {
     const { poller } = this
     if (poller === undefined) return this.source !== undefined
     return this.wants !== "end" && (poller.trouble !== undefined || poller.version !== this.seen)
   }
 
-  /** The snapshot that was not looked at yet, if there is one; now it is. */
-  look(): { readonly status: JobStatus; readonly at: number } | undefined {
+  /** The latest snapshot, unless it was taken before. */
+  takeLatest(): { readonly status: JobStatus; readonly at: number } | undefined {
     const { source } = this
     if (source?.status === undefined || source.version === this.seen) return undefined
     this.seen = source.version
@@ -89,75 +79,75 @@ export abstract class Subscriber {
   }
 }
 
+/** Whether subscribers of the two policies poll and retry in the same way. @internal */
+export const isSameGroup = (a: WatchPolicy, b: WatchPolicy): boolean =>
+  a.cadence === b.cadence && a.retry === b.retry && a.deadline.request === b.deadline.request
+
 /**
- * Those watchers of a job who poll and try again in the same way. Most jobs have one such pace: the poller is the first,
- * and the others are a list.
- *
+ * The subscribers of a job that poll and retry in the same way. Most jobs have one group: the poller itself is the first,
+ * and the others are a linked list.
  * @internal
  */
-export class Pace implements Pacer.Beat {
+export class PollGroup implements ScheduleDriver.CadenceState {
   cadence: Cadence
   state: unknown
-  /** Where the retry is, and when it wants to try again, while there is trouble. */
+  /** The state of the retry schedule and the time of its next try, while there is trouble. */
   retry: { readonly state: unknown; readonly at: number } | undefined = undefined
   followers = 0
-  next: Pace | undefined = undefined
+  next: PollGroup | undefined = undefined
 
   /**
-   * @param wallOffset how far the wall clock was ahead of the monotonic time when the pace began
+   * @param wallOffset how far the wall clock was ahead of the monotonic time when the group began
    */
   constructor(public policy: WatchPolicy, public wallOffset: number) {
     this.cadence = policy.cadence
     this.state = policy.cadence.initial
   }
 
-  fits({ cadence, deadline, retry }: WatchPolicy): boolean {
-    return this.policy.cadence === cadence && this.policy.retry === retry &&
-      this.policy.deadline.request === deadline.request
-  }
-
-  /** One more follower; the pace, if it is a new one for this job. */
-  join(policy: WatchPolicy, wallOffset: number): Pace | undefined {
-    if (this.fits(policy)) {
+  /** Adds a follower. Returns the group if it is new for this job. */
+  join(policy: WatchPolicy, wallOffset: number): PollGroup | undefined {
+    if (isSameGroup(this.policy, policy)) {
       this.followers++
       return undefined
     }
     if (this.followers === 0) {
-      Object.assign(this, new Pace(policy, wallOffset), { followers: 1 })
+      Object.assign(this, new PollGroup(policy, wallOffset), { followers: 1 })
       return this
     }
     if (this.next !== undefined) return this.next.join(policy, wallOffset)
-    this.next = new Pace(policy, wallOffset)
+    this.next = new PollGroup(policy, wallOffset)
     this.next.followers = 1
     return this.next
   }
 
-  /** This pace and those after it. */
-  get paces(): ReadonlyArray<Pace> {
-    const paces: Array<Pace> = [this]
-    for (let pace = this.next; pace !== undefined; pace = pace.next) paces.push(pace)
-    return paces
-  }
-
-  /** One follower less. */
+  /** Removes a follower. */
   leave(policy: WatchPolicy): void {
-    if (!this.fits(policy)) {
+    if (!isSameGroup(this.policy, policy)) {
       this.next?.leave(policy)
       if (this.next?.followers === 0) this.next = this.next.next
-    } else if (--this.followers === 0 && this.next !== undefined) {
-      const { cadence, followers, next, policy, retry, state, wallOffset } = this.next
-      Object.assign(this, { cadence, followers, next, policy, retry, state, wallOffset })
-    }
+    } else if (--this.followers === 0 && this.next !== undefined) Object.assign(this, this.next)
+  }
+
+  /** This group and those after it. */
+  get groups(): ReadonlyArray<PollGroup> {
+    const groups: Array<PollGroup> = [this]
+    for (let group = this.next; group !== undefined; group = group.next) groups.push(group)
+    return groups
+  }
+
+  /** The shortest request timeout of these groups, in milliseconds. */
+  get requestTimeout(): number {
+    const timeout = Duration.toMillis(this.policy.deadline.request)
+    return this.next === undefined ? timeout : Math.min(timeout, this.next.requestTimeout)
   }
 }
 
 /**
- * A job that is watched, by however many. Times are in milliseconds since the watcher began: small numbers take no room of
- * their own.
- *
+ * A watched job and its subscribers. Times are in milliseconds since the watcher was made: V8 stores small integers
+ * without an object of their own.
  * @internal
  */
-export class Poller extends Pace implements JobState, Waiting {
+export class Poller extends PollGroup implements JobState, Queued {
   cursor: Cursor | undefined = undefined
   status: JobStatus | undefined = undefined
   at = 0
@@ -165,34 +155,51 @@ export class Poller extends Pace implements JobState, Waiting {
   version = 0
   trouble: Trouble | undefined = undefined
 
-  /** When the last request was sent; -1 before the first one. */
-  sentAt = -1
-  /** Since when a poll is awaited, before a deadline that has passed is reported; -1 when none is. */
-  lookSince = -1
-  /** The pause by the keenest cadence, and how often that is: 0 while it is not known. */
+  /** When the newest request was sent. */
+  sentAt: number | undefined = undefined
+  /** When a poll was first needed to confirm that a deadline has passed, until that poll has ended. */
+  confirmingSince: number | undefined = undefined
+  /** The shortest pause of the groups' cadences; 0 before the first one. */
   pause = 0
-  period = 0
+  /** How often the job is polled, once that is known. */
+  period: number | undefined = undefined
+  /** What runs for the poller: its request, or the schedules before and after it. */
   fiber: RuntimeFiber<void> | undefined = undefined
-  /** Where it is among those that wait, from 0 on, or among those that ask, from -2 down; -1 when it is with neither. */
+  /** The index in the queue of its phase; -1 when idle. */
   slot = -1
-  /** Where it is among those with a deadline. */
-  expirySlot = -1
-  /** Where it is in the line of its model, behind the head; -1 when it is not in line, -2 when it is at the head. */
-  lineSlot = -1
+  /** The index in the queue of deadlines. */
+  deadlineSlot = -1
+  queueSlot = -1
 
-  subscribers: Subscriber | Set<Subscriber> | undefined = undefined
+  private subscribers: Subscriber | Set<Subscriber> | undefined = undefined
 
   constructor(
     readonly job: JobRef,
-    public line: Line<Poller>,
-    readonly turn: number,
+    public order: QueueOrder<Poller>,
+    readonly sequence: number,
     policy: WatchPolicy,
     wallOffset: number
   ) {
     super(policy, wallOffset)
   }
 
-  get watchers(): number {
+  /**
+   * - `idle`: a schedule computes the next poll, or a stopped request has not ended yet.
+   * - `scheduled`: the next poll is due at the cadence; `retrying`: after an error.
+   * - `inFlight`: a request is on its way.
+   */
+  get phase(): "idle" | "scheduled" | "retrying" | "inFlight" {
+    // not a field, to save memory: in a queue, only a request has a fiber, and only a retry has trouble
+    if (this.slot === -1) return "idle"
+    if (this.fiber !== undefined) return "inFlight"
+    return this.trouble === undefined ? "scheduled" : "retrying"
+  }
+
+  get isWatched(): boolean {
+    return this.subscribers !== undefined
+  }
+
+  get subscriberCount(): number {
     return this.subscribers === undefined ? 0 : this.subscribers instanceof Set ? this.subscribers.size : 1
   }
 
@@ -208,10 +215,22 @@ export class Poller extends Pace implements JobState, Waiting {
       this.subscribers.delete(subscriber)
       if (this.subscribers.size === 0) this.subscribers = undefined
     }
+    this.leave(subscriber.policy)
   }
 
   each(f: (subscriber: Subscriber) => void): void {
     if (this.subscribers instanceof Set) this.subscribers.forEach(f)
     else if (this.subscribers !== undefined) f(this.subscribers)
   }
+
+  outcome(error: Outcome["error"]): Outcome {
+    const { at, cursor, job, status, version } = this
+    return { job, status, at, version, before: cursor, error }
+  }
 }
+
+/** A queue of the pollers that are in one phase. @internal */
+export const makeQueue = (): DueQueue<Poller> =>
+  new DueQueue((poller, slot) => {
+    poller.slot = slot
+  })

@@ -1,13 +1,11 @@
 /**
- * The pending jobs of a model in the order in which the service promises to start them: by priority, and those of one
- * priority in order of submission. While that order holds, only the head of the line is worth looking at.
- *
- * @internal
+ * The pending jobs of a model in the order in which the service promises to start them: by priority, then by submission.
+ * While that order holds, only the jobs at its head need frequent polls.
  */
 import * as Option from "effect/Option"
 import type { JobStatus } from "../../model/Job.js"
-import { Heap } from "./heap.js"
-import type { LineMetrics } from "./metrics.js"
+import { DueQueue } from "./dueQueue.js"
+import type { ModelMetrics } from "./metrics.js"
 
 /** @internal */
 export const headLength = 3
@@ -16,143 +14,148 @@ const priorityOf = (status: JobStatus): number => Option.getOrElse(status.priori
 
 const createdAt = ({ createdAt }: JobStatus): number => Option.isSome(createdAt) ? createdAt.value.epochMillis : 0
 
-/** By what the service tells: jobs of one millisecond, and one of which it did not tell, are neither before nor behind. */
+/** The promised order. The service orders neither jobs of one millisecond nor a job without a time of submission. */
 const compare = (a: JobStatus, b: JobStatus): number => priorityOf(b) - priorityOf(a) || createdAt(a) - createdAt(b)
 
-/**
- * What a job must have to be in a line. Times are of the same clock.
- *
- * @internal
- */
-export interface Waiting {
+/** The part of a poller that the order reads. Times are of the same clock. @internal */
+export interface Queued {
   readonly status: JobStatus | undefined
-  /** When the status was taken, and when the newest request was sent. */
+  /** When the status arrived. */
   readonly at: number
-  readonly sentAt: number
+  /** When the newest request was sent. */
+  readonly sentAt: number | undefined
   readonly unchangedSince: number
-  /** Which of two jobs was watched first, where the service does not order them. */
-  readonly turn: number
-  /** Where it is behind the head; -1 when it is not in line, -2 when it is at the head. */
-  lineSlot: number
+  /** Orders two jobs that the service does not order. */
+  readonly sequence: number
+  /** The index among the jobs behind the head; -1 at the head, and outside of the order. */
+  queueSlot: number
 }
 
-// Only what is pending is in line, and that has a status.
-const comparePollers = (a: Waiting, b: Waiting): number => compare(a.status!, b.status!)
+// jobs in the order are pending, and so have a status
+const comparePollers = (a: Queued, b: Queued): number => compare(a.status!, b.status!)
 
-const isBefore = (a: Waiting, b: Waiting): boolean => (comparePollers(a, b) || a.turn - b.turn) < 0
+const isBefore = (a: Queued, b: Queued): boolean => (comparePollers(a, b) || a.sequence - b.sequence) < 0
 
 interface Head<P> {
   readonly poller: P
-  /** When a job from behind it was seen claimed; 0 when none was. */
-  overtakenAt: number
+  /** When a job from behind was first seen claimed. */
+  overtakenAt: number | undefined
 }
 
-const inLine = (status: JobStatus): boolean => status._tag === "Pending" && Option.isSome(status.createdAt)
+const isOrdered = (status: JobStatus): boolean => status._tag === "Pending" && Option.isSome(status.createdAt)
 
 const isClaimed = ({ _tag }: JobStatus): boolean => _tag === "Running" || _tag === "Done" || _tag === "Failed"
 
-/**
- * All the pollers of one model, and the line of those whose job is pending.
- *
- * @internal
- */
-export class Line<P extends Waiting> {
+/** All pollers of one model, and the order of those whose jobs are pending. @internal */
+export class QueueOrder<P extends Queued> {
   readonly pollers = new Map<string, P>()
-  pending = 0
+  private pending = 0
   private heads: Array<Head<P>> = []
-  private rest = this.emptyRest()
+  /** The service's order alone decides here: no job is due at a time. */
+  private readonly behind = new DueQueue<P>((poller, slot) => {
+    poller.queueSlot = slot
+  }, isBefore)
 
   /**
-   * @param holds whether the order is taken to hold
-   * @param toHead is told that a job has come to the head, or that the head should be looked at again
-   * @param behind is told that a job was moved behind the head
+   * @param isEnabled whether the order is assumed to hold
+   * @param onHead a job came to the head, or the head needs another look
+   * @param onBehind a job moved from the head to behind it
    */
   constructor(
     readonly model: string,
-    readonly metrics: LineMetrics,
-    public holds: boolean,
-    private readonly toHead: (poller: P) => void,
-    private readonly behind: (poller: P) => void
+    readonly metrics: ModelMetrics,
+    private isEnabled: boolean,
+    private readonly onHead: (poller: P) => void,
+    private readonly onBehind: (poller: P) => void
   ) {}
 
-  private emptyRest(): Heap<P> {
-    return new Heap<P>(isBefore, (poller, index) => {
-      poller.lineSlot = index
-    })
+  isBehind(poller: P): boolean {
+    return poller.queueSlot !== -1
+  }
+
+  /** The jobs behind the head, in no particular order. */
+  get behindHead(): ReadonlyArray<P> {
+    return this.behind.all
+  }
+
+  countPending(by: number): void {
+    this.pending += by
+    this.metrics.queueDepth.unsafeUpdate(this.pending, [])
   }
 
   /** The job is about to have another status. */
-  willBe(poller: P, status: JobStatus, now: number): void {
+  beforeChange(poller: P, status: JobStatus, now: number): void {
     const before = poller.status
-    if (before === undefined || poller.lineSlot === -1) return
-    if (inLine(status) && compare(before, status) === 0) return
+    if (before?._tag !== status._tag) {
+      if (before?._tag === "Pending") this.countPending(-1)
+      if (status._tag === "Pending") this.countPending(1)
+    }
+    if (before === undefined || (!this.isBehind(poller) && this.headOf(poller) === undefined)) return
+    if (isOrdered(status) && compare(before, status) === 0) return
     this.leave(poller)
-    if (isClaimed(status)) this.overtook(poller, now)
+    if (isClaimed(status)) this.detectOvertaking(poller, now)
   }
 
-  /** The job has its status. `false` when that shows that the order does not hold. */
-  is(poller: P): boolean {
-    if (!this.holds || poller.status === undefined || !inLine(poller.status)) return true
-    if (poller.lineSlot === -1) this.enter(poller)
-    else if (poller.lineSlot === -2) {
-      const head = this.heads.find((head) => head.poller === poller)
-      if (head !== undefined && head.overtakenAt > 0 && poller.sentAt >= head.overtakenAt) {
-        // it was asked for after a job from behind was claimed, and has been in the queue all the time
-        if (poller.unchangedSince < head.overtakenAt) return false
-        head.overtakenAt = 0
-      }
+  /** The job has its status now. Returns whether the order may still hold. */
+  afterChange(poller: P): boolean {
+    if (!this.isEnabled || poller.status === undefined || !isOrdered(poller.status) || this.isBehind(poller)) {
+      return true
+    }
+    const head = this.headOf(poller)
+    if (head === undefined) this.enter(poller)
+    else if (head.overtakenAt !== undefined && poller.sentAt !== undefined && poller.sentAt >= head.overtakenAt) {
+      // the request was sent after a job from behind was claimed, and this job was in the queue all that time
+      if (poller.unchangedSince < head.overtakenAt) return false
+      head.overtakenAt = undefined
     }
     return true
   }
 
-  /** The job does not wait any more, or is not watched. */
+  /** The job does not wait any more, or is no longer watched. */
   leave(poller: P): void {
-    if (poller.lineSlot >= 0) return this.rest.remove(poller.lineSlot)
-    if (poller.lineSlot === -1) return
-    poller.lineSlot = -1
-    this.heads = this.heads.filter((head) => head.poller !== poller)
-    const next = this.rest.pop()
+    if (this.isBehind(poller)) return this.behind.remove(poller.queueSlot)
+    const head = this.headOf(poller)
+    if (head === undefined) return
+    this.heads.splice(this.heads.indexOf(head), 1)
+    const next = this.behind.pop()
     if (next !== undefined) {
-      next.lineSlot = -2
-      this.heads.push({ poller: next, overtakenAt: 0 })
-      this.toHead(next)
+      this.heads.push({ poller: next, overtakenAt: undefined })
+      this.onHead(next)
     }
   }
 
-  /** The jobs that are behind the head, in no order. */
-  get behindHead(): ReadonlyArray<P> {
-    return this.rest.all
+  /** The order does not hold: from now on every job is polled at its cadence. Returns the jobs in order so far. */
+  disable(): ReadonlyArray<P> {
+    const all = this.heads.map(({ poller }) => poller)
+    for (let next = this.behind.pop(); next !== undefined; next = this.behind.pop()) all.push(next)
+    this.heads = []
+    this.isEnabled = false
+    return all
   }
 
-  /** The order does not hold: from now on every job is for itself. All that were in line. */
-  dissolve(): ReadonlyArray<P> {
-    const all = this.heads.map(({ poller }) => poller)
-    for (let next = this.rest.pop(); next !== undefined; next = this.rest.pop()) all.push(next)
-    for (const poller of all) poller.lineSlot = -1
-    this.heads = []
-    this.holds = false
-    return all
+  private headOf(poller: P): Head<P> | undefined {
+    return this.heads.find((head) => head.poller === poller)
   }
 
   private enter(poller: P): void {
     const index = this.heads.findIndex((head) => isBefore(poller, head.poller))
-    if (index === -1 && this.heads.length >= headLength) return this.rest.push(poller)
-    poller.lineSlot = -2
-    this.heads.splice(index === -1 ? this.heads.length : index, 0, { poller, overtakenAt: 0 })
+    if (index === -1 && this.heads.length >= headLength) return this.behind.add(poller, 0)
+    this.heads.splice(index === -1 ? this.heads.length : index, 0, { poller, overtakenAt: undefined })
     if (this.heads.length <= headLength) return
     const last = this.heads.pop()!.poller
-    this.rest.push(last)
-    this.behind(last)
+    this.behind.add(last, 0)
+    this.onBehind(last)
   }
 
-  // Whatever is still before a job that was claimed, and was so when that one was last seen waiting, should be claimed too.
-  private overtook(claimed: P, now: number): void {
+  // jobs that were ahead of the claimed job when it was last seen pending should be claimed as well
+  private detectOvertaking(claimed: P, now: number): void {
     for (const head of this.heads) {
       if (
-        head.overtakenAt === 0 && comparePollers(head.poller, claimed) < 0 && head.poller.unchangedSince <= claimed.at
+        head.overtakenAt === undefined && comparePollers(head.poller, claimed) < 0 &&
+        head.poller.unchangedSince <= claimed.at
       ) {
         head.overtakenAt = now
-        this.toHead(head.poller)
+        this.onHead(head.poller)
       }
     }
   }

@@ -1,20 +1,19 @@
 /**
- * How many polls may begin, in any stretch of time: never more than `most` in any second, and never more than a
- * tenth of that in any tenth of a second, so that what is late does not come all at once.
- *
+ * How many polls may begin: at most `pollsPerSecond` within any second, and at most a tenth of that within any tenth of a
+ * second, so that late polls do not begin all at once.
  * @internal
  */
-export class Budget {
+export class RateLimit {
   private readonly times: Float64Array
   private readonly window: number
   private next = 0
-  /** How many that makes in a second. */
+  /** The polls per second that these windows allow. */
   readonly perSecond: number
 
-  constructor(most: number) {
-    const burst = Math.max(1, Math.floor(most / 10))
-    // a whole number of windows to the second: with part of one more there would be too many polls in some seconds
-    const windows = most < 1 ? most : Math.floor(most / burst)
+  constructor(pollsPerSecond: number) {
+    const burst = Math.max(1, Math.floor(pollsPerSecond / 10))
+    // a whole number of windows per second: part of another window would allow too many polls in some seconds
+    const windows = pollsPerSecond < 1 ? pollsPerSecond : Math.floor(pollsPerSecond / burst)
     this.times = new Float64Array(burst).fill(-Infinity)
     this.window = 1_000 / windows
     this.perSecond = burst * windows

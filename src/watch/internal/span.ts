@@ -8,14 +8,13 @@ import * as Tracer from "effect/Tracer"
 import type { JobRef } from "../../model/Job.js"
 
 /**
- * One span a watch, from now until the scope closes. It is made when the watch is over: until then, the time when it began
- * is all of it that takes room. An open span takes as much as all the rest of a result that is awaited.
- *
+ * One span a watch, from now until the scope closes. The span is made when the watch ends, and only its start time is kept
+ * until then: an open span would double the memory of a subscriber that awaits a result.
  * @internal
  */
 export const spanned = (name: string, job: JobRef): Effect.Effect<void, never, Scope.Scope> =>
   Effect.flatMap(Clock.currentTimeNanos, (begun) =>
-    // not `Effect.addFinalizer`, which keeps the context of the fiber
+    // `Effect.addFinalizer` would keep the context of the fiber
     Effect.flatMap(Scope.Scope, (scope) => Scope.addFinalizerExit(scope, (exit) => end(name, job, begun, exit))))
 
 const end = (name: string, job: JobRef, begun: bigint, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>

@@ -1,36 +1,32 @@
 /**
- * The subscriptions of the watcher that polls: a record for each job, and no fiber.
- *
- * @internal
+ * The subscriptions of the watcher that polls: a record for each job, no fiber.
  */
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { JobRef } from "../../model/Job.js"
-import * as Transition from "../../model/Transition.js"
-import type { Cursor } from "../../model/Transition.js"
+import { Cursor } from "../../model/Transition.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import type { Service as JobQueueService } from "../../queue/JobQueue.js"
 import { expire, makeWithin, type Trouble } from "./expiryErrors.js"
 import type { Notice, SubscribeOptions, Subscription, Watch } from "./notice.js"
-import { type End, type Expired, Subscriber } from "./poller.js"
+import { type Expired, Subscriber } from "./poller.js"
 import type { Scheduler } from "./scheduler.js"
 
-// No more jobs are added while so many have news that nobody has taken yet.
-const mostNews = 1_024
+// while the news of this many jobs wait to be read, no job is added
+const maxPending = 1_024
 
-// The news of so many jobs are in one chunk.
+// the news of this many jobs make one chunk
 const chunkSize = 256
 
-/** One job of a subscription. */
 class Member extends Subscriber implements Watch {
   private known: Cursor | undefined = undefined
-  /** The last trouble that was reported, if nothing was since. */
+  /** The trouble that was reported last, until it passes. */
   trouble: Trouble | undefined = undefined
-  isNews = false
+  isPending = false
 
-  constructor(readonly subscription: Members) {
+  constructor(readonly subscription: JobSubscription) {
     super()
   }
 
@@ -38,14 +34,14 @@ class Member extends Subscriber implements Watch {
     return this.known
   }
 
-  // Most often it is the cursor that the poller has, in another object. One is enough.
+  // mostly an equal cursor of the poller exists: one object is enough
   set cursor(cursor: Cursor | undefined) {
     const known = this.poller?.cursor
-    this.known = known !== undefined && cursor !== undefined && Transition.Cursor.isSame(known, cursor) ? known : cursor
+    this.known = known !== undefined && cursor !== undefined && Cursor.isSame(known, cursor) ? known : cursor
   }
 
   get job(): JobRef {
-    // it has one from the moment that it subscribes
+    // `subscribe` has set it
     return this.source!.job
   }
 
@@ -58,22 +54,22 @@ class Member extends Subscriber implements Watch {
   }
 
   notify(): void {
-    if (this.isNews) return
-    this.isNews = true
+    if (this.isPending) return
+    this.isPending = true
     this.subscription.push(this)
   }
 }
 
-class Members implements Subscription {
-  /** How many are watched. */
+class JobSubscription implements Subscription {
+  /** The number of watched jobs. */
   private size = 0
-  /** The first of all that were added, and the last: most often it is the only one. */
+  /** The jobs that were added first and last: mostly the same one. */
   private first: Member | undefined = undefined
   private last: Member | undefined = undefined
-  /** Those that have something new, oldest first; the ones before `taken` have been seen to. */
+  /** Jobs with news, oldest first; those before `taken` have been read. */
   private news: Array<Member> = []
   private taken = 0
-  /** What took its time to find out. */
+  /** Notices that took a while to compute. */
   private late: Array<Notice> | undefined = undefined
   private reader: (() => void) | undefined = undefined
   private adders: Array<() => void> | undefined = undefined
@@ -87,7 +83,7 @@ class Members implements Subscription {
 
   add(job: JobRef, from?: Cursor): Effect.Effect<boolean> {
     return Effect.suspend(() => {
-      if (this.pending >= mostNews) return Effect.zipRight(this.awaitRoom, this.add(job, from))
+      if (this.pending >= maxPending) return Effect.zipRight(this.awaitRoom, this.add(job, from))
       if (this.isWatched(job)) return Effect.succeed(false)
       const member = new Member(this)
       member.from = from
@@ -96,7 +92,6 @@ class Members implements Subscription {
       this.first ??= member
       this.last = member
       return Effect.map(this.scheduler.subscribe(member, job), () => {
-        // known already, from others who watch it or did
         if (member.hasNews) member.notify()
         return true
       })
@@ -106,7 +101,7 @@ class Members implements Subscription {
   private isWatched(job: JobRef): boolean {
     if (this.size === 0) return false
     let found = false
-    this.scheduler.find(job)?.each((subscriber) => {
+    this.scheduler.plan.find(job)?.each((subscriber) => {
       if (subscriber instanceof Member && subscriber.subscription === this) found = true
     })
     return found
@@ -124,19 +119,21 @@ class Members implements Subscription {
         if (end !== undefined) expiries = Effect.zipRight(expiries, this.expire(member, end))
       }
       this.makeRoom()
-      // there is at least one
-      const reported = Chunk.unsafeFromArray(notices) as Chunk.NonEmptyChunk<Notice>
       return Effect.zipRight(
         expiries,
-        notices.length > 0 ? Effect.succeed(reported) : Effect.zipRight(this.awaitNews, this.next)
+        notices.length > 0
+          // the chunk is not empty
+          ? Effect.succeed(Chunk.unsafeFromArray(notices) as Chunk.NonEmptyChunk<Notice>)
+          : Effect.zipRight(this.awaitNews, this.next)
       )
     })
   }
 
-  /** Adds what is new of a job; what it returns is a deadline that has passed, whose error takes its time. */
+  /** Adds the news of a job. Returns a deadline that has passed, whose error takes a while. */
   private take(member: Member, notices: Array<Notice>): Expired | undefined {
-    const { end, poller, trouble } = member
-    member.isNews = false
+    const { outcome, poller, trouble } = member
+    const { executor, plan } = this.scheduler
+    member.isPending = false
     if (poller?.trouble !== undefined) {
       if (poller.trouble === trouble) return undefined
       member.trouble = poller.trouble
@@ -145,55 +142,43 @@ class Members implements Subscription {
         _tag: "Trouble",
         watch: member,
         error,
-        since: this.scheduler.dateOf(since),
-        nextTryAt: this.scheduler.dateOf(this.scheduler.dueOf(poller))
+        since: executor.dateOf(since),
+        nextTryAt: executor.dateOf(plan.retryAt(poller))
       })
       return undefined
     }
-    if (trouble !== undefined && (end === undefined || end.at > trouble.at)) {
+    if (trouble !== undefined && (outcome === undefined || outcome.at > trouble.at)) {
       member.trouble = undefined
-      notices.push({ _tag: "Recovered", watch: member, since: this.scheduler.dateOf(trouble.since) })
+      notices.push({ _tag: "Recovered", watch: member, since: executor.dateOf(trouble.since) })
     }
     const isOfEnds = this.options.wants === "end"
-    if (isOfEnds && end !== undefined) member.cursor = end.before
-    if (!isOfEnds || (end !== undefined && end.error === undefined)) {
-      const looked = member.look()
-      if (looked !== undefined) {
-        const at = this.scheduler.dateOf(looked.at)
-        notices.push({ _tag: "Sample", watch: member, status: looked.status, at })
+    if (isOfEnds && outcome !== undefined) member.cursor = outcome.before
+    if (!isOfEnds || (outcome !== undefined && outcome.error === undefined)) {
+      const latest = member.takeLatest()
+      if (latest !== undefined) {
+        notices.push({ _tag: "Sample", watch: member, status: latest.status, at: executor.dateOf(latest.at) })
       }
     }
-    if (end === undefined) return undefined
+    if (outcome === undefined) return undefined
     this.size--
-    return this.ended(member, end, notices)
-  }
-
-  private ended(member: Member, { error }: End, notices: Array<Notice>): Expired | undefined {
-    if (error !== undefined && error._tag === "Expired") return error
-    notices.push({
-      _tag: "Ended",
-      watch: member,
-      exit: error === undefined ? Exit.void : Exit.failCause(error)
-    })
+    const { error } = outcome
+    if (error?._tag === "Expired") return error
+    notices.push({ _tag: "Ended", watch: member, exit: error === undefined ? Exit.void : Exit.failCause(error) })
     return undefined
   }
 
-  // To cancel the job may take a while, and the others are not to wait for it.
+  // on a fiber of its own: to cancel the job may take a while, and must not delay the other jobs
   private expire(member: Member, { expiry, known }: Expired): Effect.Effect<void> {
+    const error = Effect.flatMap(
+      makeWithin,
+      (within) => expire(within, this.queue, member.job, this.options.policy, known, expiry)
+    )
     return Effect.asVoid(Effect.forkIn(
-      Effect.map(
-        Effect.exit(
-          Effect.flatMap(
-            makeWithin,
-            (within) => expire(within, this.queue, member.job, this.options.policy, known, expiry)
-          )
-        ),
-        (exit) => {
-          this.late ??= []
-          this.late.push({ _tag: "Ended", watch: member, exit })
-          this.wake()
-        }
-      ),
+      Effect.map(Effect.exit(error), (exit) => {
+        this.late ??= []
+        this.late.push({ _tag: "Ended", watch: member, exit })
+        this.wake()
+      }),
       this.scope
     ))
   }
@@ -202,15 +187,11 @@ class Members implements Subscription {
     this.last === undefined
       ? Effect.void
       : this.size === 0 || this.first === this.last
-      ? this.scheduler.unsubscribe(this.last)
+      ? this.scheduler.unsubscribe([this.last])
       : this.scheduler.unsubscribeWhere((subscriber) =>
         subscriber instanceof Member && subscriber.subscription === this
       )
   )
-
-  // ---------------------------------------------------------------------------
-  // news
-  // ---------------------------------------------------------------------------
 
   private get pending(): number {
     return this.news.length - this.taken
@@ -240,13 +221,12 @@ class Members implements Subscription {
 
   private makeRoom(): void {
     const { adders } = this
-    if (adders === undefined || this.pending >= mostNews) return
+    if (adders === undefined || this.pending >= maxPending) return
     this.adders = undefined
-    // they look again
     for (const adder of adders) adder()
   }
 
-  // made for each time: most of its time a subscription waits, and then nothing more needs to be kept
+  // made anew each time, since most subscriptions wait most of the time: they keep no effect meanwhile
   private get awaitNews(): Effect.Effect<void> {
     return Effect.async((resume) => {
       if (this.pending > 0 || this.late !== undefined) return resume(Effect.void)
@@ -259,7 +239,7 @@ class Members implements Subscription {
 
   private get awaitRoom(): Effect.Effect<void> {
     return Effect.async((resume) => {
-      if (this.pending < mostNews) return resume(Effect.void)
+      if (this.pending < maxPending) return resume(Effect.void)
       const adder = () => resume(Effect.void)
       this.adders ??= []
       this.adders.push(adder)
@@ -277,6 +257,6 @@ export const subscribe = (
   options: SubscribeOptions
 ): Effect.Effect<Subscription, never, Scope.Scope> =>
   Effect.flatMap(Scope.Scope, (scope) => {
-    const members = new Members(scheduler, queue, options, scope)
-    return Effect.as(Scope.addFinalizer(scope, members.close), members)
+    const subscription = new JobSubscription(scheduler, queue, options, scope)
+    return Effect.as(Scope.addFinalizer(scope, subscription.close), subscription)
   })

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
-import { Agenda } from "../../../src/watch/internal/dueQueue.js"
+import { DueQueue } from "../../../src/watch/internal/dueQueue.js"
 
 interface Item {
   readonly id: number
@@ -17,11 +17,11 @@ const command = FastCheck.oneof(
   })
 )
 
-describe("Agenda", () => {
+describe("DueQueue", () => {
   it("has the first at hand, whatever is added, moved and removed, and knows where each one is", () => {
     FastCheck.assert(
       FastCheck.property(FastCheck.array(command, { maxLength: 80, size: "large" }), (commands) => {
-        const agenda = new Agenda<Item>((item, index) => {
+        const queue = new DueQueue<Item>((item, index) => {
           item.slot = index
         })
         const model = new Map<Item, number>()
@@ -31,26 +31,26 @@ describe("Agenda", () => {
           if (command.what === "add") {
             const item = { id: id++, slot: -1 }
             model.set(item, command.time)
-            agenda.add(item, command.time)
+            queue.add(item, command.time)
           } else if (items.length > 0) {
             const item = items[command.nth % items.length]!
             if (command.what === "remove") {
-              agenda.remove(item.slot)
+              queue.remove(item.slot)
               assert.strictEqual(item.slot, -1)
               model.delete(item)
             } else {
               model.set(item, command.time)
-              agenda.move(item.slot, command.time)
+              queue.move(item.slot, command.time)
             }
           }
-          assert.strictEqual(agenda.size, model.size)
-          assert.strictEqual(agenda.firstTime, Math.min(Infinity, ...model.values()))
-          for (const [item, time] of model) assert.strictEqual(agenda.timeOf(item.slot), time)
+          assert.strictEqual(queue.size, model.size)
+          assert.strictEqual(queue.firstTime, Math.min(Infinity, ...model.values()))
+          for (const [item, time] of model) assert.strictEqual(queue.timeOf(item.slot), time)
         }
         const times: Array<number> = []
-        for (let first = agenda.first; first !== undefined; first = agenda.first) {
-          times.push(agenda.firstTime)
-          agenda.remove(first.slot)
+        for (let first = queue.first; first !== undefined; first = queue.first) {
+          times.push(queue.firstTime)
+          queue.remove(first.slot)
         }
         assert.deepStrictEqual(times, Array.from(model.values()).sort((a, b) => a - b))
       }),
@@ -59,13 +59,13 @@ describe("Agenda", () => {
   })
 
   it("what is not in it can't be removed from it", () => {
-    const agenda = new Agenda<Item>((item, index) => {
+    const queue = new DueQueue<Item>((item, index) => {
       item.slot = index
     })
-    agenda.add({ id: 1, slot: -1 }, 5)
-    agenda.remove(-1)
-    agenda.move(-1, 3)
-    assert.strictEqual(agenda.size, 1)
-    assert.strictEqual(agenda.firstTime, 5)
+    queue.add({ id: 1, slot: -1 }, 5)
+    queue.remove(-1)
+    queue.move(-1, 3)
+    assert.strictEqual(queue.size, 1)
+    assert.strictEqual(queue.firstTime, 5)
   })
 })

@@ -1,22 +1,22 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
-import { Budget } from "../../../src/watch/internal/rateLimit.js"
+import { RateLimit } from "../../../src/watch/internal/rateLimit.js"
 
-describe("Budget", () => {
+describe("RateLimit", () => {
   it("is never exceeded in any second, nor by more than a tenth of it in any tenth; and most of it can be had", () => {
     FastCheck.assert(
       FastCheck.property(
         FastCheck.integer({ min: 1, max: 300 }),
         FastCheck.array(FastCheck.nat({ max: 3_000 }), { maxLength: 10 }),
         (most, pauses) => {
-          const budget = new Budget(most)
+          const rateLimit = new RateLimit(most)
           const times: Array<number> = []
           let now = 0
           for (const pause of [...pauses, 0]) {
             now += pause
             for (let i = 0; i < most; i++) {
-              now = Math.max(now, budget.freeAt)
-              budget.spend(now)
+              now = Math.max(now, rateLimit.freeAt)
+              rateLimit.spend(now)
               times.push(now)
             }
           }
@@ -34,8 +34,8 @@ describe("Budget", () => {
   })
 
   it("of less than one a second is so many seconds", () => {
-    const budget = new Budget(0.1)
-    budget.spend(0)
-    assert.strictEqual(budget.freeAt, 10_000)
+    const rateLimit = new RateLimit(0.1)
+    rateLimit.spend(0)
+    assert.strictEqual(rateLimit.freeAt, 10_000)
   })
 })

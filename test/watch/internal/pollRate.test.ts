@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { FastCheck } from "effect"
-import { Demand, Latency, StretchedTime } from "../../../src/watch/internal/pollPlan.js"
+import { Demand, Latency, StretchedTime } from "../../../src/watch/internal/pollRate.js"
 
 describe("StretchedTime", () => {
   it("runs slower by the stretch, and a change holds for what has begun", () => {
@@ -41,15 +41,15 @@ describe("Demand", () => {
   it("is what all the jobs ask for, where those that are not known yet are like the others", () => {
     const demand = new Demand()
     assert.strictEqual(demand.stretch(1_000, 1), 1)
-    demand.change(0, 2_000)
-    demand.change(0, 500)
+    demand.change(undefined, 2_000)
+    demand.change(undefined, 500)
     assert.strictEqual(demand.stretch(2, 10), 1)
     assert.strictEqual(demand.stretch(2, 0.5), 5)
     assert.strictEqual(demand.stretch(20, 5), 5)
     demand.change(500, 2_000)
     assert.strictEqual(demand.stretch(2, 0.5), 2)
-    demand.change(2_000, 0)
-    demand.change(2_000, 0)
+    demand.change(2_000, undefined)
+    demand.change(2_000, undefined)
     assert.strictEqual(demand.stretch(2, 0.5), 1)
   })
 })

@@ -1,0 +1,108 @@
+/**
+ * Where a watcher runs: its clock, its fibers and its timer. Times are milliseconds since the watcher was made: V8 stores
+ * small integers without an object on the heap.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
+import * as DefaultServices from "effect/DefaultServices"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { RuntimeFiber } from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
+import * as Runtime from "effect/Runtime"
+import { maxPause } from "../../policy/internal/pauses.js"
+import * as Time from "../../policy/internal/time.js"
+
+/** @internal */
+export class Executor {
+  /** The monotonic time when the watcher was made. */
+  readonly epoch: number
+  private runtime: Runtime.Runtime<never>
+
+  constructor(private readonly base: Runtime.Runtime<never>, private clock: Clock.Clock) {
+    this.runtime = base
+    this.epoch = Time.monotonic(clock)
+  }
+
+  get now(): number {
+    // V8 keeps the result of a subtraction as a double (16 bytes wherever it is stored) unless it is floored
+    return Math.floor(Time.monotonic(this.clock) - this.epoch)
+  }
+
+  /** How far the wall clock is ahead of the monotonic time now. */
+  get wallOffset(): number {
+    return Time.wallOffset(this.clock)
+  }
+
+  dateOf(time: number): DateTime.Utc {
+    return Time.dateOf(this.clock, this.epoch + time)
+  }
+
+  fork<A>(effect: Effect.Effect<A>): RuntimeFiber<A> {
+    return Runtime.runFork(this.runtime)(effect)
+  }
+
+  runSync<A>(effect: Effect.Effect<A>): A {
+    return Runtime.runSync(this.runtime)(effect)
+  }
+
+  sleep(millis: number): Effect.Effect<void> {
+    return this.clock.sleep(Duration.millis(millis))
+  }
+
+  /**
+   * Uses the clock and the scheduler of a subscriber from now on. A test may give a subscriber others than those of the
+   * fiber that made the watcher.
+   */
+  adopt(fiber: RuntimeFiber<unknown, unknown>): void {
+    this.clock = Context.get(fiber.getFiberRef(DefaultServices.currentServices), Clock.Clock)
+    this.runtime = Runtime.runSync(this.base)(
+      Effect.runtime<never>().pipe(
+        Effect.withClock(this.clock),
+        Effect.withScheduler(fiber.getFiberRef(FiberRef.currentScheduler)),
+        // one span a watch, not a poll
+        Effect.withTracerEnabled(false)
+      )
+    )
+  }
+}
+
+const longestSleep = Duration.toMillis(maxPause)
+
+// after this time the timer is lost
+const tolerance = 1_000
+
+/** Calls `onTime` at one time, which may be replaced. @internal */
+export class Timer {
+  fiber: RuntimeFiber<void> | undefined = undefined
+  private at = Infinity
+
+  constructor(private readonly executor: Executor, private readonly onTime: () => void) {}
+
+  // on Cloudflare Workers a timer ends with the request that set it
+  get isLost(): boolean {
+    return this.fiber !== undefined && this.executor.now > this.at + tolerance
+  }
+
+  set(at: number): void {
+    // a timer that fires early does no harm, and needs no replacement
+    if (at === Infinity || at < this.at) this.stop()
+    if (this.fiber !== undefined || at === Infinity) return
+    this.at = at
+    const { executor } = this
+    const fiber = executor.fork(executor.sleep(Math.min(longestSleep, Math.max(0, at - executor.now))))
+    this.fiber = fiber
+    fiber.addObserver(() => {
+      if (this.fiber !== fiber) return
+      this.fiber = undefined
+      this.onTime()
+    })
+  }
+
+  stop(): void {
+    this.fiber?.unsafeInterruptAsFork(FiberId.none)
+    this.fiber = undefined
+  }
+}

@@ -1,0 +1,107 @@
+/**
+ * The steps of the schedules that the groups of a poller follow: a pause after a response, a next try after an error.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type { JobStatus } from "../../model/Job.js"
+import type { QueueError, WatchError } from "../../model/QueueError.js"
+import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
+import type { WatchPolicy } from "../../policy/WatchPolicy.js"
+import { type Trouble, withKnown } from "./expiryErrors.js"
+import type { Poller, PollGroup } from "./poller.js"
+
+/** The policies whose watches end. */
+type Failed = ReadonlyArray<readonly [policy: WatchPolicy, cause: Cause.Cause<WatchError>]>
+
+interface Pause {
+  readonly pause: number
+  readonly period: number
+}
+
+interface AfterResponse {
+  /** `undefined` if all cadences died. */
+  readonly next: Pause | undefined
+  readonly failed: Failed
+}
+
+/** A wall clock time for a group's schedules that advances steadily, even if the wall clock is set. */
+const wallTime = (group: PollGroup, epoch: number, time: number): number => group.wallOffset + epoch + time
+
+/**
+ * The first pause of a cadence, and its period: the longer of the first two pauses. The first pause may be a random part
+ * of the period (`Cadence.fixed`).
+ * @internal
+ */
+export const firstPause = (group: PollGroup, status: JobStatus, epoch: number, time: number): Effect.Effect<Pause> => {
+  const now = wallTime(group, epoch, time)
+  return Effect.flatMap(ScheduleDriver.nextPause(group, now, status), (pause) =>
+    Effect.map(
+      ScheduleDriver.nextPause({ cadence: group.cadence, state: group.state }, now + pause, status),
+      (next) => ({ pause, period: Math.max(pause, next) })
+    ))
+}
+
+const stepped = (policy: WatchPolicy, step: Effect.Effect<Pause>): Effect.Effect<AfterResponse> =>
+  Effect.matchCause(step, {
+    onFailure: (cause) => ({ next: undefined, failed: [[policy, cause]] }),
+    onSuccess: (next) => ({ next, failed: [] })
+  })
+
+/** The shortest pause of the groups' cadences, and their shortest period. A cadence that dies affects its group alone. @internal */
+export const afterResponse = (
+  poller: Poller,
+  status: JobStatus,
+  epoch: number,
+  now: number
+): Effect.Effect<AfterResponse> => {
+  const { period } = poller
+  const step = (group: PollGroup): Effect.Effect<AfterResponse> =>
+    stepped(
+      group.policy,
+      period === undefined
+        ? firstPause(group, status, epoch, now)
+        // a pause may be a random part of the period (`Cadence.byPhase`), so a shorter one lowers the period by degrees
+        : Effect.map(
+          ScheduleDriver.nextPause(group, wallTime(group, epoch, now), status),
+          (pause) => ({ pause, period: Math.max(pause, period / 2) })
+        )
+    )
+  return poller.next === undefined ? step(poller) : Effect.reduce(
+    poller.groups,
+    { next: undefined, failed: [] } as AfterResponse,
+    (all, group) =>
+      Effect.map(step(group), ({ failed, next }) => ({
+        next: all.next === undefined || next === undefined ? all.next ?? next : {
+          pause: Math.min(all.next.pause, next.pause),
+          period: Math.min(all.next.period, next.period)
+        },
+        failed: [...all.failed, ...failed]
+      }))
+  )
+}
+
+/** Sets the next try of each group that asked for this one. A group without retries left fails. @internal */
+export const afterError = (
+  poller: Poller,
+  before: Trouble | undefined,
+  error: QueueError,
+  epoch: number,
+  now: number
+): Effect.Effect<Failed> => {
+  const failed: Array<Failed[number]> = []
+  const due = poller.groups.filter(({ retry }) => retry === undefined || retry.at <= now)
+  return Effect.as(
+    Effect.forEach(due, (group) => {
+      const { policy, retry } = group
+      const state = retry?.state ?? policy.retry.initial
+      return Effect.matchCause(ScheduleDriver.step(policy.retry, wallTime(group, epoch, now), error, state), {
+        onFailure: (cause) => void failed.push([policy, cause]),
+        onSuccess: ([state, pause]) => {
+          if (pause !== undefined) group.retry = { state, at: now + ScheduleDriver.retryPause(pause, error) }
+          else failed.push([policy, Cause.fail(withKnown({ state: poller, trouble: before }, error, now))])
+        }
+      })
+    }, { discard: true }),
+    failed
+  )
+}
