@@ -3,6 +3,7 @@ import { Clock, Duration, Effect, Exit, Schedule, Stream } from "effect"
 import { Cadence, Deadline, JobQueue, JobStream, Retry } from "effect-queue-status"
 import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
 import * as FastCheck from "effect/FastCheck"
+import { runs } from "../fixtures/runs.js"
 
 const exponential = Cadence.exponential({ base: "20 millis", factor: 1.5, cap: "300 millis" })
 const transient = Retry.transient({ base: "10 millis", factor: 2, cap: "200 millis", times: 4 })
@@ -98,6 +99,6 @@ describe("every policy that can be composed", () => {
           Effect.runPromise
         )
       }),
-      { numRuns: 120 }
+      { numRuns: runs(40, 120) }
     ))
 })
