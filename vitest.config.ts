@@ -8,22 +8,48 @@ const path = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
 const service = define()
 
-export default defineConfig(({ mode }) => ({
-  plugins: [pages()],
-  resolve: {
-    alias: [
-      { find: /^effect-queue-status$/, replacement: path("src/index.ts") },
-      { find: /^effect-queue-status\/(testing|emulator|node)$/, replacement: path("src/$1/index.ts") }
-    ]
-  },
-  test: {
-    include: mode === "deep" ? deepLaws() : ["test/**/*.test.ts", "docs/testing*.md"],
-    pool: "forks",
-    poolOptions: { forks: { minForks: 1, maxForks: 2 } },
-    globalSetup: ["test/bundle.ts"],
-    setupFiles: ["test/setup.ts"],
-    provide: { deep: mode === "deep", service },
-    // ends what hangs; no test may come near it, however slow or busy the machine is
-    testTimeout: 900_000
+export default defineConfig(({ mode }) => {
+  const isDeep = mode === "deep"
+  // ends what hangs; nothing may come near it, however slow or busy the machine is
+  const testTimeout = 900_000
+  return {
+    test: {
+      reporters: ["default", "./test/checks/counts.ts"],
+      slowTestThreshold: 5_000,
+      poolOptions: {
+        // the files of a worker share what they import: most of them take longer to load it than to run
+        forks: { isolate: false, minForks: 1, maxForks: 2 },
+        vmForks: { minForks: 1, maxForks: 1 }
+      },
+      projects: [
+        {
+          plugins: [pages()],
+          resolve: {
+            alias: [
+              { find: /^effect-queue-status$/, replacement: path("src/index.ts") },
+              { find: /^effect-queue-status\/(testing|emulator|node)$/, replacement: path("src/$1/index.ts") }
+            ]
+          },
+          test: {
+            name: "unit",
+            include: isDeep ? deepLaws() : ["test/**/*.test.ts", "docs/testing*.md"],
+            pool: "forks",
+            globalSetup: ["test/bundle.ts"],
+            setupFiles: ["test/setup.ts"],
+            provide: { deep: isDeep, service },
+            testTimeout
+          }
+        },
+        {
+          test: {
+            name: "checks",
+            include: ["test/checks/*.check.ts"],
+            pool: "vmForks", // another pool than that of the tests: it runs beside them, not before
+            maxConcurrency: 2,
+            testTimeout
+          }
+        }
+      ]
+    }
   }
-}))
+})

@@ -21,6 +21,7 @@ import { Job, JobQueue, QueueError } from "../src/index.js"
 import { Conformance, TestJobQueue, Worker } from "../src/testing/index.js"
 import { diffLines, inline, same } from "../src/testing/internal/diff.js"
 import * as Clients from "./fixtures/clients.js"
+import { runs } from "./fixtures/runs.js"
 
 const onEmulator = (client: Layer.Layer<Clients.Client> = Clients.overFetch) =>
   Layer.scoped(
@@ -309,7 +310,7 @@ describe("the queue in memory and the clients on the emulator", () => {
                 }
               }).pipe(Runtime.runPromise(runtime))
           ),
-          { numRuns: 100 }
+          { numRuns: runs(40, 100) }
         )
       )
       assert.deepStrictEqual(kinds.filter((kind) => !heard.has(kind)), [])

@@ -1,6 +1,6 @@
 /**
  * The rooms of `src`, and what each may import, types included: its own files, those of rooms on lower floors, and the
- * packages that it names. No file imports one that imports it. Read by dependency-cruiser (`npm run rooms`).
+ * packages that it names. No file imports one that imports it. Read by dependency-cruiser (`npm run lint`).
  */
 const anywhere = ["effect", "@effect/platform"]
 const onNode = [...anywhere, "@effect/platform-node"]

@@ -7,8 +7,9 @@ import { defaultProfile, toPool } from "../../src/cli/emulator/workerProfile.js"
 import { JobQueue } from "../../src/index.js"
 import type { Worker } from "../../src/testing/index.js"
 import { TestJobQueue } from "../../src/testing/index.js"
+import { runs } from "../fixtures/runs.js"
 
-const count = 1_000
+const count = runs(300, 1_000)
 
 /** What truly became of so many jobs, and how long their attempts took. */
 const lives = (profile: Partial<typeof defaultProfile>, seed = "profile") =>

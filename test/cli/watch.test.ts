@@ -40,7 +40,7 @@ const obedient: Worker.Pool = {
       case "lose once":
         return attempt === 1 ? [Worker.progress("5 seconds", 0.5)] : [Worker.finish("20 seconds")]
       case "stall":
-        return [Worker.progress("10 seconds", 0.5), Worker.finish("1 hour")]
+        return [Worker.progress("10 seconds", 0.5), Worker.finish("15 minutes")]
       default:
         return []
     }
@@ -185,7 +185,7 @@ describe("queue-status watch", () => {
         assert.isFalse(rows.some((row) => /NO CHANGE for [1-5]\d? s/.test(row)))
         assert.isTrue(rows.some((row) => /50 % +running +1 m 1\d s.*NO CHANGE for 1 m 00 s$/.test(row)))
         assert.isTrue(
-          rows.some((row) => /50 % +running +50 m 00 s.*any moment now, NO CHANGE for 49 m \d\d s$/.test(row))
+          rows.some((row) => /50 % +running +10 m 00 s.*any moment now, NO CHANGE for 9 m \d\d s$/.test(row))
         )
         assert.match(rows.at(-1)!, /done/)
       }).pipe(TestJobQueue.runUntilDone, withQueue()))

@@ -8,9 +8,10 @@ import * as JobSummary from "../../src/model/JobSummary.js"
 import * as Transition from "../../src/model/Transition.js"
 import type { History } from "../fixtures/histories.js"
 import * as Histories from "../fixtures/histories.js"
+import { runs } from "../fixtures/runs.js"
 
 // fast-check prints the seed and the smallest counterexample of a law that does not hold
-const numRuns = 150
+const numRuns = runs(50, 150)
 
 const isStep = (transition: Transition.Transition): boolean => transition._tag !== "Progressed"
 

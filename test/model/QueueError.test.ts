@@ -15,6 +15,7 @@ import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { format, inspect } from "node:util"
+import { runs } from "../fixtures/runs.js"
 
 const job = Job.ref("my-org/video-generator", "019ba379-92da-71e4-ac40-d98059fd67c7")
 const snapshot = Job.Failed({ job, info: { error: "out of memory", list: [1, null] }, outputs: { partial: true } })
@@ -134,7 +135,7 @@ describe("the schemas", () => {
         assert(error.lastSeen !== undefined || Equal.equals(back, error), inspect([error, back]))
         assert.strictEqual(back.message, error.message)
       }),
-      { numRuns: 400 }
+      { numRuns: runs(100, 400) }
     )
     assert.sameMembers(Array.from(seen), Object.keys(queueErrors))
   })
@@ -151,7 +152,7 @@ describe("the schemas", () => {
         assert.strictEqual(JSON.stringify(encode(back)), wire)
         assert.strictEqual(back.message, error.message)
       }),
-      { numRuns: 200 }
+      { numRuns: runs(60, 200) }
     )
     assert.sameMembers(Array.from(seen), Object.keys(otherErrors))
   })

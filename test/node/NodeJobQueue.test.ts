@@ -24,6 +24,7 @@ import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import * as Documents from "../fixtures/documents.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
 import { document, job, model } from "../fixtures/job.js"
+import { runs } from "../fixtures/runs.js"
 import { tally } from "../fixtures/tally.js"
 import { watched } from "../fixtures/watched.js"
 
@@ -123,7 +124,7 @@ describe("what a service says", () => {
                 Runtime.runPromise(runtime)
               )
           ),
-          { numRuns: 150 }
+          { numRuns: runs(50, 150) }
         )
       )
       met("Running", "Done", "Unrecognized", "UnexpectedResponse", "a refusal")
@@ -200,7 +201,7 @@ describe("an answer like the last one", () => {
             assert.deepStrictEqual({ ...status.job }, asked)
           }), { concurrency: 16 })
       }).pipe(Effect.withTracerEnabled(false)),
-    { fastCheck: { numRuns: 2 } }
+    { fastCheck: { numRuns: runs(1, 2) } }
   )
 
   it.scopedLive("is asked for by what a reference says when it is used", () =>

@@ -4,6 +4,7 @@ import { Cadence, Deadline, JobQueue, JobStream, Retry, WatchPolicy } from "effe
 import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
 import * as FastCheck from "effect/FastCheck"
 import { minPause } from "../../src/policy/internal/pauses.js"
+import { runs } from "../fixtures/runs.js"
 
 const exponential = Cadence.exponential({ base: "20 millis", factor: 1.5, cap: "300 millis" })
 const transient = Retry.transient({ base: "10 millis", factor: 2, cap: "200 millis", times: 4 })
@@ -99,7 +100,7 @@ describe("every policy that can be composed", () => {
           Effect.runPromise
         )
       }),
-      { numRuns: 120 }
+      { numRuns: runs(40, 120) }
     ))
 })
 

@@ -246,7 +246,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clien
               ]])
             )
           }).pipe(Effect.provide(layer)),
-        { fastCheck: { numRuns: 20 } }
+        { fastCheck: { numRuns: 5 } } // for each client
       )
 
       for (const baseUrl of ["/v1", "/v1/", "", "/", "/gateway/together/v1/"]) {

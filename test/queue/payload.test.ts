@@ -18,6 +18,7 @@ import * as Clients from "../fixtures/clients.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
 import { inQueue } from "../fixtures/inQueue.js"
 import { model } from "../fixtures/job.js"
+import { runs } from "../fixtures/runs.js"
 
 class Prompt {
   constructor(readonly text: string) {}
@@ -232,7 +233,7 @@ describe("a payload arrives as JSON represents it", () => {
             assert.strictEqual(JSON.stringify(inputs), JSON.stringify(payload))
           }).pipe(queue.runPromise)
       ),
-      { numRuns: 500 }
+      { numRuns: runs(150, 500) }
     )
     await queue.dispose()
   })

@@ -17,6 +17,7 @@ import * as Clients from "../fixtures/clients.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
 import { calls, job, model } from "../fixtures/job.js"
+import { runs } from "../fixtures/runs.js"
 import { tally } from "../fixtures/tally.js"
 
 const { answer, breakOff, reset } = HostileServer
@@ -129,15 +130,16 @@ describe("the same key twice makes one job at most", () => {
           }).pipe(Effect.provideService(JobQueue.JobQueue, queue), Effect.provide(SubmitJournal.layerMemory))
 
         for (const httpStatus of statuses) {
-          for (const retryAfter of [undefined, "7"]) {
-            yield* check({ httpStatus, retryAfter, body: { message: "no" } })
-            yield* check({ httpStatus, retryAfter, body: { requestId: job.requestId } })
+          // `npm test`: each body and each header once; `npm run test:deep`: each body with each header
+          for (const [i, retryAfter] of [undefined, "7"].entries()) {
+            const bodies = [{ message: "no" }, { requestId: job.requestId }]
+            for (const body of bodies.slice(runs(i, 0), runs(i + 1, 2))) yield* check({ httpStatus, retryAfter, body })
           }
         }
         yield* Effect.promise(() =>
           FastCheck.assert(
             FastCheck.asyncProperty(aSaid, (said) => Runtime.runPromise(runtime)(check(said))),
-            { numRuns: 100 }
+            { numRuns: runs(25, 100) }
           )
         )
         met("a job", "no job", "unknown")

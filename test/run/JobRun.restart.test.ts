@@ -326,7 +326,7 @@ describe("whatever it is stopped by, and whenever", () => {
             assert.deepStrictEqual(error.job, ended)
           }).pipe(inJournal({ workers, faults: [...slow, ...faults] }), Effect.runPromise)
       ),
-      { numRuns: runs(60, 1_000) }
+      { numRuns: runs(40, 500) }
     )
     met(
       "stopped at nothing",

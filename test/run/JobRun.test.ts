@@ -101,7 +101,7 @@ describe("submit", () => {
         )
       }),
       {
-        numRuns: runs(60, 300),
+        numRuns: runs(30, 300),
         examples: [
           [[Fault.rateLimited("2 seconds").pipe(Fault.on("submit"), Fault.nth(1))], true],
           [[Fault.unauthorized.pipe(Fault.on("submit"))], true]
@@ -144,7 +144,7 @@ describe("submit", () => {
           )
         }
       ),
-      { numRuns: runs(60, 300) }
+      { numRuns: runs(30, 300) }
     )
     met("made", "made in the end", "left open", "failed")
   })
@@ -345,7 +345,7 @@ describe("scoped", () => {
           noted(released).forEach(note)
         }
       ),
-      { numRuns: runs(100, 400) }
+      { numRuns: runs(60, 400) }
     )
     met("Canceled", "NotReleased", "Unknown")
   })
@@ -843,7 +843,7 @@ describe("a submit whose answer was lost is reported, however its run is combine
           )
         }
       ),
-      { numRuns: runs(60, 300) }
+      { numRuns: runs(30, 300) }
     )
     met("known", "unknown")
   })

@@ -15,6 +15,7 @@ import * as JobQueue from "../../src/queue/JobQueue.js"
 import type { Fault, Worker } from "../../src/testing/index.js"
 import { Arbitraries, TestJobQueue } from "../../src/testing/index.js"
 import * as JobStream from "../../src/watch/JobStream.js"
+import { runs } from "../fixtures/runs.js"
 import { tally } from "../fixtures/tally.js"
 
 const minute = 60_000
@@ -41,7 +42,7 @@ const stepsOf = (script: Worker.Script, attempt: number): ReadonlyArray<Worker.S
 describe("history", () => {
   it("reaches every state, by every step, with every number of attempts", () => {
     const { met, note } = tally()
-    for (const { job, moments, transitions } of samples(Arbitraries.history, 2_000)) {
+    for (const { job, moments, transitions } of samples(Arbitraries.history, runs(1_000, 2_000))) {
       note(job.model)
       note(`ends ${moments.at(-1)!.status._tag}`)
       for (const { _tag, attempt } of transitions) note(_tag === "Progressed" ? _tag : `${_tag} ${attempt}`)
@@ -90,7 +91,7 @@ describe("history", () => {
           assert.isAtMost(Option.getOrThrow(status.retries), maxRetries)
         })
       }),
-      { numRuns: 300 }
+      { numRuns: runs(100, 300) }
     )
   })
 
@@ -115,7 +116,7 @@ describe("history", () => {
           if (Option.isSome(at)) assert.isTrue(DateTime.Equivalence(at.value, observedAt))
         }
       }),
-      { numRuns: 300 }
+      { numRuns: runs(100, 300) }
     )
   })
 
@@ -153,7 +154,7 @@ describe("polled", () => {
   it("has repeats, gaps, and, if asked for, stale answers, also last ones", () => {
     for (const stale of [true, false]) {
       const { met, note } = tally()
-      for (const { history: { moments }, polls } of samples(Arbitraries.polled({ stale }), 2_000)) {
+      for (const { history: { moments }, polls } of samples(Arbitraries.polled({ stale }), runs(600, 2_000))) {
         const index = polls.map(({ status }) => moments.findIndex((moment) => moment.status === status))
         assert.notInclude(index, -1)
         if (index.some((n, i) => n === index[i - 1])) note("repeat")
@@ -181,7 +182,7 @@ describe("polled", () => {
         )
         assert.deepStrictEqual(lifeOf(seen), lifeOf(history.transitions))
       }),
-      { numRuns: 400 }
+      { numRuns: runs(100, 400) }
     )
   })
 
@@ -269,7 +270,7 @@ describe("pool", () => {
             Effect.runPromise
           )
       ),
-      { numRuns: 250 }
+      { numRuns: runs(100, 250) }
     )
     met("Completed 1", "Completed 2", "Completed 3", "FailedByModel 1", "FailedByModel 2", "RetriesExhausted 4")
     // not all of them are over at once
@@ -387,7 +388,7 @@ describe("passingFaults", () => {
           Effect.provide(layer({ workers, faults })),
           Effect.runPromise
         )),
-      { numRuns: 300 }
+      { numRuns: runs(50, 300) }
     )
     met(
       "Requeued",
@@ -424,7 +425,7 @@ describe("passingFaults", () => {
             Effect.runPromise
           )
       ),
-      { numRuns: 200 }
+      { numRuns: runs(30, 200) }
     )
   })
 })

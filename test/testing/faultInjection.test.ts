@@ -160,7 +160,7 @@ describe("the wire", () => {
         const wired = yield* run(commands, { ...options, faults: [nothing] })
         deepStrictEqual(wired, direct)
       }),
-    { fastCheck: { numRuns: runs(40, 400) } }
+    { fastCheck: { numRuns: runs(20, 400) } }
   )
 
   it.effect("nor for what a worker says that JSON can't", () => {

@@ -193,7 +193,7 @@ describe("ground truth", () => {
           }
         }).pipe(Effect.provide(TestJobQueue.layer({ workers: plan.pools, seed: plan.seed })))
       }),
-    { fastCheck: { numRuns: runs(40, 400) } }
+    { fastCheck: { numRuns: runs(20, 400) } }
   )
 
   it.effect("has each progress that there was, of every attempt", () =>

@@ -129,9 +129,9 @@ describe("workers that wait in line", () => {
           served += await Effect.runPromise(play(actions))
         }
       ),
-      { numRuns: runs(30, 300) }
+      { numRuns: runs(15, 150) }
     )
-    assert.isAbove(served, runs(30, 300))
+    assert.isAbove(served, runs(15, 150))
   })
 
   it.effect("are not overtaken by who comes with the job", () =>

@@ -9,6 +9,7 @@ import { Worker } from "../../src/testing/index.js"
 import * as Queue from "../../src/testing/internal/queueModel.js"
 import * as Simulation from "../../src/testing/internal/workerSimulation.js"
 import { inLetters } from "../fixtures/path.js"
+import { runs } from "../fixtures/runs.js"
 
 // -----------------------------------------------------------------------------
 // what happens to a simulation
@@ -197,7 +198,7 @@ describe("simulation", () => {
         same(view(run(plan, inSteps(size))), leap)
         same(view(run(plan, eventByEvent)), leap)
       }),
-      { numRuns: 300 }
+      { numRuns: runs(75, 300) }
     )
   })
 
@@ -223,7 +224,7 @@ describe("simulation", () => {
           }
         })
       }),
-      { numRuns: 200 }
+      { numRuns: runs(50, 200) }
     )
   })
 
@@ -241,7 +242,7 @@ describe("simulation", () => {
           }
         })
       }),
-      { numRuns: 300 }
+      { numRuns: runs(75, 300) }
     )
   })
 
@@ -262,7 +263,7 @@ describe("simulation", () => {
           assert.isAtMost(at, simulation.queue.now)
         }
       }),
-      { numRuns: 300 }
+      { numRuns: runs(75, 300) }
     )
   })
 
@@ -290,7 +291,7 @@ describe("simulation", () => {
           }
         }
       }),
-      { numRuns: 300 }
+      { numRuns: runs(75, 300) }
     )
   })
 
@@ -305,7 +306,7 @@ describe("simulation", () => {
         assertNone(Simulation.nextEvent(simulation))
         assert.strictEqual(RedBlackTree.size(simulation.agenda), 0)
       }),
-      { numRuns: 300 }
+      { numRuns: runs(75, 300) }
     )
   })
 
@@ -326,7 +327,7 @@ describe("simulation", () => {
           }
         })
       }),
-      { numRuns: 200 }
+      { numRuns: runs(50, 200) }
     )
   })
 

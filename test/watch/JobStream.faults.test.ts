@@ -23,6 +23,7 @@ import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/inde
 import * as Expectation from "../../src/testing/internal/expectation.js"
 import * as JobStream from "../../src/watch/JobStream.js"
 import type * as JobWatcher from "../../src/watch/JobWatcher.js"
+import { runs } from "../fixtures/runs.js"
 import { tally } from "../fixtures/tally.js"
 
 // how long it may take to cancel the job, once a deadline has passed
@@ -158,7 +159,7 @@ describe("whatever goes wrong", () => {
         }
         note(left(faults))
       }),
-      { numRuns: 150 }
+      { numRuns: runs(50, 150) }
     )
     met("the end of the job", "a deadline", "an error")
     met("all", "steps", "little")
@@ -179,7 +180,7 @@ describe("whatever goes wrong", () => {
           note(calls.at(-1)!.end!.outcome === "interrupted" ? "a request" : "a pause")
         }
       ),
-      { numRuns: 80 }
+      { numRuns: runs(50, 80) }
     )
     met("a request", "a pause")
   })
@@ -237,7 +238,7 @@ describe("whatever goes wrong", () => {
             } else assert(exit.cause._tag === "Fail", Cause.pretty(exit.cause))
           })
         )),
-      { numRuns: 80 }
+      { numRuns: runs(30, 80) }
     )
   })
 })

@@ -51,7 +51,7 @@ describe("after a rate limit", () => {
             })
           )
       ),
-      { numRuns: runs(8, 80) }
+      { numRuns: runs(4, 40) }
     )
   })
 })
@@ -87,7 +87,7 @@ describe("the stretch", () => {
             })
           )
       ),
-      { numRuns: runs(8, 80) }
+      { numRuns: runs(4, 40) }
     )
   })
 
@@ -250,7 +250,7 @@ describe("a service that does not answer", () => {
             })
           )
       ),
-      { numRuns: runs(12, 120) }
+      { numRuns: runs(5, 60) }
     )
   })
 })

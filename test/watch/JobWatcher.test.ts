@@ -214,7 +214,7 @@ describe("laws", () => {
           )
         }
       ),
-      { numRuns: runs(40, 400) }
+      { numRuns: runs(15, 200) }
     )
     met("left", "transitions", "statuses", "result", "resumed")
   })
@@ -267,7 +267,7 @@ describe("laws", () => {
           assert.isAtMost(Math.max(...counts) - Math.min(...counts), 2)
         }
       ),
-      { numRuns: runs(20, 200) }
+      { numRuns: runs(8, 100) }
     )
     met("stretched", "not stretched")
   })
@@ -304,7 +304,7 @@ describe("laws", () => {
             })
           )
       ),
-      { numRuns: runs(20, 100) }
+      { numRuns: runs(8, 100) }
     )
   })
 })
@@ -537,7 +537,7 @@ describe("sharing", () => {
             })
           )
       ),
-      { numRuns: runs(15, 100) }
+      { numRuns: runs(8, 100) }
     )
   })
 
@@ -595,7 +595,7 @@ describe("sharing", () => {
             })
           )
       ),
-      { numRuns: runs(10, 60) }
+      { numRuns: runs(5, 60) }
     )
   })
 
@@ -1081,7 +1081,7 @@ describe("queue order", () => {
           )
         }
       ),
-      { numRuns: runs(20, 200) }
+      { numRuns: runs(8, 100) }
     )
     met("soon")
   })
@@ -1216,7 +1216,7 @@ describe("watchAll", () => {
     Effect.gen(function*() {
       let taken = 0
       const refs = Stream.repeatEffect(Effect.tap(submit, () => Effect.sync(() => taken++))).pipe(
-        Stream.take(5_000),
+        Stream.take(2_500),
         Stream.rechunk(1)
       )
       let told = 0
@@ -1228,11 +1228,11 @@ describe("watchAll", () => {
           })
         ),
         Stream.tap(() => Effect.sync(() => told === 1 ? assert.isAtMost(taken, 1_500) : undefined)),
-        Stream.takeUntil((step) => step._tag === "Completed" && told >= 15_000),
+        Stream.takeUntil((step) => step._tag === "Completed" && told >= 7_500),
         Stream.runDrain
       )
-      assert.strictEqual(told, 15_000)
-      assert.strictEqual(taken, 5_000)
+      assert.strictEqual(told, 7_500)
+      assert.strictEqual(taken, 2_500)
     }).pipe(
       TestJobQueue.runUntilDone,
       Effect.provide(layer({

@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import * as RedBlackTree from "effect/RedBlackTree"
 import * as Job from "../../../src/model/Job.js"
 import * as QueueModel from "../../../src/testing/internal/queueModel.js"
+import { runs } from "../../fixtures/runs.js"
 import type { JobView, MetricsView, Queue, Request, State, StatusView, StepName, Update } from "./naiveQueue.js"
 import { NaiveQueue } from "./naiveQueue.js"
 
@@ -396,7 +397,7 @@ describe("queueModel, against a naive restatement of the rules", () => {
         })
         for (const job of HashMap.values(end.jobs)) job.history.forEach((event) => tally(event._tag))
       }),
-      { numRuns: 1500 }
+      { numRuns: runs(300, 1_500) }
     )
     // so that it is known what the commands above reach
     const steps: ReadonlyArray<StepName> = [
@@ -756,7 +757,7 @@ describe("queueModel, histories", () => {
           assert.isAtMost(times.at(-1)!, queue.now)
         }
       }),
-      { numRuns: 300 }
+      { numRuns: runs(100, 300) }
     )
   })
 
@@ -771,7 +772,7 @@ describe("queueModel, histories", () => {
           }
         })
       }),
-      { numRuns: 300 }
+      { numRuns: runs(100, 300) }
     )
   })
 })
@@ -790,7 +791,7 @@ describe("queueModel, metrics", () => {
           }
         })
       }),
-      { numRuns: 300 }
+      { numRuns: runs(100, 300) }
     )
   })
 })
@@ -931,7 +932,7 @@ describe("queueModel, time", () => {
           same(drainAll(steps), drainAll(leap))
         }
       ),
-      { numRuns: 300 }
+      { numRuns: runs(100, 300) }
     )
   })
 

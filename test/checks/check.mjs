@@ -1,0 +1,95 @@
+// What TypeScript and the rules of the Effect language service say of every file: `npm run check`.
+//
+// As in an editor, a file is looked at with the rules of the nearest tsconfig.json. All is done in one program: `tsc` and
+// `effect-language-service diagnostics` need eleven. The rules are trusted only if they also find the mistake of a
+// canary: rules that no longer apply would pass everything.
+import init from "@effect/language-service"
+import { writeFileSync } from "node:fs"
+import { dirname, join, relative } from "node:path"
+import ts from "typescript"
+import { link, modules, root, temporary } from "./tools.mjs"
+
+const folder = temporary()
+const canary = join(folder, "canary.ts")
+link(modules, join(folder, "node_modules"))
+writeFileSync(
+  canary,
+  `import * as Effect from "effect/Effect"
+export const wrong = Effect.gen(function*() { yield* Effect.void; return Date.now() })\n`
+)
+
+const print = ({ messageText }) => ts.flattenDiagnosticMessageText(messageText, "\n")
+
+const parse = (path) => {
+  const fail = (diagnostic) => {
+    throw new Error(`${path}: ${print(diagnostic)}`)
+  }
+  const config = ts.getParsedCommandLineOfConfigFile(path, {}, { ...ts.sys, onUnRecoverableConfigFileDiagnostic: fail })
+  config.errors.forEach(fail)
+  return config
+}
+
+const configPath = join(root, "tsconfig.json")
+const { fileNames, options } = parse(configPath)
+const files = [...fileNames, canary]
+
+const host = {
+  ...ts.sys,
+  getCompilationSettings: () => options,
+  getCurrentDirectory: () => root,
+  getDefaultLibFileName: ts.getDefaultLibFilePath,
+  getScriptFileNames: () => files,
+  getScriptSnapshot: (name) => {
+    const text = ts.sys.readFile(name)
+    return text === undefined ? undefined : ts.ScriptSnapshot.fromString(text)
+  },
+  getScriptVersion: () => "1",
+  useCaseSensitiveFileNames: () => ts.sys.useCaseSensitiveFileNames
+}
+const languageService = ts.createLanguageService(host)
+const program = languageService.getProgram()
+
+/** The language service with the rules of a tsconfig.json, which differs from that of the root in nothing else. */
+const serviceBy = (path) => {
+  const { options: { configFilePath: _, plugins = [], ...others } } = parse(path)
+  for (const [name, value] of Object.entries(others)) {
+    if (JSON.stringify(value) !== JSON.stringify(options[name])) throw new Error(`${path}: another ${name}`)
+  }
+  const config = plugins.find(({ name }) => name === "@effect/language-service")
+  if (config === undefined) throw new Error(`${path}: no rules`)
+  return init({ typescript: ts }).create({
+    config,
+    // the rules alone: what TypeScript says is asked of the program
+    languageService: { ...languageService, getSemanticDiagnostics: () => [] },
+    languageServiceHost: host,
+    project: { log: () => {} }
+  })
+}
+
+const services = new Map()
+const brokenRules = (file) => {
+  const path = file === canary ? configPath : ts.findConfigFile(dirname(file), ts.sys.fileExists)
+  if (!services.has(path)) services.set(path, serviceBy(path))
+  return services.get(path).getSemanticDiagnostics(file)
+}
+
+const checked = files.filter((file) => program.getSourceFile(file) !== undefined)
+const found = [...ts.getPreEmitDiagnostics(program), ...checked.flatMap(brokenRules)]
+const isOfCanary = ({ file }) => file?.fileName === canary
+const severe = [ts.DiagnosticCategory.Error, ts.DiagnosticCategory.Warning]
+
+const problems = found
+  .filter((diagnostic) => severe.includes(diagnostic.category) && !isOfCanary(diagnostic))
+  .map((diagnostic) => {
+    const { file, start } = diagnostic
+    if (file === undefined) return print(diagnostic)
+    const { character, line } = file.getLineAndCharacterOfPosition(start)
+    return `${relative(root, file.fileName)}:${line + 1}:${character + 1} ${print(diagnostic)}`
+  })
+if (!found.some((diagnostic) => isOfCanary(diagnostic) && print(diagnostic).includes("effect(globalDateInEffect)"))) {
+  problems.push("The canary was not caught: the rules do not see our imports (moduleResolution in tsconfig.json?)")
+}
+if (checked.length !== files.length) problems.push(`Only ${checked.length} of ${files.length} files were checked`)
+
+console.log([...problems, `${checked.length} files, ${problems.length} problems`].join("\n"))
+if (problems.length > 0) process.exitCode = 1
