@@ -17,7 +17,6 @@ import * as Cadence from "../../src/policy/Cadence.js"
 import * as Deadline from "../../src/policy/Deadline.js"
 import * as WatchPolicy from "../../src/policy/WatchPolicy.js"
 import * as JobQueue from "../../src/queue/JobQueue.js"
-import type { Call } from "../../src/testing/index.js"
 import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 import * as Expectation from "../../src/testing/internal/expectation.js"
 import * as JobStream from "../../src/watch/JobStream.js"
@@ -77,7 +76,7 @@ const expectBeginningOfTruth = (
 }
 
 /** Nobody may be polled more often, whatever a policy says. */
-const expectPauses = (calls: ReadonlyArray<Call.Call>) => {
+const expectPauses = (calls: ReadonlyArray<TestJobQueue.Call>) => {
   const polls = calls.filter(({ operation }) => operation === "status")
   polls.slice(1).forEach(({ at }, i) => {
     assert.isAtLeast(at - polls[i]!.at, Duration.toMillis(Cadence.minPause), `poll ${i + 2}`)
