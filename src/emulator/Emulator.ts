@@ -28,10 +28,10 @@ import * as QueueWire from "../queue/internal/wire.js"
 import * as QueueApi from "../queue/QueueApi.js"
 import type { Fault } from "../testing/Fault.js"
 import { noSuchJob } from "../testing/internal/errorResponses.js"
-import * as Wire from "../testing/internal/faultInjection.js"
-import * as Exchanges from "../testing/internal/httpResponses.js"
+import * as FaultInjection from "../testing/internal/faultInjection.js"
+import * as HttpResponses from "../testing/internal/httpResponses.js"
 import { defaultSeed } from "../testing/internal/seededRandom.js"
-import * as LocalQueue from "../testing/internal/simulatedQueue.js"
+import * as SimulatedQueue from "../testing/internal/simulatedQueue.js"
 import type { Pool } from "../testing/Worker.js"
 import * as Refused from "./internal/errorResponses.js"
 import * as Body from "./internal/requestBody.js"
@@ -153,7 +153,7 @@ const readClear = Body.reader(QueueWire.ClearRequest)
 const readUpdate = Body.reader(WorkerApi.UpdateRequest)
 
 const toResponse = (
-  { body, headers, status, then }: Wire.Answer,
+  { body, headers, status, then }: FaultInjection.WireResponse,
   socket: Socket
 ): HttpServerResponse.HttpServerResponse => {
   const options = { status, headers }
@@ -164,18 +164,18 @@ const toResponse = (
     const rest = Effect.zipRight(then === "breaks" ? breakOff : Effect.void, Effect.never)
     return HttpServerResponse.stream(Stream.concat(Stream.make(bytes), Stream.fromEffect(rest)), options)
   }
-  return Wire.isBodiless(status)
+  return FaultInjection.isBodiless(status)
     ? HttpServerResponse.empty(options)
     : HttpServerResponse.uint8Array(bytes, { ...options, contentType: headers["content-type"] ?? "text/plain" })
 }
 
 /** Answers a call, through whatever goes wrong with it. */
-const makeCalled = (faults: Wire.Faults) => {
+const makeCalled = (faults: FaultInjection.Faults) => {
   const counts = new Map<Operation, number>()
   return (
     operation: Operation,
     about: { readonly model: string; readonly requestId?: string | undefined },
-    exchange: Wire.Exchange
+    respond: FaultInjection.Respond
   ): Effect.Effect<HttpServerResponse.HttpServerResponse, never, HttpServerRequest.HttpServerRequest> =>
     Effect.gen(function*() {
       const nth = (counts.get(operation) ?? 0) + 1
@@ -183,9 +183,9 @@ const makeCalled = (faults: Wire.Faults) => {
       const at = yield* Clock.currentTimeMillis
       const { socket } = NodeHttpServerRequest.toIncomingMessage(yield* HttpServerRequest.HttpServerRequest)
       const { model, requestId } = about
-      const happenings = faults.to({ operation, nth, at, model, requestId, end: undefined })
-      return yield* Wire.disturb(happenings, exchange)(Wire.truth).pipe(
-        Effect.map((answer) => toResponse(answer, socket)),
+      const active = faults.activeFor({ operation, nth, at, model, requestId, end: undefined })
+      return yield* FaultInjection.applyFaults(active, respond)(FaultInjection.unchanged).pipe(
+        Effect.map((response) => toResponse(response, socket)),
         Effect.catchTag("Disconnected", () => {
           socket.destroy()
           return Effect.never
@@ -194,34 +194,34 @@ const makeCalled = (faults: Wire.Faults) => {
     })
 }
 
-const handlers = (queue: LocalQueue.LocalQueue, faults: Wire.Faults, maxBodyBytes: number) =>
+const handlers = (queue: SimulatedQueue.SimulatedQueue, faults: FaultInjection.Faults, maxBodyBytes: number) =>
   HttpApiBuilder.group(Api, "queue", (endpoints) => {
-    const exchanges = Exchanges.make(queue)
+    const responses = HttpResponses.make(queue)
     const called = makeCalled(faults)
     return endpoints
       .handleRaw("status", ({ urlParams }) => {
         const job = ref(urlParams.model, urlParams.request_id)
-        return called("status", job, exchanges.status(job))
+        return called("status", job, responses.status(job))
       })
       .handleRaw("submit", ({ request }) =>
         readSubmit(request, maxBodyBytes).pipe(
           Effect.orDie,
-          Effect.flatMap((request) => called("submit", request, exchanges.submit(request)))
+          Effect.flatMap((request) => called("submit", request, responses.submit(request)))
         ))
       .handleRaw("cancel", ({ request }) =>
         readCancel(request, maxBodyBytes).pipe(
           Effect.orDie,
           Effect.flatMap(({ model, requestId }) => {
             const job = ref(model, requestId)
-            return called("cancel", job, exchanges.cancel(job))
+            return called("cancel", job, responses.cancel(job))
           })
         ))
       .handleRaw("clear", ({ request }) =>
         readClear(request, maxBodyBytes).pipe(
           Effect.orDie,
-          Effect.flatMap(({ model }) => called("clear", { model }, exchanges.clear(model)))
+          Effect.flatMap(({ model }) => called("clear", { model }, responses.clear(model)))
         ))
-      .handleRaw("metrics", ({ urlParams: { model } }) => called("metrics", { model }, exchanges.metrics(model)))
+      .handleRaw("metrics", ({ urlParams: { model } }) => called("metrics", { model }, responses.metrics(model)))
   })
 
 const encodeStatus = Schema.encodeSync(JobStatus)
@@ -232,7 +232,7 @@ const taskOf = (status: JobStatus) => {
   return { ...rest, payload: status.inputs }
 }
 
-const workerHandlers = (queue: LocalQueue.LocalQueue, maxBodyBytes: number) =>
+const workerHandlers = (queue: SimulatedQueue.SimulatedQueue, maxBodyBytes: number) =>
   HttpApiBuilder.group(Api, "worker", (endpoints) =>
     endpoints
       .handleRaw("retrieve", ({ request, urlParams }) =>
@@ -306,14 +306,14 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
     Effect.gen(function*() {
       const maxBodyBytes = options.maxBodyBytes ?? defaultMaxBodyBytes
       const { seed = defaultSeed } = options
-      const queue = LocalQueue.make({
+      const queue = SimulatedQueue.make({
         workers: options.workers,
         random: yield* Effect.random,
         seed,
         recording: options.faults !== undefined,
         retention: Duration.toMillis(options.retention ?? defaultRetention)
       })
-      const faults = new Wire.Faults(seed, yield* Clock.currentTimeMillis)
+      const faults = new FaultInjection.Faults(seed, yield* Clock.currentTimeMillis)
       for (const fault of options.faults ?? []) faults.add(fault)
       const log: Array<LoggedRequest> = []
       const host = options.host ?? "127.0.0.1"

@@ -1,6 +1,6 @@
 /**
- * What every queue does, as checks that any runner of tests can run: the queue in memory, the client over HTTP, and
- * whatever else is a `JobQueue`, another vendor's or a cache in front of this one.
+ * Checks that every implementation of `JobQueue` or `JobWatcher` passes, for any test runner: the queue in memory, the
+ * client over HTTP, a cache in front of it, the queue of another vendor, a watcher of your own.
  *
  * @since 0.1.0
  */
@@ -11,80 +11,67 @@ import * as Schema from "effect/Schema"
 import type { JsonObject } from "../model/Job.js"
 import type { JobQueue } from "../queue/JobQueue.js"
 import * as JobWatcher from "../watch/JobWatcher.js"
-import { calls } from "./internal/conformance/calls.js"
 import { runCheck } from "./internal/conformance/harness.js"
-import type * as Harness from "./internal/conformance/harness.js"
-import { shared } from "./internal/conformance/shared.js"
-import { subscribing } from "./internal/conformance/subscribing.js"
-import { watching } from "./internal/conformance/watching.js"
-import { workers } from "./internal/conformance/workers.js"
+import { queueChecks } from "./internal/conformance/queue.js"
+import { subscribeChecks } from "./internal/conformance/subscribe.js"
+import { watchChecks } from "./internal/conformance/watch.js"
 import { diffLines } from "./internal/diff.js"
-import type { Pool } from "./Worker.js"
+import * as TestJobQueue from "./TestJobQueue.js"
 
 /**
- * What may be done to a queue. Each allows all that those before it do.
+ * What the checks may do to a queue.
  *
- * - `shared`: others use it, and nobody knows what its workers do: the service itself. Checks submit a few jobs of the
- *   lowest priority and cancel them, whatever happens; they count nothing and never call `clear`.
- * - `exclusive`: nobody else uses the queue of the model. It may be cleared, and what is in it may be counted.
- * - `scripted`: every layer is a queue of its own whose workers do as they are told: a stand-in for the service. It is
- *   held to the readings that the stand-ins of this package agree on, to the millisecond and to the words of refusals.
+ * - `shared`: others use the queue, such as that of the service. Checks submit a few jobs of the lowest priority and cancel
+ *   them; they count nothing and never call `clear`.
+ * - `exclusive`: only the checks use the queue of the model. They clear it, and count its jobs.
  *
  * @since 0.1.0
  * @category models
  */
-export type Access = Harness.Access
+export type Access = "shared" | "exclusive"
 
 /**
- * A queue to be checked.
+ * A queue to check. `E` is the error of its layer, which fails the check.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Subject {
-  /**
-   * The queue. It is built anew for each check. Only a `scripted` queue is given workers; where a check names none, no
-   * job is claimed.
-   */
-  readonly layer: (workers?: Pool) => Layer.Layer<JobQueue, unknown>
+export interface Subject<out E = never> {
+  /** The queue. It is built anew for each check. */
+  readonly layer: Layer.Layer<JobQueue, E>
   /** Lets time pass, for the queue and for the check: `TestClock.adjust`, or `Effect.sleep`. */
   readonly pass: (duration: Duration.DurationInput) => Effect.Effect<void>
-  /** What may be done to the queue. Defaults to `shared`. */
+  /** What the checks may do to the queue. Defaults to `shared`. */
   readonly access?: Access | undefined
   /**
-   * The model that jobs are submitted to. The real service has a queue only for models that are deployed. Defaults to
-   * `defaultModel`.
+   * The model of the submitted jobs. The real service has a queue only for deployed models. Defaults to
+   * "my-org/video-generator".
    */
   readonly model?: string | undefined
-  /** The payload that is submitted. Defaults to `defaultPayload`. */
+  /** The payload of the submitted jobs. Defaults to a prompt. */
   readonly payload?: JsonObject | undefined
-  /**
-   * What watches the jobs of the queue, for checks whose names begin with `watch` or `subscribe`. To check a watcher, give it
-   * here over a queue that passes, as `scripted`. Defaults to `JobWatcher.layer()`.
-   */
-  readonly watcher?: Layer.Layer<JobWatcher.JobWatcher, never, JobQueue> | undefined
 }
 
 /**
- * @since 0.1.0
- * @category constants
- */
-export const defaultModel = "my-org/video-generator"
-
-/**
- * @since 0.1.0
- * @category constants
- */
-export const defaultPayload: JsonObject = { prompt: "a cat at the piano" }
-
-/**
- * A check failed. `message` says all of it: what was expected (`-`) and what came instead (`+`), line by line, and the
- * calls that led there.
+ * A watcher to check. `E` is the error of its layer, which fails the check.
  *
- * - `check`: the name of the check. `what`: what of it does not hold.
- * - `expected` and `actual`: the two, as the lines of their JSON. Neither is there when a call failed that should not
- *   have, or the layer could not be built; then `what` says why.
- * - `calls`: the calls of the queue that the check made, oldest first.
+ * @since 0.1.0
+ * @category models
+ */
+export interface WatcherSubject<out E = never> {
+  /** The watcher, of the jobs of a queue in memory. It is built anew for each check. */
+  readonly watcher: Layer.Layer<JobWatcher.JobWatcher, E, JobQueue>
+  /** Lets time pass, for the watcher and for the check: `TestClock.adjust`, or `Effect.sleep`. */
+  readonly pass: (duration: Duration.DurationInput) => Effect.Effect<void>
+}
+
+/**
+ * A check failed. `message` has what was expected (`-`), what came instead (`+`), and the calls that led there.
+ *
+ * - `check`: the name of the check.
+ * - `what`: the value that differs, or an unexpected error.
+ * - `expected` and `actual`: the values as lines of JSON; missing after an unexpected error.
+ * - `calls`: the calls that the check made, oldest first.
  *
  * @since 0.1.0
  * @category errors
@@ -109,64 +96,75 @@ export class ConformanceFailure
       ...(expected === undefined || actual === undefined
         ? []
         : ["", "- expected", "+ actual", "", diffLines(expected.split("\n"), actual.split("\n"))]),
-      ...(calls.length === 0 ? [] : ["", "what was done:", ...calls.map((call) => `  ${call}`)])
+      ...(calls.length === 0 ? [] : ["", "calls:", ...calls.map((call) => `  ${call}`)])
     ].join("\n")
   }
 }
 
 /**
- * One thing that every queue does.
+ * A check of a queue or of a watcher.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Check {
-  /** The name of the check, different from all others. */
+  /** The unique name of the check. */
   readonly name: string
-  /** The least that must be allowed for the check. */
-  readonly needs: Access
   /**
-   * Runs the check, as often as wanted. It never fails with anything but a `ConformanceFailure`, bugs of the queue
-   * included. A queue that hangs makes it hang, too: the time limit is that of the test runner.
+   * Runs the check; it may run again. It fails only with a `ConformanceFailure`, also after a defect of the queue. A queue
+   * that hangs makes the check hang: the test runner sets the time limit.
    */
   readonly run: Effect.Effect<void, ConformanceFailure>
 }
 
-const levels: ReadonlyArray<Access> = ["shared", "exclusive", "scripted"]
-
-const specs: ReadonlyArray<Harness.Spec> = [...shared, ...calls, ...workers, ...watching, ...subscribing]
+const defaults = { model: "my-org/video-generator", payload: { prompt: "a cat at the piano" } }
 
 /**
- * The checks that a queue can be put to: those that need no more than its `access`.
+ * Returns the checks of a queue that its `access` allows.
  *
  * @example
  * import { Conformance, TestJobQueue } from "effect-queue-status/testing"
  * import { TestClock } from "effect"
  *
- * const inMemory: Conformance.Subject = {
- *   layer: (workers) => TestJobQueue.layer({ workers }),
- *   pass: TestClock.adjust,
- *   access: "scripted"
- * }
- *
  * // with @effect/vitest: for (const check of checks) it.effect(check.name, () => check.run)
- * const checks = Conformance.checks(inMemory)
+ * const checks = Conformance.checks({
+ *   layer: TestJobQueue.layer(),
+ *   pass: TestClock.adjust,
+ *   access: "exclusive"
+ * })
  *
  * @since 0.1.0
  * @category checks
  */
-export const checks = (subject: Subject): ReadonlyArray<Check> => {
-  const access = subject.access ?? "shared"
-  const { layer, model = defaultModel, pass, payload = defaultPayload, watcher = JobWatcher.layer() } = subject
-  return specs
-    .filter(({ needs }) => levels.indexOf(needs) <= levels.indexOf(access))
-    .map((spec) => ({
-      name: spec.name,
-      needs: spec.needs,
-      run: runCheck(
-        { layer, watcher, pass, model, payload, access },
-        spec,
-        (failure) => new ConformanceFailure(failure)
-      )
-    }))
+export const checks = <E = never>(subject: Subject<E>): ReadonlyArray<Check> => {
+  const { access = "shared", layer, model = defaults.model, pass, payload = defaults.payload } = subject
+  const target = { layer, watcher: JobWatcher.layer(), pass, model, payload }
+  return queueChecks.filter(({ needs }) => needs === "shared" || needs === access).map((spec) => ({
+    name: spec.name,
+    run: runCheck(target, spec, (failure) => new ConformanceFailure(failure))
+  }))
 }
+
+/**
+ * Returns the checks of a watcher, on a queue in memory with scripted workers.
+ *
+ * @example
+ * import { JobWatcher } from "effect-queue-status"
+ * import { Conformance } from "effect-queue-status/testing"
+ * import { TestClock } from "effect"
+ *
+ * // with @effect/vitest: for (const check of checks) it.effect(check.name, () => check.run)
+ * const checks = Conformance.watcherChecks({ watcher: JobWatcher.layer(), pass: TestClock.adjust })
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const watcherChecks = <E = never>({ pass, watcher }: WatcherSubject<E>): ReadonlyArray<Check> =>
+  [...watchChecks, ...subscribeChecks].map((spec) => ({
+    name: spec.name,
+    run: runCheck(
+      { layer: TestJobQueue.layer({ workers: spec.workers }), watcher, pass, ...defaults },
+      spec,
+      (failure) => new ConformanceFailure(failure)
+    )
+  }))

@@ -1,15 +1,14 @@
 /**
- * What can go wrong between a program and the queue, as values: what happens, and to which calls.
+ * Faults between a program and the queue, as values: what happens, and to which calls.
  *
- * A fault is what happens on the wire, an answer or the lack of one. What the program gets of it is what the client over
- * HTTP makes of it: the typed error, the message, the time until it gives up.
+ * A fault describes what happens on the wire: a response, or none. The HTTP client turns that into what the program
+ * receives: the typed error, its message, the time until a timeout.
  *
- * Unless it says otherwise a fault happens to every call. Each condition that is added narrows that, and looks only at
- * the calls that those before it have let through. Where several faults happen to one call, the first is the outermost.
+ * By default a fault affects every call. Each condition narrows that, and sees only the calls that meet the conditions
+ * before it. If several faults affect one call, the first is the outermost.
  *
  * @since 0.1.0
  */
-import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -19,122 +18,48 @@ import * as Pipeable from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
 import * as Job from "../model/Job.js"
 import type { Operation } from "../model/QueueError.js"
-import type { Call } from "./Call.js"
-import * as Refusal from "./internal/errorResponses.js"
+import type { Call } from "./internal/call.js"
+import * as ErrorResponse from "./internal/errorResponses.js"
+import { Condition, describeCondition, FaultEffect, TypeId } from "./internal/fault.js"
+import type { Definition } from "./internal/fault.js"
 import { sample } from "./internal/seededRandom.js"
 import type { Timing } from "./Worker.js"
 
-const TypeId: unique symbol = Symbol.for("effect-queue-status/testing/Fault")
-
-// -----------------------------------------------------------------------------
-// models
-// -----------------------------------------------------------------------------
-
 /**
- * What happens to a call.
- *
- * - `Answer`: this is the answer, and nothing has been done.
- * - `Disconnect`: there is no answer, since the connection broke, or was refused, and nothing has been done.
- * - `Hang`: there will never be an answer, and nothing has been done.
- * - `AnswerLost`: what was asked for has been done, but `instead` of its answer another fault happens.
- * - `Wait`: first this, then what would have happened.
- * - `CutOff`: the body of the answer breaks off half way, or stalls there for ever.
- * - `Snapshot`: the answer is about the job as it was `behind` ago, and changed. Only of calls of `status`.
- *
- * @since 0.1.0
- * @category models
- */
-export type Disturbance = Data.TaggedEnum<{
-  Answer: { readonly status: number; readonly headers: { readonly [name: string]: string }; readonly body: string }
-  Disconnect: { readonly reason: string; readonly code: string }
-  Hang: {}
-  AnswerLost: { readonly instead: Disturbance }
-  Wait: { readonly wait: (random: () => number) => Effect.Effect<void> }
-  CutOff: { readonly how: "breaks" | "stalls" }
-  Snapshot: { readonly behind: Duration.Duration; readonly change: (status: Job.JobStatus) => Job.JobStatus }
-}>
-
-const Disturbance = Data.taggedEnum<Disturbance>()
-
-/**
- * To which calls a fault happens.
- *
- * - `Where`: to those of which this is so.
- * - `Nth`: to those from the `from`th to the `to`th, 1 for the first.
- * - `Share`: to this part of them, from 0 to 1, by a seeded chance.
- * - `During`: to those that are made so long after the queue was, or later, and before `to`.
- * - `OverRate`: to those that come when so many others did not happen to it within that time before.
- *
- * @since 0.1.0
- * @category models
- */
-export type Condition = Data.TaggedEnum<{
-  Where: { readonly label: string; readonly predicate: (call: Call) => boolean }
-  Nth: { readonly from: number; readonly to: number }
-  Share: { readonly fraction: number }
-  During: { readonly from: Duration.Duration; readonly to: Duration.Duration }
-  OverRate: { readonly calls: number; readonly per: Duration.Duration }
-}>
-
-const Condition = Data.taggedEnum<Condition>()
-
-/**
- * Something that goes wrong, and when.
+ * A fault, and the calls that it affects.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Fault extends Pipeable.Pipeable {
-  /** Marks a fault, for `isFault`. */
-  readonly [TypeId]: typeof TypeId
+  /** What the fault does and when, for the queue in memory and the emulator. */
+  readonly [TypeId]: Definition
   /** What happens, in words. */
   readonly label: string
-  /** What happens and when, in words. */
+  /** Returns what happens and when, in words. */
   readonly toString: () => string
-  /** What happens to a call. */
-  readonly disturbance: Disturbance
-  /**
-   * The calls that it happens to: those that meet all of these, each of which looks only at what those before it let
-   * through.
-   */
-  readonly conditions: ReadonlyArray<Condition>
 }
 
-/**
- * @since 0.1.0
- * @category guards
- */
-export const isFault = (u: unknown): u is Fault => Predicate.hasProperty(u, TypeId)
+const isFault = (u: unknown): u is Fault => Predicate.hasProperty(u, TypeId)
 
-const describe = (condition: Condition): string =>
-  Condition.$match(condition, {
-    Where: ({ label }) => label,
-    Nth: ({ from, to }) => from === to ? `call ${from}` : `calls ${from} to ${to}`,
-    Share: ({ fraction }) => `${fraction * 100} % of the calls`,
-    OverRate: ({ calls, per }) => `over ${calls} calls in ${Duration.format(per)}`,
-    During: ({ from, to }) => `from ${Duration.format(from)} to ${Duration.format(to)}`
-  })
-
-const make = (label: string, disturbance: Disturbance, conditions: ReadonlyArray<Condition> = []): Fault => ({
+const make = (label: string, effect: FaultEffect, conditions: ReadonlyArray<Condition> = []): Fault => ({
   ...Pipeable.Prototype,
-  [TypeId]: TypeId,
+  [TypeId]: { effect, conditions },
   label,
-  disturbance,
-  conditions,
   toString() {
-    return [label, ...conditions.map(describe)].join(", ")
+    return [label, ...conditions.map(describeCondition)].join(", ")
   }
 })
 
 const add = (self: Fault, condition: Condition): Fault =>
-  make(self.label, self.disturbance, [...self.conditions, condition])
+  make(self.label, self[TypeId].effect, [...self[TypeId].conditions, condition])
 
 // -----------------------------------------------------------------------------
-// what happens
+// effects
 // -----------------------------------------------------------------------------
 
 /**
- * The service answers with this, and does nothing. `body` is sent as it is when it is a text, else as JSON.
+ * Sends this response; the queue does nothing. A string `body` is sent as it is, an object as JSON.
  *
  * @example
  * import { Fault } from "effect-queue-status/testing"
@@ -152,26 +77,16 @@ export const answer = (
   make(
     "retry-after" in headers ? `HTTP ${status} (Retry-After: ${headers["retry-after"]})` : `HTTP ${status}`,
     typeof body === "string"
-      ? Disturbance.Answer({ status, headers, body })
-      : Disturbance.Answer({
+      ? FaultEffect.Answer({ status, headers, body })
+      : FaultEffect.Answer({
         status,
         headers: { "content-type": "application/json", ...headers },
         body: JSON.stringify(body)
       })
   )
 
-// `Retry-After` is in whole seconds, its sister of some gateways is not.
-const retryAfterHeaders = (retryAfter: Duration.DurationInput | undefined): { readonly [name: string]: string } => {
-  if (retryAfter === undefined) return {}
-  const millis = Math.ceil(Duration.toMillis(retryAfter))
-  return {
-    "retry-after": String(Math.ceil(millis / 1000)),
-    ...(millis % 1000 !== 0 && { "retry-after-ms": String(millis) })
-  }
-}
-
 /**
- * Too many requests: HTTP 429, with `Retry-After` where a time is given. `RateLimited` for the program.
+ * Responds with HTTP 429, with `Retry-After` if a time is given. The call fails with `RateLimited`.
  *
  * @since 0.1.0
  * @category answers
@@ -180,12 +95,14 @@ export const rateLimited = (retryAfter?: Duration.DurationInput): Fault =>
   answer(
     429,
     { code: "rate_limit_exceeded", type: "rate_limit_error", message: "too many requests" },
-    retryAfterHeaders(retryAfter)
+    ErrorResponse.retryAfterHeaders(retryAfter)
   )
 
 /**
- * The service can't answer now: HTTP 503 with the page of a load balancer, unless another status is given; with
- * `Retry-After` where a time is given. `Unavailable` for the program.
+ * Responds with HTTP 503 and the page of a load balancer. The call fails with `Unavailable`.
+ *
+ * - `status`: another 5xx. Defaults to 503.
+ * - `retryAfter`: adds `Retry-After`. Defaults to none.
  *
  * @since 0.1.0
  * @category answers
@@ -199,135 +116,135 @@ export const unavailable = (
     status === 500
       ? { code: "internal_error", type: "server_error", message: "internal error" }
       : `<html><head><title>${status}</title></head><body><h1>Service unavailable</h1></body></html>`,
-    { ...(status !== 500 && { "content-type": "text/html" }), ...retryAfterHeaders(retryAfter) }
+    { ...(status !== 500 && { "content-type": "text/html" }), ...ErrorResponse.retryAfterHeaders(retryAfter) }
   )
 }
 
 /**
- * The token is not accepted: HTTP 401. `AccessDenied` for the program.
+ * Rejects the token with HTTP 401. The call fails with `AccessDenied`.
  *
  * @since 0.1.0
  * @category answers
  */
-export const unauthorized: Fault = answer(Refusal.unauthorized.status, Refusal.unauthorized.body)
+export const unauthorized: Fault = answer(ErrorResponse.unauthorized.status, ErrorResponse.unauthorized.body)
 
 /**
- * The service knows no such job (any more): HTTP 404. `JobNotFound` for the program.
+ * Responds with HTTP 404, as if the job did not exist. The call fails with `JobNotFound`.
  *
  * @since 0.1.0
  * @category answers
  */
-export const vanished: Fault = answer(404, {
-  code: "job_not_found",
-  type: "not_found_error",
-  message: "there is no such job"
-})
+export const vanished: Fault = answer(404, ErrorResponse.notFound("there is no such job"))
 
 /**
- * An answer with HTTP 200 that is not what the API promises, `{"request_id":` unless given. `UnexpectedResponse` for the
- * program.
+ * Responds with HTTP 200 and an invalid body. The call fails with `UnexpectedResponse`. `body` defaults to
+ * `{"request_id":`.
  *
  * @since 0.1.0
  * @category answers
  */
 export const malformed = (body: string | Job.JsonObject = "{\"request_id\":"): Fault =>
-  make(`malformed answer ${typeof body === "string" ? body : JSON.stringify(body)}`, answer(200, body).disturbance)
+  make(`malformed answer ${typeof body === "string" ? body : JSON.stringify(body)}`, answer(200, body)[TypeId].effect)
 
 /**
- * There is no answer, since the connection breaks. The request has not arrived, but the program can't know that.
- * `Unreachable` for it.
+ * Breaks the connection before the request arrives; the program can't know that. The call fails with `Unreachable`.
  *
  * @since 0.1.0
  * @category no answer
  */
 export const disconnected: Fault = make(
   "disconnected",
-  Disturbance.Disconnect({ reason: "read ECONNRESET", code: "ECONNRESET" })
+  FaultEffect.Disconnect({ reason: "read ECONNRESET", code: "ECONNRESET" })
 )
 
 /**
- * There is no answer, since the connection is refused: the request can't have arrived, and the program knows. For it,
- * `Unreachable` with `sent: false`. An emulator, which has the connection already, breaks it off, as for `disconnected`.
+ * Refuses the connection, so that the program knows that the request has not arrived. The call fails with `Unreachable`
+ * and `sent: false`. The emulator has accepted the connection already, and breaks it as `disconnected` does.
  *
  * @since 0.1.0
  * @category no answer
  */
 export const refused: Fault = make(
   "refused",
-  Disturbance.Disconnect({ reason: "connect ECONNREFUSED 127.0.0.1:8484", code: "ECONNREFUSED" })
+  FaultEffect.Disconnect({ reason: "connect ECONNREFUSED 127.0.0.1:8484", code: "ECONNREFUSED" })
 )
 
 /**
- * There never is an answer. `ResponseTimeout` for the program, when its patience ends.
+ * Never responds. The call fails with `ResponseTimeout`.
  *
  * @since 0.1.0
  * @category no answer
  */
-export const hang: Fault = make("hang", Disturbance.Hang())
+export const hang: Fault = make("hang", FaultEffect.Hang())
 
 /**
- * The service does what it is asked to, but its answer is lost: `instead` of it, a fault happens; `disconnected` unless
- * given.
+ * Does what the call asks for, but replaces its response by another fault. `instead` defaults to `disconnected`.
  *
  * @example
  * import { Fault } from "effect-queue-status/testing"
  *
- * // the first submit makes a job, and its caller is told that there was an error in a gateway
+ * // the first submit creates a job, and fails with an error of a gateway
  * const fault = Fault.answerLost(Fault.unavailable({ status: 502 })).pipe(Fault.on("submit"), Fault.nth(1))
  *
  * @since 0.1.0
  * @category no answer
  */
 export const answerLost = (instead: Fault = disconnected): Fault =>
-  make(`answer lost: ${instead.label}`, Disturbance.AnswerLost({ instead: instead.disturbance }), instead.conditions)
-
-/**
- * The body of the answer breaks off. `Unreachable` for the program.
- *
- * @since 0.1.0
- * @category no answer
- */
-export const truncated: Fault = make("truncated body", Disturbance.CutOff({ how: "breaks" }))
-
-/**
- * The headers of the answer come, and half of its body, and then nothing more. `ResponseTimeout` for the program.
- *
- * @since 0.1.0
- * @category no answer
- */
-export const stalled: Fault = make("stalled body", Disturbance.CutOff({ how: "stalls" }))
-
-/**
- * It takes so long until the call arrives.
- *
- * @since 0.1.0
- * @category delays
- */
-export const delay = (time: Timing): Fault =>
   make(
-    typeof time === "function" ? "delay" : `delay of ${Duration.format(time)}`,
-    Disturbance.Wait({ wait: (random) => Effect.sleep(sample(time, random)) })
+    `answer lost: ${instead.label}`,
+    FaultEffect.AnswerLost({ instead: instead[TypeId].effect }),
+    instead[TypeId].conditions
   )
 
 /**
- * The call does not arrive before this has succeeded: a latch, for a test that wants to look at what is so meanwhile.
+ * Breaks the connection in the middle of the response body. The call fails with `Unreachable`.
+ *
+ * @since 0.1.0
+ * @category no answer
+ */
+export const truncated: Fault = make("truncated body", FaultEffect.CutOff({ how: "breaks" }))
+
+/**
+ * Sends the headers and half of the body of the response, then nothing more. The call fails with `ResponseTimeout`.
+ *
+ * @since 0.1.0
+ * @category no answer
+ */
+export const stalled: Fault = make("stalled body", FaultEffect.CutOff({ how: "stalls" }))
+
+/**
+ * Delays the arrival of the call by this time.
  *
  * @since 0.1.0
  * @category delays
  */
-export const held = (until: Effect.Effect<void>): Fault => make("held", Disturbance.Wait({ wait: () => until }))
-
-const snapshot = (label: string, change: (status: Job.JobStatus) => Job.JobStatus): Fault =>
-  make(label, Disturbance.Snapshot({ behind: Duration.zero, change }))
+export const delay = (time: Timing): Fault => {
+  const label = typeof time === "function" ? "delay" : `delay of ${Duration.format(time)}`
+  return make(label, FaultEffect.Wait({ wait: (random) => Effect.sleep(sample(time, random)) }))
+}
 
 /**
- * The snapshot is changed before it is sent. What is done to it the `label` says, in words.
+ * Delays the arrival of the call until this effect has succeeded, such as a latch of the test.
+ *
+ * @since 0.1.0
+ * @category delays
+ */
+export const held = (until: Effect.Effect<void>): Fault => make("held", FaultEffect.Wait({ wait: () => until }))
+
+const snapshot = (
+  label: string,
+  change: (status: Job.JobStatus) => Job.JobStatus,
+  behind: Duration.DurationInput = 0
+): Fault => make(label, FaultEffect.Snapshot({ behind: Duration.decode(behind), change }))
+
+/**
+ * Changes the snapshot before it is sent. `label` describes the change, and defaults to "changed snapshot".
  *
  * @example
  * import { Fault } from "effect-queue-status/testing"
  * import { Option } from "effect"
  *
- * // a service that does not tell how often a job was retried
+ * // a service that omits the number of retries
  * const fault = Fault.changed((status) => ({ ...status, retries: Option.none() }), "without retries")
  *
  * @since 0.1.0
@@ -339,42 +256,39 @@ export const changed = (
 ): Fault => snapshot(label, change)
 
 /**
- * The job is in a state that nobody has heard of. `Unrecognized` for the program.
+ * Reports a state that this library does not know. The program receives an `Unrecognized` snapshot.
  *
  * @since 0.1.0
  * @category snapshots
  */
 export const unknownStatus = (status: string): Fault => {
   if (["pending", "running", "done", "failed", "canceled"].includes(status)) {
-    throw new RangeError(`Fault.unknownStatus: "${status}" is a status that everybody knows`)
+    throw new RangeError(`Fault.unknownStatus: "${status}" is a known status`)
   }
   return snapshot(`status "${status}"`, ({ _tag, ...rest }) => Job.Unrecognized({ ...rest, status }))
 }
 
 /**
- * The snapshot is an old one, of a replica that is so far behind. Where the job was not there yet it is not found.
+ * Returns the snapshot of a replica that lags by this time; `JobNotFound` if the job did not exist then.
  *
  * @since 0.1.0
  * @category snapshots
  */
 export const stale = (behind: Duration.DurationInput): Fault =>
-  make(
-    `${Duration.format(behind)} behind`,
-    Disturbance.Snapshot({ behind: Duration.decode(behind), change: (status) => status })
-  )
+  snapshot(`${Duration.format(behind)} behind`, (status) => status, behind)
 
 const shifted = (label: string, millis: number): Fault => {
-  const shift = Option.map((time: DateTime.Utc) => DateTime.add(time, { millis }))
-  return snapshot(label, (status) => ({
-    ...status,
-    createdAt: shift(status.createdAt),
-    claimedAt: shift(status.claimedAt),
-    doneAt: shift(status.doneAt)
+  const shift = Option.map(DateTime.add({ millis }))
+  return snapshot(label, ({ claimedAt, createdAt, doneAt, ...rest }) => ({
+    ...rest,
+    createdAt: shift(createdAt),
+    claimedAt: shift(claimedAt),
+    doneAt: shift(doneAt)
   }))
 }
 
 /**
- * The clock of the service is ahead of ours by so much.
+ * Sets the clock of the service ahead of the local one by this time.
  *
  * @since 0.1.0
  * @category snapshots
@@ -383,7 +297,7 @@ export const clockAhead = (by: Duration.DurationInput): Fault =>
   shifted(`clock ${Duration.format(by)} ahead`, Duration.toMillis(by))
 
 /**
- * The clock of the service is behind ours by so much.
+ * Sets the clock of the service behind the local one by this time.
  *
  * @since 0.1.0
  * @category snapshots
@@ -392,11 +306,12 @@ export const clockBehind = (by: Duration.DurationInput): Fault =>
   shifted(`clock ${Duration.format(by)} behind`, -Duration.toMillis(by))
 
 // -----------------------------------------------------------------------------
-// to which calls
+// conditions
 // -----------------------------------------------------------------------------
 
 /**
- * Only to calls of which this is so; `label` is what it is called where the fault is shown.
+ * Affects only calls that satisfy the predicate. `label` describes it in the text of the fault, and defaults to "some
+ * calls".
  *
  * @since 0.1.0
  * @category conditions
@@ -411,7 +326,7 @@ export const where: {
 )
 
 /**
- * Only to calls of this operation.
+ * Affects only calls of this operation.
  *
  * @since 0.1.0
  * @category conditions
@@ -421,12 +336,11 @@ export const on: {
   (self: Fault, operation: Operation): Fault
 } = dual(
   2,
-  (self: Fault, operation: Operation): Fault =>
-    add(self, Condition.Where({ label: operation, predicate: (call) => call.operation === operation }))
+  (self: Fault, operation: Operation): Fault => where(self, (call) => call.operation === operation, operation)
 )
 
 /**
- * Only to calls that are about this job.
+ * Affects only calls about this job.
  *
  * @since 0.1.0
  * @category conditions
@@ -434,17 +348,14 @@ export const on: {
 export const ofJob: {
   (job: Job.JobRef): (self: Fault) => Fault
   (self: Fault, job: Job.JobRef): Fault
-} = dual(2, (self: Fault, job: Job.JobRef): Fault =>
-  add(
-    self,
-    Condition.Where({
-      label: Job.format(job),
-      predicate: (call) => call.requestId === job.requestId && call.model === job.model
-    })
-  ))
+} = dual(
+  2,
+  (self: Fault, job: Job.JobRef): Fault =>
+    where(self, ({ model, requestId }) => requestId === job.requestId && model === job.model, Job.format(job))
+)
 
 /**
- * Only to calls that are about this model.
+ * Affects only calls about this model.
  *
  * @since 0.1.0
  * @category conditions
@@ -452,15 +363,11 @@ export const ofJob: {
 export const ofModel: {
   (model: string): (self: Fault) => Fault
   (self: Fault, model: string): Fault
-} = dual(
-  2,
-  (self: Fault, model: string): Fault =>
-    add(self, Condition.Where({ label: model, predicate: (call) => call.model === model }))
-)
+} = dual(2, (self: Fault, model: string): Fault => where(self, (call) => call.model === model, model))
 
 /**
- * Only to the `from`th call, 1 for the first; or from there to the `to`th, which may be `Infinity`. What is counted are
- * the calls that the conditions before this one have let through.
+ * Affects only the calls from number `from` to number `to`, 1 for the first; `to` may be `Infinity`, and defaults to
+ * `from`. It counts the calls that meet the conditions before it.
  *
  * @example
  * import { Fault } from "effect-queue-status/testing"
@@ -483,7 +390,7 @@ export const nth: {
 )
 
 /**
- * Only to this part of the calls, from 0 to 1, by a chance that the seed of the queue decides.
+ * Affects only this fraction of the calls, from 0 to 1, chosen by the seed of the queue.
  *
  * @since 0.1.0
  * @category conditions
@@ -499,7 +406,8 @@ export const share: {
 })
 
 /**
- * Only to calls that are made so long after the queue was, or later; and before `to`, where that is given.
+ * Affects only calls that start at least `from`, and less than `to`, after the queue was created. `to` defaults to for
+ * ever.
  *
  * @since 0.1.0
  * @category conditions
@@ -521,12 +429,12 @@ export const during: {
 )
 
 /**
- * Only to calls that come too fast: those before which, within such a time, so many others were let through.
+ * Affects only calls above a rate: those after the first `calls` in any span of `per`.
  *
  * @example
  * import { Fault } from "effect-queue-status/testing"
  *
- * // ten calls a second, and not one more
+ * // allows ten calls a second
  * const fault = Fault.rateLimited("1 second").pipe(Fault.overRate(10, "1 second"))
  *
  * @since 0.1.0

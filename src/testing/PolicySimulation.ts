@@ -1,6 +1,6 @@
 /**
- * What a watch policy costs, and how soon it sees the end of a job, by simulation: thousands of made-up jobs a second,
- * in virtual time.
+ * Simulates watch policies: what a policy costs, and how soon it sees the end of a job. It simulates thousands of jobs a
+ * second, in virtual time.
  *
  * @since 0.1.0
  */
@@ -22,7 +22,7 @@ import * as JobState from "../watch/internal/jobState.js"
 // -----------------------------------------------------------------------------
 
 /**
- * One job as it goes without a watch.
+ * A job to simulate.
  *
  * @since 0.1.0
  * @category models
@@ -33,8 +33,7 @@ export interface SimulatedJob {
   /** How long the job runs. */
   readonly run: Duration.DurationInput
   /**
-   * What the worker reports as `info.progress` when a given fraction of the run, from 0 to 1, is over. Defaults to no
-   * progress.
+   * Returns the `info.progress` of the worker after a given fraction of the run, from 0 to 1. Defaults to no progress.
    */
   readonly progress?: ((fraction: number) => number | undefined) | undefined
 }
@@ -57,29 +56,26 @@ export interface SimulatedJob {
 export interface Workload {
   /** The name of the workload. */
   readonly name: string
-  /** Makes one of the jobs, by chance, which is to be taken from Effect's `Random`. */
+  /** Creates a random job, from Effect's `Random`. */
   readonly job: Effect.Effect<SimulatedJob>
 }
 
 /**
- * What a policy costs, and what it is worth.
+ * The result of a simulation.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Simulation {
-  /** How many jobs were simulated. */
+  /** The number of simulated jobs. */
   readonly jobs: number
-  /** Of the `jobs`, those whose end was not seen, since a deadline of the policy passed first. Their polls count. */
+  /** The number of jobs whose end was not seen, because a deadline of the policy passed first. Their polls count. */
   readonly expired: number
-  /** Requests a job, on average; the one that sees the end is one of them. */
+  /** The mean number of requests a job, including the one that sees its end. */
   readonly pollsPerJob: number
-  /** The time from the end of a job until a poll sees it, on average. Infinite if no end was seen at all. */
+  /** The mean time from the end of a job until a poll sees it. Infinite if no end was seen. */
   readonly meanStaleness: Duration.Duration
-  /**
-   * The time from the end of a job until a poll sees it, for all but one job in twenty. Infinite if no end was seen at
-   * all.
-   */
+  /** The 95th percentile of the time from the end of a job until a poll sees it. Infinite if no end was seen. */
   readonly p95Staleness: Duration.Duration
 }
 
@@ -87,10 +83,11 @@ export interface Simulation {
 // the watch
 // -----------------------------------------------------------------------------
 
-// Every job is submitted, and its watch begins, at this moment.
+// the time of every submission, when its watch starts
 const start = Date.UTC(2026, 0, 1)
 
-class HandClock implements Clock.Clock {
+/** A clock that moves only when it sleeps. */
+class ManualClock implements Clock.Clock {
   readonly [Clock.ClockTypeId]: Clock.ClockTypeId = Clock.ClockTypeId
   now = start
   readonly currentTimeMillis = Effect.sync(() => this.now)
@@ -108,80 +105,67 @@ class HandClock implements Clock.Clock {
   }
 }
 
-interface Life {
+interface Times {
   readonly claimedAt: number
   readonly doneAt: number
   readonly progress: (fraction: number) => number | undefined
 }
 
-const noProgress = () => undefined
-
-const lifeOf = ({ progress = noProgress, run, wait }: SimulatedJob): Life => {
+const timesOf = ({ progress = () => undefined, run, wait }: SimulatedJob): Times => {
   const claimedAt = start + Duration.toMillis(wait)
   return { claimedAt, doneAt: claimedAt + Duration.toMillis(run), progress }
 }
 
-const common: Job.Snapshot = {
-  job: Job.ref("simulated", "simulated"),
-  createdAt: Option.some(DateTime.unsafeMake(start)),
-  claimedAt: Option.none(),
-  doneAt: Option.none(),
-  info: {},
-  inputs: {},
-  outputs: {},
-  priority: Option.none(),
-  retries: Option.some(0),
-  warnings: []
-}
-
-const time = (millis: number): Option.Option<DateTime.Utc> => Option.some(DateTime.unsafeMake(millis))
-
 const observedAt = DateTime.unsafeMake(start)
 
-const progressOf = ({ claimedAt, doneAt, progress }: Life, now: number): number | undefined =>
-  progress(doneAt > claimedAt ? (now - claimedAt) / (doneAt - claimedAt) : 1)
+const pending = Job.Pending({
+  job: Job.ref("simulated", "simulated"),
+  createdAt: Option.some(observedAt),
+  retries: Option.some(0)
+})
 
-// What the service would say of a job that has not ended.
-const snapshot = (life: Life, now: number): Job.Pending | Job.Running => {
-  if (now < life.claimedAt) return { ...common, _tag: "Pending" }
-  const progress = progressOf(life, now)
+// The snapshot of a job that has not ended.
+const snapshot = ({ claimedAt, doneAt, progress }: Times, now: number): Job.Pending | Job.Running => {
+  if (now < claimedAt) return pending
+  const value = progress(doneAt > claimedAt ? (now - claimedAt) / (doneAt - claimedAt) : 1)
   return {
-    ...common,
+    ...pending,
     _tag: "Running",
-    claimedAt: time(life.claimedAt),
-    info: progress === undefined ? {} : { progress }
+    claimedAt: Option.some(DateTime.unsafeMake(claimedAt)),
+    info: value === undefined ? {} : { progress: value }
   }
 }
 
 interface Watched {
   readonly polls: number
-  /** Milliseconds; nothing when a deadline of the policy passed first. */
+  /** In milliseconds; `undefined` if a deadline of the policy passed first. */
   readonly staleness: number | undefined
 }
 
-const watch = ({ cadence, deadline }: WatchPolicy, clock: HandClock, life: Life): Effect.Effect<Watched> =>
+const watch = ({ cadence, deadline }: WatchPolicy, clock: ManualClock, times: Times): Effect.Effect<Watched> =>
   Effect.gen(function*() {
     const pause = yield* Pacer.ofCadence(cadence)
     let polls = 1
     const state = JobState.make(undefined, start)
-    while (clock.now < life.doneAt) {
-      const status = snapshot(life, clock.now)
+    while (clock.now < times.doneAt) {
+      const status = snapshot(times, clock.now)
       JobState.accept(state, status, clock.now, Either.getOrThrow(JobState.deriveFrom(state, status, { observedAt })))
       const next = clock.now + (yield* pause(status))
       if (next >= nextExpiry(start, state, deadline).at) return { polls, staleness: undefined }
       clock.now = next
       polls++
     }
-    return { polls, staleness: clock.now - life.doneAt }
+    return { polls, staleness: clock.now - times.doneAt }
   })
 
 const sum = (values: ReadonlyArray<number>): number => values.reduce((a, b) => a + b, 0)
 
 /**
- * Runs a policy against made-up jobs, thousands a second: its cadence and the deadlines of the watch, in virtual time.
- * Each watch begins with its job, and every request is answered at once.
+ * Simulates the cadence and the deadlines of a policy on random jobs. Each watch starts with its job, and requests take no
+ * time. The same seed gives the same jobs, whatever the policy.
  *
- * It draws 1,000 jobs unless told otherwise, always the same ones for the same seed, whatever the policy.
+ * - `jobs`: the number of jobs. Defaults to 1,000.
+ * - `seed`: the seed of the jobs and of jitter. Defaults to 0.
  *
  * @example
  * import { WatchPolicy } from "effect-queue-status"
@@ -209,18 +193,18 @@ export const simulate = (
   Effect.gen(function*() {
     const seed = options?.seed ?? 0
     const jobs = Math.max(1, Math.floor(options?.jobs ?? 1_000)) || 1_000
-    const clock = new HandClock()
-    // two sources, so that every policy is given the same jobs
+    const clock = new ManualClock()
+    // two sources, so that the jobs do not depend on the policy
     const source = Random.make(`jobs ${seed}`)
     const jitter = Random.make(`jitter ${seed}`)
-    const next = Effect.map(Effect.withRandom(workload.job, source), lifeOf)
+    const next = Effect.map(Effect.withRandom(workload.job, source), timesOf)
     const stalenesses: Array<number> = []
     let polls = 0
     yield* Effect.gen(function*() {
       for (let i = 0; i < jobs; i++) {
-        const life = yield* next
+        const times = yield* next
         clock.now = start
-        const watched = yield* watch(policy, clock, life)
+        const watched = yield* watch(policy, clock, times)
         polls += watched.polls
         if (watched.staleness !== undefined) stalenesses.push(watched.staleness)
       }
@@ -240,7 +224,7 @@ export const simulate = (
 // workloads
 // -----------------------------------------------------------------------------
 
-// Neither is ever 0, so that a logarithm can be taken.
+// Never 0, which has no logarithm.
 const uniform = Effect.map(Random.next, (x) => 1 - x)
 
 const normal = Effect.zipWith(uniform, uniform, (a, b) => Math.sqrt(-2 * Math.log(a)) * Math.cos(2 * Math.PI * b))
@@ -265,14 +249,15 @@ const seconds = (
   }))
 
 /**
- * The usual shapes.
+ * Workloads of usual shapes.
  *
- * - `lognormal`: a wait of about 3 seconds, then a run of about 30 that is rarely less than 10 or more than 100.
- * - `video`: a wait of about 5 seconds, then a run of about 90 that reports its progress in fifty steps, after a
- *   twentieth of the time without any.
- * - `bimodal`: a wait of about 1 second; then seven jobs of ten run for about 4 seconds, the others for about a minute.
- * - `heavyTailed`: a wait of about 2 seconds, then a run of 5 seconds at least, and with no mean to speak of: one of a
- *   hundred takes longer than 100 seconds, one of ten thousand longer than half an hour.
+ * - `lognormal`: a wait of about 3 seconds, then a run of about 30 seconds, rarely less than 10 or more than 100.
+ * - `video`: a wait of about 5 seconds, then a run of about 90 seconds, which reports progress in fifty steps after a
+ *   twentieth of the time.
+ * - `bimodal`: a wait of about 1 second, then a run of about 4 seconds for seven jobs of ten, of about a minute for the
+ *   others.
+ * - `heavyTailed`: a wait of about 2 seconds, then a run of at least 5 seconds: one of a hundred takes longer than 100
+ *   seconds, one of ten thousand longer than half an hour.
  *
  * @since 0.1.0
  * @category simulation
@@ -286,7 +271,7 @@ export const workloads: {
   lognormal: { name: "lognormal", job: seconds(lognormal(3, 1), lognormal(30, 0.6)) },
   video: {
     name: "video",
-    // a twentieth of the time the weights are loaded, then there are fifty steps
+    // the weights load for a twentieth of the time, then there are fifty steps
     job: seconds(
       lognormal(5, 1),
       lognormal(90, 0.35),

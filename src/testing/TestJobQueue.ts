@@ -1,45 +1,31 @@
 /**
- * The queue in memory, under Effect's `Clock`: a program that uses `JobQueue` runs on it unchanged, under `TestClock` in
- * virtual time. It has no fibers of its own; it moves to "now" whenever it is asked, so nothing can hang and nothing is
- * left running.
+ * The queue in memory, under Effect's `Clock`. A program that uses `JobQueue` runs on it unchanged, in virtual time under
+ * `TestClock`. The queue has no fibers: each call first advances it to the present.
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import type * as TestClock from "effect/TestClock"
-import { rules } from "../model/internal/rules.js"
 import type * as Job from "../model/Job.js"
-import type { Operation, QueueError } from "../model/QueueError.js"
+import type { Operation } from "../model/QueueError.js"
 import type * as Transition from "../model/Transition.js"
-import { defaultRequestTimeout } from "../queue/internal/options.js"
-import { checkModel, checkRef, checkSubmit } from "../queue/internal/request.js"
-import { fromRefusal } from "../queue/internal/response.js"
-import { CancelResult, JobQueue } from "../queue/JobQueue.js"
-import type { Service as JobQueueService } from "../queue/JobQueue.js"
+import { JobQueue } from "../queue/JobQueue.js"
 import * as JobWatcher from "../watch/JobWatcher.js"
-import type { Call, Outcome } from "./Call.js"
 import type { Fault } from "./Fault.js"
-import { noSuchJob } from "./internal/errorResponses.js"
+import type * as Calls from "./internal/call.js"
 import * as Expectation from "./internal/expectation.js"
-import * as Wire from "./internal/faultInjection.js"
-import * as Life from "./internal/history.js"
-import * as Exchanges from "./internal/httpResponses.js"
-import * as Client from "./internal/inProcessClient.js"
+import * as InMemoryQueue from "./internal/inMemoryQueue.js"
 import { defaultSeed } from "./internal/seededRandom.js"
-import * as LocalQueue from "./internal/simulatedQueue.js"
-import { VirtualTime } from "./internal/virtualTime.js"
-import { defaultClaimTimeout } from "./Worker.js"
+import * as VirtualTime from "./internal/virtualTime.js"
 import type { Pool, Task } from "./Worker.js"
+
+// -----------------------------------------------------------------------------
+// models
+// -----------------------------------------------------------------------------
 
 /**
  * The options of the queue in memory.
@@ -48,211 +34,81 @@ import type { Pool, Task } from "./Worker.js"
  * @category models
  */
 export interface Options {
-  /** The workers that run the jobs. Jobs that none of them takes wait until the test claims them. Defaults to none. */
+  /** The workers that run the jobs. Other jobs wait until the test claims them. Defaults to none. */
   readonly workers?: Pool | ReadonlyArray<Pool> | undefined
-  /** What goes wrong between the program and the queue. Defaults to nothing. */
+  /** The faults between the program and the queue. Defaults to none. */
   readonly faults?: ReadonlyArray<Fault> | undefined
   /**
-   * The seed of all chance, in the queue and in the program (`Random`): request ids, the times that workers take, which
-   * calls a fault happens to, jitter. The same seed gives the same run, to the byte, if it begins at the same time.
-   * Defaults to a fixed seed.
+   * The seed of the queue and of Effect's `Random`: request ids, the times of workers, the calls that a fault affects,
+   * jitter. The same seed, started at the same time, gives the same run. Defaults to a fixed seed.
    */
   readonly seed?: string | number | undefined
-  /** How long a call may take, as for the client over HTTP. Defaults to 30 seconds. */
+  /** How long a call may take, as for the HTTP client. Defaults to `JobQueue.defaultRequestTimeout`. */
   readonly requestTimeout?: Duration.DurationInput | undefined
 }
 
 /**
- * What a test sees of the queue and does to it, beside the program.
+ * How a call ended: with a response, with an error (its tag), by interruption, or by a defect.
  *
  * @since 0.1.0
  * @category models
  */
+export type Outcome = Calls.Outcome
+
+/**
+ * A call of the queue. A request that fails validation is not sent, and is no call.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Call = Calls.Call
+
+// -----------------------------------------------------------------------------
+// context
+// -----------------------------------------------------------------------------
+
+/**
+ * The primitives of the functions of this module, such as `calls` and `inject`, which are the way to use them.
+ *
+ * @since 0.1.0
+ * @category context
+ */
 export interface Service {
-  /** When the queue was made, in milliseconds since the epoch. */
+  /** The time when the queue was created, in milliseconds since the epoch. */
   readonly startedAt: number
-  /** Every call so far, oldest first. */
+  /** Returns every call so far, oldest first. */
   readonly calls: Effect.Effect<ReadonlyArray<Call>>
-  /** How many calls there were so far, of each operation. */
-  readonly counts: Effect.Effect<{ readonly [operation in Operation]: number }>
-  /** Every job that was submitted, oldest first, also where the answer was lost. */
+  /** Returns every submitted job, oldest first. */
   readonly jobs: Effect.Effect<ReadonlyArray<Job.JobRef>>
-  /** What truly happened to a job, oldest first. Each transition is `observed` at the very moment when it happened. */
+  /** Returns the true transitions of a job, oldest first. */
   readonly transitions: (job: Job.JobRef) => Effect.Effect<ReadonlyArray<Transition.Transition>>
-  /** Lets a fault happen from now on, until it is removed. */
+  /** Adds a fault until it is removed. */
   readonly inject: (fault: Fault) => Effect.Effect<{ readonly remove: Effect.Effect<void> }>
-  /**
-   * Takes the next job of a model, as a worker would. The claim lasts for `timeout`, which defaults to
-   * `defaultClaimTimeout`.
-   */
+  /** Claims the next job of a model. */
   readonly claim: (model: string, timeout?: Duration.DurationInput) => Effect.Effect<Option.Option<Task>>
-  /**
-   * A sign of life of the worker that claimed the task, or that has the job. It merges `info` into the job's. `false`
-   * if the worker has lost its claim.
-   */
-  readonly heartbeat: (who: Job.JobRef | Task, info?: Job.JsonObject) => Effect.Effect<boolean>
-  /**
-   * The worker that claimed the task, or that has the job, is done, with `outputs`. `false` if it has lost its claim.
-   */
-  readonly finish: (who: Job.JobRef | Task, outputs?: Job.JsonObject) => Effect.Effect<boolean>
-  /**
-   * The worker that claimed the task, or that has the job, has failed it, with `reason` in `info.error`. `false` if it
-   * has lost its claim.
-   */
-  readonly fail: (who: Job.JobRef | Task, reason: string) => Effect.Effect<boolean>
+  /** Reports a heartbeat (`running`) or the end of a job. Returns `false` if the worker has lost its claim. */
+  readonly report: (worker: Job.JobRef | Task, report: {
+    readonly status: "running" | "done" | "failed"
+    readonly info?: Job.JsonObject | undefined
+    readonly outputs?: Job.JsonObject | undefined
+  }) => Effect.Effect<boolean>
 }
 
 /**
- * The handle that comes with the queue in memory.
+ * The handle of the queue in memory, which `layer` provides.
  *
  * @since 0.1.0
  * @category context
  */
 export class TestJobQueue extends Context.Tag("effect-queue-status/testing/TestJobQueue")<TestJobQueue, Service>() {}
 
-const notFound = (operation: Operation, job: Job.JobRef): QueueError => {
-  const { body, status } = noSuchJob(job)
-  return fromRefusal(
-    { operation, model: job.model, job },
-    { httpStatus: status, text: JSON.stringify(body), httpRequestId: undefined, retryAfter: undefined },
-    (text) => text
-  )
-}
-
-const outcomeOf = (exit: Exit.Exit<unknown, QueueError>): Outcome =>
-  Exit.match(exit, {
-    onSuccess: () => "answered",
-    onFailure: (cause) =>
-      Option.match(Cause.failureOption(cause), {
-        onSome: (error) => error._tag,
-        onNone: () => Cause.isInterruptedOnly(cause) ? "interrupted" : "died"
-      })
-  })
-
-const claimOf = (who: Job.JobRef | Task) => "job" in who ? { ref: who.job, attempt: who.attempt } : { ref: who }
-
-const make = (options: Options) =>
-  Effect.gen(function*() {
-    const { seed = defaultSeed } = options
-    const jobs: Array<Job.JobRef> = []
-    const local = LocalQueue.make({ workers: options.workers, random: Random.make(seed), seed, recording: true })
-    const queue: LocalQueue.LocalQueue = {
-      ...local,
-      submit: (request) => Effect.tap(local.submit(request), (job) => Effect.sync(() => jobs.push(job)))
-    }
-    const exchanges = Exchanges.make(queue)
-    const startedAt = yield* Clock.currentTimeMillis
-    const client = yield* Effect.cached(Client.make(options.requestTimeout ?? defaultRequestTimeout))
-    const faults = new Wire.Faults(seed, startedAt)
-    for (const fault of options.faults ?? []) faults.add(fault)
-    const calls: Array<Call> = []
-    const counts = { status: 0, submit: 0, cancel: 0, clear: 0, metrics: 0 }
-
-    /**
-     * A call, noted. It is answered by `direct`, unless something goes wrong with it: then `exchange` says what the
-     * service would have sent, and the client what that means.
-     */
-    const called = <A>(
-      about: { readonly operation: Operation; readonly model: string; readonly requestId?: string },
-      direct: Effect.Effect<A, QueueError>,
-      exchange: Wire.Exchange,
-      make: (client: JobQueueService) => Effect.Effect<A, QueueError>
-    ): Effect.Effect<A, QueueError> =>
-      Clock.clockWith((clock) => {
-        const { model, operation, requestId } = about
-        const at = clock.unsafeCurrentTimeMillis()
-        const call: Call = { operation, nth: ++counts[operation], at, model, requestId, end: undefined }
-        const index = calls.push(call) - 1
-        const happenings = faults.to(call)
-        return Effect.onExit(
-          happenings.length === 0
-            ? direct
-            : Effect.flatMap(
-              client,
-              (client) => Client.answered(make(client), Wire.disturb(happenings, exchange)(Wire.truth))
-            ),
-          (exit) =>
-            Effect.sync(() => {
-              calls[index] = { ...call, end: { at: clock.unsafeCurrentTimeMillis(), outcome: outcomeOf(exit) } }
-            })
-        )
-      })
-
-    const jobQueue = JobQueue.of({
-      status: (input) =>
-        Effect.flatMap(checkRef("status", input), (job) =>
-          called(
-            { operation: "status", model: job.model, requestId: job.requestId },
-            Effect.flatMap(queue.status(job), Effect.mapError(() => notFound("status", job))),
-            exchanges.status(job),
-            (client) => client.status(job)
-          )),
-      submit: (input) =>
-        Effect.flatMap(checkSubmit(input), (request) =>
-          called(
-            { operation: "submit", model: request.model },
-            queue.submit(request),
-            exchanges.submit(request),
-            (client) => client.submit(input)
-          )),
-      cancel: (input) =>
-        Effect.flatMap(checkRef("cancel", input), (job) =>
-          called(
-            { operation: "cancel", model: job.model, requestId: job.requestId },
-            Effect.flatMap(
-              queue.cancel(job),
-              Option.match({
-                onNone: () => Effect.fail(notFound("cancel", job)),
-                onSome: (state) =>
-                  Effect.succeed(
-                    state === "pending" ? CancelResult.Canceled() : CancelResult.NotCanceled({ status: state })
-                  )
-              })
-            ),
-            exchanges.cancel(job),
-            (client) => client.cancel(job)
-          )),
-      clear: (input) =>
-        Effect.flatMap(checkModel("clear", input), (model) =>
-          called(
-            { operation: "clear", model },
-            queue.clear(model),
-            exchanges.clear(model),
-            (client) => client.clear(model)
-          )),
-      metrics: (input) =>
-        Effect.flatMap(checkModel("metrics", input), (model) =>
-          called(
-            { operation: "metrics", model },
-            queue.metrics(model),
-            exchanges.metrics(model),
-            (client) => client.metrics(model)
-          ))
-    })
-
-    const handle = TestJobQueue.of({
-      startedAt,
-      calls: Effect.sync(() => calls.slice()),
-      counts: Effect.sync(() => ({ ...counts })),
-      jobs: Effect.sync(() => jobs.slice()),
-      transitions: (job) =>
-        Effect.zipWith(queue.find(job), rules, (job, rules) =>
-          Option.match(job, {
-            onNone: () => [],
-            onSome: (job) => Life.trueTransitionsOf(job, rules)
-          })),
-      inject: (fault) => Effect.sync(() => ({ remove: Effect.sync(faults.add(fault)) })),
-      claim: (model, timeout) => queue.claim(model, Duration.toMillis(timeout ?? defaultClaimTimeout)),
-      heartbeat: (who, info = {}) => queue.update({ ...claimOf(who), status: "running", info }),
-      finish: (who, outputs = {}) => queue.update({ ...claimOf(who), status: "done", outputs }),
-      fail: (who, reason) => queue.update({ ...claimOf(who), status: "failed", info: { error: reason } })
-    })
-
-    return Context.make(JobQueue, jobQueue).pipe(Context.add(TestJobQueue, handle))
-  })
+// -----------------------------------------------------------------------------
+// layers
+// -----------------------------------------------------------------------------
 
 /**
- * A queue of its own for whoever provides it, a `JobWatcher` that polls it, and chance that comes from its seed.
+ * Provides a queue in memory, a `JobWatcher` that polls it, and a `Random` from its seed. Each time that the layer is
+ * provided, all of them are new.
  *
  * @example
  * import { JobQueue, JobStream } from "effect-queue-status"
@@ -264,7 +120,7 @@ const make = (options: Options) =>
  *   return yield* JobStream.result(job)
  * })
  *
- * // the first worker dies, the third poll is told to wait for a minute; over in a few milliseconds
+ * // the first worker dies, and the third poll has to wait for a minute; takes a few milliseconds
  * const test = TestJobQueue.runUntilDone(program).pipe( // { sum: 3 }
  *   Effect.provide(TestJobQueue.layer({
  *     workers: { script: Worker.attempts([Worker.die], [Worker.finish("10 seconds", { sum: 3 })]) },
@@ -277,22 +133,25 @@ const make = (options: Options) =>
  * @category layers
  */
 export const layer = (options: Options = {}): Layer.Layer<JobQueue | JobWatcher.JobWatcher | TestJobQueue> =>
-  // afresh for each who provides it: a layer that two tests share would have the second go on where the first left off
-  Layer.suspend(() =>
-    JobWatcher.layer().pipe(
-      Layer.provideMerge(Layer.merge(
-        Layer.effectContext(make(options)),
-        Layer.setRandom(Random.make(options.seed ?? defaultSeed))
-      ))
+  // suspended: two tests that share the layer must not share the state of its `Random`
+  Layer.suspend(() => {
+    const { faults, requestTimeout, seed = defaultSeed, workers } = options
+    const queue = Effect.map(
+      InMemoryQueue.make({ faults, requestTimeout, seed, workers }),
+      ({ handle, service }) => Context.make(JobQueue, service).pipe(Context.add(TestJobQueue, handle))
     )
-  )
+    return Layer.provideMerge(
+      JobWatcher.layer(),
+      Layer.merge(Layer.effectContext(queue), Layer.setRandom(Random.make(seed)))
+    )
+  })
 
 // -----------------------------------------------------------------------------
-// accessors
+// calls and jobs
 // -----------------------------------------------------------------------------
 
 /**
- * When the queue was made, in milliseconds since the epoch.
+ * Returns the time when the queue was created, in milliseconds since the epoch.
  *
  * @since 0.1.0
  * @category accessors
@@ -303,7 +162,7 @@ export const startedAt: Effect.Effect<number, never, TestJobQueue> = Effect.map(
 )
 
 /**
- * Every call so far, oldest first.
+ * Returns every call so far, oldest first.
  *
  * @since 0.1.0
  * @category accessors
@@ -314,18 +173,22 @@ export const calls: Effect.Effect<ReadonlyArray<Call>, never, TestJobQueue> = Ef
 )
 
 /**
- * How many calls there were so far, of each operation.
+ * Returns the number of calls so far, by operation.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const counts: Effect.Effect<{ readonly [operation in Operation]: number }, never, TestJobQueue> = Effect.flatMap(
-  TestJobQueue,
-  (queue) => queue.counts
+export const counts: Effect.Effect<{ readonly [operation in Operation]: number }, never, TestJobQueue> = Effect.map(
+  calls,
+  (calls) => {
+    const counts = { status: 0, submit: 0, cancel: 0, clear: 0, metrics: 0 }
+    for (const { operation } of calls) counts[operation]++
+    return counts
+  }
 )
 
 /**
- * Every job that was submitted, oldest first, also where the answer was lost.
+ * Returns every submitted job, oldest first, including those whose response was lost.
  *
  * @since 0.1.0
  * @category accessors
@@ -336,7 +199,7 @@ export const jobs: Effect.Effect<ReadonlyArray<Job.JobRef>, never, TestJobQueue>
 )
 
 /**
- * What truly became of a job until now, oldest first.
+ * Returns the true transitions of a job so far, oldest first, each `observed` at the time when it happened.
  *
  * @since 0.1.0
  * @category accessors
@@ -347,7 +210,7 @@ export const transitions = (
   Effect.flatMap(TestJobQueue, (queue) => queue.transitions(job))
 
 /**
- * Lets a fault happen from now on, until it is removed.
+ * Injects a fault from now on, until it is removed.
  *
  * @since 0.1.0
  * @category accessors
@@ -357,11 +220,16 @@ export const inject = (
 ): Effect.Effect<{ readonly remove: Effect.Effect<void> }, never, TestJobQueue> =>
   Effect.flatMap(TestJobQueue, (queue) => queue.inject(fault))
 
+// -----------------------------------------------------------------------------
+// the test as a worker
+// -----------------------------------------------------------------------------
+
 /**
- * Takes the next job of a model, as a worker would, for `defaultClaimTimeout` unless another time is given.
+ * Claims the next job of a model, as a worker does. The claim lasts for `timeout` from the last heartbeat, which defaults
+ * to 90 seconds.
  *
  * @since 0.1.0
- * @category accessors
+ * @category workers
  */
 export const claim = (
   model: string,
@@ -370,43 +238,46 @@ export const claim = (
   Effect.flatMap(TestJobQueue, (queue) => queue.claim(model, timeout))
 
 /**
- * A sign of life of the worker that has the job, or that claimed the task; `false` where it has lost its claim.
+ * Sends a heartbeat for a claimed task, or for the present claim of a job, and merges `info` into that of the job.
+ * Returns `false` if the claim is lost.
  *
  * @since 0.1.0
- * @category accessors
+ * @category workers
  */
 export const heartbeat = (
-  who: Job.JobRef | Task,
-  info?: Job.JsonObject
-): Effect.Effect<boolean, never, TestJobQueue> => Effect.flatMap(TestJobQueue, (queue) => queue.heartbeat(who, info))
+  worker: Job.JobRef | Task,
+  info: Job.JsonObject = {}
+): Effect.Effect<boolean, never, TestJobQueue> =>
+  Effect.flatMap(TestJobQueue, (queue) => queue.report(worker, { status: "running", info }))
 
 /**
- * The worker that has the job, or that claimed the task, is done; `false` where it has lost its claim.
+ * Finishes a claimed task, or the present claim of a job, with `outputs`. Returns `false` if the claim is lost.
  *
  * @since 0.1.0
- * @category accessors
+ * @category workers
  */
 export const finish = (
-  who: Job.JobRef | Task,
-  outputs?: Job.JsonObject
-): Effect.Effect<boolean, never, TestJobQueue> => Effect.flatMap(TestJobQueue, (queue) => queue.finish(who, outputs))
+  worker: Job.JobRef | Task,
+  outputs: Job.JsonObject = {}
+): Effect.Effect<boolean, never, TestJobQueue> =>
+  Effect.flatMap(TestJobQueue, (queue) => queue.report(worker, { status: "done", outputs }))
 
 /**
- * The worker that has the job, or that claimed the task, has failed it; `false` where it has lost its claim.
+ * Fails a claimed task, or the present claim of a job, with `reason` in `info.error`. Returns `false` if the claim is
+ * lost.
  *
  * @since 0.1.0
- * @category accessors
+ * @category workers
  */
-export const fail = (who: Job.JobRef | Task, reason: string): Effect.Effect<boolean, never, TestJobQueue> =>
-  Effect.flatMap(TestJobQueue, (queue) => queue.fail(who, reason))
+export const fail = (worker: Job.JobRef | Task, reason: string): Effect.Effect<boolean, never, TestJobQueue> =>
+  Effect.flatMap(TestJobQueue, (queue) => queue.report(worker, { status: "failed", info: { error: reason } }))
 
 // -----------------------------------------------------------------------------
 // expectations
 // -----------------------------------------------------------------------------
 
-// Made where the expectation is stated, so that its stack begins there; whether it is met shows only later.
 const expectation = (
-  // what the test called: its stack is none of the test's business
+  /** The function that the test called: the stack of a failure begins below it. */
   stating: (...args: never) => unknown,
   check: (queue: Service) => Effect.Effect<Option.Option<string>>
 ): Effect.Effect<void, never, TestJobQueue> => {
@@ -422,7 +293,7 @@ const expectation = (
 }
 
 /**
- * A transition, with or without the number of its attempt: `Claimed 2`, or `Claimed` for any.
+ * A transition with the number of its attempt, such as `Claimed 2`, or without, such as `Claimed` for any attempt.
  *
  * @since 0.1.0
  * @category expectations
@@ -430,8 +301,8 @@ const expectation = (
 export type ExpectedTransition = Transition.Transition["_tag"] | `${Transition.Transition["_tag"]} ${number}`
 
 /**
- * Expects these transitions and no others, seen by a program or true (`Service.transitions`). Where no `Progressed` is
- * expected, none counts. What is not as expected is a defect that shows the difference.
+ * Expects these transitions and no others, seen by a program or true (`transitions`). If no `Progressed` is expected, all
+ * of them are ignored. Dies with the difference otherwise.
  *
  * @example
  * import { JobQueue, JobStream } from "effect-queue-status"
@@ -454,9 +325,9 @@ export const expectTransitions = (
   expectation(expectTransitions, () => Effect.succeed(Expectation.ofTransitions(transitions, expected)))
 
 /**
- * Expects that what a program saw of a job, from its beginning until now, is what happened: every step and no other, at
- * the times that it was told, and no progress that there was not. (Of progress a program may miss as much as it likes. A
- * job that the model failed and one that has lost its last worker look alike to the service; to mistake them is no lie.)
+ * Expects that what a program saw of a job so far is what happened: every step and no other, at its reported time, and no
+ * progress that was not made. A program may miss progress, and may mistake `FailedByModel` for `RetriesExhausted`, which
+ * the service reports alike.
  *
  * @since 0.1.0
  * @category expectations
@@ -472,7 +343,7 @@ export const expectTruth = (
   )
 
 /**
- * Expects that so many jobs were submitted, also where the answer was lost.
+ * Expects this number of submitted jobs, including those whose response was lost.
  *
  * @since 0.1.0
  * @category expectations
@@ -485,7 +356,7 @@ export const expectJobs = (expected: number): Effect.Effect<void, never, TestJob
   )
 
 /**
- * Expects that the status of a job was asked for so often, or at just these times since the queue was made.
+ * Expects this number of `status` calls for a job, or such calls at these times since the queue was created.
  *
  * @since 0.1.0
  * @category expectations
@@ -502,7 +373,7 @@ export const expectPolls = (
 }
 
 /**
- * Expects that later than so long after the queue was made no call was begun, nor was one on its way.
+ * Expects that no call starts, or is in flight, later than this time after the queue was created.
  *
  * @since 0.1.0
  * @category expectations
@@ -520,37 +391,16 @@ export const expectNoCallsAfter = (time: Duration.DurationInput): Effect.Effect<
 // -----------------------------------------------------------------------------
 
 /**
- * How far `runUntilDone` lets the time run unless told otherwise: 30 days.
+ * Runs an effect in virtual time: whenever no fiber can run, the clock jumps to the next moment that one waits for. At the
+ * end the test clock, if there is one, is set to the time of that clock.
  *
- * @since 0.1.0
- * @category constants
- */
-export const defaultLimit: Duration.Duration = Duration.days(30)
-
-// How long something may take in the real world, when nothing else is left to wait for.
-const patience = Duration.seconds(2)
-
-const isTestClock = (clock: Clock.Clock): clock is TestClock.TestClock => "setTime" in clock
-
-const withLock = Effect.unsafeMakeSemaphore(1)
-
-// Never back: several may end at once, and to set the clock takes some turns of the host.
-const forward = (clock: TestClock.TestClock, time: VirtualTime): Effect.Effect<void> =>
-  withLock.withPermits(1)(
-    Effect.suspend(() => clock.setTime(Math.max(clock.unsafeCurrentTimeMillis(), time.currentTimeMillis)))
-  )
-
-/**
- * Runs an effect in a time that jumps: whenever nothing is left to do, to the next moment that something waits for. The
- * test clock, if there is one, is set to the time that this ends with.
- *
- * - It begins at the time of the clock that there is. Fibers that were started before do not see it pass. Inside of it,
- *   `TestClock.adjust` waits, like `Effect.sleep`.
- * - What waits for the real world (a socket, a file) is overtaken by the time, unless it is there by the next turn of the
- *   host's event loop. Where nothing else is left to wait for, it has two real seconds.
- * - Inside of another one it is the same time that jumps, and there is one `limit` more if one is given.
- * - An effect that waits for what will never happen, and one that has not ended after `limit` (30 days unless given, in
- *   its own time), is a defect that says so.
+ * - The time starts at the present of the surrounding clock. Fibers forked before do not see it pass. `TestClock.adjust`
+ *   inside of the effect sleeps, like `Effect.sleep`.
+ * - The clock does not wait for the real world (a socket, a file) longer than a turn of the event loop, or two seconds if
+ *   no fiber sleeps.
+ * - Inside of another `runUntilDone` the effect shares its time; a `limit` holds in addition.
+ * - An effect that waits for what will never happen, or that runs longer than `limit` in its own time, dies with a message
+ *   that says so. `limit` defaults to 30 days.
  *
  * @example
  * import { JobQueue, JobStream } from "effect-queue-status"
@@ -574,40 +424,4 @@ const forward = (clock: TestClock.TestClock, time: VirtualTime): Effect.Effect<v
 export const runUntilDone = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   options: { readonly limit?: Duration.DurationInput | undefined } = {}
-): Effect.Effect<A, E, R> =>
-  Effect.gen(function*() {
-    const clock = yield* Effect.clock
-    const limit = Duration.decode(options.limit ?? defaultLimit)
-    const pastLimit = `TestJobQueue.runUntilDone: it has not ended within ${Duration.format(limit)} of its own time`
-    if (VirtualTime.isClock(clock)) {
-      return yield* options.limit === undefined ? effect : Effect.timeoutFailCause(effect, {
-        duration: limit,
-        onTimeout: () => Cause.die(new Cause.RuntimeException(pastLimit))
-      })
-    }
-    const start = clock.unsafeCurrentTimeMillis()
-    let settled = yield* Deferred.make<void>()
-    let stuck: string | undefined
-    const time = new VirtualTime(start, start + Duration.toMillis(limit), Duration.toMillis(patience), (why, now) => {
-      stuck ??= why === "end" ? pastLimit : "TestJobQueue.runUntilDone: it waits for what will never happen: " +
-        `nothing is left to do after ${Duration.format(Duration.millis(now - start))}`
-      Deferred.unsafeDone(settled, Effect.void)
-    })
-    const fiber = yield* Effect.fork(effect).pipe(Effect.withClock(time.clock), Effect.withScheduler(time))
-    fiber.addObserver(() => {
-      time.stop()
-      Deferred.unsafeDone(settled, Effect.void)
-    })
-    return yield* Effect.gen(function*() {
-      yield* Deferred.await(settled)
-      if (stuck === undefined) return yield* Fiber.join(fiber)
-      // it may tidy up, unless it is stuck in that as well
-      settled = yield* Deferred.make<void>()
-      yield* Fiber.interruptFork(fiber)
-      yield* Deferred.await(settled)
-      return yield* Effect.dieMessage(stuck)
-    }).pipe(
-      Effect.onInterrupt(() => Fiber.interrupt(fiber)),
-      Effect.ensuring(isTestClock(clock) ? forward(clock, time) : Effect.void)
-    )
-  })
+): Effect.Effect<A, E, R> => VirtualTime.run(effect, options)

@@ -1,5 +1,5 @@
 /**
- * Workers that do what they are told: what becomes of a job once somebody has claimed it.
+ * Scripted workers: what they do with the jobs that they claim.
  *
  * @since 0.1.0
  */
@@ -11,8 +11,8 @@ import type { JobRef, JsonObject } from "../model/Job.js"
 // -----------------------------------------------------------------------------
 
 /**
- * A time that is taken by chance, from a source of numbers between 0 and 1. What workers draw from is seeded, and each
- * attempt at a job has a source of its own: the same seed gives the same times, whatever other jobs do.
+ * A random time, from a source of numbers between 0 and 1. Each attempt of a job has its own seeded source: the same seed
+ * gives the same times, whatever other jobs do.
  *
  * @since 0.1.0
  * @category times
@@ -20,7 +20,7 @@ import type { JobRef, JsonObject } from "../model/Job.js"
 export type Distribution = (random: () => number) => Duration.Duration
 
 /**
- * A time, always the same or taken by chance.
+ * A fixed time, or a random one.
  *
  * @since 0.1.0
  * @category times
@@ -28,7 +28,7 @@ export type Distribution = (random: () => number) => Duration.Duration
 export type Timing = Duration.DurationInput | Distribution
 
 /**
- * Any time between two, all as likely.
+ * A uniform distribution between two times.
  *
  * @since 0.1.0
  * @category times
@@ -40,7 +40,7 @@ export const uniform = (from: Duration.DurationInput, to: Duration.DurationInput
 }
 
 /**
- * Times with that mean, most of them short: what lies between events that know nothing of each other.
+ * An exponential distribution with this mean: the time between independent events.
  *
  * @since 0.1.0
  * @category times
@@ -51,8 +51,8 @@ export const exponential = (mean: Duration.DurationInput): Distribution => {
 }
 
 /**
- * Times around a median, as many half of it as twice of it: how long work takes. `spread` is the standard deviation of
- * the logarithm: with 0.5, the default, two of three times lie between 0.6 and 1.65 times the median.
+ * A log-normal distribution with this median: how long work takes. `spread` is the standard deviation of the logarithm,
+ * and defaults to 0.5: two of three times lie between 0.6 and 1.65 times the median.
  *
  * @since 0.1.0
  * @category times
@@ -71,15 +71,15 @@ export const lognormal = (median: Duration.DurationInput, spread: number = 0.5):
 // -----------------------------------------------------------------------------
 
 /**
- * One thing that a worker does, `after` so long a time of work since the last one (since the claim, for the first). While
- * it is at work it keeps its claim, by signs of life that tell nothing.
+ * A step of a worker, `after` a pause since the step before it, or since the claim. A worker keeps its claim during the
+ * pauses, by heartbeats without `info`.
  *
- * - `Heartbeat`: a sign of life that merges `info` into the job's.
- * - `Finish`: the job is done, with `outputs`.
- * - `Fail`: the job has failed, with the `reason` in `info.error`; it is not tried again.
- * - `Die`: nothing more is heard of the worker, and its claim runs out. A worker that runs out of steps dies as well.
+ * - `Heartbeat`: sends a heartbeat that merges `info` into that of the job.
+ * - `Finish`: finishes the job, with `outputs`.
+ * - `Fail`: fails the job, with `reason` in `info.error`; it is not tried again.
+ * - `Die`: stops, and its claim expires. A worker without further steps does the same.
  *
- * A `late` step comes so long after the worker has lost its claim, for it went silent instead.
+ * The pause of a `late` step begins when the claim has expired.
  *
  * @since 0.1.0
  * @category steps
@@ -91,7 +91,7 @@ export type Step =
   | { readonly _tag: "Die" }
 
 /**
- * A sign of life that may carry notes.
+ * Sends a heartbeat, which merges `info` into that of the job.
  *
  * @since 0.1.0
  * @category steps
@@ -104,7 +104,7 @@ export const heartbeat = (after: Timing, info: JsonObject = {}): Step => ({
 })
 
 /**
- * A heartbeat that reports progress, a fraction from 0 to 1, in `info.progress`.
+ * Sends a heartbeat with the progress, a fraction from 0 to 1, in `info.progress`.
  *
  * @since 0.1.0
  * @category steps
@@ -112,7 +112,7 @@ export const heartbeat = (after: Timing, info: JsonObject = {}): Step => ({
 export const progress = (after: Timing, fraction: number): Step => heartbeat(after, { progress: fraction })
 
 /**
- * So many heartbeats, each after such a pause, that report even progress: the last one reports 1.
+ * Sends `count` heartbeats, each after `pause`, with even progress up to 1.
  *
  * @since 0.1.0
  * @category steps
@@ -121,6 +121,8 @@ export const progressInSteps = (count: number, pause: Timing): ReadonlyArray<Ste
   Array.from({ length: count }, (_, i) => progress(pause, (i + 1) / count))
 
 /**
+ * Finishes the job, with `outputs`.
+ *
  * @since 0.1.0
  * @category steps
  */
@@ -132,6 +134,8 @@ export const finish = (after: Timing, outputs: JsonObject = {}): Step => ({
 })
 
 /**
+ * Fails the job, with `reason` in `info.error`.
+ *
  * @since 0.1.0
  * @category steps
  */
@@ -143,7 +147,7 @@ export const fail = (after: Timing, reason: string): Step => ({
 })
 
 /**
- * Nothing more is heard of the worker.
+ * Stops without a report: the claim of the worker expires.
  *
  * @since 0.1.0
  * @category steps
@@ -151,13 +155,12 @@ export const fail = (after: Timing, reason: string): Step => ({
 export const die: Step = { _tag: "Die" }
 
 /**
- * The step of a worker that had gone silent: its pause begins when the claim has run out. Whatever it reports, it must
- * not change what has become of the job since.
+ * Makes a step late: its pause begins when the claim has expired, so that its report has no effect on the job.
  *
  * @example
  * import { Worker } from "effect-queue-status/testing"
  *
- * // the first worker comes back when the second one is at work
+ * // the first worker reports when the second one is at work
  * const script = Worker.attempts(
  *   [Worker.progress("1 second", 0.5), Worker.late(Worker.finish("10 seconds", { by: "the first" }))],
  *   [Worker.finish("1 minute", { by: "the second" })]
@@ -173,7 +176,7 @@ export const late = (step: Step): Step => step._tag === "Die" ? step : { ...step
 // -----------------------------------------------------------------------------
 
 /**
- * What a worker is given when it claims a job.
+ * What a worker receives when it claims a job.
  *
  * @since 0.1.0
  * @category models
@@ -181,7 +184,7 @@ export const late = (step: Step): Step => step._tag === "Die" ? step : { ...step
 export interface Task {
   /** The reference of the job. */
   readonly job: JobRef
-  /** The number of the job among all of its queue, in the order in which they were submitted, 1 for the first. */
+  /** The number of the job among all jobs of the queue, in the order of submission, 1 for the first. */
   readonly nth: number
   /** The number of the claim, 1 for the first. */
   readonly attempt: number
@@ -192,9 +195,7 @@ export interface Task {
 }
 
 /**
- * What workers do with the jobs they claim. `random` gives numbers between 0 and 1, seeded, for this attempt alone.
- *
- * A script is a function: what it does may depend on all that the task says.
+ * Returns the steps of a worker for a task. `random` is the seeded source of this attempt, of numbers between 0 and 1.
  *
  * @example
  * import { Worker } from "effect-queue-status/testing"
@@ -210,7 +211,7 @@ export interface Task {
 export type Script = (task: Task, random: () => number) => ReadonlyArray<Step>
 
 /**
- * The same steps for every job.
+ * Takes the same steps for every job.
  *
  * @since 0.1.0
  * @category scripts
@@ -221,7 +222,7 @@ const toScript = (script: Script | ReadonlyArray<Step>): Script =>
   typeof script === "function" ? script : always(...script)
 
 /**
- * Other steps, or another script, for each attempt at a job; the last ones serve for all that come after.
+ * Takes other steps, or follows another script, for each attempt of a job. The last one serves for all further attempts.
  *
  * @example
  * import { Worker } from "effect-queue-status/testing"
@@ -241,7 +242,7 @@ export const attempts = (...each: ReadonlyArray<Script | ReadonlyArray<Step>>): 
 }
 
 /**
- * A script for each model; jobs of a model that has none get `otherwise`, and die if that is not given.
+ * Follows a script for each model. Other models get `otherwise`, which defaults to a worker that dies.
  *
  * @since 0.1.0
  * @category scripts
@@ -256,12 +257,12 @@ export const byModel = (
 }
 
 /**
- * One of several by chance, each as often as its weight says.
+ * Follows one of several scripts at random, each as often as its weight.
  *
  * @example
  * import { Worker } from "effect-queue-status/testing"
  *
- * // one worker of twenty is never heard of again
+ * // one worker of twenty dies
  * const script = Worker.weighted(
  *   [19, [Worker.finish(Worker.lognormal("20 seconds"))]],
  *   [1, [Worker.die]]
@@ -287,28 +288,20 @@ export const weighted = (
 // -----------------------------------------------------------------------------
 
 /**
- * Workers that follow one script.
+ * A pool of workers that follow one script.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Pool {
-  /** What each of the workers does. */
+  /** The script of each worker. */
   readonly script: Script
-  /** How many workers there are for each model. Defaults to 1. */
+  /** The number of workers for each model. Defaults to 1. */
   readonly workers?: number | undefined
-  /** The only model whose jobs they do. Defaults to every model. */
+  /** The only model whose jobs the workers claim. Defaults to every model. */
   readonly model?: string | undefined
-  /** How long a claim lasts from the last sign of life of a lost worker. Defaults to `defaultClaimTimeout`. */
+  /** How long a claim lasts after the last heartbeat. Defaults to 90 seconds. */
   readonly claimTimeout?: Duration.DurationInput | undefined
-  /** How long an idle worker takes to claim a job that waits. Defaults to zero. */
+  /** How long an idle worker takes to claim a waiting job. Defaults to zero. */
   readonly pickup?: Duration.DurationInput | undefined
 }
-
-/**
- * How long a worker's claim lasts unless it says otherwise: 90 seconds.
- *
- * @since 0.1.0
- * @category constants
- */
-export const defaultClaimTimeout: Duration.Duration = Duration.seconds(90)

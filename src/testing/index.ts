@@ -6,11 +6,6 @@ export * as Arbitraries from "./Arbitraries.js"
 /**
  * @since 0.1.0
  */
-export * as Call from "./Call.js"
-
-/**
- * @since 0.1.0
- */
 export * as Conformance from "./Conformance.js"
 
 /**

@@ -40,7 +40,7 @@ const manyJobs = (jobs: number, atATime: number, watch: "transitions" | "result"
 const longJob = Effect.gen(function*() {
   const job = yield* JobQueue.submit({ model, payload: {} })
   yield* JobStream.result(job, { cadence: Schedule.spaced("1 second") })
-  return (yield* Effect.flatMap(TestJobQueue.TestJobQueue, ({ counts }) => counts)).status
+  return (yield* TestJobQueue.counts).status
 })
 
 const longJobs = (hours: number) =>

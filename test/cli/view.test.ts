@@ -7,7 +7,7 @@ import { shortNameOf } from "../../src/cli/names.js"
 import { elapsed, jsonText, printable } from "../../src/cli/text.js"
 import * as View from "../../src/cli/watch/jobView.js"
 import { Job, Transition } from "../../src/index.js"
-import { Arbitraries } from "../../src/testing/index.js"
+import { history } from "../fixtures/jobHistories.js"
 
 const at = (millis: number) => DateTime.unsafeMake(millis)
 
@@ -90,7 +90,7 @@ describe("a job on the command line", () => {
 
 describe("a view", () => {
   it("ends as the job does, whatever its life, with each attempt and each progress in it", () => {
-    FastCheck.assert(FastCheck.property(Arbitraries.history, ({ job, transitions }) => {
+    FastCheck.assert(FastCheck.property(history, ({ job, transitions }) => {
       let view = View.make("a job", job, 0)
       for (const transition of transitions) {
         const now = DateTime.toEpochMillis(transition.observedAt)
@@ -128,7 +128,7 @@ describe("a view", () => {
   })
 
   it("has the ages that the service's clock gives, however much it differs from ours", () => {
-    const times = Arbitraries.history.filter(({ transitions }) => transitions.every(({ at }) => Option.isSome(at)))
+    const times = history.filter(({ transitions }) => transitions.every(({ at }) => Option.isSome(at)))
     FastCheck.assert(
       FastCheck.property(times, FastCheck.integer({ min: -7_200_000, max: 7_200_000 }), (life, ahead) => {
         const shown = (ahead: number) => {

@@ -14,7 +14,10 @@ import * as Transition from "../../src/model/Transition.js"
 import * as JobQueue from "../../src/queue/JobQueue.js"
 import type { Fault, Worker } from "../../src/testing/index.js"
 import { Arbitraries, TestJobQueue } from "../../src/testing/index.js"
+import { TypeId } from "../../src/testing/internal/fault.js"
 import * as JobStream from "../../src/watch/JobStream.js"
+import { history, polled } from "../fixtures/jobHistories.js"
+import { passingFaults } from "../fixtures/passingFaults.js"
 import { runs } from "../fixtures/runs.js"
 import { tally } from "../fixtures/tally.js"
 
@@ -42,7 +45,7 @@ const stepsOf = (script: Worker.Script, attempt: number): ReadonlyArray<Worker.S
 describe("history", () => {
   it("reaches every state, by every step, with every number of attempts", () => {
     const { met, note } = tally()
-    for (const { job, moments, transitions } of samples(Arbitraries.history, runs(1_000, 2_000))) {
+    for (const { job, moments, transitions } of samples(history, runs(1_000, 2_000))) {
       note(job.model)
       note(`ends ${moments.at(-1)!.status._tag}`)
       for (const { _tag, attempt } of transitions) note(_tag === "Progressed" ? _tag : `${_tag} ${attempt}`)
@@ -75,7 +78,7 @@ describe("history", () => {
       Canceled: []
     }
     FastCheck.assert(
-      FastCheck.property(Arbitraries.history, ({ job, moments }) => {
+      FastCheck.property(history, ({ job, moments }) => {
         assert.strictEqual(moments[0]!.status._tag, "Pending")
         assert.strictEqual(moments[0]!.at, DateTime.toEpochMillis(Option.getOrThrow(moments[0]!.status.createdAt)))
         for (const { status } of moments) assert.deepStrictEqual(status.job, job)
@@ -97,7 +100,7 @@ describe("history", () => {
 
   it("its transitions are what one sees who sees every moment, each observed when it happened", async () => {
     await FastCheck.assert(
-      FastCheck.asyncProperty(Arbitraries.history, async ({ moments, transitions }) => {
+      FastCheck.asyncProperty(history, async ({ moments, transitions }) => {
         const seen = await Effect.runPromise(
           Stream.runCollect(JobStream.fromStatuses(Stream.fromIterable(moments.map(({ status }) => status))))
         )
@@ -121,14 +124,14 @@ describe("history", () => {
   })
 
   it("is the same for the same seed", () => {
-    const twice = [1, 2].map(() => samples(Arbitraries.history, 100).map(print))
+    const twice = [1, 2].map(() => samples(history, 100).map(print))
     assert.deepStrictEqual(twice[0], twice[1])
     assert.isAbove(new Set(twice[0]).size, 80)
   })
 
   it("shrinks to a job in the queue, and prints in a line", () => {
     const { counterexamplePath, counterexample } = FastCheck.check(
-      FastCheck.property(Arbitraries.history, () => false),
+      FastCheck.property(history, () => false),
       {
         seed: 1
       }
@@ -138,7 +141,7 @@ describe("history", () => {
 
     const lost = FastCheck.check(
       FastCheck.property(
-        Arbitraries.history,
+        history,
         ({ moments }) => moments.every(({ status }) => Option.getOrThrow(status.retries) < 2)
       ),
       { seed: 1, numRuns: 1_000 }
@@ -154,7 +157,7 @@ describe("polled", () => {
   it("has repeats, gaps, and, if asked for, stale answers, also last ones", () => {
     for (const stale of [true, false]) {
       const { met, note } = tally()
-      for (const { history: { moments }, polls } of samples(Arbitraries.polled({ stale }), runs(600, 2_000))) {
+      for (const { history: { moments }, polls } of samples(polled({ stale }), runs(600, 2_000))) {
         const index = polls.map(({ status }) => moments.findIndex((moment) => moment.status === status))
         assert.notInclude(index, -1)
         if (index.some((n, i) => n === index[i - 1])) note("repeat")
@@ -172,7 +175,7 @@ describe("polled", () => {
 
   it("whoever makes transitions of it gets every step of the history, at times that may be", async () => {
     await FastCheck.assert(
-      FastCheck.asyncProperty(Arbitraries.polled({ stale: true }), async ({ history, polls }) => {
+      FastCheck.asyncProperty(polled({ stale: true }), async ({ history, polls }) => {
         polls.forEach(({ at, status }, i) => {
           assert.isAtLeast(at, polls[i - 1]?.at ?? history.moments[0]!.at)
           assert.isAtLeast(at, history.moments.find((moment) => moment.status === status)!.at)
@@ -189,7 +192,7 @@ describe("polled", () => {
   it("prints what was, and what was seen", () => {
     const { counterexample } = FastCheck.check(
       FastCheck.property(
-        Arbitraries.polled({ stale: true }),
+        polled({ stale: true }),
         ({ polls }) => polls.every(({ at }, i) => i === 0 || at > polls[i - 1]!.at)
       ),
       { seed: 1 }
@@ -293,10 +296,10 @@ describe("pool", () => {
   })
 })
 
-/** The disturbance and the conditions of a fault, by name. */
-const namesOf = ({ conditions, disturbance, label }: Fault.Fault): ReadonlyArray<string> => [
-  disturbance._tag === "Answer" ? `Answer ${disturbance.status}` : disturbance._tag,
-  ...disturbance._tag === "Snapshot" ? [label.replace(/.* (behind|ahead)$/, "$1").replace(/[,\s].*$/, "")] : [],
+/** The effect and the conditions of a fault, by name. */
+const namesOf = ({ label, [TypeId]: { conditions, effect } }: Fault.Fault): ReadonlyArray<string> => [
+  effect._tag === "Answer" ? `Answer ${effect.status}` : effect._tag,
+  ...effect._tag === "Snapshot" ? [label.replace(/.* (behind|ahead)$/, "$1").replace(/[,\s].*$/, "")] : [],
   ...conditions.map(({ _tag }) => _tag)
 ]
 
@@ -306,7 +309,7 @@ describe("faults", () => {
     for (const faults of samples(Arbitraries.faults, 2_000)) {
       note(`${faults.length} faults`)
       for (const fault of faults) {
-        note(`${fault.conditions.length} conditions`)
+        note(`${fault[TypeId].conditions.length} conditions`)
         namesOf(fault).forEach(note)
       }
     }
@@ -327,8 +330,8 @@ describe("faults", () => {
       FastCheck.property(
         Arbitraries.faults,
         (faults) =>
-          faults.every(({ conditions, disturbance }) =>
-            disturbance._tag !== "Wait" || !conditions.some(({ _tag }) => _tag === "Nth")
+          faults.every(({ [TypeId]: { conditions, effect } }) =>
+            effect._tag !== "Wait" || !conditions.some(({ _tag }) => _tag === "Nth")
           )
       ),
       { seed: 1, numRuns: 10_000 }
@@ -337,7 +340,7 @@ describe("faults", () => {
   })
 
   it("are the same for the same seed", () => {
-    for (const arbitrary of [Arbitraries.faults, Arbitraries.passingFaults, Arbitraries.pool]) {
+    for (const arbitrary of [Arbitraries.faults, passingFaults, Arbitraries.pool]) {
       const twice = [1, 2].map(() => samples<unknown>(arbitrary, 100).map(print))
       assert.deepStrictEqual(twice[0], twice[1])
     }
@@ -347,12 +350,12 @@ describe("faults", () => {
 describe("passingFaults", () => {
   it("of every kind that passes, each bounded in number or in time, and only of polls", () => {
     const { met, note } = tally()
-    for (const faults of samples(Arbitraries.passingFaults, 2_000)) {
+    for (const faults of samples(passingFaults, 2_000)) {
       note(`${faults.length} faults`)
       for (const fault of faults) {
         namesOf(fault).forEach(note)
         assert.isTrue(
-          fault.conditions.some((condition) =>
+          fault[TypeId].conditions.some((condition) =>
             condition._tag === "During" || (condition._tag === "Nth" && condition.to < Infinity)
           )
         )
@@ -370,7 +373,7 @@ describe("passingFaults", () => {
   it("a watch with the default policy ends without an error, within half an hour, and has seen the truth", async () => {
     const { met, note } = tally()
     await FastCheck.assert(
-      FastCheck.asyncProperty(Arbitraries.pool, Arbitraries.passingFaults, (workers, faults) =>
+      FastCheck.asyncProperty(Arbitraries.pool, passingFaults, (workers, faults) =>
         Effect.gen(function*() {
           const job = (yield* submitted(1))[0]!
           const events = yield* Stream.runCollect(JobStream.events(job))
@@ -405,7 +408,7 @@ describe("passingFaults", () => {
     await FastCheck.assert(
       FastCheck.asyncProperty(
         Arbitraries.pool,
-        Arbitraries.passingFaults,
+        passingFaults,
         FastCheck.array(FastCheck.nat({ max: 90_000 }), { minLength: 2, maxLength: 4 }),
         (workers, faults, waits) =>
           Effect.gen(function*() {

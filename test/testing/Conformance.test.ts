@@ -11,9 +11,10 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
 import type { Job } from "../../src/index.js"
-import { JobQueue, QueueError } from "../../src/index.js"
+import { JobQueue, JobWatcher, QueueError } from "../../src/index.js"
 import type { Worker } from "../../src/testing/index.js"
 import { Conformance, TestJobQueue } from "../../src/testing/index.js"
+import * as Scripted from "./conformance/scripted.js"
 
 // -----------------------------------------------------------------------------
 // queues that are wrong
@@ -37,8 +38,11 @@ const notFoundAs = (change: (error: QueueError.JobNotFound) => QueueError.QueueE
   cancel: (job) => Effect.catchTag(queue.cancel(job), "JobNotFound", (error) => Effect.fail(change(error)))
 })
 
-/** What is wrong, the least that must be allowed to see it, and one of the checks that sees it. */
-const plants: ReadonlyArray<readonly [what: string, access: Conformance.Access, check: string, plant: Plant]> = [
+/** The suite of a check: that of a queue, by the access that it needs, or that of a scripted queue. */
+type Suite = Conformance.Access | "scripted"
+
+/** What is wrong, the smallest suite that sees it, and one of its checks that sees it. */
+const plants: ReadonlyArray<readonly [what: string, suite: Suite, check: string, plant: Plant]> = [
   [
     "a job that is not there has another code",
     "scripted",
@@ -48,7 +52,7 @@ const plants: ReadonlyArray<readonly [what: string, access: Conformance.Access, 
   [
     "a job that is not there is an invalid request",
     "shared",
-    "not found: an id that nobody has",
+    "not found: an unknown id",
     notFoundAs(({ job, model, operation }) => new QueueError.InvalidRequest({ operation, model, job, httpStatus: 400 }))
   ],
   [
@@ -73,13 +77,13 @@ const plants: ReadonlyArray<readonly [what: string, access: Conformance.Access, 
   [
     "a cancel does nothing",
     "shared",
-    "cancel: cancels a job or says what it is instead, and its status agrees",
+    "cancel: cancels a job or reports its state, in agreement with its status",
     (queue) => ({ cancel: (job) => Effect.as(queue.status(job), JobQueue.CancelResult.Canceled()) })
   ],
   [
     "a cache keeps a status for ever",
     "shared",
-    "cancel: cancels a job or says what it is instead, and its status agrees",
+    "cancel: cancels a job or reports its state, in agreement with its status",
     (queue) => {
       const cache = new Map<string, Job.JobStatus>()
       return {
@@ -109,7 +113,7 @@ const plants: ReadonlyArray<readonly [what: string, access: Conformance.Access, 
   [
     "the priority is dropped",
     "shared",
-    "submit: gives a reference by which the job is known as it was submitted",
+    "submit: returns a reference whose status shows the job as submitted",
     (queue) => ({
       submit: (request) => queue.submit(request?.priority === -1_000_000 ? { ...request, priority: 0 } : request)
     })
@@ -136,7 +140,7 @@ const plants: ReadonlyArray<readonly [what: string, access: Conformance.Access, 
   [
     "a job was created an hour later than it was",
     "shared",
-    "submit: gives a reference by which the job is known as it was submitted",
+    "submit: returns a reference whose status shows the job as submitted",
     seen((status) => ({ ...status, createdAt: Option.map(status.createdAt, DateTime.add({ hours: 1 })) }))
   ],
   [
@@ -164,13 +168,13 @@ const plants: ReadonlyArray<readonly [what: string, access: Conformance.Access, 
   [
     "clear counts one too many",
     "exclusive",
-    "clear: cancels what waits, and tells how many",
+    "clear: cancels the pending jobs, and returns their number",
     (queue) => ({ clear: (model) => Effect.map(queue.clear(model), (count) => count + 1) })
   ],
   [
     "the same submit gives the same job",
     "shared",
-    "submit: gives every job a reference of its own",
+    "submit: returns a different reference for every job",
     (queue) => {
       const jobs = new Map<string, Job.JobRef>()
       return {
@@ -212,7 +216,7 @@ const plants: ReadonlyArray<readonly [what: string, access: Conformance.Access, 
   [
     "a status call that is given up keeps what all others need",
     "shared",
-    "interruption: a status call that is given up leaves the queue as it is",
+    "interruption: an interrupted status call does not change the queue",
     (queue) => {
       let taken = false
       return {
@@ -233,17 +237,14 @@ const plants: ReadonlyArray<readonly [what: string, access: Conformance.Access, 
 const failureOf = (check: Conformance.Check): Effect.Effect<Conformance.ConformanceFailure | undefined> =>
   Effect.match(check.run, { onFailure: (failure) => failure, onSuccess: () => undefined })
 
-const named = (subject: Conformance.Subject, name: string): Conformance.Check => {
-  const check = Conformance.checks(subject).find((check) => check.name === name)
-  if (check === undefined) return assert.fail(`no such check: ${name}`)
-  return check
-}
+/** The checks of a suite, on a queue of its own. */
+const checksOf = (suite: Suite, plant: Plant = () => ({})): ReadonlyArray<Conformance.Check> =>
+  suite === "scripted"
+    ? Scripted.checks({ layer: planted(plant), pass: TestClock.adjust })
+    : Conformance.checks({ layer: planted(plant)(), pass: TestClock.adjust, access: suite })
 
-const inMemory: Conformance.Subject = {
-  layer: (workers) => TestJobQueue.layer({ workers }),
-  pass: TestClock.adjust,
-  access: "scripted"
-}
+const named = (checks: ReadonlyArray<Conformance.Check>, name: string): Conformance.Check =>
+  checks.find((check) => check.name === name) ?? assert.fail(`no such check: ${name}`)
 
 /** One queue for all checks, as the service is; what is wrong with it is so for the checks alone. */
 const oneForAll = (plant: Plant) =>
@@ -255,25 +256,23 @@ const oneForAll = (plant: Plant) =>
       clear: (model) => Effect.zipRight(Effect.sync(() => calls.push("clear")), queue.clear(model))
     }
     const subject: Conformance.Subject = {
-      layer: () => Layer.succeed(JobQueue.JobQueue, { ...noting, ...plant(noting) }),
+      layer: Layer.sync(JobQueue.JobQueue, () => ({ ...noting, ...plant(noting) })),
       pass: TestClock.adjust
     }
     return { queue, calls, subject }
   })
 
-const levels: ReadonlyArray<Conformance.Access> = ["shared", "exclusive", "scripted"]
-
 describe("Conformance", () => {
   describe("finds that", () => {
-    for (const [what, access, name, plant] of plants) {
+    for (const [what, suite, name, plant] of plants) {
       it.effect(what, () =>
         Effect.gen(function*() {
-          const failure = yield* failureOf(named({ ...inMemory, layer: planted(plant), access }, name))
+          const failure = yield* failureOf(named(checksOf(suite, plant), name))
           if (failure === undefined) return assert.fail("nothing was found")
           assert.strictEqual(failure.check, name)
           const [check, what, ...rest] = failure.message.split("\n")
           assert.deepStrictEqual([check, what], [name, failure.what])
-          assert.match(rest.join("\n"), /^\n- expected\n\+ actual\n\n([-+ ] .*\n)+\nwhat was done:(\n {2}.+ → .+)+$/)
+          assert.match(rest.join("\n"), /^\n- expected\n\+ actual\n\n([-+ ] .*\n)+\ncalls:(\n {2}.+ → .+)+$/)
           assert.match(rest.slice(3).join("\n"), /^[-+]/m)
         }))
     }
@@ -282,10 +281,10 @@ describe("Conformance", () => {
   it.effect("says what was expected, what came instead, and what was done", () =>
     Effect.gen(function*() {
       const name = "cancel: leaves a job alone that runs"
-      const layer = planted((queue) => ({
+      const checks = checksOf("scripted", (queue) => ({
         cancel: (job) => Effect.as(queue.cancel(job), JobQueue.CancelResult.Canceled())
       }))
-      const failure = yield* failureOf(named({ ...inMemory, layer }, name))
+      const failure = yield* failureOf(named(checks, name))
       assert.strictEqual(
         failure?.message.replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, "<id>"),
         `cancel: leaves a job alone that runs
@@ -300,7 +299,7 @@ cancel of a running job
 +   "_tag": "Canceled",
   }
 
-what was done:
+calls:
   submit { "model": "my-org/video-generator", "payload": {} } → <id>
   status my-org/video-generator <id> → Running
   cancel my-org/video-generator <id> → { "_tag": "Canceled" }`
@@ -313,30 +312,33 @@ what was done:
       const met: ReadonlyArray<readonly [Effect.Effect<never, QueueError.QueueError>, RegExp]> = [
         [
           Effect.fail(new QueueError.Unavailable({ operation: "metrics", model: "m", httpStatus: 503 })),
-          /^it met what it should not: Unavailable: metrics m: the service is not available \(HTTP 503\)/
+          /^unexpected error: Unavailable: metrics m: the service is not available \(HTTP 503\)/
         ],
-        [Effect.interrupt, /^it met what it should not: All fibers interrupted/],
-        [Effect.die(new TypeError("x is not a function")), /^it met what it should not: TypeError: x is not a function/]
+        [Effect.interrupt, /^unexpected error: All fibers interrupted/],
+        [Effect.die(new TypeError("x is not a function")), /^unexpected error: TypeError: x is not a function/]
       ]
       for (const [call, what] of met) {
-        const failure = yield* failureOf(named({ ...inMemory, layer: planted(() => ({ metrics: () => call })) }, name))
+        const failure = yield* failureOf(named(checksOf("scripted", () => ({ metrics: () => call })), name))
         assert.match(failure!.what, what)
         assert.strictEqual(failure!.expected, undefined)
         assert.match(
           failure!.message,
-          /\nwhat was done:\n {2}submit .*\n {2}metrics "a model never seen" → \w+(: .*)?$/
+          /\ncalls:\n {2}submit .*\n {2}metrics "a model never seen" → \w+(: .*)?$/
         )
       }
       const broken = Layer.fail(new Error("no connection"))
-      const failure = yield* failureOf(named({ ...inMemory, layer: () => broken }, name))
-      assert.match(failure!.message, /^metrics: are zeros.*\nit met what it should not: Error: no connection/)
+      const checks = Scripted.checks({ layer: () => broken, pass: TestClock.adjust })
+      const failure = yield* failureOf(named(checks, name))
+      assert.match(failure!.message, /^metrics: are zeros.*\nunexpected error: Error: no connection/)
       assert.deepStrictEqual(failure!.calls, [])
     }))
 
   it.effect("fails with errors that travel", () =>
     Effect.gen(function*() {
-      const layer = planted((queue) => ({ metrics: (model) => Effect.map(queue.metrics(model), () => ({}) as never) }))
-      const failure = yield* failureOf(named({ ...inMemory, layer }, "metrics: are zeros for a model never seen"))
+      const checks = checksOf("scripted", (queue) => ({
+        metrics: (model) => Effect.map(queue.metrics(model), () => ({}) as never)
+      }))
+      const failure = yield* failureOf(named(checks, "metrics: are zeros for a model never seen"))
       const json = Schema.parseJson(Conformance.ConformanceFailure)
       const arrived = yield* Schema.decode(json)(yield* Schema.encode(json)(failure!))
       assert.strictEqual(arrived.message, failure!.message)
@@ -344,24 +346,45 @@ what was done:
     }))
 
   it("has more checks the more is allowed, each with a name of its own", () => {
-    const names = levels.map((access) => Conformance.checks({ ...inMemory, access }).map(({ name }) => name))
+    const suites = ["shared", "exclusive", "scripted"] as const
+    const names = suites.map((suite) => checksOf(suite).map(({ name }) => name))
     for (const [i, all] of names.entries()) {
       assert.strictEqual(new Set(all).size, all.length)
       assert.isAbove(all.length, names[i - 1]?.length ?? 0)
       for (const name of names[i - 1] ?? []) assert.include(all, name)
     }
-    for (const { name, needs } of Conformance.checks(inMemory)) {
-      for (const [i, access] of levels.entries()) {
-        assert.strictEqual(names[i]!.includes(name), levels.indexOf(needs) <= i, `${name}: ${access}`)
-      }
-    }
-    const { access: _, ...cautious } = inMemory
-    assert.deepStrictEqual(Conformance.checks(cautious).map(({ name }) => name), names[0])
+    const byDefault = Conformance.checks({ layer: TestJobQueue.layer(), pass: TestClock.adjust })
+    assert.deepStrictEqual(byDefault.map(({ name }) => name), names[0])
+  })
+
+  describe("a watcher", () => {
+    const subject: Conformance.WatcherSubject = { watcher: JobWatcher.layer(), pass: TestClock.adjust }
+
+    for (const check of Conformance.watcherChecks(subject)) it.effect(`passes: ${check.name}`, () => check.run)
+
+    it.effect("that changes a snapshot does not pass", () =>
+      Effect.gen(function*() {
+        const watcher = Layer.provide(
+          JobWatcher.layer(),
+          Layer.effect(
+            JobQueue.JobQueue,
+            Effect.map(JobQueue.JobQueue, (queue) => ({
+              ...queue,
+              ...seen((status) => ({ ...status, retries: Option.some(0) }))(queue)
+            }))
+          )
+        )
+        const checks = Conformance.watcherChecks({ ...subject, watcher })
+        const failures = yield* Effect.forEach(checks, failureOf)
+        const failed = failures.flatMap((failure) => failure === undefined ? [] : [failure.check])
+        assert.include(failed, "watch: a job that two workers lose and a third one finishes")
+        assert.notInclude(failed, "watch: a job that is done")
+      }))
   })
 
   it.effect("can be run again, and all at once", () =>
     Effect.gen(function*() {
-      const checks = Conformance.checks({ ...inMemory, layer: () => TestJobQueue.layer(), access: "exclusive" })
+      const checks = checksOf("exclusive")
       for (let i = 0; i < 2; i++) {
         assert.deepStrictEqual(
           yield* Effect.forEach(checks, failureOf, { concurrency: "unbounded" }),
@@ -391,9 +414,9 @@ what was done:
     const after = (plant: Plant) =>
       Effect.gen(function*() {
         const { calls, queue, subject } = yield* oneForAll(plant)
-        const theirs = yield* queue.submit({ model: Conformance.defaultModel, payload: {} })
+        const theirs = yield* queue.submit({ model: Scripted.model, payload: {} })
         const failures = yield* Effect.forEach(Conformance.checks(subject), failureOf)
-        const metrics = yield* queue.metrics(Conformance.defaultModel)
+        const metrics = yield* queue.metrics(Scripted.model)
         const { _tag } = yield* queue.status(theirs)
         return { calls, metrics, theirs: _tag, failed: failures.filter((failure) => failure !== undefined).length }
       }).pipe(Effect.scoped)
@@ -441,7 +464,7 @@ what was done:
           warnings.push(`${logLevel.label} ${message}`)
         })
         const { subject } = yield* oneForAll(() => ({ cancel: () => Effect.die("a bug") }))
-        const check = named(subject, "metrics: are counts that add up")
+        const check = named(Conformance.checks(subject), "metrics: are counts that add up")
         yield* Effect.provide(check.run, Logger.replace(Logger.defaultLogger, logger))
         assert.strictEqual(warnings.length, 1)
         assert.match(warnings[0]!, /^WARN my-org\/video-generator .*: left behind by a check, could not be canceled/)
@@ -459,12 +482,12 @@ what was done:
         const [check] = Conformance.checks(subject)
         const fiber = yield* Effect.fork(check!.run)
         yield* Deferred.await(arrived)
-        assert.strictEqual((yield* queue.metrics(Conformance.defaultModel)).waiting, 1)
+        assert.strictEqual((yield* queue.metrics(Scripted.model)).waiting, 1)
         yield* Fiber.interruptFork(fiber)
         yield* TestClock.adjust("1 second")
         const exit = yield* Fiber.await(fiber)
         assert.isTrue(Exit.isInterrupted(exit))
-        assert.strictEqual((yield* queue.metrics(Conformance.defaultModel)).waiting, 0)
+        assert.strictEqual((yield* queue.metrics(Scripted.model)).waiting, 0)
       }).pipe(Effect.scoped))
   })
 })

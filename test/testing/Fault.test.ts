@@ -15,15 +15,11 @@ import * as Supervisor from "effect/Supervisor"
 import * as TestClock from "effect/TestClock"
 import { Job, JobQueue, QueueError } from "../../src/index.js"
 import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
-import type { Call } from "../../src/testing/index.js"
 
 const { runUntilDone } = TestJobQueue
 
-const handle = TestJobQueue.TestJobQueue
-
 /** A fault that happens from now on, for good. */
-const afflict = (fault: Fault.Fault) =>
-  Effect.asVoid(Effect.flatMap(TestJobQueue.TestJobQueue, ({ inject }) => inject(fault)))
+const afflict = (fault: Fault.Fault) => Effect.asVoid(TestJobQueue.inject(fault))
 
 const model = "my-org/video-generator"
 
@@ -49,14 +45,14 @@ const changesSomething = (operation: QueueError.Operation) => operation !== "sta
 interface Ended {
   readonly job: Job.JobRef
   readonly answer: Either.Either<unknown, QueueError.QueueError>
-  readonly call: Call.Call
+  readonly call: TestJobQueue.Call
   /** In milliseconds. */
   readonly took: number
   /** Whether the service has done what it was asked to. */
   readonly arrived: boolean
 }
 
-const endOf = (call: Call.Call) => {
+const endOf = (call: TestJobQueue.Call) => {
   assert(call.end !== undefined, "the call is still on its way")
   return call.end
 }
@@ -67,7 +63,7 @@ const meet = (
   fault: Fault.Fault
 ): Effect.Effect<Ended, QueueError.QueueError, JobQueue.JobQueue | TestJobQueue.TestJobQueue> =>
   Effect.gen(function*() {
-    const { calls, jobs, transitions } = yield* handle
+    const { calls, jobs, transitions } = TestJobQueue
     const job = yield* submit()
     yield* afflict(fault)
     const before = yield* TestClock.currentTimeMillis
@@ -308,7 +304,7 @@ describe("Fault", () => {
         Effect.gen(function*() {
           const job = yield* submit()
           yield* runUntilDone(Effect.replicateEffect(JobQueue.status(job), 20))
-          return (yield* (yield* handle).calls).filter(({ operation }) => operation === "status").map((call) =>
+          return (yield* TestJobQueue.calls).filter(({ operation }) => operation === "status").map((call) =>
             endOf(call).at - call.at
           )
         }).pipe(Effect.provide(TestJobQueue.layer({
@@ -327,7 +323,7 @@ describe("Fault", () => {
 
     it.effect("a latch: the call does not arrive before it is opened", () =>
       Effect.gen(function*() {
-        const { calls, jobs } = yield* handle
+        const { calls, jobs } = TestJobQueue
         const latch = yield* Deferred.make<void>()
         yield* afflict(Fault.held(Deferred.await(latch)))
         const call = yield* Effect.fork(submit())
@@ -374,7 +370,7 @@ describe("Fault", () => {
       "%s: a submit makes one job, of which its caller does not know",
       (fault) =>
         Effect.gen(function*() {
-          const { jobs, transitions } = yield* handle
+          const { jobs, transitions } = TestJobQueue
           assert.isTrue(Either.isLeft(yield* runUntilDone(Effect.either(submit()))))
           const [job, ...others] = yield* jobs
           assert.isEmpty(others)
@@ -389,7 +385,7 @@ describe("Fault", () => {
         assert.isTrue(Either.isRight(yield* Effect.either(submit())))
         assert.isTrue(Either.isLeft(yield* Effect.either(submit())))
         assert.isTrue(Either.isRight(yield* Effect.either(submit())))
-        assert.lengthOf(yield* (yield* handle).jobs, 3)
+        assert.lengthOf(yield* TestJobQueue.jobs, 3)
       }).pipe(
         Effect.provide(TestJobQueue.layer({ faults: [Fault.answerLost(Fault.unauthorized.pipe(Fault.nth(2)))] }))
       ))
@@ -664,10 +660,10 @@ describe("Fault", () => {
     it.effect("share: two faults of one queue don't happen to the same calls", () =>
       Effect.gen(function*() {
         const job = yield* submit()
-        const { calls } = yield* handle
+        const { calls } = TestJobQueue
         yield* Effect.replicateEffect(Effect.either(JobQueue.status(job)), 400)
         const outcomes = (yield* calls).slice(1).map((call) => endOf(call).outcome)
-        const share = (outcome: Call.Outcome) => outcomes.filter((other) => other === outcome).length / 400
+        const share = (outcome: TestJobQueue.Outcome) => outcomes.filter((other) => other === outcome).length / 400
         // the first is outermost: the second shows where the first does not happen
         assert.closeTo(share("RateLimited"), 0.5, 0.1)
         assert.closeTo(share("AccessDenied"), 0.25, 0.1)
@@ -680,7 +676,7 @@ describe("Fault", () => {
       }))))
 
     it.effect("where: to calls of which this is so; it is asked of each call once", () => {
-      const asked: Array<Call.Call> = []
+      const asked: Array<TestJobQueue.Call> = []
       return Effect.gen(function*() {
         yield* TestClock.setTime(5_000)
         const job = yield* submit()
@@ -689,7 +685,7 @@ describe("Fault", () => {
         yield* JobQueue.metrics("another model")
         const call = { at: 5_000, end: undefined }
         const poll = { ...call, operation: "status" as const, model, requestId: job.requestId }
-        deepStrictEqual<ReadonlyArray<Call.Call>>(asked, [
+        deepStrictEqual<ReadonlyArray<TestJobQueue.Call>>(asked, [
           { ...call, operation: "submit", nth: 1, model, requestId: undefined },
           { ...poll, nth: 1 },
           { ...poll, nth: 2 },
@@ -778,7 +774,7 @@ describe("Fault", () => {
     assert.throws(() => Fault.nth(Fault.hang, Number.NaN), "Fault.nth: there are no calls NaN to NaN")
     assert.throws(
       () => Fault.unknownStatus("done"),
-      "Fault.unknownStatus: \"done\" is a status that everybody knows"
+      "Fault.unknownStatus: \"done\" is a known status"
     )
     assert.throws(() => Fault.share(Fault.hang, 1.5), "Fault.share: 1.5 is not between 0 and 1")
     assert.throws(
@@ -803,7 +799,7 @@ describe("Fault", () => {
       Effect.gen(function*() {
         const job = yield* submit()
         yield* TestClock.adjust("1 minute")
-        yield* Effect.forEach(faults, (fault) => Effect.flatMap(handle, ({ inject }) => inject(fault)))
+        yield* Effect.forEach(faults, (fault) => TestJobQueue.inject(fault))
         const before = yield* TestClock.currentTimeMillis
         const answer = yield* runUntilDone(Effect.either(JobQueue.status(job)))
         const took = (yield* TestClock.currentTimeMillis) - before
@@ -846,7 +842,7 @@ describe("Fault", () => {
 
     it.effect("an answer that is lost after what came before it has happened", () =>
       Effect.gen(function*() {
-        const { jobs } = yield* handle
+        const { jobs } = TestJobQueue
         yield* afflict(Fault.answerLost())
         yield* afflict(Fault.unavailable())
         // what is lost is the answer of the fault inside, and that makes no job
@@ -860,7 +856,7 @@ describe("Fault", () => {
   describe("inject", () => {
     it.effect("from now on, until it is taken back; taking it back twice does no harm", () =>
       Effect.gen(function*() {
-        const { inject } = yield* handle
+        const { inject } = TestJobQueue
         const tag = Effect.map(
           Effect.either(JobQueue.metrics(model)),
           Either.match({ onLeft: ({ _tag }) => _tag, onRight: () => "answered" })
@@ -879,7 +875,7 @@ describe("Fault", () => {
 
     it.effect("comes after the faults of the layer, and has a count of its own", () =>
       Effect.gen(function*() {
-        const { calls } = yield* handle
+        const { calls } = TestJobQueue
         yield* JobQueue.metrics(model)
         const second = Fault.unauthorized.pipe(Fault.nth(2))
         yield* afflict(second)
@@ -891,7 +887,7 @@ describe("Fault", () => {
 
     it.effect("a call that is on its way when a fault is taken back is not helped", () =>
       Effect.gen(function*() {
-        const { calls, inject } = yield* handle
+        const { calls, inject } = TestJobQueue
         const recover = yield* inject(Fault.hang)
         const call = yield* Effect.fork(Effect.exit(JobQueue.metrics(model)))
         yield* TestClock.adjust("1 second")
@@ -918,7 +914,7 @@ describe("Fault", () => {
     describe.each(endless)("a call that %s", (_, fault) => {
       it.effect.each(all)("%s: is over at once, and leaves nothing behind", (operation) =>
         Effect.gen(function*() {
-          const { calls } = yield* handle
+          const { calls } = TestJobQueue
           const job = yield* submit()
           yield* afflict(fault)
           const supervisor = yield* Supervisor.track
@@ -1008,14 +1004,12 @@ describe("Fault", () => {
       assert.strictEqual(String(fault), "hang, status")
       assert.strictEqual(String(narrower), "hang, status, call 1")
       assert.strictEqual(fault.label, "hang")
-      assert.isTrue(Fault.isFault(narrower))
-      for (const other of [null, undefined, {}, "hang", { label: "hang" }]) assert.isFalse(Fault.isFault(other))
     })
   })
 
   it.effect("happens only to calls: what is refused before it is sent is none", () =>
     Effect.gen(function*() {
-      const { calls, counts } = yield* handle
+      const { calls, counts } = TestJobQueue
       const answer = yield* Effect.either(JobQueue.metrics(" "))
       assertLeft(answer.pipe(Either.mapLeft(({ _tag }) => _tag)), "InvalidRequest")
       assert.isEmpty(yield* calls)

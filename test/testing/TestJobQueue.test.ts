@@ -1,6 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
 import { assertNone, assertSome } from "@effect/vitest/utils"
-import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -14,7 +13,6 @@ import * as Stream from "effect/Stream"
 import * as Supervisor from "effect/Supervisor"
 import * as TestClock from "effect/TestClock"
 import { Job, JobQueue, JobStream } from "../../src/index.js"
-import type { Call } from "../../src/testing/index.js"
 import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 import { model } from "../fixtures/job.js"
 
@@ -24,15 +22,13 @@ const submit = (info: Job.JsonObject = {}, options: Partial<JobQueue.SubmitReque
 /** What truly became of a job, a line a step: `Claimed 1 @ 2000`. */
 const historyOf = (job: Job.JobRef) =>
   Effect.map(
-    Effect.flatMap(TestJobQueue.TestJobQueue, ({ transitions }) => transitions(job)),
+    TestJobQueue.transitions(job),
     (transitions) =>
       transitions.flatMap(({ _tag, attempt, evidence, observedAt }) => {
         assert.strictEqual(evidence, "observed")
         return _tag === "Progressed" ? [] : [`${_tag} ${attempt} @ ${DateTime.toEpochMillis(observedAt)}`]
       })
   )
-
-const handle = TestJobQueue.TestJobQueue
 
 const millis = (time: Option.Option<DateTime.Utc>) => Option.getOrNull(Option.map(time, DateTime.toEpochMillis))
 
@@ -375,7 +371,7 @@ describe("TestJobQueue", () => {
   describe("by hand", () => {
     it.effect("a test can be the worker", () =>
       Effect.gen(function*() {
-        const { claim, finish, heartbeat } = yield* handle
+        const { claim, finish, heartbeat } = TestJobQueue
         const first = yield* JobQueue.submit({ model, payload: { n: 1 }, info: { user_id: "u" } })
         const second = yield* JobQueue.submit({ model, payload: { n: 2 }, priority: 1 })
         yield* TestClock.adjust("5 seconds")
@@ -404,7 +400,7 @@ describe("TestJobQueue", () => {
 
     it.effect("a job can be failed, with a reason", () =>
       Effect.gen(function*() {
-        const { claim, fail } = yield* handle
+        const { claim, fail } = TestJobQueue
         const job = yield* submit({ user_id: "u" })
         yield* claim(model)
         assert.isTrue(yield* fail(job, "CUDA out of memory"))
@@ -416,7 +412,7 @@ describe("TestJobQueue", () => {
 
     it.effect("a claim lasts as long as it is told, from the last sign of life; 90 seconds unless it is told", () =>
       Effect.gen(function*() {
-        const { claim, heartbeat } = yield* handle
+        const { claim, heartbeat } = TestJobQueue
         const job = yield* submit()
         yield* claim(model, "10 seconds")
         yield* TestClock.adjust("9 seconds")
@@ -439,7 +435,7 @@ describe("TestJobQueue", () => {
 
     it.effect("whoever has no claim is told so, and changes nothing", () =>
       Effect.gen(function*() {
-        const { claim, fail, finish, heartbeat } = yield* handle
+        const { claim, fail, finish, heartbeat } = TestJobQueue
         const says = (job: Job.JobRef) => Effect.all([heartbeat(job, { x: 1 }), finish(job, { x: 1 }), fail(job, "x")])
         const job = yield* submit()
         const nobody = [false, false, false]
@@ -462,7 +458,7 @@ describe("TestJobQueue", () => {
 
     it.effect("a job that a test gives back is done by the workers that there are", () =>
       Effect.gen(function*() {
-        const { claim } = yield* handle
+        const { claim } = TestJobQueue
         const job = yield* submit()
         yield* TestClock.adjust("1 second")
         assert.isTrue(Option.isSome(yield* claim(model, "5 seconds")))
@@ -484,7 +480,7 @@ describe("TestJobQueue", () => {
   describe("the log of calls", () => {
     it.effect("has every call, with its number and its time, be it answered or not", () =>
       Effect.gen(function*() {
-        const { calls, counts } = yield* handle
+        const { calls, counts } = TestJobQueue
         assert.deepStrictEqual(yield* calls, [])
         const job = yield* submit()
         const { requestId } = job
@@ -500,7 +496,7 @@ describe("TestJobQueue", () => {
         yield* JobQueue.metrics("another model")
         yield* submit()
         const submits = { operation: "submit" as const, model, requestId: undefined }
-        const at = (at: number, outcome: Call.Outcome = "answered") => ({ at, end: { at, outcome } })
+        const at = (at: number, outcome: TestJobQueue.Outcome = "answered") => ({ at, end: { at, outcome } })
         assert.deepStrictEqual(yield* calls, [
           { ...submits, nth: 1, ...at(0) },
           { operation: "status", nth: 1, ...at(1000), model, requestId },
@@ -518,7 +514,7 @@ describe("TestJobQueue", () => {
 
     it.effect("has no call that was never made: bad input is refused before", () =>
       Effect.gen(function*() {
-        const { calls } = yield* handle
+        const { calls } = TestJobQueue
         yield* Effect.flip(JobQueue.submit({ model: " ", payload: {} }))
         yield* Effect.flip(JobQueue.status(Job.ref(model, "")))
         yield* Effect.flip(JobQueue.clear(""))
@@ -530,7 +526,7 @@ describe("TestJobQueue", () => {
 
     it.effect("shows what a watch does: when it polls, and that it stops", () =>
       Effect.gen(function*() {
-        const { calls } = yield* handle
+        const { calls } = TestJobQueue
         const job = yield* submit()
         const watch = yield* Effect.fork(JobStream.result(job))
         yield* TestClock.adjust("1 hour")
@@ -552,7 +548,7 @@ describe("TestJobQueue", () => {
   describe("faults", () => {
     it.effect("fail the calls that they choose, and then nothing has happened", () =>
       Effect.gen(function*() {
-        const { calls } = yield* handle
+        const { calls } = TestJobQueue
         const error = yield* Effect.flip(submit())
         assert.deepInclude(error, { _tag: "Unavailable", operation: "submit", httpStatus: 503 })
         assert.deepStrictEqual(yield* JobQueue.metrics(model), { running: 0, waiting: 0, total: 0 })
@@ -591,7 +587,7 @@ describe("TestJobQueue", () => {
 
     it.effect("that hang make the call hang, until somebody gives up", () =>
       Effect.gen(function*() {
-        const { calls } = yield* handle
+        const { calls } = TestJobQueue
         const job = yield* submit()
         const call = yield* Effect.fork(Effect.timeoutOption(JobQueue.status(job), "10 seconds"))
         yield* TestClock.adjust("9999 millis")
@@ -606,7 +602,7 @@ describe("TestJobQueue", () => {
 
     it.effect("that hang make the call fail, when its own patience ends", () =>
       Effect.gen(function*() {
-        const { calls } = yield* handle
+        const { calls } = TestJobQueue
         const job = yield* submit()
         const call = yield* Effect.fork(Effect.flip(JobQueue.status(job)))
         yield* TestClock.adjust("6999 millis")
@@ -622,7 +618,7 @@ describe("TestJobQueue", () => {
 
     it.effect("that wait make the call wait, and it sees the queue as it is by then", () =>
       Effect.gen(function*() {
-        const { calls } = yield* handle
+        const { calls } = TestJobQueue
         const job = yield* submit()
         const call = yield* Effect.fork(JobQueue.status(job))
         yield* TestClock.adjust("3 seconds")
@@ -659,7 +655,7 @@ describe("TestJobQueue", () => {
     /** A day in the life of a queue, to the byte. */
     const record = (options: TestJobQueue.Options) =>
       Effect.gen(function*() {
-        const { calls, transitions } = yield* handle
+        const { calls, transitions } = TestJobQueue
         const jobs: Array<Job.JobRef> = []
         for (let i = 0; i < 5; i++) {
           jobs.push(yield* submit({ name: `job ${i}` }, { priority: i % 2, model: i === 3 ? "another model" : model }))
@@ -734,10 +730,10 @@ describe("TestJobQueue", () => {
         const job = yield* Effect.provide(submit(), first)
         assert.strictEqual((yield* Effect.flip(Effect.provide(JobQueue.status(job), second)))._tag, "JobNotFound")
         assert.strictEqual((yield* Effect.provide(JobQueue.metrics(model), second)).total, 0)
-        assertNone(yield* Context.get(second, TestJobQueue.TestJobQueue).claim(model))
+        assertNone(yield* Effect.provide(TestJobQueue.claim(model), second))
         assert.strictEqual((yield* Effect.provide(JobQueue.metrics(model), first)).waiting, 1)
         assert.deepStrictEqual(
-          (yield* Context.get(second, TestJobQueue.TestJobQueue).calls).map(({ operation }) => operation),
+          (yield* Effect.provide(TestJobQueue.calls, second)).map(({ operation }) => operation),
           ["status", "metrics"]
         )
         // the same seed at the same time: the same id, but of another queue
@@ -760,7 +756,7 @@ describe("TestJobQueue", () => {
         const transitions = yield* Stream.runCollect(JobStream.transitions(job, { cadence: everyMoment }))
         const after = yield* DateTime.now
         assert.strictEqual(Array.from(transitions).at(-1)?._tag, "Completed")
-        const { transitions: truth } = yield* handle
+        const { transitions: truth } = TestJobQueue
         const times = (yield* truth(job)).filter(({ _tag }) => _tag !== "Progressed").map(({ observedAt }) =>
           DateTime.toEpochMillis(observedAt)
         )
@@ -795,7 +791,7 @@ describe("TestJobQueue", () => {
             scope
           )
           yield* Effect.gen(function*() {
-            const { claim } = yield* handle
+            const { claim } = TestJobQueue
             const job = yield* submit()
             yield* submit()
             yield* submit()
@@ -818,7 +814,7 @@ describe("TestJobQueue", () => {
 
     it.effect("may be stopped in the middle of everything: nothing is left behind", () =>
       Effect.gen(function*() {
-        const { calls } = yield* handle
+        const { calls } = TestJobQueue
         const jobs = [yield* submit(), yield* submit(), yield* submit()]
         const watches = yield* Effect.fork(
           Effect.all(jobs.map((job) => JobStream.result(job)), { concurrency: "unbounded" })

@@ -99,7 +99,7 @@ describe("isolation", () => {
 
   /** What a program finds in a queue that nobody else has touched. */
   const use = Effect.gen(function*() {
-    const { calls, counts, jobs, transitions } = yield* TestJobQueue.TestJobQueue
+    const { calls, counts, jobs, transitions } = TestJobQueue
     const job = yield* JobQueue.submit({ model, payload: {} })
     const tagOf = Either.match({ onLeft: (error: { readonly _tag: string }) => error._tag, onRight: () => "answered" })
     const metrics = yield* Effect.replicateEffect(Effect.map(Effect.either(JobQueue.metrics(model)), tagOf), 3)
@@ -156,10 +156,10 @@ describe("isolation", () => {
       const answer = yield* Effect.flip(queue.status(ofOne.job))
       assert.strictEqual(answer._tag, "JobNotFound")
       // a fault, a worker and a call of the one are none of the other
-      yield* Effect.asVoid(Context.get(one, TestJobQueue.TestJobQueue).inject(Fault.unauthorized))
+      yield* Effect.asVoid(Effect.provide(TestJobQueue.inject(Fault.unauthorized), one))
       assert.strictEqual((yield* queue.metrics(model)).running, 1)
-      assert.lengthOf(yield* Context.get(one, TestJobQueue.TestJobQueue).calls, 24)
-      assert.lengthOf(yield* Context.get(two, TestJobQueue.TestJobQueue).calls, 26)
+      assert.lengthOf(yield* Effect.provide(TestJobQueue.calls, one), 24)
+      assert.lengthOf(yield* Effect.provide(TestJobQueue.calls, two), 26)
     }).pipe(Effect.scoped))
 
   it.effect("the one inside of the other", () =>
@@ -169,7 +169,7 @@ describe("isolation", () => {
       assertUntouched(inner)
       assert.notStrictEqual(inner.job.requestId, outer.job.requestId)
       assert.notStrictEqual(inner.chance, outer.chance)
-      assert.lengthOf(yield* (yield* TestJobQueue.TestJobQueue).calls, 24)
-      deepStrictEqual(yield* (yield* TestJobQueue.TestJobQueue).jobs, [outer.job])
+      assert.lengthOf(yield* TestJobQueue.calls, 24)
+      deepStrictEqual(yield* TestJobQueue.jobs, [outer.job])
     }).pipe(Effect.provide(layer)))
 })

@@ -18,8 +18,7 @@ const { expectJobs, expectNoCallsAfter, expectPolls, expectTransitions, expectTr
 const model = "my-org/video-generator"
 
 /** A fault that happens from now on, for good. */
-const afflict = (fault: Fault.Fault) =>
-  Effect.asVoid(Effect.flatMap(TestJobQueue.TestJobQueue, ({ inject }) => inject(fault)))
+const afflict = (fault: Fault.Fault) => Effect.asVoid(TestJobQueue.inject(fault))
 
 const submit = JobQueue.submit({ model, payload: {} })
 
@@ -56,7 +55,7 @@ describe("expectTransitions", () => {
     Effect.gen(function*() {
       const job = yield* submit
       const seen = yield* runUntilDone(watch(job))
-      const truth = yield* (yield* TestJobQueue.TestJobQueue).transitions(job)
+      const truth = yield* TestJobQueue.transitions(job)
       for (const transitions of [seen, truth, new Set(truth)]) {
         yield* expectTransitions(transitions, ["Queued", "Claimed 1", "Requeued 1", "Claimed 2", "Completed 2"])
         yield* expectTransitions(transitions, ["Queued", "Claimed", "Requeued", "Claimed", "Completed"])
@@ -127,7 +126,7 @@ describe("expectTruth", () => {
       yield* expectTruth(job, seen)
       yield* expectTruth(job, seen.filter(({ _tag }) => _tag !== "Progressed"))
       yield* expectTruth(job, change(seen, "Claimed", { at: Option.none() }))
-      yield* expectTruth(job, yield* (yield* TestJobQueue.TestJobQueue).transitions(job))
+      yield* expectTruth(job, yield* TestJobQueue.transitions(job))
     }).pipe(Effect.provide(layer)))
 
   it.effect("is met by who looks only once, when all is over", () =>
@@ -355,7 +354,7 @@ describe("expectNoCallsAfter", () => {
 
   it.effect("shows the calls that there were, and those that are on their way", () =>
     Effect.gen(function*() {
-      const { inject } = yield* TestJobQueue.TestJobQueue
+      const { inject } = TestJobQueue
       const job = yield* submit
       const answerLate = yield* inject(Fault.delay("10 seconds"))
       const late = yield* Effect.fork(JobQueue.cancel(job))
@@ -369,7 +368,7 @@ describe("expectNoCallsAfter", () => {
       assert.strictEqual(
         yield* messageOf(expectNoCallsAfter("9 seconds")),
         `after 9s there were to be no calls any more:
-  cancel ${model} ${job.requestId} at 0, answered at 10s
+  cancel ${Job.format(job)} at 0, answered at 10s
   metrics ${model} at 10s, still on its way`
       )
       yield* Fiber.interrupt(hanging)

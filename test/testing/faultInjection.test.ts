@@ -145,8 +145,7 @@ const encode = Schema.encodeSync(QueueError.QueueError)
 const nothing = Fault.delay(0)
 
 /** A fault that happens from now on, for good. */
-const afflict = (fault: Fault.Fault) =>
-  Effect.asVoid(Effect.flatMap(TestJobQueue.TestJobQueue, ({ inject }) => inject(fault)))
+const afflict = (fault: Fault.Fault) => Effect.asVoid(TestJobQueue.inject(fault))
 
 describe("the wire", () => {
   it.effect.prop(
@@ -166,10 +165,10 @@ describe("the wire", () => {
   it.effect("nor for what a worker says that JSON can't", () => {
     const outputs = { gone: undefined, at: new Date(0), not: NaN }
     return Effect.gen(function*() {
-      const { finish, heartbeat } = yield* TestJobQueue.TestJobQueue
+      const { finish, heartbeat } = TestJobQueue
       const job = yield* JobQueue.submit({ model: "workers", payload: {} })
       const other = yield* JobQueue.submit({ model: "the test", payload: {} })
-      yield* (yield* TestJobQueue.TestJobQueue).claim("the test")
+      yield* TestJobQueue.claim("the test")
       yield* heartbeat(other, outputs)
       yield* finish(other, outputs)
       outputs.not = 1

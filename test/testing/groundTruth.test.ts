@@ -198,7 +198,7 @@ describe("ground truth", () => {
 
   it.effect("has each progress that there was, of every attempt", () =>
     Effect.gen(function*() {
-      const { transitions } = yield* TestJobQueue.TestJobQueue
+      const { transitions } = TestJobQueue
       const job = yield* JobQueue.submit({ model: models[0], payload: {}, info: { user: "u" } })
       yield* TestClock.adjust("1 hour")
       const told = (yield* transitions(job)).map((transition) =>
@@ -230,7 +230,7 @@ describe("ground truth", () => {
 
   it.effect("reads progress as the program does", () =>
     Effect.gen(function*() {
-      const { transitions } = yield* TestJobQueue.TestJobQueue
+      const { transitions } = TestJobQueue
       const job = yield* JobQueue.submit({ model: models[0], payload: {} })
       yield* TestClock.adjust("1 hour")
       const progress = (yield* transitions(job)).flatMap((transition) =>
@@ -252,7 +252,7 @@ describe("ground truth", () => {
 
   it.effect("is there at any time, and stays what it was", () =>
     Effect.gen(function*() {
-      const { transitions } = yield* TestJobQueue.TestJobQueue
+      const { transitions } = TestJobQueue
       const job = yield* JobQueue.submit({ model: models[0], payload: {} })
       let before: ReadonlyArray<string> = []
       for (let i = 0; i < 20; i++) {

@@ -7,7 +7,7 @@ import * as Random from "effect/Random"
 import * as TestClock from "effect/TestClock"
 import * as TestContext from "effect/TestContext"
 import type { JobRef } from "../../src/model/Job.js"
-import * as LocalQueue from "../../src/testing/internal/simulatedQueue.js"
+import * as SimulatedQueue from "../../src/testing/internal/simulatedQueue.js"
 import { runs } from "../fixtures/runs.js"
 
 type Action =
@@ -52,7 +52,7 @@ interface Waiting {
 
 const play = (actions: ReadonlyArray<readonly [number, Action]>) =>
   Effect.gen(function*() {
-    const queue = LocalQueue.make({ workers: undefined, random: Random.make("line") })
+    const queue = SimulatedQueue.make({ workers: undefined, random: Random.make("line") })
     const workers: Array<Waiting> = []
     const jobs: Array<JobRef> = []
     let served = 0
@@ -136,7 +136,7 @@ describe("workers that wait in line", () => {
 
   it.effect("are not overtaken by who comes with the job", () =>
     Effect.gen(function*() {
-      const queue = LocalQueue.make({ workers: undefined, random: Random.make("line") })
+      const queue = SimulatedQueue.make({ workers: undefined, random: Random.make("line") })
       const retrieve = (patience: number) =>
         queue.retrieve({ model: "m", timeout: 1_000, patience, isThere: () => true })
       const waiting = yield* Effect.fork(retrieve(60_000))
@@ -148,7 +148,7 @@ describe("workers that wait in line", () => {
 
   it.effect("are woken by a claim that runs out, though one that runs out sooner comes later", () =>
     Effect.gen(function*() {
-      const queue = LocalQueue.make({ workers: undefined, random: Random.make("line") })
+      const queue = SimulatedQueue.make({ workers: undefined, random: Random.make("line") })
       const retrieve = (timeout: number, patience: number) =>
         queue.retrieve({ model: "m", timeout, patience, isThere: () => true })
       const submit = queue.submit({ model: "m", payload: {} })

@@ -166,7 +166,7 @@ const eventByEvent = (simulation: Simulation.Simulation, to: number): Simulation
 const jobsOf = ({ queue }: Simulation.Simulation): ReadonlyArray<Queue.QueuedJob> =>
   Array.from(HashMap.values(queue.jobs)).sort((a, b) => a.place.number - b.place.number)
 
-const agendaOf = ({ agenda }: Simulation.Simulation) => Array.from(agenda)
+const dueOf = ({ due }: Simulation.Simulation) => Array.from(due)
 
 const busyOf = ({ busy }: Simulation.Simulation, model: string): number =>
   // of the first pool, which is the only one
@@ -178,7 +178,7 @@ const view = (simulation: Simulation.Simulation) => ({
   busy: models.map((model) => busyOf(simulation, model)),
   metrics: models.map((model) => Queue.metrics(simulation.queue, model)),
   claims: Array.from(simulation.queue.claims),
-  agenda: agendaOf(simulation),
+  due: dueOf(simulation),
   nextEvent: Option.getOrNull(Simulation.nextEvent(simulation))
 })
 
@@ -236,8 +236,8 @@ describe("simulation", () => {
             const idle = plan.workers - busyOf(simulation, model)
             const { waiting } = Queue.metrics(simulation.queue, model)
             // they are about to look for it
-            const looks = agendaOf(simulation).filter(([, action]) => action._tag === "Look" && action.model === model)
-            assert.isAtLeast(looks.length, Math.min(idle, waiting))
+            const claims = dueOf(simulation).filter(([, action]) => action._tag === "Claim" && action.model === model)
+            assert.isAtLeast(claims.length, Math.min(idle, waiting))
             if (plan.pickup === 0) assert.strictEqual(Math.min(idle, waiting), 0)
           }
         })
@@ -304,7 +304,7 @@ describe("simulation", () => {
         }
         for (const model of models) assert.strictEqual(busyOf(simulation, model), 0)
         assertNone(Simulation.nextEvent(simulation))
-        assert.strictEqual(RedBlackTree.size(simulation.agenda), 0)
+        assert.strictEqual(RedBlackTree.size(simulation.due), 0)
       }),
       { numRuns: runs(75, 300) }
     )

@@ -18,7 +18,6 @@ import * as Deadline from "../../src/policy/Deadline.js"
 import { minPause } from "../../src/policy/internal/pauses.js"
 import * as WatchPolicy from "../../src/policy/WatchPolicy.js"
 import * as JobQueue from "../../src/queue/JobQueue.js"
-import type { Call } from "../../src/testing/index.js"
 import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 import * as Expectation from "../../src/testing/internal/expectation.js"
 import * as JobStream from "../../src/watch/JobStream.js"
@@ -81,7 +80,7 @@ const expectBeginningOfTruth = (
 }
 
 /** Nobody may be polled more often, whatever a policy says. */
-const expectPauses = (calls: ReadonlyArray<Call.Call>) => {
+const expectPauses = (calls: ReadonlyArray<TestJobQueue.Call>) => {
   const polls = calls.filter(({ operation }) => operation === "status")
   polls.slice(1).forEach(({ at }, i) => {
     assert.isAtLeast(at - polls[i]!.at, Duration.toMillis(minPause), `poll ${i + 2}`)

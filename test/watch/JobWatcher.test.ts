@@ -23,7 +23,6 @@ import * as Deadline from "../../src/policy/Deadline.js"
 import type * as Retry from "../../src/policy/Retry.js"
 import * as JobQueue from "../../src/queue/JobQueue.js"
 import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
-import type { Call } from "../../src/testing/index.js"
 import * as JobStream from "../../src/watch/JobStream.js"
 import * as JobWatcher from "../../src/watch/JobWatcher.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
@@ -75,8 +74,8 @@ const groupBy = <A>(items: ReadonlyArray<A>, key: (item: A) => string): Readonly
 }
 
 /** One request of a job at a time; and a second one where the first takes more than a second. */
-const expectOneAtATime = (calls: ReadonlyArray<Call.Call>) => {
-  const endOf = (call: Call.Call | undefined) => call?.end?.at ?? Infinity
+const expectOneAtATime = (calls: ReadonlyArray<TestJobQueue.Call>) => {
+  const endOf = (call: TestJobQueue.Call | undefined) => call?.end?.at ?? Infinity
   for (const [job, ofJob] of groupBy(calls, ({ requestId }) => requestId ?? "")) {
     ofJob.forEach(({ at }, i) => {
       const before = ofJob.slice(0, i).filter((call) => endOf(call) > at)
@@ -86,14 +85,14 @@ const expectOneAtATime = (calls: ReadonlyArray<Call.Call>) => {
   }
 }
 
-const expectWithin = (calls: ReadonlyArray<Call.Call>, perSecond: number) => {
+const expectWithin = (calls: ReadonlyArray<TestJobQueue.Call>, perSecond: number) => {
   calls.forEach(({ at }, i) => {
     const second = calls.slice(i).filter((call) => call.at < at + 1_000).length
     assert.isAtMost(second, Math.max(1, perSecond), `in the second from ${at} on`)
   })
 }
 
-const expectInFlight = (calls: ReadonlyArray<Call.Call>, most: number) => {
+const expectInFlight = (calls: ReadonlyArray<TestJobQueue.Call>, most: number) => {
   for (const { at } of calls) {
     const now = calls.filter((call) => call.at <= at && (call.end?.at ?? Infinity) > at).length
     assert.isAtMost(now, most, `requests on their way at ${at}`)

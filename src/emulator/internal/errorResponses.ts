@@ -12,11 +12,11 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import { sayIssues, withoutOffers } from "../../queue/internal/request.js"
 import type { Issue } from "../../queue/internal/request.js"
-import * as Refusal from "../../testing/internal/errorResponses.js"
+import * as ErrorResponses from "../../testing/internal/errorResponses.js"
 
 /** @internal */
 export class Refused extends Data.TaggedError("Refused")<
-  Refusal.Refusal & { readonly headers?: { readonly [name: string]: string } }
+  ErrorResponses.ErrorResponse & { readonly headers?: { readonly [name: string]: string } }
 > {}
 
 /** @internal */
@@ -37,7 +37,7 @@ export const notAsExpected = (issues: ReadonlyArray<Issue>): Refused => {
 }
 
 /** @internal */
-export const unauthorized = new Refused(Refusal.unauthorized)
+export const unauthorized = new Refused(ErrorResponses.unauthorized)
 
 /** @internal */
 export const tooLarge = (maxBodyBytes: number): Refused =>

@@ -1,11 +1,10 @@
 /**
- * Two values that should be the same, side by side as lines.
+ * Compares values line by line, and prints their difference.
  *
  * @internal
  */
 
-// What has no other notation in JSON: told apart, because a matcher that takes `-0` for `0`, or a field that is not
-// there for one that is `undefined`, passes what it should not.
+// `-0` differs from `0`, and `undefined` from a missing field, which JSON cannot express.
 const atom = (value: unknown): string | undefined => {
   switch (typeof value) {
     case "string":
@@ -23,22 +22,20 @@ const atom = (value: unknown): string | undefined => {
   }
 }
 
-// The name of a class stands before what its instances hold; a plain object has none.
+// The name of the class of an instance; plain objects and arrays have none.
 const nameOf = (value: object): string => {
   const name: unknown = (Object.getPrototypeOf(value) as object | null)?.constructor?.name
   return typeof name !== "string" || name === "Object" || name === "Array" ? "" : `${name} `
 }
 
-const holds = (value: object): unknown => {
+const contentOf = (value: object): unknown => {
   if (value instanceof Map || value instanceof Set) return Array.from(value)
   return "toJSON" in value && typeof value.toJSON === "function" ? value.toJSON() : value
 }
 
-const nothing: ReadonlyArray<object> = []
-
 /**
- * A value as the lines of its JSON, the keys of objects in one order, every entry followed by a comma: what differs in
- * one place differs in the lines of that place alone.
+ * Returns a value as lines of JSON, with sorted keys and a comma after every entry: values that differ in one place differ
+ * in the lines of that place alone.
  *
  * @internal
  */
@@ -50,9 +47,9 @@ export const lines = (value: unknown): ReadonlyArray<string> => {
     const object = value as object
     if (above.includes(object)) return void out.push(`${indent}${before}[circular]${after}`)
     const name = nameOf(object)
-    const held = holds(object)
+    const content = contentOf(object)
     const inside = [...above, object]
-    if (held !== object) return write(held, indent, before + name, after, inside)
+    if (content !== object) return write(content, indent, before + name, after, inside)
     const [open, close] = Array.isArray(object) ? ["[", "]"] : ["{", "}"]
     const at = out.length
     out.push(indent + before + name + open)
@@ -63,24 +60,18 @@ export const lines = (value: unknown): ReadonlyArray<string> => {
       }
     } else {
       for (const key of Object.keys(object).sort()) {
-        write(
-          (object as { readonly [key: string]: unknown })[key],
-          `${indent}  `,
-          `${JSON.stringify(key)}: `,
-          ",",
-          inside
-        )
+        write(object[key as keyof typeof object], `${indent}  `, `${JSON.stringify(key)}: `, ",", inside)
       }
     }
     if (out.length === at + 1) out[at] += close + after
     else out.push(indent + close + after)
   }
-  write(value, "", "", "", nothing)
+  write(value, "", "", "", [])
   return out
 }
 
 /**
- * The same on one line, for a log.
+ * Returns a value on one line.
  *
  * @internal
  */
@@ -88,8 +79,7 @@ export const inline = (value: unknown): string =>
   lines(value).map((line) => line.trim()).join(" ").replace(/,(?= [}\]])/g, "")
 
 /**
- * Whether two values are the same, down to the last key: they are written in the same lines. What is compared is what is
- * shown; values that are not the same never look it.
+ * Whether two values have the same lines: every difference is one that is shown.
  *
  * @internal
  */
@@ -100,10 +90,11 @@ export const same = (actual: unknown, expected: unknown): boolean => {
   return a.length === b.length && a.every((line, i) => line === b[i])
 }
 
-// How many unchanged lines are shown around a change; how many must be left out for the remark that they are; and how
-// large a table is worth its memory.
+// Unchanged lines around a change.
 const context = 3
+// Shorter runs of unchanged lines are shown in full.
 const leastHidden = 4
+// Larger texts are not aligned: the table would take too much memory.
 const maxCells = 4_000_000
 
 interface Line {
@@ -111,7 +102,7 @@ interface Line {
   readonly text: string
 }
 
-/** The longest common lines of the two, and between them what only one has. */
+/** Aligns the longest common sequence of lines. */
 const align = (expected: ReadonlyArray<string>, actual: ReadonlyArray<string>): Array<Line> => {
   const rows = expected.length
   const columns = actual.length
@@ -119,7 +110,7 @@ const align = (expected: ReadonlyArray<string>, actual: ReadonlyArray<string>): 
   let i = 0
   let j = 0
   if (rows * columns <= maxCells) {
-    // best[i][j]: how many lines the ends from i and from j on have in common
+    // best[i][j]: the number of common lines from i and from j on
     const best = Array.from({ length: rows + 1 }, () => new Uint32Array(columns + 1))
     const at = (i: number, j: number): number => best[i]![j]!
     for (let i = rows - 1; i >= 0; i--) {
@@ -141,8 +132,8 @@ const align = (expected: ReadonlyArray<string>, actual: ReadonlyArray<string>): 
 }
 
 /**
- * What must be taken from the one (`-`) and added (`+`) to get the other. Of long runs without a change, only the ends
- * are shown. Nothing, where there is no difference.
+ * Returns the lines to remove from `expected` (`-`) and to add (`+`) to get `actual`, or an empty string if they are
+ * equal. Long runs of unchanged lines are shortened.
  *
  * @internal
  */
@@ -160,22 +151,14 @@ export const diffLines = (expected: ReadonlyArray<string>, actual: ReadonlyArray
     ...unchanged(expected.slice(expected.length - tail))
   ]
   const out: Array<string> = []
-  for (let from = 0; from < all.length;) {
-    if (all[from]!.sign !== " ") {
-      const { sign, text } = all[from++]!
-      out.push(`${sign} ${text}`)
-      continue
-    }
-    let to = from
+  for (let from = 0, to = 0; from < all.length; from = to) {
     while (to < all.length && all[to]!.sign === " ") to++
-    const first = from === 0 ? from : Math.min(to, from + context)
-    const last = to === all.length ? to : Math.max(first, to - context)
-    const hidden = last - first >= leastHidden ? last - first : 0
-    for (let i = from; i < to; i++) {
-      if (hidden > 0 && i === first) out.push(`  … ${hidden} lines alike`)
-      if (hidden === 0 || i < first || i >= last) out.push(`  ${all[i]!.text}`)
-    }
-    from = to
+    const shown = all.slice(from, to).map(({ text }) => `  ${text}`)
+    const first = from === 0 ? 0 : context
+    const last = to === all.length ? shown.length : shown.length - context
+    if (last - first >= leastHidden) shown.splice(first, last - first, `  … ${last - first} lines alike`)
+    for (const line of shown) out.push(line)
+    for (; to < all.length && all[to]!.sign !== " "; to++) out.push(`${all[to]!.sign} ${all[to]!.text}`)
   }
   return out.join("\n")
 }

@@ -1,5 +1,5 @@
 /**
- * What a test expects of a queue, compared with what there is.
+ * Compares what a test expects of a queue with what happened.
  *
  * @internal
  */
@@ -10,15 +10,15 @@ import * as Option from "effect/Option"
 import { format } from "../../model/Job.js"
 import type { JobRef } from "../../model/Job.js"
 import type { Transition } from "../../model/Transition.js"
-import type { Call } from "../Call.js"
+import type { Call } from "./call.js"
 import { diffLines, same } from "./diff.js"
 
 /** @internal */
 export class ExpectationFailed extends Data.TaggedError("ExpectationFailed")<{ readonly message: string }> {}
 
 /**
- * An error that seems to come from where the expectation was stated. A new one each time: a stated expectation may be
- * checked again and again.
+ * Creates an error with the stack of the line that states the expectation. An expectation may be checked several times:
+ * each failure is a new error.
  *
  * @internal
  */
@@ -32,7 +32,7 @@ export const failed = (message: string, stated: string): ExpectationFailed => {
 type Lines = ReadonlyArray<string>
 
 /**
- * What differs, for a person to read; nothing where it is as expected.
+ * Returns a message with the difference, or none if the lines are equal.
  *
  * @internal
  */
@@ -63,7 +63,7 @@ export const ofTransitions = (seen: Iterable<Transition>, expected: Lines): Opti
   )
 }
 
-// The service says `failed` of both; which it was is a guess from the number of retries and from what workers left.
+// The service reports both as `failed`; a watch guesses which it was from the retries and what workers left in `info`.
 const isFailure = ({ _tag }: Transition): boolean => _tag === "FailedByModel" || _tag === "RetriesExhausted"
 
 /** @internal */
@@ -77,12 +77,12 @@ export const ofTruth = (
   const line = (transition: Pick<Transition, "_tag" | "attempt">, at: number) =>
     `${lineOf(transition, true)} at ${since(startedAt, at)}`
   const expected = steps.map((step) => line(step, DateTime.toEpochMillis(step.observedAt)))
-  const actual = seen.filter(isStep).map((told, i) => {
-    const step = isFailure(told) && steps[i] !== undefined && isFailure(steps[i])
-      ? { ...told, _tag: steps[i]._tag }
-      : told
+  const actual = seen.filter(isStep).map((transition, i) => {
+    const step = isFailure(transition) && steps[i] !== undefined && isFailure(steps[i])
+      ? { ...transition, _tag: steps[i]._tag }
+      : transition
     const { at, observedAt } = step
-    // who was not told the time of a step can't be wrong about it
+    // a step without a time has no wrong time
     return Option.match(at, {
       onSome: (at) => line(step, DateTime.toEpochMillis(at)),
       onNone: () =>
@@ -92,15 +92,15 @@ export const ofTruth = (
     })
   })
   return Option.orElse(difference(`${format(job)}: what was seen is not what happened`, expected, actual), () => {
-    const madeUp = seen.find((progress) =>
+    const unreal = seen.find((progress) =>
       !isStep(progress) &&
       !truth.some(({ attempt, snapshot }) =>
         attempt === progress.attempt && same(snapshot.info, progress.snapshot.info)
       )
     )
-    return madeUp === undefined ? Option.none() : Option.some(
-      `${format(job)}: progress was seen that there was not: attempt ${madeUp.attempt}, ${
-        JSON.stringify(madeUp.snapshot.info)
+    return unreal === undefined ? Option.none() : Option.some(
+      `${format(job)}: progress was seen that there was not: attempt ${unreal.attempt}, ${
+        JSON.stringify(unreal.snapshot.info)
       }`
     )
   })
@@ -130,7 +130,7 @@ export const ofPolls = (
 }
 
 const lineOfCall = (startedAt: number, { at, end, model, operation, requestId }: Call): string =>
-  `${operation} ${requestId === undefined ? model : `${model} ${requestId}`} at ${since(startedAt, at)}, ${
+  `${operation} ${requestId === undefined ? model : format({ model, requestId })} at ${since(startedAt, at)}, ${
     end === undefined ? "still on its way" : `${end.outcome} at ${since(startedAt, end.at)}`
   }`
 

@@ -1,5 +1,5 @@
 /**
- * What goes over the wire between a client and the queue, and what goes wrong there.
+ * The responses between a client and the queue, and the faults that change them.
  *
  * @internal
  */
@@ -7,28 +7,30 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { JobStatus } from "../../model/Job.js"
-import type { Call } from "../Call.js"
-import type { Condition, Disturbance, Fault } from "../Fault.js"
+import type { Fault } from "../Fault.js"
+import type { Call } from "./call.js"
+import { TypeId } from "./fault.js"
+import type { Condition, FaultEffect } from "./fault.js"
 import { seeded } from "./seededRandom.js"
 
 /** @internal */
-export interface Answer {
+export interface WireResponse {
   readonly status: number
   readonly headers: { readonly [name: string]: string }
   readonly body: string
-  /** What comes after the body, if it is not the end of the answer. */
+  /** What follows the body instead of the end of the response. */
   readonly then?: "breaks" | "stalls" | undefined
 }
 
 /**
- * Whether HTTP knows no body of an answer with this status.
+ * Whether a response with this status has no body in HTTP.
  *
  * @internal
  */
 export const isBodiless = (status: number): boolean => status === 204 || status === 205 || status === 304
 
 /**
- * There was no answer.
+ * The connection ended without a response.
  *
  * @internal
  */
@@ -38,7 +40,7 @@ export class Disconnected extends Data.TaggedError("Disconnected")<{
 }> {}
 
 /**
- * How an answer is to differ from the truth: it is about the job as it was so many milliseconds ago, and changed.
+ * Which snapshot a `status` call returns: the one of `behind` milliseconds ago, changed by `change`.
  *
  * @internal
  */
@@ -48,63 +50,63 @@ export interface View {
 }
 
 /** @internal */
-export type Exchange = (view: View) => Effect.Effect<Answer, Disconnected>
+export type Respond = (view: View) => Effect.Effect<WireResponse, Disconnected>
 
 /** @internal */
-export const json = (status: number, body: unknown): Answer => ({
+export const jsonResponse = (status: number, body: unknown): WireResponse => ({
   status,
   headers: { "content-type": "application/json" },
   body: JSON.stringify(body)
 })
 
 /** @internal */
-export const truth: View = { behind: 0, change: (status) => status }
+export const unchanged: View = { behind: 0, change: (status) => status }
 
-/** A fault that happens to a call. */
-interface Happening {
-  readonly disturbance: Disturbance
+/** A fault that affects a call. */
+interface ActiveFault {
+  readonly effect: FaultEffect
   readonly random: () => number
 }
 
-const disturbed = (disturbance: Disturbance, random: () => number, exchange: Exchange): Exchange => {
-  switch (disturbance._tag) {
+const applyFault = (effect: FaultEffect, random: () => number, respond: Respond): Respond => {
+  switch (effect._tag) {
     case "Answer":
-      return () => Effect.succeed(disturbance)
+      return () => Effect.succeed(effect)
     case "Disconnect":
-      return () => Effect.fail(new Disconnected({ reason: disturbance.reason, code: disturbance.code }))
+      return () => Effect.fail(new Disconnected({ reason: effect.reason, code: effect.code }))
     case "Hang":
       return () => Effect.never
     case "AnswerLost":
       return (view) =>
         Effect.flatMap(
-          Effect.either(exchange(view)),
-          (answer) => disturbed(disturbance.instead, random, () => answer)(view)
+          Effect.either(respond(view)),
+          (response) => applyFault(effect.instead, random, () => response)(view)
         )
     case "Wait":
-      return (view) => Effect.zipRight(disturbance.wait(random), exchange(view))
+      return (view) => Effect.zipRight(effect.wait(random), respond(view))
     case "CutOff":
       return (view) =>
-        Effect.map(exchange(view), (answer) => ({
-          ...answer,
-          body: answer.body.slice(0, Math.floor(answer.body.length / 2)),
-          then: disturbance.how
+        Effect.map(respond(view), (response) => ({
+          ...response,
+          body: response.body.slice(0, Math.floor(response.body.length / 2)),
+          then: effect.how
         }))
     case "Snapshot":
       return (view) =>
-        exchange({
-          behind: view.behind + Duration.toMillis(disturbance.behind),
-          change: (status) => view.change(disturbance.change(status))
+        respond({
+          behind: view.behind + Duration.toMillis(effect.behind),
+          change: (status) => view.change(effect.change(status))
         })
   }
 }
 
 /**
- * The exchange with all that happens to it, the first outermost.
+ * Applies the faults of a call to its response, the first outermost.
  *
  * @internal
  */
-export const disturb = (happenings: ReadonlyArray<Happening>, exchange: Exchange): Exchange =>
-  happenings.reduceRight((inner, { disturbance, random }) => disturbed(disturbance, random, inner), exchange)
+export const applyFaults = (faults: ReadonlyArray<ActiveFault>, respond: Respond): Respond =>
+  faults.reduceRight((inner, { effect, random }) => applyFault(effect, random, inner), respond)
 
 const makeCondition = (condition: Condition, random: () => number, startedAt: number): (call: Call) => boolean => {
   switch (condition._tag) {
@@ -121,11 +123,11 @@ const makeCondition = (condition: Condition, random: () => number, startedAt: nu
       return () => random() < condition.fraction
     case "OverRate": {
       const per = Duration.toMillis(condition.per)
-      let passed: ReadonlyArray<number> = []
+      let allowed: ReadonlyArray<number> = []
       return ({ at }) => {
-        passed = passed.filter((time) => time > at - per)
-        if (passed.length >= condition.calls) return true
-        passed = [...passed, at]
+        allowed = allowed.filter((time) => time > at - per)
+        if (allowed.length >= condition.calls) return true
+        allowed = [...allowed, at]
         return false
       }
     }
@@ -138,37 +140,37 @@ const makeCondition = (condition: Condition, random: () => number, startedAt: nu
 }
 
 /**
- * The faults of a queue, and what of them has happened so far.
+ * The faults of a queue, and the state of their conditions.
  *
  * @internal
  */
 export class Faults {
-  private readonly active = new Map<number, (call: Call) => Happening | undefined>()
+  private readonly injected = new Map<number, (call: Call) => ActiveFault | undefined>()
   private count = 0
 
   constructor(private readonly seed: string | number, private readonly startedAt: number) {}
 
-  /** Adds a fault, and gives what takes it away. */
+  /** Adds a fault, and returns a function that removes it. */
   add(fault: Fault): () => void {
     const id = this.count++
     const random = seeded(`${this.seed}/fault ${id}`)
-    const conditions = fault.conditions.map((condition) => makeCondition(condition, random, this.startedAt))
-    const happening: Happening = { disturbance: fault.disturbance, random }
-    // a condition counts only the calls that those before it let through
-    this.active.set(id, (call) => conditions.every((holds) => holds(call)) ? happening : undefined)
+    const { conditions, effect } = fault[TypeId]
+    const active: ActiveFault = { effect, random }
+    const checks = conditions.map((condition) => makeCondition(condition, random, this.startedAt))
+    // `every` stops at the first that fails: a condition counts only the calls that meet those before it
+    this.injected.set(id, (call) => checks.every((holds) => holds(call)) ? active : undefined)
     return () => {
-      this.active.delete(id)
+      this.injected.delete(id)
     }
   }
 
-  /** What happens to a call: every call is asked about once. */
-  to(call: Call): ReadonlyArray<Happening> {
-    if (this.active.size === 0) return []
-    const happenings: Array<Happening> = []
-    for (const happens of this.active.values()) {
-      const happening = happens(call)
-      if (happening !== undefined) happenings.push(happening)
+  /** Returns the faults that affect a call. Conditions count calls, so ask once for each call. */
+  activeFor(call: Call): ReadonlyArray<ActiveFault> {
+    const active: Array<ActiveFault> = []
+    for (const check of this.injected.values()) {
+      const fault = check(call)
+      if (fault !== undefined) active.push(fault)
     }
-    return happenings
+    return active
   }
 }

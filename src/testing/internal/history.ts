@@ -1,5 +1,5 @@
 /**
- * The life of a job as the queue has it recorded.
+ * The recorded history of a job, as snapshots and as transitions.
  *
  * @internal
  */
@@ -9,10 +9,45 @@ import * as Option from "effect/Option"
 import type { Rules } from "../../model/internal/rules.js"
 import type { JobStatus } from "../../model/Job.js"
 import * as Transition from "../../model/Transition.js"
-import * as Queue from "./queueModel.js"
+import type { QueuedJob } from "./queueModel.js"
+
+const time = (millis: number | undefined): Option.Option<DateTime.Utc> =>
+  Option.map(Option.fromNullable(millis), DateTime.unsafeMake)
+
+const tags = { pending: "Pending", running: "Running", done: "Done", failed: "Failed", canceled: "Canceled" } as const
 
 /**
- * What the service says of a job from this moment on, in milliseconds since the epoch.
+ * Returns what the status endpoint reports of a job.
+ *
+ * @internal
+ */
+export const snapshot = (job: QueuedJob): JobStatus => ({
+  _tag: tags[job.state],
+  job: job.ref,
+  createdAt: time(job.createdAt),
+  claimedAt: time(job.claimedAt),
+  doneAt: time(job.doneAt),
+  info: job.info,
+  inputs: job.inputs,
+  outputs: job.outputs,
+  priority: Option.some(job.priority),
+  retries: Option.some(job.retries),
+  warnings: []
+})
+
+/**
+ * Returns the job as it was at a time, if it existed then.
+ *
+ * @internal
+ */
+export const asOf = (job: QueuedJob, at: number): Option.Option<QueuedJob> => {
+  let version: QueuedJob | undefined = job
+  while (version !== undefined && version.since > at) version = version.earlier
+  return Option.fromNullable(version)
+}
+
+/**
+ * A snapshot, and the time since which the service returns it, in milliseconds since the epoch.
  *
  * @internal
  */
@@ -22,15 +57,20 @@ export interface Moment {
 }
 
 /**
- * All that a job was, oldest first, where the queue recorded that.
+ * Returns every snapshot of a job, oldest first.
  *
  * @internal
  */
-export const momentsOf = (job: Queue.QueuedJob): ReadonlyArray<Moment> =>
-  Queue.versions(job).map((version) => ({ at: version.since, status: Queue.snapshot(version) }))
+export const momentsOf = (job: QueuedJob): ReadonlyArray<Moment> => {
+  const moments: Array<Moment> = []
+  for (let version: QueuedJob | undefined = job; version !== undefined; version = version.earlier) {
+    moments.push({ at: version.since, status: snapshot(version) })
+  }
+  return moments.reverse()
+}
 
 /**
- * What became of the job as a snapshot of each moment tells it, each step `observed` at the very moment when it happened.
+ * Derives the transitions of a job from its snapshots, each `observed` at the time when it happened.
  *
  * @internal
  */
@@ -41,7 +81,7 @@ export const transitionsOf = (
   let known = Option.none<Transition.Cursor>()
   const all: Array<Transition.Transition> = []
   for (const { at, status } of moments) {
-    // snapshots of one job, in states that are known: nothing that could fail
+    // snapshots of one job, in known states: `derive` cannot fail
     const { cursor, transitions } = Either.getOrThrow(
       Transition.derive(known, status, { observedAt: DateTime.unsafeMake(at), ...rules })
     )
@@ -52,23 +92,20 @@ export const transitionsOf = (
 }
 
 /**
- * The same, with the end that it truly had: a job that lost its last worker looks like one that its model failed, where
- * an earlier worker left a reason; and the other way round, where the model gave none.
+ * Derives the transitions of a job, with its true end. The snapshots of a job that lost its last worker look like those
+ * of a job that its model failed, if an earlier worker left a reason; and the reverse, if the model gave none.
  *
  * @internal
  */
-export const trueTransitionsOf = (
-  job: Queue.QueuedJob,
-  rules?: Rules
-): ReadonlyArray<Transition.Transition> => {
-  const truth = job.history.at(-1)?._tag
-  return transitionsOf(momentsOf(job), rules).map((told): Transition.Transition => {
-    if (told._tag === "FailedByModel" && truth === "RetriesExhausted") {
-      const { reason: _, ...rest } = told
+export const trueTransitionsOf = (job: QueuedJob, rules?: Rules): ReadonlyArray<Transition.Transition> => {
+  const end = job.history.at(-1)?._tag
+  return transitionsOf(momentsOf(job), rules).map((derived): Transition.Transition => {
+    if (derived._tag === "FailedByModel" && end === "RetriesExhausted") {
+      const { reason: _, ...rest } = derived
       return { ...rest, _tag: "RetriesExhausted" }
     }
-    return told._tag === "RetriesExhausted" && truth === "FailedByModel"
-      ? { ...told, _tag: "FailedByModel", reason: Option.none() }
-      : told
+    return derived._tag === "RetriesExhausted" && end === "FailedByModel"
+      ? { ...derived, _tag: "FailedByModel", reason: Option.none() }
+      : derived
   })
 }

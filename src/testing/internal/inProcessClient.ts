@@ -1,6 +1,5 @@
 /**
- * The client over HTTP, with nothing behind it but an effect that gives the answers: whatever goes wrong on the wire, it
- * makes of it what it makes of it everywhere.
+ * The HTTP client over an effect that returns the responses, so that faults have the same result as over a network.
  *
  * @internal
  */
@@ -13,13 +12,14 @@ import * as FiberRef from "effect/FiberRef"
 import * as Redacted from "effect/Redacted"
 import type { QueueError } from "../../model/QueueError.js"
 import * as JobQueue from "../../queue/JobQueue.js"
-import { type Answer, type Disconnected, isBodiless } from "./faultInjection.js"
+import { isBodiless } from "./faultInjection.js"
+import type { Disconnected, WireResponse } from "./faultInjection.js"
 
-type Exchange = Effect.Effect<Answer, Disconnected>
+type Responding = Effect.Effect<WireResponse, Disconnected>
 
-const current = FiberRef.unsafeMake<Exchange>(Effect.dieMessage("no call is being made"))
+const current = FiberRef.unsafeMake<Responding>(Effect.dieMessage("no call is being made"))
 
-const bodyOf = ({ body, status, then }: Answer): string | ReadableStream<Uint8Array> | null =>
+const bodyOf = ({ body, status, then }: WireResponse): string | ReadableStream<Uint8Array> | null =>
   isBodiless(status) || (body === "" && then === undefined)
     ? null
     : then === undefined
@@ -32,8 +32,8 @@ const bodyOf = ({ body, status, then }: Answer): string | ReadableStream<Uint8Ar
     })
 
 const http = HttpClient.make((request) =>
-  Effect.flatMap(FiberRef.get(current), (exchange) =>
-    exchange.pipe(
+  Effect.flatMap(FiberRef.get(current), (responding) =>
+    responding.pipe(
       Effect.mapError(({ code, reason }) =>
         new HttpClientError.RequestError({
           request,
@@ -41,12 +41,10 @@ const http = HttpClient.make((request) =>
           cause: Object.assign(new Error(reason), { code })
         })
       ),
-      Effect.map((answer) =>
-        HttpClientResponse.fromWeb(
-          request,
-          new Response(bodyOf(answer), { status: answer.status, headers: answer.headers })
-        )
-      )
+      Effect.map((response) => {
+        const { headers, status } = response
+        return HttpClientResponse.fromWeb(request, new Response(bodyOf(response), { status, headers }))
+      })
     ))
 )
 
@@ -58,9 +56,11 @@ export const make = (requestTimeout: Duration.DurationInput): Effect.Effect<JobQ
   )
 
 /**
- * What a call of this client comes to, when this is the answer. The queue in memory has no spans, with a fault or without.
+ * Runs a call of this client against a response. The queue in memory has no spans, with a fault or without.
  *
  * @internal
  */
-export const answered = <A>(call: Effect.Effect<A, QueueError>, exchange: Exchange): Effect.Effect<A, QueueError> =>
-  call.pipe(Effect.locally(current, exchange), Effect.withTracerEnabled(false))
+export const withResponse = <A>(
+  call: Effect.Effect<A, QueueError>,
+  responding: Responding
+): Effect.Effect<A, QueueError> => call.pipe(Effect.locally(current, responding), Effect.withTracerEnabled(false))

@@ -1,9 +1,9 @@
 /**
- * Who waits for a job of a model: first come, first served.
+ * Long polls for a job of a model, served in the order in which they began.
  *
- * A job that becomes pending wakes the one who is first, and whoever leaves the line, served or not, sees to it that the
- * next one is awake if there is still something to have. Nobody looks again and again: but for the one who is first, and
- * has to be there when a claim runs out, all sleep until they have waited long enough.
+ * A job that becomes pending wakes the first poll of its model. A poll that ends, with a job or without, wakes the next if
+ * another job is available. Only the first poll wakes by itself when a claim may expire; the others sleep until their
+ * timeout.
  *
  * @internal
  */
@@ -14,100 +14,87 @@ import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 
-/** What is waited for. */
 interface Source {
-  /** Whether there is something to have now. */
+  /** Whether a job of the model is available now. */
   readonly isReady: (model: string) => boolean
-  /** When there may be something else to have, though nobody calls. */
+  /** The next time when a job may become available without a call. */
   readonly nextEvent: () => number
 }
 
-interface Waiter {
+interface Poll {
   signal: Deferred.Deferred<void>
-  alarm: number
+  wakesAt: number
 }
 
 // A longer timer fires at once.
 const longestSleep = 2 ** 31 - 1
 
 /** @internal */
-export class WaitingLine {
-  private readonly lines = new Map<string, Set<Waiter>>()
+export class LongPolls {
+  private readonly polls = new Map<string, Set<Poll>>()
 
   constructor(private readonly source: Source) {}
 
-  /** Something has changed: wakes those whom it concerns. */
+  /** Wakes the polls that a change of the queue concerns. */
   notify(): void {
-    if (this.lines.size === 0) return
+    if (this.polls.size === 0) return
     const nextEvent = this.source.nextEvent()
-    for (const [model, line] of this.lines) {
-      const [first] = line
-      if (first !== undefined && (nextEvent < first.alarm || this.source.isReady(model))) {
+    for (const [model, polls] of this.polls) {
+      const [first] = polls
+      if (first !== undefined && (nextEvent < first.wakesAt || this.source.isReady(model))) {
         Deferred.unsafeDone(first.signal, Effect.void)
       }
     }
   }
 
-  /** Takes what there is, or waits in line for it, for so many milliseconds. */
-  take<A>(
-    model: string,
-    take: Effect.Effect<Option.Option<A>>,
-    patience: number
-  ): Effect.Effect<Option.Option<A>> {
-    return Effect.suspend(() =>
-      this.lines.has(model)
-        ? this.stand(model, take, patience)
-        : Effect.flatMap(take, (taken) =>
-          Option.isSome(taken) || patience <= 0 ? Effect.succeed(taken) : this.stand(model, take, patience))
-    )
-  }
-
-  private stand<A>(
-    model: string,
-    take: Effect.Effect<Option.Option<A>>,
-    patience: number
-  ): Effect.Effect<Option.Option<A>> {
-    return Effect.acquireUseRelease(
+  /** Runs `take` until it returns something, for up to `timeout` milliseconds, after the polls that began before. */
+  take<A>(model: string, take: Effect.Effect<Option.Option<A>>, timeout: number): Effect.Effect<Option.Option<A>> {
+    const poll = Effect.acquireUseRelease(
       Effect.sync(() => this.enter(model)),
-      (waiter) => Effect.flatMap(Clock.currentTimeMillis, (start) => this.await(model, waiter, take, start + patience)),
-      (waiter) => Effect.sync(() => this.leave(model, waiter))
+      (poll) => Effect.flatMap(Clock.currentTimeMillis, (start) => this.await(model, poll, take, start + timeout)),
+      (poll) => Effect.sync(() => this.leave(model, poll))
+    )
+    return Effect.suspend(() =>
+      this.polls.has(model)
+        ? poll
+        : Effect.flatMap(take, (taken) => Option.isSome(taken) || timeout <= 0 ? Effect.succeed(taken) : poll)
     )
   }
 
   private await<A>(
     model: string,
-    waiter: Waiter,
+    poll: Poll,
     take: Effect.Effect<Option.Option<A>>,
     deadline: number
   ): Effect.Effect<Option.Option<A>> {
     const { source } = this
-    const isFirst = () => this.lines.get(model)?.values().next().value === waiter
+    const isFirst = () => this.polls.get(model)?.values().next().value === poll
     return Effect.gen(function*() {
       for (;;) {
-        // before anything is looked at: what changes from now on is heard of
-        waiter.signal = Deferred.unsafeMake(FiberId.none)
+        // before the queue is read, so that no later change is missed
+        poll.signal = Deferred.unsafeMake(FiberId.none)
         const taken = isFirst() ? yield* take : Option.none()
         const now = yield* Clock.currentTimeMillis
         if (Option.isSome(taken) || now >= deadline) return taken
-        waiter.alarm = isFirst() ? Math.min(deadline, source.nextEvent()) : deadline
-        const wait = Math.min(Math.max(0, waiter.alarm - now), longestSleep)
-        yield* Effect.timeoutOption(Deferred.await(waiter.signal), Duration.millis(wait))
+        poll.wakesAt = isFirst() ? Math.min(deadline, source.nextEvent()) : deadline
+        const wait = Math.min(Math.max(0, poll.wakesAt - now), longestSleep)
+        yield* Effect.timeoutOption(Deferred.await(poll.signal), Duration.millis(wait))
       }
     })
   }
 
-  private enter(model: string): Waiter {
-    const waiter: Waiter = { signal: Deferred.unsafeMake(FiberId.none), alarm: Infinity }
-    const line = this.lines.get(model)
-    if (line === undefined) this.lines.set(model, new Set([waiter]))
-    else line.add(waiter)
-    return waiter
+  private enter(model: string): Poll {
+    const poll: Poll = { signal: Deferred.unsafeMake(FiberId.none), wakesAt: Infinity }
+    const polls = this.polls.get(model)
+    if (polls === undefined) this.polls.set(model, new Set([poll]))
+    else polls.add(poll)
+    return poll
   }
 
-  private leave(model: string, waiter: Waiter): void {
-    const line = this.lines.get(model)
-    line?.delete(waiter)
-    if (line?.size === 0) this.lines.delete(model)
+  private leave(model: string, poll: Poll): void {
+    const polls = this.polls.get(model)
+    polls?.delete(poll)
+    if (polls?.size === 0) this.polls.delete(model)
     this.notify()
   }
 }

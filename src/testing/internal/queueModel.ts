@@ -1,11 +1,10 @@
 /**
- * The remote queue as a value: what it holds, and how each call changes it. There is no clock in here and no fiber; time
- * comes in with each call, and the queue first moves to it (claims run out, jobs return). Everything that stands in for
- * the service, in memory or behind HTTP, is this model.
+ * The remote queue as an immutable value, and the calls that change it. It has no clock and no fibers: each call passes
+ * the time, and the queue first advances to it (claims expire, jobs are requeued). The queue in memory and the emulator
+ * both use this model.
  *
  * @internal
  */
-import * as DateTime from "effect/DateTime"
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
 import type * as Order from "effect/Order"
@@ -14,13 +13,13 @@ import { maxRetries } from "../../model/internal/limits.js"
 import * as Job from "../../model/Job.js"
 
 /**
- * A step in the life of a job, as it truly happened.
+ * A step of a job, at the time when it happened.
  *
  * @internal
  */
 export interface Event {
   readonly _tag: "Queued" | "Claimed" | "Requeued" | "Completed" | "FailedByModel" | "RetriesExhausted" | "Canceled"
-  /** 0 while no worker has had the job, then the number of the last claim. */
+  /** The number of the last claim; 0 before the first. */
   readonly attempt: number
   /** Milliseconds since the epoch. */
   readonly at: number
@@ -41,17 +40,18 @@ export interface QueuedJob {
   readonly createdAt: number
   readonly claimedAt: number | undefined
   readonly doneAt: number | undefined
-  /** The claim that a worker holds while the job runs. */
+  /** The claim of the worker, while the job runs. */
   readonly claim: Claim | undefined
-  /** Its place in the line of its model, which it keeps when it returns to the queue. */
+  /** The place in the queue of its model. A job that is requeued keeps it. */
   readonly place: Place
   readonly history: ReadonlyArray<Event>
-  /** Since when it is as it is, as far as the status endpoint tells, and how it was before (where that is recorded). */
+  /** The time of the last change that the status endpoint shows. */
   readonly since: number
+  /** The version before that change, if the queue records versions. */
   readonly earlier: QueuedJob | undefined
 }
 
-// Both are the keys of trees, which look for the very objects.
+// Places and claims are keys of trees, which compare them by reference on removal.
 
 interface Place {
   readonly priority: number
@@ -64,39 +64,42 @@ interface Claim {
   readonly number: number
 }
 
-/** @internal */
-export const compare = (a: number, b: number): -1 | 0 | 1 => a < b ? -1 : a > b ? 1 : 0
-
-const byPlace: Order.Order<Place> = (a, b) => compare(b.priority, a.priority) || compare(a.number, b.number)
-
-const byExpiry: Order.Order<Claim> = (a, b) => compare(a.expiresAt, b.expiresAt) || compare(a.number, b.number)
-
-interface Departure {
+interface Removal {
   readonly at: number
   readonly number: number
 }
 
-const byDeparture: Order.Order<Departure> = (a, b) => compare(a.at, b.at) || compare(a.number, b.number)
+/**
+ * Orders items by a rank, and items of the same rank by their numbers.
+ *
+ * @internal
+ */
+export const byRank = <A extends { readonly number: number }>(rank: (item: A) => number): Order.Order<A> => (a, b) => {
+  const difference = rank(a) - rank(b) || a.number - b.number
+  return difference < 0 ? -1 : difference > 0 ? 1 : 0
+}
 
-type Line = RedBlackTree.RedBlackTree<Place, string>
+const byPlace = byRank<Place>(({ priority }) => -priority)
+
+type PendingJobs = RedBlackTree.RedBlackTree<Place, string>
 
 /** @internal */
 export interface QueueModel {
-  /** Whether each job remembers all that it was. */
+  /** Whether each job keeps its earlier versions. */
   readonly recording: boolean
-  /** How many milliseconds a job that has ended can still be asked for. */
+  /** How long a job is kept after its end, in milliseconds. */
   readonly retention: number
   readonly now: number
   readonly submitted: number
   readonly jobs: HashMap.HashMap<string, QueuedJob>
-  /** By model: the pending jobs, the next to be claimed first. */
-  readonly pending: HashMap.HashMap<string, Line>
-  /** By model: how many jobs are running. */
+  /** The pending jobs by model, the next to be claimed first. */
+  readonly pending: HashMap.HashMap<string, PendingJobs>
+  /** The number of running jobs by model. */
   readonly running: HashMap.HashMap<string, number>
-  /** The claims, the next to run out first. */
+  /** The claims, the next to expire first. */
   readonly claims: RedBlackTree.RedBlackTree<Claim, string>
-  /** The jobs that have ended, the next to be forgotten first; none where all are kept. */
-  readonly departures: RedBlackTree.RedBlackTree<Departure, string>
+  /** The jobs that have ended, the next to be removed first; empty if the retention is infinite. */
+  readonly removals: RedBlackTree.RedBlackTree<Removal, string>
 }
 
 /** @internal */
@@ -108,73 +111,67 @@ export const empty: QueueModel = {
   jobs: HashMap.empty(),
   pending: HashMap.empty(),
   running: HashMap.empty(),
-  claims: RedBlackTree.empty(byExpiry),
-  departures: RedBlackTree.empty(byDeparture)
+  claims: RedBlackTree.empty(byRank<Claim>(({ expiresAt }) => expiresAt)),
+  removals: RedBlackTree.empty(byRank<Removal>(({ at }) => at))
 }
 
-/** @internal */
-export const recording: QueueModel = { ...empty, recording: true }
+const nonePending: PendingJobs = RedBlackTree.empty(byPlace)
 
-const emptyLine: Line = RedBlackTree.empty(byPlace)
+const pendingOf = (self: QueueModel, model: string): PendingJobs =>
+  Option.getOrElse(HashMap.get(self.pending, model), () => nonePending)
 
-const line = (self: QueueModel, model: string): Line =>
-  Option.getOrElse(HashMap.get(self.pending, model), () => emptyLine)
-
-const countRunning = (self: QueueModel, model: string): number =>
+const runningOf = (self: QueueModel, model: string): number =>
   Option.getOrElse(HashMap.get(self.running, model), () => 0)
 
-// A model that has no pending job, or no running one, leaves no trace: there may be any number of names.
-
-const withLine = (self: QueueModel["pending"], model: string, line: Line): QueueModel["pending"] =>
-  RedBlackTree.size(line) === 0 ? HashMap.remove(self, model) : HashMap.set(self, model, line)
-
-const withRunning = (self: QueueModel["running"], model: string, count: number): QueueModel["running"] =>
-  count === 0 ? HashMap.remove(self, model) : HashMap.set(self, model, count)
-
-const isOver = (state: State): boolean => state !== "pending" && state !== "running"
+// A model without jobs leaves no entry: there may be any number of names.
+const withEntry = <A>(
+  map: HashMap.HashMap<string, A>,
+  model: string,
+  [before, after]: readonly [A, A],
+  isEmpty: boolean
+): HashMap.HashMap<string, A> =>
+  after === before ? map : isEmpty ? HashMap.remove(map, model) : HashMap.set(map, model, after)
 
 type Unrecorded = Omit<QueuedJob, "since" | "earlier">
 
-// A sign of life that tells nothing is no change of the job: that its claim lasts longer nobody is told.
+// A heartbeat without `info` is no change: the status endpoint does not show when a claim expires.
 const record = (self: QueueModel, before: QueuedJob | undefined, after: Unrecorded, at: number): QueuedJob =>
   before !== undefined && before.state === after.state && before.info === after.info
     ? { ...after, since: before.since, earlier: before.earlier }
     : { ...after, since: at, earlier: self.recording ? before : undefined }
 
-// Takes a job out of the line or out of the claims, whichever it is in, and puts it back as it is from then on.
+// Replaces a job, and updates the indexes that it is in before or after.
 const move = (self: QueueModel, before: QueuedJob | undefined, unrecorded: Unrecorded, at: number): QueueModel => {
   const after = record(self, before, unrecorded, at)
   const { model, requestId } = after.ref
   const jobs = HashMap.set(self.jobs, requestId, after)
-  // a sign of life that comes before it is needed moves nothing
+  // the claim has not changed: neither has any index
   if (after.claim !== undefined && after.claim === before?.claim) return { ...self, jobs }
-  let { claims, departures, pending, running } = self
-  if (before?.state === "pending") {
-    pending = withLine(pending, model, RedBlackTree.removeFirst(line(self, model), before.place))
-  }
+  let { claims, removals } = self
+  const pendingBefore = pendingOf(self, model)
+  const runningBefore = runningOf(self, model)
+  let pending = pendingBefore
+  let running = runningBefore
+  if (before?.state === "pending") pending = RedBlackTree.removeFirst(pending, before.place)
   if (before?.claim !== undefined) {
     claims = RedBlackTree.removeFirst(claims, before.claim)
-    running = withRunning(running, model, countRunning(self, model) - 1)
+    running--
   }
-  if (after.state === "pending") {
-    pending = HashMap.set(
-      pending,
-      model,
-      RedBlackTree.insert(
-        Option.getOrElse(HashMap.get(pending, model), () => emptyLine),
-        after.place,
-        requestId
-      )
-    )
-  }
-  if (after.claim !== undefined) {
+  if (after.state === "pending") pending = RedBlackTree.insert(pending, after.place, requestId)
+  else if (after.claim !== undefined) {
     claims = RedBlackTree.insert(claims, after.claim, requestId)
-    running = HashMap.set(running, model, Option.getOrElse(HashMap.get(running, model), () => 0) + 1)
+    running++
+  } else if (self.retention < Infinity) {
+    removals = RedBlackTree.insert(removals, { at: at + self.retention, number: after.place.number }, requestId)
   }
-  if (isOver(after.state) && self.retention < Infinity) {
-    departures = RedBlackTree.insert(departures, { at: at + self.retention, number: after.place.number }, requestId)
+  return {
+    ...self,
+    jobs,
+    pending: withEntry(self.pending, model, [pendingBefore, pending], RedBlackTree.size(pending) === 0),
+    running: withEntry(self.running, model, [runningBefore, running], running === 0),
+    claims,
+    removals
   }
-  return { ...self, jobs, pending, running, claims, departures }
 }
 
 const extended = (claim: Claim, expiresAt: number): Claim =>
@@ -182,37 +179,23 @@ const extended = (claim: Claim, expiresAt: number): Claim =>
 
 const attemptOf = (job: QueuedJob): number => job.state === "pending" ? job.retries : job.retries + 1
 
-const note = (job: QueuedJob, _tag: Event["_tag"], at: number, attempt: number): ReadonlyArray<Event> => [
+const withEvent = (job: QueuedJob, _tag: Event["_tag"], at: number, attempt = attemptOf(job)): ReadonlyArray<Event> => [
   ...job.history,
   { _tag, at, attempt }
 ]
 
-// A claim that ran out: back to the queue, or, after the last retry, failed for good.
-const lose = (self: QueueModel, job: QueuedJob, at: number): QueueModel =>
-  move(
-    self,
-    job,
-    job.retries < maxRetries
-      ? {
-        ...job,
-        state: "pending",
-        retries: job.retries + 1,
-        claimedAt: undefined,
-        claim: undefined,
-        history: note(job, "Requeued", at, attemptOf(job))
-      }
-      : {
-        ...job,
-        state: "failed",
-        doneAt: at,
-        claim: undefined,
-        history: note(job, "RetriesExhausted", at, attemptOf(job))
-      },
-    at
-  )
+// An expired claim: the job is requeued or, after its last retry, fails.
+const lose = (self: QueueModel, job: QueuedJob, at: number): QueueModel => {
+  const canRetry = job.retries < maxRetries
+  const history = withEvent(job, canRetry ? "Requeued" : "RetriesExhausted", at)
+  const after: Unrecorded = canRetry
+    ? { ...job, state: "pending", retries: job.retries + 1, claimedAt: undefined, claim: undefined, history }
+    : { ...job, state: "failed", doneAt: at, claim: undefined, history }
+  return move(self, job, after, at)
+}
 
 /**
- * When the next claim runs out, if no heartbeat comes before.
+ * Returns the time when the next claim expires if no heartbeat comes before.
  *
  * @internal
  */
@@ -220,7 +203,7 @@ export const nextExpiry = (self: QueueModel): Option.Option<number> =>
   Option.map(RedBlackTree.first(self.claims), ([{ expiresAt }]) => expiresAt)
 
 /**
- * The jobs whose claims run out by a time.
+ * Returns the jobs whose claims expire by a time.
  *
  * @internal
  */
@@ -233,21 +216,21 @@ export const expiring = (self: QueueModel, now: number): ReadonlyArray<Job.JobRe
   return jobs
 }
 
-// Forgets the jobs that ended long ago.
-const forget = (self: QueueModel, now: number): QueueModel => {
-  let { departures, jobs } = self
+// Removes the jobs that ended a `retention` ago.
+const removeEnded = (self: QueueModel, now: number): QueueModel => {
+  let { jobs, removals } = self
   for (;;) {
-    const first = RedBlackTree.first(departures)
+    const first = RedBlackTree.first(removals)
     if (Option.isNone(first) || first.value[0].at > now) break
     jobs = HashMap.remove(jobs, first.value[1])
-    departures = RedBlackTree.removeFirst(departures, first.value[0])
+    removals = RedBlackTree.removeFirst(removals, first.value[0])
   }
-  return departures === self.departures ? self : { ...self, departures, jobs }
+  return removals === self.removals ? self : { ...self, removals, jobs }
 }
 
 /**
- * Moves to a time: every claim that has run out by then is lost, at the moment it ran out, and every job is forgotten
- * that ended a `retention` ago. Time never goes back.
+ * Advances to a time: claims that have expired by then are lost at the moment of their expiry, and jobs that ended a
+ * `retention` ago are removed. Time never goes back.
  *
  * @internal
  */
@@ -259,12 +242,12 @@ export const advance = (self: QueueModel, now: number): QueueModel => {
     if (Option.isNone(first) || first.value[0].expiresAt > to) break
     model = lose(model, HashMap.unsafeGet(model.jobs, first.value[1]), first.value[0].expiresAt)
   }
-  model = forget(model, to)
+  model = removeEnded(model, to)
   return to > model.now ? { ...model, now: to } : model
 }
 
 /**
- * The job of that name, if its model is the one named.
+ * Returns the job, if it has the model of the reference.
  *
  * @internal
  */
@@ -272,7 +255,7 @@ export const get = (self: QueueModel, ref: Job.JobRef): Option.Option<QueuedJob>
   Option.filter(HashMap.get(self.jobs, ref.requestId), (job) => job.ref.model === ref.model)
 
 /**
- * The job, if a worker has its claim: that of an attempt, where one is named, or whoever has it.
+ * Returns the job if a worker holds its claim; with `attempt`, only if that is the number of the claim.
  *
  * @internal
  */
@@ -286,30 +269,6 @@ export const claimed = (
     (job): job is QueuedJob & { readonly claim: Claim } =>
       job.claim !== undefined && (attempt === undefined || attempt === attemptOf(job))
   )
-
-/**
- * How the job was at a time, if it was there.
- *
- * @internal
- */
-export const asOf = (job: QueuedJob, at: number): Option.Option<QueuedJob> => {
-  let version: QueuedJob | undefined = job
-  while (version !== undefined && version.since > at) version = version.earlier
-  return Option.fromNullable(version)
-}
-
-/**
- * All that the job was, oldest first.
- *
- * @internal
- */
-export const versions = (job: QueuedJob): ReadonlyArray<QueuedJob> => {
-  const versions: Array<QueuedJob> = []
-  for (let version: QueuedJob | undefined = job; version !== undefined; version = version.earlier) {
-    versions.push(version)
-  }
-  return versions.reverse()
-}
 
 /** @internal */
 export const submit = (
@@ -341,7 +300,7 @@ export const submit = (
 }
 
 /**
- * A worker takes the next job of a model, for `timeout` milliseconds from its last sign of life.
+ * Claims the next job of a model, for `timeout` milliseconds from the last heartbeat.
  *
  * @internal
  */
@@ -351,7 +310,7 @@ export const claim = (
   request: { readonly model: string; readonly timeout: number }
 ): readonly [QueueModel, Option.Option<QueuedJob>] => {
   const self = advance(before, now)
-  const first = RedBlackTree.first(line(self, request.model))
+  const first = RedBlackTree.first(pendingOf(self, request.model))
   if (Option.isNone(first)) return [self, Option.none()]
   const job = HashMap.unsafeGet(self.jobs, first.value[1])
   const running: Unrecorded = {
@@ -359,15 +318,15 @@ export const claim = (
     state: "running",
     claimedAt: self.now,
     claim: { timeout: request.timeout, expiresAt: self.now + request.timeout, number: job.place.number },
-    history: note(job, "Claimed", self.now, job.retries + 1)
+    history: withEvent(job, "Claimed", self.now, job.retries + 1)
   }
   const after = move(self, job, running, self.now)
   return [after, get(after, job.ref)]
 }
 
 /**
- * What a worker says of the job it claimed. `attempt` names the claim; a worker that does not know it (the wire has no
- * field for it) speaks for whatever claim there is.
+ * The report of a worker about a job. `attempt` is the number of its claim; without it, as on the wire, the report counts
+ * for the present claim.
  *
  * @internal
  */
@@ -379,9 +338,26 @@ export interface Update {
   readonly outputs?: Job.JsonObject | undefined
 }
 
+const copy = (object: Job.JsonObject | undefined): Job.JsonObject | undefined => {
+  // an empty object needs no copy
+  for (const _ in object) return JSON.parse(JSON.stringify(object)) as Job.JsonObject
+  return object
+}
+
 /**
- * A worker's update: a heartbeat (`running`), or the end. `info` is merged into what is there. Who has lost the claim
- * changes nothing, and is told so (`false`).
+ * Returns an update as it arrives over the wire: copies, of what JSON can represent.
+ *
+ * @internal
+ */
+export const overTheWire = (update: Update): Update => ({
+  ...update,
+  info: copy(update.info),
+  outputs: copy(update.outputs)
+})
+
+/**
+ * Applies the report of a worker: a heartbeat (`running`), or the end. `info` is merged into that of the job. Returns
+ * `false`, and changes nothing, if the worker has lost its claim.
  *
  * @internal
  */
@@ -402,14 +378,13 @@ export const update = (before: QueueModel, now: number, request: Update): readon
       outputs: request.outputs ?? job.outputs,
       doneAt: self.now,
       claim: undefined,
-      history: note(job, request.status === "done" ? "Completed" : "FailedByModel", self.now, attemptOf(job))
+      history: withEvent(job, request.status === "done" ? "Completed" : "FailedByModel", self.now)
     }
   return [move(self, job, after, self.now), true]
 }
 
 /**
- * A worker that is at work until a time keeps its claim until then, by signs of life that tell nothing. Who has lost the
- * claim does not get it back.
+ * Extends the claim of a worker that sends heartbeats until a time. A lost claim stays lost.
  *
  * @internal
  */
@@ -420,10 +395,10 @@ export const keep = (self: QueueModel, ref: Job.JobRef, attempt: number, until: 
   })
 
 const withdraw = (self: QueueModel, job: QueuedJob): QueueModel =>
-  move(self, job, { ...job, state: "canceled", history: note(job, "Canceled", self.now, attemptOf(job)) }, self.now)
+  move(self, job, { ...job, state: "canceled", history: withEvent(job, "Canceled", self.now) }, self.now)
 
 /**
- * Cancels a job that is pending. The state that the job was in, or nothing where there is no such job.
+ * Cancels a job that is pending. Returns the state before, or none if there is no such job.
  *
  * @internal
  */
@@ -440,13 +415,13 @@ export const cancel = (
 }
 
 /**
- * Cancels every pending job of a model, and tells how many.
+ * Cancels every pending job of a model. Returns their number.
  *
  * @internal
  */
 export const clear = (before: QueueModel, now: number, model: string): readonly [QueueModel, number] => {
   let self = advance(before, now)
-  const ids = Array.from(RedBlackTree.values(line(self, model)))
+  const ids = Array.from(RedBlackTree.values(pendingOf(self, model)))
   for (const id of ids) self = withdraw(self, HashMap.unsafeGet(self.jobs, id))
   return [self, ids.length]
 }
@@ -456,37 +431,7 @@ export const metrics = (
   self: QueueModel,
   model: string
 ): { readonly running: number; readonly waiting: number; readonly total: number } => {
-  const running = countRunning(self, model)
-  const waiting = RedBlackTree.size(line(self, model))
+  const running = runningOf(self, model)
+  const waiting = RedBlackTree.size(pendingOf(self, model))
   return { running, waiting, total: running + waiting }
 }
-
-const time = (millis: number | undefined): Option.Option<DateTime.Utc> =>
-  millis === undefined ? Option.none() : Option.some(DateTime.unsafeMake(millis))
-
-const constructors = {
-  pending: "Pending",
-  running: "Running",
-  done: "Done",
-  failed: "Failed",
-  canceled: "Canceled"
-} as const
-
-/**
- * What the status endpoint says of a job.
- *
- * @internal
- */
-export const snapshot = (job: QueuedJob): Job.JobStatus => ({
-  _tag: constructors[job.state],
-  job: job.ref,
-  createdAt: time(job.createdAt),
-  claimedAt: time(job.claimedAt),
-  doneAt: time(job.doneAt),
-  info: job.info,
-  inputs: job.inputs,
-  outputs: job.outputs,
-  priority: Option.some(job.priority),
-  retries: Option.some(job.retries),
-  warnings: []
-})

@@ -3,15 +3,11 @@ import * as Hash from "effect/Hash"
 import { PCGRandom } from "effect/Utils"
 import type { Timing } from "../Worker.js"
 
-/**
- * Where none is given.
- *
- * @internal
- */
+/** @internal */
 export const defaultSeed = "effect-queue-status"
 
 /**
- * A source of numbers between 0 and 1, always the same ones for the same seed.
+ * Returns a source of numbers between 0 and 1, the same numbers for the same seed.
  *
  * @internal
  */
@@ -24,8 +20,8 @@ export const seeded = (seed: string): () => number => {
 }
 
 /**
- * A time in whole milliseconds, which is what the service tells; what lies behind the point may differ from machine to
- * machine, and with it the order of what happens.
+ * Returns a time in whole milliseconds, the unit of the service. Fractions may differ between machines, and with them the
+ * order of events.
  *
  * @internal
  */

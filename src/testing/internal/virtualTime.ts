@@ -1,32 +1,33 @@
 /**
- * A time that passes as soon as nothing is left to do in it.
+ * A clock that jumps to the next sleeper whenever no fiber can run.
  *
- * `TestClock` sets a timer of the host before and after each sleeper that it wakes, which comes to milliseconds for each
- * virtual sleep. Here the fibers run on a scheduler of their own, which knows when none of them can run: then the clock
- * jumps to the next moment that somebody waits for.
+ * `TestClock` uses a timer of the host before and after each sleeper that it wakes, which costs milliseconds. Here the
+ * fibers run on their own scheduler, which knows when none of them can run.
  *
  * @internal
  */
-// What makes a clock can't be made of clocks: here the turns and the timers are those of the host.
+// A clock cannot be made of clocks: this file uses the timers of the host.
 // @effect-diagnostics globalTimers:off
 
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { RuntimeFiber } from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Scheduler from "effect/Scheduler"
 import type * as TestClock from "effect/TestClock"
 import { DueQueue } from "../../watch/internal/dueQueue.js"
 
 interface Sleeper {
-  readonly turn: number
+  readonly sequence: number
   readonly wake: () => void
   slot: number
 }
 
-// The timers of the host, whether or not a test has put fake ones in their place: those never fire by themselves. A fake
-// of `@sinonjs/fake-timers`, which is behind Jest and Vitest, keeps what it replaces in its `clock`.
+// The timers of the host, also if a test has installed fake ones, which do not fire by themselves. The fake timers of Jest
+// and Vitest (`@sinonjs/fake-timers`) keep the originals in their `clock`.
 const hostTimer = <Name extends "clearTimeout" | "setImmediate" | "setTimeout">(
   name: Name
 ): typeof globalThis[Name] => {
@@ -40,48 +41,50 @@ const setHostTimeout = hostTimer("setTimeout")
 const clearHostTimeout = hostTimer("clearTimeout")
 const setHostImmediate = "setImmediate" in globalThis ? hostTimer("setImmediate") : undefined
 
-// What the host has ready, promises above all, comes before the next moment.
+// Lets the host run what is ready, promises above all, before the clock jumps.
 const afterTheHost = (task: () => void): void => {
   if (setHostImmediate === undefined) setHostTimeout(task, 0)
   else setHostImmediate(task)
 }
 
-// After so many rounds without a pause the host gets its turn all the same.
+// The host gets a turn after this many rounds without a pause.
 const maxRounds = 1_000
+
+// How many real milliseconds `run` waits for the world outside when no fiber can run.
+const maxRealWait = 2_000
 
 const clocks = new WeakSet<Clock.Clock>()
 
-/** @internal */
-export class VirtualTime implements Scheduler.Scheduler {
+type Stuck = "past the limit" | "nothing left"
+
+class VirtualTime implements Scheduler.Scheduler {
   /** Sleepers of the same moment wake in the order in which they fell asleep. */
   private readonly sleepers = new DueQueue<Sleeper>(
     (sleeper, slot) => {
       sleeper.slot = slot
     },
-    (a, b) => a.turn < b.turn
+    (a, b) => a.sequence < b.sequence
   )
   private readonly tasks = new Scheduler.PriorityBuckets()
-  private turns = 0
+  private sequence = 0
   private running = false
-  private over = false
-  private giveUp: ReturnType<typeof setTimeout> | undefined
+  private stopped = false
+  private timeout: ReturnType<typeof setTimeout> | undefined
 
   /**
-   * @param now where the time begins, in milliseconds since the epoch
-   * @param end how far it may get
-   * @param patience how many real milliseconds are waited where nothing is left that could happen in this time
-   * @param onStuck is told that nothing will happen any more, or not before the end
+   * @param now the time at the start, in milliseconds since the epoch
+   * @param end the limit of the time
+   * @param onStuck called if no fiber can run any more, or none before the limit
    */
   constructor(
     private now: number,
     private readonly end: number,
-    private readonly patience: number,
-    private readonly onStuck: (why: "end" | "nothing left", now: number) => void
+    private readonly onStuck: (why: Stuck, now: number) => void
   ) {
     clocks.add(this.clock)
   }
 
-  /** With what a test does to its clock: in here, that is to wait. */
+  /** The clock. `adjust` and `setTime`, which a test may call, sleep. */
   readonly clock: Clock.Clock & Pick<TestClock.TestClock, "adjust" | "setTime"> = {
     [Clock.ClockTypeId]: Clock.ClockTypeId,
     unsafeCurrentTimeMillis: () => this.now,
@@ -93,7 +96,6 @@ export class VirtualTime implements Scheduler.Scheduler {
     setTime: (instant) => Effect.suspend(() => this.sleep(Duration.millis(instant - this.now)))
   }
 
-  /** Whether this is the clock of such a time. */
   static isClock(clock: Clock.Clock): boolean {
     return clocks.has(clock)
   }
@@ -109,8 +111,8 @@ export class VirtualTime implements Scheduler.Scheduler {
   private sleep(duration: Duration.Duration): Effect.Effect<void> {
     return Effect.async((resume) => {
       const at = this.now + Math.max(0, Duration.toMillis(duration))
-      const sleeper: Sleeper = { turn: this.turns++, wake: () => resume(Effect.void), slot: -1 }
-      // a sleep without an end never wakes
+      const sleeper: Sleeper = { sequence: this.sequence++, wake: () => resume(Effect.void), slot: -1 }
+      // an infinite sleep has no end to wake at
       if (at < Infinity) this.sleepers.add(sleeper, at)
       return Effect.sync(() => this.sleepers.remove(sleeper.slot))
     })
@@ -120,21 +122,21 @@ export class VirtualTime implements Scheduler.Scheduler {
     this.tasks.scheduleTask(task, priority)
     if (this.running) return
     this.running = true
-    clearHostTimeout(this.giveUp)
-    // `queueMicrotask` may be a fake as well
+    clearHostTimeout(this.timeout)
+    // `queueMicrotask` may be fake as well
     void Promise.resolve().then(this.run)
   }
 
-  shouldYield(fiber: RuntimeFiber<unknown, unknown>): number | false {
+  shouldYield(fiber: Fiber.RuntimeFiber<unknown, unknown>): number | false {
     return fiber.currentOpCount > fiber.getFiberRef(FiberRef.currentMaxOpsBeforeYield)
       ? fiber.getFiberRef(FiberRef.currentSchedulingPriority)
       : false
   }
 
-  /** Nothing more will be asked of this time. */
+  /** Lets fibers run, but the time does not pass any more. */
   stop(): void {
-    this.over = true
-    clearHostTimeout(this.giveUp)
+    this.stopped = true
+    clearHostTimeout(this.timeout)
   }
 
   private readonly run = (): void => {
@@ -150,17 +152,17 @@ export class VirtualTime implements Scheduler.Scheduler {
 
   private readonly turn = (): void => {
     if (this.tasks.buckets.length > 0) return this.run()
-    if (this.over) {
+    if (this.stopped) {
       this.running = false
       return
     }
     const next = this.sleepers.firstTime
     if (next === Infinity || next > this.end) {
       this.running = false
-      // what comes from outside, if anything does, comes in its own time
-      this.giveUp = setHostTimeout(
-        () => this.onStuck(next === Infinity ? "nothing left" : "end", this.now),
-        next === Infinity ? this.patience : 0
+      // what comes from outside may take some real time
+      this.timeout = setHostTimeout(
+        () => this.onStuck(next === Infinity ? "nothing left" : "past the limit", this.now),
+        next === Infinity ? maxRealWait : 0
       )
       return
     }
@@ -169,3 +171,63 @@ export class VirtualTime implements Scheduler.Scheduler {
     this.run()
   }
 }
+
+const defaultLimit = Duration.days(30)
+
+const isTestClock = (clock: Clock.Clock): clock is TestClock.TestClock => "setTime" in clock
+
+const withLock = Effect.unsafeMakeSemaphore(1)
+
+// Never back: several runs may end at once, and to set the clock takes some turns of the host.
+const forward = (clock: TestClock.TestClock, time: VirtualTime): Effect.Effect<void> =>
+  withLock.withPermits(1)(
+    Effect.suspend(() => clock.setTime(Math.max(clock.unsafeCurrentTimeMillis(), time.currentTimeMillis)))
+  )
+
+/**
+ * Runs an effect in virtual time, and sets the test clock, if there is one, to the time at the end.
+ *
+ * @internal
+ */
+export const run = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  options: { readonly limit?: Duration.DurationInput | undefined }
+): Effect.Effect<A, E, R> =>
+  Effect.gen(function*() {
+    const clock = yield* Effect.clock
+    const limit = Duration.decode(options.limit ?? defaultLimit)
+    const pastLimit = `TestJobQueue.runUntilDone: it has not ended within ${Duration.format(limit)} of its own time`
+    if (VirtualTime.isClock(clock)) {
+      return yield* options.limit === undefined ? effect : Effect.timeoutFailCause(effect, {
+        duration: limit,
+        onTimeout: () => Cause.die(new Cause.RuntimeException(pastLimit))
+      })
+    }
+    const start = clock.unsafeCurrentTimeMillis()
+    let settled = yield* Deferred.make<void>()
+    let stuck: string | undefined
+    const time = new VirtualTime(start, start + Duration.toMillis(limit), (why, now) => {
+      stuck ??= why === "past the limit" ?
+        pastLimit :
+        "TestJobQueue.runUntilDone: it waits for what will never happen: " +
+        `nothing is left to do after ${Duration.format(Duration.millis(now - start))}`
+      Deferred.unsafeDone(settled, Effect.void)
+    })
+    const fiber = yield* Effect.fork(effect).pipe(Effect.withClock(time.clock), Effect.withScheduler(time))
+    fiber.addObserver(() => {
+      time.stop()
+      Deferred.unsafeDone(settled, Effect.void)
+    })
+    return yield* Effect.gen(function*() {
+      yield* Deferred.await(settled)
+      if (stuck === undefined) return yield* Fiber.join(fiber)
+      // runs its finalizers, unless they are stuck as well
+      settled = yield* Deferred.make<void>()
+      yield* Fiber.interruptFork(fiber)
+      yield* Deferred.await(settled)
+      return yield* Effect.dieMessage(stuck)
+    }).pipe(
+      Effect.onInterrupt(() => Fiber.interrupt(fiber)),
+      Effect.ensuring(isTestClock(clock) ? forward(clock, time) : Effect.void)
+    )
+  })

@@ -6,6 +6,7 @@ import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
 import * as RedBlackTree from "effect/RedBlackTree"
 import * as Job from "../../../src/model/Job.js"
+import { snapshot } from "../../../src/testing/internal/history.js"
 import * as QueueModel from "../../../src/testing/internal/queueModel.js"
 import { runs } from "../../fixtures/runs.js"
 import type { JobView, MetricsView, Queue, Request, State, StatusView, StepName, Update } from "./naiveQueue.js"
@@ -90,7 +91,7 @@ class Modeled implements Queue {
   status(now: number, ref: Job.JobRef): StatusView | null {
     this.advance(now)
     const job = QueueModel.get(this.queue, ref)
-    return Option.getOrNull(Option.map(job, (job) => statusViewOf(QueueModel.snapshot(job))))
+    return Option.getOrNull(Option.map(job, (job) => statusViewOf(snapshot(job))))
   }
 }
 
@@ -825,7 +826,7 @@ describe("queueModel, names that are special elsewhere", () => {
       info: info(`{"__proto__":{"polluted":2}}`),
       outputs: info(`{"__proto__":{"polluted":3}}`)
     })
-    const status = QueueModel.snapshot(jobOf(queue, "a"))
+    const status = snapshot(jobOf(queue, "a"))
     assert.strictEqual(JSON.stringify(status.info), `{"__proto__":{"polluted":2},"kept":true,"constructor":1}`)
     assert.strictEqual(JSON.stringify(status.outputs), `{"__proto__":{"polluted":3}}`)
     for (const object of [status.info, status.outputs, {}]) {
@@ -911,7 +912,7 @@ describe("queueModel, with a retention", () => {
     for (const map of [queue.jobs, queue.pending, queue.running]) {
       assert.strictEqual(HashMap.size<unknown, unknown>(map), 0)
     }
-    assert.deepStrictEqual([RedBlackTree.size(queue.claims), RedBlackTree.size(queue.departures)], [0, 0])
+    assert.deepStrictEqual([RedBlackTree.size(queue.claims), RedBlackTree.size(queue.removals)], [0, 0])
   })
 })
 

@@ -1,5 +1,5 @@
 /**
- * What the checks of the conformance suite are made of, and how one is run.
+ * The parts of the conformance checks, and their runner.
  *
  * @internal
  */
@@ -20,18 +20,15 @@ import * as Job from "../../../model/Job.js"
 import { QueueError } from "../../../model/QueueError.js"
 import type { OutcomeError, WatchError } from "../../../model/QueueError.js"
 import { clip } from "../../../queue/internal/request.js"
-import { CancelResult, JobQueue, status as statusOf } from "../../../queue/JobQueue.js"
-import type { Service, SubmitRequest } from "../../../queue/JobQueue.js"
+import { JobQueue } from "../../../queue/JobQueue.js"
+import type { Service } from "../../../queue/JobQueue.js"
 import type { JobWatcher } from "../../../watch/JobWatcher.js"
 import type { Pool, Script } from "../../Worker.js"
 import { inline, lines, same } from "../diff.js"
 
 // -----------------------------------------------------------------------------
-// what a check is
+// checks
 // -----------------------------------------------------------------------------
-
-// Public types refer to it, so it is not marked as internal: the build would leave it out.
-export type Access = "shared" | "exclusive" | "scripted"
 
 /** @internal */
 export class Difference extends Data.TaggedError("Difference")<{
@@ -41,51 +38,44 @@ export class Difference extends Data.TaggedError("Difference")<{
 }> {}
 
 /**
- * Whatever a check may meet. What is not a difference is one all the same: the check did not expect it.
+ * The errors of a check. Other errors than a `Difference` are unexpected.
  *
  * @internal
  */
-export type Trouble = Difference | WatchError | OutcomeError
+export type CheckError = Difference | WatchError | OutcomeError
 
-/**
- * What a check works with.
- *
- * - `until`: asks for the status of a job until it is as it shall be. `untilOver`: until it is done, failed or canceled.
- * - `inTime`: lets time pass until an effect has ended; one that never ends is a difference.
- *
- * @internal
- */
-export interface Harness {
+/** @internal */
+export interface Target {
   readonly model: string
   readonly payload: Job.JsonObject
+  /** Lets time pass. */
   readonly pass: (duration: Duration.DurationInput) => Effect.Effect<void>
-  readonly until: (
-    job: Job.JobRef,
-    what: string,
-    isSo: (status: Job.JobStatus) => boolean
-  ) => Effect.Effect<Job.JobStatus, Trouble, JobQueue>
-  readonly untilOver: (job: Job.JobRef) => Effect.Effect<Job.JobStatus, Trouble, JobQueue>
-  readonly inTime: <A, E, R>(what: string, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | Difference, R>
 }
+
+/**
+ * What the queue must offer for a check: other users may share it, the check has it for itself, or it is new and its
+ * workers follow the script of the check.
+ */
+type Needs = "shared" | "exclusive" | "scripted"
 
 /** @internal */
 export interface Spec {
   readonly name: string
-  readonly needs: Access
+  readonly needs: Needs
   readonly workers: Pool | undefined
-  readonly body: (harness: Harness) => Effect.Effect<void, Trouble, JobQueue | JobWatcher>
+  readonly body: (target: Target) => Effect.Effect<void, CheckError, JobQueue | JobWatcher>
 }
 
 /** @internal */
-export const spec = (
-  needs: Access,
-  name: string,
-  body: (harness: Harness) => Effect.Effect<void, Trouble, JobQueue | JobWatcher>,
-  workers?: Pool
-): Spec => ({ name, needs, workers, body })
+export const spec = (needs: Needs, name: string, body: Spec["body"], workers?: Pool): Spec => ({
+  name,
+  needs,
+  workers,
+  body
+})
 
 /**
- * Workers whose claims last longer than any check.
+ * Creates a pool whose claims last longer than any check.
  *
  * @internal
  */
@@ -95,6 +85,36 @@ export const pool = (script: Script, options: Omit<Pool, "script"> = {}): Pool =
   script
 })
 
+/**
+ * The pauses of a wait: ten seconds, the first of them in small steps.
+ *
+ * @internal
+ */
+export const pauses: ReadonlyArray<Duration.DurationInput> = [
+  ...Array.from({ length: 100 }, () => "10 millis" as const),
+  ...Array.from({ length: 90 }, () => "100 millis" as const)
+]
+
+/**
+ * Lets time pass until an effect has ended. Fails if it does not end within ten seconds.
+ *
+ * @internal
+ */
+export const inTime = <A, E, R>(
+  { pass }: Target,
+  what: string,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | Difference, R> =>
+  Effect.scoped(Effect.gen(function*() {
+    const fiber = yield* Effect.forkScoped(effect)
+    for (const pause of pauses) {
+      const exit = yield* Fiber.poll(fiber)
+      if (Option.isSome(exit)) return yield* exit.value
+      yield* pass(pause)
+    }
+    return yield* new Difference({ what, expected: "an end within 10 seconds", actual: "it still runs" })
+  }))
+
 // -----------------------------------------------------------------------------
 // expectations
 // -----------------------------------------------------------------------------
@@ -102,7 +122,7 @@ export const pool = (script: Script, options: Omit<Pool, "script"> = {}): Pool =
 const text = (value: unknown): string => lines(value).join("\n")
 
 /**
- * The two are the same, down to the last key.
+ * Fails unless the two values have the same lines.
  *
  * @internal
  */
@@ -112,23 +132,23 @@ export const expect = (what: string, actual: unknown, expected: unknown): Effect
     : Effect.fail(new Difference({ what, expected: text(expected), actual: text(actual) }))
 
 /**
- * A value is as the words say.
+ * Fails unless `holds`, with the expectation in words.
  *
  * @internal
  */
 export const expectThat = (
   what: string,
   actual: unknown,
-  isSo: boolean,
-  words: string
+  holds: boolean,
+  expected: string
 ): Effect.Effect<void, Difference> =>
-  isSo ? Effect.void : Effect.fail(new Difference({ what, expected: words, actual: text(actual) }))
+  holds ? Effect.void : Effect.fail(new Difference({ what, expected, actual: text(actual) }))
 
 const millis = (time: Option.Option<DateTime.Utc>): number | null =>
   Option.getOrNull(Option.map(time, DateTime.toEpochMillis))
 
 /**
- * All that a snapshot tells, as plain values; `null` for what it does not tell.
+ * Returns a snapshot as plain values, with `null` for missing fields.
  *
  * @internal
  */
@@ -150,8 +170,7 @@ export const view = (status: Job.JobStatus) => ({
 const encodeError = Schema.encodeUnknownEither(QueueError)
 
 /**
- * The fields of the error that a call fails with, as it would travel. A call that succeeds, or fails with something
- * else, is a difference.
+ * Returns the encoded fields of the error of a call. Fails if the call succeeds, or fails with another error.
  *
  * @internal
  */
@@ -165,124 +184,97 @@ export const errorOf = <A, R>(
     }
     const encoded = encodeError(result.left)
     return Either.isRight(encoded)
-      // a field without a value is not there
       ? Effect.succeed(Object.fromEntries(Object.entries(encoded.right).filter(([, value]) => value !== undefined)))
       : Effect.fail(new Difference({ what, expected: "a QueueError", actual: text(result.left) }))
   })
 
+/**
+ * An id that no queue knows: that of the example in the documents of the service.
+ *
+ * @internal
+ */
+export const unknownId = "019ba379-92da-71e4-ac40-d98059fd67c7"
+
+/**
+ * Passes a value of the wrong type, as a program in JavaScript may.
+ *
+ * @internal
+ */
+export const bad = (value: unknown): never => value as never
+
 // -----------------------------------------------------------------------------
-// what was done, and what must be undone
+// the log of calls, and cleaning up
 // -----------------------------------------------------------------------------
 
-const maxShown = 160
+const maxShownCalls = 20
+const maxShownLength = 160
 
-interface Notes {
+interface Log {
   readonly calls: Array<{ readonly text: string; times: number }>
   readonly jobs: Map<string, Job.JobRef>
 }
 
-const note = (notes: Notes, text: string): void => {
-  const last = notes.calls.at(-1)
+const addCall = ({ calls }: Log, text: string): void => {
+  const last = calls.at(-1)
   if (last?.text === text) last.times++
-  else notes.calls.push({ text, times: 1 })
+  else calls.push({ text, times: 1 })
 }
 
-const shownCalls = ({ calls }: Notes): ReadonlyArray<string> => {
-  const shown = calls.slice(-20).map(({ text, times }) => times === 1 ? text : `${text} (${times} times)`)
+const shownCalls = ({ calls }: Log): ReadonlyArray<string> => {
+  const shown = calls.slice(-maxShownCalls).map(({ text, times }) => times === 1 ? text : `${text} (${times} times)`)
   return calls.length > shown.length ? [`… ${calls.length - shown.length} calls before that`, ...shown] : shown
 }
 
 const isRef = Schema.is(Job.JobRef)
 
-const shownInput = (input: unknown): string => isRef(input) ? Job.format(input) : inline(input)
-
-const shownAnswer = (operation: string, answer: unknown): string => {
-  switch (operation) {
-    case "submit":
-      return (answer as Job.JobRef).requestId
-    case "status":
-      return (answer as Job.JobStatus)._tag
-    default:
-      return inline(answer)
-  }
-}
-
-// Takes note of every call. On a queue that others use, nothing interrupts a submit: its job would be nobody's.
-const recorded = (queue: Service, access: Access, notes: Notes): Service => {
-  const noted = <A, E>(operation: string, input: unknown, call: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+// On a queue that others share, a submit is not interrupted: its job could not be canceled.
+const logged = (queue: Service, needs: Needs, log: Log): Service => {
+  const note = <A, E>(
+    operation: string,
+    input: unknown,
+    call: Effect.Effect<A, E>,
+    show: (result: A) => string = inline
+  ): Effect.Effect<A, E> =>
     Effect.onExit(call, (exit) =>
       Effect.sync(() => {
-        const came = Exit.match(exit, {
-          onSuccess: (answer) => shownAnswer(operation, answer),
-          onFailure: (cause) => Cause.isInterruptedOnly(cause) ? "interrupted" : Cause.pretty(cause).split("\n", 1)[0]
+        const shownInput = isRef(input) ? Job.format(input) : inline(input)
+        const result = Exit.match(exit, {
+          onSuccess: show,
+          onFailure: (cause) =>
+            Cause.isInterruptedOnly(cause) ? "interrupted" : Cause.pretty(cause).split("\n", 1)[0] ?? ""
         })
-        note(notes, `${operation} ${clip(shownInput(input), maxShown)} → ${clip(came ?? "", maxShown)}`)
+        addCall(log, `${operation} ${clip(shownInput, maxShownLength)} → ${clip(result, maxShownLength)}`)
       }))
   return {
-    status: (job) => noted("status", job, queue.status(job)),
-    submit: (request: SubmitRequest) => {
+    status: (job) => note("status", job, queue.status(job), ({ _tag }) => _tag),
+    submit: (request) => {
       const call = Effect.tap(
-        noted("submit", request, queue.submit(request)),
-        (job) => Effect.sync(() => notes.jobs.set(inline(job), job))
+        note("submit", request, queue.submit(request), ({ requestId }) => requestId),
+        (job) => Effect.sync(() => log.jobs.set(inline(job), job))
       )
-      return access === "scripted" ? call : Effect.uninterruptible(call)
+      return needs === "scripted" ? call : Effect.uninterruptible(call)
     },
-    cancel: (job) => noted("cancel", job, queue.cancel(job)),
-    clear: (model) => noted("clear", model, queue.clear(model)),
-    metrics: (model) => noted("metrics", model, queue.metrics(model))
+    cancel: (job) => note("cancel", job, queue.cancel(job)),
+    clear: (model) => note("clear", model, queue.clear(model)),
+    metrics: (model) => note("metrics", model, queue.metrics(model))
   }
 }
 
-const cancelAttempts = 4
+const maxCancelAttempts = 4
 
-/** Cancels a job that a check leaves behind. Whatever goes wrong, a replica that does not know it yet, is tried again. */
-const withdraw = (queue: Service, job: Job.JobRef, pass: Harness["pass"], attempt = 1): Effect.Effect<void> =>
+/** Cancels a job that a check leaves behind. Tries again after any error, such as that of a replica that lags. */
+const cancelLeftover = (queue: Service, job: Job.JobRef, pass: Target["pass"], attempt = 1): Effect.Effect<void> =>
   Effect.catchAllCause(
     Effect.asVoid(queue.cancel(job)),
     (cause) =>
-      attempt < cancelAttempts
-        ? Effect.zipRight(pass("1 second"), Effect.suspend(() => withdraw(queue, job, pass, attempt + 1)))
+      attempt < maxCancelAttempts
+        ? Effect.zipRight(pass("1 second"), Effect.suspend(() => cancelLeftover(queue, job, pass, attempt + 1)))
         : Effect.logWarning(`${Job.format(job)}: left behind by a check, could not be canceled`, cause)
   )
 
 // -----------------------------------------------------------------------------
 // running a check
 // -----------------------------------------------------------------------------
-
-// How long anything is waited for: ten seconds, the first of them in small steps.
-const pauses: ReadonlyArray<Duration.DurationInput> = [
-  ...Array.from({ length: 100 }, () => "10 millis" as const),
-  ...Array.from({ length: 90 }, () => "100 millis" as const)
-]
-
-const makeHarness = (subject: Pick<Harness, "model" | "payload" | "pass">): Harness => {
-  const { pass } = subject
-  const until: Harness["until"] = (job, what, isSo) =>
-    Effect.gen(function*() {
-      let status = yield* statusOf(job)
-      for (const pause of pauses) {
-        if (isSo(status)) return status
-        yield* pass(pause)
-        status = yield* statusOf(job)
-      }
-      return yield* new Difference({ what: "a job", expected: what, actual: text(view(status)) })
-    })
-  return {
-    ...subject,
-    until,
-    untilOver: (job) => until(job, "over", Job.isTerminal),
-    inTime: (what, effect) =>
-      Effect.scoped(Effect.gen(function*() {
-        const fiber = yield* Effect.forkScoped(effect)
-        for (const pause of pauses) {
-          const exit = yield* Fiber.poll(fiber)
-          if (Option.isSome(exit)) return yield* exit.value
-          yield* pass(pause)
-        }
-        return yield* new Difference({ what, expected: "an end", actual: "it goes on and on" })
-      }))
-  }
-}
 
 interface Failure {
   readonly check: string
@@ -297,55 +289,45 @@ const explain = (cause: Cause.Cause<unknown>): Omit<Failure, "check" | "calls"> 
   if (failure instanceof Difference) {
     return { what: failure.what, expected: failure.expected, actual: failure.actual }
   }
-  // an error says enough; of a bug one wants to know where it is
-  const met = failure instanceof Error ? `${failure.name}: ${failure.message}` : Cause.pretty(cause)
-  return { what: `it met what it should not: ${met}` }
+  // the message of an error is enough; a defect needs its stack
+  const error = failure instanceof Error ? `${failure.name}: ${failure.message}` : Cause.pretty(cause)
+  return { what: `unexpected error: ${error}` }
 }
 
-/** @internal */
-export const runCheck = <E, LE>(
-  subject: Pick<Harness, "model" | "payload" | "pass"> & {
-    readonly access: Access
-    readonly layer: (workers?: Pool) => Layer.Layer<JobQueue, LE>
-    readonly watcher: Layer.Layer<JobWatcher, never, JobQueue>
+/**
+ * Runs a check on a new build of the layers.
+ *
+ * @internal
+ */
+export const runCheck = <E, LE, WE>(
+  subject: Target & {
+    readonly layer: Layer.Layer<JobQueue, LE>
+    readonly watcher: Layer.Layer<JobWatcher, WE, JobQueue>
   },
   spec: Spec,
   toError: (failure: Failure) => E
 ): Effect.Effect<void, E> =>
   Effect.suspend(() => {
-    const { access, layer, pass, watcher } = subject
-    const notes: Notes = { calls: [], jobs: new Map() }
-    const check: Effect.Effect<void, LE | Trouble, Scope.Scope> = Effect.gen(function*() {
-      const queue = Context.get(yield* Layer.build(layer(spec.workers)), JobQueue)
-      yield* Effect.addFinalizer(() =>
-        access === "scripted"
-          ? Effect.void
-          : Effect.forEach(notes.jobs.values(), (job) => withdraw(queue, job, pass), {
+    const { layer, pass, watcher } = subject
+    const log: Log = { calls: [], jobs: new Map() }
+    const check: Effect.Effect<void, LE | WE | CheckError, Scope.Scope> = Effect.gen(function*() {
+      const queue = Context.get(yield* Layer.build(layer), JobQueue)
+      if (spec.needs !== "scripted") {
+        yield* Effect.addFinalizer(() =>
+          Effect.forEach(log.jobs.values(), (job) => cancelLeftover(queue, job, pass), {
             concurrency: 4,
             discard: true
           })
+        )
+      }
+      const context = yield* Layer.build(
+        watcher.pipe(Layer.provideMerge(Layer.succeed(JobQueue, logged(queue, spec.needs, log))))
       )
-      const watched = yield* Layer.build(
-        watcher.pipe(Layer.provideMerge(Layer.succeed(JobQueue, recorded(queue, access, notes))))
-      )
-      yield* Effect.provide(spec.body(makeHarness(subject)), watched)
+      yield* Effect.provide(spec.body(subject), context)
     })
-    // who interrupts the check never comes here; a queue that interrupts itself does
+    // an interruption from outside does not come here; that of a queue that interrupts itself does
     return Effect.catchAllCause(
       Effect.scoped(check),
-      (cause) => Effect.fail(toError({ check: spec.name, ...explain(cause), calls: shownCalls(notes) }))
+      (cause) => Effect.fail(toError({ check: spec.name, ...explain(cause), calls: shownCalls(log) }))
     )
   })
-
-/**
- * A reference that no queue knows: it is that of the example in the documents of the service.
- *
- * @internal
- */
-export const unknownId = "019ba379-92da-71e4-ac40-d98059fd67c7"
-
-/** @internal */
-export const canceled = CancelResult.Canceled()
-
-/** @internal */
-export const notCanceled = (status: string) => CancelResult.NotCanceled({ status })

@@ -1,5 +1,5 @@
 /**
- * The paths that the life of a job can take, said without `Transition.derive`.
+ * The legal paths of a job, written without `Transition.derive`.
  *
  * @internal
  */
@@ -14,7 +14,7 @@ const next: { readonly [tag: string]: ReadonlyArray<Transition["_tag"]> } = {
 }
 
 /**
- * Transitions, a line each: `Claimed 1`, the number being that of the attempt.
+ * Returns transitions in words, with the number of the attempt: `Claimed 1`.
  *
  * @internal
  */
@@ -22,7 +22,15 @@ export const stepsOf = (transitions: ReadonlyArray<Transition>): ReadonlyArray<s
   transitions.map(({ _tag, attempt }) => `${_tag} ${attempt}`)
 
 /**
- * The steps that a legal path has in place of the first one that can't be there; nothing where the path is legal.
+ * Returns `stepsOf` without progress, of which a watch may see any part.
+ *
+ * @internal
+ */
+export const stepsWithoutProgress = (transitions: ReadonlyArray<Transition>): ReadonlyArray<string> =>
+  stepsOf(transitions.filter(({ _tag }) => _tag !== "Progressed"))
+
+/**
+ * Describes the first illegal transition of a path; `undefined` if there is none.
  *
  * @internal
  */

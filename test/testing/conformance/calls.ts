@@ -1,26 +1,18 @@
-/**
- * What each call does, on a queue of one's own whose workers do as they are told.
- *
- * @internal
- */
+/** What each call does, on a queue of its own with scripted workers: the readings that our stand-ins agree on. */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Fiber from "effect/Fiber"
-import * as Job from "../../../model/Job.js"
-import type { QueueError } from "../../../model/QueueError.js"
-import * as JobQueue from "../../../queue/JobQueue.js"
-import * as Worker from "../../Worker.js"
-import { inline } from "../diff.js"
-import { canceled, errorOf, expect, expectThat, notCanceled, pool, spec, unknownId, view } from "./harness.js"
+import * as Job from "../../../src/model/Job.js"
+import type { QueueError } from "../../../src/model/QueueError.js"
+import * as JobQueue from "../../../src/queue/JobQueue.js"
+import { inline } from "../../../src/testing/internal/diff.js"
+import * as Worker from "../../../src/testing/Worker.js"
+import { bad, canceled, errorOf, expect, expectThat, notCanceled, pool, spec, unknownId, view } from "./harness.js"
 import type { Spec } from "./harness.js"
 
-/**
- * Workers that do what the payload says.
- *
- * @internal
- */
-export const obedient: Worker.Script = ({ payload }) => {
+/** Workers that do what the payload of the job says. */
+export const workersByPayload: Worker.Script = ({ payload }) => {
   switch (payload["do"]) {
     case "finish":
       return [Worker.finish("5 millis", { answer: 42 })]
@@ -35,9 +27,6 @@ export const obedient: Worker.Script = ({ payload }) => {
 const uuidv7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 
 const isRunning = ({ _tag }: Job.JobStatus): boolean => _tag === "Running"
-
-// as a program in JavaScript might
-const bad = (value: unknown): never => value as never
 
 const namesOfModels = [
   "a model with spaces",
@@ -55,14 +44,12 @@ const proto = () => Object.fromEntries([["__proto__", { polluted: true }], ["use
 
 const anotherModel = "another model"
 
-/** @internal */
 export const calls: ReadonlyArray<Spec> = [
   // ---------------------------------------------------------------------------
   // submit
   // ---------------------------------------------------------------------------
 
   spec(
-    "scripted",
     "submit: gives a reference with a UUIDv7 that begins with the time of the submission",
     ({ model }) =>
       Effect.gen(function*() {
@@ -83,7 +70,7 @@ export const calls: ReadonlyArray<Spec> = [
       })
   ),
 
-  spec("scripted", "submit: counts every one of many at once", ({ model }) =>
+  spec("submit: counts every one of many at once", ({ model }) =>
     Effect.gen(function*() {
       const jobs = yield* Effect.all(
         Array.from({ length: 20 }, () => JobQueue.submit({ model, payload: {} })),
@@ -94,7 +81,6 @@ export const calls: ReadonlyArray<Spec> = [
     })),
 
   spec(
-    "scripted",
     "submit: keeps what was submitted, and begins with nothing else",
     ({ model }) =>
       Effect.gen(function*() {
@@ -120,7 +106,6 @@ export const calls: ReadonlyArray<Spec> = [
   ),
 
   spec(
-    "scripted",
     "submit: keeps the priority, and has no info unless some is given",
     ({ model }) =>
       Effect.gen(function*() {
@@ -132,7 +117,7 @@ export const calls: ReadonlyArray<Spec> = [
       })
   ),
 
-  spec("scripted", "submit: takes the payload as it is at that moment", ({ model }) =>
+  spec("submit: takes the payload as it is at that moment", ({ model }) =>
     Effect.gen(function*() {
       const payload = { scenes: ["rain"] }
       const info = { tags: ["first"] }
@@ -146,7 +131,7 @@ export const calls: ReadonlyArray<Spec> = [
       ])
     })),
 
-  spec("scripted", "submit: sends a payload as JSON represents it", ({ model }) =>
+  spec("submit: sends a payload as JSON represents it", ({ model }) =>
     Effect.gen(function*() {
       const payload = {
         at: DateTime.toDate(DateTime.unsafeMake(0)),
@@ -161,7 +146,6 @@ export const calls: ReadonlyArray<Spec> = [
     })),
 
   spec(
-    "scripted",
     "submit: keeps the key __proto__ as a key, also when a worker adds to the info",
     ({ model, until }) =>
       Effect.gen(function*() {
@@ -178,7 +162,7 @@ export const calls: ReadonlyArray<Spec> = [
     pool(Worker.always(Worker.progress("5 millis", 0.5), Worker.finish("1 hour")))
   ),
 
-  spec("scripted", "models: any name that is not blank is good for every call", (harness) =>
+  spec("models: any name that is not blank is good for every call", (harness) =>
     Effect.gen(function*() {
       for (const model of [harness.model, ...namesOfModels]) {
         const job = yield* JobQueue.submit({ model, payload: { model } })
@@ -199,7 +183,7 @@ export const calls: ReadonlyArray<Spec> = [
   // cancel
   // ---------------------------------------------------------------------------
 
-  spec("scripted", "cancel: ends a job that is pending, once", ({ model }) =>
+  spec("cancel: ends a job that is pending, once", ({ model }) =>
     Effect.gen(function*() {
       const job = yield* JobQueue.submit({ model, payload: { prompt: "a cat" }, info: { note: "mine" }, priority: 2 })
       const before = view(yield* JobQueue.status(job))
@@ -210,7 +194,6 @@ export const calls: ReadonlyArray<Spec> = [
     })),
 
   spec(
-    "scripted",
     "cancel: leaves a job alone that runs",
     ({ model, until }) =>
       Effect.gen(function*() {
@@ -219,11 +202,10 @@ export const calls: ReadonlyArray<Spec> = [
         yield* expect("cancel of a running job", yield* JobQueue.cancel(job), notCanceled("running"))
         yield* expect("its status", view(yield* JobQueue.status(job)), before)
       }),
-    pool(obedient)
+    pool(workersByPayload)
   ),
 
   spec(
-    "scripted",
     "cancel: leaves a job alone that is over",
     ({ model, untilOver }) =>
       Effect.gen(function*() {
@@ -234,11 +216,10 @@ export const calls: ReadonlyArray<Spec> = [
           yield* expect("its status", view(yield* JobQueue.status(job)), before)
         }
       }),
-    pool(obedient)
+    pool(workersByPayload)
   ),
 
   spec(
-    "scripted",
     "cancel: takes a job out of the line",
     ({ model, until, untilOver }) =>
       Effect.gen(function*() {
@@ -250,7 +231,7 @@ export const calls: ReadonlyArray<Spec> = [
         yield* expect("a job of another model", (yield* untilOver(third))._tag, "Done")
         yield* expect("the canceled job", (yield* JobQueue.status(second))._tag, "Canceled")
       }),
-    pool(obedient)
+    pool(workersByPayload)
   ),
 
   // ---------------------------------------------------------------------------
@@ -258,7 +239,6 @@ export const calls: ReadonlyArray<Spec> = [
   // ---------------------------------------------------------------------------
 
   spec(
-    "scripted",
     "clear: leaves alone what runs and what is another model's",
     ({ model, until }) =>
       Effect.gen(function*() {
@@ -294,17 +274,16 @@ export const calls: ReadonlyArray<Spec> = [
         yield* expect("clear, once more", yield* JobQueue.clear(model), 0)
         yield* expect("clear of a model never seen", yield* JobQueue.clear("a model never seen"), 0)
       }),
-    pool(obedient)
+    pool(workersByPayload)
   ),
 
-  spec("scripted", "metrics: are zeros for a model never seen", ({ model }) =>
+  spec("metrics: are zeros for a model never seen", ({ model }) =>
     Effect.gen(function*() {
       yield* JobQueue.submit({ model, payload: {} })
       yield* expect("the metrics", yield* JobQueue.metrics("a model never seen"), { running: 0, waiting: 0, total: 0 })
     })),
 
   spec(
-    "scripted",
     "metrics: count who waits and who runs, not who is over",
     ({ model, until, untilOver }) =>
       Effect.gen(function*() {
@@ -316,7 +295,7 @@ export const calls: ReadonlyArray<Spec> = [
         yield* JobQueue.submit({ model, payload: {} })
         yield* expect("the metrics", yield* JobQueue.metrics(model), { running: 1, waiting: 2, total: 3 })
       }),
-    pool(obedient)
+    pool(workersByPayload)
   ),
 
   // ---------------------------------------------------------------------------
@@ -324,7 +303,6 @@ export const calls: ReadonlyArray<Spec> = [
   // ---------------------------------------------------------------------------
 
   spec(
-    "scripted",
     "refusals: a job that is not there is not found, in every field of the error",
     ({ model }) =>
       Effect.gen(function*() {
@@ -362,7 +340,6 @@ export const calls: ReadonlyArray<Spec> = [
   ),
 
   spec(
-    "scripted",
     "refusals: a blank model or id is refused, in every field of the error",
     ({ model }) =>
       Effect.gen(function*() {
@@ -395,7 +372,6 @@ export const calls: ReadonlyArray<Spec> = [
   ),
 
   spec(
-    "scripted",
     "refusals: a job to be is refused with words that say what is wrong, and adds no job",
     ({ model }) =>
       Effect.gen(function*() {
@@ -434,7 +410,6 @@ export const calls: ReadonlyArray<Spec> = [
   ),
 
   spec(
-    "scripted",
     "refusals: a clear of no model at all is refused, and clears nothing",
     ({ model }) =>
       Effect.gen(function*() {
@@ -452,7 +427,6 @@ export const calls: ReadonlyArray<Spec> = [
   // ---------------------------------------------------------------------------
 
   spec(
-    "scripted",
     "interruption: calls that are given up leave the queue in order",
     ({ inTime, model, pass }) =>
       Effect.gen(function*() {

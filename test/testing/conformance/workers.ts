@@ -1,15 +1,11 @@
-/**
- * What becomes of jobs in the hands of workers.
- *
- * @internal
- */
+/** What the reports of workers do to a job. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Order from "effect/Order"
-import * as Job from "../../../model/Job.js"
-import * as JobQueue from "../../../queue/JobQueue.js"
-import * as Worker from "../../Worker.js"
-import { obedient } from "./calls.js"
+import * as Job from "../../../src/model/Job.js"
+import * as JobQueue from "../../../src/queue/JobQueue.js"
+import * as Worker from "../../../src/testing/Worker.js"
+import { workersByPayload } from "./calls.js"
 import { Difference, expect, expectThat, notCanceled, pool, spec, view } from "./harness.js"
 import type { Spec } from "./harness.js"
 
@@ -34,10 +30,8 @@ const expectTimes = ({ claimedAt, createdAt, doneAt }: ReturnType<typeof view>) 
 
 const priorities = [0, 5, -1, 5, 0, Number.MIN_SAFE_INTEGER, 5, 1]
 
-/** @internal */
 export const workers: ReadonlyArray<Spec> = [
   spec(
-    "scripted",
     "workers: take the highest priority first, and of equals the oldest",
     ({ model, until, untilOver }) =>
       Effect.gen(function*() {
@@ -71,7 +65,6 @@ export const workers: ReadonlyArray<Spec> = [
   ),
 
   spec(
-    "scripted",
     "workers: report progress, which adds to the info",
     ({ model, until }) =>
       Effect.gen(function*() {
@@ -97,7 +90,6 @@ export const workers: ReadonlyArray<Spec> = [
   ),
 
   spec(
-    "scripted",
     "workers: finish with outputs",
     ({ model, untilOver }) =>
       Effect.gen(function*() {
@@ -124,7 +116,6 @@ export const workers: ReadonlyArray<Spec> = [
   ),
 
   spec(
-    "scripted",
     "workers: fail with a reason, which is in the info, and the job is not tried again",
     ({ model, untilOver }) =>
       Effect.gen(function*() {
@@ -148,11 +139,10 @@ export const workers: ReadonlyArray<Spec> = [
         })
         yield* expect("why it failed", Option.getOrNull(Job.failureReason(status)), "CUDA out of memory")
       }),
-    pool(obedient)
+    pool(workersByPayload)
   ),
 
   spec(
-    "scripted",
     "workers: that die lose the job to another one, and what they noted stays",
     ({ model, untilOver }) =>
       Effect.gen(function*() {
@@ -174,7 +164,6 @@ export const workers: ReadonlyArray<Spec> = [
   ),
 
   spec(
-    "scripted",
     "workers: that all die use up four attempts, and the job fails without a reason",
     ({ model, until }) =>
       Effect.gen(function*() {
@@ -211,7 +200,6 @@ export const workers: ReadonlyArray<Spec> = [
   ),
 
   spec(
-    "scripted",
     "workers: that are slow but send signs of life keep the job",
     ({ model, untilOver }) =>
       Effect.gen(function*() {

@@ -1,6 +1,6 @@
 /**
- * What can be asked of any queue, also of one that others use and of whose workers nothing is known. What the service
- * leaves open is tolerated: optional fields, a replica that is behind, a worker that is faster than the check.
+ * The checks of a queue whose workers are unknown. They tolerate what the service leaves open: optional fields, a replica
+ * that lags, a worker that is faster than the check.
  *
  * @internal
  */
@@ -22,44 +22,43 @@ import { defaultPolicy } from "../../../policy/WatchPolicy.js"
 import * as JobQueue from "../../../queue/JobQueue.js"
 import * as JobStream from "../../../watch/JobStream.js"
 import { inline } from "../diff.js"
-import { Difference, errorOf, expect, expectThat, spec, unknownId, view } from "./harness.js"
-import type { Harness, Spec } from "./harness.js"
+import { bad, errorOf, expect, expectThat, inTime, spec, unknownId, view } from "./harness.js"
+import type { Difference, Spec, Target } from "./harness.js"
 import { mistakeIn, stepsOf } from "./path.js"
 
 type Queue = JobQueue.JobQueue
 
-// Whoever else waits goes first.
+// jobs of other users go first
 const lowest = -1_000_000
 
 const info = { conformance: "check", attempt: 1 }
 
-const submit = ({ model, payload }: Harness) => JobQueue.submit({ model, payload, info, priority: lowest })
+const submit = ({ model, payload }: Target) => JobQueue.submit({ model, payload, info, priority: lowest })
 
-const patience = 20
+const submits = (target: Target, count: number) =>
+  Effect.all(Array.from({ length: count }, () => submit(target)), { concurrency: "unbounded" })
 
-/** A snapshot of a job that is there; right after its submit a replica may not know it yet. */
-const look = (harness: Harness, job: Job.JobRef, tries = 1): Effect.Effect<Job.JobStatus, QueueError, Queue> =>
-  Effect.catchAll(
-    JobQueue.status(job),
-    (error) =>
-      tries < patience && (isTransient(error) || error._tag === "JobNotFound")
-        ? Effect.zipRight(harness.pass("500 millis"), Effect.suspend(() => look(harness, job, tries + 1)))
-        : Effect.fail(error)
-  )
+const maxTries = 20
 
-/** A snapshot that shows what must be so by now, as soon as one does; else the last one. */
-const lookFor = (
-  harness: Harness,
+/**
+ * Returns the snapshot of a job that exists, which a replica may not know yet. With `isSo`, it looks again until the
+ * snapshot satisfies it, and returns the last snapshot otherwise.
+ */
+const look = (
+  target: Target,
   job: Job.JobRef,
-  isSo: (status: Job.JobStatus) => boolean,
+  isSo: (status: Job.JobStatus) => boolean = () => true,
   tries = 1
-): Effect.Effect<Job.JobStatus, QueueError, Queue> =>
-  Effect.flatMap(look(harness, job), (status) =>
-    isSo(status) || tries === patience
-      ? Effect.succeed(status)
-      : Effect.zipRight(harness.pass("500 millis"), Effect.suspend(() => lookFor(harness, job, isSo, tries + 1))))
+): Effect.Effect<Job.JobStatus, QueueError, Queue> => {
+  const again = Effect.zipRight(target.pass("500 millis"), Effect.suspend(() => look(target, job, isSo, tries + 1)))
+  return Effect.matchEffect(JobQueue.status(job), {
+    onFailure: (error) =>
+      tries < maxTries && (isTransient(error) || error._tag === "JobNotFound") ? again : Effect.fail(error),
+    onSuccess: (status) => tries < maxTries && !isSo(status) ? again : Effect.succeed(status)
+  })
+}
 
-// Clocks differ, by no more than this.
+// the largest difference between clocks
 const maxSkew = 15 * 60_000
 
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 0
@@ -72,14 +71,7 @@ const expectMetrics = (metrics: JobQueue.QueueMetrics): Effect.Effect<void, Diff
     "three counts, the total being the sum of the others"
   )
 
-// as a program in JavaScript might
-const bad = (value: unknown): never => value as never
-
-/**
- * The call is refused, and by us: no answer of the service is in the error.
- *
- * @internal
- */
+/** Expects that a call fails before it is sent: the error has no status of a response. */
 const expectRefused = <A>(operation: Operation, input: unknown, call: Effect.Effect<A, QueueError, Queue>) =>
   Effect.gen(function*() {
     const what = `${operation} of ${inline(input)}, which is refused before anything is sent`
@@ -99,7 +91,7 @@ const expectNotFound = (what: string, job: Job.JobRef) =>
         ? JobQueue.status(job)
         : JobQueue.cancel(job)
       const error = yield* errorOf(`${operation} of ${what}`, call)
-      // the service says more, in words of its own
+      // the other fields are the words of the service
       const { code: _code, detail: _detail, httpRequestId: _id, param: _param, type: _type, ...rest } = error
       yield* expect(`${operation} of ${what}`, rest, {
         _tag: "JobNotFound",
@@ -110,37 +102,27 @@ const expectNotFound = (what: string, job: Job.JobRef) =>
       })
     }), { discard: true })
 
-const expectLegal = (transitions: ReadonlyArray<Transition.Transition>) =>
-  Effect.suspend(() => {
-    const mistake = mistakeIn(transitions)
-    return mistake === undefined
-      ? Effect.void
-      : Effect.fail(
-        new Difference({
-          what: "the life of a job",
-          expected: `a legal path: ${mistake}`,
-          actual: stepsOf(transitions).join("\n")
-        })
-      )
-  })
+const expectLegal = (transitions: ReadonlyArray<Transition.Transition>) => {
+  const mistake = mistakeIn(transitions)
+  return expectThat("the steps of the job", stepsOf(transitions), mistake === undefined, `a legal path: ${mistake}`)
+}
 
-/** @internal */
-export const shared: ReadonlyArray<Spec> = [
+const sharedQueue: ReadonlyArray<Spec> = [
   spec(
     "shared",
-    "submit: gives a reference by which the job is known as it was submitted",
-    (harness) =>
+    "submit: returns a reference whose status shows the job as submitted",
+    (target) =>
       Effect.gen(function*() {
         const before = yield* Clock.currentTimeMillis
-        const job = yield* submit(harness)
+        const job = yield* submit(target)
         const after = yield* Clock.currentTimeMillis
-        yield* expect("the model of the reference", job.model, harness.model)
+        yield* expect("the model of the reference", job.model, target.model)
         yield* expectThat("the request id", job.requestId, /\S/.test(job.requestId), "not blank")
-        const status = yield* look(harness, job)
+        const status = yield* look(target, job)
         yield* expect("the job of its status", status.job, job)
         const seen = view(status)
-        // what is not told is not wrong
-        if (Object.keys(seen.inputs).length > 0) yield* expect("the inputs", seen.inputs, harness.payload)
+        // a service may omit optional fields
+        if (Object.keys(seen.inputs).length > 0) yield* expect("the inputs", seen.inputs, target.payload)
         const keys = Object.keys(info)
         if (Object.keys(seen.info).length > 0) {
           yield* expect("the submitter's keys in the info", keys.filter((key) => Object.hasOwn(seen.info, key)), keys)
@@ -154,8 +136,8 @@ export const shared: ReadonlyArray<Spec> = [
             `between ${before} and ${after}, give or take a quarter of an hour`
           )
         }
-        const again = view(yield* look(harness, job))
-        yield* expect("what never changes", [again.createdAt, again.inputs, again.priority], [
+        const again = view(yield* look(target, job))
+        yield* expect("the fields that do not change", [again.createdAt, again.inputs, again.priority], [
           seen.createdAt,
           seen.inputs,
           seen.priority
@@ -163,24 +145,23 @@ export const shared: ReadonlyArray<Spec> = [
       })
   ),
 
-  spec("shared", "submit: gives every job a reference of its own", (harness) =>
+  spec("shared", "submit: returns a different reference for every job", (target) =>
     Effect.gen(function*() {
-      const jobs = yield* Effect.all([submit(harness), submit(harness), submit(harness)], { concurrency: "unbounded" })
-      const ids = jobs.map(({ requestId }) => requestId)
-      yield* expect("the different ids among three", new Set(ids).size, ids.length)
-      for (const job of jobs) yield* expect("the job of its status", (yield* look(harness, job)).job, job)
+      const jobs = yield* submits(target, 3)
+      yield* expect("the different ids among three", new Set(jobs.map(({ requestId }) => requestId)).size, 3)
+      for (const job of jobs) yield* expect("the job of its status", (yield* look(target, job)).job, job)
     })),
 
   spec(
     "shared",
-    "cancel: cancels a job or says what it is instead, and its status agrees",
-    (harness) =>
+    "cancel: cancels a job or reports its state, in agreement with its status",
+    (target) =>
       Effect.gen(function*() {
-        const job = yield* submit(harness)
-        yield* look(harness, job)
+        const job = yield* submit(target)
+        yield* look(target, job)
         const result = yield* JobQueue.cancel(job)
         if (result._tag === "Canceled") {
-          const status = yield* lookFor(harness, job, (status) => status._tag === "Canceled")
+          const status = yield* look(target, job, (status) => status._tag === "Canceled")
           yield* expect("the state of a job that was canceled", status._tag, "Canceled")
           const again = yield* JobQueue.cancel(job)
           yield* expectThat(
@@ -192,7 +173,7 @@ export const shared: ReadonlyArray<Spec> = [
           return
         }
         const { status: state } = result
-        // what may be seen, from then on, of a job that was in this state; a worker may lose it, and another find it
+        // the possible later states; a worker may lose a running job, and another may claim it
         const later: { readonly [state: string]: ReadonlyArray<string> } = {
           running: ["Pending", "Running", "Done", "Failed"],
           done: ["Done"],
@@ -200,31 +181,22 @@ export const shared: ReadonlyArray<Spec> = [
         }
         const possible = later[state] ?? []
         yield* expectThat("why a job was not canceled", state, possible.length > 0, "running, done or failed")
-        const status = yield* lookFor(harness, job, ({ _tag }) => possible.includes(_tag))
-        yield* expectThat(
-          `the state of a job that was ${state}`,
-          status._tag,
-          possible.includes(status._tag),
-          possible.join(" or ")
-        )
+        const { _tag } = yield* look(target, job, ({ _tag }) => possible.includes(_tag))
+        yield* expectThat(`the state of a job that was ${state}`, _tag, possible.includes(_tag), possible.join(" or "))
       })
   ),
 
-  spec(
-    "shared",
-    "not found: an id that nobody has",
-    (harness) => expectNotFound("an id that nobody has", Job.ref(harness.model, unknownId))
-  ),
+  spec("shared", "not found: an unknown id", ({ model }) => expectNotFound("an unknown id", Job.ref(model, unknownId))),
 
-  spec("shared", "not found: a job of another model", (harness) =>
+  spec("shared", "not found: a job of another model", (target) =>
     Effect.gen(function*() {
-      const job = yield* submit(harness)
-      yield* look(harness, job)
-      yield* expectNotFound("a job of another model", Job.ref(`${harness.model}-of-another-name`, job.requestId))
-      yield* expect("the job that is there", (yield* look(harness, job)).job, job)
+      const job = yield* submit(target)
+      yield* look(target, job)
+      yield* expectNotFound("a job of another model", Job.ref(`${target.model}-of-another-name`, job.requestId))
+      yield* expect("the job of its model", (yield* look(target, job)).job, job)
     })),
 
-  // never a clear: whoever does not refuse it might clear what is not ours
+  // never a clear: a queue that does not refuse it might clear the jobs of others
   spec("shared", "bad input: a blank model or id is refused", ({ model }) =>
     Effect.gen(function*() {
       for (const blank of ["", " ", "\t\n"]) {
@@ -238,11 +210,11 @@ export const shared: ReadonlyArray<Spec> = [
       yield* expectRefused("cancel", " ", JobQueue.cancel(Job.ref(model, " ")))
     })),
 
-  spec("shared", "bad input: a job to be is refused, whatever is wrong with it", ({ model }) =>
+  spec("shared", "bad input: an invalid submit is refused", ({ model }) =>
     Effect.gen(function*() {
       const cyclic: { self?: unknown } = {}
       cyclic.self = cyclic
-      const wrong: ReadonlyArray<object> = [
+      const invalid: ReadonlyArray<object> = [
         { payload: {}, priority: 1.5 },
         { payload: {}, priority: Number.NaN },
         { payload: {}, priority: "1" },
@@ -251,16 +223,16 @@ export const shared: ReadonlyArray<Spec> = [
         { payload: null },
         {},
         { payload: {}, info: [] },
-        // what JSON can't say
+        // JSON cannot represent these
         { payload: cyclic },
         { payload: { big: BigInt(1) } }
       ]
-      for (const fields of wrong) {
+      for (const fields of invalid) {
         yield* expectRefused("submit", fields, JobQueue.submit(bad({ model, ...fields })))
       }
     })),
 
-  spec("shared", "bad input: what is no reference, or no model at all, is refused", () =>
+  spec("shared", "bad input: an invalid reference or model is refused", () =>
     Effect.gen(function*() {
       for (const input of [undefined, null, {}, "my-org/video-generator", 5]) {
         yield* expectRefused("status", input, JobQueue.status(bad(input)))
@@ -272,62 +244,61 @@ export const shared: ReadonlyArray<Spec> = [
       }
     })),
 
-  spec("shared", "metrics: are counts that add up", (harness) =>
+  spec("shared", "metrics: are counts that add up", (target) =>
     Effect.gen(function*() {
-      yield* expectMetrics(yield* JobQueue.metrics(harness.model))
-      yield* submit(harness)
-      yield* expectMetrics(yield* JobQueue.metrics(harness.model))
+      yield* expectMetrics(yield* JobQueue.metrics(target.model))
+      yield* submit(target)
+      yield* expectMetrics(yield* JobQueue.metrics(target.model))
     })),
 
-  spec("shared", "watch: whatever polls see of a job is a legal life", (harness) =>
+  spec("shared", "watch: polls of a job derive a legal path", (target) =>
     Effect.gen(function*() {
-      const job = yield* submit(harness)
+      const job = yield* submit(target)
       let known = Option.none<Transition.Cursor>()
-      const life: Array<Transition.Transition> = []
+      const seen: Array<Transition.Transition> = []
       const poll = Effect.gen(function*() {
-        const status = yield* look(harness, job)
-        const observedAt = yield* DateTime.now
-        const { cursor, transitions } = yield* Transition.derive(known, status, { observedAt })
-        for (const transition of transitions) life.push(transition)
-        // as another process would go on
+        const status = yield* look(target, job)
+        const { cursor, transitions } = yield* Transition.derive(known, status, { observedAt: yield* DateTime.now })
+        for (const transition of transitions) seen.push(transition)
+        // resumes from text, as another process does
         known = Either.getRight(Transition.parseCursor(Transition.formatCursor(cursor)))
-        yield* expectThat("a cursor, as text", cursor, Option.isSome(known), "one that can be read again")
-        yield* harness.pass("100 millis")
+        yield* expectThat("a cursor, as text", cursor, Option.isSome(known), "one that can be parsed")
+        yield* target.pass("100 millis")
       })
       yield* Effect.repeatN(poll, 2)
       yield* JobQueue.cancel(job)
       yield* Effect.repeatN(poll, 2)
-      yield* expectLegal(life)
+      yield* expectLegal(seen)
     })),
 
   spec(
     "shared",
-    "watch: a stream of transitions goes the same way, and ends where a cancel ends the job",
-    (harness) =>
+    "watch: a stream of transitions is a legal path, and ends when the job is canceled",
+    (target) =>
       Effect.gen(function*() {
-        const job = yield* submit(harness)
-        const life = yield* Ref.make<ReadonlyArray<Transition.Transition>>([])
+        const job = yield* submit(target)
+        const seen = yield* Ref.make<ReadonlyArray<Transition.Transition>>([])
         const policy = { ...defaultPolicy, cadence: Cadence.fixed("200 millis") }
         const watch = JobStream.transitions(job, policy).pipe(
-          Stream.runForEach((transition) => Ref.update(life, (before) => [...before, transition]))
+          Stream.runForEach((transition) => Ref.update(seen, (before) => [...before, transition]))
         )
         const ended = yield* Effect.scoped(Effect.gen(function*() {
           const fiber = yield* Effect.forkScoped(watch)
-          for (let waited = 0; waited < patience * 10; waited++) {
-            if ((yield* Ref.get(life)).length > 0 || Option.isSome(yield* Fiber.poll(fiber))) break
-            yield* harness.pass("50 millis")
+          for (let waited = 0; waited < maxTries * 10; waited++) {
+            if ((yield* Ref.get(seen)).length > 0 || Option.isSome(yield* Fiber.poll(fiber))) break
+            yield* target.pass("50 millis")
           }
           const result = yield* JobQueue.cancel(job)
           // a canceled job ends the watch; any other may run for hours
-          const most = result._tag === "Canceled" ? patience * 10 : patience
+          const most = result._tag === "Canceled" ? maxTries * 10 : maxTries
           for (let waited = 0; waited < most; waited++) {
             const exit = yield* Fiber.poll(fiber)
             if (Option.isSome(exit)) return yield* Effect.as(exit.value, true)
-            yield* harness.pass("50 millis")
+            yield* target.pass("50 millis")
           }
           return result._tag === "NotCanceled"
         }))
-        const transitions = yield* Ref.get(life)
+        const transitions = yield* Ref.get(seen)
         yield* expectThat("the watch of a canceled job", stepsOf(transitions), ended, "an end")
         yield* expectLegal(transitions)
       })
@@ -335,68 +306,69 @@ export const shared: ReadonlyArray<Spec> = [
 
   spec(
     "shared",
-    "interruption: a status call that is given up leaves the queue as it is",
-    (harness) =>
+    "interruption: an interrupted status call does not change the queue",
+    (target) =>
       Effect.gen(function*() {
-        const job = yield* submit(harness)
-        const before = yield* look(harness, job)
-        const givenUpAfter = [
+        const job = yield* submit(target)
+        const before = yield* look(target, job)
+        const delays = [
           Effect.void,
           Effect.yieldNow(),
           Effect.repeatN(Effect.yieldNow(), 5),
-          harness.pass("1 millis"),
-          harness.pass("3 millis")
+          target.pass("1 millis"),
+          target.pass("3 millis")
         ]
-        for (const while_ of givenUpAfter) {
+        for (const delay of delays) {
           const exit = yield* Effect.scoped(Effect.gen(function*() {
             const fiber = yield* Effect.forkScoped(JobQueue.status(job))
-            yield* while_
+            yield* delay
             return yield* Fiber.interrupt(fiber)
           }))
           yield* expectThat(
-            "a status call that is given up",
+            "an interrupted status call",
             Exit.match(exit, { onSuccess: ({ _tag }) => _tag, onFailure: String }),
             Exit.isSuccess(exit) || Exit.isInterrupted(exit),
-            "nothing, or the answer that had come already"
+            "an interruption, or a response that came before"
           )
         }
-        const after = yield* harness.inTime("a status call after some that were given up", look(harness, job))
+        const after = yield* inTime(target, "a status call after interrupted ones", look(target, job))
         yield* expect("the job", after.job, before.job)
         yield* expect("its inputs", after.inputs, before.inputs)
       })
-  ),
+  )
+]
 
-  // ---------------------------------------------------------------------------
-  // nobody else uses the queue: it may be cleared, and what is in it may be counted
-  // ---------------------------------------------------------------------------
-
-  spec("exclusive", "clear: cancels what waits, and tells how many", (harness) =>
+const exclusiveQueue: ReadonlyArray<Spec> = [
+  spec("exclusive", "clear: cancels the pending jobs, and returns their number", (target) =>
     Effect.gen(function*() {
-      yield* JobQueue.clear(harness.model)
-      const jobs = yield* Effect.all([submit(harness), submit(harness), submit(harness)])
-      for (const job of jobs) yield* look(harness, job)
-      const count = yield* JobQueue.clear(harness.model)
-      yield* expectThat("how many were canceled", count, isCount(count) && count <= 3, "a count of at most three")
-      // a replica may be behind: the jobs settle, then they are counted
-      const states = yield* Effect.forEach(jobs, (job) => lookFor(harness, job, ({ _tag }) => _tag !== "Pending"))
+      yield* JobQueue.clear(target.model)
+      const jobs = yield* submits(target, 3)
+      for (const job of jobs) yield* look(target, job)
+      const count = yield* JobQueue.clear(target.model)
+      yield* expectThat("the number of canceled jobs", count, isCount(count) && count <= 3, "a count of at most three")
+      // a replica may lag: waits until no job is pending
+      const states = yield* Effect.forEach(jobs, (job) => look(target, job, ({ _tag }) => _tag !== "Pending"))
       yield* expect("the jobs that are canceled", states.filter(({ _tag }) => _tag === "Canceled").length, count)
     })),
 
-  spec("exclusive", "metrics: count who waits, and nobody else", (harness) =>
+  spec("exclusive", "metrics: count the pending jobs of the model", (target) =>
     Effect.gen(function*() {
-      yield* JobQueue.clear(harness.model)
-      const jobs = yield* Effect.all([submit(harness), submit(harness)])
-      for (const job of jobs) yield* look(harness, job)
-      const metrics = yield* JobQueue.metrics(harness.model)
+      yield* JobQueue.clear(target.model)
+      const jobs = yield* submits(target, 2)
+      for (const job of jobs) yield* look(target, job)
+      const metrics = yield* JobQueue.metrics(target.model)
       yield* expectMetrics(metrics)
-      const states = yield* Effect.forEach(jobs, (job) => look(harness, job))
-      // those that wait now, and were never away, have waited then
+      const states = yield* Effect.forEach(jobs, (job) => look(target, job))
+      // a job that is pending now, and was never claimed, was pending then
       const waiting = states.filter(({ _tag, retries }) => _tag === "Pending" && Option.contains(retries, 0)).length
       yield* expectThat(
-        "how many wait",
+        "the number of pending jobs",
         metrics.waiting,
         metrics.waiting >= waiting && metrics.waiting <= jobs.length,
         `at least ${waiting}, at most ${jobs.length}`
       )
     }))
 ]
+
+/** @internal */
+export const queueChecks: ReadonlyArray<Spec> = [...sharedQueue, ...exclusiveQueue]

@@ -1,5 +1,5 @@
 /**
- * What a watch makes of the queue: every life that a job can have, told whole.
+ * The checks of a watcher through `JobStream`: the transitions and the result of every path that a job can take.
  *
  * @internal
  */
@@ -16,23 +16,19 @@ import { defaultPolicy } from "../../../policy/WatchPolicy.js"
 import * as JobQueue from "../../../queue/JobQueue.js"
 import * as JobStream from "../../../watch/JobStream.js"
 import * as Worker from "../../Worker.js"
-import { expect, expectThat, pool, spec, view } from "./harness.js"
-import type { Harness, Spec } from "./harness.js"
-import { stepsOf } from "./path.js"
+import { expect, expectThat, inTime, pool, spec, view } from "./harness.js"
+import type { Spec, Target } from "./harness.js"
+import { stepsOf, stepsWithoutProgress } from "./path.js"
 
 const policy = { ...defaultPolicy, cadence: Cadence.fixed(minPause) }
 
-const watched = ({ inTime }: Harness, job: Job.JobRef, from?: Transition.Cursor) =>
-  inTime("a watch", Stream.runCollect(JobStream.transitions(job, { ...policy, from }))).pipe(
+const watched = (target: Target, job: Job.JobRef, from?: Transition.Cursor) =>
+  inTime(target, "a watch", Stream.runCollect(JobStream.transitions(job, { ...policy, from }))).pipe(
     Effect.map(Chunk.toReadonlyArray)
   )
 
-/** Progress is conflated: how much of it is seen is a matter of luck. */
-const stepsWithoutProgress = (transitions: ReadonlyArray<Transition.Transition>) =>
-  stepsOf(transitions.filter(({ _tag }) => _tag !== "Progressed"))
-
-const outcomeOf = ({ inTime }: Harness, job: Job.JobRef) =>
-  Effect.match(inTime("a result", JobStream.result(job, policy)), {
+const resultOf = (target: Target, job: Job.JobRef) =>
+  Effect.match(inTime(target, "a result", JobStream.result(job, policy)), {
     onSuccess: (outputs): object => ({ outputs }),
     onFailure: (error): object => {
       switch (error._tag) {
@@ -48,7 +44,7 @@ const outcomeOf = ({ inTime }: Harness, job: Job.JobRef) =>
     }
   })
 
-const lives: Worker.Script = ({ attempt, payload }) => {
+const script: Worker.Script = ({ attempt, payload }) => {
   switch (payload["do"]) {
     case "finish":
       return [Worker.progress("60 millis", 0.5), Worker.finish("60 millis", { answer: 42 })]
@@ -56,27 +52,25 @@ const lives: Worker.Script = ({ attempt, payload }) => {
       return [Worker.fail("60 millis", "CUDA out of memory")]
     case "die":
       return []
-    case "die twice":
+    default: // "die twice"
       return attempt === 3 ? [Worker.finish("60 millis", { by: attempt })] : []
-    default:
-      return [Worker.finish("1 hour")]
   }
 }
 
-const mortal = pool(lives, { claimTimeout: "100 millis" })
+const shortClaims = pool(script, { claimTimeout: "100 millis" })
 
-/** A life from beginning to end: the steps of its watch, and what its result is. */
-const life = (
+/** A job from its submission to its end: its steps, their times, and its result. */
+const path = (
   name: string,
   payload: Job.JsonObject,
   steps: ReadonlyArray<string>,
-  outcome: (job: Job.JobRef) => object
+  result: (job: Job.JobRef) => object
 ): Spec =>
-  spec("scripted", name, (harness) =>
+  spec("scripted", name, (target) =>
     Effect.gen(function*() {
-      const job = yield* JobQueue.submit({ model: harness.model, payload })
-      const transitions = yield* watched(harness, job)
-      yield* expect("the steps of its life", stepsWithoutProgress(transitions), steps)
+      const job = yield* JobQueue.submit({ model: target.model, payload })
+      const transitions = yield* watched(target, job)
+      yield* expect("the steps of the job", stepsWithoutProgress(transitions), steps)
       const { claimedAt, createdAt, doneAt } = view(yield* JobQueue.status(job))
       const at = (transition: Transition.Transition | undefined) =>
         Option.getOrNull(Option.map(transition?.at ?? Option.none(), ({ epochMillis }) => epochMillis))
@@ -85,36 +79,35 @@ const life = (
         at(transitions.filter(({ _tag }) => _tag === "Claimed").at(-1)),
         at(transitions.at(-1))
       ], [createdAt, claimedAt, doneAt])
-      yield* expect("its result", yield* outcomeOf(harness, job), outcome(job))
-      // whoever comes when it is over is told the same
-      yield* expect("the steps, told afterwards", stepsWithoutProgress(yield* watched(harness, job)), steps)
-    }), mortal)
+      yield* expect("its result", yield* resultOf(target, job), result(job))
+      yield* expect("the steps for a later subscriber", stepsWithoutProgress(yield* watched(target, job)), steps)
+    }), shortClaims)
 
 /** @internal */
-export const watching: ReadonlyArray<Spec> = [
-  life(
+export const watchChecks: ReadonlyArray<Spec> = [
+  path(
     "watch: a job that is done",
     { do: "finish" },
     ["Queued 0", "Claimed 1", "Completed 1"],
     () => ({ outputs: { answer: 42 } })
   ),
 
-  life(
+  path(
     "watch: a job that the model fails",
     { do: "fail" },
     ["Queued 0", "Claimed 1", "FailedByModel 1"],
     (job) => ({ _tag: "JobFailed", job, reason: "CUDA out of memory", state: "Failed" })
   ),
 
-  life(
-    "watch: a job that two workers lose and a third one does",
+  path(
+    "watch: a job that two workers lose and a third one finishes",
     { do: "die twice" },
     ["Queued 0", "Claimed 1", "Requeued 1", "Claimed 2", "Requeued 2", "Claimed 3", "Completed 3"],
     () => ({ outputs: { by: 3 } })
   ),
 
-  life(
-    "watch: a job that uses up its retries",
+  path(
+    "watch: a job that has no retries left",
     { do: "die" },
     [
       ...["Queued 0", "Claimed 1", "Requeued 1", "Claimed 2", "Requeued 2"],
@@ -123,50 +116,43 @@ export const watching: ReadonlyArray<Spec> = [
     (job) => ({ _tag: "JobRetriesExhausted", job, attempts: 4, state: "Failed" })
   ),
 
-  spec("scripted", "watch: a job that is canceled", (harness) =>
+  spec("scripted", "watch: a job that is canceled", (target) =>
     Effect.gen(function*() {
-      const job = yield* JobQueue.submit({ model: harness.model, payload: {} })
+      const job = yield* JobQueue.submit({ model: target.model, payload: {} })
       const seen: Array<Transition.Transition> = []
       const watch = JobStream.transitions(job, policy).pipe(
-        // it is canceled as soon as the watch has begun
-        Stream.tap((transition) =>
+        Stream.runForEach((transition) =>
           Effect.sync(() => seen.push(transition)).pipe(
             Effect.zipRight(transition._tag === "Queued" ? Effect.asVoid(JobQueue.cancel(job)) : Effect.void)
           )
-        ),
-        Stream.runDrain
+        )
       )
-      yield* harness.inTime("a watch", watch)
-      yield* expect("the steps of its life", stepsOf(seen), ["Queued 0", "Canceled 0"])
-      yield* expect("its result", yield* outcomeOf(harness, job), { _tag: "JobCanceled", job, state: "Canceled" })
+      yield* inTime(target, "a watch", watch)
+      yield* expect("the steps of the job", stepsOf(seen), ["Queued 0", "Canceled 0"])
+      yield* expect("its result", yield* resultOf(target, job), { _tag: "JobCanceled", job, state: "Canceled" })
     })),
 
-  spec(
-    "scripted",
-    "watch: goes on from the cursor of any step with the very next one",
-    (harness) =>
-      Effect.gen(function*() {
-        const job = yield* JobQueue.submit({ model: harness.model, payload: { do: "die twice" } })
-        const all = yield* watched(harness, job)
-        const steps = stepsOf(all)
-        for (const [i, { cursor }] of all.entries()) {
-          const known = yield* Schema.decode(Transition.CursorFromString)(Transition.formatCursor(cursor)).pipe(
-            Effect.orDie
-          )
-          yield* expect(`the steps after ${steps[i]}`, stepsOf(yield* watched(harness, job, known)), steps.slice(i + 1))
-        }
-        yield* expectThat("the steps of its life", steps, steps.length >= 7, "seven, at the least")
-      }),
-    mortal
-  ),
-
-  spec("scripted", "watch: tells progress, and what changed", (harness) =>
+  spec("scripted", "watch: resumes from the cursor of any step with the next step", (target) =>
     Effect.gen(function*() {
-      const job = yield* JobQueue.submit({ model: harness.model, payload: {}, info: { user_id: "u" } })
-      const transitions = yield* watched(harness, job)
+      const job = yield* JobQueue.submit({ model: target.model, payload: { do: "die twice" } })
+      const all = yield* watched(target, job)
+      const steps = stepsOf(all)
+      for (const [i, { cursor }] of all.entries()) {
+        const known = yield* Schema.decode(Transition.CursorFromString)(Transition.formatCursor(cursor)).pipe(
+          Effect.orDie
+        )
+        yield* expect(`the steps after ${steps[i]}`, stepsOf(yield* watched(target, job, known)), steps.slice(i + 1))
+      }
+      yield* expectThat("the steps of the job", steps, steps.length >= 7, "at least seven")
+    }), shortClaims),
+
+  spec("scripted", "watch: reports progress, and the keys of info that changed", (target) =>
+    Effect.gen(function*() {
+      const job = yield* JobQueue.submit({ model: target.model, payload: {}, info: { user_id: "u" } })
+      const transitions = yield* watched(target, job)
       const progressed = transitions.filter((transition) => transition._tag === "Progressed")
       yield* expect(
-        "the last progress that was told",
+        "the last progress",
         progressed.slice(-1).map(({ changed, progress }) => ({ changed, progress: Option.getOrNull(progress) })),
         [{ changed: { progress: 0.5 }, progress: 0.5 }]
       )
