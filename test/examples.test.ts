@@ -11,7 +11,7 @@ import * as film from "../docs/examples/film.js"
 import * as hedge from "../docs/examples/hedge.js"
 import * as many from "../docs/examples/many.js"
 import type { JobQueue, JobWatcher } from "../src/index.js"
-import { TestJobQueue, Worker } from "../src/testing/index.js"
+import { TestJobQueue, VirtualTime, Worker } from "../src/testing/index.js"
 import { linesOf, start } from "./fixtures/command.js"
 import { emulate } from "./fixtures/emulator.js"
 
@@ -60,7 +60,7 @@ const inVirtualTime = <E>(
           Effect.forEach((job) => Effect.map(queue.transitions(job), (life) => `${job.model} ${life.at(-1)?._tag}`))
         )
       ),
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.withConsole(console_),
       Effect.provideService(Terminal.Terminal, terminal),
       Effect.provide(TestJobQueue.layer({ workers }))

@@ -51,7 +51,7 @@ const reason = FastCheck.constantFrom("out of memory", "größe 🦊")
 const end = either(
   [6, maybeLate(FastCheck.tuple(pause, json).map(([after, outputs]) => Worker.finish(after, outputs)))],
   [2, maybeLate(FastCheck.tuple(pause, reason).map(([after, reason]) => Worker.fail(after, reason)))],
-  [1, FastCheck.constant(Worker.die)]
+  [1, FastCheck.constant(Worker.stopResponding)]
 )
 
 const attempt: FastCheck.Arbitrary<ReadonlyArray<Worker.Step>> = FastCheck.tuple(
@@ -110,13 +110,13 @@ export const script: FastCheck.Arbitrary<Worker.Script> = scripted.map(({ script
  *
  * @example
  * import { JobQueue, JobStream } from "effect-queue-status"
- * import { Arbitraries, TestJobQueue } from "effect-queue-status/testing"
+ * import { Arbitraries, TestJobQueue, VirtualTime } from "effect-queue-status/testing"
  * import { Effect, FastCheck, Stream, TestContext } from "effect"
  *
  * const test = Effect.gen(function*() {
  *   const job = yield* JobQueue.submit({ model: "my-org/adder", payload: { a: 1, b: 2 } })
  *   const seen = yield* Stream.runCollect(JobStream.transitions(job))
- *   yield* TestJobQueue.expectTruth(job, seen)
+ *   yield* TestJobQueue.expectMatchesHistory(job, seen)
  * })
  *
  * // a watch reports what happened, whatever the workers do
@@ -124,7 +124,7 @@ export const script: FastCheck.Arbitrary<Worker.Script> = scripted.map(({ script
  *   FastCheck.assert(
  *     FastCheck.asyncProperty(Arbitraries.pool, (workers) =>
  *       test.pipe(
- *         TestJobQueue.runUntilDone,
+ *         VirtualTime.run,
  *         Effect.provide(TestJobQueue.layer({ workers })),
  *         Effect.provide(TestContext.TestContext),
  *         Effect.runPromise
@@ -158,11 +158,11 @@ export const pool: FastCheck.Arbitrary<Worker.Pool> = FastCheck.record({
 /**
  * Generates up to four faults, each of any kind and with up to three conditions, in any order. Many of them never end.
  *
- * Not generated are `Fault.held`, `Fault.where`, `Fault.ofJob` and `Fault.ofModel`, whose arguments only a test knows.
+ * Not generated are `Fault.blockedUntil`, `Fault.where`, `Fault.ofJob` and `Fault.ofModel`, whose arguments only a test knows.
  *
  * @example
  * import { JobQueue, JobStream } from "effect-queue-status"
- * import { Arbitraries, TestJobQueue } from "effect-queue-status/testing"
+ * import { Arbitraries, TestJobQueue, VirtualTime } from "effect-queue-status/testing"
  * import { Effect, FastCheck, TestContext } from "effect"
  *
  * const program = JobQueue.submit({ model: "my-org/adder", payload: { a: 1, b: 2 } }).pipe(
@@ -175,7 +175,7 @@ export const pool: FastCheck.Arbitrary<Worker.Pool> = FastCheck.record({
  *   FastCheck.assert(
  *     FastCheck.asyncProperty(Arbitraries.pool, Arbitraries.faults, (workers, faults) =>
  *       program.pipe(
- *         TestJobQueue.runUntilDone,
+ *         VirtualTime.run,
  *         Effect.provide(TestJobQueue.layer({ workers, faults })),
  *         Effect.provide(TestContext.TestContext),
  *         Effect.runPromise

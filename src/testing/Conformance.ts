@@ -36,7 +36,7 @@ export type Access = "shared" | "exclusive"
  * @since 0.1.0
  * @category models
  */
-export interface Subject<out E = never> {
+export interface Target<out E = never> {
   /** The queue. It is built anew for each check. */
   readonly layer: Layer.Layer<JobQueue, E>
   /** Lets time pass, for the queue and for the check: `TestClock.adjust`, or `Effect.sleep`. */
@@ -58,7 +58,7 @@ export interface Subject<out E = never> {
  * @since 0.1.0
  * @category models
  */
-export interface WatcherSubject<out E = never> {
+export interface WatcherTarget<out E = never> {
   /** The watcher, of the jobs of a queue in memory. It is built anew for each check. */
   readonly watcher: Layer.Layer<JobWatcher.JobWatcher, E, JobQueue>
   /** Lets time pass, for the watcher and for the check: `TestClock.adjust`, or `Effect.sleep`. */
@@ -136,7 +136,7 @@ const defaults = { model: "my-org/video-generator", payload: { prompt: "a cat at
  * @since 0.1.0
  * @category checks
  */
-export const checks = <E = never>(subject: Subject<E>): ReadonlyArray<Check> => {
+export const checks = <E = never>(subject: Target<E>): ReadonlyArray<Check> => {
   const { access = "shared", layer, model = defaults.model, pass, payload = defaults.payload } = subject
   const target = { layer, watcher: JobWatcher.layer(), pass, model, payload }
   return queueChecks.filter(({ needs }) => needs === "shared" || needs === access).map((spec) => ({
@@ -159,7 +159,7 @@ export const checks = <E = never>(subject: Subject<E>): ReadonlyArray<Check> => 
  * @since 0.1.0
  * @category checks
  */
-export const watcherChecks = <E = never>({ pass, watcher }: WatcherSubject<E>): ReadonlyArray<Check> =>
+export const watcherChecks = <E = never>({ pass, watcher }: WatcherTarget<E>): ReadonlyArray<Check> =>
   [...watchChecks, ...subscribeChecks].map((spec) => ({
     name: spec.name,
     run: runCheck(

@@ -134,7 +134,7 @@ export const unauthorized: Fault = answer(ErrorResponse.unauthorized.status, Err
  * @since 0.1.0
  * @category answers
  */
-export const vanished: Fault = answer(404, ErrorResponse.notFound("there is no such job"))
+export const notFound: Fault = answer(404, ErrorResponse.notFound("there is no such job"))
 
 /**
  * Responds with HTTP 200 and an invalid body. The call fails with `UnexpectedResponse`. `body` defaults to
@@ -175,7 +175,7 @@ export const refused: Fault = make(
  * @since 0.1.0
  * @category no answer
  */
-export const hang: Fault = make("hang", FaultEffect.Hang())
+export const noResponse: Fault = make("hang", FaultEffect.Hang())
 
 /**
  * Does what the call asks for, but replaces its response by another fault. `instead` defaults to `disconnected`.
@@ -229,7 +229,7 @@ export const delay = (time: Timing): Fault => {
  * @since 0.1.0
  * @category delays
  */
-export const held = (until: Effect.Effect<void>): Fault => make("held", FaultEffect.Wait({ wait: () => until }))
+export const blockedUntil = (until: Effect.Effect<void>): Fault => make("held", FaultEffect.Wait({ wait: () => until }))
 
 const snapshot = (
   label: string,
@@ -245,12 +245,12 @@ const snapshot = (
  * import { Option } from "effect"
  *
  * // a service that omits the number of retries
- * const fault = Fault.changed((status) => ({ ...status, retries: Option.none() }), "without retries")
+ * const fault = Fault.mapStatus((status) => ({ ...status, retries: Option.none() }), "without retries")
  *
  * @since 0.1.0
  * @category snapshots
  */
-export const changed = (
+export const mapStatus = (
   change: (status: Job.JobStatus) => Job.JobStatus,
   label: string = "changed snapshot"
 ): Fault => snapshot(label, change)
@@ -373,7 +373,7 @@ export const ofModel: {
  * import { Fault } from "effect-queue-status/testing"
  *
  * const onceAtFirst = Fault.rateLimited("10 seconds").pipe(Fault.on("status"), Fault.nth(1))
- * const fromTheFifthPollOn = Fault.vanished.pipe(Fault.on("status"), Fault.nth(5, Infinity))
+ * const fromTheFifthPollOn = Fault.notFound.pipe(Fault.on("status"), Fault.nth(5, Infinity))
  *
  * @since 0.1.0
  * @category conditions
@@ -395,12 +395,12 @@ export const nth: {
  * @since 0.1.0
  * @category conditions
  */
-export const share: {
+export const withProbability: {
   (fraction: number): (self: Fault) => Fault
   (self: Fault, fraction: number): Fault
 } = dual(2, (self: Fault, fraction: number): Fault => {
   if (!(fraction >= 0 && fraction <= 1)) {
-    throw new RangeError(`Fault.share: ${fraction} is not between 0 and 1`)
+    throw new RangeError(`Fault.withProbability: ${fraction} is not between 0 and 1`)
   }
   return add(self, Condition.Share({ fraction }))
 })
@@ -435,12 +435,12 @@ export const during: {
  * import { Fault } from "effect-queue-status/testing"
  *
  * // allows ten calls a second
- * const fault = Fault.rateLimited("1 second").pipe(Fault.overRate(10, "1 second"))
+ * const fault = Fault.rateLimited("1 second").pipe(Fault.aboveRate(10, "1 second"))
  *
  * @since 0.1.0
  * @category conditions
  */
-export const overRate: {
+export const aboveRate: {
   (calls: number, per: Duration.DurationInput): (self: Fault) => Fault
   (self: Fault, calls: number, per: Duration.DurationInput): Fault
 } = dual(

@@ -20,7 +20,6 @@ import type * as Calls from "./internal/call.js"
 import * as Expectation from "./internal/expectation.js"
 import * as InMemoryQueue from "./internal/inMemoryQueue.js"
 import { defaultSeed } from "./internal/seededRandom.js"
-import * as VirtualTime from "./internal/virtualTime.js"
 import type { Pool, Task } from "./Worker.js"
 
 // -----------------------------------------------------------------------------
@@ -112,7 +111,7 @@ export class TestJobQueue extends Context.Tag("effect-queue-status/testing/TestJ
  *
  * @example
  * import { JobQueue, JobStream } from "effect-queue-status"
- * import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
+ * import { Fault, TestJobQueue, VirtualTime, Worker } from "effect-queue-status/testing"
  * import { Effect, TestContext } from "effect"
  *
  * const program = Effect.gen(function*() {
@@ -121,9 +120,9 @@ export class TestJobQueue extends Context.Tag("effect-queue-status/testing/TestJ
  * })
  *
  * // the first worker dies, and the third poll has to wait for a minute; takes a few milliseconds
- * const test = TestJobQueue.runUntilDone(program).pipe( // { sum: 3 }
+ * const test = VirtualTime.run(program).pipe( // { sum: 3 }
  *   Effect.provide(TestJobQueue.layer({
- *     workers: { script: Worker.attempts([Worker.die], [Worker.finish("10 seconds", { sum: 3 })]) },
+ *     workers: { script: Worker.attempts([Worker.stopResponding], [Worker.finish("10 seconds", { sum: 3 })]) },
  *     faults: [Fault.rateLimited("1 minute").pipe(Fault.on("status"), Fault.nth(3))]
  *   })),
  *   Effect.provide(TestContext.TestContext)
@@ -306,7 +305,7 @@ export type ExpectedTransition = Transition.Transition["_tag"] | `${Transition.T
  *
  * @example
  * import { JobQueue, JobStream } from "effect-queue-status"
- * import { TestJobQueue } from "effect-queue-status/testing"
+ * import { TestJobQueue, VirtualTime } from "effect-queue-status/testing"
  * import { Effect, Stream } from "effect"
  *
  * const test = Effect.gen(function*() {
@@ -332,12 +331,12 @@ export const expectTransitions = (
  * @since 0.1.0
  * @category expectations
  */
-export const expectTruth = (
+export const expectMatchesHistory = (
   job: Job.JobRef,
   seen: Iterable<Transition.Transition>
 ): Effect.Effect<void, never, TestJobQueue> =>
   expectation(
-    expectTruth,
+    expectMatchesHistory,
     ({ startedAt, transitions }) =>
       Effect.map(transitions(job), (truth) => Expectation.ofTruth(job, startedAt, truth, Array.from(seen)))
   )
@@ -385,43 +384,3 @@ export const expectNoCallsAfter = (time: Duration.DurationInput): Effect.Effect<
     ({ calls, startedAt }) => Effect.map(calls, (calls) => Expectation.ofSilence(startedAt, calls, after))
   )
 }
-
-// -----------------------------------------------------------------------------
-// time
-// -----------------------------------------------------------------------------
-
-/**
- * Runs an effect in virtual time: whenever no fiber can run, the clock jumps to the next moment that one waits for. At the
- * end the test clock, if there is one, is set to the time of that clock.
- *
- * - The time starts at the present of the surrounding clock. Fibers forked before do not see it pass. `TestClock.adjust`
- *   inside of the effect sleeps, like `Effect.sleep`.
- * - The clock does not wait for the real world (a socket, a file) longer than a turn of the event loop, or two seconds if
- *   no fiber sleeps.
- * - Inside of another `runUntilDone` the effect shares its time; a `limit` holds in addition.
- * - An effect that waits for what will never happen, or that runs longer than `limit` in its own time, dies with a message
- *   that says so. `limit` defaults to 30 days.
- *
- * @example
- * import { JobQueue, JobStream } from "effect-queue-status"
- * import { TestJobQueue, Worker } from "effect-queue-status/testing"
- * import { Clock, Effect } from "effect"
- *
- * const test = Effect.gen(function*() {
- *   const job = yield* JobQueue.submit({ model: "my-org/video-generator", payload: {} })
- *   yield* JobStream.result(job)
- *   return yield* Clock.currentTimeMillis // six hours later, and at once
- * }).pipe(
- *   TestJobQueue.runUntilDone,
- *   Effect.provide(TestJobQueue.layer({
- *     workers: { script: Worker.always(Worker.finish("6 hours")) }
- *   }))
- * )
- *
- * @since 0.1.0
- * @category time
- */
-export const runUntilDone = <A, E, R>(
-  effect: Effect.Effect<A, E, R>,
-  options: { readonly limit?: Duration.DurationInput | undefined } = {}
-): Effect.Effect<A, E, R> => VirtualTime.run(effect, options)

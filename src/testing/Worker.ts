@@ -152,7 +152,7 @@ export const fail = (after: Timing, reason: string): Step => ({
  * @since 0.1.0
  * @category steps
  */
-export const die: Step = { _tag: "Die" }
+export const stopResponding: Step = { _tag: "Die" }
 
 /**
  * Makes a step late: its pause begins when the claim has expired, so that its report has no effect on the job.
@@ -229,7 +229,7 @@ const toScript = (script: Script | ReadonlyArray<Step>): Script =>
  *
  * // the first worker dies after a heartbeat, the second one succeeds
  * const script = Worker.attempts(
- *   [Worker.progress("1 second", 0.5), Worker.die],
+ *   [Worker.progress("1 second", 0.5), Worker.stopResponding],
  *   [Worker.progress("1 second", 0.8), Worker.finish("1 second", { answer: 42 })]
  * )
  *
@@ -265,7 +265,7 @@ export const byModel = (
  * // one worker of twenty dies
  * const script = Worker.weighted(
  *   [19, [Worker.finish(Worker.lognormal("20 seconds"))]],
- *   [1, [Worker.die]]
+ *   [1, [Worker.stopResponding]]
  * )
  *
  * @since 0.1.0

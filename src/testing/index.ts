@@ -26,4 +26,9 @@ export * as TestJobQueue from "./TestJobQueue.js"
 /**
  * @since 0.1.0
  */
+export * as VirtualTime from "./VirtualTime.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as Worker from "./Worker.js"

@@ -4,7 +4,7 @@
  */
 import { Effect, Fiber, Layer, Schedule, Stream, TestClock, TestContext } from "effect"
 import { JobQueue, JobStream } from "effect-queue-status"
-import { TestJobQueue, Worker } from "effect-queue-status/testing"
+import { TestJobQueue, VirtualTime, Worker } from "effect-queue-status/testing"
 import { fileURLToPath } from "node:url"
 import { child, compile } from "./fixtures.js"
 
@@ -24,7 +24,7 @@ const manyJobs = (jobs: number, atATime: number, watch: "transitions" | "result"
     if (steps.length !== 13) return yield* Effect.dieMessage(`${steps.length} steps of a job`)
     return (yield* TestJobQueue.counts).status
   }).pipe(
-    TestJobQueue.runUntilDone,
+    VirtualTime.run,
     Effect.provide(TestJobQueue.layer({
       workers: {
         workers: atATime,
@@ -54,10 +54,10 @@ const rows: { readonly [name: string]: Effect.Effect<number> } = {
   "10,000 jobs, the results of 1,000 at a time": Effect.orDie(manyJobs(10_000, 1_000, "result")),
   "10,000 jobs, the results of all at once": Effect.orDie(manyJobs(10_000, 10_000, "result")),
   "six hours of polls, one a second": Effect.orDie(
-    longJob.pipe(TestJobQueue.runUntilDone, Effect.provide(longJobs(6)))
+    longJob.pipe(VirtualTime.run, Effect.provide(longJobs(6)))
   ),
   "a quarter of an hour of them": Effect.orDie(
-    longJob.pipe(TestJobQueue.runUntilDone, Effect.provide(longJobs(0.25)))
+    longJob.pipe(VirtualTime.run, Effect.provide(longJobs(0.25)))
   ),
   "the same under `TestClock.adjust`": Effect.orDie(
     Effect.gen(function*() {

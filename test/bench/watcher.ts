@@ -5,7 +5,7 @@
 import { Deferred, Duration, Effect, Fiber, FiberId, Layer, Option, PubSub, Schema, Stream, TestContext } from "effect"
 import type { Scope } from "effect"
 import { Cadence, Job, JobQueue, JobStream, JobWatcher } from "effect-queue-status"
-import { TestJobQueue, Worker } from "effect-queue-status/testing"
+import { TestJobQueue, VirtualTime, Worker } from "effect-queue-status/testing"
 import { fileURLToPath } from "node:url"
 import { child, compile, median } from "./fixtures.js"
 
@@ -143,7 +143,7 @@ const schedulingAlone = (
   count: number,
   pause: Duration.DurationInput,
   time: Duration.DurationInput
-) => TestJobQueue.runUntilDone(scheduling(watched, count, pause, time)).pipe(Effect.provide(TestContext.TestContext))
+) => VirtualTime.run(scheduling(watched, count, pause, time)).pipe(Effect.provide(TestContext.TestContext))
 
 /** Microseconds of CPU a timer, where one goes off each millisecond and nothing is done, over so many of them. */
 const tick = (ticks: number): Promise<number> =>
@@ -253,7 +253,7 @@ const stopping = Effect.suspend(() => {
 const inMemory = <A, E>(
   effect: Effect.Effect<A, E, JobWatcher.JobWatcher | JobQueue.JobQueue | TestJobQueue.TestJobQueue>,
   workers?: Worker.Pool
-) => effect.pipe(TestJobQueue.runUntilDone, Effect.provide(TestJobQueue.layer({ workers })))
+) => effect.pipe(VirtualTime.run, Effect.provide(TestJobQueue.layer({ workers })))
 
 const submitted = (count: number) =>
   Effect.replicateEffect(Effect.zipLeft(JobQueue.submit({ model, payload: {} }), Effect.sleep("1 millis")), count)

@@ -46,7 +46,7 @@ const { TestJobQueue, Worker } = require("${manifest.name}/testing")
 const workers = { script: Worker.always(Worker.finish("1 minute", { answer: 42 })) }
 const program = JobQueue.submit({ model: "m", payload: {} }).pipe(
   Effect.flatMap((job) => JobStream.result(job)),
-  TestJobQueue.runUntilDone,
+  VirtualTime.run,
   Effect.provide(TestJobQueue.layer({ workers }))
 )
 Effect.runPromise(program).then((outputs) => assert.deepStrictEqual(outputs, { answer: 42 }))

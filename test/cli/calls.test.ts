@@ -5,7 +5,7 @@ import * as Calls from "../../src/cli/commands.js"
 import { codes, ExitWith } from "../../src/cli/exit.js"
 import { JobQueue } from "../../src/index.js"
 import { format } from "../../src/model/Job.js"
-import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+import { Fault, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
 import { runHere } from "../fixtures/cli.js"
 import { linesOf } from "../fixtures/command.js"
 
@@ -98,7 +98,7 @@ describe("queue-status result", () => {
       assert.strictEqual(stdout, "{\"answer\":42}\n")
       const { stdout: pretty } = yield* runHere(Calls.result, [format(job)], { isTTY: true })
       assert.strictEqual(pretty, "{\n  \"answer\": 42\n}\n")
-    }).pipe(TestJobQueue.runUntilDone, withWorker(Worker.finish("1 hour", { answer: 42 }))))
+    }).pipe(VirtualTime.run, withWorker(Worker.finish("1 hour", { answer: 42 }))))
 
   it.effect("prints nothing of a job that has failed, and says why", () =>
     Effect.gen(function*() {
@@ -106,7 +106,7 @@ describe("queue-status result", () => {
       const [code, message] = said(exit)
       assert.deepStrictEqual([code, stdout], [codes.failed, ""])
       assert.include(message!, "out of memory")
-    }).pipe(TestJobQueue.runUntilDone, withWorker(Worker.fail("1 hour", "out of memory"))))
+    }).pipe(VirtualTime.run, withWorker(Worker.fail("1 hour", "out of memory"))))
 
   it.effect("gives up when it is told to", () =>
     Effect.gen(function*() {
@@ -114,7 +114,7 @@ describe("queue-status result", () => {
       const [code, message] = said(exit)
       assert.strictEqual(code, codes.gaveUp)
       assert.include(message!, "has not ended within 1m")
-    }).pipe(TestJobQueue.runUntilDone, withWorker(Worker.finish("1 hour"))))
+    }).pipe(VirtualTime.run, withWorker(Worker.finish("1 hour"))))
 })
 
 describe("queue-status cancel, clear and metrics", () => {

@@ -57,7 +57,7 @@ const service = Effect.map(
 
 /** One that never answers. */
 const hanging = Effect.map(
-  Layer.build(Emulator.layer({ faults: [Fault.hang] })),
+  Layer.build(Emulator.layer({ faults: [Fault.noResponse] })),
   (context) => {
     const { baseUrl, requests } = Context.get(context, Emulator.Emulator)
     return { requests, env: { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: baseUrl } }

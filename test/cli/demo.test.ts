@@ -9,7 +9,7 @@ import * as Net from "node:net"
 import * as Demo from "../../src/cli/demo/command.js"
 import * as Scenario from "../../src/cli/demo/scenario.js"
 import { JobWatcher, Transition } from "../../src/index.js"
-import { TestJobQueue } from "../../src/testing/index.js"
+import { TestJobQueue, VirtualTime } from "../../src/testing/index.js"
 import { runHere } from "../fixtures/cli.js"
 import {
   command,
@@ -91,7 +91,7 @@ const duration = /^~?\d+\.\d s$/
 /** The demo in this process, with the queue in memory: in virtual time. */
 const demo = (args: ReadonlyArray<string>, options?: Parameters<typeof runHere>[2]) =>
   runHere(Demo.withAnyQueue, args, options).pipe(
-    TestJobQueue.runUntilDone,
+    VirtualTime.run,
     Effect.provide(
       JobWatcher.layer({ pollsPerSecond: 400 }).pipe(
         Layer.provideMerge(Demo.counted(TestJobQueue.layer({ workers: Scenario.pools })))

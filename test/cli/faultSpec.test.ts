@@ -18,18 +18,18 @@ describe("parseFault", () => {
     ["rate-limited", Fault.rateLimited()],
     [
       "rate-limited 30s on status share 10%",
-      Fault.rateLimited("30 seconds").pipe(Fault.on("status"), Fault.share(0.1))
+      Fault.rateLimited("30 seconds").pipe(Fault.on("status"), Fault.withProbability(0.1))
     ],
     ["unavailable", Fault.unavailable()],
     ["unavailable 10s", Fault.unavailable({ retryAfter: "10 seconds" })],
     ["unavailable 502 on submit nth 1", Fault.unavailable({ status: 502 }).pipe(Fault.on("submit"), Fault.nth(1))],
     ["unavailable 500 1.5s", Fault.unavailable({ status: 500, retryAfter: 1500 })],
     ["unauthorized", Fault.unauthorized],
-    ["vanished model a/b", Fault.vanished.pipe(Fault.ofModel("a/b"))],
+    ["vanished model a/b", Fault.notFound.pipe(Fault.ofModel("a/b"))],
     ["malformed", Fault.malformed()],
     ["answer 418", Fault.answer(418)],
-    ["disconnected share 0.5", Fault.disconnected.pipe(Fault.share(0.5))],
-    ["hang on status nth 3..", Fault.hang.pipe(Fault.on("status"), Fault.nth(3, Infinity))],
+    ["disconnected share 0.5", Fault.disconnected.pipe(Fault.withProbability(0.5))],
+    ["hang on status nth 3..", Fault.noResponse.pipe(Fault.on("status"), Fault.nth(3, Infinity))],
     ["answer-lost", Fault.answerLost()],
     ["answer-lost on submit", Fault.answerLost().pipe(Fault.on("submit"))],
     [
@@ -44,7 +44,7 @@ describe("parseFault", () => {
     ["clock-ahead 3s during 1m..", Fault.clockAhead("3 seconds").pipe(Fault.during("1 minute"))],
     ["clock-behind 3s", Fault.clockBehind("3 seconds")],
     ["unknown-status paused", Fault.unknownStatus("paused")],
-    ["  rate-limited   1s over 10 per 1s\n", Fault.rateLimited("1 second").pipe(Fault.overRate(10, "1 second"))]
+    ["  rate-limited   1s over 10 per 1s\n", Fault.rateLimited("1 second").pipe(Fault.aboveRate(10, "1 second"))]
   ]
   for (const [spec, fault] of pairs) {
     it(`reads ${spec.trim()}`, () => {

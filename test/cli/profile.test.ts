@@ -6,7 +6,7 @@ import * as Option from "effect/Option"
 import { defaultProfile, toPool } from "../../src/cli/emulator/workerProfile.js"
 import { JobQueue } from "../../src/index.js"
 import type { Worker } from "../../src/testing/index.js"
-import { TestJobQueue } from "../../src/testing/index.js"
+import { TestJobQueue, VirtualTime } from "../../src/testing/index.js"
 import { runs } from "../fixtures/runs.js"
 
 const count = runs(300, 1_000)
@@ -18,7 +18,7 @@ const lives = (profile: Partial<typeof defaultProfile>, seed = "profile") =>
     yield* Effect.sleep("30 days")
     return yield* Effect.forEach(yield* TestJobQueue.jobs, TestJobQueue.transitions)
   }).pipe(
-    TestJobQueue.runUntilDone,
+    VirtualTime.run,
     Effect.provide(TestJobQueue.layer({ seed, workers: toPool({ ...defaultProfile, workers: count, ...profile }) }))
   )
 

@@ -10,7 +10,7 @@ import * as Watch from "../../src/cli/watch/command.js"
 import { JobQueue, JobWatcher, LearnedCadence, Transition } from "../../src/index.js"
 import type { Job } from "../../src/index.js"
 import { format } from "../../src/model/Job.js"
-import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+import { Fault, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
 import { runHere } from "../fixtures/cli.js"
 import { linesOf, withoutEscapes } from "../fixtures/command.js"
 import { model } from "../fixtures/job.js"
@@ -75,7 +75,7 @@ describe("queue-status watch", () => {
           ]
         )
         for (const line of linesOf(stdout)) assert.match(line, /^[ ~]\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z {2}\S/)
-      }).pipe(TestJobQueue.runUntilDone, withQueue()))
+      }).pipe(VirtualTime.run, withQueue()))
 
     it.effect("writes of a trouble that lasts one line, and one when it is over", () =>
       Effect.gen(function*() {
@@ -95,7 +95,7 @@ describe("queue-status watch", () => {
         assert.match(linesOf(stdout)[2]!, /HTTP 503/)
         assert.match(linesOf(stdout)[3]!, /ECONNRESET/)
       }).pipe(
-        TestJobQueue.runUntilDone,
+        VirtualTime.run,
         withQueue({
           faults: [
             Fault.unavailable().pipe(Fault.on("status"), Fault.nth(2, 4)),
@@ -129,7 +129,7 @@ describe("queue-status watch", () => {
         const cursor = Transition.parseCursor(events.at(-2).cursor)
         assert.strictEqual(cursor._tag, "Right")
       }).pipe(
-        TestJobQueue.runUntilDone,
+        VirtualTime.run,
         withQueue({ faults: [Fault.rateLimited("2 seconds").pipe(Fault.on("status"), Fault.nth(1, 2))] })
       ))
 
@@ -142,7 +142,7 @@ describe("queue-status watch", () => {
         assert.deepInclude(last, { _tag: "WatchFailed", job: { ...job } })
         assert.strictEqual(last.error._tag, "WatchTimeout")
         assert.include(last.message, "has not ended within 10s")
-      }).pipe(TestJobQueue.runUntilDone, withQueue({ workers: [] })))
+      }).pipe(VirtualTime.run, withQueue({ workers: [] })))
 
     it.effect("writes nothing that a terminal obeys, whatever a worker says", () =>
       Effect.gen(function*() {
@@ -157,7 +157,7 @@ describe("queue-status watch", () => {
         assert.strictEqual(last.reason, hostile)
         assert.include(plain.stdout, "\\u001b]0;gotcha\\u0007\\u009b31m\\u2028")
       }).pipe(
-        TestJobQueue.runUntilDone,
+        VirtualTime.run,
         withQueue({ workers: { script: () => [Worker.fail(0, "\u001b]0;gotcha\u0007\u009b31m\u2028")] } })
       ))
   })
@@ -175,7 +175,7 @@ describe("queue-status watch", () => {
         )
         assert.match(rows.at(-1)!, /█{16} +100 % +done +after 20 s$/)
         assert.isAbove(rows.length, 100)
-      }).pipe(TestJobQueue.runUntilDone, withQueue()))
+      }).pipe(VirtualTime.run, withQueue()))
 
     it.effect("says that nothing changes, for how long, and goes on to look", () =>
       Effect.gen(function*() {
@@ -188,7 +188,7 @@ describe("queue-status watch", () => {
           rows.some((row) => /50 % +running +10 m 00 s.*any moment now, NO CHANGE for 9 m \d\d s$/.test(row))
         )
         assert.match(rows.at(-1)!, /done/)
-      }).pipe(TestJobQueue.runUntilDone, withQueue()))
+      }).pipe(VirtualTime.run, withQueue()))
 
     it.effect("says that the job can't be seen, why, and when it will look again", () =>
       Effect.gen(function*() {
@@ -201,7 +201,7 @@ describe("queue-status watch", () => {
         )
         assert.match(rows.at(-1)!, /100 % +done +after 20 s$/)
       }).pipe(
-        TestJobQueue.runUntilDone,
+        VirtualTime.run,
         withQueue({ faults: [Fault.rateLimited("5 seconds").pipe(Fault.on("status"), Fault.nth(3))] })
       ))
 
@@ -211,7 +211,7 @@ describe("queue-status watch", () => {
         const { exit, stdout } = yield* watch([format(job), "--every", "1s"], { isTTY: true })
         assert.strictEqual(codeOf(exit), Codes.codes.failed)
         assert.match(rowsOf(stdout).at(-1)!, /█{4}░{12} +25 % +failed +after 20 s, CUDA out of memory$/)
-      }).pipe(TestJobQueue.runUntilDone, withQueue()))
+      }).pipe(VirtualTime.run, withQueue()))
 
     it.effect("draws no more rows than there is room for, and counts the others", () =>
       Effect.gen(function*() {
@@ -223,7 +223,7 @@ describe("queue-status watch", () => {
         }
         assert.isTrue(screens.some((screen) => screen.some((line) => line === "and 21 more: 1 running, 20 queued")))
         assert.include(screens.at(-1)!, "and 21 more: 21 done")
-      }).pipe(TestJobQueue.runUntilDone, withQueue()))
+      }).pipe(VirtualTime.run, withQueue()))
   })
 
   it.effect("says how long a job will take by those of its model that have ended", () =>
@@ -234,7 +234,7 @@ describe("queue-status watch", () => {
       assert.isTrue(rows.some((row) => /running +\d+\.?\d* s, attempt 1 of 4$/.test(row)), "nothing is known at first")
       assert.isTrue(rows.some((row) => /running +\d+ s, attempt 1 of 4, about [45]\d s left$/.test(row)))
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(
         JobWatcher.layer().pipe(
           Layer.provideMerge(LearnedCadence.layer({ minSamples: 3 })),
@@ -267,7 +267,7 @@ describe("queue-status watch", () => {
           assert.strictEqual(codeOf(exit), code)
           // nothing to go on with: what has not ended is not there
           assert.strictEqual(stderr, "")
-        }).pipe(TestJobQueue.runUntilDone, withQueue()))
+        }).pipe(VirtualTime.run, withQueue()))
     }
   })
 
@@ -288,7 +288,7 @@ describe("queue-status watch", () => {
         assert.deepStrictEqual(tags(told.stdout), ["Queued", "Claimed", "Progressed"])
         assert.deepStrictEqual(tags(rest.stdout), ["Completed"])
         assert.strictEqual(codeOf(rest.exit), 0)
-      }).pipe(TestJobQueue.runUntilDone, withQueue()))
+      }).pipe(VirtualTime.run, withQueue()))
 
     it.effect("names every job that has not ended, with its cursor, and none that has", () =>
       Effect.gen(function*() {
@@ -308,7 +308,7 @@ describe("queue-status watch", () => {
         // what was on the screen is still there, and the cursor is shown again
         assert.isTrue(withoutEscapes(told.stdout).endsWith("NO CHANGE for 1 m 49 s\n"))
         assert.isAbove(told.stdout.lastIndexOf("\u001b[?25h"), told.stdout.lastIndexOf("\u001b[?25l"))
-      }).pipe(TestJobQueue.runUntilDone, withQueue()))
+      }).pipe(VirtualTime.run, withQueue()))
 
     it.effect("takes a cursor from after the end for a wish to see the end", () =>
       Effect.gen(function*() {
@@ -318,7 +318,7 @@ describe("queue-status watch", () => {
         const again = yield* watch([format(job), "--json", "--from", cursor])
         assert.strictEqual(codeOf(again.exit), Codes.codes.failed)
         assert.strictEqual(JSON.parse(linesOf(again.stdout).at(-1)!)._tag, "FailedByModel")
-      }).pipe(TestJobQueue.runUntilDone, withQueue()))
+      }).pipe(VirtualTime.run, withQueue()))
   })
 
   describe("used wrongly says what is wrong", () => {
@@ -347,6 +347,6 @@ describe("queue-status watch", () => {
           assert.match(exit.cause.error.message!, message)
         }
         assert.deepStrictEqual((yield* TestJobQueue.counts).status, 1)
-      }).pipe(TestJobQueue.runUntilDone, withQueue()))
+      }).pipe(VirtualTime.run, withQueue()))
   })
 })

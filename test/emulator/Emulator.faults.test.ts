@@ -25,7 +25,7 @@ const hastily = "2 seconds"
 // no call that is answered takes as long, however busy the machine is
 const patiently = "5 minutes"
 
-const hangs = ({ label }: Fault.Fault): boolean => label === Fault.hang.label || label === Fault.stalled.label
+const hangs = ({ label }: Fault.Fault): boolean => label === Fault.noResponse.label || label === Fault.stalled.label
 
 /** The queue as the call has it that meets the fault. */
 class Disturbed extends Context.Tag("test/Disturbed")<Disturbed, JobQueue.Service>() {}
@@ -87,13 +87,13 @@ const faults: ReadonlyArray<Fault.Fault> = [
   Fault.unavailable(),
   Fault.unavailable({ status: 500, retryAfter: "1 minute" }),
   Fault.unauthorized,
-  Fault.vanished,
+  Fault.notFound,
   Fault.malformed(),
   Fault.malformed({ hello: "world" }),
   Fault.answer(418, { message: "I am a teapot" }, { "x-request-id": "req-1" }),
   Fault.answer(204),
   Fault.disconnected,
-  Fault.hang,
+  Fault.noResponse,
   Fault.answerLost(),
   Fault.answerLost(Fault.unavailable({ status: 502 })),
   Fault.truncated,
@@ -101,7 +101,7 @@ const faults: ReadonlyArray<Fault.Fault> = [
   Fault.delay("30 millis"),
   Fault.unknownStatus("paused"),
   Fault.stale("1 hour"),
-  Fault.changed((status) => ({ ...status, info: { ...status.info, changed: true } }))
+  Fault.mapStatus((status) => ({ ...status, info: { ...status.info, changed: true } }))
 ]
 
 describe("a fault on the emulator is what it is in memory", () => {
@@ -127,7 +127,7 @@ describe("a fault on the emulator is what it is in memory", () => {
 
   it.live("chance hits the same calls, with the same seed", () =>
     Effect.gen(function*() {
-      const some = [Fault.rateLimited().pipe(Fault.on("metrics"), Fault.share(0.5))]
+      const some = [Fault.rateLimited().pipe(Fault.on("metrics"), Fault.withProbability(0.5))]
       const hits = Effect.forEach(Array.from({ length: 40 }), () => Effect.isFailure(JobQueue.metrics(model)))
       const expected = yield* Effect.provide(hits, inMemory(some))
       assert.include(expected, true)

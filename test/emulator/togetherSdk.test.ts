@@ -163,7 +163,9 @@ describe("the vendor's SDK", () => {
 
   it.scopedLive("sees a job whose four workers were lost fail for good", () =>
     Effect.gen(function*() {
-      const running = yield* start({ workers: { script: Worker.always(Worker.die), claimTimeout: "20 millis" } })
+      const running = yield* start({
+        workers: { script: Worker.always(Worker.stopResponding), claimTimeout: "20 millis" }
+      })
       const id = yield* submit(running)
       assert.deepInclude(yield* until(running, id, ({ status }) => status === "failed"), { retries: 3 })
     }))

@@ -104,7 +104,7 @@ describe("a process that is stopped while the submit is on its way", () => {
   for (const signal of ["SIGTERM", "SIGKILL"] as const) {
     it.scopedLive(`by ${signal}, without a response: reports that it does not know, and submits nothing`, () =>
       Effect.gen(function*() {
-        const app = yield* machine([Fault.answerLost(Fault.hang).pipe(submitted, Fault.nth(1))], 200)
+        const app = yield* machine([Fault.answerLost(Fault.noResponse).pipe(submitted, Fault.nth(1))], 200)
         const child = yield* app.start
         yield* app.hasCalled("submit")
         yield* stop(child, signal)
@@ -145,7 +145,7 @@ describe("a process that is stopped while its job is pending", () => {
 describe("a process that is stopped while it cancels its job", () => {
   it.scopedLive("by SIGKILL: submits anew when it is started again", () =>
     Effect.gen(function*() {
-      const app = yield* machine([Fault.answerLost(Fault.hang).pipe(canceled, Fault.nth(1))], 60_000)
+      const app = yield* machine([Fault.answerLost(Fault.noResponse).pipe(canceled, Fault.nth(1))], 60_000)
       const child = yield* app.start
       yield* app.hasCalled("status")
       child.kill("SIGTERM")
@@ -158,7 +158,7 @@ describe("a process that is stopped while it cancels its job", () => {
 
   it.scopedLive("by SIGKILL, and the cancel did not arrive: goes on with the job", () =>
     Effect.gen(function*() {
-      const app = yield* machine([Fault.hang.pipe(canceled, Fault.nth(1))], 60_000)
+      const app = yield* machine([Fault.noResponse.pipe(canceled, Fault.nth(1))], 60_000)
       const child = yield* app.start
       yield* app.hasCalled("status")
       child.kill("SIGTERM")

@@ -75,7 +75,7 @@ describe("the clocks of a watch", () => {
     }).pipe(
       Effect.provide(TestJobQueue.layer({
         workers: { script: Worker.always(Worker.finish("1 hour")) },
-        faults: [Fault.hang.pipe(Fault.on("status"), Fault.nth(3, Infinity))]
+        faults: [Fault.noResponse.pipe(Fault.on("status"), Fault.nth(3, Infinity))]
       }))
     ))
 
@@ -171,7 +171,7 @@ describe("the clocks of a watch", () => {
       assert.include(error.message, "never seen")
     }).pipe(
       Effect.provide(TestJobQueue.layer({
-        faults: [Fault.held(Effect.uninterruptible(Effect.sleep("1 hour"))).pipe(Fault.on("status"))]
+        faults: [Fault.blockedUntil(Effect.uninterruptible(Effect.sleep("1 hour"))).pipe(Fault.on("status"))]
       }))
     ))
 
@@ -340,7 +340,7 @@ describe("on expiry", () => {
       Effect.provide(TestJobQueue.layer({
         faults: [
           Fault.unavailable().pipe(Fault.on("cancel"), Fault.nth(1)),
-          Fault.hang.pipe(Fault.on("cancel"), Fault.nth(2, Infinity))
+          Fault.noResponse.pipe(Fault.on("cancel"), Fault.nth(2, Infinity))
         ]
       }))
     ))
@@ -364,7 +364,7 @@ describe("giving up on a request", () => {
     }).pipe(
       Effect.provide(TestJobQueue.layer({
         faults: [
-          Fault.hang.pipe(Fault.on("status"), Fault.nth(3)),
+          Fault.noResponse.pipe(Fault.on("status"), Fault.nth(3)),
           Fault.delay("1 second").pipe(Fault.on("cancel"))
         ]
       }))
@@ -377,7 +377,7 @@ describe("giving up on a request", () => {
       assert.strictEqual(error.cancel, "no answer in time")
     }).pipe(
       Effect.provide(TestJobQueue.layer({
-        faults: [Fault.held(Effect.uninterruptible(Effect.sleep("1 hour"))).pipe(Fault.on("cancel"))]
+        faults: [Fault.blockedUntil(Effect.uninterruptible(Effect.sleep("1 hour"))).pipe(Fault.on("cancel"))]
       }))
     ))
 })
@@ -581,8 +581,8 @@ describe("a job that is not there", () => {
     }).pipe(
       Effect.provide(TestJobQueue.layer({
         faults: [
-          Fault.vanished.pipe(Fault.on("status"), Fault.nth(1, 2)),
-          Fault.vanished.pipe(Fault.on("status"), Fault.nth(5, Infinity))
+          Fault.notFound.pipe(Fault.on("status"), Fault.nth(1, 2)),
+          Fault.notFound.pipe(Fault.on("status"), Fault.nth(5, Infinity))
         ]
       }))
     ))
@@ -603,8 +603,8 @@ describe("a job that is not there", () => {
       Effect.provide(TestJobQueue.layer({
         workers: { pickup: "500 millis", script: Worker.always(Worker.finish("11 seconds")) },
         faults: [
-          Fault.vanished.pipe(Fault.on("status"), Fault.nth(2, 11)),
-          Fault.vanished.pipe(Fault.on("status"), Fault.nth(13, 22))
+          Fault.notFound.pipe(Fault.on("status"), Fault.nth(2, 11)),
+          Fault.notFound.pipe(Fault.on("status"), Fault.nth(13, 22))
         ]
       }))
     ))

@@ -14,7 +14,7 @@ import {
   TestClock
 } from "effect"
 import { Cadence, Job, JobQueue, JobStream, JobWatcher, LearnedCadence, WatchPolicy } from "effect-queue-status"
-import { PolicySimulation, TestJobQueue, Worker } from "effect-queue-status/testing"
+import { PolicySimulation, TestJobQueue, VirtualTime, Worker } from "effect-queue-status/testing"
 
 const epoch = Date.UTC(2026, 0, 1)
 
@@ -395,5 +395,5 @@ describe("layer", () => {
           [model, 4]
         ]
       )
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(Learning)))
+    }).pipe(VirtualTime.run, Effect.provide(Learning)))
 })

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, Exit, Schedule, Stream } from "effect"
 import { Cadence, Deadline, JobQueue, JobStream, Retry, WatchPolicy } from "effect-queue-status"
-import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
+import { Fault, TestJobQueue, VirtualTime, Worker } from "effect-queue-status/testing"
 import * as FastCheck from "effect/FastCheck"
 import { minPause } from "../../src/policy/internal/pauses.js"
 import { runs } from "../fixtures/runs.js"
@@ -52,7 +52,7 @@ const scenario = FastCheck.record({
 })
 
 const faultOf = (fate: Exclude<Fate, "answered">): Fault.Fault =>
-  fate === "hangs" ? Fault.hang : fate === "unavailable" ? Fault.unavailable() : Fault.rateLimited(fate)
+  fate === "hangs" ? Fault.noResponse : fate === "unavailable" ? Fault.unavailable() : Fault.rateLimited(fate)
 
 describe("every policy that can be composed", () => {
   it("keeps the floor, does what Retry-After says, and is over in time", () =>
@@ -96,7 +96,7 @@ describe("every policy that can be composed", () => {
                 : [faultOf(fate).pipe(Fault.on("status"), Fault.where(({ nth }) => (nth - 1) % fates.length === i))]
             )
           })),
-          TestJobQueue.runUntilDone,
+          VirtualTime.run,
           Effect.runPromise
         )
       }),
@@ -116,7 +116,7 @@ describe("a duration", () => {
       const polls = (yield* TestJobQueue.calls).flatMap(({ at, operation }) => operation === "status" ? [at] : [])
       assert.isAtLeast(polls.length, 5)
       for (const pause of polls.slice(2).map((at, i) => at - polls[i + 1]!)) assert.strictEqual(pause, 2_000)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(TestJobQueue.layer())))
+    }).pipe(VirtualTime.run, Effect.provide(TestJobQueue.layer())))
 
   it("is taken by the combinators of a policy, which is pipeable, as a deadline is", () => {
     const policy = WatchPolicy.defaultPolicy.pipe(

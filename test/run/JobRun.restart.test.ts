@@ -102,7 +102,7 @@ describe("a run with a key that gave its pending job back submits anew under the
       workers: {
         pickup: "20 seconds",
         claimTimeout: "1 second",
-        script: ({ nth }) => nth === 1 ? [Worker.die] : [Worker.finish("1 second", { sum: 3 })]
+        script: ({ nth }) => nth === 1 ? [Worker.stopResponding] : [Worker.finish("1 second", { sum: 3 })]
       }
     })))
 
@@ -166,7 +166,7 @@ describe("a cancel whose answer did not come", () => {
         assert.deepStrictEqual(yield* jobs, [[key, "Canceled"]])
         yield* start
         assert.deepStrictEqual((yield* jobs).map(([, state]) => state === "Canceled"), [true, false])
-      }).pipe(inJournal({ workers: slowly, faults: [Fault.answerLost(Fault.hang).pipe(Fault.on("cancel"))] })))
+      }).pipe(inJournal({ workers: slowly, faults: [Fault.answerLost(Fault.noResponse).pipe(Fault.on("cancel"))] })))
   }
 
   it.effect("the service says that it was canceled before when it is asked again: it was us", () =>
@@ -196,7 +196,7 @@ describe("a cancel whose answer did not come", () => {
       faults: [
         Fault.unavailable().pipe(Fault.on("cancel"), Fault.during(0, "12 seconds")),
         Fault.unauthorized.pipe(Fault.on("status"), Fault.during("8 seconds", "12 seconds")),
-        Fault.hang.pipe(Fault.on("status"), Fault.during("12 seconds", "15 seconds"))
+        Fault.noResponse.pipe(Fault.on("status"), Fault.during("12 seconds", "15 seconds"))
       ]
     })))
 
@@ -205,7 +205,7 @@ describe("a cancel whose answer did not come", () => {
       yield* stopped
       yield* JobRun.run({ ...request, payload: { prompt: "a dog" } }, { key })
       yield* TestJobQueue.expectJobs(2)
-    }).pipe(inJournal({ workers: slowly, faults: [Fault.answerLost(Fault.hang).pipe(Fault.on("cancel"))] })))
+    }).pipe(inJournal({ workers: slowly, faults: [Fault.answerLost(Fault.noResponse).pipe(Fault.on("cancel"))] })))
 })
 
 describe("several runs of one program with one key", () => {

@@ -30,7 +30,7 @@ import {
   SubmitJournal,
   WatchPolicy
 } from "../../src/index.js"
-import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+import { Arbitraries, Fault, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
 import * as Clients from "../fixtures/clients.js"
 import { faultsOn, slowOn } from "../fixtures/faultPlans.js"
 import { inQueue } from "../fixtures/inQueue.js"
@@ -204,7 +204,7 @@ describe("submit", () => {
       const [job] = yield* truth
       assert.strictEqual(job?.info["client_key"], "order-17")
       yield* TestJobQueue.expectJobs(1)
-    }).pipe(inQueue({ faults: [Fault.answerLost(Fault.hang)] })))
+    }).pipe(inQueue({ faults: [Fault.answerLost(Fault.noResponse)] })))
 
   it.effect("makes up a key of its own for each, by the chance that there is", () =>
     Effect.gen(function*() {
@@ -243,7 +243,7 @@ describe("submit", () => {
     Effect.gen(function*() {
       yield* JobRun.submit(request).pipe(Effect.timeoutOption("1 second"))
       yield* TestJobQueue.expectNoCallsAfter("1 second")
-    }).pipe(inQueue({ faults: [Fault.hang] })))
+    }).pipe(inQueue({ faults: [Fault.noResponse] })))
 })
 
 // -----------------------------------------------------------------------------
@@ -301,7 +301,7 @@ describe("scoped", () => {
           Fault.refused.pipe(Fault.on("submit"), Fault.nth(1)),
           Fault.rateLimited("2 seconds").pipe(Fault.on("submit"), Fault.nth(2)),
           Fault.unavailable({ status: 502 }).pipe(Fault.on("cancel"), Fault.nth(1)),
-          Fault.vanished.pipe(Fault.on("cancel"), Fault.nth(1))
+          Fault.notFound.pipe(Fault.on("cancel"), Fault.nth(1))
         ]),
         FastCheck.nat({ max: 40_000 }),
         async (workers, slow, faults, after) => {
@@ -395,7 +395,7 @@ describe("scoped", () => {
         JobRun.scoped(request, { onRelease: (release) => Effect.sync(() => released.push(release)) })
       )
       assert.deepStrictEqual(released, [{ _tag: "Canceled", job }])
-    }).pipe(inQueue({ faults: [Fault.vanished.pipe(Fault.on("cancel"), Fault.nth(1, 3))] })))
+    }).pipe(inQueue({ faults: [Fault.notFound.pipe(Fault.on("cancel"), Fault.nth(1, 3))] })))
 
   it.effect("cancels a job that a replica does not know yet, when it is interrupted while it submits", () =>
     Effect.gen(function*() {
@@ -405,7 +405,7 @@ describe("scoped", () => {
     }).pipe(inQueue({
       faults: [
         Fault.delay("2 seconds").pipe(Fault.on("submit")),
-        Fault.vanished.pipe(Fault.on("cancel"), Fault.nth(1, 3))
+        Fault.notFound.pipe(Fault.on("cancel"), Fault.nth(1, 3))
       ]
     })))
 
@@ -415,7 +415,7 @@ describe("scoped", () => {
         Effect.scoped(JobRun.scoped(request, { key: "order-17", onRelease, releaseTimeout: "3 seconds" })))
       assert.deepStrictEqual(released, [{ _tag: "Unknown", model, key: "order-17" }])
       assert.strictEqual(took, 3_000)
-    }).pipe(inQueue({ faults: [Fault.answerLost(Fault.hang)] })))
+    }).pipe(inQueue({ faults: [Fault.answerLost(Fault.noResponse)] })))
 
   it.effect("does not wait for a submit that has not arrived, nor sends it again", () =>
     Effect.gen(function*() {
@@ -508,8 +508,8 @@ describe("run", () => {
         // the first job is not seen in time (after a second its poll would be sent again), and its first three cancels
         // reach replicas that do not know it
         Fault.delay("2 seconds").pipe(Fault.on("status"), Fault.nth(1)),
-        Fault.vanished.pipe(Fault.on("cancel"), Fault.nth(1, 3)),
-        Fault.vanished.pipe(Fault.on("cancel"), Fault.during("1 day"))
+        Fault.notFound.pipe(Fault.on("cancel"), Fault.nth(1, 3)),
+        Fault.notFound.pipe(Fault.on("cancel"), Fault.during("1 day"))
       ]
     })))
 
@@ -575,7 +575,7 @@ describe("run", () => {
 // -----------------------------------------------------------------------------
 describe("resubmit", () => {
   const twice = Schedule.intersect(Schedule.spaced("1 minute"), Schedule.recurs(2))
-  const dying: Worker.Pool = { script: Worker.always(Worker.die), claimTimeout: "1 second" }
+  const dying: Worker.Pool = { script: Worker.always(Worker.stopResponding), claimTimeout: "1 second" }
 
   it.effect("submits a job that has run out of retries again, under another key", () =>
     Effect.gen(function*() {
@@ -587,7 +587,7 @@ describe("resubmit", () => {
     }).pipe(inQueue({
       workers: {
         claimTimeout: "1 second",
-        script: ({ nth }) => nth === 1 ? [Worker.die] : [Worker.finish("1 second", { sum: 3 })]
+        script: ({ nth }) => nth === 1 ? [Worker.stopResponding] : [Worker.finish("1 second", { sum: 3 })]
       }
     })))
 
@@ -620,7 +620,7 @@ describe("resubmit", () => {
     }).pipe(inQueue({
       workers: {
         claimTimeout: "1 second",
-        script: ({ job }) => job.model === "failing" ? [Worker.fail("1 second", "no")] : [Worker.die]
+        script: ({ job }) => job.model === "failing" ? [Worker.fail("1 second", "no")] : [Worker.stopResponding]
       }
     })))
 
@@ -637,7 +637,7 @@ describe("resubmit", () => {
       inQueue({
         workers: {
           claimTimeout: "1 second",
-          script: ({ nth }) => nth === 1 ? [Worker.die] : [Worker.finish("1 minute", { sum: 3 })]
+          script: ({ nth }) => nth === 1 ? [Worker.stopResponding] : [Worker.finish("1 minute", { sum: 3 })]
         }
       })
     ))
@@ -756,7 +756,7 @@ describe("a submit whose answer was lost is reported, however its run is combine
         if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) warnings.push(String(message))
       })
       const exit = yield* Effect.exit(effect).pipe(
-        TestJobQueue.runUntilDone,
+        VirtualTime.run,
         Effect.provide(
           Layer.mergeAll(
             TestJobQueue.layer(options),

@@ -123,7 +123,7 @@ describe("a stage", () => {
       const jobs = yield* TestJobQueue.jobs
       assert.deepStrictEqual([error.error._tag, error.job, error.cursor], ["AccessDenied", jobs[1], undefined])
     }).pipe(inQueue({
-      workers: { claimTimeout: "1 second", script: Worker.always(Worker.die) }
+      workers: { claimTimeout: "1 second", script: Worker.always(Worker.stopResponding) }
     })))
 
   it.effect("runs by the options that it was made with", () =>
@@ -140,7 +140,7 @@ describe("a stage", () => {
       assert.deepStrictEqual(jobs.map(({ info }) => info["client_key"]), ["order-17", "order-17/2"])
       // the last one, not the first
       assert.deepStrictEqual(error.job, jobs[1]?.job)
-    }).pipe(inQueue({ workers: { claimTimeout: "1 second", script: Worker.always(Worker.die) } })))
+    }).pipe(inQueue({ workers: { claimTimeout: "1 second", script: Worker.always(Worker.stopResponding) } })))
 
   it("law: a pipeline that failed names the stage, the job, and a cursor from which the rest of it is seen", async () => {
     const { met, note } = tally()
@@ -197,7 +197,7 @@ describe("a stage", () => {
             )
             const all = [...seen, ...rest]
             assert.isTrue(Transition.isTerminal(all.at(-1)!))
-            yield* TestJobQueue.expectTruth(job!, all)
+            yield* TestJobQueue.expectMatchesHistory(job!, all)
             note(cursor.phase === "Ended" ? "failed at the end" : "failed on the way")
           }).pipe(
             inQueue({

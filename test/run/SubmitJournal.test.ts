@@ -13,7 +13,7 @@ import * as Schema from "effect/Schema"
 import * as TestContext from "effect/TestContext"
 import { JobRun, QueueError, SubmitJournal } from "../../src/index.js"
 import type { JobQueue } from "../../src/index.js"
-import { Fault, TestJobQueue } from "../../src/testing/index.js"
+import { Fault, TestJobQueue, VirtualTime } from "../../src/testing/index.js"
 import { job, model } from "../fixtures/job.js"
 
 const request: JobQueue.SubmitRequest = { model, payload: { prompt: "a cat", nested: { b: 1, a: 2 } } }
@@ -28,7 +28,7 @@ const inQueue = (
   effect: Effect.Effect<A, E, JobQueue.JobQueue | TestJobQueue.TestJobQueue | SubmitJournal.SubmitJournal>
 ): Effect.Effect<A, E> =>
   effect.pipe(
-    TestJobQueue.runUntilDone,
+    VirtualTime.run,
     Effect.provide(Layer.mergeAll(TestJobQueue.layer(options), journal, TestContext.TestContext))
   )
 
@@ -130,7 +130,7 @@ describe("a submit with a journal", () => {
       yield* Effect.provide(Effect.flatMap(SubmitJournal.SubmitJournal, ({ remove }) => remove(error.key)), layer)
       yield* Effect.provide(submit, layer)
       yield* TestJobQueue.expectJobs(1)
-    }).pipe(inQueue(SubmitJournal.layerMemory, { faults: [Fault.hang.pipe(Fault.nth(1))] }))
+    }).pipe(inQueue(SubmitJournal.layerMemory, { faults: [Fault.noResponse.pipe(Fault.nth(1))] }))
   })
 
   it.effect("whose job was found has it", () =>

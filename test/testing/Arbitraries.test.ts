@@ -13,7 +13,7 @@ import * as Job from "../../src/model/Job.js"
 import * as Transition from "../../src/model/Transition.js"
 import * as JobQueue from "../../src/queue/JobQueue.js"
 import type { Fault, Worker } from "../../src/testing/index.js"
-import { Arbitraries, TestJobQueue } from "../../src/testing/index.js"
+import { Arbitraries, TestJobQueue, VirtualTime } from "../../src/testing/index.js"
 import { TypeId } from "../../src/testing/internal/fault.js"
 import * as JobStream from "../../src/watch/JobStream.js"
 import { history, polled } from "../fixtures/jobHistories.js"
@@ -268,7 +268,7 @@ describe("pool", () => {
               if (count === 1) longest = Math.max(longest, DateTime.toEpochMillis(end.observedAt) - queue.startedAt)
             }
           }).pipe(
-            TestJobQueue.runUntilDone,
+            VirtualTime.run,
             Effect.provide(layer({ workers })),
             Effect.runPromise
           )
@@ -378,7 +378,7 @@ describe("passingFaults", () => {
           const job = (yield* submitted(1))[0]!
           const events = yield* Stream.runCollect(JobStream.events(job))
           const seen = Array.from(events).filter((event) => event._tag !== "Trouble" && event._tag !== "Recovered")
-          yield* TestJobQueue.expectTruth(job, seen)
+          yield* TestJobQueue.expectMatchesHistory(job, seen)
           assert.isTrue(Transition.isTerminal(seen.at(-1)!))
           const { calls, startedAt } = yield* TestJobQueue.TestJobQueue
           assert.isAtMost(yield* Clock.currentTimeMillis, startedAt + 30 * minute)
@@ -387,7 +387,7 @@ describe("passingFaults", () => {
           for (const { end } of yield* calls) assert.isDefined(end)
           for (const event of events) note(event._tag === "Trouble" ? event.error._tag : event._tag)
         }).pipe(
-          TestJobQueue.runUntilDone,
+          VirtualTime.run,
           Effect.provide(layer({ workers, faults })),
           Effect.runPromise
         )),
@@ -418,12 +418,12 @@ describe("passingFaults", () => {
               (job, i) =>
                 Stream.runCollect(JobStream.transitions(job)).pipe(
                   Effect.delay(waits[i]!),
-                  Effect.flatMap((seen) => TestJobQueue.expectTruth(job, seen))
+                  Effect.flatMap((seen) => TestJobQueue.expectMatchesHistory(job, seen))
                 ),
               { concurrency: "unbounded" }
             )
           }).pipe(
-            TestJobQueue.runUntilDone,
+            VirtualTime.run,
             Effect.provide(layer({ workers, faults })),
             Effect.runPromise
           )

@@ -255,7 +255,7 @@ const oneForAll = (plant: Plant) =>
       ...queue,
       clear: (model) => Effect.zipRight(Effect.sync(() => calls.push("clear")), queue.clear(model))
     }
-    const subject: Conformance.Subject = {
+    const subject: Conformance.Target = {
       layer: Layer.sync(JobQueue.JobQueue, () => ({ ...noting, ...plant(noting) })),
       pass: TestClock.adjust
     }
@@ -301,8 +301,8 @@ cancel of a running job
 
 calls:
   submit { "model": "my-org/video-generator", "payload": {} } → <id>
-  status my-org/video-generator <id> → Running
-  cancel my-org/video-generator <id> → { "_tag": "Canceled" }`
+  status my-org/video-generator/<id> → Running
+  cancel my-org/video-generator/<id> → { "_tag": "Canceled" }`
       )
     }))
 
@@ -358,7 +358,7 @@ calls:
   })
 
   describe("a watcher", () => {
-    const subject: Conformance.WatcherSubject = { watcher: JobWatcher.layer(), pass: TestClock.adjust }
+    const subject: Conformance.WatcherTarget = { watcher: JobWatcher.layer(), pass: TestClock.adjust }
 
     for (const check of Conformance.watcherChecks(subject)) it.effect(`passes: ${check.name}`, () => check.run)
 
@@ -467,7 +467,7 @@ calls:
         const check = named(Conformance.checks(subject), "metrics: are counts that add up")
         yield* Effect.provide(check.run, Logger.replace(Logger.defaultLogger, logger))
         assert.strictEqual(warnings.length, 1)
-        assert.match(warnings[0]!, /^WARN my-org\/video-generator .*: left behind by a check, could not be canceled/)
+        assert.match(warnings[0]!, /^WARN my-org\/video-generator\/.*: left behind by a check, could not be canceled/)
       }).pipe(Effect.scoped))
 
     it.effect("as it was, where a check is interrupted, be it in the middle of a submit", () =>

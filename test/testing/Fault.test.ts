@@ -14,9 +14,7 @@ import * as Schema from "effect/Schema"
 import * as Supervisor from "effect/Supervisor"
 import * as TestClock from "effect/TestClock"
 import { Job, JobQueue, QueueError } from "../../src/index.js"
-import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
-
-const { runUntilDone } = TestJobQueue
+import { Fault, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
 
 /** A fault that happens from now on, for good. */
 const afflict = (fault: Fault.Fault) => Effect.asVoid(TestJobQueue.inject(fault))
@@ -67,7 +65,7 @@ const meet = (
     const job = yield* submit()
     yield* afflict(fault)
     const before = yield* TestClock.currentTimeMillis
-    const answer = yield* runUntilDone(Effect.either(operations[operation](job)))
+    const answer = yield* VirtualTime.run(Effect.either(operations[operation](job)))
     const call = (yield* calls).at(-1)!
     const took = (yield* TestClock.currentTimeMillis) - before
     assert.strictEqual(call.operation, operation)
@@ -205,7 +203,7 @@ const failures: ReadonlyArray<
   ],
   [
     "vanished",
-    Fault.vanished,
+    Fault.notFound,
     {
       _tag: "JobNotFound",
       httpStatus: 404,
@@ -218,12 +216,12 @@ const failures: ReadonlyArray<
   ],
   ["disconnected", Fault.disconnected, disconnected, 0, false],
   ["refused", Fault.refused, { ...disconnected, reason: "connect ECONNREFUSED 127.0.0.1:8484", sent: false }, 0, false],
-  ["hang", Fault.hang, requestTimeout, 30_000, false],
-  ["held for ever", Fault.held(Effect.never), requestTimeout, 30_000, false],
+  ["hang", Fault.noResponse, requestTimeout, 30_000, false],
+  ["held for ever", Fault.blockedUntil(Effect.never), requestTimeout, 30_000, false],
   ["a delay that is too long", Fault.delay("31 seconds"), requestTimeout, 30_000, false],
   ["answerLost", Fault.answerLost(), disconnected, 0, true],
   ["answerLost, for an error", Fault.answerLost(Fault.unavailable()), unavailable, 0, true],
-  ["answerLost, for silence", Fault.answerLost(Fault.hang), requestTimeout, 30_000, true],
+  ["answerLost, for silence", Fault.answerLost(Fault.noResponse), requestTimeout, 30_000, true],
   ["truncated", Fault.truncated, { _tag: "Unreachable", reason: "the connection broke" }, 0, true],
   ["stalled", Fault.stalled, requestTimeout, 30_000, true]
 ]
@@ -295,7 +293,7 @@ describe("Fault", () => {
       Effect.gen(function*() {
         const job = yield* submit()
         yield* afflict(Fault.delay("10 seconds"))
-        const status = yield* runUntilDone(JobQueue.status(job))
+        const status = yield* VirtualTime.run(JobQueue.status(job))
         assert.strictEqual(status._tag, "Done")
       }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("10 seconds")) } }))))
 
@@ -303,7 +301,7 @@ describe("Fault", () => {
       const delays = (seed: string) =>
         Effect.gen(function*() {
           const job = yield* submit()
-          yield* runUntilDone(Effect.replicateEffect(JobQueue.status(job), 20))
+          yield* VirtualTime.run(Effect.replicateEffect(JobQueue.status(job), 20))
           return (yield* TestJobQueue.calls).filter(({ operation }) => operation === "status").map((call) =>
             endOf(call).at - call.at
           )
@@ -325,7 +323,7 @@ describe("Fault", () => {
       Effect.gen(function*() {
         const { calls, jobs } = TestJobQueue
         const latch = yield* Deferred.make<void>()
-        yield* afflict(Fault.held(Deferred.await(latch)))
+        yield* afflict(Fault.blockedUntil(Deferred.await(latch)))
         const call = yield* Effect.fork(submit())
         yield* TestClock.adjust("29 seconds")
         assert.isEmpty(yield* jobs)
@@ -340,7 +338,7 @@ describe("Fault", () => {
   describe("requestTimeout", () => {
     it.effect("is how long a call may take", () =>
       Effect.gen(function*() {
-        const { answer, took } = yield* meet("status", Fault.hang)
+        const { answer, took } = yield* meet("status", Fault.noResponse)
         assert(Either.isLeft(answer) && answer.left._tag === "ResponseTimeout")
         deepStrictEqual(answer.left.after, Duration.seconds(3))
         assert.strictEqual(took, 3_000)
@@ -357,7 +355,7 @@ describe("Fault", () => {
     const losses = [
       Fault.answerLost(),
       Fault.answerLost(Fault.unavailable({ status: 502 })),
-      Fault.answerLost(Fault.hang),
+      Fault.answerLost(Fault.noResponse),
       Fault.answerLost(Fault.malformed()),
       Fault.answerLost(Fault.rateLimited("1 second")),
       Fault.answerLost(Fault.delay("1 hour")),
@@ -371,7 +369,7 @@ describe("Fault", () => {
       (fault) =>
         Effect.gen(function*() {
           const { jobs, transitions } = TestJobQueue
-          assert.isTrue(Either.isLeft(yield* runUntilDone(Effect.either(submit()))))
+          assert.isTrue(Either.isLeft(yield* VirtualTime.run(Effect.either(submit()))))
           const [job, ...others] = yield* jobs
           assert.isEmpty(others)
           assert.strictEqual(job?.model, model)
@@ -480,7 +478,7 @@ describe("Fault", () => {
           }
           assert.deepStrictEqual(tags, ["Pending 0", "Running 0", "Pending 1", "Running 1"])
         }).pipe(Effect.provide(TestJobQueue.layer({
-          workers: { script: Worker.always(Worker.die), pickup: "1 second", claimTimeout: "9 seconds" },
+          workers: { script: Worker.always(Worker.stopResponding), pickup: "1 second", claimTimeout: "9 seconds" },
           faults: [Fault.stale("1 minute")]
         }))))
 
@@ -521,7 +519,7 @@ describe("Fault", () => {
 
     it.effect("a change is made before the snapshot is sent", () =>
       Effect.gen(function*() {
-        const fault = Fault.changed((status) => ({
+        const fault = Fault.mapStatus((status) => ({
           ...status,
           retries: Option.none(),
           warnings: ["the moon is full"],
@@ -553,7 +551,7 @@ describe("Fault", () => {
         const job = yield* submit()
         const met: Array<number> = []
         const poll = Effect.zipLeft(Effect.either(JobQueue.status(job)), Effect.sleep(pause))
-        yield* runUntilDone(
+        yield* VirtualTime.run(
           Effect.forEach(Chunk.range(1, count), (nth) =>
             Effect.map(poll, (answer) => {
               if (Either.isLeft(answer)) met.push(nth)
@@ -644,14 +642,14 @@ describe("Fault", () => {
       Effect.gen(function*() {
         const status = Fault.unavailable().pipe(Fault.on("status"))
         for (const fraction of [0.05, 0.3, 0.9]) {
-          const met = yield* pollsThatMeet(500, status.pipe(Fault.share(fraction)))
+          const met = yield* pollsThatMeet(500, status.pipe(Fault.withProbability(fraction)))
           // four standard deviations: one seed of 15,000 would not do
           const deviation = 4 * Math.sqrt(500 * fraction * (1 - fraction))
           assert.isBelow(Math.abs(met.length - 500 * fraction), deviation, `${fraction}: ${met.length}`)
         }
-        assert.lengthOf(yield* pollsThatMeet(50, status.pipe(Fault.share(0))), 0)
-        assert.lengthOf(yield* pollsThatMeet(50, status.pipe(Fault.share(1))), 50)
-        const half = status.pipe(Fault.share(0.5))
+        assert.lengthOf(yield* pollsThatMeet(50, status.pipe(Fault.withProbability(0))), 0)
+        assert.lengthOf(yield* pollsThatMeet(50, status.pipe(Fault.withProbability(1))), 50)
+        const half = status.pipe(Fault.withProbability(0.5))
         const met = yield* pollsThatMeet(50, half, { seed: "a" })
         assert.deepStrictEqual(yield* pollsThatMeet(50, half, { seed: "a" }), met)
         assert.notDeepEqual(yield* pollsThatMeet(50, half, { seed: "b" }), met)
@@ -670,8 +668,8 @@ describe("Fault", () => {
         assert.closeTo(share("answered"), 0.25, 0.1)
       }).pipe(Effect.provide(TestJobQueue.layer({
         faults: [
-          Fault.rateLimited().pipe(Fault.on("status"), Fault.share(0.5)),
-          Fault.unauthorized.pipe(Fault.on("status"), Fault.share(0.5))
+          Fault.rateLimited().pipe(Fault.on("status"), Fault.withProbability(0.5)),
+          Fault.unauthorized.pipe(Fault.on("status"), Fault.withProbability(0.5))
         ]
       }))))
 
@@ -715,7 +713,7 @@ describe("Fault", () => {
         assert.deepStrictEqual(yield* pollsThatMeet(8, status.pipe(Fault.during("4 seconds"), Fault.nth(3))), [7])
         assert.deepStrictEqual(yield* pollsThatMeet(8, status.pipe(Fault.nth(3), Fault.during("4 seconds"))), [])
         // the first five of those that chance picks; those of the first five that chance picks
-        const half = Fault.share(0.5)
+        const half = Fault.withProbability(0.5)
         const picked = yield* pollsThatMeet(40, status.pipe(half))
         assert.deepStrictEqual(yield* pollsThatMeet(40, status.pipe(half, Fault.nth(1, 5))), picked.slice(0, 5))
         assert.deepStrictEqual(
@@ -742,12 +740,12 @@ describe("Fault", () => {
           concurrency: "unbounded"
         })
         return (yield* TestJobQueue.calls).map((call) => endOf(call).outcome)
-      }).pipe(runUntilDone, Effect.provide(TestJobQueue.layer({ faults: [fault] })))
+      }).pipe(VirtualTime.run, Effect.provide(TestJobQueue.layer({ faults: [fault] })))
 
     it.effect("happens to those that come too fast; those that it happens to do not count", () =>
       Effect.gen(function*() {
         const fault = Fault.rateLimited("1 second")
-        assert.deepStrictEqual(yield* outcomes(fault.pipe(Fault.overRate(2, "1 second"))), [
+        assert.deepStrictEqual(yield* outcomes(fault.pipe(Fault.aboveRate(2, "1 second"))), [
           "answered",
           "answered",
           "RateLimited",
@@ -758,27 +756,30 @@ describe("Fault", () => {
           "RateLimited"
         ])
         assert.deepStrictEqual(
-          new Set(yield* outcomes(fault.pipe(Fault.overRate(0, "1 second")))),
+          new Set(yield* outcomes(fault.pipe(Fault.aboveRate(0, "1 second")))),
           new Set(["RateLimited"])
         )
         assert.deepStrictEqual(
-          new Set(yield* outcomes(Fault.overRate(fault, 7, "1 hour"))),
+          new Set(yield* outcomes(Fault.aboveRate(fault, 7, "1 hour"))),
           new Set(["answered"])
         )
       }))
   })
 
   it("conditions that can never hold are refused where they are stated", () => {
-    assert.throws(() => Fault.nth(Fault.hang, 0), "Fault.nth: there are no calls 0 to 0")
-    assert.throws(() => Fault.nth(Fault.hang, 5, 3), "Fault.nth: there are no calls 5 to 3")
-    assert.throws(() => Fault.nth(Fault.hang, Number.NaN), "Fault.nth: there are no calls NaN to NaN")
+    assert.throws(() => Fault.nth(Fault.noResponse, 0), "Fault.nth: there are no calls 0 to 0")
+    assert.throws(() => Fault.nth(Fault.noResponse, 5, 3), "Fault.nth: there are no calls 5 to 3")
+    assert.throws(() => Fault.nth(Fault.noResponse, Number.NaN), "Fault.nth: there are no calls NaN to NaN")
     assert.throws(
       () => Fault.unknownStatus("done"),
       "Fault.unknownStatus: \"done\" is a known status"
     )
-    assert.throws(() => Fault.share(Fault.hang, 1.5), "Fault.share: 1.5 is not between 0 and 1")
     assert.throws(
-      () => Fault.during(Fault.hang, "2 hours", "2 hours"),
+      () => Fault.withProbability(Fault.noResponse, 1.5),
+      "Fault.withProbability: 1.5 is not between 0 and 1"
+    )
+    assert.throws(
+      () => Fault.during(Fault.noResponse, "2 hours", "2 hours"),
       "Fault.during: there is no time from 2h to 2h"
     )
   })
@@ -789,7 +790,7 @@ describe("Fault", () => {
       assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))
       assert.deepStrictEqual((yield* TestJobQueue.calls).map((call) => endOf(call).outcome), ["answered", "died"])
     }).pipe(Effect.provide(TestJobQueue.layer({
-      faults: [Fault.changed(() => {
+      faults: [Fault.mapStatus(() => {
         throw new Error("a bug in a test")
       })]
     }))))
@@ -801,7 +802,7 @@ describe("Fault", () => {
         yield* TestClock.adjust("1 minute")
         yield* Effect.forEach(faults, (fault) => TestJobQueue.inject(fault))
         const before = yield* TestClock.currentTimeMillis
-        const answer = yield* runUntilDone(Effect.either(JobQueue.status(job)))
+        const answer = yield* VirtualTime.run(Effect.either(JobQueue.status(job)))
         const took = (yield* TestClock.currentTimeMillis) - before
         return Either.match(answer, {
           onLeft: ({ _tag }) => `${_tag} after ${took}`,
@@ -816,7 +817,7 @@ describe("Fault", () => {
         assert.strictEqual(yield* first(Fault.unauthorized, Fault.delay("5 seconds")), "AccessDenied after 0")
         assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.unauthorized), "AccessDenied after 5000")
         assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.delay("6 seconds")), "Done after 11000")
-        assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.hang), "ResponseTimeout after 30000")
+        assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.noResponse), "ResponseTimeout after 30000")
         assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.disconnected), "Unreachable after 5000")
       }))
 
@@ -888,7 +889,7 @@ describe("Fault", () => {
     it.effect("a call that is on its way when a fault is taken back is not helped", () =>
       Effect.gen(function*() {
         const { calls, inject } = TestJobQueue
-        const recover = yield* inject(Fault.hang)
+        const recover = yield* inject(Fault.noResponse)
         const call = yield* Effect.fork(Effect.exit(JobQueue.metrics(model)))
         yield* TestClock.adjust("1 second")
         yield* recover.remove
@@ -904,11 +905,11 @@ describe("Fault", () => {
 
   describe("interrupted", () => {
     const endless: ReadonlyArray<readonly [string, Fault.Fault]> = [
-      ["hangs", Fault.hang],
-      ["is held", Fault.held(Effect.never)],
+      ["hangs", Fault.noResponse],
+      ["is held", Fault.blockedUntil(Effect.never)],
       ["is delayed", Fault.delay("1 day")],
       ["has a body that stalls", Fault.stalled],
-      ["has lost its answer", Fault.answerLost(Fault.hang)]
+      ["has lost its answer", Fault.answerLost(Fault.noResponse)]
     ]
 
     describe.each(endless)("a call that %s", (_, fault) => {
@@ -932,7 +933,7 @@ describe("Fault", () => {
     const job = Job.ref(model, "1")
 
     it("tells what happens, and when", () => {
-      assert.strictEqual(String(Fault.hang), "hang")
+      assert.strictEqual(String(Fault.noResponse), "hang")
       assert.strictEqual(
         String(Fault.rateLimited("10 seconds").pipe(Fault.on("status"), Fault.nth(3), Fault.ofModel("m"))),
         "HTTP 429 (Retry-After: 10), status, call 3, m"
@@ -942,12 +943,12 @@ describe("Fault", () => {
           Fault.answerLost(Fault.unavailable({ status: 502 })).pipe(
             Fault.on("submit"),
             Fault.nth(2, 4),
-            Fault.share(0.25),
+            Fault.withProbability(0.25),
             Fault.during("1 minute", "2 hours"),
             Fault.ofJob(job),
             Fault.where(() => true),
             Fault.where(() => true, "those on Sundays"),
-            Fault.overRate(10, "1 second")
+            Fault.aboveRate(10, "1 second")
           )
         }`,
         `answer lost: HTTP 502, submit, calls 2 to 4, 25 % of the calls, from 1m to 2h, ${model} 1, some calls, ` +
@@ -961,16 +962,16 @@ describe("Fault", () => {
         Fault.rateLimited(),
         Fault.unavailable(),
         Fault.unauthorized,
-        Fault.vanished,
+        Fault.notFound,
         Fault.malformed(),
         Fault.disconnected,
-        Fault.hang,
+        Fault.noResponse,
         Fault.answerLost(),
         Fault.truncated,
         Fault.stalled,
         Fault.delay("1 second"),
-        Fault.held(Effect.never),
-        Fault.changed((status) => status),
+        Fault.blockedUntil(Effect.never),
+        Fault.mapStatus((status) => status),
         Fault.unknownStatus("paused"),
         Fault.stale("10 seconds"),
         Fault.clockAhead("1 hour"),
@@ -999,7 +1000,7 @@ describe("Fault", () => {
     })
 
     it("a fault is a value: a condition makes another one of it", () => {
-      const fault = Fault.hang.pipe(Fault.on("status"))
+      const fault = Fault.noResponse.pipe(Fault.on("status"))
       const narrower = fault.pipe(Fault.nth(1))
       assert.strictEqual(String(fault), "hang, status")
       assert.strictEqual(String(narrower), "hang, status, call 1")

@@ -598,7 +598,9 @@ describe("TestJobQueue", () => {
         assert.deepStrictEqual((yield* calls)[1]?.end, { at: 10_000, outcome: "interrupted" })
         // the queue itself goes on
         assert.strictEqual((yield* JobQueue.status(job))._tag, "Pending")
-      }).pipe(Effect.provide(TestJobQueue.layer({ faults: [Fault.hang.pipe(Fault.on("status"), Fault.nth(1))] }))))
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({ faults: [Fault.noResponse.pipe(Fault.on("status"), Fault.nth(1))] }))
+      ))
 
     it.effect("that hang make the call fail, when its own patience ends", () =>
       Effect.gen(function*() {
@@ -612,7 +614,7 @@ describe("TestJobQueue", () => {
         assert.deepStrictEqual((yield* calls)[1]?.end, { at: 7_000, outcome: "ResponseTimeout" })
       }).pipe(
         Effect.provide(
-          TestJobQueue.layer({ faults: [Fault.hang.pipe(Fault.on("status"))], requestTimeout: "7 seconds" })
+          TestJobQueue.layer({ faults: [Fault.noResponse.pipe(Fault.on("status"))], requestTimeout: "7 seconds" })
         )
       ))
 
@@ -846,9 +848,9 @@ describe("TestJobQueue", () => {
           Worker.finish(0),
           Worker.finish("1 second", { answer: 42 }),
           Worker.fail("1 second", "why"),
-          Worker.die,
+          Worker.stopResponding,
           Worker.late(Worker.heartbeat(5)),
-          Worker.late(Worker.die)
+          Worker.late(Worker.stopResponding)
         )({ job: Job.ref(model, "id"), nth: 3, attempt: 7, payload: {}, info: {} }, noChance),
         [
           { _tag: "Heartbeat", after: 5, late: false, info: {} },

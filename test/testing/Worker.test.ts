@@ -102,7 +102,7 @@ describe("Worker", () => {
         const told = yield* life({
           claimTimeout: "10 seconds",
           script: Worker.attempts(
-            [Worker.heartbeat("9 seconds"), Worker.heartbeat("9 seconds"), Worker.die],
+            [Worker.heartbeat("9 seconds"), Worker.heartbeat("9 seconds"), Worker.stopResponding],
             [Worker.finish("1 second")]
           )
         })
@@ -128,7 +128,7 @@ describe("Worker", () => {
       }))
 
     it.effect.each<readonly [string, ReadonlyArray<Worker.Step>]>([
-      ["that dies", [Worker.heartbeat("3 seconds"), Worker.die, Worker.finish("1 second")]],
+      ["that dies", [Worker.heartbeat("3 seconds"), Worker.stopResponding, Worker.finish("1 second")]],
       ["that runs out of steps", [Worker.heartbeat("3 seconds")]]
     ])("a worker %s loses its claim, four times at most", ([, steps]) =>
       Effect.gen(function*() {
@@ -148,7 +148,7 @@ describe("Worker", () => {
 
     it.effect("a claim lasts for 90 seconds unless the pool says otherwise", () =>
       Effect.gen(function*() {
-        const told = yield* life({ script: Worker.attempts([Worker.die], [Worker.finish(0)]) })
+        const told = yield* life({ script: Worker.attempts([Worker.stopResponding], [Worker.finish(0)]) })
         assert.strictEqual(told[2], "Requeued 1 at 1m 30s")
       }))
   })
@@ -249,7 +249,7 @@ describe("Worker", () => {
       }))
 
     it("nobody can die too late", () => {
-      assert.strictEqual(Worker.late(Worker.die), Worker.die)
+      assert.strictEqual(Worker.late(Worker.stopResponding), Worker.stopResponding)
     })
   })
 
@@ -335,9 +335,9 @@ describe("Worker", () => {
       }))))
 
     it("weighted: as often as its weight says", () => {
-      const script = Worker.weighted([6, [one]], [3, () => [two]], [1, [three]], [0, [Worker.die]])
+      const script = Worker.weighted([6, [one]], [3, () => [two]], [1, [three]], [0, [Worker.stopResponding]])
       const drawn = Array.from({ length: 10_000 }, (_, i) => script(task(model), seeded(`${i}`))[0])
-      for (const [step, share] of [[one, 0.6], [two, 0.3], [three, 0.1], [Worker.die, 0]] as const) {
+      for (const [step, share] of [[one, 0.6], [two, 0.3], [three, 0.1], [Worker.stopResponding, 0]] as const) {
         const count = drawn.filter((other) => other === step).length
         // four standard deviations
         assert.closeTo(count, 10_000 * share, 4 * Math.sqrt(10_000 * share * (1 - share)), step._tag)
@@ -351,7 +351,7 @@ describe("Worker", () => {
         const pool: Worker.Pool = {
           workers: 400,
           claimTimeout: "1 minute",
-          script: Worker.weighted([3, [Worker.finish("1 second")]], [1, [Worker.die]])
+          script: Worker.weighted([3, [Worker.finish("1 second")]], [1, [Worker.stopResponding]])
         }
         const attemptsOf = (seed: string) =>
           Effect.map(lives(pool, 400, seed), (all) => all.map((life) => life.at(-1)!.split(" ")[1]!))
@@ -546,7 +546,7 @@ describe("Worker", () => {
         workers: {
           claimTimeout: "3 seconds",
           script: ({ attempt, payload }) =>
-            attempt === 1 && payload["urgent"] !== true ? [Worker.die] : [Worker.finish("1 second")]
+            attempt === 1 && payload["urgent"] !== true ? [Worker.stopResponding] : [Worker.finish("1 second")]
         }
       }))))
 

@@ -93,7 +93,7 @@ describe("isolation", () => {
     workers: { script: Worker.always(Worker.finish("10 seconds")) },
     faults: [
       Fault.rateLimited().pipe(Fault.on("metrics"), Fault.nth(2)),
-      Fault.unauthorized.pipe(Fault.on("clear"), Fault.share(0.5))
+      Fault.unauthorized.pipe(Fault.on("clear"), Fault.withProbability(0.5))
     ]
   }
 

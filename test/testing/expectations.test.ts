@@ -11,9 +11,9 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import { Job, JobQueue, JobStream } from "../../src/index.js"
 import type { Cadence, Transition } from "../../src/index.js"
-import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+import { Fault, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
 
-const { expectJobs, expectNoCallsAfter, expectPolls, expectTransitions, expectTruth, runUntilDone } = TestJobQueue
+const { expectJobs, expectNoCallsAfter, expectPolls, expectTransitions, expectMatchesHistory } = TestJobQueue
 
 const model = "my-org/video-generator"
 
@@ -44,7 +44,7 @@ const layer = TestJobQueue.layer({
   workers: {
     claimTimeout: "10 seconds",
     script: Worker.attempts(
-      [Worker.progress("2 seconds", 0.5), Worker.die],
+      [Worker.progress("2 seconds", 0.5), Worker.stopResponding],
       [Worker.progress("1 second", 0.8), Worker.finish("1 second", { answer: 42 })]
     )
   }
@@ -54,7 +54,7 @@ describe("expectTransitions", () => {
   it.effect("is met by what was seen and what is true, with or without progress, with or without attempts", () =>
     Effect.gen(function*() {
       const job = yield* submit
-      const seen = yield* runUntilDone(watch(job))
+      const seen = yield* VirtualTime.run(watch(job))
       const truth = yield* TestJobQueue.transitions(job)
       for (const transitions of [seen, truth, new Set(truth)]) {
         yield* expectTransitions(transitions, ["Queued", "Claimed 1", "Requeued 1", "Claimed 2", "Completed 2"])
@@ -74,7 +74,7 @@ describe("expectTransitions", () => {
 
   it.effect("shows what differs", () =>
     Effect.gen(function*() {
-      const seen = yield* runUntilDone(Effect.flatMap(submit, watch))
+      const seen = yield* VirtualTime.run(Effect.flatMap(submit, watch))
       assert.strictEqual(
         yield* messageOf(expectTransitions(seen, ["Queued", "Claimed 1", "Completed 1"])),
         `not the transitions that were expected (- expected, + is)
@@ -89,7 +89,7 @@ describe("expectTransitions", () => {
 
   it.effect("is not met by another attempt, one that is missing, one too many, another order", () =>
     Effect.gen(function*() {
-      const seen = yield* runUntilDone(Effect.flatMap(submit, watch))
+      const seen = yield* VirtualTime.run(Effect.flatMap(submit, watch))
       const steps = ["Queued", "Claimed 1", "Requeued 1", "Claimed 2", "Completed 2"] as const
       yield* expectTransitions(seen, steps)
       const others: ReadonlyArray<ReadonlyArray<TestJobQueue.ExpectedTransition>> = [
@@ -107,11 +107,11 @@ describe("expectTransitions", () => {
     }).pipe(Effect.provide(layer)))
 })
 
-describe("expectTruth", () => {
+describe("expectMatchesHistory", () => {
   /** A job that was watched to its end. */
   const watched = Effect.gen(function*() {
     const job = yield* submit
-    return { job, seen: yield* runUntilDone(watch(job)) }
+    return { job, seen: yield* VirtualTime.run(watch(job)) }
   })
 
   const change = (
@@ -123,17 +123,17 @@ describe("expectTruth", () => {
   it.effect("is met by who has seen all, and by who has missed progress, or was not told the times", () =>
     Effect.gen(function*() {
       const { job, seen } = yield* watched
-      yield* expectTruth(job, seen)
-      yield* expectTruth(job, seen.filter(({ _tag }) => _tag !== "Progressed"))
-      yield* expectTruth(job, change(seen, "Claimed", { at: Option.none() }))
-      yield* expectTruth(job, yield* TestJobQueue.transitions(job))
+      yield* expectMatchesHistory(job, seen)
+      yield* expectMatchesHistory(job, seen.filter(({ _tag }) => _tag !== "Progressed"))
+      yield* expectMatchesHistory(job, change(seen, "Claimed", { at: Option.none() }))
+      yield* expectMatchesHistory(job, yield* TestJobQueue.transitions(job))
     }).pipe(Effect.provide(layer)))
 
   it.effect("is met by who looks only once, when all is over", () =>
     Effect.gen(function*() {
       const job = yield* submit
       yield* TestClock.adjust("1 hour")
-      yield* expectTruth(job, yield* runUntilDone(watch(job)))
+      yield* expectMatchesHistory(job, yield* VirtualTime.run(watch(job)))
     }).pipe(Effect.provide(layer)))
 
   it.effect("is met until now: by a watch that goes on", () =>
@@ -145,14 +145,14 @@ describe("expectTruth", () => {
         Effect.fork
       )
       yield* TestClock.adjust("12 seconds")
-      yield* expectTruth(job, seen)
+      yield* expectMatchesHistory(job, seen)
       // what has happened since the last poll nobody has seen
       yield* TestClock.adjust("1999 millis")
-      yield* expectTruth(job, seen)
+      yield* expectMatchesHistory(job, seen)
       yield* TestClock.adjust("1 millis")
       yield* Fiber.join(fiber)
-      yield* expectTruth(job, seen)
-      assert.include(yield* messageOf(expectTruth(job, seen.slice(0, -1))), "- Completed 2 at 14s")
+      yield* expectMatchesHistory(job, seen)
+      assert.include(yield* messageOf(expectMatchesHistory(job, seen.slice(0, -1))), "- Completed 2 at 14s")
     }).pipe(Effect.provide(layer)))
 
   it.effect("shows what differs, and when that was", () =>
@@ -162,7 +162,7 @@ describe("expectTruth", () => {
         at: Option.some(DateTime.unsafeMake(13_000))
       })
       assert.strictEqual(
-        yield* messageOf(expectTruth(job, wrong)),
+        yield* messageOf(expectMatchesHistory(job, wrong)),
         `${Job.format(job)}: what was seen is not what happened (- expected, + is)
   Queued 0 at 0
   Claimed 1 at 0
@@ -177,7 +177,7 @@ describe("expectTruth", () => {
     Effect.gen(function*() {
       const { job, seen } = yield* watched
       const wrong = change(seen, "Requeued", { attempt: 2 })
-      const message = yield* messageOf(expectTruth(job, wrong))
+      const message = yield* messageOf(expectMatchesHistory(job, wrong))
       assert.include(message, "- Requeued 1 at 12s\n+ Requeued 2, seen at 12s")
     }).pipe(Effect.provide(layer)))
 
@@ -188,12 +188,12 @@ describe("expectTruth", () => {
       const info = { progress: 0.6 }
       const madeUp = change(seen, "Progressed", { snapshot: { ...progress.snapshot, info } })
       assert.strictEqual(
-        yield* messageOf(expectTruth(job, madeUp)),
+        yield* messageOf(expectMatchesHistory(job, madeUp)),
         `${Job.format(job)}: progress was seen that there was not: attempt 1, {"progress":0.6}`
       )
       // nor by that of another attempt
       assert.include(
-        yield* messageOf(expectTruth(job, change(seen, "Progressed", { attempt: 1 }))),
+        yield* messageOf(expectMatchesHistory(job, change(seen, "Progressed", { attempt: 1 }))),
         "progress was seen that there was not: attempt 1, {\"progress\":0.8}"
       )
     }).pipe(Effect.provide(layer)))
@@ -201,18 +201,18 @@ describe("expectTruth", () => {
   it.effect("is not met by what another job has seen, or nobody", () =>
     Effect.gen(function*() {
       const { job } = yield* watched
-      assert.include(yield* messageOf(expectTruth(job, [])), "- Queued 0 at 0")
+      assert.include(yield* messageOf(expectMatchesHistory(job, [])), "- Queued 0 at 0")
       const unknown = Job.ref(model, "no such job")
-      yield* expectTruth(unknown, [])
+      yield* expectMatchesHistory(unknown, [])
       const { seen } = yield* watched
-      assert.include(yield* messageOf(expectTruth(unknown, seen)), "+ Queued 0 at 14s")
-      assert.include(yield* messageOf(expectTruth(job, seen)), "+ Queued 0 at 14s")
+      assert.include(yield* messageOf(expectMatchesHistory(unknown, seen)), "+ Queued 0 at 14s")
+      assert.include(yield* messageOf(expectMatchesHistory(job, seen)), "+ Queued 0 at 14s")
     }).pipe(Effect.provide(layer)))
 
   it.effect("finds out a service whose clock is wrong", () =>
     Effect.gen(function*() {
       const { job, seen } = yield* watched
-      assert.include(yield* messageOf(expectTruth(job, seen)), "+ Completed 2 at 1h 14s")
+      assert.include(yield* messageOf(expectMatchesHistory(job, seen)), "+ Completed 2 at 1h 14s")
     }).pipe(
       Effect.provide(TestJobQueue.layer({
         faults: [Fault.clockAhead("1 hour")],
@@ -289,7 +289,7 @@ describe("expectPolls", () => {
   it.effect("shows what differs", () =>
     Effect.gen(function*() {
       const job = yield* submit
-      yield* runUntilDone(watch(job))
+      yield* VirtualTime.run(watch(job))
       yield* expectPolls(job, 15)
       assert.strictEqual(
         yield* messageOf(expectPolls(job, ["0 seconds", "1500 millis"])),
@@ -323,7 +323,7 @@ describe("expectPolls", () => {
   it.effect("of many, shows those around what differs", () =>
     Effect.gen(function*() {
       const job = yield* submit
-      yield* runUntilDone(watch(job))
+      yield* VirtualTime.run(watch(job))
       const times = [0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14].map((second) => `${second} seconds` as const)
       assert.strictEqual(
         yield* messageOf(expectPolls(job, times)),
@@ -347,7 +347,7 @@ describe("expectNoCallsAfter", () => {
       yield* expectNoCallsAfter(0)
       const job = yield* submit
       yield* expectNoCallsAfter(0)
-      yield* runUntilDone(watch(job))
+      yield* VirtualTime.run(watch(job))
       yield* expectNoCallsAfter("14 seconds")
       yield* expectNoCallsAfter("1 hour")
     }).pipe(Effect.provide(layer)))
@@ -360,7 +360,7 @@ describe("expectNoCallsAfter", () => {
       const late = yield* Effect.fork(JobQueue.cancel(job))
       yield* TestClock.adjust("5 seconds")
       yield* answerLate.remove
-      yield* afflict(Fault.hang)
+      yield* afflict(Fault.noResponse)
       yield* TestClock.adjust("5 seconds")
       yield* Fiber.join(late)
       const hanging = yield* Effect.fork(JobQueue.metrics(model))
@@ -386,7 +386,7 @@ describe("an expectation that is not met", () => {
 
   const unmet: ReadonlyArray<readonly [string, () => Effect.Effect<void, never, TestJobQueue.TestJobQueue>]> = [
     ["expectTransitions", () => expectTransitions([], ["Queued"])],
-    ["expectTruth", () => Effect.flatMap(seenOfAnother, (seen) => expectTruth(job, seen))],
+    ["expectMatchesHistory", () => Effect.flatMap(seenOfAnother, (seen) => expectMatchesHistory(job, seen))],
     ["expectJobs", () => expectJobs(2)],
     ["expectPolls, so many", () => expectPolls(job, 1)],
     ["expectPolls, at these times", () => expectPolls(job, [0])],

@@ -93,7 +93,7 @@ const step: FastCheck.Arbitrary<Worker.Step> = FastCheck.tuple(FastCheck.nat(5_0
       : kind === 1
       ? Worker.fail(after, "out of memory")
       : kind === 2
-      ? Worker.die
+      ? Worker.stopResponding
       : Worker.heartbeat(after, object)
 )
 

@@ -14,7 +14,7 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import { Job, JobQueue, JobStream } from "../../src/index.js"
 import type { Cadence, Transition } from "../../src/index.js"
-import { TestJobQueue, Worker } from "../../src/testing/index.js"
+import { TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
 import * as Queue from "../../src/testing/internal/queueModel.js"
 import * as Simulation from "../../src/testing/internal/workerSimulation.js"
 import { inLetters, wholeLife } from "../fixtures/path.js"
@@ -52,7 +52,7 @@ const heartbeat = FastCheck.tuple(timing, info).map(([after, info]) => Worker.he
 const ending = FastCheck.oneof(
   { weight: 3, arbitrary: timing.map((after) => Worker.finish(after, { answer: 42 })) },
   { weight: 1, arbitrary: timing.map((after) => Worker.fail(after, "out of memory")) },
-  { weight: 3, arbitrary: FastCheck.constant(Worker.die) }
+  { weight: 3, arbitrary: FastCheck.constant(Worker.stopResponding) }
 )
 
 const steps = FastCheck.tuple(
@@ -172,7 +172,7 @@ describe("ground truth", () => {
         yield* TestClock.setTime(start)
         yield* Effect.gen(function*() {
           const { startedAt, transitions } = yield* TestJobQueue.TestJobQueue
-          const lives = yield* TestJobQueue.runUntilDone(Effect.forEach(plan.jobs, live, { concurrency: "unbounded" }))
+          const lives = yield* VirtualTime.run(Effect.forEach(plan.jobs, live, { concurrency: "unbounded" }))
           const noted = notes(plan, lives.map(({ job }) => job))
           for (const [nth, { job, seen }] of lives.entries()) {
             const truth = yield* transitions(job)
@@ -188,8 +188,8 @@ describe("ground truth", () => {
               assert.isAtLeast(observed, before)
               before = observed
             }
-            yield* TestJobQueue.expectTruth(job, seen)
-            yield* TestJobQueue.expectTruth(job, truth)
+            yield* TestJobQueue.expectMatchesHistory(job, seen)
+            yield* TestJobQueue.expectMatchesHistory(job, truth)
           }
         }).pipe(Effect.provide(TestJobQueue.layer({ workers: plan.pools, seed: plan.seed })))
       }),
@@ -263,7 +263,7 @@ describe("ground truth", () => {
       }
       assert.strictEqual(before.at(-1), "RetriesExhausted 4 at 40000")
     }).pipe(Effect.provide(TestJobQueue.layer({
-      workers: { claimTimeout: "10 seconds", script: Worker.always(Worker.die) }
+      workers: { claimTimeout: "10 seconds", script: Worker.always(Worker.stopResponding) }
     }))))
 
   it.effect("knows the end that a job truly had, where the service does not tell", () =>
@@ -274,7 +274,7 @@ describe("ground truth", () => {
         const seen = yield* Stream.runCollect(JobStream.transitions(job))
         const truth = yield* TestJobQueue.transitions(job)
         // to mistake the one for the other is no lie
-        yield* TestJobQueue.expectTruth(job, seen)
+        yield* TestJobQueue.expectMatchesHistory(job, seen)
         ends.push(`seen ${Chunk.unsafeLast(seen)._tag}, truth ${truth.at(-1)?._tag}`)
       }
       assert.deepStrictEqual(ends, [
@@ -282,16 +282,16 @@ describe("ground truth", () => {
         "seen RetriesExhausted, truth FailedByModel"
       ])
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(TestJobQueue.layer({
         workers: {
           claimTimeout: "10 seconds",
           script: ({ attempt, payload }) =>
             payload["end"] === "lost"
-              ? [Worker.heartbeat("1 second", { error: "out of memory, I try again" }), Worker.die]
+              ? [Worker.heartbeat("1 second", { error: "out of memory, I try again" }), Worker.stopResponding]
               : attempt === 4
               ? [Worker.fail("1 second", " ")]
-              : [Worker.die]
+              : [Worker.stopResponding]
         }
       }))
     ))

@@ -18,7 +18,7 @@ import * as Deadline from "../../src/policy/Deadline.js"
 import { minPause } from "../../src/policy/internal/pauses.js"
 import * as WatchPolicy from "../../src/policy/WatchPolicy.js"
 import * as JobQueue from "../../src/queue/JobQueue.js"
-import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+import { Arbitraries, Fault, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
 import * as Expectation from "../../src/testing/internal/expectation.js"
 import * as JobStream from "../../src/watch/JobStream.js"
 import type * as JobWatcher from "../../src/watch/JobWatcher.js"
@@ -125,7 +125,7 @@ const run = <A>(
   effect: Effect.Effect<A, never, JobQueue.JobQueue | JobWatcher.JobWatcher | TestJobQueue.TestJobQueue>
 ): Promise<A> =>
   effect.pipe(
-    TestJobQueue.runUntilDone,
+    VirtualTime.run,
     Effect.provide(layer({ workers })),
     Effect.runPromise
   )
@@ -134,7 +134,9 @@ const run = <A>(
 const faultPlan = FastCheck.tuple(
   Arbitraries.faults,
   FastCheck.option(FastCheck.integer({ min: 1, max: 20_000 }), { nil: undefined, freq: 1 })
-).map(([faults, behind]) => behind === undefined ? faults : [...faults, Fault.share(Fault.stale(behind), 0.5)])
+).map(([faults, behind]) =>
+  behind === undefined ? faults : [...faults, Fault.withProbability(Fault.stale(behind), 0.5)]
+)
 
 const policyName = FastCheck.constantFrom(...Object.keys(policies))
 

@@ -312,7 +312,9 @@ describe("an interruption", () => {
         assert.deepStrictEqual(left, { fibers: 0, nth: 3, at: 2_000, end: { at: 2_500, outcome: "interrupted" } })
         yield* TestClock.adjust("1 hour")
         yield* TestJobQueue.expectNoCallsAfter("2500 millis")
-      }).pipe(Effect.provide(TestJobQueue.layer({ faults: [Fault.hang.pipe(Fault.on("status"), Fault.nth(3))] }))))
+      }).pipe(
+        Effect.provide(TestJobQueue.layer({ faults: [Fault.noResponse.pipe(Fault.on("status"), Fault.nth(3))] }))
+      ))
 
     it.effect(`does not wait for a request that does not mind being interrupted: ${name}`, () =>
       Effect.gen(function*() {
@@ -324,7 +326,9 @@ describe("an interruption", () => {
         yield* TestClock.adjust("1 hour")
         assert.deepStrictEqual(yield* pollTimes, [0, 1_000, 2_000])
       }).pipe(Effect.provide(TestJobQueue.layer({
-        faults: [Fault.held(Effect.uninterruptible(Effect.sleep("10 seconds"))).pipe(Fault.on("status"), Fault.nth(3))]
+        faults: [
+          Fault.blockedUntil(Effect.uninterruptible(Effect.sleep("10 seconds"))).pipe(Fault.on("status"), Fault.nth(3))
+        ]
       }))))
   }
 
@@ -346,7 +350,7 @@ describe("an interruption", () => {
       assert.strictEqual((yield* supervisor.value).length, 0)
     }).pipe(Effect.provide(TestJobQueue.layer({
       workers: { script: Worker.always(Worker.finish("8 seconds", { answer: 42 })) },
-      faults: [Fault.hang.pipe(Fault.on("status"), Fault.nth(2))]
+      faults: [Fault.noResponse.pipe(Fault.on("status"), Fault.nth(2))]
     }))))
 })
 
@@ -413,7 +417,7 @@ describe("trouble", () => {
       assert.deepStrictEqual(hung?.end, { at: startedAt + 8_000, outcome: "interrupted" })
       const again = (yield* pollTimes).find((at) => at > 8_000) ?? 0
       assert(again >= 8_000 + 400 && again <= 8_000 + 600, String(again))
-    }).pipe(Effect.provide(troubled(Fault.hang.pipe(polls, Fault.during("500 millis", "8 seconds"))))))
+    }).pipe(Effect.provide(troubled(Fault.noResponse.pipe(polls, Fault.during("500 millis", "8 seconds"))))))
 
   it.effect("carries what it is about", () =>
     Effect.gen(function*() {
@@ -426,7 +430,7 @@ describe("trouble", () => {
       assert.deepStrictEqual(error.after, Duration.seconds(2))
       assert.isUndefined(error.lastSeen)
       assert.include(error.message, job.requestId)
-    }).pipe(Effect.provide(troubled(Fault.hang.pipe(polls)))))
+    }).pipe(Effect.provide(troubled(Fault.noResponse.pipe(polls)))))
 
   it.effect("that ends a watch is the error that was met, and tells what was seen of the job before it", () =>
     Effect.gen(function*() {

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, FastCheck, Schedule } from "effect"
 import { Cadence, JobStream } from "effect-queue-status"
 import type { JobWatcher } from "effect-queue-status"
-import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
+import { Fault, TestJobQueue, VirtualTime, Worker } from "effect-queue-status/testing"
 import { runs } from "../fixtures/runs.js"
 import { byJob, eventsOf, layer, polls, run, submit, submitMany, watchFor } from "../fixtures/watcher.js"
 
@@ -98,7 +98,7 @@ describe("the stretch", () => {
       yield* watchFor(jobs, "30 seconds", { cadence: Cadence.fixed("2 seconds") })
       for (const ofJob of byJob(yield* polls)) assert.isAtMost(longestGap(ofJob, ofJob[0]!.at, 30_000), 2_100)
       assert.deepStrictEqual(events, [])
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
+    }).pipe(VirtualTime.run, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 })
 
 describe("the capacity", () => {
@@ -111,7 +111,7 @@ describe("the capacity", () => {
       // 20 polls a second are asked for, and 4 can be made
       assert.approximately(stretches(events).at(-1) ?? 1, 5, 1)
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({ watcher: { queueOrder: "never" as const, concurrency: 4 } }))
     ))
 
@@ -123,7 +123,7 @@ describe("the capacity", () => {
       yield* watchFor(jobs, "1 minute", { cadence })
       assert.isAtMost(Math.max(1, ...stretches(events)), 1.5)
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({
         watcher: { queueOrder: "never" as const },
         workers: { workers: 200, pickup: "20 seconds", script: Worker.always(Worker.finish("2 minutes")) }
@@ -142,7 +142,7 @@ describe("a service that does not answer", () => {
     Effect.gen(function*() {
       const jobs = yield* submitMany(80)
       yield* TestJobQueue.inject(latency)
-      yield* TestJobQueue.inject(Fault.hang.pipe(Fault.on("status"), Fault.during("15 seconds", "55 seconds")))
+      yield* TestJobQueue.inject(Fault.noResponse.pipe(Fault.on("status"), Fault.during("15 seconds", "55 seconds")))
       yield* watchFor(jobs, "80 seconds", { cadence: Cadence.fixed("5 seconds") })
       const all = yield* polls
       for (const ofJob of byJob(all)) {
@@ -150,20 +150,20 @@ describe("a service that does not answer", () => {
       }
       // it is asked no more than that shows it
       assert.isAtMost(all.filter(({ at }) => at >= 15_000 && at < 55_000).length, 2 * 80 + 40)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
+    }).pipe(VirtualTime.run, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 
   it.effect("to one request only does not hold up its job", () =>
     Effect.gen(function*() {
       const job = yield* submit
       yield* TestJobQueue.inject(latency)
-      yield* TestJobQueue.inject(Fault.hang.pipe(Fault.on("status"), Fault.nth(5)))
+      yield* TestJobQueue.inject(Fault.noResponse.pipe(Fault.on("status"), Fault.nth(5)))
       const end = yield* Effect.timed(JobStream.result(job, { cadence: Schedule.spaced("1 second") }))
       assert.isAtMost(Duration.toMillis(end[0]), 10_000)
       const hung = (yield* polls)[4]!
       assert(hung.end?.outcome === "interrupted")
       assert.isAtMost(hung.end.at - hung.at, 1_500)
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("8 seconds")) } }))
     ))
 
@@ -173,14 +173,14 @@ describe("a service that does not answer", () => {
       yield* TestJobQueue.inject(latency)
       const untilEnd = Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.sleep(Math.max(0, 35_000 - now)))
       yield* TestJobQueue.inject(
-        Fault.held(untilEnd).pipe(Fault.on("status"), Fault.during("15 seconds", "35 seconds"))
+        Fault.blockedUntil(untilEnd).pipe(Fault.on("status"), Fault.during("15 seconds", "35 seconds"))
       )
       yield* watchFor(jobs, "1 minute", { cadence: Cadence.fixed("5 seconds") })
       for (const ofJob of byJob(yield* polls)) {
         const answered = ofJob.filter(({ end }) => end?.outcome === "answered").map(({ end }) => ({ at: end!.at }))
         assert.isAtMost(longestGap(answered, 36_000, 60_000), 6_000)
       }
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
+    }).pipe(VirtualTime.run, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 
   it.effect("soon is not asked twice, where all the answers take longer than before", () =>
     Effect.gen(function*() {
@@ -194,7 +194,7 @@ describe("a service that does not answer", () => {
       const answered = slow.filter(({ end }) => end?.outcome === "answered")
       assert.isAtLeast(answered.length, 200)
       assert.isAtMost(slow.length, 1.05 * answered.length)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
+    }).pipe(VirtualTime.run, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 
   it.effect("soon, since the answer is a long one, is waited for", () =>
     Effect.gen(function*() {
@@ -211,7 +211,7 @@ describe("a service that does not answer", () => {
         5
       )
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(
         layer({
           watcher: { queueOrder: "never" as const },
@@ -233,7 +233,7 @@ describe("a service that does not answer", () => {
             Effect.gen(function*() {
               const jobs = yield* submitMany(count)
               yield* TestJobQueue.inject(Fault.delay(Worker.uniform("0 seconds", slowest)).pipe(Fault.on("status")))
-              yield* TestJobQueue.inject(Fault.hang.pipe(Fault.on("status"), Fault.share(share)))
+              yield* TestJobQueue.inject(Fault.noResponse.pipe(Fault.on("status"), Fault.withProbability(share)))
               yield* watchFor(jobs, "1 minute", { cadence: Cadence.fixed("2 seconds") })
               // a body that is being read is given back to the host, which takes a turn of its own
               yield* Effect.sleep("1 second")

@@ -22,7 +22,7 @@ import * as Cadence from "../../src/policy/Cadence.js"
 import * as Deadline from "../../src/policy/Deadline.js"
 import type * as Retry from "../../src/policy/Retry.js"
 import * as JobQueue from "../../src/queue/JobQueue.js"
-import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+import { Arbitraries, Fault, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
 import * as JobStream from "../../src/watch/JobStream.js"
 import * as JobWatcher from "../../src/watch/JobWatcher.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
@@ -47,7 +47,7 @@ const layer = ({ watcher, ...options }: Options = {}) =>
 type Env = JobWatcher.JobWatcher | JobQueue.JobQueue | TestJobQueue.TestJobQueue
 
 const run = <A, E>(options: Options, effect: Effect.Effect<A, E, Env>): Promise<A> =>
-  effect.pipe(TestJobQueue.runUntilDone, Effect.provide(layer(options)), Effect.runPromise)
+  effect.pipe(VirtualTime.run, Effect.provide(layer(options)), Effect.runPromise)
 
 const everySecond = { cadence: Schedule.spaced("1 second") }
 
@@ -129,11 +129,11 @@ const watcher = (jobs: number): FastCheck.Arbitrary<Watcher> =>
   })
 
 const passing: FastCheck.Arbitrary<ReadonlyArray<Fault.Fault>> = FastCheck.subarray([
-  Fault.unavailable().pipe(Fault.on("status"), Fault.share(0.1)),
-  Fault.delay(Worker.uniform("0 seconds", "4 seconds")).pipe(Fault.on("status"), Fault.share(0.5)),
-  Fault.stale("8 seconds").pipe(Fault.on("status"), Fault.share(0.3)),
-  Fault.rateLimited("5 seconds").pipe(Fault.on("status"), Fault.share(0.03)),
-  Fault.hang.pipe(Fault.on("status"), Fault.share(0.03))
+  Fault.unavailable().pipe(Fault.on("status"), Fault.withProbability(0.1)),
+  Fault.delay(Worker.uniform("0 seconds", "4 seconds")).pipe(Fault.on("status"), Fault.withProbability(0.5)),
+  Fault.stale("8 seconds").pipe(Fault.on("status"), Fault.withProbability(0.3)),
+  Fault.rateLimited("5 seconds").pipe(Fault.on("status"), Fault.withProbability(0.03)),
+  Fault.noResponse.pipe(Fault.on("status"), Fault.withProbability(0.03))
 ])
 
 const policyOf = ({ cadence }: Watcher) => ({
@@ -202,7 +202,7 @@ describe("laws", () => {
               for (const { job, left, seen, watcher } of all) {
                 note(left ? "left" : watcher.what)
                 if (watcher.what === "statuses" || watcher.what === "result") continue
-                if (!left) yield* TestJobQueue.expectTruth(job, seen)
+                if (!left) yield* TestJobQueue.expectMatchesHistory(job, seen)
                 else {
                   const truth = (yield* TestJobQueue.transitions(job)).filter(({ _tag }) => _tag !== "Progressed")
                   const told = seen.filter(({ _tag }) => _tag !== "Progressed")
@@ -278,7 +278,7 @@ describe("laws", () => {
           minLength: 1,
           maxLength: 10
         }),
-        FastCheck.constantFrom(Fault.unauthorized, Fault.vanished, Fault.malformed("{}"), Fault.answer(418, "tea")),
+        FastCheck.constantFrom(Fault.unauthorized, Fault.notFound, Fault.malformed("{}"), Fault.answer(418, "tea")),
         (watchers, fault) =>
           run(
             { workers: { script: Worker.always(Worker.finish("10 seconds", { a: 1 })) } },
@@ -325,7 +325,7 @@ describe("sharing", () => {
       for (const transitions of seen) assert.deepStrictEqual(steps(transitions), steps(first!))
       assert.isAtMost((yield* polls).filter(({ at }) => at <= 10_000).length, 11)
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("12 seconds")) } }))
     ))
 
@@ -341,7 +341,7 @@ describe("sharing", () => {
       yield* Fiber.interrupt(slow)
       // the second one takes the place of the first where that has waited for as long as it would have
       yield* TestJobQueue.expectPolls(job, [0, 5, 6, 7, 8, 18].map(Duration.seconds))
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+    }).pipe(VirtualTime.run, Effect.provide(layer())))
 
   it.effect("a known end is told without a request, until it is forgotten", () =>
     Effect.gen(function*() {
@@ -358,7 +358,7 @@ describe("sharing", () => {
       yield* JobStream.result(job)
       assert.strictEqual((yield* polls).length, length + 1)
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("3 seconds", { a: 1 })) } }))
     ))
 
@@ -387,7 +387,7 @@ describe("sharing", () => {
       yield* JobStream.result(jobs[0]!)
       assert.strictEqual((yield* polls).length, length + 1)
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({
         watcher: { pollsPerSecond: 10_000 },
         workers: { workers: 2_000, script: Worker.always(Worker.finish("1 second")) }
@@ -397,7 +397,7 @@ describe("sharing", () => {
   it.effect("who leaves last stops the request that is on its way; a cursor of another job is refused", () =>
     Effect.gen(function*() {
       const [job, other] = yield* Effect.all([submit, submit])
-      yield* TestJobQueue.inject(Fault.hang.pipe(Fault.ofJob(job)))
+      yield* TestJobQueue.inject(Fault.noResponse.pipe(Fault.ofJob(job)))
       const first = yield* Effect.fork(JobStream.result(job))
       const second = yield* Effect.fork(Stream.runDrain(JobStream.statuses(job)))
       yield* Effect.sleep("500 millis")
@@ -410,7 +410,7 @@ describe("sharing", () => {
       const [queued] = yield* Stream.runCollect(Stream.take(JobStream.transitions(other), 1))
       const error = yield* Effect.flip(Stream.runDrain(JobStream.transitions(job, { from: queued!.cursor })))
       assert.strictEqual(error._tag, "JobMismatch")
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+    }).pipe(VirtualTime.run, Effect.provide(layer())))
 
   it.effect("a snapshot of a replica that is behind is passed over, and nobody is given it later", () =>
     Effect.gen(function*() {
@@ -429,7 +429,7 @@ describe("sharing", () => {
         ...["Running", "Running", "Done"]
       ])
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({ workers: { pickup: "500 millis", script: Worker.always(Worker.finish("7 seconds")) } }))
     ))
 
@@ -457,7 +457,7 @@ describe("sharing", () => {
       yield* Effect.sleep("1 second")
       assert.strictEqual(most, 1)
       assert.strictEqual(asking, 0)
-    }).pipe(Effect.scoped, TestJobQueue.runUntilDone, Effect.provide(layer())))
+    }).pipe(Effect.scoped, VirtualTime.run, Effect.provide(layer())))
 
   it.effect("who is slow is told what was seen before an error, and then of the error", () =>
     Effect.gen(function*() {
@@ -471,7 +471,7 @@ describe("sharing", () => {
       assert.strictEqual(error._tag, "AccessDenied")
       assert.deepStrictEqual(told, ["Queued", "Claimed"])
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({ workers: { pickup: "1500 millis", script: Worker.always(Worker.finish("1 minute")) } }))
     ))
 
@@ -494,7 +494,7 @@ describe("sharing", () => {
         assert(spans[1]!.exit !== undefined && Exit.isSuccess(spans[1]!.exit))
       }
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("8 seconds")) } }))
     ))
 
@@ -552,7 +552,7 @@ describe("sharing", () => {
       assert.strictEqual(length, 5)
       yield* Effect.sleep("1 hour")
       assert.strictEqual((yield* polls).length, length)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+    }).pipe(VirtualTime.run, Effect.provide(layer())))
 
   it.effect("a cadence that takes its time can be left, and holds up no other watch", () =>
     Effect.gen(function*() {
@@ -565,7 +565,7 @@ describe("sharing", () => {
       yield* Fiber.interrupt(second)
       assert.strictEqual(yield* Clock.currentTimeMillis, (yield* TestJobQueue.startedAt) + 4_500)
       yield* Fiber.interrupt(first)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+    }).pipe(VirtualTime.run, Effect.provide(layer())))
 
   it("a user interface that mounts and unmounts is given the snapshot, and polls when that is due", async () => {
     const shared = Cadence.fixed("2 seconds")
@@ -611,7 +611,7 @@ describe("sharing", () => {
       yield* Effect.sleep("1 hour")
       yield* look
       yield* TestJobQueue.expectPolls(job, [0, 5, 3_606].map(Duration.seconds))
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+    }).pipe(VirtualTime.run, Effect.provide(layer())))
 
   it.effect("who comes back to a job in trouble does not poll it sooner than its retry says, and has all of its tries", () =>
     Effect.gen(function*() {
@@ -623,7 +623,7 @@ describe("sharing", () => {
       yield* TestJobQueue.expectPolls(job, 1)
       assert.strictEqual((yield* Effect.flip(watch))._tag, "Unavailable")
       yield* TestJobQueue.expectPolls(job, [0, 2, 4, 6].map(Duration.seconds))
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+    }).pipe(VirtualTime.run, Effect.provide(layer())))
 
   it.effect("a job that was left while a poll was to confirm an expired deadline is polled for the next subscriber", () =>
     Effect.gen(function*() {
@@ -634,7 +634,7 @@ describe("sharing", () => {
       yield* Effect.sleep("2 seconds")
       yield* Effect.timeoutOption(JobStream.result(job, everySecond), "8500 millis")
       yield* TestJobQueue.expectPolls(job, [0, 20].map(Duration.seconds))
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+    }).pipe(VirtualTime.run, Effect.provide(layer())))
 
   it.effect("no more snapshots are kept than there may be", () =>
     Effect.gen(function*() {
@@ -645,7 +645,7 @@ describe("sharing", () => {
       yield* TestJobQueue.expectPolls(jobs[1]!, 1)
       yield* look(jobs[0]!)
       yield* TestJobQueue.expectPolls(jobs[0]!, 2)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { pollsPerSecond: 10_000 } }))))
+    }).pipe(VirtualTime.run, Effect.provide(layer({ watcher: { pollsPerSecond: 10_000 } }))))
 
   it.effect("a timer and a request that died with the watch that made them do not stop the next watch", () =>
     Effect.gen(function*() {
@@ -672,14 +672,14 @@ describe("sharing", () => {
       ))
       assert.isAtMost(Duration.toMillis(time), 8_000)
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({ workers: { workers: 2, script: Worker.always(Worker.finish("20 seconds")) } }))
     ))
 
   it.effect("with the scope of the watcher every poll ends, and who still watches is interrupted", () =>
     Effect.gen(function*() {
       const job = yield* submit
-      yield* TestJobQueue.inject(Fault.hang.pipe(Fault.ofJob(job)))
+      yield* TestJobQueue.inject(Fault.noResponse.pipe(Fault.ofJob(job)))
       const fibers = yield* Effect.gen(function*() {
         const watcher = yield* JobWatcher.make()
         const fibers = [
@@ -700,7 +700,7 @@ describe("sharing", () => {
       for (const fiber of fibers) assert.isTrue(Exit.isInterrupted(yield* Fiber.await(fiber)))
       yield* Effect.sleep("1 hour")
       assert.strictEqual((yield* polls).length, 1)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+    }).pipe(VirtualTime.run, Effect.provide(layer())))
 })
 
 // -----------------------------------------------------------------------------
@@ -726,7 +726,7 @@ describe("policies", () => {
       assert(late._tag === "PendingTooLong" && late.cancel === "canceled")
       yield* TestJobQueue.expectPolls(job, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(Duration.seconds))
       assert.deepStrictEqual(steps(yield* TestJobQueue.transitions(job)), ["Queued 0", "Canceled 0"])
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+    }).pipe(VirtualTime.run, Effect.provide(layer())))
 
   it.effect("a state that nobody knows ends the watch of who says so, and of nobody else", () =>
     Effect.gen(function*() {
@@ -750,7 +750,7 @@ describe("policies", () => {
       assert.deepStrictEqual(end.told, ["Queued 0", "Claimed 1", "Unrecognized 1"])
       assert.deepStrictEqual(ignore.told, ["Queued 0", "Claimed 1", "Completed 1"])
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("6 seconds")) } }))
     ))
 
@@ -766,17 +766,17 @@ describe("policies", () => {
       // as the service told it
       assert(Option.isNone(shared.snapshot.retries))
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({
-        workers: { claimTimeout: "5 seconds", pickup: "3 seconds", script: Worker.always(Worker.die) },
-        faults: [Fault.changed((status) => ({ ...status, retries: Option.none() }))]
+        workers: { claimTimeout: "5 seconds", pickup: "3 seconds", script: Worker.always(Worker.stopResponding) },
+        faults: [Fault.mapStatus((status) => ({ ...status, retries: Option.none() }))]
       }))
     ))
 
   it.effect("each has its own retry, and a request takes no longer than the most impatient allows", () =>
     Effect.gen(function*() {
       const job = yield* submit
-      yield* TestJobQueue.inject(Fault.hang.pipe(Fault.on("status"), Fault.during(0, "8 seconds")))
+      yield* TestJobQueue.inject(Fault.noResponse.pipe(Fault.on("status"), Fault.during(0, "8 seconds")))
       const watch = (retry: Retry.Retry, request: Duration.DurationInput) =>
         JobStream.result(job, { ...everySecond, retry, deadline: Deadline.request(request) })
       const [impatient, patient] = yield* Effect.all([
@@ -790,7 +790,7 @@ describe("policies", () => {
       // not answered is sent again: after 1 second, and 2 seconds later
       yield* TestJobQueue.expectPolls(job, [0, 1, 5, 6, 8, 9].map(Duration.seconds))
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("9 seconds")) } }))
     ))
 
@@ -809,7 +809,7 @@ describe("policies", () => {
       yield* Fiber.join(first)
       yield* TestJobQueue.expectPolls(job, [0, 10, 15, 20, 21].map(Duration.seconds))
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("21 seconds")) } }))
     ))
 
@@ -827,7 +827,7 @@ describe("policies", () => {
       ], { concurrency: "unbounded" })
       yield* TestJobQueue.expectPolls(job, [0, 20].map(Duration.seconds))
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("19 seconds")) } }))
     ))
 
@@ -847,7 +847,7 @@ describe("policies", () => {
       )
       yield* TestJobQueue.expectPolls(job, [0, 1, 21].map(Duration.seconds))
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("19 seconds")) } }))
     ))
 
@@ -864,7 +864,7 @@ describe("policies", () => {
       yield* Effect.all([watch("1 second"), watch("2 seconds")], { concurrency: "unbounded" })
       assert.isAtLeast((yield* polls).length, 60)
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("1 minute")) } }))
     ))
 
@@ -927,7 +927,7 @@ describe("a service that has had enough", () => {
       assert.strictEqual(pauses.length, 1)
       assert(pauses[0]?._tag === "PollingPaused" && pauses[0].until.epochMillis === at + 30_000)
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({ watcher: { queueOrder: "never" as const, pollsPerSecond: 1_000 } }))
     ))
 
@@ -946,7 +946,7 @@ describe("a service that has had enough", () => {
       const begun = refused.filter((at, i) => i === 0 || at > refused[i - 1]!)
       assert.isAtMost(begun.length, 5)
       assert.isAtLeast(begun.at(-1)! - first!, 7_000)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
+    }).pipe(VirtualTime.run, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 
   it.effect("is left alone until the latest time that it said, also by an answer that comes later and says less", () =>
     Effect.gen(function*() {
@@ -959,7 +959,7 @@ describe("a service that has had enough", () => {
       yield* pollsWithin(jobs, "40 seconds")
       const times = (yield* polls).map(({ at }) => at).filter((at) => at > 0)
       assert.isAtLeast(Math.min(...times), 30_000)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
+    }).pipe(VirtualTime.run, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 
   it.effect("a watch of another job ends at its deadline while all polls are paused", () =>
     Effect.gen(function*() {
@@ -974,7 +974,7 @@ describe("a service that has had enough", () => {
       )
       assert.strictEqual(error._tag, "WatchTimeout")
       assert.strictEqual((yield* Clock.currentTimeMillis) - start, 20_000)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" } }))))
+    }).pipe(VirtualTime.run, Effect.provide(layer({ watcher: { queueOrder: "never" } }))))
 
   it.effect("and does not say for how long is left alone for a second again once it has answered", () =>
     Effect.gen(function*() {
@@ -983,7 +983,7 @@ describe("a service that has had enough", () => {
       yield* pollsWithin([job], "40 seconds")
       const times = (yield* polls).map(({ at }) => at)
       assert.isAtMost(Math.max(...times.slice(1).map((at, i) => at - times[i]!)), 1_000)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
+    }).pipe(VirtualTime.run, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 
   it.effect("other trouble of a job is its own", () =>
     Effect.gen(function*() {
@@ -992,7 +992,7 @@ describe("a service that has had enough", () => {
       yield* pollsWithin([one, other], "9500 millis")
       yield* TestJobQueue.expectPolls(one, 1)
       yield* TestJobQueue.expectPolls(other, 10)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
+    }).pipe(VirtualTime.run, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 })
 
 // -----------------------------------------------------------------------------
@@ -1013,14 +1013,14 @@ describe("queue order", () => {
       const jobs = yield* submitMany(1_000)
       const calls = yield* pollsWithin(jobs, "1 minute")
       assert.isBelow(calls.length, 0.02 * 60_000)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: busy }))))
+    }).pipe(VirtualTime.run, Effect.provide(layer({ watcher: busy }))))
 
   it.effect("unless told otherwise", () =>
     Effect.gen(function*() {
       const jobs = yield* submitMany(50)
       const calls = yield* pollsWithin(jobs, "9500 millis")
       assert.strictEqual(calls.length, 500)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer({ watcher: { ...busy, queueOrder: "never" as const } }))))
+    }).pipe(VirtualTime.run, Effect.provide(layer({ watcher: { ...busy, queueOrder: "never" as const } }))))
 
   it.effect("a job that comes to be next is looked at at once", () =>
     Effect.gen(function*() {
@@ -1034,7 +1034,7 @@ describe("queue order", () => {
       // four at a time, more than the head of the line is long
       assert.isAtMost(Math.max(...late), 1_000)
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(
         layer({ watcher: busy, workers: { workers: 4, script: Worker.always(Worker.finish("5 seconds")) } })
       )
@@ -1067,7 +1067,7 @@ describe("queue order", () => {
               if (isForeign) yield* Effect.forEach([1, 2, 3], () => Effect.delay(submitTo(model, 3), "7 seconds"))
               yield* Fiber.join(watching)
               const ofJob = groupBy(seen, ({ job }) => job.requestId)
-              for (const job of jobs) yield* TestJobQueue.expectTruth(job, ofJob.get(job.requestId) ?? [])
+              for (const job of jobs) yield* TestJobQueue.expectMatchesHistory(job, ofJob.get(job.requestId) ?? [])
               for (const step of seen) {
                 if (step._tag !== "Claimed" || Option.isNone(step.at)) continue
                 const late = step.observedAt.epochMillis - step.at.value.epochMillis
@@ -1097,7 +1097,7 @@ describe("queue order", () => {
       assert.isAtMost(times[1]!, 130_000)
       assert.isAtLeast(times[2]! - times[1]!, 600_000)
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({
         watcher: busy,
         workers: { pickup: "3 minutes", script: Worker.always(Worker.finish("20 minutes")) }
@@ -1144,7 +1144,7 @@ describe("queue order", () => {
       yield* Effect.sleep("10 seconds")
       assert.isAtLeast(times.get("job 10")! - before, 9)
       assert.deepStrictEqual(told, [])
-    }).pipe(Effect.scoped, TestJobQueue.runUntilDone, Effect.provide(layer())))
+    }).pipe(Effect.scoped, VirtualTime.run, Effect.provide(layer())))
 
   it.effect("a job that lost its worker, and waits again while one from behind it runs, proves nothing", () =>
     Effect.gen(function*() {
@@ -1178,7 +1178,7 @@ describe("queue order", () => {
       )
       yield* Effect.sleep("1 minute")
       assert(Option.isNone(yield* Fiber.poll(lost)))
-    }).pipe(Effect.scoped, TestJobQueue.runUntilDone, Effect.provide(layer())))
+    }).pipe(Effect.scoped, VirtualTime.run, Effect.provide(layer())))
 })
 
 // -----------------------------------------------------------------------------
@@ -1202,10 +1202,10 @@ describe("watchAll", () => {
         const life = Array.from(told).filter((step): step is Transition.Transition =>
           step._tag !== "WatchFailed" && step.job.requestId === job.requestId
         )
-        yield* TestJobQueue.expectTruth(job, life)
+        yield* TestJobQueue.expectMatchesHistory(job, life)
       }
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({
         workers: { workers: 2, script: Worker.always(Worker.progress("2 seconds", 0.5), Worker.finish("9 seconds")) }
       }))
@@ -1233,7 +1233,7 @@ describe("watchAll", () => {
       assert.strictEqual(told, 7_500)
       assert.strictEqual(taken, 2_500)
     }).pipe(
-      TestJobQueue.runUntilDone,
+      VirtualTime.run,
       Effect.provide(layer({
         watcher: { ...busy, queueOrder: "never" as const },
         workers: { workers: 10_000, script: Worker.always(Worker.finish("1 second")) }
@@ -1250,7 +1250,7 @@ describe("watchAll", () => {
       const last = Option.getOrThrow(Chunk.last(told))
       assert(last._tag === "WatchFailed" && last.error._tag === "PendingTooLong")
       assert.strictEqual(last.error.cancel, "canceled")
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+    }).pipe(VirtualTime.run, Effect.provide(layer())))
 })
 
 // -----------------------------------------------------------------------------
@@ -1288,5 +1288,5 @@ describe("metrics", () => {
       assert.strictEqual(yield* counted("watcher_watches", ""), 0)
       assert.strictEqual(yield* counted("watcher_pollers", ""), 0)
       assert.strictEqual(yield* counted("watcher_queue_depth", name), 0)
-    }).pipe(TestJobQueue.runUntilDone, Effect.provide(layer())))
+    }).pipe(VirtualTime.run, Effect.provide(layer())))
 })

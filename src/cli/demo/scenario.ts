@@ -47,7 +47,7 @@ const manyPool: Worker.Pool = {
     [17, [Worker.finish(Worker.uniform("200 millis", "1500 millis"), { url: "https://example.com/thumbnail.png" })]],
     [2, [Worker.fail(Worker.uniform("200 millis", "1 second"), "CUDA out of memory")]],
     // its worker falls silent, and another one takes over
-    [1, [Worker.die]]
+    [1, [Worker.stopResponding]]
   )
 }
 

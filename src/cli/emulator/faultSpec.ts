@@ -123,7 +123,7 @@ const happenings: { readonly [word: string]: Entry<Fault.Fault> } = {
     }
   },
   unauthorized: plain(Fault.unauthorized, "HTTP 401", "unauthorized during 1m.."),
-  vanished: plain(Fault.vanished, "HTTP 404", "vanished on status nth 1..3"),
+  vanished: plain(Fault.notFound, "HTTP 404", "vanished on status nth 1..3"),
   malformed: plain(Fault.malformed(), "HTTP 200, and no JSON", "malformed on status nth 2"),
   answer: {
     arguments: "STATUS",
@@ -132,7 +132,7 @@ const happenings: { readonly [word: string]: Entry<Fault.Fault> } = {
     read: (words) => Fault.answer(statusCode(words.take("a status")))
   },
   disconnected: plain(Fault.disconnected, "the connection breaks before an answer", "disconnected share 5%"),
-  hang: plain(Fault.hang, "there never is an answer", "hang on status nth 3.."),
+  hang: plain(Fault.noResponse, "there never is an answer", "hang on status nth 3.."),
   "answer-lost": {
     arguments: "[WHAT]",
     example: "answer-lost unavailable 502 on submit nth 1",
@@ -199,7 +199,7 @@ const conditions: { readonly [word: string]: Entry<(fault: Fault.Fault) => Fault
     arguments: "FRACTION",
     example: "hang share 2%",
     about: "only to this part of the calls, by a seeded chance",
-    read: (words) => Fault.share(fraction(words.take("a share")))
+    read: (words) => Fault.withProbability(fraction(words.take("a share")))
   },
   during: {
     arguments: "DURATION..[DURATION]",
@@ -219,7 +219,7 @@ const conditions: { readonly [word: string]: Entry<(fault: Fault.Fault) => Fault
       const calls = count(words.take("a number of calls"))
       const per = words.take("\"per\"")
       if (per !== "per") throw new Error(`"${per}" stands where "per" is expected`)
-      return Fault.overRate(calls, duration(words.take("a duration")))
+      return Fault.aboveRate(calls, duration(words.take("a duration")))
     }
   }
 }

@@ -84,7 +84,7 @@ const leftOut = FastCheck.uniqueArray(
   FastCheck.constantFrom("createdAt" as const, "claimedAt" as const, "doneAt" as const, "retries" as const),
   { minLength: 1 }
 ).map((fields) =>
-  Fault.changed(
+  Fault.mapStatus(
     (status) => ({ ...status, ...Object.fromEntries(fields.map((field) => [field, Option.none()])) }),
     `without ${fields.join(", ")}`
   )
@@ -104,8 +104,8 @@ const anyKind = either<Fault.Fault>(
     FastCheck.constantFrom(
       Fault.disconnected,
       Fault.refused,
-      Fault.hang,
-      Fault.vanished,
+      Fault.noResponse,
+      Fault.notFound,
       Fault.unauthorized,
       Fault.truncated,
       Fault.stalled
@@ -138,7 +138,7 @@ const condition = either(
     FastCheck.tuple(FastCheck.integer({ min: 1, max: 6 }), either([2, FastCheck.nat({ max: 8 })], [1, forEver]))
       .map(([from, more]) => Fault.nth(from, from + more))
   ],
-  [1, fraction.map((fraction) => Fault.share(fraction))],
+  [1, fraction.map((fraction) => Fault.withProbability(fraction))],
   [
     1,
     FastCheck.tuple(

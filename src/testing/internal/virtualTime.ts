@@ -196,7 +196,7 @@ export const run = <A, E, R>(
   Effect.gen(function*() {
     const clock = yield* Effect.clock
     const limit = Duration.decode(options.limit ?? defaultLimit)
-    const pastLimit = `TestJobQueue.runUntilDone: it has not ended within ${Duration.format(limit)} of its own time`
+    const pastLimit = `VirtualTime.run: it has not ended within ${Duration.format(limit)} of its own time`
     if (VirtualTime.isClock(clock)) {
       return yield* options.limit === undefined ? effect : Effect.timeoutFailCause(effect, {
         duration: limit,
@@ -209,7 +209,7 @@ export const run = <A, E, R>(
     const time = new VirtualTime(start, start + Duration.toMillis(limit), (why, now) => {
       stuck ??= why === "past the limit" ?
         pastLimit :
-        "TestJobQueue.runUntilDone: it waits for what will never happen: " +
+        "VirtualTime.run: it waits for what will never happen: " +
         `nothing is left to do after ${Duration.format(Duration.millis(now - start))}`
       Deferred.unsafeDone(settled, Effect.void)
     })

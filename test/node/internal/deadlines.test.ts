@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { TestJobQueue } from "effect-queue-status/testing"
+import { VirtualTime } from "effect-queue-status/testing"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -69,7 +69,7 @@ describe("deadlines", () => {
       )
     },
     ({ waits }) =>
-      TestJobQueue.runUntilDone(Effect.gen(function*() {
+      VirtualTime.run(Effect.gen(function*() {
         const { counter, deadlines } = yield* make
         const start = yield* Clock.currentTimeMillis
         const expired = yield* Effect.forEach(
@@ -87,7 +87,7 @@ describe("deadlines", () => {
   )
 
   it.effect("take one timer, however many are waited for", () =>
-    TestJobQueue.runUntilDone(Effect.gen(function*() {
+    VirtualTime.run(Effect.gen(function*() {
       const { counter, deadlines } = yield* make
       yield* Effect.forEach(Array.from({ length: 1_000 }), () => wait(deadlines, millis / 2), {
         concurrency: "unbounded"
@@ -98,7 +98,7 @@ describe("deadlines", () => {
     })))
 
   it.effect("leave no timer where they were made by what must not be interrupted", () =>
-    TestJobQueue.runUntilDone(Effect.gen(function*() {
+    VirtualTime.run(Effect.gen(function*() {
       const { counter, deadlines } = yield* Effect.uninterruptible(make)
       yield* wait(deadlines, millis / 2)
       yield* ended

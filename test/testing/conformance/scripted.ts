@@ -16,8 +16,8 @@ import { workers } from "./workers.js"
 export interface Subject {
   /** The queue, built anew for each check. Where a check names no workers, no job is claimed. */
   readonly layer: (workers?: Worker.Pool) => Layer.Layer<JobQueue.JobQueue, unknown>
-  readonly pass: Conformance.Subject["pass"]
-  readonly watcher?: Conformance.WatcherSubject["watcher"] | undefined
+  readonly pass: Conformance.Target["pass"]
+  readonly watcher?: Conformance.WatcherTarget["watcher"] | undefined
 }
 
 const specs = [...queueChecks, ...calls, ...workers, ...watchChecks, ...subscribeChecks]

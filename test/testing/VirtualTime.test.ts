@@ -16,9 +16,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import { Cadence, JobQueue, JobStream } from "../../src/index.js"
-import { TestJobQueue, Worker } from "../../src/testing/index.js"
-
-const { runUntilDone } = TestJobQueue
+import { TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
 
 const now = Clock.currentTimeMillis
 
@@ -29,20 +27,20 @@ const makeLog = () => {
   return { lines, log }
 }
 
-describe("runUntilDone", () => {
+describe("VirtualTime.run", () => {
   describe("time", () => {
     it.effect("begins at the time that it is, passes at once, and has passed at the end", () =>
       Effect.gen(function*() {
         yield* TestClock.setTime(1_000)
-        const [before, after] = yield* runUntilDone(Effect.zip(now, Effect.zipRight(Effect.sleep("6 hours"), now)))
+        const [before, after] = yield* VirtualTime.run(Effect.zip(now, Effect.zipRight(Effect.sleep("6 hours"), now)))
         assert.deepStrictEqual([before, after], [1_000, 21_601_000])
         assert.strictEqual(yield* TestClock.currentTimeMillis, 21_601_000)
-        assert.strictEqual(yield* runUntilDone(now), 21_601_000)
+        assert.strictEqual(yield* VirtualTime.run(now), 21_601_000)
       }))
 
     it.effect("passes where a test moves its clock in there, as it does for all others", () =>
       Effect.gen(function*() {
-        const times = yield* runUntilDone(Effect.gen(function*() {
+        const times = yield* VirtualTime.run(Effect.gen(function*() {
           const fiber = yield* Effect.fork(Effect.zipRight(Effect.sleep("1 hour"), now))
           yield* TestClock.adjust("2 hours")
           const adjusted = yield* now
@@ -56,10 +54,10 @@ describe("runUntilDone", () => {
       Effect.gen(function*() {
         yield* TestClock.setTime(1_000)
         assert.strictEqual(
-          yield* runUntilDone(Effect.zipRight(Effect.sleep("1500 micros"), Clock.currentTimeNanos)),
+          yield* VirtualTime.run(Effect.zipRight(Effect.sleep("1500 micros"), Clock.currentTimeNanos)),
           1_001_500_000n
         )
-        const [took] = yield* runUntilDone(Effect.timed(Effect.sleep("1 day")))
+        const [took] = yield* VirtualTime.run(Effect.timed(Effect.sleep("1 day")))
         assert.strictEqual(Duration.toMillis(took), 86_400_000)
       }))
 
@@ -67,7 +65,7 @@ describe("runUntilDone", () => {
       Effect.gen(function*() {
         for (const end of [Effect.fail("no"), Effect.die("no"), Effect.interrupt]) {
           const before = yield* TestClock.currentTimeMillis
-          yield* Effect.exit(runUntilDone(Effect.zipRight(Effect.sleep("1 minute"), end)))
+          yield* Effect.exit(VirtualTime.run(Effect.zipRight(Effect.sleep("1 minute"), end)))
           assert.strictEqual((yield* TestClock.currentTimeMillis) - before, 60_000)
         }
       }))
@@ -75,7 +73,7 @@ describe("runUntilDone", () => {
     it.effect("six hours, with a poll each second", () =>
       Effect.gen(function*() {
         const job = yield* JobQueue.submit({ model: "my-org/video-generator", payload: {} })
-        const outputs = yield* runUntilDone(JobStream.result(job, { cadence: Cadence.fixed("1 second") }))
+        const outputs = yield* VirtualTime.run(JobStream.result(job, { cadence: Cadence.fixed("1 second") }))
         assert.deepStrictEqual(outputs, { answer: 42 })
         // one at once, one within the first second, by chance, and then one each second until it sees the end
         const { counts } = TestJobQueue
@@ -91,7 +89,7 @@ describe("runUntilDone", () => {
         const { lines, log } = makeLog()
         const outside = yield* Effect.fork(Effect.zipRight(Effect.sleep("1 hour"), log("outside")))
         const later = yield* Effect.fork(Effect.zipRight(Effect.sleep("3 hours"), log("later")))
-        yield* runUntilDone(Effect.zipRight(Effect.sleep("2 hours"), log("inside")))
+        yield* VirtualTime.run(Effect.zipRight(Effect.sleep("2 hours"), log("inside")))
         yield* Fiber.join(outside)
         // which finds itself at its own time, as under `TestClock` by itself
         assert.deepStrictEqual(lines, ["7200000 inside", "3600000 outside"])
@@ -103,7 +101,7 @@ describe("runUntilDone", () => {
     it.live("is that of the world where no other clock is, which goes on as ever", () =>
       Effect.gen(function*() {
         const before = yield* now
-        const [start, end] = yield* runUntilDone(Effect.zip(now, Effect.zipRight(Effect.sleep("1 day"), now)))
+        const [start, end] = yield* VirtualTime.run(Effect.zip(now, Effect.zipRight(Effect.sleep("1 day"), now)))
         const after = yield* now
         assert.isTrue(before <= start && start <= after)
         assert.strictEqual(end - start, 86_400_000)
@@ -125,21 +123,21 @@ describe("runUntilDone", () => {
 
     it("passes all the same", async () => {
       vi.useFakeTimers({ toFake: [...everything] })
-      const [start, end] = await Effect.runPromise(runUntilDone(day))
+      const [start, end] = await Effect.runPromise(VirtualTime.run(day))
       assert.strictEqual(end - start, 86_400_000)
     })
 
     it("passes where they were there before this library was loaded", async () => {
       vi.useFakeTimers({ toFake: [...everything] })
       vi.resetModules()
-      const { TestJobQueue } = await import("effect-queue-status/testing")
-      const [start, end] = await Effect.runPromise(TestJobQueue.runUntilDone(day))
+      const { VirtualTime } = await import("effect-queue-status/testing")
+      const [start, end] = await Effect.runPromise(VirtualTime.run(day))
       assert.strictEqual(end - start, 86_400_000)
     })
 
     it("says that nothing is left to do", async () => {
       vi.useFakeTimers({ toFake: [...everything] })
-      const exit = await Effect.runPromiseExit(runUntilDone(Effect.never))
+      const exit = await Effect.runPromiseExit(VirtualTime.run(Effect.never))
       assert.include(
         Cause.pretty(Exit.isFailure(exit) ? exit.cause : Cause.empty),
         "it waits for what will never happen"
@@ -153,7 +151,7 @@ describe("runUntilDone", () => {
         const { lines, log } = makeLog()
         const sleeper = (name: string, ...pauses: ReadonlyArray<Duration.DurationInput>) =>
           Effect.zipRight(Effect.forEach(pauses, Effect.sleep), log(name))
-        yield* runUntilDone(Effect.all([
+        yield* VirtualTime.run(Effect.all([
           sleeper("a", "3 seconds"),
           sleeper("b", "1 second", "2 seconds"),
           sleeper("c", "2 seconds"),
@@ -177,7 +175,7 @@ describe("runUntilDone", () => {
       Effect.gen(function*() {
         const woken: Array<number> = []
         const pauses = Array.from({ length: 1_000 }, (_, i) => (i * 7_919) % 1_009)
-        yield* runUntilDone(Effect.forEach(
+        yield* VirtualTime.run(Effect.forEach(
           pauses,
           (pause) => Effect.zipRight(Effect.sleep(pause), Effect.sync(() => void woken.push(pause))),
           { concurrency: "unbounded", discard: true }
@@ -188,7 +186,7 @@ describe("runUntilDone", () => {
     it.effect("and does not any more, wakes nobody, and lets no time pass", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
-        yield* runUntilDone(Effect.gen(function*() {
+        yield* VirtualTime.run(Effect.gen(function*() {
           const fibers = yield* Effect.forEach(
             [1, 2, 3, 4, 5],
             (n) => Effect.fork(Effect.zipRight(Effect.sleep(`${n} hours`), log(`${n}`)))
@@ -204,7 +202,7 @@ describe("runUntilDone", () => {
 
     it.effect("for ever is no reason to wait", () =>
       Effect.gen(function*() {
-        const winner = yield* runUntilDone(Effect.race(Effect.sleep(Duration.infinity), Effect.sleep("1 second")))
+        const winner = yield* VirtualTime.run(Effect.race(Effect.sleep(Duration.infinity), Effect.sleep("1 second")))
         assert.isUndefined(winner)
         assert.strictEqual(yield* TestClock.currentTimeMillis, 1_000)
       }))
@@ -217,7 +215,7 @@ describe("runUntilDone", () => {
     it.effect("that need nothing of the world come before the next moment", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
-        yield* runUntilDone(Effect.all([
+        yield* VirtualTime.run(Effect.all([
           Effect.zipRight(Effect.promise(() => chain(1_000)), log("promise")),
           Effect.zipRight(Effect.sleep("1 millis"), log("sleep"))
         ], { concurrency: "unbounded" }))
@@ -245,7 +243,7 @@ describe("runUntilDone", () => {
             ).arrayBuffer(),
           () => new Response(new Blob(["a", "b"]).stream()).text()
         ]
-        yield* runUntilDone(Effect.all([
+        yield* VirtualTime.run(Effect.all([
           ...bodies.map((read, i) => Effect.zipRight(Effect.promise(read), log(`body ${i}`))),
           Effect.zipRight(Effect.sleep("1 millis"), log("sleep"))
         ], { concurrency: "unbounded" }))
@@ -256,10 +254,10 @@ describe("runUntilDone", () => {
     it.effect("that need the world have some real time where there is nothing else to wait for", () =>
       Effect.gen(function*() {
         const after = (millis: number) => Effect.promise(() => new Promise((resolve) => setTimeout(resolve, millis)))
-        const [took] = yield* runUntilDone(Effect.timed(after(50)))
+        const [took] = yield* VirtualTime.run(Effect.timed(after(50)))
         assert.strictEqual(Duration.toMillis(took), 0)
         // else the time passes them by
-        const outcome = yield* runUntilDone(Effect.timeoutOption(after(50), "1 day"))
+        const outcome = yield* VirtualTime.run(Effect.timeoutOption(after(50), "1 day"))
         deepStrictEqual(outcome, Option.none())
       }))
   })
@@ -268,10 +266,10 @@ describe("runUntilDone", () => {
     it.effect("with what the effect ends with", () =>
       Effect.gen(function*() {
         const pause = Effect.sleep("1 minute")
-        assert.strictEqual(yield* runUntilDone(Effect.as(pause, 42)), 42)
+        assert.strictEqual(yield* VirtualTime.run(Effect.as(pause, 42)), 42)
         const exits = yield* Effect.forEach(
           [Effect.fail("no"), Effect.die("no"), Effect.interrupt],
-          (end) => Effect.exit(runUntilDone(Effect.zipRight(pause, end)))
+          (end) => Effect.exit(VirtualTime.run(Effect.zipRight(pause, end)))
         )
         deepStrictEqual(exits[0], Exit.fail("no"))
         deepStrictEqual(exits[1], Exit.die("no"))
@@ -283,7 +281,7 @@ describe("runUntilDone", () => {
         for (const end of [Effect.void, Effect.fail("no"), Effect.die("no"), Effect.interrupt]) {
           const { lines, log } = makeLog()
           yield* TestClock.setTime(0)
-          yield* Effect.exit(runUntilDone(
+          yield* Effect.exit(VirtualTime.run(
             Effect.sleep("1 minute").pipe(
               Effect.zipRight(end),
               Effect.ensuring(Effect.zipRight(Effect.sleep("10 seconds"), log("finalizer"))),
@@ -299,7 +297,7 @@ describe("runUntilDone", () => {
     it.effect("once what it had forked is tidied up as well", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
-        yield* runUntilDone(Effect.gen(function*() {
+        yield* VirtualTime.run(Effect.gen(function*() {
           yield* Effect.fork(
             Effect.onInterrupt(Effect.never, () => Effect.zipRight(Effect.sleep("10 seconds"), log("child")))
           )
@@ -312,7 +310,7 @@ describe("runUntilDone", () => {
       Effect.gen(function*() {
         const { lines, log } = makeLog()
         const started = yield* Deferred.make<void>()
-        const fiber = yield* Effect.fork(runUntilDone(
+        const fiber = yield* Effect.fork(VirtualTime.run(
           Effect.zipRight(Deferred.succeed(started, undefined), Effect.promise(() => new Promise<never>(() => {})))
             .pipe(
               Effect.onInterrupt(() => Effect.zipRight(Effect.sleep("1 hour"), log("finalizer")))
@@ -327,7 +325,7 @@ describe("runUntilDone", () => {
     it.effect("whatever fibers it leaves behind, which sleep for ever from then on", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
-        const daemon = yield* runUntilDone(Effect.gen(function*() {
+        const daemon = yield* VirtualTime.run(Effect.gen(function*() {
           const daemon = yield* Effect.forkDaemon(
             Effect.forever(Effect.zipRight(Effect.sleep("1 minute"), log("tick")))
           )
@@ -343,10 +341,10 @@ describe("runUntilDone", () => {
 
     it.effect("when it waits for what will never happen, with a defect that says so", () =>
       Effect.gen(function*() {
-        const exit = yield* Effect.exit(runUntilDone(Effect.zipRight(Effect.sleep("90 seconds"), Effect.never)))
+        const exit = yield* Effect.exit(VirtualTime.run(Effect.zipRight(Effect.sleep("90 seconds"), Effect.never)))
         assertSome(
           Option.flatMap(Exit.causeOption(exit), Cause.dieOption).pipe(Option.map(String)),
-          "RuntimeException: TestJobQueue.runUntilDone: it waits for what will never happen: nothing is left to do after " +
+          "RuntimeException: VirtualTime.run: it waits for what will never happen: nothing is left to do after " +
             "1m 30s"
         )
         assert.strictEqual(yield* TestClock.currentTimeMillis, 90_000)
@@ -355,7 +353,7 @@ describe("runUntilDone", () => {
     it.effect("when it waits for what will never happen: nothing of it is left", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
-        const exit = yield* Effect.exit(runUntilDone(
+        const exit = yield* Effect.exit(VirtualTime.run(
           Effect.onInterrupt(Effect.never, () => Effect.zipRight(Effect.sleep("1 second"), log("finalizer")))
         ))
         assert.isTrue(Exit.isFailure(exit))
@@ -371,17 +369,17 @@ describe("runUntilDone", () => {
             Option.getOrNull
           )
         assert.strictEqual(
-          messageOf(yield* Effect.exit(runUntilDone(endless, { limit: "1 minute" }))),
-          "TestJobQueue.runUntilDone: it has not ended within 1m of its own time"
+          messageOf(yield* Effect.exit(VirtualTime.run(endless, { limit: "1 minute" }))),
+          "VirtualTime.run: it has not ended within 1m of its own time"
         )
         // the last thing that happened was before
         assert.strictEqual(yield* TestClock.currentTimeMillis, 56_000)
         assert.strictEqual(
-          messageOf(yield* Effect.exit(runUntilDone(Effect.sleep("31 days")))),
-          "TestJobQueue.runUntilDone: it has not ended within 30d of its own time"
+          messageOf(yield* Effect.exit(VirtualTime.run(Effect.sleep("31 days")))),
+          "VirtualTime.run: it has not ended within 30d of its own time"
         )
         // at the limit is not past it
-        assert.isUndefined(yield* runUntilDone(Effect.sleep("1 minute"), { limit: "1 minute" }))
+        assert.isUndefined(yield* VirtualTime.run(Effect.sleep("1 minute"), { limit: "1 minute" }))
       }))
   })
 
@@ -392,7 +390,7 @@ describe("runUntilDone", () => {
       Effect.gen(function*() {
         yield* FiberRef.set(Name, "outer")
         const clock = yield* Effect.clock
-        const seen = yield* runUntilDone(Effect.gen(function*() {
+        const seen = yield* VirtualTime.run(Effect.gen(function*() {
           const before = yield* FiberRef.get(Name)
           yield* Effect.sleep("1 second")
           const inFork = yield* Effect.fork(FiberRef.get(Name)).pipe(Effect.flatMap(Fiber.join))
@@ -417,10 +415,10 @@ describe("runUntilDone", () => {
     it.effect("interruptible as outside, or not", () =>
       Effect.gen(function*() {
         const isInterruptible = Effect.checkInterruptible((is) => Effect.succeed(is))
-        assert.isTrue(yield* runUntilDone(isInterruptible))
-        assert.isFalse(yield* Effect.uninterruptible(runUntilDone(isInterruptible)))
+        assert.isTrue(yield* VirtualTime.run(isInterruptible))
+        assert.isFalse(yield* Effect.uninterruptible(VirtualTime.run(isInterruptible)))
         const pause = Effect.zipRight(Effect.sleep("1 second"), now)
-        assert.strictEqual(yield* Effect.uninterruptible(runUntilDone(pause)), 1_000)
+        assert.strictEqual(yield* Effect.uninterruptible(VirtualTime.run(pause)), 1_000)
       }))
 
     it.effect("in turn: one that never pauses lets the others, and the host, have theirs", () =>
@@ -430,7 +428,7 @@ describe("runUntilDone", () => {
         setImmediate(() => {
           host = true
         })
-        yield* runUntilDone(Effect.race(
+        yield* VirtualTime.run(Effect.race(
           Effect.forever(Effect.zipRight(Effect.sync(() => void turns++), Effect.yieldNow())),
           Effect.repeat(Effect.yieldNow(), { until: () => host })
         ))
@@ -442,9 +440,9 @@ describe("runUntilDone", () => {
     it.effect("passes the same time", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
-        yield* runUntilDone(Effect.gen(function*() {
+        yield* VirtualTime.run(Effect.gen(function*() {
           yield* Effect.sleep("1 second")
-          yield* runUntilDone(Effect.zipRight(Effect.sleep("1 hour"), log("inner")))
+          yield* VirtualTime.run(Effect.zipRight(Effect.sleep("1 hour"), log("inner")))
           yield* log("outer")
         }))
         assert.deepStrictEqual(lines, ["3601000 inner", "3601000 outer"])
@@ -453,10 +451,10 @@ describe("runUntilDone", () => {
 
     it.effect("keeps its limit, and to what surrounds it", () =>
       Effect.gen(function*() {
-        const exit = yield* Effect.exit(runUntilDone(runUntilDone(Effect.sleep("2 hours"), { limit: "1 hour" })))
+        const exit = yield* Effect.exit(VirtualTime.run(VirtualTime.run(Effect.sleep("2 hours"), { limit: "1 hour" })))
         assert.match(String(exit), /it has not ended within 1h of its own time/)
-        const timedOut = yield* runUntilDone(
-          Effect.timeoutOption(runUntilDone(Effect.sleep("2 hours")), "30 minutes")
+        const timedOut = yield* VirtualTime.run(
+          Effect.timeoutOption(VirtualTime.run(Effect.sleep("2 hours")), "30 minutes")
         )
         deepStrictEqual(timedOut, Option.none())
       }))
@@ -467,8 +465,8 @@ describe("runUntilDone", () => {
       Effect.gen(function*() {
         const { lines, log } = makeLog()
         const [long, short] = yield* Effect.all([
-          runUntilDone(Effect.zipRight(Effect.sleep("3 hours"), Effect.zipLeft(now, log("long")))),
-          runUntilDone(
+          VirtualTime.run(Effect.zipRight(Effect.sleep("3 hours"), Effect.zipLeft(now, log("long")))),
+          VirtualTime.run(
             Effect.zipRight(
               Effect.repeat(Effect.sleep("1 second"), Schedule.recurs(99)),
               Effect.zipLeft(now, log("short"))
@@ -485,8 +483,8 @@ describe("runUntilDone", () => {
     it.effect("timeouts", () =>
       Effect.gen(function*() {
         const slow = Effect.as(Effect.sleep("10 seconds"), "slow")
-        assertSome(yield* runUntilDone(Effect.timeoutOption(slow, "11 seconds")), "slow")
-        const exit = yield* Effect.exit(runUntilDone(Effect.timeout(slow, "9 seconds")))
+        assertSome(yield* VirtualTime.run(Effect.timeoutOption(slow, "11 seconds")), "slow")
+        const exit = yield* Effect.exit(VirtualTime.run(Effect.timeout(slow, "9 seconds")))
         assert.match(String(exit), /TimeoutException/)
         assert.strictEqual(yield* TestClock.currentTimeMillis, 19_000)
       }))
@@ -494,8 +492,8 @@ describe("runUntilDone", () => {
     it.effect("races", () =>
       Effect.gen(function*() {
         const runner = (seconds: number) => Effect.as(Effect.sleep(Duration.seconds(seconds)), seconds)
-        assert.strictEqual(yield* runUntilDone(Effect.raceAll([runner(3), runner(1), runner(2)])), 1)
-        assert.strictEqual(yield* runUntilDone(Effect.race(runner(5), Effect.delay(Effect.fail("no"), 1))), 5)
+        assert.strictEqual(yield* VirtualTime.run(Effect.raceAll([runner(3), runner(1), runner(2)])), 1)
+        assert.strictEqual(yield* VirtualTime.run(Effect.race(runner(5), Effect.delay(Effect.fail("no"), 1))), 5)
         assert.strictEqual(yield* TestClock.currentTimeMillis, 6_000)
       }))
 
@@ -503,11 +501,11 @@ describe("runUntilDone", () => {
       Effect.gen(function*() {
         const { lines, log } = makeLog()
         const backoff = Schedule.exponential("1 second").pipe(Schedule.intersect(Schedule.recurs(4)))
-        yield* Effect.exit(runUntilDone(Effect.retry(Effect.zipRight(log("try"), Effect.fail("no")), backoff)))
+        yield* Effect.exit(VirtualTime.run(Effect.retry(Effect.zipRight(log("try"), Effect.fail("no")), backoff)))
         assert.deepStrictEqual(lines, ["0 try", "1000 try", "3000 try", "7000 try", "15000 try"])
         yield* TestClock.setTime(0)
         lines.length = 0
-        yield* runUntilDone(Effect.repeat(log("beat"), Schedule.fixed("1 minute").pipe(Schedule.upTo("3 minutes"))))
+        yield* VirtualTime.run(Effect.repeat(log("beat"), Schedule.fixed("1 minute").pipe(Schedule.upTo("3 minutes"))))
         assert.deepStrictEqual(lines, ["0 beat", "60000 beat", "120000 beat", "180000 beat"])
       }))
 
@@ -522,10 +520,10 @@ describe("runUntilDone", () => {
           Stream.debounce("200 millis"),
           Stream.mapEffect((time) => Effect.map(now, (at) => [time, at])),
           Stream.runCollect,
-          runUntilDone
+          VirtualTime.run
         )
         deepStrictEqual(Chunk.toReadonlyArray(yield* debounced), [[190, 390], [1_040, 1_240], [3_000, 3_200]])
-        const ticks = Stream.tick("1 hour").pipe(Stream.take(4), Stream.runCount, runUntilDone)
+        const ticks = Stream.tick("1 hour").pipe(Stream.take(4), Stream.runCount, VirtualTime.run)
         assert.strictEqual(yield* ticks, 4)
         assert.strictEqual(yield* TestClock.currentTimeMillis, 3_200 + 3 * 3_600_000)
       }))
@@ -533,7 +531,7 @@ describe("runUntilDone", () => {
     it.effect("queues and latches between fibers", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
-        yield* runUntilDone(Effect.gen(function*() {
+        yield* VirtualTime.run(Effect.gen(function*() {
           const queue = yield* Queue.bounded<number>(1)
           const done = yield* Deferred.make<void>()
           const consumer = Queue.take(queue).pipe(
@@ -670,7 +668,7 @@ describe("runUntilDone", () => {
         const expected = yield* Fiber.join(under)
         yield* TestClock.setTime(0)
         const fast = makeLog()
-        const exit = yield* Effect.exit(runUntilDone(Effect.tap(compile(program, fast.log), fast.log("end"))))
+        const exit = yield* Effect.exit(VirtualTime.run(Effect.tap(compile(program, fast.log), fast.log("end"))))
         assert.deepStrictEqual(fast.lines, slow.lines)
         deepStrictEqual(failureOf(exit), failureOf(expected))
       }),
