@@ -52,8 +52,7 @@ const wellFormed = (what: string) =>
 /**
  * The name of a model, such as `my-org/video-generator`. Any string that is not blank.
  *
- * @since 0.1.0
- * @category schemas
+ * @internal
  */
 export const ModelName = Schema.String.pipe(
   wellFormed("a model name"),
@@ -68,8 +67,7 @@ export const ModelName = Schema.String.pipe(
 /**
  * The identifier that the service gave to a job (a UUIDv7 today). Any string that is not blank.
  *
- * @since 0.1.0
- * @category schemas
+ * @internal
  */
 export const RequestId = Schema.String.pipe(
   wellFormed("a request id"),
@@ -229,11 +227,8 @@ const UnrecognizedFromSelf = Schema.TaggedStruct("Unrecognized", {
 /**
  * The fields of every snapshot of a job. An optional field that the service left out, or sent as `null`, is `None`
  * (`{}` for the three JSON objects, `[]` for the warnings).
- *
- * @since 0.1.0
- * @category models
  */
-export interface Snapshot {
+interface Snapshot {
   /** The reference of the job. */
   readonly job: JobRef
   /** When the job was created, by the server's clock. */

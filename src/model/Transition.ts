@@ -174,11 +174,8 @@ const UnrecognizedSchema = Schema.TaggedStruct("Unrecognized", { ...fields, stat
 
 /**
  * The fields of every transition.
- *
- * @since 0.1.0
- * @category models
  */
-export interface TransitionBase {
+interface TransitionBase {
   /** The reference of the job. */
   readonly job: Job.JobRef
   /**

@@ -127,7 +127,7 @@ export const byPhase = (options: { readonly pending: Cadence; readonly running: 
 }
 
 /**
- * Pauses by the age of the job: each of `upTo` says how old a job may be for its pause, and `then` is for all that are
+ * Pauses by the age of the job: each of `upTo` says how old a job may be for its pause, and `otherwise` is for all that are
  * older. The age is taken from the server's `created_at`, and from the beginning of the watch where that is missing or
  * lies ahead of our clock.
  *
@@ -136,7 +136,7 @@ export const byPhase = (options: { readonly pending: Cadence; readonly running: 
  *
  * const patient = Cadence.byAge({
  *   upTo: [["1 minute", "1 second"], ["1 hour", "10 seconds"]],
- *   then: "1 minute"
+ *   otherwise: "1 minute"
  * })
  *
  * @since 0.1.0

@@ -54,11 +54,8 @@ export interface Snapshot extends Schema.Schema.Type<typeof Snapshot> {}
 
 /**
  * How long it takes until a job ends.
- *
- * @since 0.1.0
- * @category models
  */
-export interface Eta {
+interface Eta {
   /** The median of the time: it takes as likely less as more. */
   readonly median: Duration.Duration
   /** The 95th percentile of the time: 19 jobs of 20 take less. */
@@ -150,7 +147,7 @@ const between = (from: Option.Option<DateTime.Utc>, to: Option.Option<DateTime.U
   Option.isSome(from) && Option.isSome(to) ? to.value.epochMillis - from.value.epochMillis : undefined
 
 // Of a job that was tried again, the first claim is not told.
-const isFirstAttempt = ({ retries }: Job.Snapshot): boolean => Option.getOrElse(retries, () => 0) === 0
+const isFirstAttempt = ({ retries }: Job.JobStatus): boolean => Option.getOrElse(retries, () => 0) === 0
 
 const millisOf = (time: Option.Option<DateTime.Utc>): number =>
   Option.getOrElse(Option.map(time, DateTime.toEpochMillis), () => Infinity)

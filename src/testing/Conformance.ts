@@ -24,11 +24,8 @@ import * as TestJobQueue from "./TestJobQueue.js"
  * - `shared`: others use the queue, such as that of the service. Checks submit a few jobs of the lowest priority and cancel
  *   them; they count nothing and never call `clear`.
  * - `exclusive`: only the checks use the queue of the model. They clear it, and count its jobs.
- *
- * @since 0.1.0
- * @category models
  */
-export type Access = "shared" | "exclusive"
+type Access = "shared" | "exclusive"
 
 /**
  * A queue to check. `E` is the error of its layer, which fails the check.
@@ -54,11 +51,8 @@ export interface Target<out E = never> {
 
 /**
  * A watcher to check. `E` is the error of its layer, which fails the check.
- *
- * @since 0.1.0
- * @category models
  */
-export interface WatcherTarget<out E = never> {
+interface WatcherTarget<out E = never> {
   /** The watcher, of the jobs of a queue in memory. It is built anew for each check. */
   readonly watcher: Layer.Layer<JobWatcher.JobWatcher, E, JobQueue>
   /** Lets time pass, for the watcher and for the check: `TestClock.adjust`, or `Effect.sleep`. */

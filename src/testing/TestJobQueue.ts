@@ -68,11 +68,8 @@ export type Call = Calls.Call
 
 /**
  * The primitives of the functions of this module, such as `calls` and `inject`, which are the way to use them.
- *
- * @since 0.1.0
- * @category context
  */
-export interface Service {
+interface Service {
   /** The time when the queue was created, in milliseconds since the epoch. */
   readonly startedAt: number
   /** Returns every call so far, oldest first. */
@@ -293,11 +290,8 @@ const expectation = (
 
 /**
  * A transition with the number of its attempt, such as `Claimed 2`, or without, such as `Claimed` for any attempt.
- *
- * @since 0.1.0
- * @category expectations
  */
-export type ExpectedTransition = Transition.Transition["_tag"] | `${Transition.Transition["_tag"]} ${number}`
+type ExpectedTransition = Transition.Transition["_tag"] | `${Transition.Transition["_tag"]} ${number}`
 
 /**
  * Expects these transitions and no others, seen by a program or true (`transitions`). If no `Progressed` is expected, all

@@ -250,11 +250,8 @@ export const transitions = (
 
 /**
  * Polls fail, for a reason that may pass.
- *
- * @since 0.1.0
- * @category models
  */
-export interface Trouble {
+interface Trouble {
   readonly _tag: "Trouble"
   /** The reference of the job. */
   readonly job: Job.JobRef
@@ -268,11 +265,8 @@ export interface Trouble {
 
 /**
  * The trouble has passed: a poll succeeded.
- *
- * @since 0.1.0
- * @category models
  */
-export interface Recovered {
+interface Recovered {
   readonly _tag: "Recovered"
   /** The reference of the job. */
   readonly job: Job.JobRef

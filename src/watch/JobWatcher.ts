@@ -21,6 +21,7 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
+import type * as Data from "effect/Data"
 import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -50,44 +51,17 @@ import { subscribe } from "./internal/subscription.js"
 export interface Watch extends internal.Watch {}
 
 /**
- * A snapshot of the job. It is an `Unrecognized` only if the policy takes unknown states for the end.
+ * A notice of a subscription:
+ *
+ * - `Sample`: a snapshot of the job. It is an `Unrecognized` only if the policy takes unknown states for the end.
+ * - `Trouble`: polls of the job fail, for a reason that may pass.
+ * - `Recovered`: a poll of the job succeeded again.
+ * - `Ended`: the last notice of a job. It has ended, or it can't be watched any more.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Sample extends internal.Sample {}
-
-/**
- * Polls of the job fail, for a reason that may pass.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Trouble extends internal.Trouble {}
-
-/**
- * A poll of the job succeeded again.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Recovered extends internal.Recovered {}
-
-/**
- * The last notice of a job: it has ended, or it can't be watched any more.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Ended extends internal.Ended {}
-
-/**
- * A notice of a subscription.
- *
- * @since 0.1.0
- * @category models
- */
-export type Notice = Sample | Trouble | Recovered | Ended
+export type Notice = internal.Notice
 
 /**
  * How jobs are watched, and which notices a subscription receives.
@@ -110,57 +84,21 @@ export interface Subscription extends internal.Subscription {}
 // -----------------------------------------------------------------------------
 
 /**
- * All pauses are longer than the cadences ask for, because the cadences ask for more polls than the budget allows. Reported
- * when the stretch begins, ends, doubles or halves.
+ * What happens to all jobs of a watcher together. `at` is our clock.
+ *
+ * - `PollingSlowed`: all pauses are longer by `factor`, because the cadences ask for more polls than the budget allows.
+ *   Reported when that begins, ends (`factor` is 1 then), doubles or halves.
+ * - `PollingPaused`: the service answered a poll with 429, `error`. No job is polled until `until`; then polls are spread out.
+ * - `QueueOrderViolated`: a job of `model` started before its turn. Each job of the model is polled at its cadence from now on.
  *
  * @since 0.1.0
  * @category events
  */
-export interface PollingSlowed {
-  readonly _tag: "PollingSlowed"
-  /** When that happened, by our clock. */
-  readonly at: DateTime.Utc
-  /** The factor by which all pauses are longer; 1 when they are not any more. */
-  readonly factor: number
-}
-
-/**
- * The service answered a poll with 429: no job is polled until `until`. After that, polls are spread out.
- *
- * @since 0.1.0
- * @category events
- */
-export interface PollingPaused {
-  readonly _tag: "PollingPaused"
-  /** When that happened, by our clock. */
-  readonly at: DateTime.Utc
-  /** When polls continue, by our clock. */
-  readonly until: DateTime.Utc
-  /** The error of that poll. */
-  readonly error: RateLimited
-}
-
-/**
- * A job of this model started before its turn. From now on each job of the model is polled at its cadence.
- *
- * @since 0.1.0
- * @category events
- */
-export interface QueueOrderViolated {
-  readonly _tag: "QueueOrderViolated"
-  /** When that happened, by our clock. */
-  readonly at: DateTime.Utc
-  /** The model of that job. */
-  readonly model: string
-}
-
-/**
- * An event that concerns all jobs of a watcher.
- *
- * @since 0.1.0
- * @category events
- */
-export type PollingEvent = PollingSlowed | PollingPaused | QueueOrderViolated
+export type PollingEvent = Data.TaggedEnum<{
+  PollingSlowed: { readonly at: DateTime.Utc; readonly factor: number }
+  PollingPaused: { readonly at: DateTime.Utc; readonly until: DateTime.Utc; readonly error: RateLimited }
+  QueueOrderViolated: { readonly at: DateTime.Utc; readonly model: string }
+}>
 
 // -----------------------------------------------------------------------------
 // the service

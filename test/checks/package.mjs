@@ -42,7 +42,7 @@ for (const name of ${JSON.stringify(entries)}) {
 }
 const { Effect } = require("effect")
 const { JobQueue, JobStream } = require("${manifest.name}")
-const { TestJobQueue, Worker } = require("${manifest.name}/testing")
+const { TestJobQueue, VirtualTime, Worker } = require("${manifest.name}/testing")
 const workers = { script: Worker.always(Worker.finish("1 minute", { answer: 42 })) }
 const program = JobQueue.submit({ model: "m", payload: {} }).pipe(
   Effect.flatMap((job) => JobStream.result(job)),

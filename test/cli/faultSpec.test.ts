@@ -57,9 +57,15 @@ describe("parseFault", () => {
 
   it("knows every fault and every condition of the test kit that takes no function, and that an emulator can do", () => {
     const kebab = (name: string) => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
-    const otherwise: { readonly [name: string]: string } = { ofModel: "model", overRate: "over" }
+    const otherwise: { readonly [name: string]: string } = {
+      ofModel: "model",
+      aboveRate: "over",
+      noResponse: "hang",
+      notFound: "vanished",
+      withProbability: "share"
+    }
     // who has a connection to an emulator was not refused one
-    const apart = ["held", "changed", "where", "ofJob", "refused"]
+    const apart = ["blockedUntil", "mapStatus", "where", "ofJob", "refused"]
     for (const name of Object.keys(Fault)) {
       if (apart.includes(name)) continue
       assert.match(usage, new RegExp(`^ {2}${otherwise[name] ?? kebab(name)}\\b`, "m"), name)

@@ -785,7 +785,7 @@ describe("a submit whose answer was lost is reported, however its run is combine
     it.effect(`in the log, by ${how}`, () =>
       Effect.map(logged(effect), ({ warnings }) =>
         // besides what is said of a job that goes on
-        assert.deepStrictEqual(warnings.filter((warning) => !warning.startsWith("my-org/good ")), [line])))
+        assert.deepStrictEqual(warnings.filter((warning) => !warning.startsWith("my-org/good/")), [line])))
   }
 
   it.effect("to onRelease instead, and among the events", () =>

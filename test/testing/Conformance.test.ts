@@ -39,7 +39,7 @@ const notFoundAs = (change: (error: QueueError.JobNotFound) => QueueError.QueueE
 })
 
 /** The suite of a check: that of a queue, by the access that it needs, or that of a scripted queue. */
-type Suite = Conformance.Access | "scripted"
+type Suite = NonNullable<Conformance.Target["access"]> | "scripted"
 
 /** What is wrong, the smallest suite that sees it, and one of its checks that sees it. */
 const plants: ReadonlyArray<readonly [what: string, suite: Suite, check: string, plant: Plant]> = [
@@ -358,7 +358,7 @@ calls:
   })
 
   describe("a watcher", () => {
-    const subject: Conformance.WatcherTarget = { watcher: JobWatcher.layer(), pass: TestClock.adjust }
+    const subject = { watcher: JobWatcher.layer(), pass: TestClock.adjust }
 
     for (const check of Conformance.watcherChecks(subject)) it.effect(`passes: ${check.name}`, () => check.run)
 

@@ -92,7 +92,7 @@ describe("expectTransitions", () => {
       const seen = yield* VirtualTime.run(Effect.flatMap(submit, watch))
       const steps = ["Queued", "Claimed 1", "Requeued 1", "Claimed 2", "Completed 2"] as const
       yield* expectTransitions(seen, steps)
-      const others: ReadonlyArray<ReadonlyArray<TestJobQueue.ExpectedTransition>> = [
+      const others: ReadonlyArray<Parameters<typeof TestJobQueue.expectTransitions>[1]> = [
         [],
         steps.slice(0, -1),
         steps.slice(1),
@@ -117,7 +117,7 @@ describe("expectMatchesHistory", () => {
   const change = (
     seen: ReadonlyArray<Transition.Transition>,
     tag: Transition.Transition["_tag"],
-    changes: Partial<Transition.TransitionBase>
+    changes: Partial<Transition.Claimed>
   ) => seen.map((transition) => transition._tag === tag ? { ...transition, ...changes } : transition)
 
   it.effect("is met by who has seen all, and by who has missed progress, or was not told the times", () =>

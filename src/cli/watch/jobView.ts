@@ -13,7 +13,7 @@ import * as JobSummary from "../../model/JobSummary.js"
 import { isQueueError, isTransient } from "../../model/QueueError.js"
 import type { WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
-import type { Trouble } from "../../watch/JobStream.js"
+import type { WatchEvent } from "../../watch/JobStream.js"
 import { elapsed, inShort, jsonLine, printable } from "../text.js"
 import type { Event } from "./eventJson.js"
 
@@ -62,7 +62,7 @@ export interface View {
   readonly progress: Option.Option<{ readonly fraction: number; readonly at: number }>
   /** When the job is expected to end, by our clock and by the jobs of its model that ended before. */
   readonly expectedEnd: Option.Option<number>
-  readonly trouble: Option.Option<Trouble>
+  readonly trouble: Option.Option<Extract<WatchEvent, { readonly _tag: "Trouble" }>>
   readonly reason: string
   readonly cursor: Option.Option<Transition.Cursor>
   readonly isLost: boolean

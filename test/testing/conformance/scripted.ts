@@ -17,7 +17,7 @@ export interface Subject {
   /** The queue, built anew for each check. Where a check names no workers, no job is claimed. */
   readonly layer: (workers?: Worker.Pool) => Layer.Layer<JobQueue.JobQueue, unknown>
   readonly pass: Conformance.Target["pass"]
-  readonly watcher?: Conformance.WatcherTarget["watcher"] | undefined
+  readonly watcher?: Parameters<typeof Conformance.watcherChecks>[0]["watcher"] | undefined
 }
 
 const specs = [...queueChecks, ...calls, ...workers, ...watchChecks, ...subscribeChecks]

@@ -16,7 +16,7 @@ import { defaultPolicy } from "../../../policy/WatchPolicy.js"
 import type { WatchPolicy } from "../../../policy/WatchPolicy.js"
 import * as JobQueue from "../../../queue/JobQueue.js"
 import { JobWatcher } from "../../../watch/JobWatcher.js"
-import type { Notice, Sample, SubscribeOptions, Subscription } from "../../../watch/JobWatcher.js"
+import type { Notice, SubscribeOptions, Subscription } from "../../../watch/JobWatcher.js"
 import * as Worker from "../../Worker.js"
 import { expect, expectThat, inTime, pool, spec } from "./harness.js"
 import type { CheckError, Spec, Target } from "./harness.js"
@@ -64,7 +64,7 @@ const untilEnded = (target: Target, subscription: Subscription, jobs = 1) =>
     })
   )
 
-const derive = ({ at, status, watch }: Sample) =>
+const derive = ({ at, status, watch }: Extract<Notice, { readonly _tag: "Sample" }>) =>
   Effect.map(Transition.derive(Option.fromNullable(watch.cursor), status, { observedAt: at }), (derived) => {
     watch.cursor = derived.cursor
     return derived.transitions
