@@ -47,14 +47,6 @@ export interface Options {
 }
 
 /**
- * How a call ended: with a response, with an error (its tag), by interruption, or by a defect.
- *
- * @since 0.1.0
- * @category models
- */
-export type Outcome = Calls.Outcome
-
-/**
  * A call of the queue. A request that fails validation is not sent, and is no call.
  *
  * @since 0.1.0

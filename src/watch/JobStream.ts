@@ -8,7 +8,6 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
-import * as Channel from "effect/Channel"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import type * as DateTime from "effect/DateTime"
@@ -23,11 +22,11 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Take from "effect/Take"
-import { type Rules, rules } from "../model/internal/rules.js"
+import { rules } from "../model/internal/rules.js"
 import { format, JobRef } from "../model/Job.js"
 import type * as Job from "../model/Job.js"
-import { JobMismatch, QueueError, WatchError } from "../model/QueueError.js"
-import type { OutcomeError, UnrecognizedStatus } from "../model/QueueError.js"
+import { QueueError, WatchError } from "../model/QueueError.js"
+import type { JobMismatch, OutcomeError, UnrecognizedStatus } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import type { Cadence } from "../policy/Cadence.js"
 import type { Deadline } from "../policy/Deadline.js"
@@ -35,9 +34,9 @@ import { dateOf, monotonic } from "../policy/internal/time.js"
 import type { Retry } from "../policy/Retry.js"
 import type { WatchPolicy } from "../policy/WatchPolicy.js"
 import * as Metrics from "./internal/metrics.js"
-import type { Notice, Sample, SubscribeOptions, Subscription } from "./internal/notice.js"
+import type { Notice, SubscribeOptions } from "./internal/notice.js"
 import { decodeOutputs, outputsOf, policyOf } from "./internal/outcome.js"
-import { spanned } from "./internal/span.js"
+import { derive, open, type Opened, streamed } from "./internal/reader.js"
 import { JobWatcher } from "./JobWatcher.js"
 
 /**
@@ -67,99 +66,6 @@ export interface TransitionsOptions extends Options {
   /** The cursor of the last known transition. The stream continues with the next one. */
   readonly from?: Transition.Cursor | undefined
 }
-
-// -----------------------------------------------------------------------------
-// subscriptions
-// -----------------------------------------------------------------------------
-
-interface Opened {
-  readonly subscription: Subscription
-  readonly policy: WatchPolicy
-  readonly rules: Rules
-}
-
-const open = (
-  span: string | undefined,
-  job: Job.JobRef,
-  { from, ...options }: TransitionsOptions,
-  wants: SubscribeOptions["wants"]
-): Effect.Effect<Opened, JobMismatch, JobWatcher | Scope.Scope> =>
-  from !== undefined && !Transition.Cursor.isOf(from, job)
-    ? Effect.fail(new JobMismatch({ job }))
-    : Effect.gen(function*() {
-      if (span !== undefined) yield* spanned(span, job)
-      const watcher = yield* JobWatcher
-      const policy = yield* policyOf(options)
-      const subscription = yield* watcher.subscribe({ policy, wants })
-      yield* subscription.add(job, from)
-      return { subscription, policy, rules: yield* rules }
-    })
-
-/** Derives the transitions that a sample adds, and moves the subscriber's cursor. */
-const derive = (
-  { at, status, watch }: Sample,
-  { policy, rules }: Pick<Opened, "policy" | "rules">
-): Either.Either<ReadonlyArray<Transition.Transition>, UnrecognizedStatus | JobMismatch> =>
-  Either.map(
-    Transition.derive(Option.fromNullable(watch.cursor), status, {
-      observedAt: at,
-      ...rules,
-      unrecognized: policy.unrecognized === "end" ? "end" : "fail"
-    }),
-    ({ cursor, transitions }) => {
-      watch.cursor = cursor
-      return transitions
-    }
-  )
-
-// `Stream.unfoldChunkEffect` without its state, to save memory: there are many of these
-const pulled = <A, E, R>(
-  next: Effect.Effect<Option.Option<Chunk.Chunk<A>>, E, R>
-): Stream.Stream<A, E, R> => {
-  const loop: Channel.Channel<Chunk.Chunk<A>, unknown, E, unknown, void, unknown, R> = Channel.flatMap(
-    Channel.fromEffect(next),
-    Option.match({ onNone: () => Channel.void, onSome: (chunk) => Channel.zipRight(Channel.write(chunk), loop) })
-  )
-  return Stream.fromChannel(loop)
-}
-
-/** The elements that `select` makes of a job's notices, up to its end. */
-const streamed = <A>(
-  span: string,
-  job: Job.JobRef,
-  options: TransitionsOptions,
-  wants: SubscribeOptions["wants"],
-  select: (
-    notice: Exclude<Notice, { readonly _tag: "Ended" }>,
-    opened: Opened
-  ) => Either.Either<ReadonlyArray<A>, WatchError>
-): Stream.Stream<A, WatchError, JobWatcher> =>
-  options.from?.phase === "Ended" && Transition.Cursor.isOf(options.from, job)
-    ? Stream.empty
-    : Stream.unwrapScoped(Effect.map(open(span, job, options, wants), (opened) => {
-      let end: Exit.Exit<void, WatchError> | undefined
-      const next: Effect.Effect<Option.Option<Chunk.Chunk<A>>, WatchError> = Effect.suspend(() =>
-        end !== undefined
-          ? Effect.as(end, Option.none())
-          : Effect.flatMap(opened.subscription.next, (notices) => {
-            const elements: Array<A> = []
-            for (const notice of notices) {
-              if (notice._tag === "Ended") {
-                end = notice.exit
-                break
-              }
-              const selected = select(notice, opened)
-              if (Either.isLeft(selected)) {
-                end = Exit.fail(selected.left)
-                break
-              }
-              for (const element of selected.right) elements.push(element)
-            }
-            return elements.length > 0 ? Effect.succeedSome(Chunk.unsafeFromArray(elements)) : next
-          })
-      )
-      return pulled(next)
-    }))
 
 const nothing = Either.right([])
 

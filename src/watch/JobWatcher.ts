@@ -20,6 +20,8 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
+import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
 import type * as Data from "effect/Data"
 import type * as DateTime from "effect/DateTime"
@@ -238,3 +240,22 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, JobQu
  */
 export const layer = (options: Options = {}): Layer.Layer<JobWatcher, never, JobQueue> =>
   Layer.scoped(JobWatcher, make(options))
+
+/**
+ * The same, with options that are read from the configuration.
+ *
+ * @example
+ * import { JobWatcher } from "effect-queue-status"
+ * import { Config } from "effect"
+ *
+ * const WatcherLive = JobWatcher.layerConfig({
+ *   pollsPerSecond: Config.number("QUEUE_POLLS_PER_SECOND").pipe(Config.withDefault(20))
+ * })
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<Options> = {}
+): Layer.Layer<JobWatcher, ConfigError, JobQueue> =>
+  Layer.scoped(JobWatcher, Effect.flatMap(Config.unwrap(options), make))

@@ -661,7 +661,8 @@ describe("Fault", () => {
         const { calls } = TestJobQueue
         yield* Effect.replicateEffect(Effect.either(JobQueue.status(job)), 400)
         const outcomes = (yield* calls).slice(1).map((call) => endOf(call).outcome)
-        const share = (outcome: TestJobQueue.Outcome) => outcomes.filter((other) => other === outcome).length / 400
+        const share = (outcome: NonNullable<TestJobQueue.Call["end"]>["outcome"]) =>
+          outcomes.filter((other) => other === outcome).length / 400
         // the first is outermost: the second shows where the first does not happen
         assert.closeTo(share("RateLimited"), 0.5, 0.1)
         assert.closeTo(share("AccessDenied"), 0.25, 0.1)
@@ -951,7 +952,7 @@ describe("Fault", () => {
             Fault.aboveRate(10, "1 second")
           )
         }`,
-        `answer lost: HTTP 502, submit, calls 2 to 4, 25 % of the calls, from 1m to 2h, ${model} 1, some calls, ` +
+        `answer lost: HTTP 502, submit, calls 2 to 4, 25 % of the calls, from 1m to 2h, ${model}/1, some calls, ` +
           "those on Sundays, over 10 calls in 1s"
       )
     })

@@ -496,7 +496,10 @@ describe("TestJobQueue", () => {
         yield* JobQueue.metrics("another model")
         yield* submit()
         const submits = { operation: "submit" as const, model, requestId: undefined }
-        const at = (at: number, outcome: TestJobQueue.Outcome = "answered") => ({ at, end: { at, outcome } })
+        const at = (at: number, outcome: NonNullable<TestJobQueue.Call["end"]>["outcome"] = "answered") => ({
+          at,
+          end: { at, outcome }
+        })
         assert.deepStrictEqual(yield* calls, [
           { ...submits, nth: 1, ...at(0) },
           { operation: "status", nth: 1, ...at(1000), model, requestId },

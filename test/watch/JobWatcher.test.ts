@@ -2,6 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import * as ConfigError from "effect/ConfigError"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -1289,4 +1292,31 @@ describe("metrics", () => {
       assert.strictEqual(yield* counted("watcher_pollers", ""), 0)
       assert.strictEqual(yield* counted("watcher_queue_depth", name), 0)
     }).pipe(VirtualTime.run, Effect.provide(layer())))
+})
+
+describe("layerConfig", () => {
+  it.effect("takes the options from the configuration", () =>
+    Effect.gen(function*() {
+      const jobs = yield* submitMany(30)
+      yield* watchFor(jobs, "10 seconds", { cadence: Cadence.fixed("1 second") })
+      assert.isAtMost((yield* polls).length, 21)
+    }).pipe(
+      VirtualTime.run,
+      Effect.provide(
+        JobWatcher.layerConfig({ pollsPerSecond: Config.number("POLLS"), queueOrder: Config.succeed("never" as const) })
+          .pipe(
+            Layer.provide(Layer.setConfigProvider(ConfigProvider.fromMap(new Map([["POLLS", "2"]])))),
+            Layer.provideMerge(TestJobQueue.layer())
+          )
+      )
+    ))
+
+  it.effect("fails where they are not to be had", () =>
+    Effect.gen(function*() {
+      const layer = JobWatcher.layerConfig({ pollsPerSecond: Config.number("POLLS") }).pipe(
+        Layer.provide(Layer.setConfigProvider(ConfigProvider.fromMap(new Map()))),
+        Layer.provide(TestJobQueue.layer())
+      )
+      assert.isTrue(ConfigError.isConfigError(yield* Effect.flip(Effect.scoped(Layer.build(layer)))))
+    }))
 })

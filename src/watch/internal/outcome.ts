@@ -24,8 +24,8 @@ import type { Retry } from "../../policy/Retry.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
 import { clip, formatIssues } from "../../queue/internal/request.js"
 
-/** Parts of a policy; `undefined` means not given. */
-interface Options {
+/** Parts of a policy. A part that is `undefined` is not given. @internal */
+export interface PolicyOptions {
   readonly cadence?: Cadence | Duration.DurationInput | undefined
   readonly retry?: Retry | undefined
   readonly deadline?: Deadline | Duration.DurationInput | undefined
@@ -37,7 +37,7 @@ interface Options {
  *
  * @internal
  */
-export const policyOf = (options: Options): Effect.Effect<WatchPolicy.WatchPolicy> =>
+export const policyOf = (options: PolicyOptions): Effect.Effect<WatchPolicy.WatchPolicy> =>
   Effect.map(WatchPolicy.Default, (policy) => ({
     ...policy,
     cadence: options.cadence === undefined ? policy.cadence : toCadence(options.cadence),
