@@ -1298,7 +1298,10 @@ describe("layerConfig", () => {
   it.effect("takes the options from the configuration", () =>
     Effect.gen(function*() {
       const jobs = yield* submitMany(30)
-      yield* watchFor(jobs, "10 seconds", { cadence: Cadence.fixed("1 second") })
+      yield* Effect.timeoutOption(
+        Stream.runDrain(JobStream.watchAll(Stream.fromIterable(jobs), everySecond)),
+        "10 seconds"
+      )
       assert.isAtMost((yield* polls).length, 21)
     }).pipe(
       VirtualTime.run,
