@@ -28,6 +28,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import { TaggedError } from "./internal/taggedError.js"
+import { Millis, TimeText } from "./internal/timestamp.js"
 import { format, JobRef, JobStatus } from "./Job.js"
 
 /**
@@ -43,15 +44,6 @@ export type Operation = typeof Operation.Type
  * @category schemas
  */
 export const Operation = Schema.Literal("status", "submit", "cancel", "clear", "metrics")
-
-// On the wire a number of milliseconds, and JSON knows no infinite one.
-const Millis = Schema.transform(
-  Schema.NonNegative,
-  Schema.DurationFromSelf.annotations({
-    arbitrary: () => (fc) => fc.nat({ max: 1_000_000_000 }).map((millis) => Duration.millis(millis))
-  }),
-  { strict: true, decode: (millis) => Duration.millis(millis), encode: (duration) => Duration.toMillis(duration) }
-)
 
 /**
  * What a watch last saw of its job before an error ended it: the last snapshot (`status`), how old that is (`age`), and
@@ -371,7 +363,7 @@ const isRepeatable = (error: QueueError): boolean => error.operation !== "submit
  */
 export class SubmitUncertain extends TaggedError<SubmitUncertain>()(
   "SubmitUncertain",
-  { model: Schema.String, key: Schema.String, at: Schema.DateTimeUtc, error: Schema.optional(QueueError) },
+  { model: Schema.String, key: Schema.String, at: TimeText, error: Schema.optional(QueueError) },
   (error) =>
     `submit ${error.model}: it is not known whether there is a job (key ${error.key}, sent at ${
       DateTime.formatIso(error.at)

@@ -18,6 +18,7 @@ import * as CursorText from "./internal/cursorText.js"
 import { infoPrint, jobPrint, printInfo, sameJson } from "./internal/fingerprint.js"
 import { maxRetries } from "./internal/limits.js"
 import * as Position from "./internal/position.js"
+import { TimeText } from "./internal/timestamp.js"
 import * as Job from "./Job.js"
 import { InvalidCursor, JobMismatch, UnrecognizedStatus } from "./QueueError.js"
 
@@ -148,8 +149,8 @@ export const CursorFromString: Schema.Schema<Cursor, string> = Schema.transformO
 const fields = {
   job: Job.JobRef,
   attempt: Schema.NonNegativeInt,
-  at: Schema.optionalWith(Schema.DateTimeUtc, { as: "Option" }),
-  observedAt: Schema.DateTimeUtc,
+  at: Schema.optionalWith(TimeText, { as: "Option" }),
+  observedAt: TimeText,
   evidence: Schema.Literal("observed", "inferred"),
   snapshot: Job.JobStatus,
   cursor: CursorFromString

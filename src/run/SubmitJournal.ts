@@ -31,13 +31,14 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { TimeText } from "../model/internal/timestamp.js"
 import { JobRef } from "../model/Job.js"
 import { JournalError } from "../model/QueueError.js"
 
 const common = {
   request: Schema.String,
   model: Schema.String,
-  at: Schema.DateTimeUtc
+  at: TimeText
 }
 
 /**

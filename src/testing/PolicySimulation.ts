@@ -16,6 +16,7 @@ import * as Pacer from "../policy/internal/scheduleDriver.js"
 import type { WatchPolicy } from "../policy/WatchPolicy.js"
 import { nextExpiry } from "../watch/internal/expiry.js"
 import * as JobState from "../watch/internal/jobState.js"
+import * as SeededRandom from "./internal/seededRandom.js"
 
 // -----------------------------------------------------------------------------
 // models
@@ -195,8 +196,8 @@ export const simulate = (
     const jobs = Math.max(1, Math.floor(options?.jobs ?? 1_000)) || 1_000
     const clock = new ManualClock()
     // two sources, so that the jobs do not depend on the policy
-    const source = Random.make(`jobs ${seed}`)
-    const jitter = Random.make(`jitter ${seed}`)
+    const source = SeededRandom.make(`jobs ${seed}`)
+    const jitter = SeededRandom.make(`jitter ${seed}`)
     const next = Effect.map(Effect.withRandom(workload.job, source), timesOf)
     const stalenesses: Array<number> = []
     let polls = 0

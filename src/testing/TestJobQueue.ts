@@ -9,7 +9,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Random from "effect/Random"
 import type * as Job from "../model/Job.js"
 import type { Operation } from "../model/QueueError.js"
 import type * as Transition from "../model/Transition.js"
@@ -20,6 +19,7 @@ import type * as Calls from "./internal/call.js"
 import * as Expectation from "./internal/expectation.js"
 import * as InMemoryQueue from "./internal/inMemoryQueue.js"
 import { defaultSeed } from "./internal/seededRandom.js"
+import * as SeededRandom from "./internal/seededRandom.js"
 import type { Pool, Task } from "./Worker.js"
 
 // -----------------------------------------------------------------------------
@@ -130,7 +130,7 @@ export const layer = (options: Options = {}): Layer.Layer<JobQueue | JobWatcher.
     )
     return Layer.provideMerge(
       JobWatcher.layer(),
-      Layer.merge(Layer.effectContext(queue), Layer.setRandom(Random.make(seed)))
+      Layer.merge(Layer.effectContext(queue), Layer.setRandom(SeededRandom.make(seed)))
     )
   })
 

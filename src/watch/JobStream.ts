@@ -23,6 +23,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Take from "effect/Take"
 import { rules } from "../model/internal/rules.js"
+import { TimeText } from "../model/internal/timestamp.js"
 import { format, JobRef } from "../model/Job.js"
 import type * as Job from "../model/Job.js"
 import { QueueError, WatchError } from "../model/QueueError.js"
@@ -199,10 +200,10 @@ export const WatchEvent = Schema.Union(
   Schema.TaggedStruct("Trouble", {
     job: JobRef,
     error: QueueError,
-    since: Schema.DateTimeUtc,
-    nextTryAt: Schema.DateTimeUtc
+    since: TimeText,
+    nextTryAt: TimeText
   }),
-  Schema.TaggedStruct("Recovered", { job: JobRef, since: Schema.DateTimeUtc })
+  Schema.TaggedStruct("Recovered", { job: JobRef, since: TimeText })
 ).annotations({ identifier: "WatchEvent" })
 
 /**

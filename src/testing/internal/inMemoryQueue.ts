@@ -9,7 +9,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as Random from "effect/Random"
 import { rules } from "../../model/internal/rules.js"
 import type * as Job from "../../model/Job.js"
 import type { Operation, QueueError } from "../../model/QueueError.js"
@@ -30,6 +29,7 @@ import * as HttpResponses from "./httpResponses.js"
 import * as Client from "./inProcessClient.js"
 import type { Update } from "./queueModel.js"
 import { defaultSeed } from "./seededRandom.js"
+import * as SeededRandom from "./seededRandom.js"
 import * as SimulatedQueue from "./simulatedQueue.js"
 import { defaultClaimTimeout, taskOf } from "./workerSimulation.js"
 
@@ -68,7 +68,7 @@ export const make = ({ faults: initialFaults = [], requestTimeout, seed = defaul
   Effect.gen(function*() {
     const startedAt = yield* Clock.currentTimeMillis
     const client = yield* Effect.cached(Client.make(requestTimeout ?? defaultRequestTimeout))
-    const simulated = SimulatedQueue.make({ workers, random: Random.make(seed), seed, recording: true })
+    const simulated = SimulatedQueue.make({ workers, random: SeededRandom.make(seed), seed, recording: true })
     const jobs: Array<Job.JobRef> = []
     const queue: SimulatedQueue.SimulatedQueue = {
       ...simulated,
