@@ -6,7 +6,7 @@ import { Emulator } from "effect-queue-status/emulator"
 import type { Worker } from "effect-queue-status/testing"
 import { pathToFileURL } from "node:url"
 
-/** Runs a program on a queue on this machine, over HTTP, if it is its file that was started. */
+/** Runs the program on an emulator, over HTTP, if its file is the entry point of the process. */
 export const ifStarted = <E>(
   file: string,
   program: Effect.Effect<void, E, JobQueue.JobQueue | JobWatcher.JobWatcher | Terminal.Terminal>,

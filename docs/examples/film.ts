@@ -3,7 +3,7 @@ import { JobRun, JobStage } from "effect-queue-status"
 import { Worker } from "effect-queue-status/testing"
 import { ifStarted } from "./emulated.js"
 
-// three models, as functions: what goes in, what comes out
+// three models as functions, with schemas for payload and outputs
 const write = JobStage.make("write", {
   model: "my-org/writer",
   payload: Schema.Struct({ topic: Schema.String }),
@@ -24,7 +24,7 @@ const animate = JobStage.make("animate", {
 
 class TooSmall extends Data.TaggedError("TooSmall")<{ readonly width: number }> {}
 
-/** From a text to an image to a video. An order that is asked for again after a crash goes on where it was. */
+/** Turns a topic into a video. With a journal, an order that is requested again after a crash resumes at its stage. */
 export const film = (order: string, topic: string) =>
   Effect.gen(function*() {
     const { scene } = yield* write({ topic }, { key: `${order}/write` })

@@ -17,7 +17,7 @@ export const program = JobRun.events(hedged).pipe(
   Stream.runForEach((event) => {
     if (event._tag === "Succeeded") return Console.log(event.value)
     if (event._tag !== "Released") return Effect.void
-    // the loser is canceled if it is pending; if it runs, it goes on, and is paid for
+    // a pending loser is canceled; a running one continues and is billed
     return event.release._tag === "StillRunning"
       ? Console.log(`${event.release.job.model} goes on`)
       : event.release._tag === "Unknown"

@@ -8,7 +8,7 @@ const Thumbnail = Schema.Struct({ url: Schema.String })
 
 /** 200 jobs, 8 at a time. One that fails does not fail the others; the result has the outcome of each. */
 const thumbnails = Effect.gen(function*() {
-  // the service may lose the workers of ten jobs, of all of them together
+  // at most ten resubmissions, shared by all runs
   const left = yield* Ref.make(10)
   const options: JobRun.RunOptions = {
     cadence: Cadence.fixed("300 millis"),
@@ -23,7 +23,7 @@ const thumbnails = Effect.gen(function*() {
   )
 })
 
-/** How many jobs there are, and in which state. */
+/** The number of jobs in each state. */
 interface Progress {
   readonly queued: number
   readonly running: number
@@ -51,7 +51,7 @@ const draw = ({ done, failed, queued, running }: Progress) =>
 export const program = JobRun.events(thumbnails).pipe(
   Stream.filterMap((event) => Array.findFirst([event], (event) => event._tag === "Observed")),
   Stream.scan(start, (progress, { event }) => change[event._tag]?.(progress) ?? progress),
-  // ten times a second, however much happens; the last one is always drawn
+  // at most ten times a second; the last state is always drawn
   Stream.buffer({ capacity: 2, strategy: "sliding" }),
   Stream.runForEach((progress) => Effect.zipRight(draw(progress), Effect.sleep("100 millis")))
 )

@@ -1,6 +1,6 @@
 import Together from "together-ai"
 
-// where the queue is, and the token, it reads from TOGETHER_BASE_URL and TOGETHER_API_KEY
+// the SDK reads TOGETHER_BASE_URL and TOGETHER_API_KEY
 const { queue } = new Together().beta.jig
 
 const model = "my-org/video-generator"

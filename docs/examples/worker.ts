@@ -1,4 +1,4 @@
-// the root of the host: what workers call is not under /v1
+// the root of the host: the endpoints for workers are not under /v1
 const origin = new URL(process.env["TOGETHER_BASE_URL"] ?? "http://127.0.0.1:8484/v1").origin
 const headers = { authorization: `Bearer ${process.env["TOGETHER_API_KEY"] ?? "any"}` }
 const model = "my-org/video-generator"
@@ -29,7 +29,7 @@ const work = async (prompt: unknown, progress: (fraction: number) => Promise<unk
 for (;;) {
   const query = new URLSearchParams({ model, timeout: "5s", hostname: "worker-1", claim_timeout: "90" })
   const { data } = await exactly200(await fetch(`${origin}/internal/v1/queue/retrieve?${query}`, { headers }))
-  if (data === undefined) continue // nobody has submitted a job meanwhile
+  if (data === undefined) continue // no job was submitted meanwhile
   try {
     const outputs = await work(data.payload.prompt, (progress) => report(data.request_id, "running", {}, { progress }))
     await report(data.request_id, "done", outputs)
