@@ -159,8 +159,8 @@ const measure = async (origin: string) => {
           polls: many,
           poll: (id) => ask(paths.get(id)!).then(({ body }) => body)
         }),
-        inFibers("`NodeJobQueue`, an answer like the last one", many, same),
-        inFibers("`NodeJobQueue`, another answer each time", many, changing),
+        inFibers("`NodeJobQueue`, the same response as before", many, same),
+        inFibers("`NodeJobQueue`, a different response each time", many, changing),
         inFibers("`JobQueue` over `NodeHttpClient.layerUndici`", fewer, ordinary),
         inPromises({
           name: "`@azure/core-lro`, `poll` over the first row",
