@@ -1,6 +1,6 @@
 /**
- * The queue behind a real HTTP server on this machine: for clients that know nothing of this library, and for tests of
- * what happens on the wire.
+ * The queue behind a real HTTP server on this machine: for clients that do not use this library, and for tests of the
+ * behavior on the wire.
  *
  * @since 0.1.0
  */
@@ -47,24 +47,24 @@ import * as WorkerApi from "./internal/workerApi.js"
 export interface Options {
   /** The address to listen on. Defaults to `127.0.0.1`. */
   readonly host?: string | undefined
-  /** The port to listen on. Defaults to one that is free. */
+  /** The port to listen on. Defaults to a free one. */
   readonly port?: number | undefined
-  /** Simulated workers, which run the jobs. Defaults to none: jobs wait for workers that come from outside. */
+  /** Simulated workers, which run the jobs. Defaults to none: jobs wait for external workers. */
   readonly workers?: Pool | ReadonlyArray<Pool> | undefined
-  /** What goes wrong on the wire, as for the queue in memory. Defaults to nothing. */
+  /** Faults of the wire, as for the queue in memory. Defaults to none. */
   readonly faults?: ReadonlyArray<Fault> | undefined
   /**
-   * The seed of the times of workers and of the chances of faults. Request ids differ all the same. Defaults to a fixed
+   * The seed of the workers' times and the faults' probabilities. Request ids differ nevertheless. Defaults to a fixed
    * seed.
    */
   readonly seed?: string | number | undefined
   /** How long a job can be requested after its end. Defaults to one day. */
   readonly retention?: Duration.DurationInput | undefined
-  /** A certificate and its key, as PEM, for clients that speak HTTPS alone. A bad one is a `ServeError`. */
+  /** A certificate and its key, as PEM, for clients that require HTTPS. Fails with `ServeError` if it is invalid. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined
-  /** The bearer tokens that are accepted. Defaults to every token that is not blank. */
+  /** The accepted bearer tokens. Defaults to every token that is not blank. */
   readonly apiKeys?: ReadonlyArray<Redacted.Redacted> | undefined
-  /** The longest body of a request, in bytes. A longer one is refused with 413. Defaults to 8 MiB. */
+  /** The maximum size of a request body, in bytes. A larger one is rejected with 413. Defaults to 8 MiB. */
   readonly maxBodyBytes?: number | undefined
 }
 
@@ -73,7 +73,7 @@ const defaultMaxBodyBytes: number = 8 * 1024 * 1024
 const defaultRetention: Duration.Duration = Duration.days(1)
 
 /**
- * A request as it arrived.
+ * A logged request.
  *
  * @since 0.1.0
  * @category models
@@ -120,7 +120,7 @@ const Api = QueueApi.QueueApi.prefix("/v1").add(WorkerApi.WorkerApi)
 
 const documentPath = "/openapi.json"
 
-// A GET endpoint also answers HEAD, except `retrieve`, which claims a job.
+// A GET endpoint also accepts HEAD, except `retrieve`, which claims a job.
 const methodsOf = (name: string, method: string): ReadonlyArray<string> =>
   method === "GET" && name !== "retrieve" ? ["GET", "HEAD"] : [method]
 
@@ -136,7 +136,7 @@ const bearer = /^Bearer +(\S.*)$/i
 const authorization = (apiKeys: ReadonlyArray<Redacted.Redacted> | undefined) => {
   const good = apiKeys === undefined ? undefined : new Set(apiKeys.map(Redacted.value))
   return Layer.succeed(QueueApi.Authorization, {
-    // what the builder hands in has its first seven letters cut off, whatever they were
+    // the builder passes the header without its first seven letters, whatever they were
     bearer: () =>
       Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers }) => {
         const token = bearer.exec(headers["authorization"] ?? "")?.[1]?.trim()
@@ -159,7 +159,7 @@ const toResponse = (
   const options = { status, headers }
   const bytes = new TextEncoder().encode(body)
   if (then !== undefined) {
-    // once that half is out; a stream that fails would end the body as if it were whole
+    // after the first half was sent; a failing stream would end the body as if it were complete
     const breakOff = Effect.sync(() => socket.destroySoon())
     const rest = Effect.zipRight(then === "breaks" ? breakOff : Effect.void, Effect.never)
     return HttpServerResponse.stream(Stream.concat(Stream.make(bytes), Stream.fromEffect(rest)), options)
@@ -169,7 +169,7 @@ const toResponse = (
     : HttpServerResponse.uint8Array(bytes, { ...options, contentType: headers["content-type"] ?? "text/plain" })
 }
 
-/** Answers a call, through whatever goes wrong with it. */
+/** Responds to a call, with the faults that apply to it. */
 const makeCalled = (faults: FaultInjection.Faults) => {
   const counts = new Map<Operation, number>()
   return (
@@ -226,7 +226,7 @@ const handlers = (queue: SimulatedQueue.SimulatedQueue, faults: FaultInjection.F
 
 const encodeStatus = Schema.encodeSync(JobStatus)
 
-// What the status document has, but for the name of the payload, and what goes without saying.
+// The status document, with `inputs` renamed to `payload`, without the fields that a claim implies.
 const taskOf = (status: JobStatus) => {
   const { done_at: _done, inputs: _inputs, outputs: _outputs, status: _status, ...rest } = encodeStatus(status)
   return { ...rest, payload: status.inputs }
@@ -272,7 +272,7 @@ const workerHandlers = (queue: SimulatedQueue.SimulatedQueue, maxBodyBytes: numb
 // -----------------------------------------------------------------------------
 
 /**
- * Starts an emulator; it stops, with every connection to it, when its scope closes. The document of its API is at
+ * Starts an emulator. It stops, and closes every connection, when its scope closes. Its OpenAPI document is at
  * `/openapi.json`.
  *
  * @example
@@ -323,7 +323,7 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
         catch: (cause) => new HttpServerError.ServeError({ cause })
       })
       const httpServer = yield* NodeHttpServer.make(() => server, { host, port: options.port ?? 0 })
-      // closing a server waits for its connections to end by themselves
+      // closing a server waits for its connections to end
       yield* Effect.addFinalizer(() => Effect.sync(() => server.closeAllConnections()))
 
       const noteAndMend = HttpApiBuilder.middleware(Effect.succeed((app) =>
@@ -353,13 +353,13 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
         Layer.build
       )
 
-      // What wants another protocol is a request as any other one: it has the timeouts of one, and an end.
+      // Handles an upgrade like any other request, with the same timeouts.
       server.removeAllListeners("upgrade")
 
       const { address } = httpServer
-      // a server that was given a port has no other address
+      // a server with a port has no other kind of address
       const port = address._tag === "TcpAddress" ? address.port : 0
-      // where it listens everywhere, it is found here as well
+      // a server on every address is also on the loopback address
       const isIPv6 = host.includes(":")
       const name = Server.isEverywhere(host) ? (isIPv6 ? "::1" : "127.0.0.1") : host
       const scheme = options.tls === undefined ? "http" : "https"

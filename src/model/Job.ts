@@ -1,5 +1,5 @@
 /**
- * What a job is: the reference that names it, and the snapshots that the status endpoint returns.
+ * The reference of a job, and the snapshots that the status endpoint returns.
  *
  * @since 0.1.0
  */
@@ -19,7 +19,7 @@ import { isTimestamp, readTime, Time, TimestampText, writeTime } from "./interna
 // -----------------------------------------------------------------------------
 
 /**
- * A JSON object whose content is the business of a model and its users, not of this library.
+ * A JSON object whose content belongs to a model and its users; this library does not interpret it.
  *
  * @since 0.1.0
  * @category models
@@ -29,7 +29,7 @@ export type JsonObject = { readonly [key: string]: unknown }
 const isJsonObject = (u: unknown): u is JsonObject => typeof u === "object" && u !== null && !Array.isArray(u)
 
 /**
- * Checks that a value is an object and looks no deeper, so that its cost does not grow with the number of keys.
+ * Checks that a value is an object, and looks no deeper: the cost does not grow with the number of keys.
  *
  * @since 0.1.0
  * @category schemas
@@ -41,7 +41,7 @@ export const JsonObject: Schema.Schema<JsonObject> = Schema.declare(isJsonObject
   arbitrary: () => (fc) => fc.dictionary(fc.string(), fc.jsonValue(), { maxKeys: 4 })
 })
 
-// Half of a surrogate pair can't be said in a URL: another model, or another job, would be asked for.
+// A URL can't represent a lone surrogate: the request would be for another model or job.
 const isWellFormed = (text: string): boolean => !/\p{Cs}/u.test(text)
 
 const wellFormed = (what: string) =>
@@ -65,7 +65,7 @@ export const ModelName = Schema.String.pipe(
 )
 
 /**
- * The identifier that the service gave to a job (a UUIDv7 today). Any string that is not blank.
+ * The identifier that the service assigned to a job (a UUIDv7 today). Any string that is not blank.
  *
  * @internal
  */
@@ -80,9 +80,9 @@ export const RequestId = Schema.String.pipe(
 )
 
 /**
- * Names a job: the pair that `GET /queue/status` asks for. It is all that another process needs to watch the same job.
+ * Identifies a job: the two parameters of `GET /queue/status`. Another process needs nothing else to watch the job.
  *
- * Any object with these two fields will do. References that this library hands out compare by value with `Equal.equals`.
+ * Any object with these two fields is accepted. References from this library compare by value with `Equal.equals`.
  *
  * @example
  * import { Job } from "effect-queue-status"
@@ -95,7 +95,7 @@ export const RequestId = Schema.String.pipe(
 export interface JobRef {
   /** The name of the model that the job was submitted to. */
   readonly model: string
-  /** The identifier that the service gave to the job. */
+  /** The identifier that the service assigned to the job. */
   readonly requestId: string
 }
 
@@ -107,6 +107,8 @@ const RefFromSelf: Schema.Schema<JobRef> = Schema.declare(Schema.is(RefFields), 
 })
 
 /**
+ * The schema of a `JobRef`.
+ *
  * @since 0.1.0
  * @category schemas
  */
@@ -117,20 +119,20 @@ export const JobRef: Schema.Schema<JobRef> = Schema.transform(RefFields, RefFrom
 }).annotations({ identifier: "JobRef" })
 
 /**
- * A reference that compares by value. It is not checked here; whoever asks the service with it is told if it is blank.
+ * Creates a reference that compares by value. It is not validated: a call with a blank one fails with `InvalidRequest`.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const ref = (model: string, requestId: string): JobRef => Data.struct({ model, requestId })
 
-// A model name may hold slashes, so the last one separates; a request id (a UUID today) that holds one is escaped.
+// A model name may contain slashes, so the last one separates. A slash in a request id (a UUID today) is escaped.
 const escapeId = (requestId: string): string => requestId.replace(/[%/]/g, encodeURIComponent)
 const unescapeId = (text: string): string => text.replace(/%(?:25|2f)/gi, decodeURIComponent)
 
 /**
- * A reference as one word: `my-org/video-generator/019ba379-92da-71e4-ac40-d98059fd67c7`. Messages, logs and the command
- * write references in this form.
+ * Formats a reference as one word: `my-org/video-generator/019ba379-92da-71e4-ac40-d98059fd67c7`. Messages, logs and
+ * the command use this form.
  *
  * @since 0.1.0
  * @category formatting
@@ -138,7 +140,7 @@ const unescapeId = (text: string): string => text.replace(/%(?:25|2f)/gi, decode
 export const format = ({ model, requestId }: JobRef): string => `${model}/${escapeId(requestId)}`
 
 /**
- * A reference and its form as one word: see `format`.
+ * The schema of a reference, encoded as `format` writes it.
  *
  * @since 0.1.0
  * @category schemas
@@ -162,7 +164,7 @@ export const JobRefFromString: Schema.Schema<JobRef, string> = Schema.transformO
 ).annotations({ identifier: "JobRefFromString" })
 
 /**
- * Reads a reference that `format` wrote.
+ * Parses a reference that `format` wrote.
  *
  * @example
  * import { Job } from "effect-queue-status"
@@ -184,8 +186,8 @@ const optional = <A>(schema: Schema.Schema<A>) =>
   Schema.OptionFromSelf(schema).pipe(Schema.propertySignature, Schema.withConstructorDefault(() => Option.none<A>()))
 
 /**
- * The value of `info`, `inputs` or `outputs` that a document does not have. Equal to any other `{}`; known by identity,
- * so that a `{}` that the document has is there again when it is encoded.
+ * The value of `info`, `inputs` or `outputs` that is missing in a document. It equals any other `{}`, but is compared
+ * by identity, so that encoding restores a `{}` that the document had.
  *
  * @internal
  */
@@ -225,34 +227,34 @@ const UnrecognizedFromSelf = Schema.TaggedStruct("Unrecognized", {
 })
 
 /**
- * The fields of every snapshot of a job. An optional field that the service left out, or sent as `null`, is `None`
- * (`{}` for the three JSON objects, `[]` for the warnings).
+ * The fields of every snapshot of a job. An optional field that the service omitted, or sent as `null`, is `None` (`{}`
+ * for the three JSON objects, `[]` for the warnings).
  */
 interface Snapshot {
   /** The reference of the job. */
   readonly job: JobRef
   /** When the job was created, by the server's clock. */
   readonly createdAt: Option.Option<DateTime.Utc>
-  /** When the job was last claimed, by the server's clock. A job that went back to the queue may have none. */
+  /** When the job was last claimed, by the server's clock. May be missing after a requeue. */
   readonly claimedAt: Option.Option<DateTime.Utc>
   /** When the job ended, by the server's clock. */
   readonly doneAt: Option.Option<DateTime.Utc>
-  /** What the submitter, the model and the system noted about the job. It accumulates and survives a retry. */
+  /** Notes of the submitter, the model and the system about the job. They accumulate, and survive a retry. */
   readonly info: JsonObject
-  /** The payload as it was submitted. */
+  /** The submitted payload. */
   readonly inputs: JsonObject
   /** The outputs of the model. */
   readonly outputs: JsonObject
-  /** The priority of the job: higher goes first. */
+  /** The priority of the job. Jobs of a higher priority go first. */
   readonly priority: Option.Option<number>
-  /** How often the job went back to the queue, 0 to 3. */
+  /** The number of times that the job went back to the queue, 0 to 3. */
   readonly retries: Option.Option<number>
   /** The service's non-fatal messages about the request. */
   readonly warnings: ReadonlyArray<string>
 }
 
 /**
- * Waiting in the queue: new, or back there because a worker lost it.
+ * The job waits in the queue: it is new, or was requeued after its worker was lost.
  *
  * @since 0.1.0
  * @category models
@@ -262,13 +264,15 @@ export interface Pending extends Snapshot {
 }
 
 /**
+ * Creates a `Pending` snapshot.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const Pending = PendingFromSelf.make
 
 /**
- * Claimed by a worker.
+ * A worker has claimed the job.
  *
  * @since 0.1.0
  * @category models
@@ -278,13 +282,15 @@ export interface Running extends Snapshot {
 }
 
 /**
+ * Creates a `Running` snapshot.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const Running = RunningFromSelf.make
 
 /**
- * Finished, with its `outputs`.
+ * The job has finished, with its `outputs`.
  *
  * @since 0.1.0
  * @category models
@@ -294,13 +300,15 @@ export interface Done extends Snapshot {
 }
 
 /**
+ * Creates a `Done` snapshot.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const Done = DoneFromSelf.make
 
 /**
- * Failed for good, by the model or for want of retries.
+ * The job has failed: the model reported an error, or no retries are left.
  *
  * @since 0.1.0
  * @category models
@@ -310,13 +318,15 @@ export interface Failed extends Snapshot {
 }
 
 /**
+ * Creates a `Failed` snapshot.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const Failed = FailedFromSelf.make
 
 /**
- * Canceled while it was pending.
+ * The job was canceled while it was pending.
  *
  * @since 0.1.0
  * @category models
@@ -326,31 +336,35 @@ export interface Canceled extends Snapshot {
 }
 
 /**
+ * Creates a `Canceled` snapshot.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const Canceled = CanceledFromSelf.make
 
 /**
- * In a state that this version of the library does not know.
+ * The job is in a state that this version of the library does not know.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Unrecognized extends Snapshot {
   readonly _tag: "Unrecognized"
-  /** The state as the service reported it, word for word. */
+  /** The state, exactly as the service reported it. */
   readonly status: string
 }
 
 /**
+ * Creates an `Unrecognized` snapshot.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const Unrecognized = UnrecognizedFromSelf.make
 
 /**
- * One snapshot of a job: what the status endpoint said, at the moment it was asked.
+ * A snapshot of a job: one response of the status endpoint.
  *
  * @example
  * import { Job } from "effect-queue-status"
@@ -371,7 +385,7 @@ export const Unrecognized = UnrecognizedFromSelf.make
 export type JobStatus = Pending | Running | Done | Failed | Canceled | Unrecognized
 
 /**
- * A snapshot after which no other comes.
+ * A snapshot of a job that has ended.
  *
  * @since 0.1.0
  * @category models
@@ -379,7 +393,7 @@ export type JobStatus = Pending | Running | Done | Failed | Canceled | Unrecogni
 export type Terminal = Done | Failed | Canceled
 
 /**
- * The terminal states are named, never guessed: a state that is not known ends nothing.
+ * Returns whether a snapshot is of a job that has ended. An unknown state is never terminal.
  *
  * @since 0.1.0
  * @category guards
@@ -389,7 +403,7 @@ export const isTerminal = (status: JobStatus): status is Terminal =>
 
 const states: ReadonlySet<unknown> = new Set([...Object.values(tags), "Unrecognized"])
 
-// The document on the other side of the transformation checks every field; to walk them here too would double the cost.
+// `Document`, on the encoded side, checks every field. Checking them here too would double the cost.
 const JobStatusFromSelf: Schema.Schema<JobStatus> = Schema.declare(
   (u): u is JobStatus => isJsonObject(u) && states.has(u["_tag"]),
   {
@@ -431,7 +445,7 @@ const Document = Schema.Struct({
 /** @internal */
 export const fromDocument = (document: typeof Document.Type): JobStatus => {
   const _tag = isKnownState(document.status) ? tags[document.status] : "Pending"
-  // one literal: of fields that are spread into one most lie beside the object, which takes more room and more time
+  // A single literal: an object with spread fields stores most of them out of line, which costs memory and time.
   const status: Exclude<JobStatus, Unrecognized> = {
     _tag,
     job: ref(document.model, document.request_id),
@@ -458,8 +472,8 @@ const isAbsentOrCount = isAbsentOr((u) => Number.isSafeInteger(u) && Number(u) >
 const isAbsentOrTexts = isAbsentOr((u) => Array.isArray(u) && u.every((text) => typeof text === "string"))
 
 /**
- * What the schema would say of a document, for less: for whoever decodes one at each poll. Why a document is none, only
- * the schema tells.
+ * Returns the same result as the schema, at a lower cost, for decoding at each poll. Only the schema reports why a
+ * document is invalid.
  *
  * @internal
  */
@@ -511,10 +525,10 @@ const toDocument = (status: JobStatus): typeof Document.Type => ({
 })
 
 /**
- * The status document of `GET /queue/status` (snake_case, RFC 3339 times) and the snapshot that it stands for.
+ * The schema of the status document of `GET /queue/status` (snake_case, RFC 3339 times), decoded to a snapshot.
  *
- * Unknown fields are ignored. A field of the wrong type fails, whatever the status; only an unknown `status` string is
- * let through, as `Unrecognized`.
+ * Unknown fields are ignored. A field of the wrong type fails in every state. An unknown `status` string is decoded as
+ * `Unrecognized`.
  *
  * @example
  * import { Job } from "effect-queue-status"
@@ -537,13 +551,13 @@ export const JobStatus: Schema.Schema<JobStatus, typeof Document.Encoded> = Sche
 ).annotations({ identifier: "JobStatus" })
 
 // -----------------------------------------------------------------------------
-// what workers put into `info` and `outputs`
+// `info` and `outputs`
 // -----------------------------------------------------------------------------
 
 /**
- * Reads `info.progress`: a number from 0 to 1 is a fraction; above 1 and up to 100 it is a percentage. Anything else, be
- * it a string, `NaN` or a negative number, is no progress. A worker that counts in percent and says 1 is taken to be
- * finished; replace the rule (`ProgressRule`) where workers do that.
+ * Reads `info.progress`. A number from 0 to 1 is a fraction; above 1 and up to 100 it is a percentage. Any other value,
+ * such as a string, `NaN` or a negative number, is `None`. A percentage of 1 is therefore read as finished: replace the
+ * rule (`ProgressRule`) for workers that report percentages.
  *
  * @example
  * import { Job } from "effect-queue-status"
@@ -564,7 +578,7 @@ export const readProgress = (info: JsonObject): Option.Option<number> => {
 }
 
 /**
- * The rule by which streams read progress, `readProgress` unless an app says otherwise.
+ * The rule by which streams read progress. Defaults to `readProgress`.
  *
  * @example
  * import { Job } from "effect-queue-status"
@@ -584,23 +598,22 @@ export class ProgressRule extends Context.Reference<ProgressRule>()("effect-queu
 }) {}
 
 // -----------------------------------------------------------------------------
-// why a job failed
+// failures
 // -----------------------------------------------------------------------------
 
 /**
- * Reads why a job failed. `None` means that no reason was given: such a job, with no retries left, ran out of retries.
+ * Reads why a job failed. Returns `None` if there is no reason: such a job, with no retries left, ran out of retries.
  *
- * The reason is `info.error`, where the worker runtime puts it by convention, else `outputs.error`, else the `outputs`: the
- * first of them that holds anything.
+ * The reason is the first of these that is not empty: `info.error` (the convention of the worker runtime),
+ * `outputs.error`, the `outputs`.
  *
- * - A text is the reason as it is; a number is written out.
+ * - A string is used as it is; a number is converted to a string.
  * - Of an object, the first of the fields `message`, `msg`, `detail`, `details`, `reason`, `error`, `description` and
- *   `title` that says something, by the same rule.
- * - Of a list, what its entries say (the first ten), separated by `; `.
+ *   `title` that is not empty is used, by the same rules.
+ * - Of a list, the texts of its first ten entries are joined with `; `.
  * - Any other object is written as JSON. Lists and JSON are cut off after 500 characters.
  *
- * `null`, `false`, blank texts, and objects and lists of nothing else say nothing. A job that has not failed has no
- * reason.
+ * `null`, `false`, blank strings, and objects and lists of these are empty. A job that has not failed has no reason.
  *
  * @example
  * import { Job } from "effect-queue-status"
@@ -608,7 +621,8 @@ export class ProgressRule extends Context.Reference<ProgressRule>()("effect-queu
  * const job = Job.ref("my-org/video-generator", "019ba379-92da-71e4-ac40-d98059fd67c7")
  *
  * Job.failureReason(Job.Failed({ job, info: { error: "out of memory" } })) // Option.some("out of memory")
- * Job.failureReason(Job.Failed({ job, info: { error: { detail: [{ msg: "no prompt" }] } } })) // Option.some("no prompt")
+ * // Option.some("no prompt")
+ * Job.failureReason(Job.Failed({ job, info: { error: { detail: [{ msg: "no prompt" }] } } }))
  * Job.failureReason(Job.Failed({ job, outputs: { code: 7 } })) // Option.some("{\"code\":7}")
  *
  * @since 0.1.0

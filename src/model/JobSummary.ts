@@ -1,5 +1,5 @@
 /**
- * The life of a job in a few figures, folded from its transitions.
+ * Figures about a job, folded from its transitions.
  *
  * @since 0.1.0
  */
@@ -18,16 +18,16 @@ import type { Terminal, Transition } from "./Transition.js"
 export interface Attempt {
   /** The number of the attempt, 1 for the first. */
   readonly attempt: number
-  /** When the claim was made, by the server's clock, if the server reported it. */
+  /** When the job was claimed, by the server's clock, if reported. */
   readonly claimedAt: Option.Option<DateTime.Utc>
-  /** When the attempt ended, by the server's clock, if it has ended and the server reported it. */
+  /** When the attempt ended, by the server's clock, if it has ended and the time was reported. */
   readonly endedAt: Option.Option<DateTime.Utc>
-  /** How the attempt ended, if it has: the tag of the transition. */
+  /** The tag of the transition that ended the attempt, if it has ended. */
   readonly end: Option.Option<"Requeued" | Exclude<Terminal["_tag"], "Canceled">>
 }
 
 /**
- * The figures of a job, folded from its transitions.
+ * Figures about a job, folded from its transitions.
  *
  * @since 0.1.0
  * @category models
@@ -35,34 +35,34 @@ export interface Attempt {
 export interface JobSummary {
   /** The reference of the job. */
   readonly job: JobRef
-  /** How many transitions there were. */
+  /** The number of transitions. */
   readonly transitions: number
   /** The claims, oldest first. */
   readonly attempts: ReadonlyArray<Attempt>
-  /** The last progress that was read in the current attempt. */
+  /** The latest progress of the current attempt. */
   readonly progress: Option.Option<number>
-  /** How long the job waited in all, up to its last transition other than `Progressed`. */
+  /** The total time in the queue, up to the last transition other than `Progressed`. */
   readonly inQueue: Duration.Duration
-  /** How long the job ran in all, up to its last transition other than `Progressed`. */
+  /** The total running time, up to the last transition other than `Progressed`. */
   readonly running: Duration.Duration
   /**
-   * Whether the server reported the time of every step that counts for `inQueue` and `running`. Where it did not, the
-   * split between the two is taken from when the step was seen, or, for a step that was only inferred, from the step
-   * before it.
+   * Whether the server reported the time of every step that counts for `inQueue` and `running`. For a step without a
+   * time, the split between the two uses the time when the step was observed, or, if it was only inferred, the time of
+   * the step before it.
    */
   readonly exact: boolean
-  /** How the job ended, if it has: the tag of its last transition. */
+  /** The tag of the last transition, if the job has ended. */
   readonly outcome: Option.Option<Terminal["_tag"]>
-  /** When the state that the job is in began, as far as it is known. */
+  /** When the current state began, if known. */
   readonly since: Option.Option<DateTime.Utc>
-  /** The last time that the server reported, and what the two durations came to by then. */
+  /** The latest time that the server reported, and the two durations up to then. */
   readonly told: Option.Option<
     { readonly at: DateTime.Utc; readonly inQueue: Duration.Duration; readonly running: Duration.Duration }
   >
 }
 
 /**
- * A job of which nothing has been seen.
+ * Creates the summary of a job without transitions.
  *
  * @since 0.1.0
  * @category constructors
@@ -80,20 +80,20 @@ export const empty = (job: JobRef): JobSummary => ({
   told: Option.none()
 })
 
-// When a step happened of which the server did not tell: when it was seen, by our clock, or, if it was not even seen,
-// with the step before it.
+// The time of a step without a server time: when it was observed, or, if it was only inferred, the time of the step
+// before it.
 const estimate = (transition: Transition, since: Option.Option<DateTime.Utc>): DateTime.Utc =>
   Option.match(since, {
     onNone: () => transition.observedAt,
     onSome: (since) => transition.evidence === "inferred" ? since : DateTime.max(since, transition.observedAt)
   })
 
-// The durations up to a step, the job having been in the phase `phase` before it.
+// The durations up to a step. `phase` is the phase of the job before it.
 const measure = (self: JobSummary, phase: "inQueue" | "running", transition: Transition) => {
   const durations = { inQueue: Duration.toMillis(self.inQueue), running: Duration.toMillis(self.running) }
   const now = Option.getOrElse(transition.at, () => estimate(transition, self.since))
   if (Option.isSome(transition.at) && Option.isSome(self.told)) {
-    // what was estimated since the last told time must fit between the two; of what does not, the latest gives way
+    // The durations estimated since the last reported time must fit in between; if not, the latest one is shortened.
     const { at, inQueue, running } = self.told.value
     const estimated = durations.inQueue + durations.running - Duration.toMillis(inQueue) - Duration.toMillis(running)
     const rest = Math.max(0, now.epochMillis - at.epochMillis) - estimated
@@ -115,7 +115,7 @@ const measure = (self: JobSummary, phase: "inQueue" | "running", transition: Tra
 }
 
 /**
- * The summary with one more transition. Made for `Stream.scan`, `Stream.runFold` and `Ref.update`.
+ * Adds a transition to a summary. Made for `Stream.scan`, `Stream.runFold` and `Ref.update`.
  *
  * @example
  * import { JobStream, JobSummary } from "effect-queue-status"
@@ -170,7 +170,7 @@ export const add = (self: JobSummary, transition: Transition): JobSummary => {
 }
 
 /**
- * The summary of some transitions of a job, oldest first.
+ * Returns the summary of a job's transitions, oldest first.
  *
  * @since 0.1.0
  * @category folding

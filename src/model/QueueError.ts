@@ -1,26 +1,25 @@
 /**
- * What can go wrong between us and the queue: one class for each decision that a caller can take.
+ * The errors of the queue: one class for each decision that a caller can take.
  *
  * | error | what to do |
  * | --- | --- |
- * | `InvalidRequest` | mend the request |
- * | `AccessDenied` | mend the token, or its rights |
- * | `JobNotFound` | look for the job elsewhere; it is not here (yet, or any more) |
+ * | `InvalidRequest` | fix the request |
+ * | `AccessDenied` | fix the token, or its permissions |
+ * | `JobNotFound` | the job is not here (yet, or any more): look for it elsewhere |
  * | `RateLimited` | wait for `retryAfter`, then try again |
  * | `Unavailable` | try again later |
- * | `Unreachable` | look at the network, try again later; with `transient: false`, correct a setting first |
+ * | `Unreachable` | check the network, try again later; with `transient: false`, correct a setting first |
  * | `ResponseTimeout` | try again, or allow more time |
  * | `ResponseTooLarge` | allow longer responses (`maxResponseBytes`), or keep large outputs elsewhere |
- * | `UnexpectedResponse` | try again later (not a submit); if it stays, report it: the service does not follow its API |
+ * | `UnexpectedResponse` | try again later (not a submit); if it persists, report it: the service violates its API |
  *
- * None of them holds the request that was sent, and the token never appears in one, not even where the service repeats
- * it in its answer.
+ * No error contains the request. The token never appears in one, even if the service repeats it in its response.
  *
- * One that has ended a watch also has what the watch knew of the job (`lastSeen`), and the message of the error before it
- * (`previousError`). A call by itself knows neither. The snapshot in `lastSeen` is as the service told it.
+ * An error that ended a watch also has the last snapshot of the job (`lastSeen`, as the service sent it) and the
+ * message of the error before it (`previousError`). The error of a single call has neither.
  *
- * Logs show an error in a short form, which has the state of a snapshot in place of the snapshot; so do `console.log`
- * and `JSON.stringify`. The schemas encode all of it: use them to store or send one.
+ * Logs, `console.log` and `JSON.stringify` show a short form, with the state of a snapshot in place of the snapshot.
+ * The schemas encode every field: use them to store or send an error.
  *
  * @since 0.1.0
  */
@@ -32,7 +31,7 @@ import { Millis, TimeText } from "./internal/timestamp.js"
 import { format, JobRef, JobStatus } from "./Job.js"
 
 /**
- * The call that met the error.
+ * The call that failed.
  *
  * @since 0.1.0
  * @category models
@@ -40,14 +39,16 @@ import { format, JobRef, JobStatus } from "./Job.js"
 export type Operation = typeof Operation.Type
 
 /**
+ * The schema of an `Operation`.
+ *
  * @since 0.1.0
  * @category schemas
  */
 export const Operation = Schema.Literal("status", "submit", "cancel", "clear", "metrics")
 
 /**
- * What a watch last saw of its job before an error ended it: the last snapshot (`status`), how old that is (`age`), and
- * which attempt it was (`attempt`; 0 before the first claim).
+ * The last snapshot of a job (`status`) before an error ended its watch, its age (`age`), and its attempt (`attempt`; 0
+ * before the first claim).
  *
  * @since 0.1.0
  * @category models
@@ -55,13 +56,15 @@ export const Operation = Schema.Literal("status", "submit", "cancel", "clear", "
 export interface LastSeen extends Schema.Schema.Type<typeof LastSeen> {}
 
 /**
+ * The schema of a `LastSeen`.
+ *
  * @since 0.1.0
  * @category schemas
  */
 export const LastSeen = Schema.Struct({ status: JobStatus, age: Millis, attempt: Schema.NonNegativeInt })
 
-// What was asked. `job` is there when the call was about one. What comes after it is there when the error has ended a
-// watch: what that had seen of the job, if anything, and what the trouble before this one said, if there was any.
+// The call. `job` is set if the call was about one. `lastSeen` and `previousError` are set if the error ended a watch:
+// the last snapshot, and the message of the error before this one, if any.
 const about = {
   operation: Operation,
   model: Schema.String,
@@ -70,7 +73,7 @@ const about = {
   previousError: Schema.optional(Schema.String)
 }
 
-// What the service said of itself: its error body (WIRE: code, message, param, type) and two headers.
+// The error body of the service (WIRE: code, message, param, type) and two of its headers.
 const said = {
   code: Schema.optional(Schema.String),
   type: Schema.optional(Schema.String),
@@ -113,8 +116,8 @@ const sentence = (
 }
 
 /**
- * The request is wrong and will stay so: HTTP 400, 413 or 422, or, without `httpStatus`, refused before anything was
- * sent. `detail` says what is wrong with it.
+ * The request is invalid: HTTP 400, 413 or 422, or, without `httpStatus`, rejected before it was sent. `detail` has the
+ * reason. The same request fails again.
  *
  * @since 0.1.0
  * @category errors
@@ -127,7 +130,7 @@ export class InvalidRequest extends TaggedError<InvalidRequest>()(
 ) {}
 
 /**
- * The token is missing, unknown, or may not do this: HTTP 401 or 403.
+ * The token is missing, unknown, or lacks the permission: HTTP 401 or 403.
  *
  * @since 0.1.0
  * @category errors
@@ -139,7 +142,7 @@ export class AccessDenied extends TaggedError<AccessDenied>()(
 ) {}
 
 /**
- * The service knows no such job or model: HTTP 404. Right after a submit this may be replication lag.
+ * The service does not know the job or the model: HTTP 404. Right after a submit this may be replication lag.
  *
  * @since 0.1.0
  * @category errors
@@ -152,7 +155,7 @@ export class JobNotFound extends TaggedError<JobNotFound>()(
 ) {}
 
 /**
- * Too many requests: HTTP 429. `retryAfter` is how long the service asked to be left alone, if it said so.
+ * Too many requests: HTTP 429. `retryAfter` is the pause that the service asked for, if any.
  *
  * @since 0.1.0
  * @category errors
@@ -164,7 +167,7 @@ export class RateLimited extends TaggedError<RateLimited>()(
 ) {}
 
 /**
- * The service, or what stands before it, can't answer now: HTTP 408 and 5xx (501 and 505 are `UnexpectedResponse`).
+ * The service, or a proxy in front of it, is not available: HTTP 408 and 5xx (501 and 505 are `UnexpectedResponse`).
  *
  * @since 0.1.0
  * @category errors
@@ -176,13 +179,13 @@ export class Unavailable extends TaggedError<Unavailable>()(
 ) {}
 
 /**
- * No response, or not the whole of one: the name did not resolve, the connection was refused, the certificate is not
- * trusted, or the connection broke before the response was complete.
+ * No complete response arrived: the name did not resolve, the connection was refused, the certificate is not trusted,
+ * or the connection broke before the response was complete.
  *
- * - `sent` is `false` if the request is known not to have been sent, because no connection was established. Otherwise it
- *   may have arrived.
- * - `transient` is `false` if this stays until a setting is corrected: the certificate is not trusted, or the port does
- *   not speak TLS.
+ * - `sent` is `false` if the request was certainly not sent, because no connection was established. Otherwise it may
+ *   have arrived.
+ * - `transient` is `false` if the error stays until a setting is corrected: the certificate is not trusted, or the port
+ *   does not speak TLS.
  *
  * @since 0.1.0
  * @category errors
@@ -199,7 +202,7 @@ export class Unreachable extends TaggedError<Unreachable>()(
 ) {}
 
 /**
- * No whole answer, headers and body, came within `after`. The request may have arrived.
+ * The response, headers and body, was not complete within `after`. The request may have arrived.
  *
  * @since 0.1.0
  * @category errors
@@ -211,9 +214,9 @@ export class ResponseTimeout extends TaggedError<ResponseTimeout>()(
 ) {}
 
 /**
- * The body of the response is longer than `maxBytes` (the option `maxResponseBytes`), and was not read further. Not
- * transient: the same call gets the same body. Raise the limit, or keep large outputs elsewhere and only their URL in the
- * job.
+ * The body of the response is longer than `maxBytes` (the option `maxResponseBytes`); the rest was not read. Not
+ * transient: the same call gets the same body. Raise the limit, or keep large outputs elsewhere and only their URL in
+ * the job.
  *
  * @since 0.1.0
  * @category errors
@@ -225,8 +228,8 @@ export class ResponseTooLarge extends TaggedError<ResponseTooLarge>()(
 ) {}
 
 /**
- * An answer that this version of the library does not understand: a body of another shape than the API's, or a status
- * code that is not part of it. `issue` says what is odd; `body` is what came, its first 2,000 characters.
+ * This version of the library does not understand the response: the body does not match the API, or the status code is
+ * not part of it. `issue` is the reason; `body` has the first 2,000 characters of the body.
  *
  * @since 0.1.0
  * @category errors
@@ -238,7 +241,7 @@ export class UnexpectedResponse extends TaggedError<UnexpectedResponse>()(
 ) {}
 
 /**
- * Whatever a call to the queue can fail with.
+ * Every error of a call to the queue.
  *
  * @example
  * import { JobQueue, QueueError } from "effect-queue-status"
@@ -267,7 +270,7 @@ export type QueueError =
   | UnexpectedResponse
 
 /**
- * The schema of every `QueueError`, so that errors travel over RPC and storage as what they are.
+ * The schema of every `QueueError`, to send errors over RPC or store them.
  *
  * @since 0.1.0
  * @category schemas
@@ -285,15 +288,17 @@ export const QueueError = Schema.Union(
 )
 
 /**
+ * Returns whether a value is a `QueueError`.
+ *
  * @since 0.1.0
  * @category guards
  */
 export const isQueueError: (u: unknown) => u is QueueError = Schema.is(QueueError)
 
 /**
- * Whether the call may have taken effect although it failed. It has not if the service refused it with a status code
- * that its API has for a refusal (400, 401, 403, 404, 413, 422, 429, and 503 with `Retry-After`), or if the request was
- * not sent. After any other response, and without one, it is not known.
+ * Returns whether the failed call may have taken effect. It has not if the service rejected it with a status code that
+ * its API has for that (400, 401, 403, 404, 413, 422, 429, and 503 with `Retry-After`), or if the request was not sent.
+ * After any other response, or none, it is unknown.
  *
  * @since 0.1.0
  * @category guards
@@ -317,10 +322,10 @@ export const mayHaveArrived = (error: QueueError): boolean => {
 }
 
 /**
- * Whether the same request may succeed later, and may be sent again: `RateLimited`, `Unavailable`, `Unreachable` (unless
- * `transient` is `false`), `ResponseTimeout` and `UnexpectedResponse`: what stands before a service that is in trouble
- * answers with an error page, an empty body, or half of one. It is `false` for a submit that may have arrived
- * (`mayHaveArrived`): sent again, it may make a second job.
+ * Returns whether the same request may succeed later and is safe to send again: `RateLimited`, `Unavailable`,
+ * `Unreachable` (unless `transient` is `false`), `ResponseTimeout`, and `UnexpectedResponse`, because a proxy in front
+ * of a failing service may respond with an error page, an empty body, or half of one. Returns `false` for a submit that
+ * may have arrived (`mayHaveArrived`): sent again, it may create a second job.
  *
  * @since 0.1.0
  * @category guards
@@ -345,18 +350,18 @@ export const isTransient = (error: QueueError): boolean => {
 const isRepeatable = (error: QueueError): boolean => error.operation !== "submit" || !mayHaveArrived(error)
 
 // -----------------------------------------------------------------------------
-// what only a submit can meet
+// errors of a submit
 // -----------------------------------------------------------------------------
 
 /**
- * It is not known whether the submit made a job: the request was sent, and what came back does not tell. It is not sent
- * again, as that might make a second job, which is paid for as well.
+ * It is unknown whether the submit created a job: the request was sent, and the response does not show it. The request
+ * is not sent again, because that might create a second job, which is billed too.
  *
- * - `key`: what the job, if there is one, has in its `info` as `client_key`: by it the job can be told from others where
- *   its worker, its outputs or the service's own pages show it.
+ * - `key`: the `client_key` in the `info` of the job, if there is one. It identifies the job at its worker, in its
+ *   outputs, or on the service's own pages.
  * - `at`: when the request was sent, by our clock.
- * - `error`: what came of it. Without it, the journal knows that a program sent the request and ended before it could
- *   note what came of it.
+ * - `error`: the error of the request. Without it, the journal has an entry of a program that sent the request and
+ *   ended before it recorded the result.
  *
  * @since 0.1.0
  * @category errors
@@ -371,7 +376,7 @@ export class SubmitUncertain extends TaggedError<SubmitUncertain>()(
 ) {}
 
 /**
- * The journal of submits (`SubmitJournal`) can't be read or written. A submit that meets this was not sent.
+ * The journal of submits (`SubmitJournal`) can't be read or written. The submit was not sent.
  *
  * @since 0.1.0
  * @category errors
@@ -383,8 +388,7 @@ export class JournalError extends TaggedError<JournalError>()(
 ) {}
 
 /**
- * Everything that `JobRun.submit` can fail with: an error of the call, that it is not known whether there is a job, or an
- * error of the journal.
+ * Every error of `JobRun.submit`: an error of the call, an unknown outcome, or an error of the journal.
  *
  * @since 0.1.0
  * @category errors
@@ -400,12 +404,12 @@ export type SubmitError = QueueError | SubmitUncertain | JournalError
 export const SubmitError = Schema.Union(QueueError, SubmitUncertain, JournalError)
 
 // -----------------------------------------------------------------------------
-// what only a watch can meet
+// errors of a watch
 // -----------------------------------------------------------------------------
 
 /**
- * The job is in a state that this version of the library does not know. `status` is what the service said, word for
- * word, and `snapshot` all that it said of the job.
+ * The job is in a state that this version of the library does not know. `status` is the state exactly as reported, and
+ * `snapshot` the whole snapshot.
  *
  * @since 0.1.0
  * @category errors
@@ -418,7 +422,7 @@ export class UnrecognizedStatus extends TaggedError<UnrecognizedStatus>()(
 ) {}
 
 /**
- * The snapshot is of a job, `job`, that was not asked for (`expected` is), or the cursor is not of this job.
+ * The snapshot is of another job (`job`) than the requested one (`expected`), or the cursor is not of this job.
  *
  * @since 0.1.0
  * @category errors
@@ -435,7 +439,7 @@ export class JobMismatch extends TaggedError<JobMismatch>()(
 ) {}
 
 /**
- * A text that is no cursor of this library, or not a whole one.
+ * The text is not a valid cursor.
  *
  * @since 0.1.0
  * @category errors
@@ -446,8 +450,8 @@ export class InvalidCursor extends TaggedError<InvalidCursor>()(
   (error) => `not a cursor: ${error.issue}: ${JSON.stringify(error.text)}`
 ) {}
 
-// What is known when a deadline of a watch has passed: what the watch had seen of the job, the last trouble that the polls
-// met since then, and what came of canceling the job, where that was asked for.
+// The fields of a deadline error: the last snapshot, the last error of the polls since then, and the result of
+// canceling the job, if that was requested.
 const expired = {
   job: JobRef,
   after: Millis,
@@ -476,7 +480,7 @@ const expiry = (
 }
 
 /**
- * The job has waited in the queue for longer than `Deadline.pending` allows.
+ * The job waited in the queue for longer than `Deadline.pending` allows.
  *
  * @since 0.1.0
  * @category errors
@@ -488,7 +492,7 @@ export class PendingTooLong extends TaggedError<PendingTooLong>()(
 ) {}
 
 /**
- * The job runs, and nothing of it has changed for longer than `Deadline.stalled` allows.
+ * The running job did not change for longer than `Deadline.stalled` allows.
  *
  * @since 0.1.0
  * @category errors
@@ -500,7 +504,7 @@ export class Stalled extends TaggedError<Stalled>()(
 ) {}
 
 /**
- * The job has not ended within the time that the watch was given (`Deadline.total`).
+ * The job did not end within the time of the watch (`Deadline.total`).
  *
  * @since 0.1.0
  * @category errors
@@ -512,7 +516,7 @@ export class WatchTimeout extends TaggedError<WatchTimeout>()(
 ) {}
 
 /**
- * A deadline of a watch has passed. The job goes on, unless `cancel` says that it was canceled.
+ * A deadline of a watch has passed. The job continues, unless `cancel` reports that it was canceled.
  *
  * @since 0.1.0
  * @category errors
@@ -520,7 +524,7 @@ export class WatchTimeout extends TaggedError<WatchTimeout>()(
 export type DeadlineError = PendingTooLong | Stalled | WatchTimeout
 
 /**
- * Whatever can end a watch before its job does.
+ * Every error that can end a watch before its job ends.
  *
  * @since 0.1.0
  * @category errors
@@ -543,11 +547,11 @@ export const WatchError = Schema.Union(
 )
 
 // -----------------------------------------------------------------------------
-// outcomes, for those who want the outputs or nothing
+// outcomes
 // -----------------------------------------------------------------------------
 
 /**
- * The model failed the job; it was not tried again. `reason` is what the worker said, if it said anything.
+ * The model failed the job, and it was not retried. `reason` is the reason that the worker reported, if any.
  *
  * @since 0.1.0
  * @category outcomes
@@ -559,7 +563,7 @@ export class JobFailed extends TaggedError<JobFailed>()(
 ) {}
 
 /**
- * Every worker that had the job was lost, and no retry is left.
+ * Every worker that claimed the job was lost, and no retries are left.
  *
  * @since 0.1.0
  * @category outcomes
@@ -571,7 +575,7 @@ export class JobRetriesExhausted extends TaggedError<JobRetriesExhausted>()(
 ) {}
 
 /**
- * The job was canceled before a worker had it.
+ * The job was canceled before a worker claimed it.
  *
  * @since 0.1.0
  * @category outcomes
@@ -583,7 +587,7 @@ export class JobCanceled extends TaggedError<JobCanceled>()(
 ) {}
 
 /**
- * The job is done, and its outputs are not what the schema says. Nothing is lost: `snapshot` has them.
+ * The job is done, but its outputs do not match the schema. `snapshot` has the outputs.
  *
  * @since 0.1.0
  * @category outcomes
@@ -595,7 +599,7 @@ export class InvalidOutputs extends TaggedError<InvalidOutputs>()(
 ) {}
 
 /**
- * How a job can end without the outputs that were asked for.
+ * Every outcome without the expected outputs.
  *
  * @since 0.1.0
  * @category outcomes
@@ -611,8 +615,7 @@ export type OutcomeError = JobFailed | JobRetriesExhausted | JobCanceled | Inval
 export const OutcomeError = Schema.Union(JobFailed, JobRetriesExhausted, JobCanceled, InvalidOutputs)
 
 /**
- * Everything that can come between a request and the outputs: an error of the submit, of the watch, or the outcome of the
- * job.
+ * Every error between a request and its outputs: of the submit, of the watch, or the outcome of the job.
  *
  * @since 0.1.0
  * @category errors

@@ -1,10 +1,9 @@
 /**
- * The history of a job, derived from samples of it.
+ * The history of a job, derived from snapshots.
  *
- * A poll sees a job now and then, and misses what happens in between. `derive` takes what was known (a cursor, or
- * nothing) and a fresh snapshot, and returns the shortest legal path from the one to the other, using the retries and
- * the times that the service reports. It infers what the snapshots prove and nothing more: a snapshot from a lagging
- * replica never adds a step that did not happen.
+ * Polls miss what happens between them. `derive` takes a cursor (or none) and a new snapshot, and returns the shortest
+ * legal path from one to the other, using the retries and the times that the service reports. It infers only what the
+ * snapshots prove: a snapshot from a lagging replica never adds a step that did not happen.
  *
  * @since 0.1.0
  */
@@ -27,17 +26,17 @@ import { InvalidCursor, JobMismatch, UnrecognizedStatus } from "./QueueError.js"
 // -----------------------------------------------------------------------------
 
 /**
- * What is known of a job, in a few letters: enough to go on from there in another process, on another day, without a
- * log and without a store. It names its job, though not in the clear; it is not signed.
+ * The position of a watch in the history of a job, as a short value: another process can continue from it later,
+ * without a log or a store. It identifies its job, though only by a hash; it is not signed.
  *
- * Cursors compare by value. `formatCursor` and `parseCursor` turn one into a text for a URL, a header or the `id:` of a
- * server-sent event, and back; `CursorFromString` is the same as a schema.
+ * Cursors compare by value. `formatCursor` and `parseCursor` convert one to a text for a URL, a header or the `id:` of
+ * a server-sent event, and back; `CursorFromString` is the same as a schema.
  *
- * - `job`: a fingerprint of the job's reference.
- * - `phase`: where the job is in its life; `retries`: how often it went back to the queue, at least.
- * - `at`: the latest server time of a transition. `claimedAt`: when the last claim was made, be it lost or not. Both in
- *   milliseconds since the epoch, `undefined` if the server did not report it.
- * - `info`: a fingerprint of the `info` that was last told, `undefined` while nothing is known of it.
+ * - `job`: a hash of the job's reference.
+ * - `phase`: the phase of the job; `retries`: the least number of times that it went back to the queue.
+ * - `at`: the latest server time of a transition. `claimedAt`: when the last claim was made, even if it was lost. Both
+ *   in milliseconds since the epoch, `undefined` if the server did not report it.
+ * - `info`: a digest of the `info` that was last emitted, `undefined` if none was.
  *
  * @since 0.1.0
  * @category cursors
@@ -50,7 +49,7 @@ export class Cursor extends Data.Class<{
   readonly claimedAt: number | undefined
   readonly info: string | undefined
 }> {
-  // Not part of the value: where the objects themselves are at hand, no fingerprint needs to be made.
+  // Not part of the value: with the objects at hand, no hash needs to be computed.
   #ref: Job.JobRef | undefined
   #seen: Job.JsonObject | undefined
 
@@ -67,7 +66,7 @@ export class Cursor extends Data.Class<{
   }
 
   /**
-   * Whether two cursors of a job are equal, where that is known without a fingerprint.
+   * Returns whether two cursors of a job are equal, as far as that is known without a hash.
    *
    * @internal
    */
@@ -105,7 +104,7 @@ export class Cursor extends Data.Class<{
 }
 
 /**
- * Returns a cursor as a text of letters, digits and `-_.~*`, under 200 characters.
+ * Formats a cursor as a text of letters, digits and `-_.~*`, under 200 characters.
  *
  * @since 0.1.0
  * @category cursors
@@ -113,8 +112,8 @@ export class Cursor extends Data.Class<{
 export const formatCursor = (cursor: Cursor): string => CursorText.format(cursor)
 
 /**
- * Reads a cursor. Fails if the text was cut short or changed, is of another version, or is not exactly what `formatCursor`
- * writes for that cursor.
+ * Parses a cursor. Fails with `InvalidCursor` if the text was cut short or changed, is of another version, or is not
+ * exactly what `formatCursor` writes for that cursor.
  *
  * @since 0.1.0
  * @category cursors
@@ -126,7 +125,7 @@ export const parseCursor = (text: string): Either.Either<Cursor, InvalidCursor> 
   })
 
 /**
- * A cursor and the text that stands for it.
+ * The schema of a cursor, encoded as a text.
  *
  * @since 0.1.0
  * @category cursors
@@ -180,22 +179,22 @@ interface TransitionBase {
   /** The reference of the job. */
   readonly job: Job.JobRef
   /**
-   * The number of the last claim, 0 before the first one, as far as it is known: never too high, and exact where the
+   * The number of the last claim, 0 before the first one, as far as it is known: never too high, and exact if the
    * snapshot reports `retries`.
    */
   readonly attempt: number
-  /** When the transition happened, by the server's clock, if the server reported it; never a guess. */
+  /** When the transition happened, by the server's clock, if reported. It is never estimated. */
   readonly at: Option.Option<DateTime.Utc>
   /** When the snapshot was taken, by our clock. */
   readonly observedAt: DateTime.Utc
   /**
-   * `observed` if the snapshot shows the very state that the transition leads to; `inferred` if the job must have gone
-   * that way to be where it is.
+   * `observed` if the snapshot shows the state that the transition leads to; `inferred` if the job must have passed
+   * through it.
    */
   readonly evidence: "observed" | "inferred"
-  /** The snapshot that the transition was derived from. */
+  /** The snapshot from which the transition was derived. */
   readonly snapshot: Job.JobStatus
-  /** What is known after the transition. A watch that starts from it goes on with the very next transition. */
+  /** The cursor after the transition. A watch that starts from it continues with the next transition. */
   readonly cursor: Cursor
 }
 
@@ -210,7 +209,7 @@ export interface Queued extends TransitionBase {
 }
 
 /**
- * A worker took the job: its attempt number `attempt` began.
+ * A worker claimed the job and began attempt number `attempt`.
  *
  * @since 0.1.0
  * @category models
@@ -227,9 +226,9 @@ export interface Claimed extends TransitionBase {
  */
 export interface Progressed extends TransitionBase {
   readonly _tag: "Progressed"
-  /** What the progress rule reads from the whole `info`, as a fraction from 0 to 1. */
+  /** The result of the progress rule for the whole `info`, as a fraction from 0 to 1. */
   readonly progress: Option.Option<number>
-  /** The entries of `info` that are new or other than before; all of them if `info` has more than 32. */
+  /** The entries of `info` that are new or have changed; all of them if `info` has more than 32. */
   readonly changed: Job.JsonObject
 }
 
@@ -241,7 +240,7 @@ export interface Progressed extends TransitionBase {
  */
 export interface Requeued extends TransitionBase {
   readonly _tag: "Requeued"
-  /** How often the job may go back to the queue again. */
+  /** How many more times the job may go back to the queue. */
   readonly retriesLeft: number
 }
 
@@ -265,12 +264,12 @@ export interface Completed extends TransitionBase {
  */
 export interface FailedByModel extends TransitionBase {
   readonly _tag: "FailedByModel"
-  /** Why the job failed, if a reason was read from its snapshot. */
+  /** Why the job failed, if its snapshot has a reason. */
   readonly reason: Option.Option<string>
 }
 
 /**
- * The worker of the last attempt was lost too, and the service gave up. The last transition of a job.
+ * The worker of the last attempt was lost too, and the service does not retry. The last transition of a job.
  *
  * @since 0.1.0
  * @category models
@@ -290,20 +289,20 @@ export interface Canceled extends TransitionBase {
 }
 
 /**
- * The job came into a state that this version of the library does not know, and the watch takes that for its end
- * (`unrecognized: "end"`). Then, and only then, the last transition of a job.
+ * The job entered a state that this version of the library does not know, and the watch treats it as the end
+ * (`unrecognized: "end"`). Only then the last transition of a job.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Unrecognized extends TransitionBase {
   readonly _tag: "Unrecognized"
-  /** The state as the service reported it, word for word. */
+  /** The state, exactly as the service reported it. */
   readonly status: string
 }
 
 /**
- * A step in the life of a job.
+ * A step in the history of a job.
  *
  * @since 0.1.0
  * @category models
@@ -320,7 +319,7 @@ export type Transition =
   | Unrecognized
 
 /**
- * Transitions as they travel, over server-sent events, RPC or storage.
+ * The schema of a transition, for server-sent events, RPC or storage.
  *
  * @since 0.1.0
  * @category schemas
@@ -338,7 +337,7 @@ export const Transition = Schema.Union(
 )
 
 /**
- * A transition after which no other comes.
+ * The last transition of a job.
  *
  * @since 0.1.0
  * @category models
@@ -346,6 +345,8 @@ export const Transition = Schema.Union(
 export type Terminal = Completed | FailedByModel | RetriesExhausted | Canceled | Unrecognized
 
 /**
+ * Returns whether a transition is the last one of a job.
+ *
  * @since 0.1.0
  * @category guards
  */
@@ -358,7 +359,7 @@ export const isTerminal = (transition: Transition): transition is Terminal =>
 // -----------------------------------------------------------------------------
 
 /**
- * What a snapshot adds to what was known.
+ * The result of `derive`.
  *
  * @since 0.1.0
  * @category models
@@ -366,13 +367,10 @@ export const isTerminal = (transition: Transition): transition is Terminal =>
 export interface Derivation {
   /** The transitions that the snapshot adds, oldest first. */
   readonly transitions: ReadonlyArray<Transition>
-  /**
-   * What is known now. Without transitions it is the cursor from before, except that it may have gained a `claimedAt`.
-   */
+  /** The new cursor. Without transitions it is the previous one, except that it may have gained a `claimedAt`. */
   readonly cursor: Cursor
   /**
-   * Whether the snapshot adds nothing because it is older than what was known, or cannot be distinguished from one that
-   * is.
+   * Whether the snapshot adds nothing because it is older than the cursor, or can't be distinguished from one that is.
    */
   readonly stale: boolean
 }
@@ -395,20 +393,21 @@ export interface DeriveOptions {
 }
 
 /**
- * The transitions that lead from what was known to what a snapshot shows.
+ * Returns the transitions that lead from a cursor to a snapshot.
  *
  * - Without a cursor the path begins with `Queued`.
- * - States that were skipped are filled in: from pending to done it is `Claimed`, `Completed`; from pending to running
- *   with two more retries it is `Claimed`, `Requeued`, `Claimed`, `Requeued`, `Claimed`.
- * - Without `retries` in the snapshot, the job has been retried as often as `claimed_at` proves: once more where it is
- *   later than the claim that was known, or where a pending job has the one that was known. Where that proves nothing,
- *   the number of retries is the least possible; so a pending snapshot after a running one is stale.
- * - A snapshot that is not provably newer than what was known yields nothing (`stale`), and after a terminal transition
- *   nothing comes. A terminal snapshot is never stale.
+ * - Skipped states are filled in: from pending to done it is `Claimed`, `Completed`; from pending to running with two
+ *   more retries it is `Claimed`, `Requeued`, `Claimed`, `Requeued`, `Claimed`.
+ * - If the snapshot has no `retries`, `claimed_at` is used: there was one more retry if it is later than the known
+ *   claim, or if a pending job still has the known one. Otherwise the number of retries is the least possible; so a
+ *   pending snapshot after a running one is stale.
+ * - A snapshot that is not provably newer than the cursor adds nothing (`stale`), and nothing follows a terminal
+ *   transition. A terminal snapshot is never stale.
  * - A failed job without a reason and with no retries left ran out of retries; any other failure is the model's.
- * - Times are the server's. If it reported none, or one before a time that was known already, `at` is `None`.
+ * - Times are the server's. If it reported none, or one before a known time, `at` is `None`.
  *
- * It fails for a snapshot of another job, and, unless `unrecognized` is `end`, for one in an unknown state.
+ * Fails with `JobMismatch` if the snapshot is of another job, and with `UnrecognizedStatus` if its state is unknown and
+ * `unrecognized` is not `end`.
  *
  * @example
  * import { Job, Transition } from "effect-queue-status"
@@ -453,12 +452,12 @@ const none: ReadonlyArray<never> = []
 
 const unchanged = (cursor: Cursor, stale: boolean): Derivation => ({ transitions: none, cursor, stale })
 
-// Most polls show nothing new: they take no memory.
+// Most polls show nothing new: they must not allocate.
 const isSame = (before: Cursor, status: Job.JobStatus, retries: number): boolean =>
   before.phase === Position.phaseOf(status) && before.retries === retries &&
   (status._tag !== "Running" || Cursor.knowsInfo(before, status.info))
 
-// An earlier snapshot of the same attempt may have come without `claimed_at`.
+// An earlier snapshot of the same attempt may have lacked `claimed_at`.
 const withClaimedAt = (before: Cursor, status: Job.JobStatus): Cursor => {
   const claimedAt = Position.later(before.claimedAt, Position.millis(status.claimedAt))
   return claimedAt === before.claimedAt ? before : Cursor.withClaimedAt(before, claimedAt)
@@ -468,18 +467,18 @@ const withClaimedAt = (before: Cursor, status: Job.JobStatus): Cursor => {
 // steps
 // -----------------------------------------------------------------------------
 
-/** A transition, but for what follows from the steps before it. */
+/** A transition, without the fields that depend on the steps before it. */
 interface Step {
   readonly phase: Position.Phase
   readonly position: number
-  /** The server's time of it. */
+  /** Its time by the server's clock. */
   readonly time: Option.Option<DateTime.Utc>
-  /** The `info` that is known from here on, if it is another than before. */
+  /** The `info` that is known from this step on, if it changed. */
   readonly info?: { readonly print: string; readonly seen: Job.JsonObject } | undefined
   readonly make: (common: TransitionBase) => Transition
 }
 
-/** The path over some steps, at least one. */
+/** Returns the path over at least one step. */
 const path = (
   before: Cursor | undefined,
   status: Job.JobStatus,
@@ -524,7 +523,7 @@ const path = (
   return { transitions, cursor: cursor as Cursor, stale: false }
 }
 
-/** The steps from what was known to what a snapshot shows: none if that is the same. */
+/** Returns the steps from a cursor to a snapshot; none if they match. */
 const stepsTo = (
   before: Cursor | undefined,
   status: Job.JobStatus,
@@ -533,7 +532,7 @@ const stepsTo = (
 ): ReadonlyArray<Step> => {
   const from = before === undefined ? -1 : Position.positionOf(before.phase, before.retries)
   const to = status._tag === "Unrecognized"
-    // how a job gets into such a state is not known: straight from where it was
+    // The path to an unknown state is unknown: go straight there.
     ? Math.max(from, Position.positionOf("Queued", retries))
     : Position.positionOf(Position.isUnclaimed(status) ? "Queued" : "Running", retries)
   const lastClaim = status._tag === "Unrecognized" ? undefined : Position.claimsAt(to)
@@ -556,7 +555,7 @@ const queued = (status: Job.JobStatus): Step => ({
   phase: "Queued",
   position: 0,
   time: status.createdAt,
-  // what the submitter put there is no progress
+  // the submitter's own `info` is not progress
   info: status._tag === "Pending" ? { print: infoPrint(status.info), seen: status.info } : undefined,
   make: (common) => ({ _tag: "Queued", ...common })
 })
@@ -591,7 +590,7 @@ const withProgress = (
   const info = { print, seen: status.info }
   const claim = steps.at(-1)
   if (before?.info === undefined && Option.isNone(progress) && claim !== undefined) {
-    // a job first seen while it runs, without progress: what is in `info` counts as known
+    // a job first seen running, without progress: its `info` counts as known
     return [...steps.slice(0, -1), { ...claim, info }]
   }
   if (before?.info !== undefined && Object.keys(changed).length === 0) return steps

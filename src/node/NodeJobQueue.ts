@@ -1,11 +1,11 @@
 /**
- * The remote queue over HTTP for programs on Node that poll a lot: the same service as `JobQueue.make` gives, with the
- * same errors, and polls at close to what the network itself costs.
+ * The remote queue over HTTP for Node programs that poll often: the same service as `JobQueue.make`, with the same
+ * errors, and polls that cost little more than the network.
  *
- * - All calls share one pool of connections, which is bounded and is closed with its scope.
- * - `status` goes to the pool directly. An answer that is the same, byte for byte, as the last one about the job is not
- *   decoded again: the same snapshot is given again, so that whoever compares it finds the same object.
- * - A poll has a span only where the tracer is enabled; within a watch it is not.
+ * - All calls share one bounded pool of connections, which is closed with its scope.
+ * - `status` uses the pool directly. A response that is byte for byte the same as the last one about the job is not
+ *   decoded again: the same snapshot object is returned, so that a comparison by reference succeeds.
+ * - A poll has a span only if the tracer is enabled; within a watch it is not.
  *
  * @since 0.1.0
  */
@@ -49,24 +49,24 @@ const defaultConnections = 64
  */
 export interface Options extends JobQueue.Options {
   /**
-   * The most connections at a time. Defaults to 64: with responses that take 50 ms, 1,280 requests a second. A call waits for a free connection, in order of
-   * arrival; the wait counts as a part of its `requestTimeout`.
+   * The maximum number of connections. Defaults to 64, which allows 1,280 requests a second with responses that take 50
+   * ms. Calls wait for a free connection in order of arrival; the wait counts toward their `requestTimeout`.
    */
   readonly connections?: number | undefined
   /**
-   * The dispatcher of undici that sends the requests, for example a `ProxyAgent`, or an `Agent` with certificates of its
-   * own. The caller closes it, and `connections` does not apply to it.
+   * The dispatcher of undici that sends the requests, for example a `ProxyAgent`, or an `Agent` with its own
+   * certificates. The caller closes it, and `connections` does not apply to it.
    *
    * Defaults to a pool of connections to the service, or, if `HTTPS_PROXY` or `HTTP_PROXY` is configured, to the proxy.
-   * `NO_PROXY` lists the hosts that are not reached by a proxy.
+   * `NO_PROXY` lists the hosts that are reached directly.
    */
   readonly dispatcher?: Undici.Dispatcher | undefined
 }
 
-// The last answers, all jobs together.
+// The size of the cache of responses, for all jobs together.
 const maxRemembered = 32 * 1024 * 1024
 
-// curl takes a proxy without a scheme to speak HTTP, and both spellings of the names.
+// As in curl, a proxy without a scheme speaks HTTP, and the names may be in lower case.
 const proxy = (name: string): Config.Config<string> =>
   Config.string(name.toLowerCase()).pipe(
     Config.orElse(() => Config.string(name)),
@@ -75,7 +75,7 @@ const proxy = (name: string): Config.Config<string> =>
     Config.mapOrFail((url) =>
       url === "" || (/^https?:/i.test(url) && URL.canParse(url))
         ? Either.right(url)
-        // not the value: it may hold a password
+        // not the value: it may contain a password
         : Either.left(invalid(name)("the proxy must be a URL that begins with http:// or https://"))
     )
   )
@@ -112,8 +112,8 @@ const makeDispatcher = (
     ))
 
 /**
- * The queue, with a pool of connections of its own that lives as long as the scope. Fails when an option is unusable; the
- * error never shows the token.
+ * Creates the queue, with its own pool of connections, which is closed with the scope. Fails with a `ConfigError` if an
+ * option is invalid; the error never contains the token.
  *
  * @example
  * import { JobQueue } from "effect-queue-status"
@@ -183,7 +183,7 @@ const makeStatus = (
         origin,
         path: `${path}?${new URLSearchParams([["request_id", job.requestId], ["model", job.model]])}`,
         headers,
-        // one timeout is enough: ours
+        // replaced by our own timeout
         headersTimeout: 0,
         bodyTimeout: 0
       },
@@ -231,7 +231,7 @@ const makeStatus = (
       expired: (known) => Effect.fail(new ResponseTimeout({ ...about(known), after: requestTimeout }))
     }
 
-    // Time is that of whoever asks: a clock of its own for each, and there is one.
+    // Time is measured by the caller's clock: one instance for each clock, of which there is usually one.
     const millis = Duration.toMillis(requestTimeout)
     const byClock = new WeakMap<Clock.Clock, Deadlines>()
     const deadlinesBy = (clock: Clock.Clock): Deadlines => {
@@ -252,7 +252,7 @@ const makeStatus = (
       )
 
     const poll = (input: JobRef): Effect.Effect<JobStatus, QueueError> => {
-      // what was asked for before was checked then
+      // a cached job was validated when it was first requested
       const known = memory.find(input)
       return known !== undefined ? ask(known) : Effect.flatMap(checkRef("status", input), (job) => ask(meet(job)))
     }
@@ -270,7 +270,7 @@ const makeStatus = (
 const isSame = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && Buffer.compare(a, b) === 0
 
 /**
- * The queue as a layer. Without options: the token from `TOGETHER_API_KEY` and, if it is set, the base URL from
+ * A layer of the queue. By default the token comes from `TOGETHER_API_KEY`, and the base URL, if set, from
  * `TOGETHER_BASE_URL`.
  *
  * @example
@@ -278,7 +278,10 @@ const isSame = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length 
  * import { NodeJobQueue } from "effect-queue-status/node"
  * import { Effect } from "effect"
  *
- * const program = JobQueue.status({ model: "my-org/video-generator", requestId: "019ba379-92da-71e4-ac40-d98059fd67c7" })
+ * const program = JobQueue.status({
+ *   model: "my-org/video-generator",
+ *   requestId: "019ba379-92da-71e4-ac40-d98059fd67c7"
+ * })
  *
  * const main = program.pipe(Effect.provide(NodeJobQueue.layer()))
  *
@@ -289,7 +292,7 @@ export const layer = (options: Options = {}): Layer.Layer<JobQueue.JobQueue, Con
   Layer.scoped(JobQueue.JobQueue, make(options))
 
 /**
- * The queue as a layer, with options that are read from the configuration.
+ * A layer of the queue with options that are read from the configuration.
  *
  * @example
  * import { NodeJobQueue } from "effect-queue-status/node"

@@ -1,5 +1,5 @@
 /**
- * When to poll next: schedules whose input is the snapshot that the last poll brought.
+ * When to poll next: schedules whose input is the snapshot of the last poll.
  *
  * @since 0.1.0
  */
@@ -14,24 +14,24 @@ import { maxPause, minPause } from "./internal/pauses.js"
 import { ask, make } from "./internal/schedule.js"
 
 /**
- * Any schedule that takes every snapshot. Its delays are the pauses between polls; what it puts out does not matter. The
- * first poll of a watch is immediate and asks no cadence. A cadence that ends does not end the watch: from then on the
- * default cadence is followed. Whatever it says, a watch pauses for 50 milliseconds at least and for one day at most.
+ * A schedule that accepts every snapshot. Its delays are the pauses between polls; its output is ignored. The first
+ * poll of a watch is immediate and does not use the cadence. If the cadence ends, the watch continues with the default
+ * cadence. A watch pauses for at least 50 milliseconds and at most one day, whatever the cadence returns.
  *
  * @since 0.1.0
  * @category models
  */
 export type Cadence = Schedule.Schedule<unknown, Job.JobStatus>
 
-// Zero, negative and NaN durations mean the shortest pause there is, infinite ones the longest.
+// Zero, negative and NaN durations are the shortest pause, infinite ones the longest.
 const pauseOf = (input: Duration.DurationInput): number =>
   Duration.toMillis(Duration.clamp(Duration.decode(input), { minimum: minPause, maximum: maxPause }))
 
 /**
- * A pause of `interval` between polls. Only the first one is shorter, by chance, so that watches that began together do
- * not poll together; after that the beat is kept.
+ * Polls every `interval`. Only the first pause is randomly shorter, so that watches that began together do not poll
+ * together.
  *
- * With 2 seconds, polls come after 0, x, x + 2, x + 4 … seconds, x being anything from 0 to 2.
+ * With 2 seconds, polls come after 0, x, x + 2, x + 4 … seconds, where x is between 0 and 2.
  *
  * @since 0.1.0
  * @category constructors
@@ -49,11 +49,11 @@ export const fixed = (interval: Duration.DurationInput): Cadence => {
 }
 
 /**
- * Pauses that grow from `base` by `factor` up to `cap`, each lengthened or shortened by chance by up to a fifth, so that
+ * Polls after pauses that grow from `base` by `factor` up to `cap`, each with a random jitter of up to a fifth, so that
  * watches that began together do not poll together.
  *
- * With `base` 1 second, `factor` 2 and `cap` 10 seconds, polls come after 0, 1, 3, 7, 15, 25, 35 … seconds, give or take
- * the jitter. A `factor` below 1 is taken for 1; a `cap` below `base` is the pause from the beginning.
+ * With `base` 1 second, `factor` 2 and `cap` 10 seconds, polls come after 0, 1, 3, 7, 15, 25, 35 … seconds, plus or
+ * minus the jitter. A `factor` below 1 counts as 1. If `cap` is below `base`, every pause is `cap`.
  *
  * @example
  * import { Cadence, JobStream } from "effect-queue-status"
@@ -86,8 +86,8 @@ export const exponential = (options: {
 }
 
 /**
- * From half a second, growing by half, up to 5 seconds: polls come after 0, 0.5, 1.25, 2.4, 4.1, 6.6, 10.4, 15.4, 20.4 …
- * seconds, give or take a fifth of each pause.
+ * The default cadence: pauses of half a second, growing by half, up to 5 seconds. Polls come after 0, 0.5, 1.25, 2.4,
+ * 4.1, 6.6, 10.4, 15.4, 20.4 … seconds, plus or minus a fifth of each pause.
  *
  * @since 0.1.0
  * @category constants
@@ -99,13 +99,12 @@ export const defaultCadence: Cadence = exponential({
 })
 
 /**
- * One cadence for a job that waits in the queue, and another for one that runs. Each begins afresh whenever the job comes
- * into its phase.
+ * Uses one cadence while the job is pending, and another while it runs. Each restarts when the job enters its phase.
  *
  * @example
  * import { Cadence } from "effect-queue-status"
  *
- * // a queue of hours is not worth a poll a second
+ * // poll seldom while the queue takes hours
  * const patient = Cadence.byPhase({
  *   pending: Cadence.exponential({ base: "1 second", factor: 2, cap: "1 minute" }),
  *   running: Cadence.fixed("2 seconds")
@@ -127,9 +126,9 @@ export const byPhase = (options: { readonly pending: Cadence; readonly running: 
 }
 
 /**
- * Pauses by the age of the job: each of `upTo` says how old a job may be for its pause, and `otherwise` is for all that are
- * older. The age is taken from the server's `created_at`, and from the beginning of the watch where that is missing or
- * lies ahead of our clock.
+ * Chooses the pause by the age of the job: each entry of `upTo` has a maximum age and its pause, and `otherwise` is the
+ * pause of older jobs. The age is measured from the server's `created_at`, or from the beginning of the watch if that
+ * is missing or ahead of our clock.
  *
  * @example
  * import { Cadence } from "effect-queue-status"
@@ -156,37 +155,37 @@ export const byAge = (options: {
   })
 }
 
-/** What `adaptive` knows between two polls; times in milliseconds. */
+/** The state of `adaptive` between two polls; times in milliseconds. */
 interface Adaptive {
-  /** The pause of the exponential after the next poll that it asks for, and when that one is. */
+  /** The pause of the exponential after its next poll, which is due at `due`. */
   readonly pause: number
   readonly due: number
-  /** The attempt that is predicted, and since when it has been running. */
+  /** The attempt that is predicted, and when it began. */
   readonly attempt: string | undefined
   readonly since: number
-  /** When the end was expected, if a poll was made for it. */
+  /** The predicted end, if a poll was added for it. */
   readonly aim: number
-  /** No poll is added that comes sooner than this, after the last one or before the next one. */
+  /** The shortest pause before and after an added poll. */
   readonly shortest: number
 }
 
 /**
- * The polls of `exponential`, and some more where they pay: when the progress of a running job and the time that its
- * attempt has taken predict that it ends before the next poll, one is added for the predicted end.
+ * Polls like `exponential`, and adds polls where they pay: if the progress and the running time of the attempt predict
+ * that it ends before the next poll, one is added at the predicted end.
  *
- * No prediction takes a poll away, and those that are wrong are few: each time that a poll was added and the job had not
- * ended, the shortest pause doubles, from `floor` on, until predictions have no more say in this attempt. So without
- * progress, or with one that is stuck, jumps, falls or ends early, staleness is never more than that of an exponential
- * with the same `base`, `factor` and `cap`, and the polls are at most `log2(cap / floor) + 1` more in an attempt. To save
- * polls on jobs that tell their progress, raise `cap`.
+ * A prediction never removes a poll, and the number of wrong ones is bounded: each time that a poll was added and the
+ * job had not ended, the shortest pause doubles, from `floor` on, until no more polls are added in this attempt. So
+ * without progress, or if it is stuck, jumps, falls or ends early, staleness is never more than that of an exponential
+ * with the same `base`, `factor` and `cap`, with at most `log2(cap / floor) + 1` more polls in an attempt. To save
+ * polls on jobs that report progress, raise `cap`.
  *
- * With `floor` 0.2 seconds and `cap` 5 seconds, a job that runs for 17.6 seconds from the beginning and says so is polled
- * after 0, 0.5, 1.25, 2.4, 4.1, 6.6, 10.4, 15.4 and 17.7 seconds, give or take the jitter; the exponential would have
- * seen its end after 20.4. One that is at 99 % all the time: after 0, 0.5, 0.7, 1.25, 1.65, 2.4, 3.2, 4.1 …
+ * With `floor` 0.2 seconds and `cap` 5 seconds, a job that runs for 17.6 seconds and reports its progress from the
+ * beginning is polled after 0, 0.5, 1.25, 2.4, 4.1, 6.6, 10.4, 15.4 and 17.7 seconds, plus or minus the jitter; the
+ * exponential would have seen its end after 20.4. A job that always reports 99 % is polled after 0, 0.5, 0.7, 1.25,
+ * 1.65, 2.4, 3.2, 4.1 …
  *
- * `base` is half a second and `factor` 1.5 unless said otherwise, as in the default cadence. A `base` below `floor` is
- * taken for `floor`, a `floor` above `cap` for `cap`. `readProgress` is the rule for `info`, `Job.readProgress` by
- * default.
+ * `base` defaults to half a second and `factor` to 1.5, as in the default cadence. A `base` below `floor` counts as
+ * `floor`, a `floor` above `cap` as `cap`. `readProgress` is the rule for `info`, and defaults to `Job.readProgress`.
  *
  * @example
  * import { Cadence, WatchPolicy } from "effect-queue-status"
@@ -220,14 +219,14 @@ export const adaptive = (options: {
     shortest: floor
   }
 
-  // When the attempt ends, by what is known now; never, if nothing is.
+  // The predicted end of the attempt; infinite without a prediction.
   const endOf = (now: number, status: Job.JobStatus, since: number): number => {
     const progress = Option.getOrElse(readProgress(status.info), () => 0)
     return progress > 0 && now > since ? now + (now - since) * (1 - Math.min(1, progress)) / progress : Infinity
   }
 
   return make(start, (now, status: Job.JobStatus, before) => {
-    // timers are not that exact: a poll that comes a little before it is due is that poll
+    // timers are inexact: a poll slightly before its due time counts as due
     const isDue = now > before.due - floor / 2
     return Effect.map(isDue ? Random.nextRange(0.8, 1.2) : Effect.succeed(1), (jitter) => {
       const due = isDue ? now + Math.max(floor, Math.min(cap, before.pause) * jitter) : before.due

@@ -1,14 +1,14 @@
 /**
- * When to give up. Four clocks that are easily confused, each with a name and an error of its own.
+ * Deadlines: four clocks that are easily confused, each with its own name and error.
  *
  * | deadline | runs | error |
  * | --- | --- | --- |
- * | `request` | from when a request is sent until its answer is whole | `ResponseTimeout`, which may be tried again |
+ * | `request` | from sending a request until its response is complete | `ResponseTimeout`, which may be retried |
  * | `pending` | while the job waits in the queue | `PendingTooLong` |
- * | `stalled` | while the job runs and nothing of it changes | `Stalled` |
+ * | `stalled` | while the job runs without a change | `Stalled` |
  * | `total` | from the beginning of the watch | `WatchTimeout` |
  *
- * A deadline of the watch ends the watch, not the job, unless `onExpiry` says otherwise.
+ * The last three end the watch, not the job, unless `onExpiry` is `cancel-pending`.
  *
  * @since 0.1.0
  */
@@ -17,20 +17,19 @@ import { dual } from "effect/Function"
 import * as Pipeable from "effect/Pipeable"
 
 /**
- * The four deadlines, and what happens to the job when one of the watch has passed. A deadline that is infinite never
- * passes.
+ * The four deadlines, and what happens to the job when one of the watch has passed. An infinite deadline never passes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Deadline extends Pipeable.Pipeable {
-  /** How long one request may take, headers and body. Then it fails with `ResponseTimeout`, which may be tried again. */
+  /** The time limit of a request, headers and body. Then it fails with `ResponseTimeout`, which may be retried. */
   readonly request: Duration.Duration
-  /** How long the job may wait in the queue, each time that it is there. Then the watch fails with `PendingTooLong`. */
+  /** The maximum time in the queue, for each stay. Then the watch fails with `PendingTooLong`. */
   readonly pending: Duration.Duration
-  /** How long the job may run without any change in its attempt or its `info`. Then the watch fails with `Stalled`. */
+  /** The maximum running time without a change of the attempt or the `info`. Then the watch fails with `Stalled`. */
   readonly stalled: Duration.Duration
-  /** How long the watch may take in all. Then it fails with `WatchTimeout`. */
+  /** The maximum duration of the watch. Then it fails with `WatchTimeout`. */
   readonly total: Duration.Duration
   /**
    * What happens to the job when `pending`, `stalled` or `total` has passed: it is left alone (`leave`), or, if it is
@@ -40,7 +39,7 @@ export interface Deadline extends Pipeable.Pipeable {
 }
 
 /**
- * No deadline at all.
+ * No deadline.
  *
  * @since 0.1.0
  * @category constants
@@ -51,12 +50,12 @@ export const none: Deadline = {
   stalled: Duration.infinity,
   total: Duration.infinity,
   onExpiry: "leave",
-  // its own, so that a spread keeps it
+  // an own property, so that a spread keeps it
   pipe: Pipeable.Prototype.pipe
 }
 
 /**
- * How long one request may take, headers and body.
+ * Limits the duration of a request, headers and body.
  *
  * @since 0.1.0
  * @category constructors
@@ -67,7 +66,7 @@ export const request = (duration: Duration.DurationInput): Deadline => ({
 })
 
 /**
- * How long the job may wait in the queue, each time that it is there.
+ * Limits the time in the queue, for each stay.
  *
  * @since 0.1.0
  * @category constructors
@@ -78,8 +77,8 @@ export const pending = (duration: Duration.DurationInput): Deadline => ({
 })
 
 /**
- * How long the job may run without any change in its attempt or its `info`. A heartbeat that carries nothing is not seen
- * by a watch; for jobs that report no progress this is how long an attempt may take.
+ * Limits the running time without a change of the attempt or the `info`. A watch does not see heartbeats without
+ * content: for jobs that report no progress this is the maximum duration of an attempt.
  *
  * @since 0.1.0
  * @category constructors
@@ -90,7 +89,7 @@ export const stalled = (duration: Duration.DurationInput): Deadline => ({
 })
 
 /**
- * How long the watch may take in all.
+ * Limits the duration of the watch.
  *
  * @since 0.1.0
  * @category constructors
@@ -98,7 +97,7 @@ export const stalled = (duration: Duration.DurationInput): Deadline => ({
 export const total = (duration: Duration.DurationInput): Deadline => ({ ...none, total: Duration.decode(duration) })
 
 /**
- * Of two deadlines the sooner, clock by clock. The job is canceled on expiry when either says so.
+ * Combines two deadlines: the sooner of each clock. The job is canceled on expiry if either requests it.
  *
  * @example
  * import { Deadline, JobStream } from "effect-queue-status"
@@ -128,7 +127,7 @@ export const min: {
 }))
 
 /**
- * The same deadlines; and a job that is still pending when one of them has passed is canceled.
+ * Cancels a job that is still pending when a deadline of the watch has passed.
  *
  * @since 0.1.0
  * @category combinators

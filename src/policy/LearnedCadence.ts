@@ -1,5 +1,5 @@
 /**
- * Learns from ended jobs how long the jobs of each model wait and run: when to poll the next one, and when it will end.
+ * Learns how long the jobs of each model wait and run, from ended jobs, to choose when to poll and to predict the end.
  *
  * @since 0.1.0
  */
@@ -20,7 +20,7 @@ import * as Steps from "./internal/schedule.js"
 import * as WatchPolicy from "./WatchPolicy.js"
 
 // -----------------------------------------------------------------------------
-// memory
+// snapshot
 // -----------------------------------------------------------------------------
 
 const SketchSchema = Schema.Array(
@@ -31,8 +31,8 @@ const SketchSchema = Schema.Array(
 )
 
 /**
- * All that was learned, as plain JSON, to be kept between two runs of a process: the models, those used last at the
- * end, and for each the weights of its waiting and running times in eighths of an octave.
+ * The schema of everything learned, as plain JSON, to store between runs of a process: the models, the most recently
+ * used last, each with the weights of its waiting and running times in eighths of an octave.
  *
  * @since 0.1.0
  * @category schemas
@@ -43,6 +43,8 @@ export const Snapshot = Schema.Struct({
 }).annotations({ identifier: "LearnedCadenceSnapshot" })
 
 /**
+ * Everything learned, as plain JSON.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -53,41 +55,41 @@ export interface Snapshot extends Schema.Schema.Type<typeof Snapshot> {}
 // -----------------------------------------------------------------------------
 
 /**
- * How long it takes until a job ends.
+ * The predicted time until a job ends.
  */
 interface Eta {
-  /** The median of the time: it takes as likely less as more. */
+  /** The median of the time. */
   readonly median: Duration.Duration
-  /** The 95th percentile of the time: 19 jobs of 20 take less. */
+  /** The 95th percentile of the time: 19 of 20 jobs take less. */
   readonly p95: Duration.Duration
 }
 
 /**
- * What the jobs of each model have taught.
+ * The learned times of each model.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
-  /** Learns from the snapshot of a job that is done or has failed, and nothing from any other. */
+  /** Learns from a snapshot of a job that is done or has failed. Ignores any other. */
   readonly observe: (status: Job.JobStatus) => Effect.Effect<void>
   /**
-   * Polls by what is known of the job's model at each poll, and by the fallback while that is too little. One value for
-   * all jobs.
+   * Polls by what is known of the job's model at each poll, and by the fallback while that is too little. The same
+   * value serves all jobs.
    */
   readonly cadence: Cadence
   /**
-   * Returns how long the job of this snapshot will still take. `None` if it has ended, if too little is known, or if it
-   * has taken longer than any other job did.
+   * Returns the remaining time of the job in this snapshot. `None` if it has ended, if too little is known, or if it
+   * has taken longer than any other job.
    */
   readonly eta: (status: Job.JobStatus) => Effect.Effect<Option.Option<Eta>>
-  /** All that was learned. */
+  /** Returns everything learned. */
   readonly snapshot: Effect.Effect<Snapshot>
 }
 
 /**
- * What the jobs of each model have taught, in this process. `layer` makes every watch use it; a `JobWatcher` that is built
- * where it is provided teaches it every job that ends.
+ * The learned times of each model, in this process. `layer` makes it the default cadence of every watch; a `JobWatcher`
+ * built with it in its context reports every ended job to it.
  *
  * @example
  * import { JobQueue, JobWatcher, LearnedCadence } from "effect-queue-status"
@@ -113,30 +115,30 @@ export class LearnedCadence extends Context.Tag("effect-queue-status/LearnedCade
  */
 export interface Options {
   /**
-   * The cost of a request, as a time that a result lies unseen. Four times as much makes the pauses twice as long.
-   * Defaults to 0.2 seconds.
+   * The cost of a request, as the time that a result stays unseen. Four times the cost doubles the pauses. Defaults to
+   * 0.2 seconds.
    */
   readonly pollCost?: Duration.DurationInput | undefined
   /** The shortest pause of a learned cadence. Defaults to 0.2 seconds. */
   readonly floor?: Duration.DurationInput | undefined
   /** The longest pause of a learned cadence. Defaults to 30 seconds. */
   readonly cap?: Duration.DurationInput | undefined
-  /** How many jobs of a model must have ended before it counts as known. Defaults to 10. */
+  /** The number of ended jobs from which on a model counts as known. Defaults to 10. */
   readonly minSamples?: number | undefined
-  /** The cadence of a model that is not known. Defaults to `Cadence.defaultCadence`. */
+  /** The cadence for unknown models. Defaults to `Cadence.defaultCadence`. */
   readonly fallback?: Cadence | undefined
-  /** How many jobs later a job counts half. Defaults to 200. */
+  /** The number of later jobs after which the weight of a job is halved. Defaults to 200. */
   readonly halfLife?: number | undefined
-  /** How many models are remembered; those that were not used for the longest time are forgotten. Defaults to 256. */
+  /** The maximum number of models; the least recently used is forgotten first. Defaults to 256. */
   readonly models?: number | undefined
-  /** What was learned before. Defaults to nothing. */
+  /** An earlier snapshot to start from. Defaults to none. */
   readonly snapshot?: Snapshot | undefined
 }
 
 interface Experience {
   readonly wait: Sketch.Sketch
   readonly run: Sketch.Sketch
-  /** The same, smoothed, until the next job is added. */
+  /** The smoothed values, until the next job is added. */
   smooth: { readonly wait: Sketch.Sketch; readonly run: Sketch.Sketch } | undefined
 }
 
@@ -146,13 +148,13 @@ const atLeast = (least: number, value: number | undefined, otherwise: number): n
 const between = (from: Option.Option<DateTime.Utc>, to: Option.Option<DateTime.Utc>): number | undefined =>
   Option.isSome(from) && Option.isSome(to) ? to.value.epochMillis - from.value.epochMillis : undefined
 
-// Of a job that was tried again, the first claim is not told.
+// After a retry, the first claim is not reported.
 const isFirstAttempt = ({ retries }: Job.JobStatus): boolean => Option.getOrElse(retries, () => 0) === 0
 
 const millisOf = (time: Option.Option<DateTime.Utc>): number =>
   Option.getOrElse(Option.map(time, DateTime.toEpochMillis), () => Infinity)
 
-/** In which of its phases a job is, and since when by the server's clock, if it says so and is not ahead of ours. */
+/** The phase of a job, and its beginning by the server's clock; `Infinity` if not reported. */
 const phaseOf = (status: Job.JobStatus): { readonly key: string; readonly since: number } => {
   const retries = Option.getOrElse(status.retries, () => 0)
   return status._tag === "Pending"
@@ -161,6 +163,8 @@ const phaseOf = (status: Job.JobStatus): { readonly key: string; readonly since:
 }
 
 /**
+ * Creates the service, from an earlier snapshot if given.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -175,12 +179,12 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
     }))
     const fallback = options.fallback ?? defaultCadence
     const fading = 0.5 ** (1 / atLeast(1, options.halfLife, 200))
-    // what `minSamples` jobs weigh, the first of them having faded most
+    // the weight of `minSamples` jobs, of which the first has faded most
     const jobs = atLeast(1, options.minSamples, 10)
     const enough = fading < 1 ? (1 - fading ** jobs) / (1 - fading) : jobs
     const limit = Math.floor(atLeast(1, options.models, 256))
 
-    // in the order of their use: a `Map` lists its keys as they were set
+    // in the order of their use: a `Map` keeps the order of insertion
     const models = new Map<string, Experience>()
 
     const use = (model: string, experience: Experience): Experience => {
@@ -205,7 +209,7 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
     const known = (experience: Experience | undefined): experience is Experience =>
       experience !== undefined && Sketch.total(experience.run) >= 0.99 * enough
 
-    // How long it takes from the claim if there was one, and else from now; and how much of that is over.
+    // The time until the end, counted from the claim if there was one and else from now, and how much of it has passed.
     const future = (
       { run, wait }: Pick<Experience, "run" | "wait">,
       status: Job.JobStatus,
@@ -277,8 +281,8 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
   })
 
 /**
- * What the jobs of each model have taught, and the app's policy (`WatchPolicy.Default`) with the learned cadence: each watch
- * that names no cadence polls by it.
+ * A layer of the learned times, and of the app's policy (`WatchPolicy.Default`) with the learned cadence: each watch
+ * without a cadence of its own uses it.
  *
  * @since 0.1.0
  * @category layers
@@ -296,7 +300,7 @@ export const layer = (options?: Options): Layer.Layer<LearnedCadence | WatchPoli
 // -----------------------------------------------------------------------------
 
 /**
- * Returns how long the job of this snapshot will still take.
+ * Returns the remaining time of the job in this snapshot.
  *
  * @since 0.1.0
  * @category accessors
@@ -305,8 +309,8 @@ export const eta = (status: Job.JobStatus): Effect.Effect<Option.Option<Eta>, ne
   Effect.flatMap(LearnedCadence, (learned) => learned.eta(status))
 
 /**
- * All that was learned: `Schema.encode(LearnedCadence.Snapshot)` makes JSON of it, and the option `snapshot` takes it up
- * again.
+ * Returns everything learned. `Schema.encode(LearnedCadence.Snapshot)` encodes it as JSON, and the option `snapshot`
+ * restores it.
  *
  * @since 0.1.0
  * @category accessors

@@ -1,5 +1,5 @@
 /**
- * When to try again after trouble: schedules whose input is the error that the last try met.
+ * When to try again after an error: schedules whose input is the error of the last attempt.
  *
  * @since 0.1.0
  */
@@ -13,8 +13,8 @@ import { retryAfterOf } from "./internal/retryAfter.js"
 import * as Steps from "./internal/schedule.js"
 
 /**
- * Any schedule that takes every error of a call. When it ends, the error it was last given is final. A watch starts it
- * afresh for each poll, so a success makes good for what went before.
+ * A schedule that accepts every error of a call. When it ends, its last error is final. A watch starts it anew for each
+ * poll, so a success resets it.
  *
  * @since 0.1.0
  * @category models
@@ -22,9 +22,8 @@ import * as Steps from "./internal/schedule.js"
 export type Retry = Schedule.Schedule<unknown, QueueError>
 
 /**
- * The same schedule, with no delay shorter than the service asked for by `Retry-After`, and none longer than
- * one day. Whatever jitter there is must be inside of it. A watch does this to every retry policy it is given;
- * other callers must ask for it.
+ * Adjusts a schedule so that no delay is shorter than `Retry-After` or longer than one day. Apply any jitter before
+ * this. A watch does this to every retry policy; other callers must do it themselves.
  *
  * @since 0.1.0
  * @category combinators
@@ -33,23 +32,22 @@ export const respectRetryAfter = <Out, In extends QueueError>(
   self: Schedule.Schedule<Out, In>
 ): Schedule.Schedule<In, In> =>
   self.pipe(
-    // `modifyDelay` is handed what the schedule puts out: let that be the error
+    // `modifyDelay` receives the output of the schedule: make that the error
     Schedule.passthrough,
     Schedule.modifyDelay((error, delay) => Duration.min(Duration.max(delay, retryAfterOf(error)), maxRetryAfter))
   )
 
-// Zero, negative and NaN delays would make a hot loop of it.
+// Zero, negative and NaN delays would cause a hot loop.
 const delayOf = (input: Duration.DurationInput): Duration.Duration =>
   Duration.clamp(Duration.decode(input), { minimum: Duration.millis(1), maximum: maxRetryAfter })
 
 /**
- * Tries again at most `times` times, and only after errors that may pass (`QueueError.isTransient`). The pauses grow
- * from `base` by `factor` up to `cap`, each lengthened or shortened by chance by up to a fifth; where the service said
- * `Retry-After`, no pause is shorter than that. With `within`, no try begins that much time after the first one failed,
- * or later.
+ * Retries at most `times` times, and only after transient errors (`QueueError.isTransient`). The pauses grow from
+ * `base` by `factor` up to `cap`, each with a random jitter of up to a fifth, and are never shorter than `Retry-After`.
+ * With `within`, no attempt begins that much time after the first failure, or later.
  *
- * With `base` 1 second, `factor` 2, `cap` 10 seconds and `times` 5, tries come after 0, 1, 3, 7, 15 and 25 seconds, give
- * or take the jitter.
+ * With `base` 1 second, `factor` 2, `cap` 10 seconds and `times` 5, attempts come after 0, 1, 3, 7, 15 and 25 seconds,
+ * plus or minus the jitter.
  *
  * @example
  * import { JobQueue, Retry } from "effect-queue-status"
@@ -78,7 +76,7 @@ export const transient = (options: {
     (schedule) => options.within === undefined ? schedule : endWithin(schedule, options.within)
   )
 
-// Ends before a delay that would lead past the limit. `Schedule.upTo` looks at the clock before the delay, not after it.
+// Ends before a delay that would exceed the limit. `Schedule.upTo` checks the clock before the delay, not after it.
 const endWithin = <Out, In>(
   self: Schedule.Schedule<Out, In>,
   limit: Duration.DurationInput
@@ -94,11 +92,11 @@ const endWithin = <Out, In>(
   )
 
 /**
- * A policy for each kind of error, each with a count of its own. An error of a kind for which there is none is final.
+ * Combines a policy for each kind of error, each with its own count. An error without a policy is final.
  *
- * - `transient`: what may pass (`QueueError.isTransient`).
- * - `notFound`: the grace for a job that was only just submitted and may not have arrived at every replica: one may know
- *   it, and the next one that is asked may not.
+ * - `transient`: errors that may pass (`QueueError.isTransient`).
+ * - `notFound`: the grace period for a new job that may not have reached every replica: one may know it while the next
+ *   does not.
  *
  * @since 0.1.0
  * @category constructors
@@ -125,9 +123,9 @@ export const byKind = (options: {
 }
 
 /**
- * What may pass: up to 8 more tries, after pauses of 0.5, 1, 2, 4, 8, 16, 30 and 30 seconds, give or take a fifth; a
- * service that is gone for a minute and a half is waited for. A job that is not found: tries for 5 seconds, twice a
- * second.
+ * The default retry policy. Transient errors: up to 8 retries, after pauses of 0.5, 1, 2, 4, 8, 16, 30 and 30 seconds,
+ * plus or minus a fifth, to outlast an outage of a minute and a half. A job that is not found: retries for 5 seconds,
+ * twice a second.
  *
  * @since 0.1.0
  * @category constants

@@ -1,6 +1,5 @@
 /**
- * How a job is watched, as one value: when to poll, when to try again, when to give up, and what to make of a state that
- * nobody knows.
+ * The policy of a watch as one value: when to poll, when to retry, its deadlines, and the handling of unknown states.
  *
  * @since 0.1.0
  */
@@ -16,29 +15,29 @@ import { defaultRetry } from "./Retry.js"
 import type { Retry } from "./Retry.js"
 
 /**
- * How a job is watched, as one value.
+ * The policy of a watch.
  *
  * @since 0.1.0
  * @category models
  */
 export interface WatchPolicy extends Pipeable.Pipeable {
-  /** When to poll next, after a poll that was answered. */
+  /** When to poll next, after a poll that succeeded. */
   readonly cadence: Cadence
-  /** When to try again, after a poll that was not answered. */
+  /** When to try again, after a poll that failed. */
   readonly retry: Retry
   /** When to give up. */
   readonly deadline: Deadline.Deadline
   /**
-   * What to do about a state that this version of the library does not know: `fail` with `UnrecognizedStatus`; `ignore`
-   * the snapshot, and poll on at the cadence; or take it for the `end` of the job.
+   * The handling of a state that this version of the library does not know: `fail` with `UnrecognizedStatus`, `ignore`
+   * the snapshot and continue to poll at the cadence, or treat it as the `end` of the job.
    */
   readonly unrecognized: "fail" | "ignore" | "end"
 }
 
 /**
- * `Cadence.defaultCadence`; `Retry.defaultRetry`; 30 seconds for a request and 24 hours for a watch, after which the job
- * is left alone; no guesses about states that are not known. How long a job may wait or run without a sign is the
- * business of its model: add `Deadline.pending` and `Deadline.stalled` where you know it.
+ * The default policy: `Cadence.defaultCadence`; `Retry.defaultRetry`; 30 seconds for a request and 24 hours for a
+ * watch, after which the job is left alone; unknown states fail. How long a job may wait, or run without a change,
+ * depends on its model: add `Deadline.pending` and `Deadline.stalled` where you know it.
  *
  * @since 0.1.0
  * @category constants
@@ -48,12 +47,12 @@ export const defaultPolicy: WatchPolicy = {
   retry: defaultRetry,
   deadline: Deadline.min(Deadline.request(Duration.seconds(30)), Deadline.total(Duration.hours(24))),
   unrecognized: "fail",
-  // its own, so that a spread keeps it
+  // an own property, so that a spread keeps it
   pipe: Pipeable.Prototype.pipe
 }
 
 /**
- * The policy of an app: what every watch follows that is told nothing else. `defaultPolicy` unless the app says so.
+ * The policy of an app, for watches that do not override it. Defaults to `defaultPolicy`.
  *
  * @example
  * import { Cadence, Deadline, WatchPolicy } from "effect-queue-status"
@@ -62,7 +61,9 @@ export const defaultPolicy: WatchPolicy = {
  * const Policy = Layer.succeed(
  *   WatchPolicy.Default,
  *   WatchPolicy.defaultPolicy.pipe(
- *     WatchPolicy.withCadence(Cadence.byPhase({ pending: Cadence.fixed("10 seconds"), running: Cadence.fixed("1 second") })),
+ *     WatchPolicy.withCadence(
+ *       Cadence.byPhase({ pending: Cadence.fixed("10 seconds"), running: Cadence.fixed("1 second") })
+ *     ),
  *     WatchPolicy.withDeadline(Deadline.stalled("10 minutes"))
  *   )
  * )
@@ -75,7 +76,7 @@ export class Default extends Context.Reference<Default>()("effect-queue-status/W
 }) {}
 
 /**
- * The policy with another cadence. A duration stands for `Cadence.fixed`.
+ * Replaces the cadence. A duration stands for `Cadence.fixed`.
  *
  * @since 0.1.0
  * @category combinators
@@ -89,7 +90,7 @@ export const withCadence: {
 }))
 
 /**
- * The policy with another retry.
+ * Replaces the retry policy.
  *
  * @since 0.1.0
  * @category combinators
@@ -100,8 +101,8 @@ export const withRetry: {
 } = dual(2, (self: WatchPolicy, retry: Retry): WatchPolicy => ({ ...self, retry }))
 
 /**
- * The policy with one more deadline: of each clock, the sooner counts. A duration stands for `Deadline.total`. To allow
- * more time than the policy does, set its `deadline` anew.
+ * Adds a deadline: the sooner of each clock applies. A duration stands for `Deadline.total`. To allow more time than
+ * the policy does, replace its `deadline`.
  *
  * @since 0.1.0
  * @category combinators

@@ -1,8 +1,8 @@
 /**
  * The remote queue as a service, and its layers over HTTP.
  *
- * Each call is made once: it succeeds, or fails with a `QueueError` that says what to do. Trying again is the business
- * of whoever knows whether that is safe; `JobStream` does it for polls.
+ * Each call is made once: it succeeds, or fails with a `QueueError` that shows what to do. The caller retries where
+ * that is safe; `JobStream` retries polls.
  *
  * @since 0.1.0
  */
@@ -37,7 +37,7 @@ import * as Wire from "./internal/wire.js"
 // -----------------------------------------------------------------------------
 
 /**
- * A job to be submitted.
+ * A job to submit.
  *
  * @since 0.1.0
  * @category models
@@ -45,17 +45,17 @@ import * as Wire from "./internal/wire.js"
 export interface SubmitRequest {
   /** The name of the model that runs the job. */
   readonly model: string
-  /** The payload of the job: any object that JSON can represent. */
+  /** The payload of the job: any object that can be represented in JSON. */
   readonly payload: object
-  /** Notes that stay with the job: any object that JSON can represent. */
+  /** Notes that stay with the job: any object that can be represented in JSON. */
   readonly info?: object | undefined
-  /** The priority, an integer: higher goes first. Defaults to 0. */
+  /** The priority, an integer. Jobs of a higher priority go first. Defaults to 0. */
   readonly priority?: number | undefined
 }
 
 /**
- * What a cancel came to. Only a pending job can be canceled; `NotCanceled` tells the status that the job is in instead
- * (`running`, `done`, `failed`, or `canceled` when it was canceled before). Neither is an error.
+ * The result of a cancel. Only a pending job can be canceled; `NotCanceled` has the status of any other (`running`,
+ * `done`, `failed`, or `canceled` if it was canceled before). Neither is an error.
  *
  * @since 0.1.0
  * @category models
@@ -66,23 +66,25 @@ export type CancelResult = Data.TaggedEnum<{
 }>
 
 /**
+ * Creates a `CancelResult`.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const CancelResult = Data.taggedEnum<CancelResult>()
 
 /**
- * How many jobs of a model are in the queue.
+ * The number of jobs of a model in the queue.
  *
  * @since 0.1.0
  * @category models
  */
 export interface QueueMetrics {
-  /** How many jobs are running. */
+  /** The number of running jobs. */
   readonly running: number
-  /** How many jobs are waiting. */
+  /** The number of waiting jobs. */
   readonly waiting: number
-  /** The sum of the two, as the service reports it. */
+  /** The sum of the two, as reported by the service. */
   readonly total: number
 }
 
@@ -96,16 +98,15 @@ export interface Service {
   /** Returns a snapshot of a job. */
   readonly status: (job: JobRef) => Effect.Effect<JobStatus, QueueError>
   /**
-   * Adds a job. The request is sent once, also by a client that follows redirects or retries. A failure of which it is
-   * not known whether the request arrived may have made a job: see `QueueError.mayHaveArrived`, and `JobRun.submit`,
-   * which handles that.
+   * Adds a job. The request is sent once, even if the HTTP client follows redirects or retries. A failed call may have
+   * created a job: see `QueueError.mayHaveArrived`, and `JobRun.submit`, which handles that.
    */
   readonly submit: (request: SubmitRequest) => Effect.Effect<JobRef, QueueError>
-  /** Cancels a job that is pending, and leaves any other alone. */
+  /** Cancels a pending job. Any other job is left unchanged. */
   readonly cancel: (job: JobRef) => Effect.Effect<CancelResult, QueueError>
-  /** Cancels every pending job of a model, and returns how many those were. */
+  /** Cancels every pending job of a model, and returns their number. */
   readonly clear: (model: string) => Effect.Effect<number, QueueError>
-  /** Returns how many jobs of a model are waiting and running. */
+  /** Returns the number of waiting and running jobs of a model. */
   readonly metrics: (model: string) => Effect.Effect<QueueMetrics, QueueError>
 }
 
@@ -134,32 +135,31 @@ export class JobQueue extends Context.Tag("effect-queue-status/JobQueue")<JobQue
 // -----------------------------------------------------------------------------
 
 /**
- * The options of the queue over HTTP. What is not given comes from the configuration, or has a default.
+ * The options of the queue over HTTP. Defaults come from the configuration or are constants.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
-  /**
-   * The bearer token. Blanks and line ends around it are dropped. Defaults to the configuration `TOGETHER_API_KEY`.
-   */
+  /** The bearer token. Whitespace around it is removed. Defaults to the configuration `TOGETHER_API_KEY`. */
   readonly apiKey?: Redacted.Redacted | undefined
   /**
-   * Where the paths of the API begin, with `http` or `https`. Defaults to the configuration `TOGETHER_BASE_URL`, or, if
-   * that is not set, to `https://api.together.ai/v1`.
+   * The URL before the paths of the API, with `http` or `https`. Defaults to the configuration `TOGETHER_BASE_URL`, or,
+   * if that is not set, to `https://api.together.ai/v1`.
    */
   readonly baseUrl?: string | undefined
-  /** How long one call may take, headers and body. Defaults to 30 seconds. */
+  /** The maximum duration of a call, headers and body. Defaults to 30 seconds. */
   readonly requestTimeout?: Duration.DurationInput | undefined
   /**
-   * The longest body of a response, in bytes; the outputs of a job are a part of it. A call whose response is longer fails
-   * with `ResponseTooLarge`, and its connection is closed. Defaults to 64 MiB.
+   * The maximum size of a response body, in bytes, which includes the outputs of a job. A call with a longer response
+   * fails with `ResponseTooLarge`, and its connection is closed. Defaults to 64 MiB.
    */
   readonly maxResponseBytes?: number | undefined
 }
 
 /**
- * The queue over whatever `HttpClient` there is. Fails when an option is unusable; the error never shows the token.
+ * Creates the queue over the `HttpClient` in the context. Fails with a `ConfigError` if an option is invalid; the error
+ * never contains the token.
  *
  * @example
  * import { JobQueue } from "effect-queue-status"
@@ -189,17 +189,17 @@ export const make = (
         )
       ),
       withNoStore,
-      // Our trace ids are nobody's business but ours, and a span of the request would hold its token. Ours tell enough.
+      // Trace ids stay private, and a span of the request would contain its token; our own spans suffice.
       HttpClient.withTracerPropagation(false),
       HttpClient.withTracerDisabledWhen(({ method }) => method === "GET")
     )
 
     let hasAnswered = false
 
-    /** Sends a request and reads the response to its end. */
+    /** Sends a request and reads the whole response. */
     const respond = (about: Answer.About, request: HttpClientRequest.HttpClientRequest) =>
       client.execute(request).pipe(
-        // a client that fails on a status code (`filterStatusOk`) has a response all the same
+        // a client that fails on a status code (`filterStatusOk`) still has a response
         Effect.catchTag("ResponseError", ({ response }) => Effect.succeed(response)),
         Effect.tap(() => {
           hasAnswered = true
@@ -207,7 +207,7 @@ export const make = (
         Effect.flatMap((response) => Answer.read(about, response, maxResponseBytes))
       )
 
-    /** Sends an encoded request, and decodes the response. What is not safe to send twice is sent once. */
+    /** Sends an encoded request, and decodes the response. A request that is not safe to repeat is sent once. */
     const call = <A>(
       about: Answer.About,
       request: HttpClientRequest.HttpClientRequest,
@@ -296,7 +296,7 @@ const get = (endpoint: { readonly path: string }, urlParams: { readonly [name: s
 const post = (endpoint: { readonly path: string }, json: string) =>
   HttpClientRequest.post(endpoint.path, { body: HttpBody.text(json, "application/json") })
 
-// what has been checked can be encoded
+// checked values can be encoded
 const encodeSubmit = Schema.encodeSync(Schema.parseJson(Wire.SubmitRequest))
 const encodeCancel = Schema.encodeSync(Schema.parseJson(Wire.CancelRequest))
 const encodeClear = Schema.encodeSync(Schema.parseJson(Wire.ClearRequest))
@@ -316,7 +316,7 @@ const isRefused = Schema.decodeUnknownEither(Wire.CancelConflict)
 const decodeNotCanceled: Answer.Decode<CancelResult> = (json) => Either.map(isRefused(json), CancelResult.NotCanceled)
 
 /**
- * The queue as a layer. Without options: the token from `TOGETHER_API_KEY` and, if it is set, the base URL from
+ * A layer of the queue. By default the token comes from `TOGETHER_API_KEY`, and the base URL, if set, from
  * `TOGETHER_BASE_URL`.
  *
  * @since 0.1.0
@@ -327,7 +327,7 @@ export const layer = (
 ): Layer.Layer<JobQueue, ConfigError.ConfigError, HttpClient.HttpClient> => Layer.effect(JobQueue, make(options))
 
 /**
- * The queue as a layer, with options that are read from the configuration.
+ * A layer of the queue with options that are read from the configuration.
  *
  * @example
  * import { JobQueue } from "effect-queue-status"
@@ -351,7 +351,7 @@ export const layerConfig = (
 // -----------------------------------------------------------------------------
 
 /**
- * A snapshot of a job.
+ * Returns a snapshot of a job.
  *
  * @since 0.1.0
  * @category accessors
@@ -360,8 +360,8 @@ export const status = (job: JobRef): Effect.Effect<JobStatus, QueueError, JobQue
   Effect.flatMap(JobQueue, (queue) => queue.status(job))
 
 /**
- * Adds a job to the queue of its model, and gives its reference. Sent once, never again: `JobRun.submit` tries again
- * where that is safe, and tells where it is not known whether there is a job.
+ * Adds a job to the queue of its model, and returns its reference. The request is sent once: `JobRun.submit` retries
+ * where that is safe, and reports if it is unknown whether there is a job.
  *
  * @since 0.1.0
  * @category accessors
@@ -370,7 +370,7 @@ export const submit = (request: SubmitRequest): Effect.Effect<JobRef, QueueError
   Effect.flatMap(JobQueue, (queue) => queue.submit(request))
 
 /**
- * Cancels a job that is pending; leaves any other alone and tells its status.
+ * Cancels a pending job. Any other job is left unchanged, and its status is returned.
  *
  * @since 0.1.0
  * @category accessors
@@ -379,7 +379,7 @@ export const cancel = (job: JobRef): Effect.Effect<CancelResult, QueueError, Job
   Effect.flatMap(JobQueue, (queue) => queue.cancel(job))
 
 /**
- * Cancels every pending job of a model, and tells how many those were.
+ * Cancels every pending job of a model, and returns their number.
  *
  * @since 0.1.0
  * @category accessors
@@ -388,7 +388,7 @@ export const clear = (model: string): Effect.Effect<number, QueueError, JobQueue
   Effect.flatMap(JobQueue, (queue) => queue.clear(model))
 
 /**
- * How many jobs of a model are waiting and running.
+ * Returns the number of waiting and running jobs of a model.
  *
  * @since 0.1.0
  * @category accessors

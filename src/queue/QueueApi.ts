@@ -1,5 +1,5 @@
 /**
- * The client side of Together AI's queue API, stated once: the client takes its paths and schemas from here, the emulator
+ * The client side of Together AI's queue API, defined once: the client uses its paths and schemas, the emulator
  * implements it, and the OpenAPI document is generated from it.
  *
  * @since 0.1.0
@@ -12,7 +12,7 @@ import * as OpenApi from "@effect/platform/OpenApi"
 import { endpoints, errorBody } from "./internal/wire.js"
 
 /**
- * Every call carries a bearer token.
+ * Requires a bearer token in every call.
  *
  * @since 0.1.0
  * @category security
@@ -22,10 +22,10 @@ export class Authorization extends HttpApiMiddleware.Tag<Authorization>()(
   { failure: errorBody(401), security: { bearer: HttpApiSecurity.bearer } }
 ) {}
 
-// `HttpApi` gives every API an error of its own for requests that do not decode. On this wire such a request is answered
-// with the service's error body, like any other bad one.
+// `HttpApi` adds an error of its own for requests that do not decode. This API responds to them with the service's
+// error body, as to any other invalid request.
 const withoutDecodeError = (document: Record<string, unknown>): Record<string, unknown> => {
-  // what is being built is a document of this form
+  // the document being built has this form
   const { components, paths } = document as unknown as OpenApi.OpenAPISpec
   const { HttpApiDecodeError: _error, Issue: _issue, PropertyKey: _key, ...schemas } = components.schemas
   for (const path of Object.values(paths)) {
@@ -38,7 +38,7 @@ const withoutDecodeError = (document: Record<string, unknown>): Record<string, u
 }
 
 /**
- * The endpoints below the base URL, `https://api.together.ai/v1` for the real service.
+ * The endpoints below the base URL, which is `https://api.together.ai/v1` for the real service.
  *
  * @since 0.1.0
  * @category api
@@ -59,7 +59,7 @@ export const QueueApi = HttpApi.make("effect-queue-status")
   .annotate(OpenApi.Transform, withoutDecodeError)
 
 /**
- * The OpenAPI 3.1 document of the API.
+ * Returns the OpenAPI 3.1 document of the API.
  *
  * @example
  * import { QueueApi } from "effect-queue-status"

@@ -1,15 +1,15 @@
 /**
- * Submitting a job once, owning it, and having several of them.
+ * Submits a job once, owns it, and runs several of them.
  *
- * Who only looks at a job (`JobStream`) can stop looking, and the job goes on. Who submits one here owns it:
+ * A watch (`JobStream`) can end without an effect on its job. A job that is submitted here has an owner:
  *
- * | | the job belongs to | who goes away |
+ * | | owner of the job | when the owner ends |
  * | --- | --- | --- |
- * | `submit` | whoever has the reference | leaves it alone |
- * | `scoped` | the scope | cancels it when the scope closes, if it is still pending |
- * | `run` | the effect | cancels it when the effect ends before it, if it is still pending |
+ * | `submit` | any holder of the reference | the job is left alone |
+ * | `scoped` | the scope | the job is canceled when the scope closes, if it is still pending |
+ * | `run` | the effect | the job is canceled when the effect ends before it, if it is still pending |
  *
- * Only a pending job can be canceled. One that runs goes on to its end, and that is told: see `Release`.
+ * Only a pending job can be canceled. A running job continues to its end, which is reported: see `Release`.
  *
  * @since 0.1.0
  */
@@ -48,25 +48,24 @@ import * as Submit from "./internal/submit.js"
  */
 export interface SubmitOptions {
   /**
-   * The name that this submit has for the program: one that it has again after a restart, such as `order-17`. It is
-   * written into the job's `info`, as `client_key`. Defaults to a new one for each submit.
+   * The key of this submit: the same again after a restart of the program, such as `order-17`. It is written to the
+   * job's `info`, as `client_key`. Defaults to a new key for each submit.
    */
   readonly key?: string | undefined
-  /** When to send again what has not arrived. Defaults to that of `WatchPolicy.Default`. */
+  /** When to send again a request that has not arrived. Defaults to the retry policy of `WatchPolicy.Default`. */
   readonly retry?: WatchPolicy["retry"]
 }
 
 /**
- * Submits a job, and never makes two. The request is sent again only where it provably has not arrived: the connection
- * was refused, the name did not resolve, the service said 429, or 503 with `Retry-After` (`QueueError.mayHaveArrived`).
- * Where an answer was lost, or makes no sense, it fails with `SubmitUncertain`, which has the key by which the job, if
- * there is one, can be found.
+ * Submits a job, and never creates two. The request is sent again only if it provably has not arrived: the connection
+ * was refused, the name did not resolve, or the service responded with 429, or 503 with `Retry-After`
+ * (`QueueError.mayHaveArrived`). Fails with `SubmitUncertain` if a response was lost or is invalid; the error has the
+ * key by which the job, if there is one, can be found.
  *
- * With a `key`, and a `SubmitJournal` in its context, what was submitted before is not submitted again, even after a
- * restart.
+ * With a `key`, and a `SubmitJournal` in the context, an earlier submit is not repeated, even after a restart.
  *
- * Interruption stops the request at once. Whether it has arrived nobody knows then, but the journal knows that it is not
- * known; `scoped` and `run` wait for the answer, so as to give the job back.
+ * Interruption stops the request at once. It is then unknown whether it arrived, and the journal records that; `scoped`
+ * and `run` wait for the response, in order to release the job.
  *
  * @example
  * import { JobRun } from "effect-queue-status"
@@ -91,18 +90,18 @@ export const submit: (
 })
 
 // -----------------------------------------------------------------------------
-// owning
+// ownership
 // -----------------------------------------------------------------------------
 
 /**
- * The fate of a job that its owner did not see to its end.
+ * The outcome of a job whose owner ended before it.
  *
  * - `Canceled`: it was pending, and is canceled.
  * - `Ended`: it had ended before; `status` is `done`, `failed` or `canceled`.
- * - `StillRunning`: a worker has it. It goes on, and is paid for.
- * - `NotReleased`: it could not be canceled in time; `error` is the last one. It may still be pending.
- * - `Unknown`: it is not known whether there is a job: the submit failed with `SubmitUncertain`, or the owner went away
- *   before it was answered and the answer did not come in time. If there is a job, its `info` has this `client_key`.
+ * - `StillRunning`: a worker has claimed it. It continues, and is billed.
+ * - `NotReleased`: it could not be canceled in time; `error` is the last error. It may still be pending.
+ * - `Unknown`: it is unknown whether there is a job: the submit failed with `SubmitUncertain`, or the owner ended
+ *   before the response, which did not arrive in time. If there is a job, its `info` has this `client_key`.
  *
  * @since 0.1.0
  * @category models
@@ -110,39 +109,41 @@ export const submit: (
 export type Release = Own.Release
 
 /**
+ * Creates a `Release`.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const Release = Own.Release
 
 /**
- * The options of a submit whose job is given back when its owner ends before it.
+ * The options of a submit whose job is released if its owner ends before it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ScopedOptions extends SubmitOptions {
   /**
-   * How long it may take to give the job back. Closing the scope, or interrupting the effect, takes so long at most,
-   * and twice that if the submit was in flight. Defaults to 5 seconds.
+   * The time limit for releasing the job. Closing the scope, or interrupting the effect, takes at most this long, or
+   * twice as long if the submit was in flight. Defaults to 5 seconds.
    */
   readonly releaseTimeout?: Duration.DurationInput | undefined
   /**
-   * Receives the release, also where an error says the same: code that combines runs may drop an error. Defaults to the
-   * log, as a warning where there may be a job that goes on, unless `events` reports the release.
+   * Receives the release, even if an error reports the same, because code that combines runs may drop an error.
+   * Defaults to the log, as a warning if a job may continue, unless `events` reports the release.
    */
   readonly onRelease?: ((release: Release) => Effect.Effect<void>) | undefined
 }
 
 /**
- * Submits a job that belongs to the scope. When that closes, a job that is still pending is canceled, and one that runs
- * is reported; closing takes a bounded time, and never fails.
+ * Submits a job that belongs to the scope. When the scope closes, a pending job is canceled, and a running one is
+ * reported. Closing takes a bounded time, and never fails.
  *
  * @example
  * import { JobRun, JobStream } from "effect-queue-status"
  * import { Effect } from "effect"
  *
- * // whatever happens in here, no pending job is left behind
+ * // no pending job remains when the scope closes
  * const program = Effect.scoped(Effect.gen(function*() {
  *   const job = yield* JobRun.scoped({ model: "my-org/video-generator", payload: { prompt: "a cat at the piano" } })
  *   return yield* JobStream.result(job).pipe(Effect.timeout("10 minutes"))
@@ -171,7 +172,7 @@ export const scoped: (
 // -----------------------------------------------------------------------------
 
 /**
- * The options of a run, and any part of the policy by which its job is watched.
+ * The options of a run, and any part of the policy for watching its job.
  *
  * @since 0.1.0
  * @category models
@@ -179,24 +180,23 @@ export const scoped: (
 export interface RunOptions extends ScopedOptions, JobStream.Options {
   /**
    * Whether a pending job is canceled when the run is interrupted or its watch fails. With `leave`, a run that is
-   * interrupted while it submits still waits for the answer, as long as a release may take: a journal must know the
+   * interrupted during its submit still waits for the response, up to `releaseTimeout`: the journal must record the
    * job. Defaults to `cancel`.
    */
   readonly onInterrupt?: "cancel" | "leave" | undefined
   /**
-   * How often a job of which the service has lost every worker is submitted again, and after which pauses. With a `key`,
-   * the jobs after the first have `key/2`, `key/3` and so on. Defaults to not at all.
+   * How often a job that ran out of retries is submitted again, and after which pauses. With a `key`, the jobs after
+   * the first have `key/2`, `key/3` and so on. Defaults to never.
    */
   readonly resubmit?: Schedule.Schedule<unknown, QueueError.JobRetriesExhausted> | undefined
 }
 
 /**
- * What is seen of the runs in an effect: see `events`. `stage` is the name of the `JobStage` that the job is of, if it is
- * of one.
+ * An event of a run in an effect: see `events`. `stage` is the name of the job's `JobStage`, if any.
  *
  * - `Submitted`: there is a job.
- * - `Observed`: a transition of it, or a trouble of watching it.
- * - `Released`: it was given back before its end.
+ * - `Observed`: a transition of the job, or an error while watching it.
+ * - `Released`: the job was released before its end.
  *
  * @since 0.1.0
  * @category models
@@ -204,8 +204,8 @@ export interface RunOptions extends ScopedOptions, JobStream.Options {
 export type RunEvent = RunToEnd.RunEvent
 
 /**
- * Submits a job, watches it to its end, and gives its outputs, decoded where a schema for them is given; or an error that
- * says why there are none. A job that is still pending when this ends is canceled, unless `onInterrupt` says otherwise.
+ * Submits a job, watches it to its end, and returns its outputs, decoded if a schema is given. Fails with the reason if
+ * there are none. A job that is still pending when the run ends is canceled, unless `onInterrupt` is `leave`.
  *
  * @example
  * import { JobRun } from "effect-queue-status"
@@ -215,11 +215,11 @@ export type RunEvent = RunToEnd.RunEvent
  *
  * const video = (prompt: string) =>
  *   JobRun.run({ model: "my-org/video-generator", payload: { prompt } }, Video, {
- *     // two more, if the service loses all its workers
+ *     // two more, if the job runs out of retries
  *     resubmit: Schedule.intersect(Schedule.spaced("10 seconds"), Schedule.recurs(2))
  *   })
  *
- * // results as they come, from eight jobs at a time
+ * // logs each result when it is ready, with eight jobs at a time
  * const videos = (prompts: ReadonlyArray<string>) =>
  *   Effect.forEach(prompts, (prompt) => video(prompt).pipe(Effect.tap(({ video_url }) => Effect.log(video_url))), {
  *     concurrency: 8
@@ -257,20 +257,19 @@ export const run: {
 // -----------------------------------------------------------------------------
 
 /**
- * What is seen while an effect runs, and, as the last element, what it comes to.
+ * An event of a run, or, as the last element, the result of the effect.
  *
  * @since 0.1.0
  * @category models
  */
 export type Event<A> = RunEvent | { readonly _tag: "Succeeded"; readonly value: A }
 
-// So far the effect may be ahead of whoever listens.
+// The maximum number of buffered events.
 const ahead = 16
 
 /**
- * Runs an effect, and tells what is seen of all the runs (and stages) in it, however they are put together; then what it
- * comes to. It fails as the effect does. Who does not pull holds the effect up, and who stops interrupts it: its jobs are
- * given back.
+ * Runs an effect, and emits the events of all the runs (and stages) in it, then its result. Fails as the effect does. A
+ * slow consumer delays the effect. A consumer that stops interrupts it, which releases its jobs.
  *
  * @example
  * import { JobRun, Transition } from "effect-queue-status"
@@ -292,7 +291,7 @@ const ahead = 16
 export const events = <A, E, R>(self: Effect.Effect<A, E, R>): Stream.Stream<Event<A>, E, R> =>
   Stream.unwrapScoped(Effect.gen(function*() {
     const queue = yield* Queue.bounded<Take.Take<Event<A>, E>>(ahead)
-    // the queue is shut down when jobs are released after an interruption
+    // the queue has been shut down when jobs are released after an interruption
     const listener: Context.Tag.Service<RunToEnd.Listener> = (event) =>
       Effect.map(Effect.exit(Queue.offer(queue, Take.of<Event<A>>(event))), Exit.isSuccess)
     yield* self.pipe(

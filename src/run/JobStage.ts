@@ -1,8 +1,8 @@
 /**
- * A stage of a pipeline: a model as a function, with a schema for what goes in and one for what comes out.
+ * Stages of a pipeline: a model as a function, with schemas of its input and output.
  *
- * Stages are put together with whatever Effect puts effects together with: `Effect.flatMap` hands the outputs of one to
- * the next, `Effect.filterOrFail` checks them in between, `Effect.all` runs several at once.
+ * Stages are combined with the functions of Effect: `Effect.flatMap` passes the outputs of one to the next,
+ * `Effect.filterOrFail` checks them in between, `Effect.all` runs several at once.
  *
  * @since 0.1.0
  */
@@ -21,9 +21,8 @@ import { type RunFailure, runToEnd } from "./internal/runToEnd.js"
 import type { RunOptions } from "./JobRun.js"
 
 /**
- * A stage has failed. `stage` is its name and `error` says why; `job` is the job that was submitted for it, if one was,
- * and `cursor` what was last known of that: enough to look at it, or to go on watching it
- * (`JobStream.transitions(job, { from: cursor })`).
+ * A stage has failed. `stage` is its name and `error` the reason; `job` is the job that was submitted for it, if any,
+ * and `cursor` its last cursor, from which a watch can continue (`JobStream.transitions(job, { from: cursor })`).
  *
  * @since 0.1.0
  * @category errors
@@ -46,8 +45,8 @@ export class StageFailed extends TaggedError<StageFailed>()(
 ) {}
 
 /**
- * Submits a job for its input, once, and returns the outputs. The options of a call take precedence over those of the
- * stage. With a `key` the call can be made again after a restart: see `JobRun.submit`.
+ * Submits one job for its input, and returns the outputs. The options of a call take precedence over those of the
+ * stage. With a `key` the call can be repeated after a restart: see `JobRun.submit`.
  *
  * @since 0.1.0
  * @category models
@@ -60,7 +59,7 @@ export interface Stage<in In, out Out, out R = never> {
 }
 
 /**
- * The model of a stage, what goes in and what comes out, and how its jobs are run.
+ * The model of a stage, its input and output, and how its jobs are run.
  *
  * @since 0.1.0
  * @category models
@@ -68,16 +67,16 @@ export interface Stage<in In, out Out, out R = never> {
 export interface Options<In, PayloadI extends object, PayloadR, Out, OutputsI, OutputsR>
   extends Omit<SubmitRequest, "payload">
 {
-  /** The schema of what goes in, encoded to the payload of the job. */
+  /** The schema of the input, encoded to the payload of the job. */
   readonly payload: Schema.Schema<In, PayloadI, PayloadR>
-  /** The schema of what comes out, decoded from the outputs of the job. */
+  /** The schema of the output, decoded from the outputs of the job. */
   readonly outputs: Schema.Schema<Out, OutputsI, OutputsR>
   /** How the job is run: see `JobRun.run`. */
   readonly options?: Omit<RunOptions, "key"> | undefined
 }
 
 /**
- * A stage, by the name that its errors and its events have.
+ * Creates a stage. Its errors and events have its name.
  *
  * @example
  * import { JobStage } from "effect-queue-status"

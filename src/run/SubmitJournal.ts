@@ -1,23 +1,23 @@
 /**
- * What is remembered of submits, by the keys that the program gave them, so that one that crashed between the request and
- * the answer does not submit again blindly.
+ * A journal of submits by key, so that a program that crashed between a request and its response does not repeat the
+ * request blindly.
  *
- * A journal is optional. Where there is one, `JobRun.submit` with a `key` notes in it that it is about to send, and then
- * what came of it:
+ * A journal is optional. If there is one, `JobRun.submit` with a `key` records in it that it is about to send, and then
+ * the result:
  *
  * | entry of the key | a submit with the key |
  * | --- | --- |
  * | none | sends the request |
- * | `Sent`: the request was sent, the answer is not known | fails with `SubmitUncertain`, sends nothing |
- * | `Submitted`: the request made a job | returns the job, sends nothing |
- * | `Canceling`: this program asked for a cancel of the job, the answer is not known | returns the job, or sends the request if the job is canceled |
+ * | `Sent`: the request was sent, outcome unknown | fails with `SubmitUncertain`, sends nothing |
+ * | `Submitted`: the request created a job | returns the job, sends nothing |
+ * | `Canceling`: this program sent a cancel, outcome unknown | returns the job; if it is canceled, sends the request |
  *
- * A run, a stage or a scope that gives its job back notes that before it sends the cancel, and removes the entry once the
- * job is canceled: the next run with the key submits anew. A job that something else canceled (`JobQueue.cancel`, the
- * command, a person) stays `Submitted`: a run with its key fails with `JobCanceled` until the key is removed. So does a job
- * from `JobRun.submit` that a deadline of its own watch canceled.
+ * A run, a stage or a scope that releases its job records that before it sends the cancel, and removes the entry once
+ * the job is canceled: the next run with the key submits anew. A job that was canceled otherwise (`JobQueue.cancel`,
+ * the command, a person) stays `Submitted`: a run with its key fails with `JobCanceled` until the key is removed. So
+ * does a job from `JobRun.submit` that a deadline of its own watch canceled.
  *
- * To settle a key that is `Sent`, look for its job in the service's own pages, at its worker, or by its outputs; then
+ * To resolve a key that is `Sent`, look for its job on the service's own pages, at its worker, or by its outputs; then
  * `set` the entry to `Submitted`, or `remove` it, so that the request may be sent again.
  *
  * @since 0.1.0
@@ -42,8 +42,8 @@ const common = {
 }
 
 /**
- * What is known of a submit: it was `Sent`, it `Submitted` a job, or its job is `Canceling`. `at` is when it was sent, by our
- * clock; `request` a fingerprint of the request, by which a key that is used again for another request is detected.
+ * The state of a submit: it was `Sent`, it `Submitted` a job, or its job is `Canceling`. `at` is when it was sent, by
+ * our clock; `request` is a hash of the request, which detects a key that is reused for another request.
  *
  * @since 0.1.0
  * @category models
@@ -51,6 +51,8 @@ const common = {
 export type Entry = typeof Entry.Type
 
 /**
+ * The schema of an `Entry`.
+ *
  * @since 0.1.0
  * @category schemas
  */
@@ -61,7 +63,7 @@ export const Entry = Schema.Union(
 )
 
 /**
- * Where the entries are kept.
+ * The storage of the entries.
  *
  * @since 0.1.0
  * @category models
@@ -69,22 +71,22 @@ export const Entry = Schema.Union(
 export interface Store {
   /** Returns the entry of a key, or `None` if it has none. */
   readonly get: (key: string) => Effect.Effect<Option.Option<Entry>, JournalError>
-  /** Sets the entry of a key, in place of the one before. */
+  /** Sets the entry of a key, replacing any previous one. */
   readonly set: (key: string, entry: Entry) => Effect.Effect<void, JournalError>
   /** Removes the entry of a key. */
   readonly remove: (key: string) => Effect.Effect<void, JournalError>
 }
 
 /**
- * A store of which each key is held by one submit at a time.
+ * A store with a lock for each key.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Service extends Store {
   /**
-   * Makes an effect wait while another one holds the same key: two submits of one program with the same key make one
-   * job. (Two programs that share a store must not use the same key at the same time.)
+   * Runs an effect while no other one holds the same key: two submits of a program with the same key create one job.
+   * (Two programs that share a store must not use the same key at the same time.)
    */
   readonly withLock: (key: string) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 }
@@ -97,7 +99,7 @@ export interface Service extends Store {
  * import { Effect, Layer } from "effect"
  * import { JobRun, SubmitJournal } from "effect-queue-status"
  *
- * // started again after a crash, it goes on with the job that it has submitted, or says that it can't tell
+ * // after a restart it returns the job of the earlier submit, or fails with `SubmitUncertain`
  * const submit = (order: number) =>
  *   JobRun.submit({ model: "my-org/video-generator", payload: { order } }, { key: `order-${order}` })
  *
@@ -111,7 +113,7 @@ export interface Service extends Store {
 export class SubmitJournal extends Context.Tag("effect-queue-status/SubmitJournal")<SubmitJournal, Service>() {}
 
 /**
- * A journal of whatever store there is.
+ * Creates a journal over a store.
  *
  * @since 0.1.0
  * @category constructors
@@ -140,7 +142,7 @@ export const make = (store: Store): Effect.Effect<Service> =>
   })
 
 /**
- * A journal that lasts as long as the program. For tests, and for programs that submit the same thing twice.
+ * A journal in memory, for tests, and for programs that submit the same thing twice.
  *
  * @since 0.1.0
  * @category layers
@@ -157,7 +159,7 @@ export const layerMemory: Layer.Layer<SubmitJournal> = Layer.effect(
   })
 )
 
-/** Texts by key: what every store of files, a cache or a browser has. */
+/** Texts by key, as stores of files, caches and browsers have them. */
 interface Texts {
   readonly get: (key: string) => Effect.Effect<Option.Option<string>, PlatformError>
   readonly set: (key: string, value: string) => Effect.Effect<void, PlatformError>
@@ -190,11 +192,11 @@ const ofTexts = (texts: Texts): Effect.Effect<Service> => {
 }
 
 /**
- * A journal in a `KeyValueStore`: Redis, a browser's storage. The keys in there begin with `effect-queue-status/submit/`.
- * Nothing is ever forgotten, unless it is removed.
+ * A journal in a `KeyValueStore`, such as Redis or a browser's storage. Its keys begin with
+ * `effect-queue-status/submit/`. Entries stay until they are removed.
  *
- * A crash during `set` must not cost the value that was there before. `KeyValueStore.layerFileSystem` does not promise
- * that: for files there is `layerFileSystem`, which reads what that has written.
+ * A crash during `set` must not lose the previous value. `KeyValueStore.layerFileSystem` does not guarantee that: use
+ * `layerFileSystem` for files, which can read its entries.
  *
  * @since 0.1.0
  * @category layers
@@ -205,9 +207,9 @@ export const layerKeyValueStore: Layer.Layer<SubmitJournal, never, KeyValueStore
 )
 
 /**
- * A journal in files, one a key, in a directory that is made if it is not there. An entry is written to the disk beside
- * the one before and takes its place as a whole: a crash, of the program or of the machine, leaves one of the two.
- * Nothing is ever forgotten, unless it is removed.
+ * A journal in files, one for each key, in a directory that is created if it is missing. A new entry is written to the
+ * disk beside the previous one and replaces it atomically: a crash of the program or the machine leaves one of the two.
+ * Entries stay until they are removed.
  *
  * @since 0.1.0
  * @category layers
@@ -223,7 +225,7 @@ export const layerFileSystem = (
       const encoder = new TextEncoder()
       yield* fs.makeDirectory(directory, { recursive: true })
       const fileOf = (key: string) => path.join(directory, encodeURIComponent(key))
-      // not every system can open a directory; where it can, the new name lasts from here on
+      // not every system can open a directory; if it can, the rename is durable from here on
       const syncDirectory = Effect.ignore(
         Effect.scoped(Effect.flatMap(fs.open(directory, { flag: "r" }), (file) => file.sync))
       )
@@ -236,7 +238,7 @@ export const layerFileSystem = (
           ),
         set: (key, text) =>
           Effect.gen(function*() {
-            // no key is encoded to a name with an equals sign
+            // no encoded key contains an equals sign
             const beside = `${fileOf(key)}=new`
             const written = Effect.flatMap(
               fs.open(beside, { flag: "w" }),
@@ -245,7 +247,7 @@ export const layerFileSystem = (
             yield* Effect.scoped(written)
             yield* fs.rename(beside, fileOf(key))
             yield* syncDirectory
-            // an interrupted rename may take place after whatever comes next
+            // an interrupted rename may happen after a later operation
           }).pipe(Effect.uninterruptible),
         remove: (key) => Effect.uninterruptible(fs.remove(fileOf(key), { force: true }))
       })

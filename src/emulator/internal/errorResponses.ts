@@ -1,5 +1,5 @@
 /**
- * Answers that say no, as the service does.
+ * Error responses, in the form of the service.
  *
  * @internal
  */
@@ -27,7 +27,7 @@ export const invalid = (code: string, message: string, param?: string): Refused 
   })
 
 /**
- * A query or a body that is not what it should be: what is wrong with it, and the first field that is at fault.
+ * Creates the error of an invalid query or body: its issues, and the first invalid field.
  *
  * @internal
  */
@@ -67,13 +67,13 @@ const notFound = (path: string): Refused =>
     body: { code: "not_found", type: "not_found_error", message: `there is nothing at ${path}` }
   })
 
-// A request may name the whole URL, as one to a proxy does.
+// A request may contain the whole URL, like one to a proxy.
 const pathOf = ({ url }: HttpServerRequest.HttpServerRequest): string =>
   url.replace(/^https?:\/\/[^/?]*/i, "").split("?", 1)[0] ?? ""
 
 /**
- * Refuses a request whose path or method the API does not have. Paths are compared literally: the router would ignore
- * case, repeated and trailing slashes, and take HEAD for GET. `methods` holds the methods of each path.
+ * Rejects a request whose path or method is not part of the API. Paths are compared literally: the router would ignore
+ * case and repeated and trailing slashes, and treat HEAD as GET. `methods` holds the methods of each path.
  *
  * @internal
  */
@@ -102,7 +102,7 @@ const serverError = toResponse(
 )
 
 /**
- * The response to a request that failed. The API builder's own responses have another form than the service's.
+ * Returns the response to a failed request. The API builder's own responses differ in form from the service's.
  *
  * @internal
  */

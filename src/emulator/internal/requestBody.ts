@@ -1,5 +1,5 @@
 /**
- * What a client sends: read to its end, up to a size, and held against what it should be.
+ * Reads a request body to its end, up to a maximum size, and decodes it.
  *
  * @internal
  */
@@ -12,7 +12,7 @@ import * as Stream from "effect/Stream"
 import { invalid, notAsExpected, tooLarge } from "./errorResponses.js"
 import type { Refused } from "./errorResponses.js"
 
-// How much of a body that is too large is read all the same, so that its sender gets to read the answer.
+// How much of a body that is too large is read nevertheless, so that its sender can read the response.
 const drainBytes = 64 * 1024 * 1024
 
 const readBody = (
@@ -43,7 +43,7 @@ const readBody = (
 
 const parseJson = Schema.decode(Schema.parseJson())
 
-// A value of some thousand levels can be read, but not written: nobody could be told of it again.
+// A value of some thousand levels can be parsed, but not written in a response.
 const maxLevels = 1_000
 
 const isDeeper = (value: unknown, levels: number): boolean =>

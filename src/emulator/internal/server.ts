@@ -1,6 +1,6 @@
 /**
- * A server that puts up with clients that do not play by the rules: who takes too long, or does not speak HTTP, is told so,
- * and no others wait for it.
+ * A server that handles misbehaving clients: one that is too slow, or does not speak HTTP, gets an error response and
+ * does not delay others.
  *
  * @internal
  */
@@ -11,9 +11,8 @@ import * as Https from "node:https"
 import type { Duplex } from "node:stream"
 
 /**
- * - `headers`: how long the headers of a request may take; `request`: how long all of it may. Neither counts the time
- *   until the answer, which a long poll makes long.
- * - `idle`: how long a connection is kept on which nothing comes.
+ * The timeouts of a connection: `headers` for the headers of a request, `request` for all of it, `idle` for a
+ * connection without traffic. The first two exclude the time until the response, which a long poll extends.
  *
  * @internal
  */
@@ -31,7 +30,7 @@ export const defaultPatience: Patience = {
 }
 
 /**
- * Whether a server that listens there listens at every address of its machine.
+ * Returns whether a server on this host listens at every address of the machine.
  *
  * @internal
  */
@@ -47,13 +46,13 @@ const refusals: { readonly [code: string]: Refusal } = {
 
 const bodyOf = ([, code, message]: Refusal): string => JSON.stringify({ code, type: "invalid_request_error", message })
 
-// Into the middle of an answer no other one can be written.
+// An error response can't be written into another response.
 const hasBegun = (socket: Duplex & { readonly _httpMessage?: Http.ServerResponse | null }): boolean =>
   socket._httpMessage?.headersSent === true
 
-// Where nobody has parsed a request there is nothing that could answer it but this.
+// Responds on the socket, because without a parsed request there is no response object.
 const refuse = (socket: Duplex, refusal: Refusal): void => {
-  // of a client that is gone in the middle of it nobody need know
+  // the client may disconnect meanwhile, which is not an error
   socket.on("error", () => socket.destroy())
   if (!socket.writable || hasBegun(socket)) {
     socket.destroy()
@@ -64,7 +63,7 @@ const refuse = (socket: Duplex, refusal: Refusal): void => {
   socket.end(
     `HTTP/1.1 ${status} ${Http.STATUS_CODES[status]}\r\nConnection: close\r\nContent-Type: application/json\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-    // whoever sends on without reading is not waited for
+    // a client that sends without reading must not hold the connection
     () => socket.destroy()
   )
 }
@@ -80,7 +79,7 @@ export const make = ({ patience: { headers, idle, request } = defaultPatience, t
     keepAliveTimeout: Duration.toMillis(idle),
     connectionsCheckingInterval: Math.min(1_000, Duration.toMillis(headers))
   }
-  // what is used of the one the other one has as well
+  // only members that both have are used
   const server = tls === undefined
     ? Http.createServer(options)
     : Https.createServer({ ...options, ...tls }) as unknown as Http.Server

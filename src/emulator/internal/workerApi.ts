@@ -1,6 +1,5 @@
 /**
- * The worker side of the queue: what the service's worker runtime calls. Part of what the emulator serves; no client
- * needs it.
+ * The worker side of the queue, for the service's worker runtime. Only the emulator serves it; no client needs it.
  *
  * @internal
  */
@@ -15,21 +14,21 @@ import { errorBody } from "../../queue/internal/wire.js"
 import { Authorization } from "../../queue/QueueApi.js"
 
 /**
- * The longest time that a worker is kept waiting, however long it asks for: 5 minutes.
+ * The maximum time that a worker waits for a job: 5 minutes. A longer `timeout` is reduced to this.
  *
  * @internal
  */
 export const maxPollTime: Duration.Duration = Duration.minutes(5)
 
 /**
- * The longest time that a claim may last: 30 days.
+ * The maximum duration of a claim: 30 days.
  *
  * @internal
  */
 export const maxClaimTimeout: Duration.Duration = Duration.days(30)
 
 /**
- * How long the claim of a worker lasts that does not say: one day. Such a worker sends no signs of life while it works.
+ * The default duration of a claim: one day. A worker that does not set it sends no heartbeats while it works.
  *
  * @internal
  */
@@ -58,8 +57,8 @@ const parsePollTime = (text: string): number | undefined =>
     : undefined
 
 /**
- * How long a worker is ready to wait for a job, as Go writes durations: `5s`, `500ms`, `1m30s`; or a number of seconds. It
- * does not wait at all where it does not say.
+ * How long a worker waits for a job, as a Go duration (`5s`, `500ms`, `1m30s`) or a number of seconds. Without it, the
+ * worker does not wait.
  *
  * @internal
  */
@@ -79,7 +78,7 @@ export const PollTime: Schema.Schema<Duration.Duration, string> = Schema.transfo
 )
 
 /**
- * How long a claim lasts from the last sign of life, in seconds: more than 0, and up to 30 days.
+ * How long a claim lasts from the last heartbeat, in seconds: more than 0, and up to 30 days.
  *
  * @internal
  */
@@ -102,7 +101,7 @@ export const ClaimTimeout: Schema.Schema<Duration.Duration, string> = Schema.tra
 )
 
 /**
- * The job that a worker was given; nothing, where none came while it waited.
+ * The claimed job; empty if there was none within `timeout`.
  *
  * @internal
  */
@@ -120,8 +119,8 @@ export const RetrieveResponse = Schema.Struct({
 }).annotations({ identifier: "RetrieveResponse" })
 
 /**
- * What a worker says of the job that it has: that it is alive (`running`), with what there is to note in `info`; or how
- * the job ended, with the outputs in `payload`.
+ * A worker's update of its job: a heartbeat (`running`), with notes in `info`; or the end of the job, with the outputs
+ * in `payload`.
  *
  * @internal
  */
@@ -163,8 +162,8 @@ const update = HttpApiEndpoint.post("update", "/internal/v1/videos/status")
   )
 
 /**
- * The two endpoints, at the root of the host. A worker's update names its job and not its claim, so one that comes late
- * counts for whoever has the job by then; where nobody has it, it changes nothing.
+ * The two endpoints, at the root of the host. An update identifies its job and not its claim: a late one counts for the
+ * current claim, and has no effect if there is none.
  *
  * @internal
  */

@@ -1,5 +1,5 @@
 /**
- * The text of a cursor: version, job, phase, retries, two times and the fingerprint of `info`, and a checksum of it all.
+ * The text of a cursor: version, job, phase, retries, two times, the digest of `info`, and a checksum.
  *
  * @internal
  */
@@ -24,7 +24,7 @@ const formatTime = (millis: number | undefined): string => millis === undefined 
 
 const parseTime = (text: string): number | undefined => text === "" ? undefined : Number.parseInt(text, 36)
 
-// What a `Date` can hold.
+// The range of a `Date`.
 const isTime = (millis: number | undefined): boolean => millis === undefined || Math.abs(millis) <= 8.64e15
 
 const cursorText =
@@ -48,7 +48,7 @@ export const parse = (text: string): Either.Either<Fields, string> => {
   if (checksum(text.slice(0, -sum.length)) !== sum) return Either.left("it was cut short or changed")
   const fields: Fields = {
     job,
-    // the pattern lets no other letter through
+    // the pattern admits no other letter
     phase: phases[letter as keyof typeof phases],
     retries: Number(retries),
     at: parseTime(at),
@@ -57,6 +57,6 @@ export const parse = (text: string): Either.Either<Fields, string> => {
   }
   if (!isTime(fields.at) || !isTime(fields.claimedAt)) return Either.left("it has a time that there is not")
   if (info !== "*" && !isInfoPrint(info)) return Either.left("it has another form")
-  // one cursor, one text: `007` retries are 7, a time of `-0` is 0, and one with too many digits loses the last of them
+  // Each cursor has one text: reject `007` retries, a time of `-0`, and one with more digits than a number holds.
   return format(fields) === text ? Either.right(fields) : Either.left("it is not in canonical form")
 }

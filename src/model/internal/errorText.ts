@@ -1,4 +1,4 @@
-// The fields of an error that hold its text, the most telling one first.
+// The fields of an error that hold its text, the most specific first.
 const textFields = ["message", "msg", "detail", "details", "reason", "error", "description", "title"]
 
 const maxLength = 500
@@ -8,7 +8,7 @@ const maxEntries = 10
 const clip = (text: string): string => text.length > maxLength ? `${text.slice(0, maxLength)}…` : text
 
 /**
- * What a JSON value says of an error, `undefined` if nothing. The rule is documented at `Job.failureReason`.
+ * Returns the error text in a JSON value, or `undefined` if there is none. `Job.failureReason` documents the rules.
  *
  * @internal
  */
@@ -31,7 +31,7 @@ export const errorText = (value: unknown, depth = 0): string | undefined => {
     : undefined
 }
 
-// Writes no more than is shown: outputs may be large, and nested deeper than a stack is.
+// Stops at the length that is shown: outputs may be large, and nested deeper than the stack.
 const compactJson = (value: unknown): string => {
   let text = ""
   const write = (value: unknown): void => {

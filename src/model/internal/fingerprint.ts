@@ -1,7 +1,7 @@
 import type { JobRef, JsonObject } from "../Job.js"
 
-// FNV-1a over UTF-16 code units, with the finalizer of MurmurHash3. Its own, because cursors outlive a process and a
-// version: what a dependency does to its hashes must not make them void.
+// FNV-1a over UTF-16 code units, with the finalizer of MurmurHash3. Not from a dependency: cursors outlive a process
+// and a version, and a changed hash would invalidate them.
 const hash32 = (text: string, seed: number): number => {
   let hash = (0x811c9dc5 ^ seed) >>> 0
   for (let i = 0; i < text.length; i++) {
@@ -14,28 +14,28 @@ const hash32 = (text: string, seed: number): number => {
 
 const base36 = (value: number): string => value.toString(36).padStart(7, "0")
 
-// 64 bits. Joined, not added: a sum of strings keeps its parts, and takes three times the room for as long as nobody
-// reads it.
+// 64 bits. Joined, not concatenated: a concatenated string keeps its parts, at three times the memory, until it is
+// read.
 const print64 = (text: string): string => [base36(hash32(text, 1)), base36(hash32(text, 2))].join("")
 
 /**
- * Seven letters and digits for a text.
+ * Returns a hash of a text: seven letters and digits.
  *
  * @internal
  */
 export const checksum = (text: string): string => base36(hash32(text, 0))
 
 /**
- * Fourteen letters and digits (64 bits) for a job.
+ * Returns a hash of a job: fourteen letters and digits (64 bits).
  *
  * @internal
  */
 export const jobPrint = (job: JobRef): string => print64(JSON.stringify([job.model, job.requestId]))
 
-// Nothing below this depth is looked at: a document may be nested deeper than a stack is.
+// Deeper values are ignored: a document may be nested deeper than the stack.
 const maxDepth = 64
 
-// The same text for the same JSON value, in whatever order its keys come.
+// Returns the same text for equal JSON values, in any order of keys.
 const canonical = (value: unknown, depth: number): string => {
   if (typeof value !== "object" || value === null) {
     return typeof value === "bigint" ? `${value}n` : JSON.stringify(value) ?? "null"
@@ -51,7 +51,7 @@ const canonical = (value: unknown, depth: number): string => {
 }
 
 /**
- * Fourteen letters and digits (64 bits) for a JSON value, whatever the order of its keys.
+ * Returns a hash of a JSON value, independent of the order of keys: fourteen letters and digits (64 bits).
  *
  * @internal
  */
@@ -69,7 +69,7 @@ const entryPrint = (key: string, value: unknown): string => {
 }
 
 /**
- * Beyond this many entries an object is remembered as a whole, not entry by entry.
+ * An object with more entries is hashed as a whole, not entry by entry.
  *
  * @internal
  */
@@ -78,10 +78,9 @@ export const maxEntries = 32
 const whole = "~"
 
 /**
- * What is remembered of a JSON object so that a later one can be compared with it (`print`): four letters an entry,
- * sorted, or, of an object with very many entries, eight for all of them. And what in it is new or other than what an
- * earlier print remembers (`changed`): all or nothing of it, where either has very many entries, all where there is no
- * earlier print.
+ * Returns a digest of a JSON object (`print`): four letters an entry, sorted, or, with more than `maxEntries` entries,
+ * eight characters for the whole. Also returns the entries that are new or have changed since an earlier digest
+ * (`changed`): all of them without one, and all or none if either has more than `maxEntries` entries.
  *
  * @internal
  */
@@ -110,8 +109,8 @@ export const isInfoPrint = (text: string): boolean =>
   /^(?:~[0-9a-z]{7}|(?:[A-Za-z0-9_-]{4})*)$/.test(text) && text.length <= maxEntries * width
 
 /**
- * Whether two JSON values are the same, whatever the order of their keys. It may say no of two that are, when they are
- * nested very deep.
+ * Returns whether two JSON values are equal, in any order of keys. May return `false` for equal values that are nested
+ * very deep.
  *
  * @internal
  */

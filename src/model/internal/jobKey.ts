@@ -1,7 +1,7 @@
 import type { JobRef } from "../Job.js"
 
 /**
- * A text that is different for each job: the length shows where the model ends.
+ * Returns a text that is unique to a job: the length marks where the model ends.
  *
  * @internal
  */

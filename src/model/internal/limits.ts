@@ -1,19 +1,19 @@
 /**
- * Bounds that hold whatever a caller or the service says.
+ * Limits that no caller or response can override.
  *
  * @internal
  */
 import * as Duration from "effect/Duration"
 
 /**
- * The longest wait that a `Retry-After` may cause. A longer one counts as this.
+ * The longest wait that a `Retry-After` can cause. A longer one is reduced to this.
  *
  * @internal
  */
 export const maxRetryAfter: Duration.Duration = Duration.days(1)
 
 /**
- * The most characters of a response that an error keeps.
+ * The maximum number of characters of a response in an error.
  *
  * @internal
  */

@@ -1,5 +1,5 @@
 /**
- * Where a job is in its life: by what was known of it, and by a snapshot.
+ * The position of a job in its history, by a cursor and by a snapshot.
  *
  * @internal
  */
@@ -8,14 +8,14 @@ import * as Option from "effect/Option"
 import type { JobStatus } from "../Job.js"
 import { maxRetries } from "./limits.js"
 
-// A service that reports a billion retries is not believed: no consumer needs a path of that length.
+// Bounds the length of a path if a service reports a billion retries.
 const mostRetries = 100
 
 // Public types refer to it, so it is not marked as internal: the build would leave it out.
 export type Phase = "Queued" | "Running" | "Ended"
 
 /**
- * What was known before a snapshot. `claimedAt` is the time of the last claim, be it lost or not.
+ * What was known before a snapshot. `claimedAt` is the time of the last claim, even if it was lost.
  *
  * @internal
  */
@@ -30,7 +30,7 @@ export const phaseOf = (status: JobStatus): Phase =>
   status._tag === "Pending" ? "Queued" : status._tag === "Running" ? "Running" : "Ended"
 
 /**
- * In the queue, or canceled there: every claim of such a job was lost.
+ * The job is in the queue, or was canceled there: every claim was lost.
  *
  * @internal
  */
@@ -49,8 +49,8 @@ export const later = (a: number | undefined, b: number | undefined): number | un
   a === undefined || isEarlier(a, b) ? b : a
 
 /**
- * Until it ends, the life of a job is Queued, Claimed 1, Requeued 1, Claimed 2, … Its position is the number of these
- * steps after `Queued`. It only grows, so two positions compare as numbers.
+ * Until it ends, the history of a job is Queued, Claimed 1, Requeued 1, Claimed 2, … Its position is the number of
+ * these steps after `Queued`. It only grows, so positions compare as numbers.
  *
  * @internal
  */
@@ -66,9 +66,9 @@ export const retriesAt = (position: number): number => Math.floor(position / 2)
 export const isRunningAt = (position: number): boolean => position % 2 === 1
 
 /**
- * How often the job had gone back to the queue when a snapshot was taken: as reported, else the least that is possible.
- * So what is known is never too much, whatever a lagging replica answers: a lower number that is reported later is an old
- * one, and a higher one is caught up with.
+ * Returns how often the job had been requeued when a snapshot was taken: as reported, or else the least possible. So
+ * the result is never too high, whatever a lagging replica returns: a lower number reported later is old, and a higher
+ * one is caught up with.
  *
  * @internal
  */
@@ -77,7 +77,7 @@ export const retriesOf = (before: Known | undefined, status: JobStatus): number 
     ? Math.min(status.retries.value, mostRetries)
     : Math.min(leastRetries(before, status), Math.max(maxRetries, before?.retries ?? 0))
   if (before === undefined || phaseOf(status) !== "Ended") return retries
-  // an end is never old, and a running job can be canceled only after it went back to the queue
+  // an end is never old, and a running job is requeued before it can be canceled
   const returned = before.phase === "Running" && status._tag === "Canceled" ? 1 : 0
   return Math.max(retries, before.retries + returned)
 }
@@ -87,7 +87,7 @@ const leastRetries = (before: Known | undefined, status: JobStatus): number => {
   return isUnclaimed(status) ? claims : Math.max(0, claims - 1)
 }
 
-// How many claims there were, if one was made at that time.
+// The least number of claims, given one at that time.
 const leastClaims = (before: Known | undefined, claimedAt: number | undefined): number => {
   if (claimedAt === undefined) return 0
   if (before?.claimedAt === undefined) return 1
@@ -96,7 +96,7 @@ const leastClaims = (before: Known | undefined, claimedAt: number | undefined): 
 }
 
 /**
- * Whether a snapshot is behind what was known, or, because nothing in it says when it was taken, may be.
+ * Returns whether a snapshot is older than the cursor, or may be because nothing in it shows when it was taken.
  *
  * @internal
  */

@@ -3,7 +3,7 @@ import type * as Option from "effect/Option"
 import * as Job from "../Job.js"
 
 /**
- * How an app reads what workers put into `info` and `outputs`.
+ * How an app reads the `info` and `outputs` of workers.
  *
  * @internal
  */

@@ -1,8 +1,8 @@
 /**
- * The base of the errors that may hold a snapshot.
+ * The base of the errors that may contain a snapshot.
  *
- * Logged, inspected, or serialised by `JSON.stringify`, such an error has a short form: a snapshot holds the inputs and
- * outputs of its job, which may take megabytes, so only its state is there. The schemas of the errors encode all of it.
+ * Logged, inspected, or serialized by `JSON.stringify`, such an error has a short form: a snapshot contains the inputs
+ * and outputs of its job, which may take megabytes, so only its state is shown. The schemas encode every field.
  *
  * @internal
  */
@@ -26,7 +26,7 @@ const shortValue = (value: unknown): unknown =>
     ? Inspectable.toJSON(value)
     : Object.fromEntries(Object.entries(value).map(([key, value]) => [key, shortValue(value)]))
 
-// What an error keeps of the last snapshot; its schema is among the errors.
+// The last snapshot of a watch; its schema is in `QueueError`.
 interface LastSeen {
   readonly status: JobStatus
   readonly age: Duration.Duration
@@ -52,8 +52,8 @@ const inspect = function(this: Error) {
 }
 
 /**
- * `Schema.TaggedError` with the short form, and a message that is made from the fields and cut to a bound, since it may
- * quote texts of any length.
+ * Creates a `Schema.TaggedError` with the short form, and a message made from the fields. The message is cut to a
+ * limit, since it may quote texts of any length.
  *
  * @internal
  */
@@ -75,6 +75,6 @@ export const TaggedError = <Self>() =>
   }
   for (const member of Object.values(members)) member.configurable = true
   Object.defineProperties(Class.prototype, members)
-  // the class that extends this one, which is what the type parameter stands for
+  // the extending class, which the type parameter stands for
   return Class as Schema.TaggedErrorClass<Self, Tag, { readonly _tag: Schema.tag<Tag> } & Fields>
 }

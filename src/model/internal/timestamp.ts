@@ -11,28 +11,28 @@ import * as Schema from "effect/Schema"
 const rfc3339 =
   /^\d{4}-\d\d-\d\d[Tt ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/
 
-// The one form that every `Date` reads alike. Of others V8 makes what it likes: of the year 0099 with a space before the
-// hour it makes 1999, of .0001000000 seconds a millisecond. Most times are of that form: they are not written again.
+// The only form that every `Date` parses alike. V8 reads others its own way: the year 0099 with a space before the hour
+// is 1999, and .0001000000 seconds are a millisecond. Most times have this form already and are not rewritten.
 const isoOf = (text: string): string =>
   text.length <= 24 && text.charAt(10) === "T" && text.endsWith("Z")
     ? text
     : text.toUpperCase().replace(" ", "T").replace(/(\.\d{3})\d+/, "$1")
 
-// The 30th of February may be read as the 2nd of March.
+// `Date` may parse the 30th of February as the 2nd of March.
 const isDay = (text: string): boolean => {
   const day = Number(text.slice(8, 10))
   return day <= 28 ||
     Option.exists(DateTime.make(`${text.slice(0, 10)}T00:00:00Z`), (date) => DateTime.getPartUtc(date, "day") === day)
 }
 
-// From the year 0000 to 9999 in UTC: what can be written as RFC 3339 again.
+// The years 0000 to 9999 in UTC: the range of RFC 3339.
 const earliest = -62_167_219_200_000
 const latest = 253_402_300_799_999
 
 const isWritable = ({ epochMillis }: DateTime.DateTime): boolean => epochMillis >= earliest && epochMillis <= latest
 
-// The service writes RFC 3339; a time without its offset would be read in the zone of the reader. It is checked as text and
-// becomes a `DateTime` in `read`: a transformation for each of three fields doubles the cost of decoding.
+// A time without an offset would be read in the local zone. Checked as text, and converted in `readTime`: a
+// transformation for each of three fields doubles the cost of decoding.
 /** @internal */
 export const isTimestamp = (text: string): boolean =>
   rfc3339.test(text) && isDay(text) && Option.exists(DateTime.make(isoOf(text)), isWritable)

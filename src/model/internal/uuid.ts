@@ -4,7 +4,7 @@ import type * as Random from "effect/Random"
 const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, "0")
 
 /**
- * A UUIDv7 (RFC 9562): 48 bits of time, 74 of chance.
+ * Creates a UUIDv7 (RFC 9562): 48 bits of time, 74 random bits.
  *
  * @internal
  */

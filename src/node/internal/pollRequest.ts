@@ -12,36 +12,36 @@ import type { Deadlines, Expiring } from "./sharedTimeout.js"
 export type End = Effect.Effect<JobStatus, QueueError>
 
 /**
- * Headers as undici gives them.
+ * Headers in the form of undici.
  *
  * @internal
  */
 export type Headers = Record<string, string | Array<string> | undefined>
 
 /**
- * What the ends of a request mean.
+ * Handlers for the outcomes of a request.
  *
  * @internal
  */
 export interface Ends {
-  /** A success, and its whole body. */
+  /** A success, with its whole body. */
   readonly answered: (known: Known, httpStatus: number, headers: Headers, body: Uint8Array) => End
-  /** Another status, and what was read of its body. */
+  /** Another status code, with the part of its body that was read. */
   readonly refused: (known: Known, httpStatus: number, headers: Headers, body: Uint8Array) => End
   /** A success whose body is longer than `maxBytes`. */
   readonly tooLarge: (known: Known, httpStatus: number) => End
-  /** No answer, or (`hasBegun`) not the whole of a success. */
+  /** No response, or (`hasBegun`) an incomplete success. */
   readonly failed: (known: Known, cause: unknown, hasBegun: boolean) => End
-  /** No end in time. */
+  /** The request timed out. */
   readonly expired: (known: Known) => End
-  /** The longest body of a success. */
+  /** The maximum body of a success, in bytes. */
   readonly maxBytes: number
 }
 
 const stopped = new Error("not wanted any more")
 
 /**
- * A request over undici. It tells once how it ended, unless it is stopped before.
+ * A request over undici. Reports its outcome once, unless it is stopped before.
  *
  * @internal
  */
@@ -65,7 +65,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler, Expiring {
     dispatcher.dispatch(this.known.request, this)
   }
 
-  /** Closes the connection; what is still in line for one is not sent. */
+  /** Closes the connection. A request that still waits for one is not sent. */
   stop(): void {
     this.isOver = true
     this.deadlines?.delete(this)
@@ -83,7 +83,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler, Expiring {
   }
 
   onResponseStart(_: unknown, httpStatus: number, headers: Headers): void {
-    // only announces the answer
+    // an informational response
     if (httpStatus < 200) return
     this.httpStatus = httpStatus
     this.headers = headers
@@ -102,7 +102,7 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler, Expiring {
 
   onResponseError(_: unknown, cause: unknown): void {
     if (this.isOver) return
-    // a body that breaks off still belongs to a response whose status is known
+    // an incomplete body still belongs to a response with a known status
     this.end(
       this.body === undefined || isOk(this.httpStatus)
         ? this.ends.failed(this.known, cause, this.body !== undefined)

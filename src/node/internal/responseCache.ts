@@ -3,7 +3,7 @@ import { keyOf } from "../../model/internal/jobKey.js"
 import type { JobRef, JobStatus } from "../../model/Job.js"
 
 /**
- * A job, the request for it, and the last answer: what it said, and what it means.
+ * A job, its request, and its last response: the body and the snapshot.
  *
  * @internal
  */
@@ -12,18 +12,18 @@ export interface Known {
   readonly request: Undici.Dispatcher.DispatchOptions
   body: Uint8Array | undefined
   status: JobStatus | undefined
-  /** Asked for since it was last looked at with an eye to forgetting it. */
+  /** Whether the entry was used since the last eviction scan. */
   isWanted: boolean
 }
 
-// What an entry takes beside its body: the snapshot and the request.
+// The size of an entry without its body: the snapshot and the request.
 const overhead = 1024
 
-// A larger one is that of a job that has ended, most likely, for which nobody asks again.
+// A larger body most likely belongs to a job that has ended and is not requested again.
 const largestBody = 256 * 1024
 
 /**
- * The jobs that were asked for, up to so many bytes. Then those go that were not asked for in a round of all.
+ * A cache of jobs, up to `maxBytes`. Evicts entries that were not used for a whole round of the eviction scan.
  *
  * @internal
  */
@@ -34,7 +34,7 @@ export class Memory {
 
   constructor(private readonly maxBytes: number) {}
 
-  /** Whatever it is asked for, only a job that was remembered is found. */
+  /** Returns the entry of a job. Accepts any value, and finds only valid jobs, as only those are added. */
   find(job: JobRef): Known | undefined {
     if (typeof job?.model !== "string" || typeof job.requestId !== "string") return undefined
     const known = this.jobs.get(keyOf(job))
@@ -73,5 +73,5 @@ export class Memory {
   }
 }
 
-// A body is a view of what came over the socket, all of which it keeps.
+// A body is a view of the socket's buffer, and retains all of it.
 const sizeOf = ({ body }: Known): number => overhead + (body?.buffer.byteLength ?? 0)

@@ -7,7 +7,7 @@ import * as Runtime from "effect/Runtime"
 import { monotonic } from "../../policy/internal/time.js"
 
 /**
- * What is given up when its time is over.
+ * An operation with a timeout.
  *
  * @internal
  */
@@ -17,8 +17,8 @@ export interface Expiring {
 }
 
 /**
- * The same time for each, by one timer for all: who came first expires first. There is a timer only while somebody is
- * waited for.
+ * Applies the same timeout to every operation, with a single timer: they expire in order of arrival. The timer runs
+ * only while an operation is pending.
  *
  * @internal
  */
@@ -42,12 +42,12 @@ export class Deadlines {
     if (this.waiting.delete(one) && this.waiting.size === 0) this.timer?.unsafeInterruptAsFork(FiberId.none)
   }
 
-  // also where the service was made by what must not be interrupted
+  // interruptible, even if the service was created in an uninterruptible region
   private readonly wait: Effect.Effect<void> = Effect.interruptible(Effect.suspend(() => {
     const now = monotonic(this.clock)
     for (const one of this.waiting) {
       if (one.expiresAt > now) return Effect.zipRight(this.clock.sleep(Duration.millis(one.expiresAt - now)), this.wait)
-      // it takes itself off
+      // it deletes itself
       one.expire()
     }
     return Effect.void

@@ -1,6 +1,6 @@
 /**
- * A distribution of times in little memory: weights in buckets that are an eighth of an octave wide, from 50
- * milliseconds to 9 days. Times are in milliseconds.
+ * A compact distribution of times: weights in buckets of an eighth of an octave, from 50 milliseconds to 9 days. Times
+ * are in milliseconds.
  *
  * @internal
  */
@@ -12,7 +12,7 @@ export const size = 192
 const perOctave = 8
 const unit = 50
 
-// A time is in bucket k when it is bounds[k] at least, and less than bounds[k + 1].
+// Bucket k holds times from bounds[k] to below bounds[k + 1].
 const bounds: ReadonlyArray<number> = Array.from(
   { length: size + 1 },
   (_, k) => k === 0 ? 0 : unit * 2 ** (k / perOctave)
@@ -32,7 +32,7 @@ const bucketOf = (millis: number): number =>
 export const isMeasurable = (millis: number | undefined): millis is number =>
   millis !== undefined && millis >= 0 && millis < longest
 
-// What has faded to this is forgotten.
+// A weight that has faded below this is removed.
 const least = 0.001
 
 /** @internal */
@@ -59,8 +59,8 @@ export const fromWeights = (weights: ReadonlyArray<readonly [bucket: number, wei
 }
 
 /**
- * The fewer jobs were seen, the less it means that none of them was in the bucket next to it: each weight is spread over
- * its neighbours, on either side 20 buckets over the root of how many jobs there are.
+ * Spreads each weight over its neighbors: with few jobs, an empty bucket next to a full one means little. The radius is
+ * 20 buckets divided by the square root of the number of jobs.
  *
  * @internal
  */
@@ -76,7 +76,7 @@ export const smooth = (sketch: Sketch): Sketch => {
 }
 
 /**
- * What may still happen, as mass between two times from now on, in the order of time; within a cell it is spread evenly.
+ * The distribution of the remaining time: masses between two times from now on, in order of time, each spread evenly.
  *
  * @internal
  */
@@ -95,7 +95,7 @@ export const after = (sketch: Sketch, age: number): Cells => {
 }
 
 /**
- * What happens after one thing and then another. A first thing of which nothing is known has just happened.
+ * Returns the distribution of two times in sequence. An empty first distribution counts as zero.
  *
  * @internal
  */
@@ -106,23 +106,23 @@ export const sum = (first: Cells, second: Sketch): Sketch => {
   for (const { from, mass, to } of first) {
     for (const [k, weight] of weights) masses[bucketOf((from + to + bounds[k]! + bounds[k + 1]!) / 2)]! += mass * weight
   }
-  // as many as there were of the first, since it is those that are still to come
+  // scaled to the mass of the first, since those are still to come
   const all = total(second)
   return masses.map((mass) => mass / all)
 }
 
 /**
- * Experience is finite: one more job, that was never seen, may end at any time, each octave being as likely as the other.
- * So there is always something that may still happen.
+ * Adds the weight of one unseen job, which may end at any time, each octave being equally likely. So the distribution
+ * never becomes empty.
  *
  * @internal
  */
 export const withDoubt = (sketch: Sketch): Sketch => sketch.map((weight) => weight + 1 / size)
 
 /**
- * The pause that balances the cost of polls and the time that an end lies unseen. Where ends come at the rate h, the
- * best density of polls is √(h / (2 cost)) (Keller, 1974): so the next poll is when its integral has grown to 1. Across
- * a time in which nothing can end the pause just stretches.
+ * Returns the pause that balances the cost of polls and the time that an end stays unseen. If ends come at the rate h,
+ * the best density of polls is √(h / (2 cost)) (Keller, 1974): the next poll is due when its integral reaches 1. The
+ * pause extends across times in which nothing can end.
  *
  * @internal
  */
@@ -131,7 +131,7 @@ export const balancedPause = (cells: Cells, cost: number): number => {
   let alive = cells.reduce((all, { mass }) => all + mass, 0)
   for (const { from, mass, to } of cells) {
     if (mass === 0) continue
-    // within the cell the density is even, and the rate grows as fewer are left
+    // the density is constant within the cell, and the rate grows as fewer are left
     const density = mass / (to - from)
     const roots = 2 / Math.sqrt(density)
     const whole = roots * (Math.sqrt(alive) - Math.sqrt(Math.max(0, alive - mass)))

@@ -1,5 +1,5 @@
 /**
- * Parts of a policy that may be given as a duration.
+ * Parts of a policy that can be given as a duration.
  *
  * @internal
  */

@@ -1,5 +1,5 @@
 /**
- * Bounds of the pause between two polls of a job, whatever a policy says.
+ * Limits of the pause between two polls of a job, for every policy.
  *
  * @internal
  */

@@ -3,7 +3,7 @@ import { maxRetryAfter } from "../../model/internal/limits.js"
 import type { QueueError } from "../../model/QueueError.js"
 
 /**
- * How long the service asked not to be called, by this error: zero if it did not, and one day at most.
+ * Returns the `Retry-After` of an error: zero if it has none, and at most one day.
  *
  * @internal
  */

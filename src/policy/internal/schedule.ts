@@ -1,5 +1,5 @@
 /**
- * The one place where schedules are made and asked step by step.
+ * Creates schedules, and runs them step by step.
  *
  * @internal
  */
@@ -10,14 +10,14 @@ import * as ScheduleInterval from "effect/ScheduleInterval"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
 
 /**
- * A step of a schedule: its next state, what it puts out, and the pause in milliseconds, `undefined` at its end.
+ * A step of a schedule: its next state, its output, and the pause in milliseconds, `undefined` at its end.
  *
  * @internal
  */
 export type Step<S, Out> = readonly [state: S, out: Out, pause: number | undefined]
 
 /**
- * A schedule from a function that says how long to wait.
+ * Creates a schedule from a function that returns the next pause.
  *
  * @internal
  */
@@ -39,7 +39,7 @@ export const make = <S, In, Out>(
   )
 
 /**
- * One step of any schedule.
+ * Runs one step of a schedule.
  *
  * @internal
  */

@@ -1,5 +1,5 @@
 /**
- * Schedules that are asked how long to wait, and leave the waiting to the caller.
+ * Drives schedules for their pauses, and leaves the waiting to the caller.
  *
  * @internal
  */
@@ -18,7 +18,7 @@ import { monotonic, wallOffset } from "./time.js"
 
 /** @internal */
 export interface Pacer<In> {
-  /** The next pause; `None` when the schedule has ended. */
+  /** Returns the next pause; `None` when the schedule has ended. */
   readonly next: (input: In) => Effect.Effect<Option.Option<number>>
 }
 
@@ -26,17 +26,17 @@ const shortest = Duration.toMillis(minPause)
 const longest = Duration.toMillis(maxPause)
 
 /**
- * A pause between two requests, within the bounds that hold whatever a policy says. `NaN`, as of `Schedule.windowed(0)`,
- * is the shortest.
+ * Clamps the pause between two requests to the limits of every policy. `NaN`, as of `Schedule.windowed(0)`, is the
+ * shortest.
  */
 const clampPause = (millis: number): number => millis > shortest ? Math.min(longest, millis) : shortest
 
 /**
- * One step of a schedule: its new state, and how long it says to wait. `undefined` when it has ended.
+ * Runs one step of a schedule. Returns its new state and its pause, `undefined` when it has ended.
  *
- * `now` must be a wall clock time, for schedules that know hours and days or compare it with the times of the service,
- * and must not be set back or forward between two steps, for those that measure with it: the wall clock at the first
- * step, and from then on the monotonic time (`wallOffset` taken once).
+ * `now` must be a wall clock time, for schedules that use hours and days or compare it with the times of the service,
+ * and must not jump between two steps, for those that measure with it: the wall clock at the first step, and from then
+ * on the monotonic time (`wallOffset` taken once).
  *
  * @internal
  */
@@ -48,7 +48,7 @@ export const step = <In>(
 ): Effect.Effect<readonly [state: unknown, pause: number | undefined]> =>
   Effect.map(
     ask(schedule, now, input, state),
-    // clocks count in milliseconds; a little more is no harm, a little less would undercut a Retry-After
+    // clocks count whole milliseconds; rounding down would undercut a Retry-After
     ([after, , pause]) => [after, pause === undefined ? undefined : clampPause(Math.ceil(pause))] as const
   )
 
@@ -69,7 +69,7 @@ export const make = <In>(schedule: Schedule.Schedule<unknown, In>): Effect.Effec
   })
 
 /**
- * The pause before another try: no shorter than the service asked for, whatever a policy says.
+ * Returns the pause before a retry: never shorter than `Retry-After`, whatever the policy returns.
  *
  * @internal
  */
@@ -77,7 +77,7 @@ export const retryPause = (millis: number, error: QueueError): number =>
   clampPause(Math.max(millis, Duration.toMillis(retryAfterOf(error))))
 
 /**
- * The cadence that is followed, and where it is.
+ * The current cadence and its state.
  *
  * @internal
  */
@@ -87,7 +87,7 @@ export interface CadenceState {
 }
 
 /**
- * The next pause of a cadence. Once it has ended, the default cadence is followed.
+ * Returns the next pause of a cadence. When it has ended, the default cadence replaces it.
  *
  * @internal
  */

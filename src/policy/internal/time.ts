@@ -1,7 +1,7 @@
 /**
- * The two times of a clock. Intervals, deadlines and ages are differences of monotonic times: to set the wall clock
- * changes none of them. Dates come from the wall clock. The lint rules allow no other way to read a clock where jobs are
- * watched, so that the two can't be mixed.
+ * The two times of a clock. Intervals, deadlines and ages are differences of monotonic times, which setting the wall
+ * clock does not change. Dates come from the wall clock. The lint rules allow no other way to read a clock where jobs
+ * are watched, so that the two can't be mixed.
  *
  * @internal
  */
@@ -9,23 +9,23 @@ import type * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 
 /**
- * The monotonic time, in whole milliseconds. Only differences of it have a meaning.
+ * Returns the monotonic time, in whole milliseconds. Only differences of it have a meaning.
  *
  * @internal
  */
 export const monotonic = (clock: Clock.Clock): number =>
-  // `TestClock` multiplies in floating point, and may give some nanoseconds less than it means
+  // `TestClock` multiplies in floating point, and may be some nanoseconds short
   Number((clock.unsafeCurrentTimeNanos() + 500n) / 1_000_000n)
 
 /**
- * How far the wall clock is ahead of the monotonic time now, in milliseconds.
+ * Returns how far the wall clock is ahead of the monotonic time now, in milliseconds.
  *
  * @internal
  */
 export const wallOffset = (clock: Clock.Clock): number => clock.unsafeCurrentTimeMillis() - monotonic(clock)
 
 /**
- * The date of a monotonic time, by the wall clock as it is set now.
+ * Returns the date of a monotonic time, by the current setting of the wall clock.
  *
  * @internal
  */

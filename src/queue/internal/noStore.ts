@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 
 type Fetch = typeof globalThis.fetch
 
-// Those that do not know the field, as that of Cloudflare Workers of an earlier compatibility date.
+// Implementations that reject the field, such as that of Cloudflare Workers of an earlier compatibility date.
 const withoutField = new WeakSet<Fetch>()
 
 const noStore = (fetch: Fetch): Fetch => (input, init) =>
@@ -22,22 +22,22 @@ const noStore = (fetch: Fetch): Fetch => (input, init) =>
       })
     })
 
-// A fiber keeps the context that it has where another one is equal to it: with a value that is not equal to itself, none is.
+// A fiber does not replace its context by an equal one. A value that is not equal to itself makes the context unequal.
 const Mark = Context.GenericTag<"effect-queue-status/NoStore", number>("effect-queue-status/NoStore")
 
-// The context in which the request is made, outside of the client.
+// The context of the request, outside of the client.
 const outside = FiberRef.unsafeMake<Context.Context<never> | undefined>(undefined)
 
 /**
- * Asks that no response to a GET comes from a cache: by a header, and, over `fetch`, by the field of `RequestInit`. The
- * `fetch` of Next.js 13 and 14 caches every GET that has not this field.
+ * Prevents cached responses to a GET: by a header, and, over `fetch`, by the field of `RequestInit`. The `fetch` of
+ * Next.js 13 and 14 caches every GET without this field.
  *
- * `FetchHttpClient.layer` takes its `fetch` from the context that it was built in, which is there only inside the client.
- * A request is mapped inside it, and what it then adds to the context of the fiber holds until the client is left. Where
- * the app has wrapped the client so that requests are mapped outside of it (`HttpClient.transform`,
- * `HttpClient.followRedirects`), the header alone remains: a `fetch` added there would replace that of the app.
+ * `FetchHttpClient.layer` takes its `fetch` from the context that it was built in, which is available only inside the
+ * client. A request is mapped inside it, and what it then adds to the context of the fiber holds until the client
+ * returns. If the app has wrapped the client so that requests are mapped outside of it (`HttpClient.transform`,
+ * `HttpClient.followRedirects`), only the header is set: a `fetch` added there would replace the app's.
  *
- * In the same way a `fetch` is told not to follow the redirect of any other request, which it might send again.
+ * For any other request, `fetch` is configured in the same way not to follow a redirect, which might send it again.
  *
  * @internal
  */

@@ -1,5 +1,5 @@
 /**
- * The options of a queue over HTTP: checked, and completed from the configuration and the defaults.
+ * The options of a queue over HTTP: validated, and completed from the configuration and the defaults.
  *
  * @internal
  */
@@ -34,7 +34,7 @@ const checkApiKey = (apiKey: Redacted.Redacted): Either.Either<Redacted.Redacted
     : Either.left("the token must be printable ASCII without blanks")
 }
 
-// The issues do not show the URL: one that holds a password or a token may be misspelled elsewhere.
+// The issues omit the URL: a malformed one may contain a password or a token.
 const checkBaseUrl = (baseUrl: string): Either.Either<string, string> =>
   Either.try({ try: () => new URL(baseUrl), catch: () => "the base URL is not a URL" }).pipe(
     Either.filterOrLeft(

@@ -19,7 +19,7 @@ export interface Issue {
 const offersNothing = ({ message }: Issue): boolean => /^Expected (?:null|undefined), /.test(message)
 
 /**
- * The issues without those that only say that a field might as well be left out.
+ * Removes the issues that only report that a field could be omitted.
  *
  * @internal
  */
@@ -29,7 +29,7 @@ export const withoutOffers = <A extends Issue>(issues: ReadonlyArray<A>): Readon
 }
 
 /**
- * The first of the issues, as a person reads them.
+ * Formats the first issues for people.
  *
  * @internal
  */
@@ -40,7 +40,7 @@ export const sayIssues = (issues: ReadonlyArray<Issue>): string =>
     .join("; ")
 
 /**
- * The issues of a value that did not decode, as a person reads them: `priority: Expected an integer, actual 1.5`.
+ * Formats the issues of a value that did not decode, for people: `priority: Expected an integer, actual 1.5`.
  *
  * @internal
  */
@@ -48,20 +48,20 @@ export const formatIssues = (error: ParseResult.ParseError): string => {
   try {
     return sayIssues(ParseResult.ArrayFormatter.formatErrorSync(error))
   } catch {
-    // it shows the value, and a value of some thousand levels is too deep for that
+    // it shows the value, and overflows the stack for one of some thousand levels
     return "not as expected, and too deep to be shown"
   }
 }
 
 /**
- * A text, cut to what an error keeps.
+ * Cuts a text to the length that an error keeps.
  *
  * @internal
  */
 export const clip = (text: string, max: number = maxBodyLength): string =>
   text.length <= max ? text : `${text.slice(0, max - 1)}…`
 
-// What stands for a model that is no string. An object may have no `toString`, or one that throws.
+// Replaces a model that is not a string: an object may have no `toString`, or one that throws.
 const text = (value: unknown): string => Predicate.isObject(value) ? "(no string)" : String(value)
 
 const isJsonObject = Schema.is(JsonObject)
@@ -86,7 +86,7 @@ export const checkModel = (operation: Operation, model: string): Effect.Effect<s
   )
 
 /**
- * A submit that is refused before it is sent.
+ * Creates the error of a submit that is rejected before it is sent.
  *
  * @internal
  */
@@ -109,7 +109,7 @@ const asJsonObject = (value: unknown, name: string): Either.Either<JsonObject, s
   Either.filterOrLeft(toJson(value, name), isJsonObject, () => `${name}: its toJSON does not return an object`)
 
 /**
- * The request as it is sent: a copy that JSON represents without a loss.
+ * Returns the request to send: a copy that JSON represents without loss.
  *
  * @internal
  */

@@ -19,7 +19,7 @@ import type { Scrub } from "./scrubber.js"
 import type { ErrorBody } from "./wire.js"
 
 /**
- * What was asked: every error says it.
+ * The call, which is part of every error.
  *
  * @internal
  */
@@ -42,7 +42,7 @@ export interface Response {
 }
 
 /**
- * Whether a status code promises the body of a success (RFC 9110: a 2xx that is not known means what 200 means).
+ * Returns whether a status code means success (RFC 9110: an unknown 2xx means the same as 200).
  *
  * @internal
  */
@@ -73,15 +73,15 @@ const readBody = (
     let isWhole = true
     return response.stream.pipe(
       Stream.runForEachWhile((chunk) => Effect.sync(() => isWhole = body.add(chunk))),
-      // a response without a body, as a 204 is over `fetch`
+      // a response without a body, such as a 204 over `fetch`
       Effect.catchIf((error) => error.reason === "EmptyBody", () => Effect.void),
       Effect.map(() => isWhole)
     )
   })
 
 /**
- * Reads a response to its end: a connection serves the next request only then. Fails if the body of a success breaks off
- * or is longer than `maxBytes`.
+ * Reads a response to its end, because its connection serves the next request only then. Fails if the body of a success
+ * breaks off or is longer than `maxBytes`.
  *
  * @internal
  */
@@ -95,7 +95,7 @@ export const read = (
     const body = isOk(status) ? ofSuccess(maxBytes) : ofRefusal()
     const reading = readBody(response, body)
     if (!isOk(status)) {
-      // a body that breaks off still belongs to a response whose status is known
+      // an incomplete body still belongs to a response with a known status
       yield* Effect.ignore(reading)
     } else if (!(yield* reading)) {
       return yield* tooLarge(about, status, maxBytes)
@@ -111,7 +111,7 @@ const errorBody = (value: unknown): typeof ErrorBody.Type => {
   const { code, error, message, param, type } = value as { readonly [key: string]: unknown }
   const outer = { code: string(code), type: string(type), param: string(param), message: string(message) }
   if (error === undefined || error === null) return outer
-  // some gateways wrap it: { "error": { … } }, or { "error": "…" }; what they say beside it counts where it says nothing
+  // some gateways wrap it: { "error": { … } }, or { "error": "…" }; the outer fields replace missing inner ones
   const inner = errorBody(error)
   return {
     code: inner.code ?? outer.code,
@@ -121,26 +121,25 @@ const errorBody = (value: unknown): typeof ErrorBody.Type => {
   }
 }
 
-// Each alternative ends at the next `<` or matches: no text, however odd, takes more than linear time. What stands for
-// the token looks like a tag, and stays.
+// Each alternative ends at the next `<` or matches, so that any text takes linear time. The replacement of the token
+// looks like a tag, and is kept.
 const html = /<style[^]*?(?:<\/style>|$)|<(?!redacted>)[^<>]*>/gi
 
 const parseBody = (text: string, scrub: Scrub): typeof ErrorBody.Type => {
   try {
     return errorBody(JSON.parse(text))
   } catch {
-    // The HTML page of a load balancer: what a person would read of it. The token goes first, it may hold what looks like
-    // a tag.
+    // The text of a load balancer's HTML page. The token is removed first: it may contain what looks like a tag.
     return { message: string(scrub(text).replace(html, " ").replace(/\s+/g, " ").trim()) }
   }
 }
 
-// A field without a value is left out, as it is from JSON: an error is equal to what it is after a journey.
+// Omits fields without a value, as JSON does: an error must survive a round trip through JSON.
 const compact = <A extends object>(fields: A): A =>
-  // a field that is not there reads as `undefined`, as it did
+  // an omitted field still reads as `undefined`
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as A
 
-// What an error keeps of a response.
+// The parts of a response that an error keeps.
 const kept = (about: About, response: Response, scrub: Scrub) => {
   const clean = (text: string | undefined) => text === undefined ? undefined : clip(scrub(text))
   const { code, message, param, type } = parseBody(response.text, scrub)
@@ -163,7 +162,7 @@ const unexpected = (about: About, response: Response, issue: string, scrub: Scru
 }
 
 /**
- * The error that a refusal is.
+ * Returns the error for a response that is not a success.
  *
  * @internal
  */
@@ -198,7 +197,7 @@ export const fromRefusal = (about: About, response: Response, scrub: Scrub): Que
  */
 export type Decode<A> = (json: unknown) => Either.Either<A, ParseResult.ParseError>
 
-// An empty body is no JSON, and decodes as a value that is missing.
+// An empty body is not JSON, and decodes as a missing value.
 const parseJson = (text: string): Either.Either<unknown, ParseResult.ParseError> =>
   text === "" ? Either.right(undefined) : Either.try({
     try: () => JSON.parse(text) as unknown,
@@ -216,7 +215,7 @@ export const decode = <A>(text: string, decode: Decode<A>): Either.Either<A, Par
   Either.flatMap(parseJson(text), decode)
 
 /**
- * The error that a response is whose body is not what its status promises.
+ * Returns the error for a response whose body does not match its status.
  *
  * @internal
  */
@@ -227,7 +226,7 @@ export const undecoded = (
   scrub: Scrub
 ): QueueError.UnexpectedResponse => unexpected(about, response, formatIssues(error), scrub)
 
-// The reason that lies deepest: `fetch failed` is caused by `connect ECONNREFUSED 127.0.0.1:1`.
+// The innermost reason: `fetch failed` is caused by `connect ECONNREFUSED 127.0.0.1:1`.
 const reasonOf = (cause: unknown): string | undefined => {
   if (typeof cause === "string") return string(cause)
   if (typeof cause !== "object" || cause === null) return undefined
@@ -236,8 +235,8 @@ const reasonOf = (cause: unknown): string | undefined => {
     string(code)
 }
 
-// Why a server's certificate is not accepted: OpenSSL's verification errors, by the names that Node gives them. The
-// certificate is verified before anything of the request is sent.
+// OpenSSL's verification errors of a server certificate, as named by Node. The certificate is verified before any part
+// of the request is sent.
 const certificateErrors: ReadonlySet<unknown> = new Set([
   "CERT_CHAIN_TOO_LONG",
   "CERT_HAS_EXPIRED",
@@ -266,7 +265,7 @@ const certificateErrors: ReadonlySet<unknown> = new Set([
   "UNABLE_TO_VERIFY_LEAF_SIGNATURE"
 ])
 
-// A server that speaks no TLS, or not our version of it. Over node:http it is the write of the request that fails.
+// The server does not speak TLS, or not our version of it. Over node:http the write of the request fails.
 const isProtocolError = (code: unknown, syscall: unknown): boolean =>
   code === "EPROTO" ? syscall === "write" : typeof code === "string" && code.startsWith("ERR_SSL_")
 
@@ -275,21 +274,21 @@ const isConnectError = (code: unknown, syscall: unknown, message: unknown): bool
   code === "EAI_AGAIN" || code === "UND_ERR_CONNECT_TIMEOUT" ||
   message === "Client network socket disconnected before secure TLS connection was established"
 
-// undici's, where a proxy opens no tunnel: by its own fault, or because it does not want to.
+// undici's error if a proxy opens no tunnel: it failed, or it rejects the request.
 const refusedTunnel = /^Proxy response \((\d+)\) !== 200 when HTTP Tunneling$/
 
-/** What is known of a failure by which nothing was sent: whether it stays until a setting is corrected. */
+/** The kind of a failure before anything was sent: whether it stays until a setting is corrected. */
 type Unsent = "may pass" | "stays"
 
 /*
- * Nothing was sent where no connection was established. That is known by the errors that only the making of a connection
- * meets; any other error (ECONNRESET, EHOSTUNREACH of a read, what a browser tells) may have come after the request.
- * Garbage instead of TLS comes before the request where TLS is not spoken at all, and not where it has been.
+ * Nothing was sent if no connection was established. Only errors that occur exclusively while connecting prove that;
+ * any other (ECONNRESET, EHOSTUNREACH of a read, a browser's error) may occur after the request. Garbage instead of TLS
+ * precedes the request if the server never spoke TLS, but not if it did before.
  */
 const unsentBy = (cause: unknown, hasAnswered: boolean): Unsent | undefined => {
   if (typeof cause !== "object" || cause === null) return undefined
   const { cause: deeper, code, errors, message, syscall } = cause as { readonly [key: string]: unknown }
-  // one address after the other was tried
+  // several addresses were tried in turn
   if (Array.isArray(errors) && errors.length > 0) {
     const each = errors.map((error) => unsentBy(error, hasAnswered))
     return each.includes(undefined) ? undefined : each.includes("may pass") ? "may pass" : "stays"
@@ -301,8 +300,8 @@ const unsentBy = (cause: unknown, hasAnswered: boolean): Unsent | undefined => {
 }
 
 /**
- * No response, or not the whole of a good one. Of what caused it only the reason is kept, as text: an error of a client
- * may hold the request, and with it the token. `hasAnswered` says whether the service has ever responded.
+ * Returns the error for a missing or incomplete response. Only the reason of the cause is kept, as text: a client's
+ * error may contain the request, and with it the token. `hasAnswered` is whether the service ever responded.
  *
  * @internal
  */

@@ -1,7 +1,7 @@
 /**
- * The body of a response, as it comes: its first `maxKept` bytes are kept, and `add` returns whether to go on reading. A
- * connection serves the next request only when the body is at its end, but after `maxRead` bytes it is not worth waiting
- * for.
+ * The body of a response, as it arrives. Keeps the first `maxKept` bytes; `add` returns whether to continue reading. A
+ * connection serves the next request only after the end of the body, which is not worth waiting for after `maxRead`
+ * bytes.
  *
  * @internal
  */
@@ -25,7 +25,7 @@ export class ResponseBody {
 }
 
 /**
- * The body of a refusal: an error keeps little of it.
+ * The body of an error response, of which an error keeps little.
  *
  * @internal
  */
@@ -40,7 +40,7 @@ export const ofSuccess = (maxBytes: number): ResponseBody => new ResponseBody(ma
 
 const empty = new Uint8Array()
 
-// Not `Buffer.concat`: a short one would be a part of a pool, and keep all of it.
+// Not `Buffer.concat`: a short result would be part of a pool, and retain all of it.
 const concat = (chunks: ReadonlyArray<Uint8Array>): Uint8Array => {
   const whole = new Uint8Array(chunks.reduce((size, chunk) => size + chunk.length, 0))
   let at = 0
@@ -54,15 +54,15 @@ const concat = (chunks: ReadonlyArray<Uint8Array>): Uint8Array => {
 const utf8 = new TextDecoder()
 
 /**
- * Decodes a body. `fetch` has decompressed it and leaves the header as it was, other clients have not: what claims to be
- * compressed and is no text is replaced by a sentence that says so.
+ * Decodes a body. `fetch` decompresses it but keeps the header; other clients do not decompress. If the header claims
+ * compression and the bytes are not text, they are replaced by a message.
  *
  * @internal
  */
 export const decodeText = (bytes: Uint8Array, contentEncoding: unknown): string => {
   if (contentEncoding === undefined || contentEncoding === "identity") return utf8.decode(bytes)
   try {
-    // as a stream: its end may be cut within a character
+    // as a stream: the body may be cut within a character
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: true })
   } catch {
     return `the body is compressed (${String(contentEncoding)}) although the request does not accept that`

@@ -21,17 +21,17 @@ const parseNumber = (text: string): Option.Option<number> =>
   decimal.test(text) ? Option.some(Number(text)) : Option.none()
 
 /**
- * An HTTP date (RFC 9110), in milliseconds since the epoch.
+ * Parses an HTTP date (RFC 9110), to milliseconds since the epoch.
  *
  * @internal
  */
 export const parseDate = (text: string): Option.Option<number> =>
   httpDate.test(text)
-    // All three forms are in GMT. With an offset, because `DateTime` takes a text that ends in `GMT` for one without a zone.
+    // All three forms are in GMT. An offset is added: `DateTime` reads a text that ends in `GMT` as one without a zone.
     ? Option.map(DateTime.make(`${text.replace(/ GMT$/, "")} GMT+0000`), ({ epochMillis }) => epochMillis)
     : Option.none()
 
-/** The longest of the delays in milliseconds that the header's values give. */
+/** Returns the longest delay in the header's values, in milliseconds. */
 const longest = (
   header: string | undefined,
   parse: (value: string) => Option.Option<number>
@@ -43,8 +43,8 @@ const longest = (
 }
 
 /**
- * The delay that the service asks for: `retry-after-ms`, or `Retry-After` in seconds or as an HTTP date. A date is
- * measured from the response's `Date`, or from `nowMillis` if there is none. The longest of several values counts.
+ * Returns the delay that the service asks for: `retry-after-ms`, or `Retry-After` in seconds or as an HTTP date. A date
+ * is measured from the response's `Date`, or from `nowMillis` if there is none. The longest of several values is used.
  * Invalid values are ignored; a date in the past is zero; a delay is at most `maxRetryAfter`.
  *
  * @internal

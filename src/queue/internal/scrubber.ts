@@ -8,13 +8,13 @@ import * as Redacted from "effect/Redacted"
  */
 export type Scrub = (text: string) => string
 
-// A shorter token, such as a developer gives to an emulator, is no secret, and its removal would garble every text.
+// A shorter token, such as a developer's token for an emulator, is not a secret, and removing it would garble texts.
 const minLength = 8
 
 // An error keeps far less of a text.
 const maxText = 64 * 1024
 
-// A text may be cut within the token: a prefix of so many characters is removed as well, at the end of the text of fewer.
+// A text may be cut within the token: a prefix of `minPrefix` characters (at the end `minPrefixAtEnd`) is removed too.
 const minPrefix = 8
 const minPrefixAtEnd = 4
 
@@ -27,7 +27,7 @@ const entities: ReadonlyMap<string, string> = new Map(
     )
 )
 
-// How the source code of programs (JSON is a part of it), URLs and HTML escape a character.
+// The escapes of a character in source code (and JSON), URLs and HTML.
 const kinds = [
   /\\(?:u[0-9a-f]{4}|x[0-9a-f]{2}|.)/gi,
   /%[0-9a-f]{2}/gi,
@@ -44,13 +44,13 @@ const unescape = (escape: string): string | undefined =>
     ? String.fromCharCode(Number(escape.slice(2).replace(";", "")))
     : String.fromCharCode(parseInt(escape.replace(/^(?:\\u|\\x|%|&#x)|;$/gi, ""), 16))
 
-// The most escapes around each other. Each pass takes linear time.
+// The maximum depth of nested escapes. Each pass takes linear time.
 const maxPasses = 5
 
-/** A text without some of its escapes. */
+/** A text with some of its escapes decoded. */
 interface Decoded {
   readonly text: string
-  /** The position of each of its characters in the original, and of its end. */
+  /** The position in the original of each character, and of the end. */
   readonly origins: ReadonlyArray<number> | undefined
 }
 
@@ -67,7 +67,7 @@ const decode = (from: Decoded, escapes: RegExp): Decoded => {
   }
   for (const { 0: escape, index } of from.text.matchAll(escapes)) {
     const char = unescape(escape)
-    // a token has the printable characters of ASCII, and no more
+    // a token consists of printable ASCII characters
     if (char === undefined || char < "!" || char > "~") continue
     copy(index)
     origins.push(originOf(from, index))
@@ -80,7 +80,7 @@ const decode = (from: Decoded, escapes: RegExp): Decoded => {
   return { text, origins }
 }
 
-/** The text, and what it may mean: escaped several times in any order, or, if it looks like an escape itself, once. */
+/** Returns the text and its decodings: nested escapes in any order, and each kind once (a token may look like one). */
 const decodings = (text: string): ReadonlyArray<Decoded> => {
   const original: Decoded = { text, origins: undefined }
   const all = [original]
@@ -92,9 +92,9 @@ const decodings = (text: string): ReadonlyArray<Decoded> => {
   return all.length === 1 ? all : [...all, ...kinds.map((kind) => decode(original, kind))]
 }
 
-/** A form of the token, searched by the algorithm of Knuth, Morris and Pratt. */
+/** A form of the token, searched with the Knuth–Morris–Pratt algorithm. */
 class Needle {
-  // for each prefix the length of its longest proper prefix that is also its suffix
+  // for each prefix, the length of its longest proper prefix that is also its suffix
   private readonly borders: ReadonlyArray<number>
 
   constructor(private readonly form: string, private readonly min: number, private readonly minAtEnd: number) {
@@ -107,7 +107,7 @@ class Needle {
     this.borders = borders
   }
 
-  /** Reports where the text holds the form or a prefix of it. */
+  /** Reports each occurrence of the form or a prefix of it. */
   find(text: string, found: (from: number, to: number) => void): void {
     const { borders, form, min, minAtEnd } = this
     const prefix = form.slice(0, min)
@@ -131,7 +131,7 @@ class Needle {
   }
 }
 
-/** Those characters of a text in base64 that depend on nothing but `token`, if `before` bytes come before it. */
+/** Returns the base64 characters that depend on `token` alone, if `before` bytes precede it. */
 const base64 = (token: string, before: number): string => {
   const bits = 8 * (before + token.length)
   return Encoding.encodeBase64("\0".repeat(before) + token).slice(Math.ceil(8 * before / 6), Math.floor(bits / 6))
@@ -156,9 +156,9 @@ const needlesOf = (token: string): ReadonlyArray<Needle> => {
 }
 
 /**
- * Makes a function that replaces the token in a text of the service by `<redacted>`: as it is, in base64 or hex, alone
- * or with other text around it, and each of these escaped for JSON, URLs or HTML, up to some times. So is what a cut
- * leaves of it, but for a few characters. The result is cut to what an error could keep. Takes linear time.
+ * Creates a function that replaces the token in a text by `<redacted>`: verbatim, in base64 or hex, alone or within
+ * other text, each escaped for JSON, URLs or HTML up to `maxPasses` times. A cut off token is replaced except for a few
+ * characters. The result is cut to the length that an error could keep. Takes linear time.
  *
  * @internal
  */

@@ -32,19 +32,19 @@ const outcomeOf = (sent: Tracer.Span): Effect.Effect<Answer.Response, HttpClient
   const httpStatus = sent.attributes.get("http.response.status_code")
   if (typeof httpStatus === "number") return Answer.toResponse(httpStatus, headersOf(sent), new Uint8Array())
   return sent.status._tag === "Ended" && Exit.isFailure(sent.status.exit)
-    // what a client of the platform fails with
+    // the error of the platform's client
     ? Effect.failCause(sent.status.exit.cause as Cause.Cause<HttpClientError.HttpClientError>)
     : new SentAgain()
 }
 
 /**
- * Lets a client send a request once, although the app may have made it one that sends it again (`retryTransient`,
- * `followRedirects`): it is stopped before it does, and the outcome of the first request counts, without the body of its
- * response.
+ * Ensures that a client sends a request once, even if the app configured it to repeat requests (`retryTransient`,
+ * `followRedirects`). It is stopped before the second request, and the outcome of the first is returned, without the
+ * body of its response.
  *
- * The clients of the platform open a span for each request that they send, below all that an app can put around them.
- * These spans go to a tracer of our own, which refuses the second. All other spans go where they would. A client that
- * opens no spans, or a `fetch` that follows a redirect by itself, is not noticed.
+ * The platform's clients open a span for each request that they send, below anything that an app can wrap around them.
+ * These spans go to a tracer of our own, which rejects the second; all other spans go to the app's tracer. A client
+ * that opens no spans, or a `fetch` that follows a redirect by itself, is not detected.
  *
  * @internal
  */

@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 
 /**
- * Puts the job that a call is about on its span.
+ * Annotates the current span with the job of the call.
  *
  * @internal
  */

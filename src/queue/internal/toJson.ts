@@ -9,10 +9,10 @@ const refuse = (what: string): never => {
   throw new NotJson(`${what} cannot be represented in JSON`)
 }
 
-// A recursive walk must end before the stack does.
+// Ends a recursive walk before the stack overflows.
 const maxLevels = 1_000
 
-// Iterators and namespaces have a tag of their own, instances a class. What has neither is data, whatever realm or
+// Iterators and namespaces have their own tag, and instances have a class. Anything else is data, whatever realm or
 // library its prototype comes from.
 const isPlain = (value: object): boolean => {
   if (Object.prototype.toString.call(value) !== "[object Object]") return false
@@ -41,13 +41,13 @@ const formatPath = (path: ReadonlyArray<string | number>): string => {
 }
 
 /**
- * A copy of a value as JSON represents it, or the path and the kind of the first part that JSON would lose. Properties
- * that are `undefined` are left out, and `toJSON` is respected, as by `JSON.stringify`.
+ * Copies a value as JSON represents it, or returns the path and the kind of the first part that JSON would lose. Like
+ * `JSON.stringify`, it omits properties that are `undefined`, and respects `toJSON`.
  *
  * @internal
  */
 export const toJson = (value: unknown, name: string): Either.Either<unknown, string> => {
-  // left as it is by what is thrown: it leads there
+  // not restored when an error is thrown: it is the path to the error
   const path: Array<string | number> = []
   const ancestors = new Set<object>()
 
@@ -61,7 +61,7 @@ export const toJson = (value: unknown, name: string): Either.Either<unknown, str
   const element = (value: unknown, index: number): unknown => {
     path.push(index)
     const copied = copy(value)
-    // `JSON.stringify` makes it null
+    // `JSON.stringify` would write null
     if (copied === undefined) return refuse("undefined")
     path.pop()
     return copied
@@ -93,11 +93,11 @@ export const toJson = (value: unknown, name: string): Either.Either<unknown, str
   }
 
   const copyUnvisited = (value: object): unknown => {
-    // both have a `toJSON`, which says nothing of what they stand for
+    // both have a `toJSON` that does not represent their value
     if (Effect.isEffect(value)) return refuse("an Effect")
     if (value instanceof Date && Number.isNaN(value.getTime())) return refuse("an invalid Date")
     if ("toJSON" in value && typeof value.toJSON === "function") return copy(value.toJSON(String(path.at(-1) ?? "")))
-    // not `map`, which passes over holes
+    // not `map`, which skips holes
     if (Array.isArray(value)) return Array.from(value, element)
     if (!isPlain(value)) return refuse(describeInstance(value))
     return Object.fromEntries(

@@ -10,8 +10,8 @@ import * as Schema from "effect/Schema"
 import { JobStatus, JsonObject, ModelName, RequestId } from "../../model/Job.js"
 
 /**
- * The headers of every request. Without the second a service or gateway may compress, and clients other than `fetch` do
- * not decompress.
+ * The headers of every request. Without the second, a service or gateway may compress, and clients other than `fetch`
+ * do not decompress.
  *
  * @internal
  */
@@ -21,7 +21,7 @@ const renamed = <A, I>(schema: Schema.Schema<A, I>, wire: string) =>
   Schema.propertySignature(schema).pipe(Schema.fromKey(wire))
 
 /**
- * The body of `POST /queue/submit`. What a worker reports is merged into `info`; a higher `priority` goes first.
+ * The body of `POST /queue/submit`. Updates of a worker are merged into `info`. Jobs of a higher `priority` go first.
  *
  * @internal
  */
@@ -67,7 +67,7 @@ export const ClearResponse = Schema.Struct({ canceledCount: renamed(Schema.NonNe
   .annotations({ identifier: "ClearResponse" })
 
 /**
- * How many jobs of a model are waiting and running.
+ * The number of waiting and running jobs of a model.
  *
  * @internal
  */

@@ -1,6 +1,6 @@
 /**
- * The ownership of a job: what is done with it when its owner ends. (Not marked as internal: the build would leave out the
- * import below, which a public type needs.)
+ * The ownership of a job: its release when its owner ends. (Not marked as internal: the build would remove the import
+ * below, which a public type needs.)
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
@@ -18,7 +18,7 @@ import type { CancelResult, SubmitRequest } from "../../queue/JobQueue.js"
 import { makeWithin } from "../../watch/internal/expiryErrors.js"
 import * as Submit from "./submit.js"
 
-// Public types refer to it, so it is not marked as internal: the build would leave it out.
+// Not marked as internal: public types refer to it, and the build would remove it.
 export type Release = Data.TaggedEnum<{
   Canceled: { readonly job: JobRef }
   Ended: { readonly job: JobRef; readonly status: string }
@@ -46,7 +46,7 @@ export const defaultReleaseTimeout: Duration.Duration = Duration.seconds(5)
 
 const ended: ReadonlySet<string> = new Set(["done", "failed", "canceled"])
 
-// As often as there is time for: 0.1, 0.3, 0.7, 1.5, 2.5 … seconds after the first.
+// Retries until the time limit: 0.1, 0.3, 0.7, 1.5, 2.5 … seconds after the first attempt.
 const schedule = respectRetryAfter(
   Schedule.exponential(Duration.millis(100)).pipe(Schedule.union(Schedule.spaced(Duration.seconds(1))))
 )
@@ -59,14 +59,14 @@ export interface Options extends Submit.Options {
 }
 
 /**
- * What an owner does with its job.
+ * The operations of an owner on its job.
  *
  * @internal
  */
 export interface Owner {
   /**
    * Submits, in an uninterruptible region: `restore` makes the wait interruptible. Interruption meanwhile waits for the
-   * response, for as long as a release may take, and releases the job, if there is one.
+   * response, up to the time limit of a release, and releases the job, if there is one.
    */
   readonly acquire: (
     request: SubmitRequest,
@@ -74,7 +74,7 @@ export interface Owner {
   ) => Effect.Effect<{ readonly job: JobRef; readonly key: string }, SubmitError, JobQueue>
   /** Cancels the job if it is pending, and reports the result. Never fails, and takes a bounded time. */
   readonly release: (job: JobRef, wasSeen: boolean) => Effect.Effect<void>
-  /** Cancels the job for another reason, such as a deadline of its watch, and notes that in the journal. */
+  /** Cancels the job for another reason, such as a deadline of its watch, and records that in the journal. */
   readonly cancel: (job: JobRef) => Effect.Effect<CancelResult, QueueError.QueueError>
 }
 
@@ -117,7 +117,7 @@ export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
             Effect.tapError((error) => Effect.sync(() => last = error)),
             Effect.retry({
               schedule,
-              // a job that is new may not have arrived at every replica
+              // a new job may not have reached every replica
               while: (error) => QueueError.isTransient(error) || (error._tag === "JobNotFound" && !wasSeen)
             }),
             Effect.match({
@@ -155,7 +155,7 @@ export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
                       job !== undefined ? release(job, false) : mayHaveArrived ? report(unknown) : Effect.void
                   )
                 ),
-                // whatever combines runs may drop the error
+                // code that combines runs may drop the error
                 Effect.tapErrorTag("SubmitUncertain", () => report(unknown))
               )
               return { job, key }

@@ -1,6 +1,6 @@
 /**
- * A run: a submit, a watch, and a release if the watch ends before the job. (Not marked as internal: the build would leave
- * out the imports below, which a public type needs.)
+ * A run: a submit, a watch, and a release if the watch ends before the job. (Not marked as internal: the build would
+ * remove the imports below, which a public type needs.)
  */
 import * as Context from "effect/Context"
 import type * as Data from "effect/Data"
@@ -21,7 +21,7 @@ import type { JobWatcher } from "../../watch/JobWatcher.js"
 import * as Own from "./ownership.js"
 import * as Submit from "./submit.js"
 
-// Public types refer to it, so it is not marked as internal: the build would leave it out.
+// Not marked as internal: public types refer to it, and the build would remove it.
 export type RunEvent = Data.TaggedEnum<{
   Submitted: { readonly stage: Option.Option<string>; readonly job: JobRef; readonly key: string }
   Observed: { readonly stage: Option.Option<string>; readonly job: JobRef; readonly event: JobStream.WatchEvent }
@@ -29,7 +29,7 @@ export type RunEvent = Data.TaggedEnum<{
 }>
 
 /**
- * Receives the events of the runs in an effect, and returns whether it has taken them.
+ * Receives the events of the runs in an effect, and returns whether it accepted them.
  *
  * @internal
  */
@@ -42,7 +42,7 @@ interface Options extends Own.Options, JobStream.Options {
 }
 
 /**
- * Why a run has failed, the last job that it submitted, if any, and the last cursor of that job, if any.
+ * Why a run failed, the last job that it submitted, if any, and the last cursor of that job, if any.
  *
  * @internal
  */
@@ -52,7 +52,7 @@ export interface RunFailure {
   readonly cursor: Transition.Cursor | undefined
 }
 
-/** Watches a job to its end. A deadline that cancels the job cancels it through its owner. */
+/** Watches a job to its end. A deadline that cancels the job does so through its owner. */
 const watch = (
   job: JobRef,
   options: Options,
@@ -76,8 +76,8 @@ const watch = (
   })
 
 /**
- * Submits a job and watches it until it is done, or fails with why it is not. A job that has run out of retries may be
- * submitted again.
+ * Submits a job and watches it until it is done. Fails with the reason if it is not. A job that ran out of retries may
+ * be submitted again.
  *
  * @internal
  */
@@ -128,7 +128,7 @@ export const runToEnd = (
       for (let nth = 1;; nth++) {
         const keyed = key === undefined || nth === 1 ? options : { ...options, key: `${key}/${nth}` }
         const end = yield* Effect.repeat(runOnce(keyed), {
-          // another run of this program with the same key, or an earlier start of it, has canceled the job
+          // another run of this program with the same key, or an earlier process, canceled the job
           while: (end) => end._tag === "Canceled" ? Submit.wasCanceledByUs(keyed, end.job) : false
         })
         const outputs = yield* Effect.either(outputsOf(end))

@@ -1,5 +1,5 @@
 /**
- * A submit that makes one job at most, and the end of whoever waits for it.
+ * A submit that creates at most one job, and can be abandoned.
  *
  * @internal
  */
@@ -31,9 +31,7 @@ export interface Options {
   readonly retry?: Retry | undefined
 }
 
-/**
- * Where a submit is. Written here alone.
- */
+/** The state of a submit, which only this file changes. */
 interface State {
   readonly key: string
   /** The request is in flight, or its outcome is unknown. */
@@ -45,7 +43,7 @@ interface State {
 }
 
 /**
- * A submit that runs beside the fiber that waits for it.
+ * A submit that runs in its own fiber.
  *
  * @internal
  */
@@ -54,15 +52,15 @@ export interface SubmitAttempt {
   /** Waits for the job. Interruption ends the wait, not the submit. */
   readonly await: Effect.Effect<JobRef, QueueError.SubmitError>
   /**
-   * Sends nothing again, waits `patience` milliseconds for the response to a request in flight, and stops. Returns the
-   * job, if there is one, and whether there may be one that is not known.
+   * Sends nothing again, waits up to `patience` milliseconds for the response to a request in flight, and stops.
+   * Returns the job, if there is one, and whether there may be an unknown one.
    */
   readonly abandon: (
     patience: number
   ) => Effect.Effect<{ readonly job: JobRef | undefined; readonly mayHaveArrived: boolean }>
 }
 
-/** Where the key of a submit is, in the `info` of its job. */
+/** The field of the key in the `info` of a job. */
 const keyField = "client_key"
 
 const newKey: Effect.Effect<string> = Effect.flatMap(
@@ -76,7 +74,7 @@ const begin = ({ key }: Options): Effect.Effect<State> =>
     (key) => ({ key, mayHaveArrived: false, isAbandoned: false, found: undefined })
   )
 
-// What is wrong with the request itself, `checkSubmit` finds.
+// `checkSubmit` validates the request itself.
 const withKey = (request: SubmitRequest, key: string): Either.Either<SubmitRequest, QueueError.InvalidRequest> => {
   const info: unknown = request?.info
   if (typeof key !== "string" || key.trim() === "") {
@@ -89,7 +87,7 @@ const withKey = (request: SubmitRequest, key: string): Either.Either<SubmitReque
     : Either.right({ ...request, info: { ...info, [keyField]: key } })
 }
 
-/** Sends until it has arrived; what may have arrived is not sent again. */
+/** Sends a request until it has arrived. A request that may have arrived is not sent again. */
 const send = (
   queue: Queue,
   request: SubmitRequest,
@@ -120,7 +118,7 @@ const orWarn = (effect: Effect.Effect<void, QueueError.JournalError>, what: stri
 
 const isSame = (a: JobRef, b: JobRef): boolean => a.model === b.model && a.requestId === b.requestId
 
-/** Whether a job is canceled, by a status call that is tried again as a poll is. */
+/** Returns whether a job is canceled, by a status call that is retried like a poll. */
 const isCanceled = (queue: Queue, job: JobRef, retry: Retry): Effect.Effect<boolean, QueueError.QueueError> =>
   Effect.flatMap(Pacer.make(retry), (pacer) =>
     queue.status(job).pipe(
@@ -137,7 +135,7 @@ const isCanceled = (queue: Queue, job: JobRef, retry: Retry): Effect.Effect<bool
       Effect.map((status) => status._tag === "Canceled" && isSame(status.job, job))
     ))
 
-/** Sends what the journal knows nothing of, and notes what came of it. */
+/** Sends a request that the journal has no entry of, and records the result. */
 const sendNoted = (
   queue: Queue,
   { journal, key }: Keyed,
@@ -166,7 +164,7 @@ const sendNoted = (
         restore(Effect.zipRight(journal.set(key, entry), send(queue, request, retry, state)))
       )
       if (Exit.isSuccess(exit)) {
-        // if this is not noted, the next submit with this key says that it can't tell; there is a job, and here it is
+        // without this entry the next submit with this key fails with `SubmitUncertain`, but this one has the job
         yield* orWarn(
           journal.set(key, { ...entry, _tag: "Submitted", job: exit.value }),
           "a job that is not in the journal"
@@ -179,7 +177,7 @@ const sendNoted = (
   ))
 
 /**
- * A key, and the journal that it is noted in.
+ * A key, and its journal.
  *
  * @internal
  */
@@ -189,7 +187,7 @@ export interface Keyed {
 }
 
 /**
- * Where a submit is noted, if it is. A key that was made up is of no use after a restart.
+ * Returns the journal of a submit, if any. A generated key is useless after a restart.
  *
  * @internal
  */
@@ -221,7 +219,7 @@ export const submit = (
   Effect.flatMap(begin(options), (state) => run(input, options, state))
 
 /**
- * Begins a submit in the scope, which stops it when it closes.
+ * Starts a submit in the scope, which stops it when it closes.
  *
  * @internal
  */
@@ -232,7 +230,7 @@ export const start = (
 ): Effect.Effect<SubmitAttempt, never, JobQueue | Scope.Scope> =>
   Effect.gen(function*() {
     const state = yield* begin(options)
-    // not a child of the fiber that waits: an interruption of that one would stop it
+    // not a child of the waiting fiber, whose interruption would stop it
     const fiber = yield* Effect.forkScoped(Effect.interruptible(run(input, options, state)))
     return {
       key: state.key,
@@ -248,8 +246,8 @@ export const start = (
   })
 
 /**
- * Cancels a job. The journal is told before the request is sent: after a crash in between it knows that a job that is
- * found canceled was canceled by this program.
+ * Cancels a job. The journal is updated before the request is sent: after a crash in between it shows that this program
+ * canceled the job.
  *
  * @internal
  */
@@ -268,7 +266,7 @@ export const cancel = (
       if (known === undefined || known._tag === "Sent" || !isSame(known.job, job)) return yield* request
       if (known._tag === "Submitted") yield* orWarn(journal.set(key, { ...known, _tag: "Canceling" }), unnotedCancel)
       const result = yield* request
-      // the answer to an earlier request may be lost
+      // the response to an earlier request may have been lost
       const isOurs = result._tag === "Canceled" || (known._tag === "Canceling" && result.status === "canceled")
       yield* orWarn(isOurs ? journal.remove(key) : journal.set(key, { ...known, _tag: "Submitted" }), unnotedCancel)
       return result
@@ -278,7 +276,7 @@ export const cancel = (
 const unnotedCancel = "a cancel that is not in the journal"
 
 /**
- * Whether a job that was found canceled was canceled by this program. Its key is free then.
+ * Returns whether a canceled job was canceled by this program. Its key is free then.
  *
  * @internal
  */
