@@ -17,7 +17,7 @@ describe("parseFault", () => {
   const pairs: ReadonlyArray<readonly [string, Fault.Fault]> = [
     ["rate-limited", Fault.rateLimited()],
     [
-      "rate-limited 30s on status share 10%",
+      "rate-limited 30s on status probability 10%",
       Fault.rateLimited("30 seconds").pipe(Fault.on("status"), Fault.withProbability(0.1))
     ],
     ["unavailable", Fault.unavailable()],
@@ -25,11 +25,11 @@ describe("parseFault", () => {
     ["unavailable 502 on submit nth 1", Fault.unavailable({ status: 502 }).pipe(Fault.on("submit"), Fault.nth(1))],
     ["unavailable 500 1.5s", Fault.unavailable({ status: 500, retryAfter: 1500 })],
     ["unauthorized", Fault.unauthorized],
-    ["vanished model a/b", Fault.notFound.pipe(Fault.ofModel("a/b"))],
+    ["not-found model a/b", Fault.notFound.pipe(Fault.ofModel("a/b"))],
     ["malformed", Fault.malformed()],
     ["answer 418", Fault.answer(418)],
-    ["disconnected share 0.5", Fault.disconnected.pipe(Fault.withProbability(0.5))],
-    ["hang on status nth 3..", Fault.noResponse.pipe(Fault.on("status"), Fault.nth(3, Infinity))],
+    ["disconnected probability 0.5", Fault.disconnected.pipe(Fault.withProbability(0.5))],
+    ["no-response on status nth 3..", Fault.noResponse.pipe(Fault.on("status"), Fault.nth(3, Infinity))],
     ["answer-lost", Fault.answerLost()],
     ["answer-lost on submit", Fault.answerLost().pipe(Fault.on("submit"))],
     [
@@ -44,7 +44,7 @@ describe("parseFault", () => {
     ["clock-ahead 3s during 1m..", Fault.clockAhead("3 seconds").pipe(Fault.during("1 minute"))],
     ["clock-behind 3s", Fault.clockBehind("3 seconds")],
     ["unknown-status paused", Fault.unknownStatus("paused")],
-    ["  rate-limited   1s over 10 per 1s\n", Fault.rateLimited("1 second").pipe(Fault.aboveRate(10, "1 second"))]
+    ["  rate-limited   1s above 10 per 1s\n", Fault.rateLimited("1 second").pipe(Fault.aboveRate(10, "1 second"))]
   ]
   for (const [spec, fault] of pairs) {
     it(`reads ${spec.trim()}`, () => {
@@ -59,10 +59,8 @@ describe("parseFault", () => {
     const kebab = (name: string) => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
     const otherwise: { readonly [name: string]: string } = {
       ofModel: "model",
-      aboveRate: "over",
-      noResponse: "hang",
-      notFound: "vanished",
-      withProbability: "share"
+      aboveRate: "above",
+      withProbability: "probability"
     }
     // who has a connection to an emulator was not refused one
     const apart = ["blockedUntil", "mapStatus", "where", "ofJob", "refused"]
@@ -83,9 +81,9 @@ describe("parseFault", () => {
       ["rate-limted", /there is no fault "rate-limted": did you mean "rate-limited"\?/],
       ["explode", /there is no fault "explode": there are rate-limited, unavailable, /],
       ["__proto__", /there is no fault "__proto__"/],
-      ["hang no status", /there is no condition "no": did you mean "on"\?/],
-      ["hang on", /an operation is missing after "on"/],
-      ["hang on statsu", /there is no operation "statsu": did you mean "status"\?/],
+      ["no-response no status", /there is no condition "no": did you mean "on"\?/],
+      ["no-response on", /an operation is missing after "on"/],
+      ["no-response on statsu", /there is no operation "statsu": did you mean "status"\?/],
       ["delay", /a duration is missing after "delay"/],
       ["delay soon", /"soon" is not a duration/],
       ["delay 2s..1s", /ends before it begins/],
@@ -94,14 +92,14 @@ describe("parseFault", () => {
       ["unavailable 99", /"99" is not a status of HTTP/],
       ["answer 100", /"100" is not a status of HTTP/],
       ["unknown-status done", /a known status/],
-      ["hang nth 0", /"0" is not a number of calls/],
-      ["hang nth 3..2", /there are no calls 3 to 2/],
-      ["hang share 110%", /not a share/],
-      ["hang share x", /not a share/],
-      ["hang during 1m", /not a range of durations/],
-      ["hang during 2m..1m", /there is no time from 2m to 1m/],
-      ["hang over 10 in 1s", /"in" stands where "per" is expected/],
-      ["hang over 0 per 1s", /not a number of calls/]
+      ["no-response nth 0", /"0" is not a number of calls/],
+      ["no-response nth 3..2", /there are no calls 3 to 2/],
+      ["no-response probability 110%", /not a probability/],
+      ["no-response probability x", /not a probability/],
+      ["no-response during 1m", /not a range of durations/],
+      ["no-response during 2m..1m", /there is no time from 2m to 1m/],
+      ["no-response above 10 in 1s", /"in" stands where "per" is expected/],
+      ["no-response above 0 per 1s", /not a number of calls/]
     ]
     for (const [spec, issue] of wrong) assert.match(issueOf(spec), issue)
   })

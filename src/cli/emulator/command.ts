@@ -100,7 +100,7 @@ const options = {
       )
     ),
     Options.withDescription(
-      "what goes wrong, such as \"rate-limited 30s on status share 10%\"; any number of them. `--list-faults` tells all"
+      "what goes wrong, such as \"rate-limited 30s on status probability 10%\"; any number of them. `--list-faults` tells all"
     )
   ),
   listFaults: Options.boolean("list-faults").pipe(

@@ -68,7 +68,7 @@ const statusCode = (text: string): number => {
 const fraction = (text: string): number => {
   const [, number = "", percent] = /^(\d+(?:\.\d+)?)(%?)$/.exec(text) ?? []
   const value = number === "" ? NaN : Number(number) / (percent === "%" ? 100 : 1)
-  if (!(value >= 0 && value <= 1)) throw new Error(`"${text}" is not a share such as 10% or 0.1`)
+  if (!(value >= 0 && value <= 1)) throw new Error(`"${text}" is not a probability such as 10% or 0.1`)
   return value
 }
 
@@ -109,7 +109,7 @@ const timed = (
 const happenings: { readonly [word: string]: Entry<Fault.Fault> } = {
   "rate-limited": {
     arguments: "[DURATION]",
-    example: "rate-limited 30s on status share 10%",
+    example: "rate-limited 30s on status probability 10%",
     about: "HTTP 429, with Retry-After where a duration is given",
     read: (words) => Fault.rateLimited(optionalDuration(words))
   },
@@ -123,7 +123,7 @@ const happenings: { readonly [word: string]: Entry<Fault.Fault> } = {
     }
   },
   unauthorized: plain(Fault.unauthorized, "HTTP 401", "unauthorized during 1m.."),
-  vanished: plain(Fault.notFound, "HTTP 404", "vanished on status nth 1..3"),
+  "not-found": plain(Fault.notFound, "HTTP 404", "not-found on status nth 1..3"),
   malformed: plain(Fault.malformed(), "HTTP 200, and no JSON", "malformed on status nth 2"),
   answer: {
     arguments: "STATUS",
@@ -131,8 +131,8 @@ const happenings: { readonly [word: string]: Entry<Fault.Fault> } = {
     about: "this status, with an empty body",
     read: (words) => Fault.answer(statusCode(words.take("a status")))
   },
-  disconnected: plain(Fault.disconnected, "the connection breaks before an answer", "disconnected share 5%"),
-  hang: plain(Fault.noResponse, "there never is an answer", "hang on status nth 3.."),
+  disconnected: plain(Fault.disconnected, "the connection breaks before an answer", "disconnected probability 5%"),
+  "no-response": plain(Fault.noResponse, "no response, ever", "no-response on status nth 3.."),
   "answer-lost": {
     arguments: "[WHAT]",
     example: "answer-lost unavailable 502 on submit nth 1",
@@ -140,7 +140,7 @@ const happenings: { readonly [word: string]: Entry<Fault.Fault> } = {
     read: (words) =>
       Fault.answerLost(words.peek() !== undefined && words.peek()! in happenings ? what(words) : undefined)
   },
-  truncated: plain(Fault.truncated, "the body of the answer breaks off", "truncated share 0.05"),
+  truncated: plain(Fault.truncated, "the body of the answer breaks off", "truncated probability 0.05"),
   stalled: plain(Fault.stalled, "half of the body comes, and then nothing", "stalled on status nth 4"),
   delay: {
     arguments: "DURATION[..DURATION]",
@@ -182,7 +182,7 @@ const conditions: { readonly [word: string]: Entry<(fault: Fault.Fault) => Fault
   },
   model: {
     arguments: "NAME",
-    example: "vanished model my-org/video-generator",
+    example: "not-found model my-org/video-generator",
     about: "only to calls about this model",
     read: (words) => Fault.ofModel(words.take("the name of a model"))
   },
@@ -195,11 +195,11 @@ const conditions: { readonly [word: string]: Entry<(fault: Fault.Fault) => Fault
       return isRange ? Fault.nth(count(from), to === undefined ? Infinity : count(to)) : Fault.nth(count(from))
     }
   },
-  share: {
+  probability: {
     arguments: "FRACTION",
-    example: "hang share 2%",
+    example: "no-response probability 2%",
     about: "only to this part of the calls, by a seeded chance",
-    read: (words) => Fault.withProbability(fraction(words.take("a share")))
+    read: (words) => Fault.withProbability(fraction(words.take("a probability")))
   },
   during: {
     arguments: "DURATION..[DURATION]",
@@ -211,9 +211,9 @@ const conditions: { readonly [word: string]: Entry<(fault: Fault.Fault) => Fault
       return Fault.during(duration(from), to === undefined ? undefined : duration(to))
     }
   },
-  over: {
+  above: {
     arguments: "N per DURATION",
-    example: "rate-limited 1s over 10 per 1s",
+    example: "rate-limited 1s above 10 per 1s",
     about: "only to calls that come faster than that",
     read: (words) => {
       const calls = count(words.take("a number of calls"))
