@@ -4,6 +4,7 @@
  * @internal
  */
 import * as Duration from "effect/Duration"
+import stringWidth from "string-width"
 import type { QueueError } from "../model/QueueError.js"
 
 const escaped = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
@@ -73,3 +74,11 @@ export const inShort = (error: QueueError): string => {
       return printable(error.message)
   }
 }
+
+/**
+ * A text with blanks after it, up to this many columns of a terminal: a letter may take two.
+ *
+ * @internal
+ */
+export const padded = (text: string, columns: number): string =>
+  text + " ".repeat(Math.max(0, columns - stringWidth(text)))

@@ -15,7 +15,11 @@ const rooms = {
   run: { floor: 4, isCore: true, packages: anywhere },
   testing: { floor: 4, packages: anywhere },
   emulator: { floor: 5, packages: onNode, isOnNode: true },
-  cli: { floor: 6, packages: [...onNode, "@effect/cli", "@effect/printer", "@effect/printer-ansi"], isOnNode: true }
+  cli: {
+    floor: 6,
+    packages: [...onNode, "@effect/cli", "@effect/printer", "@effect/printer-ansi", "cli-truncate", "string-width"],
+    isOnNode: true
+  }
 }
 
 const names = Object.keys(rooms)

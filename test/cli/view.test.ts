@@ -2,10 +2,12 @@ import { assert, describe, it } from "@effect/vitest"
 import * as DateTime from "effect/DateTime"
 import * as FastCheck from "effect/FastCheck"
 import * as Option from "effect/Option"
+import stringWidth from "string-width"
 import * as JobArgument from "../../src/cli/jobArgument.js"
 import { shortNameOf } from "../../src/cli/names.js"
 import { elapsed, jsonText, printable } from "../../src/cli/text.js"
 import * as View from "../../src/cli/watch/jobView.js"
+import { screen } from "../../src/cli/watch/rows.js"
 import { Job, Transition } from "../../src/index.js"
 import { history } from "../fixtures/jobHistories.js"
 
@@ -142,5 +144,33 @@ describe("a view", () => {
         assert.deepStrictEqual(shown(ahead), shown(0))
       })
     )
+  })
+})
+
+describe("rows", () => {
+  const names = ["video …59fd67c7", "größe/模型 🦊", "模型/生成器", "👩‍👩‍👧 a family"]
+  const views = names.map((name, i) => View.make(name, Job.ref("m", String(i)), 0))
+  const options = { ahead: 0, isColored: false, most: 10 }
+
+  it("line up and end at the edge of the terminal, however wide the letters of a name are", () => {
+    for (const columns of [20, 40, 80, 200]) {
+      const rows = screen([...views], 0, { ...options, columns })
+      assert.strictEqual(rows.length, names.length)
+      for (const row of rows) assert.isAtMost(stringWidth(row), columns, row)
+      const bars = rows.map((row) => stringWidth(row.split("░")[0]!))
+      if (columns >= 40) assert.strictEqual(new Set(bars).size, 1)
+      if (columns < 40) assert.isTrue(rows.every((row) => row.endsWith("…")))
+    }
+  })
+
+  it("are whole where the width is not known", () => {
+    const [row] = screen([...views], 0, { ...options, columns: Infinity })
+    assert.match(row!, /asking +0\.0 s$/)
+  })
+
+  it("that are left out are counted in a line that is cut too", () => {
+    const rows = screen([...views], 0, { ...options, columns: 12, most: 2 })
+    assert.deepStrictEqual(rows.map((row) => stringWidth(row) <= 12), [true, true])
+    assert.match(rows.at(-1)!, /^and 3 more…?/)
   })
 })

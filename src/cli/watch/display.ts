@@ -48,7 +48,7 @@ export interface Display {
 
 const escape = "\u001b"
 
-// Rows are cut at the edge of the terminal, however wide their letters are: one that wraps can't be erased as one.
+// A row that wraps can't be erased as one: none does, also if the terminal has become narrower since its width was read.
 const unwrapped = (text: string): string => `${escape}[?7l${text}${escape}[?7h`
 
 const isSet = (name: string) =>
@@ -74,6 +74,8 @@ export const make = (options: {
     const isColored = !(yield* isSet("NO_COLOR"))
     // a terminal may not say how high it is; and there are the line of the cursor, and one for what comes
     const most = Effect.map(terminal.rows, (rows) => Math.max(2, (rows > 0 ? rows : 24) - 2))
+    // nor how wide
+    const columns = Effect.map(terminal.columns, (columns) => columns > 0 ? columns : Infinity)
     const serverClock = yield* ServerClock.make
     const views = new Map<string, View.View>()
     let drawn = 0
@@ -83,6 +85,7 @@ export const make = (options: {
         const now = yield* Clock.currentTimeMillis
         const rows = screen(Array.from(views.values()), now, {
           ahead: serverClock.ahead(),
+          columns: yield* columns,
           isColored,
           most: yield* most
         })

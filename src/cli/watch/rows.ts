@@ -6,9 +6,11 @@
 import * as Ansi from "@effect/printer-ansi/Ansi"
 import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
 import * as Doc from "@effect/printer/Doc"
+import cliTruncate from "cli-truncate"
 import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
-import { printable } from "../text.js"
+import stringWidth from "string-width"
+import { padded, printable } from "../text.js"
 import type { Event } from "./eventJson.js"
 import { describe, detailsOf, fractionOf, isOver, wordFor } from "./jobView.js"
 import type { State, View } from "./jobView.js"
@@ -41,11 +43,17 @@ const bar = (view: View): string =>
 
 const stateWidth = "canceled".length
 
-const row = (view: View, now: number, ahead: number, nameWidth: number, isColored: boolean): string => {
-  const text = `${view.name.padEnd(nameWidth)}  ${bar(view)}  ${wordFor[view.state].padEnd(stateWidth)}  ${
+const row = (
+  view: View,
+  now: number,
+  nameWidth: number,
+  { ahead, columns, isColored }: { readonly ahead: number; readonly columns: number; readonly isColored: boolean }
+): string => {
+  const text = `${padded(view.name, nameWidth)}  ${bar(view)}  ${wordFor[view.state].padEnd(stateWidth)}  ${
     describe(view, now, ahead)
   }`
-  return isColored ? render(Doc.annotate(Doc.text(text), colors[view.state])) : text
+  const cut = cliTruncate(text, columns)
+  return isColored ? render(Doc.annotate(Doc.text(cut), colors[view.state])) : cut
 }
 
 // Those that need looking at first.
@@ -71,15 +79,24 @@ const counted = (views: ReadonlyArray<View>): string => {
 export const screen = (
   views: ReadonlyArray<View>,
   now: number,
-  { ahead, isColored, most }: { readonly ahead: number; readonly isColored: boolean; readonly most: number }
+  options: {
+    readonly ahead: number
+    /** How many columns a row may take. */
+    readonly columns: number
+    readonly isColored: boolean
+    /** How many rows there may be. */
+    readonly most: number
+  }
 ): ReadonlyArray<string> => {
+  const { columns, most } = options
   const isWhole = views.length <= most
   const chosen = isWhole ? views : Array.from(views).sort((a, b) => rank(a) - rank(b)).slice(0, Math.max(0, most - 1))
-  const nameWidth = Math.max(0, ...chosen.map(({ name }) => name.length))
-  const lines = chosen.map((view) => row(view, now, ahead, nameWidth, isColored))
+  const nameWidth = Math.max(0, ...chosen.map(({ name }) => stringWidth(name)))
+  const lines = chosen.map((view) => row(view, now, nameWidth, options))
   if (isWhole) return lines
   const shown = new Set(chosen)
-  return [...lines, `and ${views.length - chosen.length} more: ${counted(views.filter((v) => !shown.has(v)))}`]
+  const rest = `and ${views.length - chosen.length} more: ${counted(views.filter((v) => !shown.has(v)))}`
+  return [...lines, cliTruncate(rest, columns)]
 }
 
 const timeOf = (event: Event, now: number): string => {
