@@ -6,6 +6,9 @@ import { pages } from "./test/checks/pages.js"
 
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
+// the usual cases; `FAST_CHECK_SEED` chooses others
+const usualSeed = 20_260_207
+const givenSeed = process.env["FAST_CHECK_SEED"]
 const service = define()
 
 export default defineConfig(({ mode }) => {
@@ -36,7 +39,11 @@ export default defineConfig(({ mode }) => {
             pool: "forks",
             globalSetup: ["test/bundle.ts"],
             setupFiles: ["test/setup.ts"],
-            provide: { deep: isDeep, service },
+            provide: {
+              deep: isDeep,
+              seed: givenSeed === undefined ? (isDeep ? Date.now() : usualSeed) : Number(givenSeed),
+              service
+            },
             testTimeout
           }
         },
