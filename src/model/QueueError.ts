@@ -372,7 +372,7 @@ export class SubmitUncertain extends TaggedError<SubmitUncertain>()(
   (error) =>
     `submit ${error.model}: it is not known whether there is a job (key ${error.key}, sent at ${
       DateTime.formatIso(error.at)
-    }): ${error.error === undefined ? "whoever sent it ended before the answer came" : error.error.message}`
+    }): ${error.error === undefined ? "the program that sent it ended before the response" : error.error.message}`
 ) {}
 
 /**

@@ -163,7 +163,7 @@ describe.concurrent("the demo", () => {
         }
         // and nothing else
         const rest = stderr.split("\n").filter((line) => !/^(job|\S+-\S+-\S+) {2}/.test(line) && line !== "")
-        assert.deepStrictEqual(rest, ["~ where the service told no time, it is taken from when the step was seen"])
+        assert.deepStrictEqual(rest, ["~ the service reported no time: it is that of the poll"])
       }))
 
     it.live("that is closed early ends without a word", () =>

@@ -370,7 +370,7 @@ describe("the messages", () => {
     assert.strictEqual(
       new QueueError.SubmitUncertain({ model: "m", key: "k", at: DateTime.unsafeMake(0) }).message,
       "submit m: it is not known whether there is a job (key k, sent at 1970-01-01T00:00:00.000Z): " +
-        "whoever sent it ended before the answer came"
+        "the program that sent it ended before the response"
     )
     assert.strictEqual(
       new QueueError.JobMismatch({ job }).message,

@@ -35,7 +35,7 @@ export const table = (views: ReadonlyArray<View>, polls: (job: JobRef) => number
     line.map((cell, i) => i < 2 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)).join("  ").trimEnd()
   )
   const note = views.some(({ summary }) => !summary.exact)
-    ? ["~ where the service told no time, it is taken from when the step was seen"]
+    ? ["~ the service reported no time: it is that of the poll"]
     : []
   return ["", ...text, ...note, ""].join("\n")
 }

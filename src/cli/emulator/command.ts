@@ -100,7 +100,7 @@ const options = {
       )
     ),
     Options.withDescription(
-      "what goes wrong, such as \"rate-limited 30s on status probability 10%\"; any number of them. `--list-faults` tells all"
+      "what goes wrong, such as \"rate-limited 30s on status probability 10%\"; any number of them. `--list-faults` lists all"
     )
   ),
   listFaults: Options.boolean("list-faults").pipe(
@@ -190,7 +190,7 @@ const emulate = (given: Given) =>
       )
     )
     yield* Console.error([
-      `The queue is on this machine. A client is told so by`,
+      `The queue is on this machine. A client uses it with`,
       `  export TOGETHER_BASE_URL=${baseUrl} TOGETHER_API_KEY=${
         Option.isSome(keys) ? "one-of-EMULATOR_API_KEYS" : "any"
       }`,

@@ -160,7 +160,7 @@ const happenings: { readonly [word: string]: Entry<Fault.Fault> } = {
   "unknown-status": {
     arguments: "WORD",
     example: "unknown-status paused nth 5",
-    about: "the job is in a state that nobody has heard of",
+    about: "the job is in an unknown state",
     read: (words) => Fault.unknownStatus(words.take("a status"))
   }
 }

@@ -32,12 +32,12 @@ export const Release = Data.taggedEnum<Release>()
 
 /** @internal */
 export const log: (release: Release) => Effect.Effect<void> = Release.$match({
-  Canceled: ({ job }) => Effect.logDebug(`${format(job)}: canceled, nobody waits for it any more`),
-  Ended: ({ job, status }) => Effect.logDebug(`${format(job)}: nobody waits for it any more, it is ${status}`),
+  Canceled: ({ job }) => Effect.logDebug(`${format(job)}: canceled, its owner has ended`),
+  Ended: ({ job, status }) => Effect.logDebug(`${format(job)}: its owner has ended, it is ${status}`),
   StillRunning: ({ job, status }) =>
-    Effect.logWarning(`${format(job)}: nobody waits for it any more, but it is ${status} and goes on`),
+    Effect.logWarning(`${format(job)}: its owner has ended, but it is ${status} and goes on`),
   NotReleased: ({ error, job }) =>
-    Effect.logWarning(`${format(job)}: nobody waits for it any more, and it could not be canceled`, error),
+    Effect.logWarning(`${format(job)}: its owner has ended, and it could not be canceled`, error),
   Unknown: ({ key, model }) => Effect.logWarning(`${model}: it is not known whether there is a job (key ${key})`)
 })
 
