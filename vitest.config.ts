@@ -1,14 +1,12 @@
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 import { deepLaws } from "./test/checks/deepLaws.js"
-import { define } from "./test/checks/environment.js"
+import { define, seed } from "./test/checks/environment.js"
 import { pages } from "./test/checks/pages.js"
 
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
-// the usual cases; `FAST_CHECK_SEED` chooses others
-const usualSeed = 20_260_207
-const givenSeed = process.env["FAST_CHECK_SEED"]
+const givenSeed = seed()
 const service = define()
 
 export default defineConfig(({ mode }) => {
@@ -39,11 +37,7 @@ export default defineConfig(({ mode }) => {
             pool: "forks",
             globalSetup: ["test/bundle.ts"],
             setupFiles: ["test/setup.ts"],
-            provide: {
-              deep: isDeep,
-              seed: givenSeed === undefined ? (isDeep ? Date.now() : usualSeed) : Number(givenSeed),
-              service
-            },
+            provide: { deep: isDeep, seed: givenSeed(isDeep), service },
             testTimeout
           }
         },

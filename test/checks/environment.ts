@@ -42,3 +42,12 @@ export const define = (): Variables => {
   Object.assign(process.env, environment)
   return service
 }
+
+/**
+ * The seed of the properties, read before `define` drops the variable: the one of `FAST_CHECK_SEED`, else the usual one,
+ * and another each time for the larger laws.
+ */
+export const seed = (): (isDeep: boolean) => number => {
+  const given = process.env["FAST_CHECK_SEED"]
+  return (isDeep) => given !== undefined ? Number(given) : isDeep ? Date.now() : 20_260_207
+}
