@@ -1,13 +1,12 @@
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 import { deepLaws } from "./test/checks/deepLaws.js"
-import { define, seed } from "./test/checks/environment.js"
+import { define } from "./test/checks/environment.js"
 import { pages } from "./test/checks/pages.js"
 
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
-const givenSeed = seed()
-const service = define()
+const { seed, service } = define()
 
 export default defineConfig(({ mode }) => {
   const isDeep = mode === "deep"
@@ -37,7 +36,7 @@ export default defineConfig(({ mode }) => {
             pool: "forks",
             globalSetup: ["test/bundle.ts"],
             setupFiles: ["test/setup.ts"],
-            provide: { deep: isDeep, seed: givenSeed(isDeep), service },
+            provide: { deep: isDeep, seed: seed(isDeep), service },
             testTimeout
           }
         },

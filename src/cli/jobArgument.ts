@@ -7,15 +7,15 @@ import * as Args from "@effect/cli/Args"
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as ParseResult from "effect/ParseResult"
 import { parse } from "../model/Job.js"
 import type { JobRef } from "../model/Job.js"
+import { formatIssues } from "../queue/internal/request.js"
 
 /** @internal */
 export const parseJob = (text: string): Either.Either<JobRef, string> =>
   text.startsWith("-") && !text.includes("/")
     ? Either.left(`there is no option ${text}`)
-    : Either.mapLeft(parse(text), (error) => ParseResult.ArrayFormatter.formatErrorSync(error)[0]!.message)
+    : Either.mapLeft(parse(text), formatIssues)
 
 /** @internal */
 export const jobArgument: Args.Args<JobRef> = Args.text({ name: "job" }).pipe(

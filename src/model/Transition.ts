@@ -15,6 +15,7 @@ import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as CursorText from "./internal/cursorText.js"
 import { infoPrint, jobPrint, printInfo, sameJson } from "./internal/fingerprint.js"
+import { isSameJob } from "./internal/jobKey.js"
 import { maxRetries } from "./internal/limits.js"
 import * as Position from "./internal/position.js"
 import { TimeText } from "./internal/timestamp.js"
@@ -90,7 +91,7 @@ export class Cursor extends Data.Class<{
       if (cursor.job !== jobPrint(ref)) return false
       cursor.#ref = ref
     }
-    return cursor.#ref.requestId === ref.requestId && cursor.#ref.model === ref.model
+    return isSameJob(cursor.#ref, ref)
   }
 
   /** @internal */

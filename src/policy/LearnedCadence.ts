@@ -138,8 +138,8 @@ export interface Options {
 interface Experience {
   readonly wait: Sketch.Sketch
   readonly run: Sketch.Sketch
-  /** The smoothed values, until the next job is added. */
-  smooth: { readonly wait: Sketch.Sketch; readonly run: Sketch.Sketch } | undefined
+  /** What polls need of it, computed once after each new job. */
+  derived: { readonly isKnown: boolean; readonly wait: Sketch.Sketch; readonly run: Sketch.Sketch } | undefined
 }
 
 const atLeast = (least: number, value: number | undefined, otherwise: number): number =>
@@ -203,11 +203,18 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
     }
 
     for (const { model, run, wait } of options.snapshot?.models ?? []) {
-      use(model, { wait: Sketch.fromWeights(wait), run: Sketch.fromWeights(run), smooth: undefined })
+      use(model, { wait: Sketch.fromWeights(wait), run: Sketch.fromWeights(run), derived: undefined })
     }
 
+    const derivedOf = (experience: Experience) =>
+      experience.derived ??= {
+        isKnown: Sketch.total(experience.run) >= 0.99 * enough,
+        wait: Sketch.smooth(experience.wait),
+        run: Sketch.smooth(experience.run)
+      }
+
     const known = (experience: Experience | undefined): experience is Experience =>
-      experience !== undefined && Sketch.total(experience.run) >= 0.99 * enough
+      experience !== undefined && derivedOf(experience).isKnown
 
     // The time until the end, counted from the claim if there was one and else from now, and how much of it has passed.
     const future = (
@@ -229,8 +236,7 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
       }
       const phase = phaseOf(status)
       const since = phase.key === before.key ? before.since : Math.min(now, phase.since)
-      experience.smooth ??= { wait: Sketch.smooth(experience.wait), run: Sketch.smooth(experience.run) }
-      const [sketch, age] = future(experience.smooth, status, now - since)
+      const [sketch, age] = future(derivedOf(experience), status, now - since)
       const pause = Sketch.balancedPause(Sketch.after(Sketch.withDoubt(sketch), age), pollCost)
       return Effect.map(Random.nextRange(0.9, 1.1), (jitter) =>
         [
@@ -249,9 +255,9 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
           const add = (phase: "run" | "wait", millis: number | undefined): void => {
             if (!Sketch.isMeasurable(millis)) return
             const { model } = status.job
-            const experience = models.get(model) ?? { wait: Sketch.empty(), run: Sketch.empty(), smooth: undefined }
+            const experience = models.get(model) ?? { wait: Sketch.empty(), run: Sketch.empty(), derived: undefined }
             Sketch.add(experience[phase], millis, fading)
-            experience.smooth = undefined
+            experience.derived = undefined
             use(model, experience)
           }
           add("run", run)

@@ -13,18 +13,16 @@ import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
-import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { ref } from "../model/Job.js"
 import type { JobRef, JobStatus } from "../model/Job.js"
 import { ResponseTimeout } from "../model/QueueError.js"
 import type { QueueError } from "../model/QueueError.js"
 import { withNoStore } from "./internal/noStore.js"
-import { resolve } from "./internal/options.js"
+import { type Options as QueueOptions, resolve } from "./internal/options.js"
 import { checkModel, checkRef, checkSubmit } from "./internal/request.js"
 import * as Answer from "./internal/response.js"
 import { scrubber } from "./internal/scrubber.js"
@@ -140,22 +138,7 @@ export class JobQueue extends Context.Tag("effect-queue-status/JobQueue")<JobQue
  * @since 0.1.0
  * @category models
  */
-export interface Options {
-  /** The bearer token. Whitespace around it is removed. Defaults to the configuration `TOGETHER_API_KEY`. */
-  readonly apiKey?: Redacted.Redacted | undefined
-  /**
-   * The URL before the paths of the API, with `http` or `https`. Defaults to the configuration `TOGETHER_BASE_URL`, or,
-   * if that is not set, to `https://api.together.ai/v1`.
-   */
-  readonly baseUrl?: string | undefined
-  /** The maximum duration of a call, headers and body. Defaults to 30 seconds. */
-  readonly requestTimeout?: Duration.DurationInput | undefined
-  /**
-   * The maximum size of a response body, in bytes, which includes the outputs of a job. A call with a longer response
-   * fails with `ResponseTooLarge`, and its connection is closed. Defaults to 64 MiB.
-   */
-  readonly maxResponseBytes?: number | undefined
-}
+export interface Options extends QueueOptions {}
 
 /**
  * Creates the queue over the `HttpClient` in the context. Fails with a `ConfigError` if an option is invalid; the error

@@ -18,7 +18,6 @@ import type { Fault } from "./Fault.js"
 import type * as Calls from "./internal/call.js"
 import * as Expectation from "./internal/expectation.js"
 import * as InMemoryQueue from "./internal/inMemoryQueue.js"
-import { defaultSeed } from "./internal/seededRandom.js"
 import * as SeededRandom from "./internal/seededRandom.js"
 import type { Pool, Task } from "./Worker.js"
 
@@ -123,7 +122,7 @@ export class TestJobQueue extends Context.Tag("effect-queue-status/testing/TestJ
 export const layer = (options: Options = {}): Layer.Layer<JobQueue | JobWatcher.JobWatcher | TestJobQueue> =>
   // suspended: two tests that share the layer must not share the state of its `Random`
   Layer.suspend(() => {
-    const { faults, requestTimeout, seed = defaultSeed, workers } = options
+    const { faults, requestTimeout, seed = SeededRandom.defaultSeed, workers } = options
     const queue = Effect.map(
       InMemoryQueue.make({ faults, requestTimeout, seed, workers }),
       ({ handle, service }) => Context.make(JobQueue, service).pipe(Context.add(TestJobQueue, handle))

@@ -11,7 +11,6 @@ import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import type * as DateTime from "effect/DateTime"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
@@ -29,14 +28,10 @@ import type * as Job from "../model/Job.js"
 import { QueueError, WatchError } from "../model/QueueError.js"
 import type { JobMismatch, OutcomeError, UnrecognizedStatus } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
-import type { Cadence } from "../policy/Cadence.js"
-import type { Deadline } from "../policy/Deadline.js"
 import { dateOf, monotonic } from "../policy/internal/time.js"
-import type { Retry } from "../policy/Retry.js"
-import type { WatchPolicy } from "../policy/WatchPolicy.js"
 import * as Metrics from "./internal/metrics.js"
 import type { Notice, SubscribeOptions } from "./internal/notice.js"
-import { decodeOutputs, outputsOf, policyOf } from "./internal/outcome.js"
+import { decodeOutputs, outputsOf, policyOf, type PolicyOptions } from "./internal/outcome.js"
 import { derive, open, type Opened, streamed } from "./internal/reader.js"
 import { JobWatcher } from "./JobWatcher.js"
 
@@ -46,16 +41,7 @@ import { JobWatcher } from "./JobWatcher.js"
  * @since 0.1.0
  * @category models
  */
-export interface Options {
-  /** When to poll next, after a poll that succeeded. A duration stands for `Cadence.fixed`. */
-  readonly cadence?: Cadence | Duration.DurationInput | undefined
-  /** When to try again, after a poll that failed. */
-  readonly retry?: Retry | undefined
-  /** When to give up. A duration stands for `Deadline.total`. */
-  readonly deadline?: Deadline | Duration.DurationInput | undefined
-  /** How to treat an unknown state of the job: as an error, not at all, or as the end of the job. */
-  readonly unrecognized?: WatchPolicy["unrecognized"] | undefined
-}
+export interface Options extends PolicyOptions {}
 
 /**
  * Options of a watch that may continue where another one ended.

@@ -23,8 +23,6 @@
 import * as Config from "effect/Config"
 import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
-import type * as Data from "effect/Data"
-import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -33,7 +31,6 @@ import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { JobRef } from "../model/Job.js"
-import type { RateLimited } from "../model/QueueError.js"
 import { LearnedCadence } from "../policy/LearnedCadence.js"
 import { JobQueue } from "../queue/JobQueue.js"
 import type * as internal from "./internal/notice.js"
@@ -96,11 +93,7 @@ export interface Subscription extends internal.Subscription {}
  * @since 0.1.0
  * @category events
  */
-export type PollingEvent = Data.TaggedEnum<{
-  PollingSlowed: { readonly at: DateTime.Utc; readonly factor: number }
-  PollingPaused: { readonly at: DateTime.Utc; readonly until: DateTime.Utc; readonly error: RateLimited }
-  QueueOrderViolated: { readonly at: DateTime.Utc; readonly model: string }
-}>
+export type PollingEvent = internal.PollingEvent
 
 // -----------------------------------------------------------------------------
 // the service
@@ -219,11 +212,7 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, JobQu
       yield* Effect.runtime<never>(),
       yield* Effect.clock,
       yield* Effect.random,
-      {
-        stretched: (at, factor) => events.unsafeOffer({ _tag: "PollingSlowed", at, factor }),
-        paused: (at, until, error) => events.unsafeOffer({ _tag: "PollingPaused", at, until, error }),
-        orderLost: (at, model) => events.unsafeOffer({ _tag: "QueueOrderViolated", at, model })
-      }
+      (event) => events.unsafeOffer(event)
     )
     yield* Effect.addFinalizer(() => Effect.zipRight(scheduler.close, PubSub.shutdown(events)))
     return JobWatcher.of({

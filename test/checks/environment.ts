@@ -33,21 +33,22 @@ export const environment: Variables = { ...pick(ofTheMachine), ...fixed }
 
 const isOfTheRunner = (name: string): boolean => name.startsWith("VITEST") || name === "NODE_ENV"
 
-/** Gives this process the environment; returns what the caller has set of the real service. */
-export const define = (): Variables => {
+/** The usual cases of the properties. */
+const usualSeed = 20_260_207
+
+/**
+ * Gives this process the environment. Returns what the caller has set of the real service, and the seed of the properties:
+ * that of `FAST_CHECK_SEED`, else the usual one, and another each time for the larger laws.
+ */
+export const define = (): { readonly service: Variables; readonly seed: (isDeep: boolean) => number } => {
   const service = pick(ofTheService)
+  const { FAST_CHECK_SEED: given } = process.env
   for (const name of Object.keys(process.env)) {
     if (!(name in environment) && !isOfTheRunner(name)) delete process.env[name]
   }
   Object.assign(process.env, environment)
-  return service
-}
-
-/**
- * The seed of the properties, read before `define` drops the variable: the one of `FAST_CHECK_SEED`, else the usual one,
- * and another each time for the larger laws.
- */
-export const seed = (): (isDeep: boolean) => number => {
-  const given = process.env["FAST_CHECK_SEED"]
-  return (isDeep) => given !== undefined ? Number(given) : isDeep ? Date.now() : 20_260_207
+  return {
+    service,
+    seed: (isDeep) => given !== undefined ? Number(given) : isDeep ? Date.now() : usualSeed
+  }
 }

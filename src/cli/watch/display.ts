@@ -105,7 +105,7 @@ export const make = (options: {
 
     const learned = yield* Effect.serviceOption(LearnedCadence)
     const expectedEnd = (event: Event, now: number) =>
-      Option.isNone(learned) || !("snapshot" in event)
+      !isLive || Option.isNone(learned) || !("snapshot" in event)
         ? Effect.succeed({})
         : Effect.map(learned.value.eta(event.snapshot), (eta) => ({
           expectedEnd: Option.map(eta, ({ median }) => now + Duration.toMillis(median))

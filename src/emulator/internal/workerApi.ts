@@ -10,22 +10,18 @@ import * as Duration from "effect/Duration"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { JsonObject, ModelName, RequestId } from "../../model/Job.js"
-import { errorBody } from "../../queue/internal/wire.js"
+import { errorBody, renamed } from "../../queue/internal/wire.js"
 import { Authorization } from "../../queue/QueueApi.js"
 
 /**
  * The maximum time that a worker waits for a job: 5 minutes. A longer `timeout` is reduced to this.
- *
- * @internal
  */
-export const maxPollTime: Duration.Duration = Duration.minutes(5)
+const maxPollTime: Duration.Duration = Duration.minutes(5)
 
 /**
  * The maximum duration of a claim: 30 days.
- *
- * @internal
  */
-export const maxClaimTimeout: Duration.Duration = Duration.days(30)
+const maxClaimTimeout: Duration.Duration = Duration.days(30)
 
 /**
  * The default duration of a claim: one day. A worker that does not set it sends no heartbeats while it works.
@@ -59,10 +55,8 @@ const parsePollTime = (text: string): number | undefined =>
 /**
  * How long a worker waits for a job, as a Go duration (`5s`, `500ms`, `1m30s`) or a number of seconds. Without it, the
  * worker does not wait.
- *
- * @internal
  */
-export const PollTime: Schema.Schema<Duration.Duration, string> = Schema.transformOrFail(
+const PollTime: Schema.Schema<Duration.Duration, string> = Schema.transformOrFail(
   Schema.String.annotations({ description: "such as 5s, 500ms or 1m30s; a number alone is of seconds" }),
   Schema.DurationFromSelf,
   {
@@ -79,10 +73,8 @@ export const PollTime: Schema.Schema<Duration.Duration, string> = Schema.transfo
 
 /**
  * How long a claim lasts from the last heartbeat, in seconds: more than 0, and up to 30 days.
- *
- * @internal
  */
-export const ClaimTimeout: Schema.Schema<Duration.Duration, string> = Schema.transformOrFail(
+const ClaimTimeout: Schema.Schema<Duration.Duration, string> = Schema.transformOrFail(
   Schema.String.annotations({ description: "seconds, more than 0 and up to 2592000 (30 days)" }),
   Schema.DurationFromSelf,
   {
@@ -102,10 +94,8 @@ export const ClaimTimeout: Schema.Schema<Duration.Duration, string> = Schema.tra
 
 /**
  * The claimed job; empty if there was none within `timeout`.
- *
- * @internal
  */
-export const RetrieveResponse = Schema.Struct({
+const RetrieveResponse = Schema.Struct({
   data: Schema.optional(Schema.Struct({
     request_id: RequestId,
     model: ModelName,
@@ -126,7 +116,7 @@ export const RetrieveResponse = Schema.Struct({
  */
 export const UpdateRequest = Schema.Struct({
   model: ModelName,
-  requestId: Schema.propertySignature(RequestId).pipe(Schema.fromKey("request_id")),
+  requestId: renamed(RequestId, "request_id"),
   status: Schema.Literal("running", "done", "failed").annotations({
     message: () => ({ message: "must be running, done or failed", override: true })
   }),

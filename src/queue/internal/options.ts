@@ -10,10 +10,21 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Redacted from "effect/Redacted"
 
-interface Options {
+/** The options. Public types extend them, so they are not marked as internal: the build would leave them out. */
+export interface Options {
+  /** The bearer token. Whitespace around it is removed. Defaults to the configuration `TOGETHER_API_KEY`. */
   readonly apiKey?: Redacted.Redacted | undefined
+  /**
+   * The URL before the paths of the API, with `http` or `https`. Defaults to the configuration `TOGETHER_BASE_URL`, or,
+   * if that is not set, to `https://api.together.ai/v1`.
+   */
   readonly baseUrl?: string | undefined
+  /** The maximum duration of a call, headers and body. Defaults to 30 seconds. */
   readonly requestTimeout?: Duration.DurationInput | undefined
+  /**
+   * The maximum size of a response body, in bytes, which includes the outputs of a job. A call with a longer response
+   * fails with `ResponseTooLarge`, and its connection is closed. Defaults to 64 MiB.
+   */
   readonly maxResponseBytes?: number | undefined
 }
 
@@ -22,8 +33,7 @@ const defaultBaseUrl = "https://api.together.ai/v1"
 /** @internal */
 export const defaultRequestTimeout: Duration.Duration = Duration.seconds(30)
 
-/** @internal */
-export const defaultMaxResponseBytes: number = 64 * 1024 * 1024
+const defaultMaxResponseBytes: number = 64 * 1024 * 1024
 
 const checkApiKey = (apiKey: Redacted.Redacted): Either.Either<Redacted.Redacted, string> => {
   const token = Redacted.value(apiKey).trim()

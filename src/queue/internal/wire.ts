@@ -17,7 +17,8 @@ import { JobStatus, JsonObject, ModelName, RequestId } from "../../model/Job.js"
  */
 export const requestHeaders = { "accept": "application/json", "accept-encoding": "identity" }
 
-const renamed = <A, I>(schema: Schema.Schema<A, I>, wire: string) =>
+/** @internal */
+export const renamed = <A, I>(schema: Schema.Schema<A, I>, wire: string) =>
   Schema.propertySignature(schema).pipe(Schema.fromKey(wire))
 
 /**

@@ -41,8 +41,7 @@ export const log: (release: Release) => Effect.Effect<void> = Release.$match({
   Unknown: ({ key, model }) => Effect.logWarning(`${model}: it is not known whether there is a job (key ${key})`)
 })
 
-/** @internal */
-export const defaultReleaseTimeout: Duration.Duration = Duration.seconds(5)
+const defaultReleaseTimeout: Duration.Duration = Duration.seconds(5)
 
 const ended: ReadonlySet<string> = new Set(["done", "failed", "canceled"])
 

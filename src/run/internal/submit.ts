@@ -13,10 +13,11 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import { jsonPrint } from "../../model/internal/fingerprint.js"
+import { isSameJob } from "../../model/internal/jobKey.js"
 import { uuidv7 } from "../../model/internal/uuid.js"
 import type { JobRef } from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
-import * as Pacer from "../../policy/internal/scheduleDriver.js"
+import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import type { Retry } from "../../policy/Retry.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
 import { checkSubmit, invalidSubmit } from "../../queue/internal/request.js"
@@ -95,7 +96,7 @@ const send = (
   state: State
 ): Effect.Effect<JobRef, QueueError.QueueError | QueueError.SubmitUncertain> =>
   Effect.gen(function*() {
-    const pacer = yield* Pacer.make(retry)
+    const driver = yield* ScheduleDriver.make(retry)
     for (;;) {
       const at = yield* DateTime.now
       state.mayHaveArrived = true
@@ -107,32 +108,30 @@ const send = (
       }
       state.mayHaveArrived = false
       if (state.isAbandoned || !QueueError.isTransient(error)) return yield* error
-      const pause = yield* pacer.next(error)
+      const pause = yield* driver.next(error)
       if (Option.isNone(pause)) return yield* error
-      yield* Effect.sleep(Pacer.retryPause(pause.value, error))
+      yield* Effect.sleep(ScheduleDriver.retryPause(pause.value, error))
     }
   })
 
 const orWarn = (effect: Effect.Effect<void, QueueError.JournalError>, what: string): Effect.Effect<void> =>
   Effect.catchAll(effect, (error) => Effect.logWarning(what, error))
 
-const isSame = (a: JobRef, b: JobRef): boolean => a.model === b.model && a.requestId === b.requestId
-
 /** Returns whether a job is canceled, by a status call that is retried like a poll. */
 const isCanceled = (queue: Queue, job: JobRef, retry: Retry): Effect.Effect<boolean, QueueError.QueueError> =>
-  Effect.flatMap(Pacer.make(retry), (pacer) =>
+  Effect.flatMap(ScheduleDriver.make(retry), (driver) =>
     queue.status(job).pipe(
       Effect.retry({
         while: (error) =>
           Effect.flatMap(
-            pacer.next(error),
+            driver.next(error),
             Option.match({
               onNone: () => Effect.succeed(false),
-              onSome: (pause) => Effect.as(Effect.sleep(Pacer.retryPause(pause, error)), true)
+              onSome: (pause) => Effect.as(Effect.sleep(ScheduleDriver.retryPause(pause, error)), true)
             })
           )
       }),
-      Effect.map((status) => status._tag === "Canceled" && isSame(status.job, job))
+      Effect.map((status) => status._tag === "Canceled" && isSameJob(status.job, job))
     ))
 
 /** Sends a request that the journal has no entry of, and records the result. */
@@ -263,7 +262,7 @@ export const cancel = (
         Effect.catchAll((error) => Effect.as(Effect.logWarning(unnotedCancel, error), Option.none())),
         Effect.map(Option.getOrUndefined)
       )
-      if (known === undefined || known._tag === "Sent" || !isSame(known.job, job)) return yield* request
+      if (known === undefined || known._tag === "Sent" || !isSameJob(known.job, job)) return yield* request
       if (known._tag === "Submitted") yield* orWarn(journal.set(key, { ...known, _tag: "Canceling" }), unnotedCancel)
       const result = yield* request
       // the response to an earlier request may have been lost
@@ -288,7 +287,7 @@ export const wasCanceledByUs = (options: Options, job: JobRef): Effect.Effect<bo
       onSome: ({ journal, key }) =>
         journal.withLock(key)(Effect.gen(function*() {
           const known = Option.getOrUndefined(yield* journal.get(key))
-          if (known === undefined || known._tag === "Sent" || !isSame(known.job, job)) return true
+          if (known === undefined || known._tag === "Sent" || !isSameJob(known.job, job)) return true
           if (known._tag === "Canceling") yield* journal.remove(key)
           return known._tag === "Canceling"
         }))

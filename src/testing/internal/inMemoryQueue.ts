@@ -28,7 +28,6 @@ import * as History from "./history.js"
 import * as HttpResponses from "./httpResponses.js"
 import * as Client from "./inProcessClient.js"
 import type { Update } from "./queueModel.js"
-import { defaultSeed } from "./seededRandom.js"
 import * as SeededRandom from "./seededRandom.js"
 import * as SimulatedQueue from "./simulatedQueue.js"
 import { defaultClaimTimeout, taskOf } from "./workerSimulation.js"
@@ -64,7 +63,9 @@ export interface Options {
 }
 
 /** @internal */
-export const make = ({ faults: initialFaults = [], requestTimeout, seed = defaultSeed, workers }: Options) =>
+export const make = (
+  { faults: initialFaults = [], requestTimeout, seed = SeededRandom.defaultSeed, workers }: Options
+) =>
   Effect.gen(function*() {
     const startedAt = yield* Clock.currentTimeMillis
     const client = yield* Effect.cached(Client.make(requestTimeout ?? defaultRequestTimeout))
@@ -145,15 +146,23 @@ export const make = ({ faults: initialFaults = [], requestTimeout, seed = defaul
         Effect.flatMap(
           checkModel("clear", input),
           (model) =>
-            called({ operation: "clear", model }, queue.clear(model), responses.clear(model), (client) =>
-              client.clear(model))
+            called(
+              { operation: "clear", model },
+              queue.clear(model),
+              responses.clear(model),
+              (client) => client.clear(model)
+            )
         ),
       metrics: (input) =>
         Effect.flatMap(
           checkModel("metrics", input),
           (model) =>
-            called({ operation: "metrics", model }, queue.metrics(model), responses.metrics(model), (client) =>
-              client.metrics(model))
+            called(
+              { operation: "metrics", model },
+              queue.metrics(model),
+              responses.metrics(model),
+              (client) => client.metrics(model)
+            )
         )
     })
 

@@ -3,11 +3,12 @@
  * leave them out.
  */
 import type * as Chunk from "effect/Chunk"
+import type * as Data from "effect/Data"
 import type * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type { JobRef, JobStatus } from "../../model/Job.js"
-import type { QueueError, WatchError } from "../../model/QueueError.js"
+import type { QueueError, RateLimited, WatchError } from "../../model/QueueError.js"
 import type { Cursor } from "../../model/Transition.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 
@@ -85,3 +86,10 @@ export interface Subscription {
   /** Waits for notices and returns them, at least one. For one fiber at a time. */
   readonly next: Effect.Effect<Chunk.NonEmptyChunk<Notice>>
 }
+
+/** What happens to all jobs of a watcher together. */
+export type PollingEvent = Data.TaggedEnum<{
+  PollingSlowed: { readonly at: DateTime.Utc; readonly factor: number }
+  PollingPaused: { readonly at: DateTime.Utc; readonly until: DateTime.Utc; readonly error: RateLimited }
+  QueueOrderViolated: { readonly at: DateTime.Utc; readonly model: string }
+}>

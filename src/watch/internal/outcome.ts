@@ -5,6 +5,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { isSameJob } from "../../model/internal/jobKey.js"
 import { format } from "../../model/Job.js"
 import type * as Job from "../../model/Job.js"
 import {
@@ -24,11 +25,18 @@ import type { Retry } from "../../policy/Retry.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
 import { clip, formatIssues } from "../../queue/internal/request.js"
 
-/** Parts of a policy. A part that is `undefined` is not given. @internal */
+/**
+ * Parts of a policy; one that is `undefined` is not given. Public types extend them, so they are not marked as internal: the
+ * build would leave them out.
+ */
 export interface PolicyOptions {
+  /** When to poll next, after a poll that succeeded. A duration stands for `Cadence.fixed`. */
   readonly cadence?: Cadence | Duration.DurationInput | undefined
+  /** When to try again, after a poll that failed. */
   readonly retry?: Retry | undefined
+  /** When to give up. A duration stands for `Deadline.total`. */
   readonly deadline?: Deadline | Duration.DurationInput | undefined
+  /** How to treat an unknown state of the job: as an error, not at all, or as the end of the job. */
   readonly unrecognized?: WatchPolicy.WatchPolicy["unrecognized"] | undefined
 }
 
@@ -48,7 +56,7 @@ export const policyOf = (options: PolicyOptions): Effect.Effect<WatchPolicy.Watc
 
 /** The error of a response about another job: like any other invalid response, trouble that may pass. @internal */
 export const mismatchOf = (job: Job.JobRef, status: Job.JobStatus): UnexpectedResponse | undefined =>
-  status.job.requestId === job.requestId && status.job.model === job.model ? undefined : new UnexpectedResponse({
+  isSameJob(status.job, job) ? undefined : new UnexpectedResponse({
     operation: "status",
     model: job.model,
     job,

@@ -2,7 +2,6 @@
  * When each job is due: the cadences' demand, the capacity, the queue order, and pauses after a 429. Times are
  * milliseconds since the watcher was made.
  */
-import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import type * as Random from "effect/Random"
 import type { JobRef } from "../../model/Job.js"
@@ -11,6 +10,7 @@ import { minPause } from "../../policy/internal/pauses.js"
 import type { DueQueue } from "./dueQueue.js"
 import type { Executor } from "./executor.js"
 import * as Metrics from "./metrics.js"
+import type { PollingEvent } from "./notice.js"
 import { makeQueue, type Poller } from "./poller.js"
 import { Demand, Latency, StretchedTime } from "./pollRate.js"
 import { QueueOrder } from "./queueOrder.js"
@@ -26,13 +26,6 @@ export interface Settings {
   readonly maxRetainedResults: number
   /** The longest pause of a job behind the head of the queue, in milliseconds. */
   readonly maxQueuedPollInterval: number
-}
-
-/** Receives what happens to all jobs together. @internal */
-export interface Events {
-  readonly stretched: (at: DateTime.Utc, stretch: number) => void
-  readonly paused: (at: DateTime.Utc, until: DateTime.Utc, error: RateLimited) => void
-  readonly orderLost: (at: DateTime.Utc, model: string) => void
 }
 
 const shortest = Duration.toMillis(minPause)
@@ -69,7 +62,7 @@ export class PollPlan {
     private readonly settings: Settings,
     private readonly executor: Executor,
     private readonly random: Random.Random,
-    private readonly events: Events
+    private readonly onEvent: (event: PollingEvent) => void
   ) {
     this.rateLimit = new RateLimit(settings.pollsPerSecond)
   }
@@ -193,7 +186,7 @@ export class PollPlan {
       : stretch > 2 * announcedStretch || stretch < announcedStretch / 2
     if (!isNews) return
     this.announcedStretch = stretch
-    this.events.stretched(this.executor.dateOf(now), stretch)
+    this.onEvent({ _tag: "PollingSlowed", at: this.executor.dateOf(now), factor: stretch })
   }
 
   /** Polls after this pause, if that is sooner than planned. */
@@ -208,7 +201,7 @@ export class PollPlan {
     const { order } = poller
     if (order.afterChange(poller)) return
     Metrics.count(order.metrics.orderLost, 1)
-    this.events.orderLost(this.executor.dateOf(now), order.model)
+    this.onEvent({ _tag: "QueueOrderViolated", at: this.executor.dateOf(now), model: order.model })
     for (const poller of order.disable()) this.pollSooner(poller, poller.pause)
   }
 
@@ -299,7 +292,12 @@ export class PollPlan {
     if (!isNew) return
     this.pausedAt ??= now
     Metrics.count(Metrics.pauses, 1)
-    this.events.paused(this.executor.dateOf(now), this.executor.dateOf(this.pausedUntil), error)
+    this.onEvent({
+      _tag: "PollingPaused",
+      at: this.executor.dateOf(now),
+      until: this.executor.dateOf(this.pausedUntil),
+      error
+    })
   }
 
   /** A poll was answered after so many milliseconds. */

@@ -23,8 +23,9 @@ export class Retention<A> {
 
   /** Returns the value and forgets it. */
   take(job: JobRef, now: number): Retained<A> | undefined {
-    const entry = this.entries.get(keyOf(job))
-    this.entries.delete(keyOf(job))
+    const key = keyOf(job)
+    const entry = this.entries.get(key)
+    this.entries.delete(key)
     return entry !== undefined && entry.until > now ? entry : undefined
   }
 

@@ -27,8 +27,9 @@ import { Executor, Timer } from "./executor.js"
 import { awaitEnd, type Trouble, troubleOf } from "./expiryErrors.js"
 import * as JobState from "./jobState.js"
 import * as Metrics from "./metrics.js"
+import type { PollingEvent } from "./notice.js"
 import { isSameGroup, type Outcome, Poller, type PollGroup, type Subscriber } from "./poller.js"
-import { type Events, PollPlan, type Settings } from "./pollPlan.js"
+import { PollPlan, type Settings } from "./pollPlan.js"
 import { Requests } from "./requests.js"
 import { Retention } from "./retention.js"
 import { afterError, afterResponse, firstPause } from "./scheduleSteps.js"
@@ -60,11 +61,11 @@ export class Scheduler {
     runtime: Runtime.Runtime<never>,
     clock: Clock.Clock,
     random: Random.Random,
-    events: Events
+    onEvent: (event: PollingEvent) => void
   ) {
     this.executor = new Executor(runtime, clock)
     this.timer = new Timer(this.executor, () => this.pump())
-    this.plan = new PollPlan(settings, this.executor, random, events)
+    this.plan = new PollPlan(settings, this.executor, random, onEvent)
     this.requests = new Requests(queue, settings.concurrency, this.plan, this.executor, {
       onResponse: (poller, status) => this.onResponse(poller, status),
       onError: (poller, cause) => this.onError(poller, cause),
