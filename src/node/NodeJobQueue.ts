@@ -19,13 +19,13 @@ import * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type { JobRef, JobStatus } from "../model/Job.js"
 import { ResponseTimeout } from "../model/QueueError.js"
 import type { QueueError } from "../model/QueueError.js"
+import * as Fiber from "../queue/internal/fiber.js"
 import { checkCount, invalid, resolve } from "../queue/internal/options.js"
 import { checkRef } from "../queue/internal/request.js"
 import * as Answer from "../queue/internal/response.js"
@@ -173,7 +173,7 @@ interface Room {
 const makeStatus = (
   { dispatcher, headers, maxResponseBytes, origin, path, requestTimeout, scrub }: Room
 ): Effect.Effect<JobQueue.Service["status"]> =>
-  Effect.map(Effect.runtime<never>(), (runtime) => {
+  Effect.map(Fiber.runtime, (runtime) => {
     const memory = new Memory(maxRemembered)
 
     const meet = (job: JobRef): Known => ({
@@ -263,8 +263,7 @@ const makeStatus = (
       return yield* poll(job)
     })
 
-    return (input) =>
-      Effect.withFiberRuntime((fiber) => fiber.getFiberRef(FiberRef.currentTracerEnabled) ? traced(input) : poll(input))
+    return (input) => Fiber.withSelf((fiber) => Fiber.isTraced(fiber) ? traced(input) : poll(input))
   })
 
 const isSame = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && Buffer.compare(a, b) === 0

@@ -32,6 +32,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { JobRef } from "../model/Job.js"
 import { LearnedCadence } from "../policy/LearnedCadence.js"
+import * as Fiber from "../queue/internal/fiber.js"
 import { JobQueue } from "../queue/JobQueue.js"
 import type * as internal from "./internal/notice.js"
 import { Scheduler } from "./internal/scheduler.js"
@@ -209,7 +210,7 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, JobQu
         maxRetainedResults: 1_000,
         maxQueuedPollInterval: Duration.toMillis(Duration.minutes(2))
       },
-      yield* Effect.runtime<never>(),
+      yield* Fiber.runtime,
       yield* Effect.clock,
       yield* Effect.random,
       (event) => events.unsafeOffer(event)

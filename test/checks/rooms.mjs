@@ -33,6 +33,11 @@ const allowed = ({ floor, isOnNode = false, packages }, name) => ({
   builtins: isOnNode
 })
 
+const runtimeModules = ["DefaultServices", "FiberId", "FiberRef", "FiberRefs", "Runtime", "Scheduler"]
+
+/** The files that run fibers by hand: the module for it, the scheduler of virtual time, and the context of a client. */
+const fibersByHand = ["queue/internal/fiber", "queue/internal/noStore", "testing/internal/virtualTime"]
+
 const room = (name) => {
   const { builtins, packages, path } = allowed(rooms[name], name)
   return {
@@ -60,6 +65,13 @@ export default {
       severity: "error",
       from: { path: "^src/", pathNot: `^src/(index\\.ts$|${oneOf(names)}/)` },
       to: {}
+    },
+    {
+      name: "fibers-by-hand",
+      comment: "What differs between versions of Effect is in one module: src/queue/internal/fiber.ts",
+      severity: "error",
+      from: { path: "^src/", pathNot: `^src/${oneOf(fibersByHand)}\\.ts$` },
+      to: { path: `(^|/)node_modules/effect/.*/${oneOf(runtimeModules)}\\.` }
     },
     {
       name: "no-circle",

@@ -56,6 +56,8 @@ it("a room imports its own files, lower rooms and its packages, and nothing else
       "run/moduleOfNode.ts": "export * as fs from \"node:fs\"\n",
       "model/circle.ts": "import type { B } from \"./other.js\"\nexport type A = B\n",
       "model/other.ts": "import type { A } from \"./circle.js\"\nexport type B = A | 1\n",
+      "queue/fibers.ts": "export * as Runtime from \"effect/Runtime\"\n",
+      "queue/internal/fiber.ts": "export * as Runtime from \"effect/Runtime\"\n",
       "attic/file.ts": "export { good } from \"../model/good.js\"\n"
     }),
     [
@@ -65,6 +67,7 @@ it("a room imports its own files, lower rooms and its packages, and nothing else
       ["watch/packageOfNode.ts", "watch-imports"],
       ["run/moduleOfNode.ts", "run-imports"],
       ["model/circle.ts", "no-circle"],
+      ["queue/fibers.ts", "fibers-by-hand"],
       ["attic/file.ts", "no-room"]
     ]
   )

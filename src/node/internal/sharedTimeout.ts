@@ -1,10 +1,8 @@
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
-import * as Runtime from "effect/Runtime"
 import { monotonic } from "../../policy/internal/time.js"
+import * as Fiber from "../../queue/internal/fiber.js"
 
 /**
  * An operation with a timeout.
@@ -24,22 +22,22 @@ export interface Expiring {
  */
 export class Deadlines {
   private readonly waiting = new Set<Expiring>()
-  private timer: Fiber.RuntimeFiber<void> | undefined
+  private timer: Fiber.Fiber | undefined
 
   constructor(
     private readonly clock: Clock.Clock,
     private readonly millis: number,
-    private readonly runtime: Runtime.Runtime<never>
+    private readonly runtime: Fiber.Runtime
   ) {}
 
   add(one: Expiring): void {
     one.expiresAt = monotonic(this.clock) + this.millis
     this.waiting.add(one)
-    if (this.waiting.size === 1) this.timer = Runtime.runFork(this.runtime, this.wait)
+    if (this.waiting.size === 1) this.timer = Fiber.fork(this.runtime, this.wait)
   }
 
   delete(one: Expiring): void {
-    if (this.waiting.delete(one) && this.waiting.size === 0) this.timer?.unsafeInterruptAsFork(FiberId.none)
+    if (this.waiting.delete(one) && this.waiting.size === 0 && this.timer !== undefined) Fiber.interrupt(this.timer)
   }
 
   // interruptible, even if the service was created in an uninterruptible region

@@ -5,6 +5,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
+import * as Fiber from "./fiber.js"
 
 type Fetch = typeof globalThis.fetch
 
@@ -44,7 +45,7 @@ const outside = FiberRef.unsafeMake<Context.Context<never> | undefined>(undefine
 export const withNoStore = (client: HttpClient.HttpClient): HttpClient.HttpClient =>
   client.pipe(
     HttpClient.mapRequestEffect((request) =>
-      Effect.withFiberRuntime((fiber) => {
+      Fiber.withSelf((fiber) => {
         const isRead = request.method === "GET"
         const asked = isRead ? HttpClientRequest.setHeader(request, "cache-control", "no-store") : request
         const context = fiber.getFiberRef(FiberRef.currentContext)

@@ -1,15 +1,11 @@
 import type * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as Cause from "effect/Cause"
-import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FiberRef from "effect/FiberRef"
 import * as Tracer from "effect/Tracer"
+import { defaultTracer, isTracerEnabled } from "./fiber.js"
 import * as Answer from "./response.js"
-
-const recorder = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 
 /** @internal */
 export class SentAgain extends Data.TaggedError("SentAgain") {
@@ -51,17 +47,17 @@ const outcomeOf = (sent: Tracer.Span): Effect.Effect<Answer.Response, HttpClient
 export const sendOnce = <E>(
   exchange: Effect.Effect<Answer.Response, E>
 ): Effect.Effect<Answer.Response, E | HttpClientError.HttpClientError | SentAgain> =>
-  Effect.flatMap(Effect.all([Effect.tracer, FiberRef.get(FiberRef.currentTracerEnabled)]), ([tracer, isEnabled]) => {
+  Effect.flatMap(Effect.all([Effect.tracer, isTracerEnabled]), ([tracer, isEnabled]) => {
     const requests: Array<Tracer.Span> = []
     const guard = Tracer.make({
       context: (f, fiber) => tracer.context(f, fiber),
       span: (name, parent, context, links, startTime, kind, options) => {
         if (kind !== "client") {
-          return (isEnabled ? tracer : recorder).span(name, parent, context, links, startTime, kind, options)
+          return (isEnabled ? tracer : defaultTracer).span(name, parent, context, links, startTime, kind, options)
         }
 
         if (requests.some(isSent)) throw new SentAgain()
-        const span = recorder.span(name, parent, context, links, startTime, kind, options)
+        const span = defaultTracer.span(name, parent, context, links, startTime, kind, options)
         requests.push(span)
         return span
       }

@@ -13,9 +13,9 @@ import type { JobRef } from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
 import type { SubmitError } from "../../model/QueueError.js"
 import { respectRetryAfter } from "../../policy/Retry.js"
+import { makeWithin } from "../../queue/internal/fiber.js"
 import { JobQueue } from "../../queue/JobQueue.js"
 import type { CancelResult, SubmitRequest } from "../../queue/JobQueue.js"
-import { makeWithin } from "../../watch/internal/expiryErrors.js"
 import * as Submit from "./submit.js"
 
 // Not marked as internal: public types refer to it, and the build would remove it.

@@ -20,10 +20,10 @@ import * as QueueError from "../../model/QueueError.js"
 import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import type { Retry } from "../../policy/Retry.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
+import type { Within } from "../../queue/internal/fiber.js"
 import { checkSubmit, invalidSubmit } from "../../queue/internal/request.js"
 import { JobQueue } from "../../queue/JobQueue.js"
 import type { CancelResult, Service as Queue, SubmitRequest } from "../../queue/JobQueue.js"
-import type { Within } from "../../watch/internal/expiryErrors.js"
 import { type Entry, type Service as Journal, SubmitJournal } from "../SubmitJournal.js"
 
 /** @internal */

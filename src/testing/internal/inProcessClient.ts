@@ -6,9 +6,9 @@
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberRef from "effect/FiberRef"
 import * as Redacted from "effect/Redacted"
 import type { QueueError } from "../../model/QueueError.js"
 import * as JobQueue from "../../queue/JobQueue.js"
@@ -17,7 +17,9 @@ import type { Disconnected, WireResponse } from "./faultInjection.js"
 
 type Responding = Effect.Effect<WireResponse, Disconnected>
 
-const current = FiberRef.unsafeMake<Responding>(Effect.dieMessage("no call is being made"))
+class Current extends Context.Reference<Current>()("effect-queue-status/testing/Responding", {
+  defaultValue: (): Responding => Effect.dieMessage("no call is being made")
+}) {}
 
 const bodyOf = ({ body, status, then }: WireResponse): string | ReadableStream<Uint8Array> | null =>
   isBodiless(status) || (body === "" && then === undefined)
@@ -32,7 +34,7 @@ const bodyOf = ({ body, status, then }: WireResponse): string | ReadableStream<U
     })
 
 const http = HttpClient.make((request) =>
-  Effect.flatMap(FiberRef.get(current), (responding) =>
+  Effect.flatMap(Current, (responding) =>
     responding.pipe(
       Effect.mapError(({ code, reason }) =>
         new HttpClientError.RequestError({
@@ -63,4 +65,5 @@ export const make = (requestTimeout: Duration.DurationInput): Effect.Effect<JobQ
 export const withResponse = <A>(
   call: Effect.Effect<A, QueueError>,
   responding: Responding
-): Effect.Effect<A, QueueError> => call.pipe(Effect.locally(current, responding), Effect.withTracerEnabled(false))
+): Effect.Effect<A, QueueError> =>
+  call.pipe(Effect.provideService(Current, responding), Effect.withTracerEnabled(false))

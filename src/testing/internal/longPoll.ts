@@ -11,8 +11,8 @@ import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
+import { makeDeferred } from "../../queue/internal/fiber.js"
 
 interface Source {
   /** Whether a job of the model is available now. */
@@ -72,7 +72,7 @@ export class LongPolls {
     return Effect.gen(function*() {
       for (;;) {
         // before the queue is read, so that no later change is missed
-        poll.signal = Deferred.unsafeMake(FiberId.none)
+        poll.signal = makeDeferred()
         const taken = isFirst() ? yield* take : Option.none()
         const now = yield* Clock.currentTimeMillis
         if (Option.isSome(taken) || now >= deadline) return taken
@@ -84,7 +84,7 @@ export class LongPolls {
   }
 
   private enter(model: string): Poll {
-    const poll: Poll = { signal: Deferred.unsafeMake(FiberId.none), wakesAt: Infinity }
+    const poll: Poll = { signal: makeDeferred(), wakesAt: Infinity }
     const polls = this.polls.get(model)
     if (polls === undefined) this.polls.set(model, new Set([poll]))
     else polls.add(poll)

@@ -2,26 +2,21 @@
  * Where a watcher runs: its clock, its fibers and its timer. Times are milliseconds since the watcher was made: V8 stores
  * small integers without an object on the heap.
  */
-import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
+import type * as Clock from "effect/Clock"
 import type * as DateTime from "effect/DateTime"
-import * as DefaultServices from "effect/DefaultServices"
 import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
-import type { RuntimeFiber } from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
-import * as FiberRef from "effect/FiberRef"
-import * as Runtime from "effect/Runtime"
+import type * as Effect from "effect/Effect"
 import { maxPause } from "../../policy/internal/pauses.js"
 import * as Time from "../../policy/internal/time.js"
+import * as Fiber from "../../queue/internal/fiber.js"
 
 /** @internal */
 export class Executor {
   /** The monotonic time when the watcher was made. */
   readonly epoch: number
-  private runtime: Runtime.Runtime<never>
+  private runtime: Fiber.Runtime
 
-  constructor(private readonly base: Runtime.Runtime<never>, private clock: Clock.Clock) {
+  constructor(private readonly base: Fiber.Runtime, private clock: Clock.Clock) {
     this.runtime = base
     this.epoch = Time.monotonic(clock)
   }
@@ -40,12 +35,12 @@ export class Executor {
     return Time.dateOf(this.clock, this.epoch + time)
   }
 
-  fork<A>(effect: Effect.Effect<A>): RuntimeFiber<A> {
-    return Runtime.runFork(this.runtime)(effect)
+  fork<A>(effect: Effect.Effect<A>): Fiber.Fiber<A> {
+    return Fiber.fork(this.runtime, effect)
   }
 
   runSync<A>(effect: Effect.Effect<A>): A {
-    return Runtime.runSync(this.runtime)(effect)
+    return Fiber.runSync(this.runtime, effect)
   }
 
   sleep(millis: number): Effect.Effect<void> {
@@ -56,16 +51,10 @@ export class Executor {
    * Uses the clock and the scheduler of a subscriber from now on. A test may give a subscriber others than those of the
    * fiber that made the watcher.
    */
-  adopt(fiber: RuntimeFiber<unknown, unknown>): void {
-    this.clock = Context.get(fiber.getFiberRef(DefaultServices.currentServices), Clock.Clock)
-    this.runtime = Runtime.runSync(this.base)(
-      Effect.runtime<never>().pipe(
-        Effect.withClock(this.clock),
-        Effect.withScheduler(fiber.getFiberRef(FiberRef.currentScheduler)),
-        // one span a watch, not a poll
-        Effect.withTracerEnabled(false)
-      )
-    )
+  adopt(fiber: Fiber.Fiber<unknown, unknown>): void {
+    this.clock = Fiber.clockOf(fiber)
+    // one span a watch, not a poll
+    this.runtime = Fiber.untracedRuntimeLike(this.base, fiber)
   }
 }
 
@@ -76,7 +65,7 @@ const tolerance = 1_000
 
 /** Calls `onTime` at one time, which may be replaced. @internal */
 export class Timer {
-  fiber: RuntimeFiber<void> | undefined = undefined
+  fiber: Fiber.Fiber | undefined = undefined
   private at = Infinity
 
   constructor(private readonly executor: Executor, private readonly onTime: () => void) {}
@@ -102,7 +91,7 @@ export class Timer {
   }
 
   stop(): void {
-    this.fiber?.unsafeInterruptAsFork(FiberId.none)
+    if (this.fiber !== undefined) Fiber.interrupt(this.fiber)
     this.fiber = undefined
   }
 }

@@ -1,10 +1,8 @@
 /**
- * The errors of watches, and the timeouts that lead to them.
+ * The errors of watches.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
-import * as Runtime from "effect/Runtime"
 import type * as Job from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
 import type { Deadline } from "../../policy/Deadline.js"
@@ -12,6 +10,7 @@ import { minPause } from "../../policy/internal/pauses.js"
 import { retryAfterOf } from "../../policy/internal/retryAfter.js"
 import { monotonic } from "../../policy/internal/time.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
+import type { Within } from "../../queue/internal/fiber.js"
 import type { CancelResult, Service } from "../../queue/JobQueue.js"
 import { confirmTimeoutOf, type Expiry } from "./expiry.js"
 import { type JobState, lastSeen } from "./jobState.js"
@@ -47,56 +46,6 @@ export interface Known {
   /** When the last request ended. */
   readonly endedAt: number
 }
-
-// An interrupted fiber needs a few scheduler turns to finish its children (three for a request over HTTP). A fiber that
-// needs more is uninterruptible, and is not waited for.
-const turnsToEnd = 16
-
-/** Waits until an interrupted fiber has ended. @internal */
-export const awaitEnd = <A, E>(fiber: Fiber.RuntimeFiber<A, E>, turns: number = turnsToEnd): Effect.Effect<void> =>
-  Effect.suspend(() =>
-    fiber.unsafePoll() !== null || turns === 0
-      ? Effect.void
-      : Effect.zipRight(Effect.yieldNow(), awaitEnd(fiber, turns - 1))
-  )
-
-/**
- * Runs an effect with a timeout. The effect has a fiber of its own: an uninterruptible request must not delay the timeout.
- * An effect that ends at once costs no timer, in contrast to `Effect.timeoutTo` around `Effect.disconnect`.
- * @internal
- */
-export const makeWithin = Effect.map(Effect.runtime<never>(), (runtime) => {
-  // the timeout applies to uninterruptible watches as well
-  const fork = <A, E>(effect: Effect.Effect<A, E>) => Runtime.runFork(runtime)(Effect.interruptible(effect))
-  return <A, E, E2>(
-    effect: Effect.Effect<A, E>,
-    millis: number,
-    onTimeout: Effect.Effect<A, E2>
-  ): Effect.Effect<A, E | E2> =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.withFiberRuntime((self) => {
-        const fiber = fork(effect)
-        const exit = fiber.unsafePoll()
-        if (exit !== null) return exit
-        const timer = fork(Effect.sleep(millis))
-        const stop = Fiber.interruptAsFork(timer, self.id()).pipe(
-          Effect.zipRight(Fiber.interruptAsFork(fiber, self.id())),
-          Effect.zipRight(awaitEnd(fiber))
-        )
-        return Effect.ensuring(
-          restore(Effect.async<A, E | E2>((resume) => {
-            fiber.addObserver(resume)
-            // `stop` may take a while
-            timer.addObserver(() => resume(Effect.zipRight(stop, onTimeout)))
-          })),
-          stop
-        )
-      })
-    )
-})
-
-/** @internal */
-export type Within = Effect.Effect.Success<typeof makeWithin>
 
 /** Cancels a job because a deadline of its watch has passed. Returns a description of the result. @internal */
 export const cancelExpired = (

@@ -5,13 +5,13 @@
  * A late poll is sent again if a later request was answered. Without that sign the service may be slow or down, and one
  * poll at a time is sent again, as a probe. The first response counts, whichever request it belongs to.
  */
-import type { RuntimeFiber } from "effect/Fiber"
+import type * as Fiber from "../../queue/internal/fiber.js"
 import type { Poller } from "./poller.js"
 
 /** @internal */
 export interface Hedge {
   /** The request beside the poller's first one. */
-  readonly second: RuntimeFiber<void> | undefined
+  readonly second: Fiber.Fiber | undefined
   /** When the newest request of the poll was sent. */
   readonly sentAt: number
   /** After how many milliseconds that request is late. */
@@ -62,7 +62,7 @@ export class Hedges {
   }
 
   /** The poll has been sent again. Returns after how many milliseconds that request is late. */
-  onSent(poller: Poller, second: RuntimeFiber<void> | undefined, now: number, lateAfter: number): number {
+  onSent(poller: Poller, second: Fiber.Fiber | undefined, now: number, lateAfter: number): number {
     const before = this.remove(poller)?.lateAfter ?? lateAfter
     const next = Math.max(lateAfter, Math.min(longestLateAfter, 2 * before))
     this.probedAt = now

@@ -3,13 +3,13 @@
  */
 import type * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
-import type { RuntimeFiber } from "effect/Fiber"
 import type { JobRef, JobStatus } from "../../model/Job.js"
 import type { WatchError } from "../../model/QueueError.js"
 import type { Cursor } from "../../model/Transition.js"
 import type { Cadence } from "../../policy/Cadence.js"
 import type * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
+import type * as Fiber from "../../queue/internal/fiber.js"
 import { DueQueue } from "./dueQueue.js"
 import type { Expiry } from "./expiry.js"
 import type { Known, Trouble } from "./expiryErrors.js"
@@ -164,7 +164,7 @@ export class Poller extends PollGroup implements JobState, Queued {
   /** How often the job is polled, once that is known. */
   period: number | undefined = undefined
   /** What runs for the poller: its request, or the schedules before and after it. */
-  fiber: RuntimeFiber<void> | undefined = undefined
+  fiber: Fiber.Fiber | undefined = undefined
   /** The index in the queue of its phase; -1 when idle. */
   slot = -1
   /** The index in the queue of deadlines. */

@@ -4,14 +4,13 @@
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { RuntimeFiber } from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import { keyOf } from "../../model/internal/jobKey.js"
 import { type JobRef, type JobStatus } from "../../model/Job.js"
 import type { QueueError } from "../../model/QueueError.js"
+import * as Fiber from "../../queue/internal/fiber.js"
 import type { Service as JobQueueService } from "../../queue/JobQueue.js"
 import type { Executor } from "./executor.js"
-import { awaitEnd, requestTimeoutOf } from "./expiryErrors.js"
+import { requestTimeoutOf } from "./expiryErrors.js"
 import { Hedges } from "./hedges.js"
 import { mismatchOf } from "./outcome.js"
 import { makeQueue, type Poller } from "./poller.js"
@@ -31,7 +30,7 @@ export class Requests {
   private readonly inFlight = makeQueue()
   private readonly hedges = new Hedges()
   /** Interrupted fibers that have not ended yet, by job. */
-  private readonly stopping = new Map<string, Set<RuntimeFiber<void>>>()
+  private readonly stopping = new Map<string, Set<Fiber.Fiber>>()
 
   constructor(
     private readonly queue: JobQueueService,
@@ -50,7 +49,7 @@ export class Requests {
     return Math.min(this.resendAt, this.inFlight.firstTime)
   }
 
-  send(poller: Poller, fiber: RuntimeFiber<void>): Effect.Effect<void> {
+  send(poller: Poller, fiber: Fiber.Fiber): Effect.Effect<void> {
     const { now } = this.executor
     this.plan.begin(poller, now)
     poller.sentAt = now
@@ -80,8 +79,8 @@ export class Requests {
     const first = poller.fiber
     const replaced = this.hedges.get(poller)?.second ?? (this.isFull ? first : undefined)
     if (replaced !== undefined) this.stop(poller.job, replaced)
-    this.executor.fork(Effect.withFiberRuntime<void>((self) => {
-      const fiber = self as RuntimeFiber<void>
+    this.executor.fork(Fiber.withSelf<void>((self) => {
+      const fiber = self as Fiber.Fiber
       const isSecond = replaced === undefined || replaced !== first
       if (!isSecond) poller.fiber = fiber
       const lateAfter = this.hedges.onSent(poller, isSecond ? fiber : undefined, now, this.plan.latency.late)
@@ -90,7 +89,7 @@ export class Requests {
     }))
   }
 
-  private request(poller: Poller, fiber: RuntimeFiber<void>, sentAt: number): Effect.Effect<void> {
+  private request(poller: Poller, fiber: Fiber.Fiber, sentAt: number): Effect.Effect<void> {
     const { onError, onResponse } = this.handlers
     return Effect.matchCauseEffect(this.queue.status(poller.job), {
       onSuccess: (status) => {
@@ -106,7 +105,7 @@ export class Requests {
   }
 
   /** Whether this is the first response to a poll. Stops the poll's other request. */
-  private isFirst(poller: Poller, fiber: RuntimeFiber<void>, sentAt: number): boolean {
+  private isFirst(poller: Poller, fiber: Fiber.Fiber, sentAt: number): boolean {
     const fibers = this.fibersOf(poller)
     if (!fibers.includes(fiber)) return false
     this.inFlight.remove(poller.slot)
@@ -139,7 +138,7 @@ export class Requests {
   }
 
   /** The fibers that run for a poller: its requests, or the schedules before and after them. */
-  fibersOf(poller: Poller): ReadonlyArray<RuntimeFiber<void>> {
+  fibersOf(poller: Poller): ReadonlyArray<Fiber.Fiber> {
     return [poller.fiber, this.hedges.get(poller)?.second].filter((fiber) => fiber !== undefined)
   }
 
@@ -151,15 +150,15 @@ export class Requests {
   }
 
   /** Interrupted fibers of a job that have not ended yet. */
-  stoppingOf(job: JobRef): Iterable<RuntimeFiber<void>> | undefined {
+  stoppingOf(job: JobRef): Iterable<Fiber.Fiber> | undefined {
     return this.stopping.size === 0 ? undefined : this.stopping.get(keyOf(job))
   }
 
   /** Runs `then` after the fibers of the poller's job have ended: two requests of a job are never in flight together. */
-  afterStop(poller: Poller, fibers: Iterable<RuntimeFiber<void>>, then: () => void): void {
+  afterStop(poller: Poller, fibers: Iterable<Fiber.Fiber>, then: () => void): void {
     this.run(
       poller,
-      Effect.map(Effect.forEach(fibers, (fiber) => awaitEnd(fiber), { discard: true }), () => {
+      Effect.map(Effect.forEach(fibers, (fiber) => Fiber.awaitEnd(fiber), { discard: true }), () => {
         then()
         this.handlers.onSettled()
       })
@@ -168,10 +167,10 @@ export class Requests {
 
   private run(poller: Poller, effect: Effect.Effect<void>): void {
     const fiber = this.executor.fork(effect)
-    if (fiber.unsafePoll() === null) poller.fiber = fiber
+    if (Fiber.exitOf(fiber) === null) poller.fiber = fiber
   }
 
-  stop(job: JobRef, fiber: RuntimeFiber<void>): void {
+  stop(job: JobRef, fiber: Fiber.Fiber): void {
     const key = keyOf(job)
     const fibers = this.stopping.get(key) ?? new Set()
     this.stopping.set(key, fibers.add(fiber))
@@ -179,6 +178,6 @@ export class Requests {
       fibers.delete(fiber)
       if (fibers.size === 0 && this.stopping.get(key) === fibers) this.stopping.delete(key)
     })
-    fiber.unsafeInterruptAsFork(FiberId.none)
+    Fiber.interrupt(fiber)
   }
 }

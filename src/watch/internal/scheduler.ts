@@ -10,21 +10,19 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
-import type { RuntimeFiber } from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import type * as Random from "effect/Random"
-import type * as Runtime from "effect/Runtime"
 import * as Job from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
 import type * as Transition from "../../model/Transition.js"
 import { minPause } from "../../policy/internal/pauses.js"
 import { retryAfterOf } from "../../policy/internal/retryAfter.js"
 import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
+import * as Fiber from "../../queue/internal/fiber.js"
 import type { Service as JobQueueService } from "../../queue/JobQueue.js"
 import { Deadlines } from "./deadlines.js"
 import { Executor, Timer } from "./executor.js"
-import { awaitEnd, type Trouble, troubleOf } from "./expiryErrors.js"
+import { type Trouble, troubleOf } from "./expiryErrors.js"
 import * as JobState from "./jobState.js"
 import * as Metrics from "./metrics.js"
 import type { PollingEvent } from "./notice.js"
@@ -35,8 +33,6 @@ import { Retention } from "./retention.js"
 import { afterError, afterResponse, firstPause } from "./scheduleSteps.js"
 
 const shortest = Duration.toMillis(minPause)
-
-const interrupted = Cause.interrupt(FiberId.none)
 
 /** @internal */
 export class Scheduler {
@@ -49,7 +45,7 @@ export class Scheduler {
   /** Pollers without subscribers, until their next polls would be due. */
   private readonly parked: Retention<Poller>
   /** The steps of schedules that new subscribers wait for, if they take a while. */
-  private readonly joining = new Map<Subscriber, RuntimeFiber<unknown>>()
+  private readonly joining = new Map<Subscriber, Fiber.Fiber<unknown>>()
   private sequence = 0
   private subscribers = 0
   private isClosed = false
@@ -58,7 +54,7 @@ export class Scheduler {
   constructor(
     queue: JobQueueService,
     private readonly settings: Settings,
-    runtime: Runtime.Runtime<never>,
+    runtime: Fiber.Runtime,
     clock: Clock.Clock,
     random: Random.Random,
     onEvent: (event: PollingEvent) => void
@@ -80,7 +76,7 @@ export class Scheduler {
   }
 
   subscribe(subscriber: Subscriber, job: Job.JobRef): Effect.Effect<void> {
-    return Effect.withFiberRuntime((fiber) => {
+    return Fiber.withSelf((fiber) => {
       if (this.isClosed) return Effect.interrupt
       if (this.subscribers === 0 || this.timer.isLost) {
         this.timer.stop()
@@ -143,7 +139,7 @@ export class Scheduler {
       this.end(poller, subscriber, poller.outcome(exit.cause))
       if (!poller.isWatched) this.drop(poller)
     }
-    const exit = fiber.unsafePoll()
+    const exit = Fiber.exitOf(fiber)
     if (exit !== null) return settle(exit)
     this.joining.set(subscriber, fiber)
     fiber.addObserver((exit) => {
@@ -169,7 +165,7 @@ export class Scheduler {
   unsubscribe(subscribers: Iterable<Subscriber>): Effect.Effect<void> {
     return Effect.suspend(() => {
       const timer = this.timer.fiber
-      const fibers: Array<RuntimeFiber<void>> = []
+      const fibers: Array<Fiber.Fiber> = []
       for (const subscriber of subscribers) {
         const { poller, source } = subscriber
         if (poller !== undefined) {
@@ -180,7 +176,7 @@ export class Scheduler {
       }
       this.pump()
       if (timer !== undefined && this.timer.fiber !== timer) fibers.push(timer)
-      return Effect.forEach(fibers, (fiber) => awaitEnd(fiber), { discard: true })
+      return Effect.forEach(fibers, (fiber) => Fiber.awaitEnd(fiber), { discard: true })
     })
   }
 
@@ -191,7 +187,8 @@ export class Scheduler {
   }
 
   private detach(poller: Poller, subscriber: Subscriber): void {
-    this.joining.get(subscriber)?.unsafeInterruptAsFork(FiberId.none)
+    const step = this.joining.get(subscriber)
+    if (step !== undefined) Fiber.interrupt(step)
     subscriber.source = undefined
     poller.remove(subscriber)
     this.countSubscribers(-1)
@@ -412,13 +409,13 @@ export class Scheduler {
   }
 
   /** Polls one due job after another. One fiber for all: a fiber a poll would double the cost. */
-  private readonly pollDue: Effect.Effect<void> = Effect.withFiberRuntime<void>((fiber) => {
+  private readonly pollDue: Effect.Effect<void> = Fiber.withSelf<void>((fiber) => {
     let next: Poller | undefined
     return Effect.map(
       Effect.whileLoop({
         while: () => (next = this.requests.isFull ? undefined : this.plan.next(this.executor.now)) !== undefined,
         // `while` has set it
-        body: () => this.requests.send(next!, fiber as RuntimeFiber<void>),
+        body: () => this.requests.send(next!, fiber as Fiber.Fiber),
         step: () => {}
       }),
       () => this.pump()
@@ -428,17 +425,17 @@ export class Scheduler {
   /** Stops all requests and the timer, and interrupts all watches. */
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     this.isClosed = true
-    const fibers: Array<RuntimeFiber<void>> = this.timer.fiber === undefined ? [] : [this.timer.fiber]
+    const fibers: Array<Fiber.Fiber> = this.timer.fiber === undefined ? [] : [this.timer.fiber]
     this.plan.close()
     for (const poller of this.plan.all) {
       for (const fiber of this.requests.fibersOf(poller)) fibers.push(fiber)
-      const outcome = poller.outcome(interrupted)
+      const outcome = poller.outcome(Fiber.interrupted)
       poller.each((subscriber) => this.end(poller, subscriber, outcome))
       this.drop(poller)
     }
     this.outcomes.clear()
     this.parked.clear()
     this.timer.set(Infinity)
-    return Effect.forEach(fibers, (fiber) => awaitEnd(fiber), { discard: true })
+    return Effect.forEach(fibers, (fiber) => Fiber.awaitEnd(fiber), { discard: true })
   })
 }

@@ -2,10 +2,10 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
-import * as FiberRef from "effect/FiberRef"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import type { JobRef } from "../../model/Job.js"
+import * as Fiber from "../../queue/internal/fiber.js"
 
 /**
  * One span a watch, from now until the scope closes. The span is made when the watch ends, and only its start time is kept
@@ -18,8 +18,8 @@ export const spanned = (name: string, job: JobRef): Effect.Effect<void, never, S
     Effect.flatMap(Scope.Scope, (scope) => Scope.addFinalizerExit(scope, (exit) => end(name, job, begun, exit))))
 
 const end = (name: string, job: JobRef, begun: bigint, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
-  Effect.withFiberRuntime((fiber) => {
-    if (!fiber.getFiberRef(FiberRef.currentTracerEnabled)) return Effect.void
+  Fiber.withSelf((fiber) => {
+    if (!Fiber.isTraced(fiber)) return Effect.void
     const parent = Context.getOption(fiber.currentContext, Tracer.ParentSpan)
     return Effect.tracerWith((tracer) =>
       Effect.clockWith((clock) => {
