@@ -35,12 +35,13 @@ export class StageFailed extends TaggedError<StageFailed>()(
     job: Schema.optional(JobRef),
     cursor: Schema.optional(CursorFromString)
   },
-  (error) => {
+  ({ cursor, error, job, stage }) => {
+    // nearly every error names the job
     const facts = [
-      ...(error.job === undefined ? ["no job was made, or none is known"] : [format(error.job)]),
-      ...(error.cursor === undefined ? [] : [`cursor ${formatCursor(error.cursor)}`])
+      ...(job === undefined || error.message.includes(format(job)) ? [] : [format(job)]),
+      ...(cursor === undefined ? [] : [`cursor ${formatCursor(cursor)}`])
     ]
-    return `stage ${error.stage} (${facts.join(", ")}): ${error.error.message}`
+    return `stage ${stage}: ${error.message}${facts.length === 0 ? "" : ` (${facts.join(", ")})`}`
   }
 ) {}
 
@@ -107,7 +108,7 @@ export const make = <In, PayloadI extends object, PayloadR, Out, OutputsI, Outpu
   stage: string,
   { model, options, outputs, payload, ...rest }: Options<In, PayloadI, PayloadR, Out, OutputsI, OutputsR>
 ): Stage<In, Out, PayloadR | OutputsR> => {
-  const encode = Schema.encode(payload)
+  const encode = Schema.encode(payload, { errors: "all" })
   return (input, call = {}) =>
     encode(input).pipe(
       Effect.mapError((error): RunFailure => ({

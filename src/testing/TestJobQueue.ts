@@ -19,6 +19,7 @@ import type * as Calls from "./internal/call.js"
 import * as Expectation from "./internal/expectation.js"
 import * as InMemoryQueue from "./internal/inMemoryQueue.js"
 import * as SeededRandom from "./internal/seededRandom.js"
+import * as StillClock from "./internal/stillClock.js"
 import type { Pool, Task } from "./Worker.js"
 
 // -----------------------------------------------------------------------------
@@ -95,7 +96,8 @@ export class TestJobQueue extends Context.Tag("effect-queue-status/testing/TestJ
 
 /**
  * Provides a queue in memory, a `JobWatcher` that polls it, and a `Random` from its seed. Each time that the layer is
- * provided, all of them are new.
+ * provided, all of them are new. If a program sleeps under a `TestClock` that does not move, a hint is printed after two
+ * seconds.
  *
  * @example
  * import { JobQueue, JobStream } from "effect-queue-status"
@@ -129,7 +131,11 @@ export const layer = (options: Options = {}): Layer.Layer<JobQueue | JobWatcher.
     )
     return Layer.provideMerge(
       JobWatcher.layer(),
-      Layer.merge(Layer.effectContext(queue), Layer.setRandom(SeededRandom.make(seed)))
+      Layer.mergeAll(
+        Layer.effectContext(queue),
+        Layer.setRandom(SeededRandom.make(seed)),
+        Layer.scopedDiscard(StillClock.warn)
+      )
     )
   })
 

@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { JobQueue, JobRun, JobStage, JobStream, Transition } from "../../src/index.js"
+import { Job, JobQueue, JobRun, JobStage, JobStream, Transition } from "../../src/index.js"
 import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 import { inQueue } from "../fixtures/inQueue.js"
 import { runs } from "../fixtures/runs.js"
@@ -85,7 +85,7 @@ describe("a stage", () => {
       assert(error.error._tag === "InvalidRequest")
       assert.strictEqual(
         error.message,
-        "stage strict (no job was made, or none is known): submit my-org/image: not sent, the request is invalid: " +
+        "stage strict: submit my-org/image: not sent, the request is invalid: " +
           "payload: steps: Expected a number between 1 and 50, actual 51"
       )
       yield* TestJobQueue.expectJobs(0)
@@ -96,13 +96,17 @@ describe("a stage", () => {
       const odd = JobStage.make("odd", {
         model: "my-org/image",
         payload: Schema.Struct({}),
-        outputs: Schema.Struct({ url: Schema.Int })
+        outputs: Schema.Struct({ url: Schema.Int, width: Schema.Int })
       })
       const error = yield* Effect.flip(odd({}))
       const [job] = yield* TestJobQueue.jobs
       assert.deepStrictEqual(error.job, job)
-      assert.strictEqual(error.error._tag, "InvalidOutputs")
+      assert(error.error._tag === "InvalidOutputs")
+      assert.match(error.error.issue, /url: .*; width: /) // all issues
       assert.strictEqual(error.cursor?.phase, "Ended")
+      const name = Job.format(error.job!)
+      assert.match(error.message, /^stage odd: my-org\/image\//)
+      assert.lengthOf(error.message.split(name), 2, "it names the job once")
     }).pipe(inQueue({ workers })))
 
   it.effect("names no cursor of a job before the one that it names", () =>

@@ -174,7 +174,8 @@ class VirtualTime implements Scheduler.Scheduler {
 
 const defaultLimit = Duration.days(30)
 
-const isTestClock = (clock: Clock.Clock): clock is TestClock.TestClock => "setTime" in clock
+/** @internal */
+export const isTestClock = (clock: Clock.Clock): clock is TestClock.TestClock => "setTime" in clock
 
 const withLock = Effect.unsafeMakeSemaphore(1)
 

@@ -92,6 +92,6 @@ export const decodeOutputs = <A, I, R>(
   Effect.flatMap(
     outputsOf(end),
     (outputs) =>
-      Effect.mapError(Schema.decodeUnknown(schema)(outputs), (error) =>
+      Effect.mapError(Schema.decodeUnknown(schema, { errors: "all" })(outputs), (error) =>
         new InvalidOutputs({ job: end.job, issue: clip(formatIssues(error)), snapshot: end.snapshot }))
   )

@@ -1,0 +1,124 @@
+/**
+ * Fibers by hand: all that depends on how this version of Effect runs them. For the places where one more fiber or one
+ * more turn of the scheduler would cost too much.
+ *
+ * @internal
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as EffectFiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
+import * as EffectRuntime from "effect/Runtime"
+import * as Tracer from "effect/Tracer"
+
+/** @internal */
+export type Fiber<A = void, E = never> = EffectFiber.RuntimeFiber<A, E>
+
+/** @internal */
+export type Runtime = EffectRuntime.Runtime<never>
+
+/** The runtime of the current fiber. @internal */
+export const runtime: Effect.Effect<Runtime> = Effect.runtime()
+
+/** Starts an effect, and returns when it first suspends. @internal */
+export const fork = <A, E>(runtime: Runtime, effect: Effect.Effect<A, E>): Fiber<A, E> =>
+  EffectRuntime.runFork(runtime)(effect)
+
+/** @internal */
+export const runSync = <A>(runtime: Runtime, effect: Effect.Effect<A>): A => EffectRuntime.runSync(runtime)(effect)
+
+/** How a fiber has ended, or `null` while it runs. @internal */
+export const exitOf = <A, E>(fiber: Fiber<A, E>): Exit.Exit<A, E> | null => fiber.unsafePoll()
+
+/** An interruption by no fiber in particular. @internal */
+export const interrupted: Cause.Cause<never> = Cause.interrupt(FiberId.none)
+
+/** A deferred outside of an effect. @internal */
+export const makeDeferred = <A>(): Deferred.Deferred<A> => Deferred.unsafeMake(FiberId.none)
+
+/** Interrupts a fiber, and does not wait for its end. @internal */
+export const interrupt = (fiber: Fiber<unknown, unknown>): void => fiber.unsafeInterruptAsFork(FiberId.none)
+
+/** An effect that is given its own fiber. @internal */
+export const withSelf: <A, E = never>(f: (fiber: Fiber<A, E>) => Effect.Effect<A, E>) => Effect.Effect<A, E> =
+  Effect.withFiberRuntime
+
+/** @internal */
+export const isTraced = (fiber: Fiber<unknown, unknown>): boolean => fiber.getFiberRef(FiberRef.currentTracerEnabled)
+
+/** @internal */
+export const clockOf = (fiber: Fiber<unknown, unknown>): Clock.Clock =>
+  Context.get(fiber.getFiberRef(DefaultServices.currentServices), Clock.Clock)
+
+/** Whether the current fiber is traced. @internal */
+export const isTracerEnabled: Effect.Effect<boolean> = FiberRef.get(FiberRef.currentTracerEnabled)
+
+/** A runtime with the clock and the scheduler of a fiber, and without spans. @internal */
+export const untracedRuntimeLike = (base: Runtime, fiber: Fiber<unknown, unknown>): Runtime =>
+  runSync(
+    base,
+    Effect.runtime<never>().pipe(
+      Effect.withClock(clockOf(fiber)),
+      Effect.withScheduler(fiber.getFiberRef(FiberRef.currentScheduler)),
+      Effect.withTracerEnabled(false)
+    )
+  )
+
+/** The tracer of a program that has no other. @internal */
+export const defaultTracer: Tracer.Tracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+// An interrupted fiber needs a few scheduler turns to finish its children (three for a request over HTTP). A fiber that
+// needs more is uninterruptible, and is not waited for.
+const turnsToEnd = 16
+
+/** Waits until an interrupted fiber has ended. @internal */
+export const awaitEnd = <A, E>(fiber: Fiber<A, E>, turns: number = turnsToEnd): Effect.Effect<void> =>
+  Effect.suspend(() =>
+    exitOf(fiber) !== null || turns === 0
+      ? Effect.void
+      : Effect.zipRight(Effect.yieldNow(), awaitEnd(fiber, turns - 1))
+  )
+
+/**
+ * Runs an effect with a timeout. The effect has a fiber of its own: an uninterruptible request must not delay the timeout.
+ * An effect that ends at once costs no timer, in contrast to `Effect.timeoutTo` around `Effect.disconnect`.
+ * @internal
+ */
+export const makeWithin = Effect.map(runtime, (runtime) => {
+  // the timeout applies to uninterruptible watches as well
+  const start = <A, E>(effect: Effect.Effect<A, E>) => fork(runtime, Effect.interruptible(effect))
+  return <A, E, E2>(
+    effect: Effect.Effect<A, E>,
+    millis: number,
+    onTimeout: Effect.Effect<A, E2>
+  ): Effect.Effect<A, E | E2> =>
+    Effect.uninterruptibleMask((restore) =>
+      withSelf((self) => {
+        const fiber = start(effect)
+        const exit = exitOf(fiber)
+        if (exit !== null) return exit
+        const timer = start(Effect.sleep(millis))
+        const stop = EffectFiber.interruptAsFork(timer, self.id()).pipe(
+          Effect.zipRight(EffectFiber.interruptAsFork(fiber, self.id())),
+          Effect.zipRight(awaitEnd(fiber))
+        )
+        return Effect.ensuring(
+          restore(Effect.async<A, E | E2>((resume) => {
+            fiber.addObserver(resume)
+            // `stop` may take a while
+            timer.addObserver(() => resume(Effect.zipRight(stop, onTimeout)))
+          })),
+          stop
+        )
+      })
+    )
+})
+
+/** @internal */
+export type Within = Effect.Effect.Success<typeof makeWithin>

@@ -1,0 +1,44 @@
+import { assert, it } from "@effect/vitest"
+import { JobQueue, JobStream } from "effect-queue-status"
+import { TestJobQueue, VirtualTime, Worker } from "effect-queue-status/testing"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/TestClock"
+
+const workers = { script: Worker.always(Worker.finish("1 minute", { sum: 3 })) }
+
+const program = JobQueue.submit({ model: "my-org/adder", payload: {} }).pipe(
+  Effect.flatMap((job) => JobStream.result(job)),
+  Effect.provide(TestJobQueue.layer({ workers }))
+)
+
+/** Runs an effect, and returns what it has printed after so many real milliseconds. */
+const printedBy = (effect: Effect.Effect<unknown, unknown>, millis: number) =>
+  Effect.gen(function*() {
+    const printed: Array<unknown> = []
+    const warn = (text: unknown) => Effect.sync(() => void printed.push(text))
+    yield* Effect.raceFirst(effect, Effect.withClock(Effect.sleep(millis), Clock.make())).pipe(
+      Effect.withConsole({ ...(yield* Effect.console), warn })
+    )
+    return printed
+  })
+
+it.effect("a test whose clock does not move prints what to do, once", () =>
+  Effect.gen(function*() {
+    const [hint, ...rest] = yield* printedBy(program, 6_500)
+    assert.include(hint, "`VirtualTime.run`")
+    assert.deepStrictEqual(rest, [])
+  }))
+
+it.effect("a test whose clock moves, or that runs in virtual time, prints nothing", () =>
+  Effect.gen(function*() {
+    const moved = Effect.gen(function*() {
+      const fiber = yield* Effect.fork(program)
+      yield* TestClock.adjust("2 minutes")
+      return yield* Fiber.join(fiber)
+    })
+    const late = Effect.withClock(Effect.sleep(2_500), Clock.make())
+    assert.deepStrictEqual(yield* printedBy(Effect.zip(VirtualTime.run(program), late), 30_000), [])
+    assert.deepStrictEqual(yield* printedBy(Effect.zip(moved, late), 30_000), [])
+  }))
