@@ -40,7 +40,8 @@ describe("the queue in memory, in virtual time", () => {
   for (const check of checks) it.effect(check.name, () => check.run)
 })
 
-describe("the queue in memory", () => {
+// in real time, these wait more than they work
+describe.concurrent("the queue in memory", () => {
   const checks = Scripted.checks({ layer: inMemory, pass: Effect.sleep })
   for (const check of checks) it.live(check.name, () => check.run)
 })
@@ -51,7 +52,7 @@ for (
     Clients.onNode
   ]] as const
 ) {
-  describe(`${name}, on the emulator`, () => {
+  describe.concurrent(`${name}, on the emulator`, () => {
     const layer = (workers?: Worker.Pool) => overHttp(workers, client)
     const checks = Scripted.checks({ layer, pass: Effect.sleep })
     for (const check of checks) it.live(check.name, () => check.run)

@@ -31,6 +31,7 @@ import * as Clients from "../fixtures/clients.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
 import { calls, document, job, operations } from "../fixtures/job.js"
+import { runs } from "../fixtures/runs.js"
 
 const { answer, breakOff, endless, reset, silence, stall } = HostileServer
 
@@ -93,7 +94,7 @@ const has = <A extends object>(actual: A, expected: { readonly [key: string]: un
     expected
   )
 
-for (const { layer, name, oneConnection, repeatsReads = false } of Clients.clients) {
+for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.plain, Clients.clients)) {
   // a GET that such a client has sent again is one call
   const received = ({ requests }: HostileServer.HostileServer) =>
     repeatsReads

@@ -10,6 +10,7 @@ import * as Redacted from "effect/Redacted"
 import * as Clients from "../fixtures/clients.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
 import { calls, document, job, model, operations } from "../fixtures/job.js"
+import { runs } from "../fixtures/runs.js"
 import { provideQueue } from "../fixtures/watched.js"
 
 const { answer, endless } = HostileServer
@@ -27,7 +28,7 @@ const sized = (bytes: number): string => {
   return done("x".repeat(bytes - done("").length))
 }
 
-for (const { layer, name } of Clients.clients) {
+for (const { layer, name } of runs(Clients.plain, Clients.clients)) {
   describe(`over ${name}`, () => {
     it.scopedLive("a success without an end is read up to the bound, and its connection closed", () =>
       // at a time: with the transport for Node, each waits some seconds for its connection to be closed

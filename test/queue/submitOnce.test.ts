@@ -133,7 +133,9 @@ describe("the same key twice makes one job at most", () => {
           // `npm test`: each body and each header once; `npm run test:deep`: each body with each header
           for (const [i, retryAfter] of [undefined, "7"].entries()) {
             const bodies = [{ message: "no" }, { requestId: job.requestId }]
-            for (const body of bodies.slice(runs(i, 0), runs(i + 1, 2))) yield* check({ httpStatus, retryAfter, body })
+            for (const body of bodies.slice(runs<number>(i, 0), runs<number>(i + 1, 2))) {
+              yield* check({ httpStatus, retryAfter, body })
+            }
           }
         }
         yield* Effect.promise(() =>
