@@ -1,4 +1,8 @@
+import { HttpClient, HttpClientResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Effect, FastCheck, Predicate, Redacted } from "effect"
+import * as Main from "effect-queue-status"
+import { Job, JobQueue, QueueError } from "effect-queue-status"
 import { readdirSync, readFileSync } from "node:fs"
 import { dirname, join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -11,10 +15,31 @@ const pages = [
   ...readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md")).map((name) => join("docs", name))
 ]
 
+const read = (page: string) => readFileSync(join(root, page), "utf8")
+
+/** The anchors of the headings of a page, as GitHub makes them. */
+const anchorsOf = (page: string) =>
+  Array.from(
+    read(page).replace(/^```[^]*?^```$/gm, "").matchAll(/^#+ (.+)$/gm),
+    ([, title = ""]) => title.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, "").replaceAll(" ", "-")
+  )
+
+/** What a predicate says of errors: yes, no, or yes with the exception that explains it; a dash where there are none. */
+const judge = (
+  errors: ReadonlyArray<QueueError.QueueError>,
+  holds: Predicate.Predicate<QueueError.QueueError>,
+  exceptions: { readonly [name: string]: Predicate.Predicate<QueueError.QueueError> }
+) => {
+  if (errors.length === 0) return "–"
+  if (errors.every(holds)) return "yes"
+  if (!errors.some(holds)) return "no"
+  return Object.keys(exceptions).find((name) => errors.every((error) => holds(error) === !exceptions[name]!(error)))
+}
+
 /** The TypeScript blocks of a page, each as the name and text of a module of its own. */
 const blocks = (page: string) =>
   Array.from(
-    readFileSync(join(root, page), "utf8").matchAll(/^```ts\n([^]*?)^```$/gm),
+    read(page).matchAll(/^```ts\n([^]*?)^```$/gm),
     ([, text = ""], i) => [join(root, `${page}.${i + 1}.ts`), text] as const
   )
 
@@ -66,11 +91,96 @@ describe("the code in the documents", () => {
     for (const [name, text] of examples) assert(shown.has(text), `${name} is on no page as it is`)
   })
 
-  it("links to pages that are there", () => {
+  it("links to pages that are there, and to headings in them", () => {
     for (const page of pages) {
-      for (const [, target = ""] of readFileSync(join(root, page), "utf8").matchAll(/\]\((?!https?:)([^)#]+)\)/g)) {
-        assert(ts.sys.fileExists(join(root, dirname(page), target)), `${page} links to ${target}`)
+      for (const [, path = "", anchor] of read(page).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)/g)) {
+        const target = path === "" ? page : join(dirname(page), path)
+        assert(ts.sys.fileExists(join(root, target)), `${page} links to ${target}`)
+        if (anchor !== undefined) assert.include(anchorsOf(target), anchor, `${page} links to ${target}#${anchor}`)
       }
     }
   })
+})
+
+describe("the guides", () => {
+  // the README lists them in their order
+  const order = Array.from(
+    read("README.md").matchAll(/^\d+\. \[(.+?)\]\(docs\/(.+?)\)/gm),
+    ([, title, file]) => `[${title}](${file})`
+  )
+
+  it("are all in the list of the README", () => {
+    const listed = order.map((link) => link.replace(/.*\((.*)\)/, "docs/$1"))
+    assert.sameMembers(listed, pages.filter((page) => page !== "README.md"))
+  })
+
+  it("say what a reader can do after them, and end with links to the previous and the next one", () => {
+    const ends = ["[the README](../README.md)", ...order, "[the changelog](../CHANGELOG.md)"]
+    for (const [i, link] of order.entries()) {
+      const page = link.replace(/.*\((.*)\)/, "docs/$1")
+      assert.match(read(page), /^# .+\n\nAfter this page you /, page)
+      assert.strictEqual(read(page).trimEnd().split("\n").at(-1), `Previous: ${ends[i]} · next: ${ends[i + 2]}`, page)
+    }
+  })
+})
+
+describe("the table of errors", () => {
+  const rows = Array.from(
+    read("docs/errors.md").matchAll(/^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$/gm),
+    ([, tag = "", when = "", , transient = "", submitted = ""]) => ({ tag, when, transient, submitted })
+  )
+
+  it("has a row for each error", () => {
+    // the name of a class is its tag
+    const classes = Object.values(Main).flatMap((module: object) => Object.values(module)).filter((member) =>
+      Predicate.isFunction(member) && member.prototype instanceof Error
+    )
+    assert.sameMembers(rows.map(({ tag }) => tag), classes.map(({ name }) => name))
+  })
+
+  it("is right about what is transient, and about what a failed submit may have done", () => {
+    const sample = FastCheck.sample(Arbitrary.make(QueueError.QueueError), { numRuns: 4_000, seed: 1 })
+    for (const { submitted, tag, transient } of rows) {
+      // a status code by chance is hardly ever 503
+      const errors = sample.filter(({ _tag }) => _tag === tag).flatMap((error) => [
+        error,
+        ..."httpStatus" in error ? [Object.assign(Object.create(error), { httpStatus: 503 })] : []
+      ])
+      const polls = errors.filter(({ operation }) => operation !== "submit")
+      assert.strictEqual(
+        transient,
+        judge(polls, QueueError.isTransient, {
+          "unless `transient: false`": (error) => "transient" in error && error.transient === false
+        }),
+        tag
+      )
+      assert.strictEqual(
+        submitted,
+        judge(errors, QueueError.mayHaveArrived, {
+          "unless `sent: false`": (error) => "sent" in error && error.sent === false,
+          "unless 503 with `retryAfter`": (error) =>
+            error._tag === "Unavailable" && error.httpStatus === 503 && error.retryAfter !== undefined
+        }),
+        tag
+      )
+    }
+  })
+
+  it.effect("is right about status codes", () =>
+    Effect.gen(function*() {
+      const codes = rows.flatMap(({ tag, when }) =>
+        Array.from(when.matchAll(/\b[45]\d\d\b/g), ([code]) => ({ tag, code: Number(code) }))
+      )
+      assert.isAbove(codes.length, 10)
+      for (const { code, tag } of codes) {
+        const client = HttpClient.make((request) =>
+          Effect.succeed(HttpClientResponse.fromWeb(request, new Response("", { status: code })))
+        )
+        const queue = yield* JobQueue.make({ apiKey: Redacted.make("any") }).pipe(
+          Effect.provideService(HttpClient.HttpClient, client)
+        )
+        const error = yield* Effect.flip(queue.status(Job.ref("my-org/adder", "1")))
+        assert.strictEqual(error._tag, tag, String(code))
+      }
+    }))
 })

@@ -4,12 +4,15 @@
 import * as Terminal from "@effect/platform/Terminal"
 import { assert, describe, it } from "@effect/vitest"
 import type * as Console from "effect/Console"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { readFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { fileURLToPath } from "node:url"
 import * as film from "../docs/examples/film.js"
 import * as hedge from "../docs/examples/hedge.js"
 import * as many from "../docs/examples/many.js"
+import { defaultProfile, toPool } from "../src/cli/emulator/workerProfile.js"
 import type { JobQueue, JobWatcher } from "../src/index.js"
 import { TestJobQueue, VirtualTime, Worker } from "../src/testing/index.js"
 import { linesOf, start } from "./fixtures/command.js"
@@ -85,6 +88,18 @@ describe("the examples", () => {
       worker.kill("SIGTERM")
       yield* worker.exited
       assert.strictEqual(worker.stderr(), "")
+    }))
+
+  it.scopedLive("the first program prints what the README shows", () =>
+    Effect.gen(function*() {
+      const readme = readFileSync(fileURLToPath(new URL("../README.md", import.meta.url)), "utf8")
+      const [, shown] = readme.match(/^```ts\n[^]*?^```\n\n```text\n([^]*?)^```$/m) ?? []
+      // as the command that the README names
+      assert.include(readme, "emulator --simulate --failure-rate 0 --loss-rate 0 --duration 3s\n")
+      const profile = { ...defaultProfile, failureRate: 0, lossRate: 0, duration: Duration.seconds(3) }
+      const { baseUrl } = yield* emulate({ workers: toPool(profile) })
+      const { code, stderr, stdout } = yield* (yield* example("first.ts", baseUrl)).exited
+      assert.deepStrictEqual({ code, stderr, stdout }, { code: 0, stderr: "", stdout: shown ?? "" })
     }))
 
   const filmed = [

@@ -1,6 +1,6 @@
 /**
  * `node --import tsx test/bench/policies.ts`: what policies cost in polls, and what they are worth in staleness. With
- * `--write`, the tables go into `docs/policies-measured.md`. Time is virtual and chance has a seed: the figures are exact.
+ * `--write`, the tables go into `docs/measured.md`. Time is virtual and chance has a seed: the figures are exact.
  */
 import { DateTime, Duration, Effect, Option, Random, Schedule, ScheduleDecision, ScheduleInterval } from "effect"
 import { Cadence, Job, LearnedCadence, WatchPolicy } from "effect-queue-status"
@@ -293,21 +293,21 @@ const early = table(
 
 const tables = [
   `Seed ${seed}, ${jobs.toLocaleString("en")} jobs a cell; trained with seed ${trainingSeed}.`,
-  "## Policies",
+  "### Policies",
   ...[lognormal, video, bimodal, heavyTailed].map(policies),
-  "## Adaptive: honest, absent and misleading progress",
+  "### Adaptive: honest, absent and misleading progress",
   "Jobs of the video workload. The cap is 5 seconds:",
   progress("5 seconds"),
   "The cap is 15 seconds:",
   progress("15 seconds"),
-  "## Learned: from few jobs, and from the wrong ones",
+  "### Learned: from few jobs, and from the wrong ones",
   early,
   "What was learned from one workload, when the jobs are of another:",
   wrongly
 ].join("\n\n")
 
 if (process.argv.includes("--write")) {
-  const page = fileURLToPath(new URL("../../docs/policies-measured.md", import.meta.url))
+  const page = fileURLToPath(new URL("../../docs/measured.md", import.meta.url))
   const [begin, end] = ["<!-- measured -->\n", "\n<!-- end -->"]
   const [before = ""] = readFileSync(page, "utf8").split(begin)
   const [, after = ""] = readFileSync(page, "utf8").split(end)
