@@ -48,32 +48,6 @@ const examples = readdirSync(join(root, "docs/examples"))
   .map((name) => [name, readFileSync(join(root, "docs/examples", name), "utf8")] as const)
 
 describe("the code in the documents", () => {
-  it("compiles", () => {
-    // an example does where it is, with what it imports
-    const elsewhere = new Set(examples.map(([, text]) => text))
-    const modules = new Map(pages.flatMap(blocks).filter(([, text]) => !elsewhere.has(text)))
-    assert.isAbove(modules.size, 2)
-
-    const { config } = ts.readConfigFile(join(root, "tsconfig.json"), ts.sys.readFile)
-    const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root)
-    const host = ts.createCompilerHost(options)
-    const { fileExists, getSourceFile } = host
-    host.fileExists = (name) => modules.has(name) || fileExists(name)
-    host.getSourceFile = (name, version, ...rest) => {
-      const text = modules.get(name)
-      return text === undefined ? getSourceFile(name, version, ...rest) : ts.createSourceFile(name, text, version, true)
-    }
-    const program = ts.createProgram([...modules.keys()], { ...options, noUnusedLocals: false }, host)
-    const problems = [...modules.keys()].flatMap((name) => {
-      const file = program.getSourceFile(name)
-      return [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)].map(
-        ({ messageText, start }) =>
-          `${relative(root, name)}:${start}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`
-      )
-    })
-    assert.deepStrictEqual(problems, [])
-  })
-
   it("is run: every page about testing is one of tests, and so is what the README shows of it", () => {
     const tests = pages.filter((page) => page.startsWith("docs/testing"))
     assert.include(tests, "docs/testing.md")

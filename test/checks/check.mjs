@@ -1,10 +1,11 @@
-// What TypeScript and the rules of the Effect language service say of every file: `npm run check`.
+// What TypeScript says of every file and of the code in the documents, and the rules of the Effect language service of
+// every file: `npm run check`.
 //
 // As in an editor, a file is looked at with the rules of the nearest tsconfig.json. All is done in one program: `tsc` and
 // `effect-language-service diagnostics` need eleven. The rules are trusted only if they also find the mistake of a
 // canary: rules that no longer apply would pass everything.
 import init from "@effect/language-service"
-import { writeFileSync } from "node:fs"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join, relative } from "node:path"
 import ts from "typescript"
 import { link, modules, root, temporary } from "./tools.mjs"
@@ -33,14 +34,30 @@ const configPath = join(root, "tsconfig.json")
 const { fileNames, options } = parse(configPath)
 const files = [...fileNames, canary]
 
+// The TypeScript blocks of a page are modules, with the lines that they have in the page. One that is a whole file is
+// checked as that file.
+const texts = new Set(fileNames.map((name) => readFileSync(name, "utf8")))
+const pages = ["README.md", ...readdirSync(join(root, "docs")).map((name) => join("docs", name))]
+const blocks = new Map(
+  pages.filter((page) => page.endsWith(".md")).flatMap((page) => {
+    const text = readFileSync(join(root, page), "utf8")
+    return Array.from(text.matchAll(/^```ts\n([^]*?)^```$/gm), ({ 1: block, index }, i) => [
+      join(root, `${page}.${i + 1}.ts`),
+      { block, text: text.slice(0, index).replace(/[^\n]/g, "") + "\n" + block }
+    ])
+  }).filter(([, { block }]) => !texts.has(block))
+)
+// what a block declares may be for the reader
+const unused = new Set([6133, 6192, 6196, 6198])
+
 const host = {
   ...ts.sys,
   getCompilationSettings: () => options,
   getCurrentDirectory: () => root,
   getDefaultLibFileName: ts.getDefaultLibFilePath,
-  getScriptFileNames: () => files,
+  getScriptFileNames: () => [...files, ...blocks.keys()],
   getScriptSnapshot: (name) => {
-    const text = ts.sys.readFile(name)
+    const text = blocks.get(name)?.text ?? ts.sys.readFile(name)
     return text === undefined ? undefined : ts.ScriptSnapshot.fromString(text)
   },
   getScriptVersion: () => "1",
@@ -75,11 +92,12 @@ const brokenRules = (file) => {
 
 const checked = files.filter((file) => program.getSourceFile(file) !== undefined)
 const found = [...ts.getPreEmitDiagnostics(program), ...checked.flatMap(brokenRules)]
+const isForReader = ({ code, file }) => blocks.has(file?.fileName) && unused.has(code)
 const isOfCanary = ({ file }) => file?.fileName === canary
 const severe = [ts.DiagnosticCategory.Error, ts.DiagnosticCategory.Warning]
 
 const problems = found
-  .filter((diagnostic) => severe.includes(diagnostic.category) && !isOfCanary(diagnostic))
+  .filter((diagnostic) => severe.includes(diagnostic.category) && !isOfCanary(diagnostic) && !isForReader(diagnostic))
   .map((diagnostic) => {
     const { file, start } = diagnostic
     if (file === undefined) return print(diagnostic)
@@ -91,5 +109,9 @@ if (!found.some((diagnostic) => isOfCanary(diagnostic) && print(diagnostic).incl
 }
 if (checked.length !== files.length) problems.push(`Only ${checked.length} of ${files.length} files were checked`)
 
-console.log([...problems, `${checked.length} files, ${problems.length} problems`].join("\n"))
+if (blocks.size < 3) problems.push("The code in the documents was not found")
+
+console.log(
+  [...problems, `${checked.length} files, ${blocks.size} blocks of documents, ${problems.length} problems`].join("\n")
+)
 if (problems.length > 0) process.exitCode = 1
