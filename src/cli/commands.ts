@@ -1,8 +1,4 @@
-/**
- * The commands that ask the service once: `submit`, `cancel`, `clear`, `metrics`; and `result`, which waits.
- *
- * @internal
- */
+// The commands that call the service once (`submit`, `status`, `cancel`, `clear`, `metrics`), and `result`, which waits.
 import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
@@ -11,30 +7,32 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Terminal from "@effect/platform/Terminal"
 import * as Chunk from "effect/Chunk"
 import * as Console from "effect/Console"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { format, JsonObject } from "../model/Job.js"
+import { format, JobStatus, JsonObject } from "../model/Job.js"
 import { mayHaveArrived } from "../model/QueueError.js"
 import type { OutcomeError, WatchError } from "../model/QueueError.js"
+import * as Transition from "../model/Transition.js"
 import * as JobQueue from "../queue/JobQueue.js"
 import * as JobStream from "../watch/JobStream.js"
 import * as Exit from "./exit.js"
 import { jobArgument } from "./jobArgument.js"
 import { every, json, timeout } from "./options.js"
-import { print } from "./output.js"
+import { print } from "./terminal.js"
 import { jsonLine, jsonText, printable } from "./text.js"
 import { policyOf } from "./watch/command.js"
+import * as View from "./watch/jobView.js"
+import { percent } from "./watch/rows.js"
 
-const model = Args.text({ name: "model" }).pipe(Args.withDescription("such as my-org/video-generator"))
+const model = Args.text({ name: "model" }).pipe(
+  Args.withDescription("the name of the model, such as my-org/video-generator")
+)
 
 const orExit = <A, R>(effect: Effect.Effect<A, WatchError | OutcomeError, R>): Effect.Effect<A, Exit.ExitWith, R> =>
   Effect.mapError(effect, Exit.fromError)
-
-// -----------------------------------------------------------------------------
-// submit
-// -----------------------------------------------------------------------------
 
 const decodeObject = Schema.decode(Schema.parseJson(JsonObject))
 
@@ -52,11 +50,11 @@ const stdin = Effect.map(
   (chunks) => Buffer.concat(Chunk.toReadonlyArray(chunks))
 )
 
-// As curl takes a body.
+// the notation of curl
 const readPayload = (text: string): Effect.Effect<JsonObject, Exit.ExitWith, FileSystem.FileSystem> => {
   const file = text.slice(1)
   const [what, bytes] = text === "-"
-    ? ["what came from standard input", stdin] as const
+    ? ["standard input", stdin] as const
     : text.startsWith("@")
     ? [`the content of ${file}`, Effect.flatMap(FileSystem.FileSystem, (files) => files.readFile(file))] as const
     : ["the payload", undefined] as const
@@ -69,21 +67,20 @@ const readPayload = (text: string): Effect.Effect<JsonObject, Exit.ExitWith, Fil
     )
 }
 
-/** @internal */
 export const submit = Command.make("submit", {
   json,
   info: Options.text("info").pipe(
     Options.withPseudoName("json"),
-    Options.withDescription("notes that stay with the job: a JSON object"),
+    Options.withDescription("a JSON object that is stored with the job"),
     Options.optional
   ),
   priority: Options.integer("priority").pipe(
-    Options.withDescription("a higher one goes first; 0 unless given"),
+    Options.withDescription("jobs of a higher priority go first; by default 0"),
     Options.optional
   ),
   model,
   payload: Args.text({ name: "payload" }).pipe(
-    Args.withDescription("what the model is given: a JSON object, @FILE, or - for standard input; {} unless given"),
+    Args.withDescription("the input of the model: a JSON object, @FILE, or - for standard input; by default {}"),
     Args.withDefault("{}")
   )
 }, ({ info, json, model, payload, priority }) =>
@@ -94,82 +91,78 @@ export const submit = Command.make("submit", {
       ...(Option.isSome(info) && { info: yield* parseObject("--info", info.value) }),
       ...(Option.isSome(priority) && { priority: priority.value })
     }
-    const sayThatItMayBe = Console.error("The job may have been made all the same: it was not sent again.")
+    const warn = Console.error("The job may have been created all the same. The request was not sent again.")
     const job = yield* JobQueue.submit(request).pipe(
-      Effect.onInterrupt(() => sayThatItMayBe),
-      Effect.tapError((error) => mayHaveArrived(error) ? sayThatItMayBe : Effect.void),
+      Effect.onInterrupt(() => warn),
+      Effect.tapError((error) => mayHaveArrived(error) ? warn : Effect.void),
       orExit
     )
     const name = printable(format(job))
     yield* print(json ? jsonLine(job) : name).pipe(
-      // there is a job, and this is the only one who knows its name
+      // nothing else knows the reference of the job
       Effect.tapError(() => Console.error(`submitted ${name}`))
     )
   })).pipe(Command.withDescription(
-    "Adds a job to the queue of a model, and prints MODEL/REQUEST_ID, by which the other commands know it. Sent once."
+    "Adds a job to the queue of a model, and prints its reference, MODEL/REQUEST_ID. The request is sent once."
   ))
 
-// -----------------------------------------------------------------------------
-// result
-// -----------------------------------------------------------------------------
+const encodeStatus = Schema.encode(JobStatus)
 
-/** @internal */
+export const status = Command.make("status", { json, job: jobArgument }, ({ job, json }) =>
+  Effect.gen(function*() {
+    const snapshot = yield* orExit(JobQueue.status(job))
+    if (json) return yield* print(jsonLine(yield* Effect.orDie(encodeStatus(snapshot))))
+    const observedAt = yield* DateTime.now
+    const { epochMillis } = observedAt
+    // an unknown state ends the path, so that there is one
+    const { transitions } = yield* Effect.orDie(
+      Transition.derive(Option.none(), snapshot, { observedAt, unrecognized: "end" })
+    )
+    const view = transitions.reduce(
+      (view, transition) => View.add(view, transition, epochMillis),
+      View.make(printable(format(job)), job, epochMillis)
+    )
+    const words = [view.name, View.wordFor[view.state], percent(view), View.describe(view, epochMillis, 0)]
+    yield* print(words.filter((word) => word !== "").join("  "))
+  })).pipe(Command.withDescription("Prints the state of a job, by one request."))
+
 export const result = Command.make(
   "result",
-  { every, timeout, job: jobArgument },
-  ({ job, ...parts }) =>
+  { json, every, timeout, job: jobArgument },
+  ({ job, json, ...parts }) =>
     Effect.gen(function*() {
       const policy = yield* policyOf(parts)
+      if (process.stderr.isTTY) {
+        yield* Console.error(`Waiting for ${printable(format(job))}. Ctrl-C stops waiting; the job continues.`)
+      }
       const outputs = yield* orExit(JobStream.result(job, policy))
-      const isRead = yield* Effect.flatMap(Terminal.Terminal, ({ isTTY }) => isTTY)
+      const isRead = !json && (yield* Effect.flatMap(Terminal.Terminal, ({ isTTY }) => isTTY))
       yield* print(isRead ? jsonText(outputs) : jsonLine(outputs))
     })
-).pipe(Command.withDescription("Waits for a job to be done, and prints its outputs as JSON."))
+).pipe(Command.withDescription("Waits until a job is done, and prints its outputs as JSON."))
 
-// -----------------------------------------------------------------------------
-// cancel, clear, metrics
-// -----------------------------------------------------------------------------
+export const cancel = Command.make("cancel", { json, job: jobArgument }, ({ job, json }) =>
+  Effect.gen(function*() {
+    const result = yield* orExit(JobQueue.cancel(job))
+    const status = result._tag === "Canceled" ? "canceled" : result.status
+    if (json) yield* print(jsonLine({ status }))
+    if (status !== "canceled") {
+      return yield* new Exit.ExitWith({
+        code: Exit.codes.notCanceled,
+        message: `${format(job)}: not canceled, it is ${status}: only a pending job can be`
+      })
+    }
+    if (!json) yield* print(result._tag === "Canceled" ? "canceled" : "canceled before")
+  })).pipe(Command.withDescription("Cancels a pending job. A job in any other state is left unchanged."))
 
-/** @internal */
-export const cancel = Command.make("cancel", { job: jobArgument }, ({ job }) =>
+export const clear = Command.make("clear", { json, model }, ({ json, model }) =>
   Effect.flatMap(
-    orExit(JobQueue.cancel(job)),
-    JobQueue.CancelResult.$match({
-      Canceled: () => print("canceled"),
-      NotCanceled: ({ status }) =>
-        status === "canceled"
-          ? print("canceled before")
-          : Effect.fail(
-            new Exit.ExitWith({
-              code: Exit.codes.notCanceled,
-              message: `${format(job)}: not canceled, it is ${status}: only a pending job can be`
-            })
-          )
-    })
-  )).pipe(Command.withDescription("Cancels a job that is pending, and leaves any other alone."))
+    orExit(JobQueue.clear(model)),
+    (canceled) => print(json ? jsonLine({ canceled }) : `${canceled} canceled`)
+  )).pipe(Command.withDescription("Cancels every pending job of a model. Running jobs are left unchanged."))
 
-/** @internal */
-export const clear = Command.make(
-  "clear",
-  { json, model },
-  ({ json, model }) =>
-    Effect.flatMap(
-      orExit(JobQueue.clear(model)),
-      (canceled) => print(json ? jsonLine({ canceled }) : `${canceled} canceled`)
-    )
-).pipe(
-  Command.withDescription("Cancels every pending job of a model, and leaves the running ones alone.")
-)
-
-/** @internal */
-export const metrics = Command.make(
-  "metrics",
-  { json, model },
-  ({ json, model }) =>
-    Effect.flatMap(orExit(JobQueue.metrics(model)), (metrics) =>
-      print(
-        json
-          ? jsonLine(metrics)
-          : `${metrics.waiting} waiting, ${metrics.running} running`
-      ))
-).pipe(Command.withDescription("Tells how many jobs of a model are waiting and running."))
+export const metrics = Command.make("metrics", { json, model }, ({ json, model }) =>
+  Effect.flatMap(
+    orExit(JobQueue.metrics(model)),
+    (metrics) => print(json ? jsonLine(metrics) : `${metrics.waiting} waiting, ${metrics.running} running`)
+  )).pipe(Command.withDescription("Prints how many jobs of a model are waiting and running."))

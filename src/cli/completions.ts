@@ -1,13 +1,8 @@
-/**
- * `--completions`, mended: the script that `@effect/cli` makes for bash knows the subcommands of `queue-status` under
- * `queue__status` alone, and has an option that only newer versions of bash have.
- *
- * @internal
- */
+// Corrections of the completion scripts that `@effect/cli` makes.
 import * as Command from "@effect/cli/Command"
 import * as Effect from "effect/Effect"
 
-/** @internal */
+/** It looks for the subcommands of `queue-status` under `queue__status` only, and `-o nosort` needs bash 4.4. */
 export const bash = <Name extends string, R, E, A>(
   command: Command.Command<Name, R, E, A>,
   name: string
@@ -21,3 +16,13 @@ export const bash = <Name extends string, R, E, A>(
           .replace(" -o nosort", "")
       )
       .join("\n"))
+
+/** Loaded from a file `_queue-status` in `fpath`, it completes nothing the first time. */
+export const zsh = <Name extends string, R, E, A>(
+  command: Command.Command<Name, R, E, A>,
+  name: string
+): Effect.Effect<string> =>
+  Effect.map(
+    Command.getZshCompletions(command, name),
+    (lines) => lines.join("\n").replace(`= "_${name}_zsh_completions" ]`, `= "_${name}" ]`)
+  )

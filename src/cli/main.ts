@@ -1,10 +1,6 @@
-// an entry point: this is where layers are provided
+// The command `queue-status`: an entry point, where layers are provided.
 // @effect-diagnostics strictEffectProvide:off
-/**
- * The command `queue-status`.
- *
- * @internal
- */
+import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
 import * as ValidationError from "@effect/cli/ValidationError"
 import * as NodeContext from "@effect/platform-node/NodeContext"
@@ -21,37 +17,52 @@ import * as LearnedCadence from "../policy/LearnedCadence.js"
 import * as JobWatcher from "../watch/JobWatcher.js"
 import * as Calls from "./commands.js"
 import * as Completions from "./completions.js"
-import { withoutEscapes } from "./console.js"
 import * as Demo from "./demo/command.js"
 import * as EmulatorCommand from "./emulator/command.js"
 import * as Exit from "./exit.js"
-import { printable } from "./text.js"
-import { version } from "./version.js"
+import * as Help from "./help.js"
+import { withoutEscapes } from "./terminal.js"
+import { printable, unknown } from "./text.js"
 import * as Watch from "./watch/command.js"
 
-const name = "queue-status"
+const { name, version } = Help
 
-/** The service that the environment names, by the proxy that it names. */
+/** The service and the proxy that the environment configures. */
 const Queue = JobWatcher.layer().pipe(
   Layer.provideMerge(Layer.mapError(NodeJobQueue.layer(), Exit.fromConfigError)),
-  // a few jobs of a model say enough for a rough time left
+  // three jobs of a model are enough for a rough time left
   Layer.provideMerge(LearnedCadence.layer({ minSamples: 3 }))
 )
 
+const unknownCommand = (word: string): Exit.ExitWith => Exit.usage(unknown("command", word, Help.commands))
+
+const showHelp = (topic: string | undefined): Effect.Effect<void, Exit.ExitWith> =>
+  topic === undefined || Help.commands.includes(topic)
+    ? Console.log(Help.page(command.descriptor, topic))
+    : Effect.fail(unknownCommand(topic))
+
+const help = Command.make(
+  "help",
+  { topic: Args.text({ name: "command" }).pipe(Args.withDescription("a command"), Args.optional) },
+  ({ topic }) => showHelp(Option.getOrUndefined(topic))
+).pipe(Command.withDescription("Prints the help of a command."))
+
 const command = Command.make(name).pipe(
   Command.withDescription(
-    "Watches jobs of Together AI's queue, and runs such a queue on this machine. The token is read from " +
-      "TOGETHER_API_KEY, and where the service is from TOGETHER_BASE_URL, where that is set."
+    "Watches jobs of Together AI's queue, and runs such a queue on this machine. The token of the service is read from " +
+      "TOGETHER_API_KEY. TOGETHER_BASE_URL is the address of another service, such as the emulator."
   ),
   Command.withSubcommands([
-    EmulatorCommand.command,
     Command.provide(Calls.submit, Queue),
+    Command.provide(Calls.status, Queue),
     Command.provide(Watch.command, Queue),
     Command.provide(Calls.result, Queue),
     Command.provide(Calls.cancel, Queue),
     Command.provide(Calls.clear, Queue),
     Command.provide(Calls.metrics, Queue),
-    Command.provide(Demo.command, NodeHttpClient.layerUndici)
+    EmulatorCommand.command,
+    Command.provide(Demo.command, NodeHttpClient.layerUndici),
+    help
   ])
 )
 
@@ -61,17 +72,38 @@ const separated = (arg: string): ReadonlyArray<string> => {
   return option === undefined || value === undefined ? [arg] : [option, value]
 }
 
-// Those that may be given several times are, without a value, not given at all to `@effect/cli`.
+// `@effect/cli` takes a repeated option without a value for one that is not given.
 const unfinished = (args: ReadonlyArray<string>): string | undefined =>
   args.find((arg, i) => (arg === "--from" || arg === "--fault") && (args[i + 1] ?? "--").startsWith("--"))
 
-const run = (argv: ReadonlyArray<string>) => {
-  const [node = "", script = "", ...args] = argv
+/** What is wrong with the names of the command and its options, with the nearest known name. */
+const misspelled = (words: ReadonlyArray<string>): Exit.ExitWith | undefined => {
+  const topic = words.find((word) => !word.startsWith("-"))
+  if (topic !== undefined && words[0] === topic && !Help.commands.includes(topic)) return unknownCommand(topic)
+  const known = Help.optionsOf(command.descriptor, words[0] === topic ? topic : undefined)
+  const option = words.map((word) => /^--?[a-z][^=]*/i.exec(word)?.[0])
+    .find((option) => option !== undefined && !known.includes(option))
+  return option === undefined ? undefined : Exit.usage(unknown("option", option, known))
+}
+
+const completions: { readonly [shell: string]: typeof Completions.bash } = {
+  bash: Completions.bash,
+  sh: Completions.bash,
+  zsh: Completions.zsh
+}
+
+const run = ([node = "", script = "", ...args]: ReadonlyArray<string>) => {
   const end = args.includes("--") ? args.indexOf("--") : args.length
-  const options = args.slice(0, end).flatMap(separated)
+  const words = args.slice(0, end)
+  const wrong = misspelled(words)
+  if (wrong !== undefined) return Effect.fail(wrong)
+  if (words.length === 0 || words.includes("--help") || words.includes("-h")) {
+    return showHelp(words.find((word) => Help.commands.includes(word)))
+  }
+  const options = words.flatMap(separated)
   const shell = options[options.indexOf("--completions") + 1]
-  if (options.includes("--completions") && (shell === "bash" || shell === "sh")) {
-    return Effect.flatMap(Completions.bash(command, name), Console.log)
+  if (options.includes("--completions") && shell !== undefined && Object.hasOwn(completions, shell)) {
+    return Effect.flatMap(completions[shell]!(command, name), Console.log)
   }
   if (options.includes("--wizard") && !(process.stdin.isTTY && process.stdout.isTTY)) {
     return Effect.fail(Exit.usage("--wizard asks questions, and needs a terminal for that"))
@@ -82,19 +114,17 @@ const run = (argv: ReadonlyArray<string>) => {
     : Effect.fail(Exit.usage(`${option}: a value is missing`))
 }
 
-// Whoever reads what is shown may have seen enough (`| head -1`). Each write tells of that itself, but a stream whose
-// errors nobody listens to ends the process.
+// A closed output fails the write that finds it (`| head -1`). Without a listener its error would end the process too.
 process.stdout.on("error", () => {})
 
 const toExit = (error: unknown): Exit.ExitWith =>
-  // what is wrong with the arguments has been said
+  // `@effect/cli` has printed it
   ValidationError.isValidationError(error)
     ? Exit.silently(Exit.codes.usage)
     : error instanceof Exit.ExitWith
     ? error
     : new Exit.ExitWith({ code: Exit.codes.bug, message: String(error) })
 
-// On standard error: in a pipe, standard output is for the lines alone.
 const tell = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
   Option.match(Cause.failureOption(cause), {
     onNone: () => Cause.isInterruptedOnly(cause) ? Effect.void : Console.error(Cause.pretty(cause)),
@@ -125,7 +155,7 @@ Effect.consoleWith((console) =>
 ).pipe(
   Effect.provide(Layer.mergeAll(
     NodeContext.layer,
-    // not among the lines
+    // standard output is for results
     Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.logfmtLogger))
   )),
   NodeRuntime.runMain({

@@ -1,8 +1,4 @@
-/**
- * Options that several commands have.
- *
- * @internal
- */
+// Options that several commands have.
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
 import * as ValidationError from "@effect/cli/ValidationError"
@@ -10,60 +6,40 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Option from "effect/Option"
-import { durationOf } from "./duration.js"
+import { parse } from "../emulator/internal/duration.js"
 
-/** @internal */
+const invalid = (message: string) => ValidationError.invalidValue(HelpDoc.p(message))
+
 export const json: Options.Options<boolean> = Options.boolean("json").pipe(
-  Options.withDescription("lines of JSON, for programs")
+  Options.withDescription("prints JSON, one object a line")
 )
 
-/**
- * An option whose value is refused where it is not good.
- *
- * @internal
- */
+export const utc: Options.Options<boolean> = Options.boolean("utc").pipe(
+  Options.withDescription("prints times in UTC, not in the time zone of this machine")
+)
+
+/** An option whose value must pass a check. */
 export const checked = <A>(
   option: Options.Options<A>,
   isGood: (value: A) => boolean,
   issue: string
-): Options.Options<A> =>
-  Options.mapEffect(
-    option,
-    Either.liftPredicate(isGood, () => ValidationError.invalidValue(HelpDoc.p(issue)))
-  )
+): Options.Options<A> => Options.mapEffect(option, Either.liftPredicate(isGood, () => invalid(issue)))
 
-/**
- * An option that is a time: `500ms`, `30s`, `1m30s`, `2h`.
- *
- * @internal
- */
 export const duration = (name: string): Options.Options<Duration.Duration> =>
   Options.text(name).pipe(
     Options.withPseudoName("duration"),
-    Options.mapEffect((text) =>
-      Effect.mapError(
-        durationOf(text),
-        (error) => ValidationError.invalidValue(HelpDoc.p(`--${name}: ${error.message}`))
-      )
-    )
+    Options.mapEffect((text) => Effect.mapError(parse(text), ({ message }) => invalid(`--${name}: ${message}`)))
   )
 
-/**
- * One that is longer than nothing.
- *
- * @internal
- */
 export const positiveDuration = (name: string): Options.Options<Duration.Duration> =>
   checked(duration(name), Duration.greaterThan(Duration.zero), `--${name}: must be longer than nothing`)
 
-/** @internal */
 export const every: Options.Options<Option.Option<Duration.Duration>> = positiveDuration("every").pipe(
-  Options.withDescription("poll at this pace; unless given, often at first and then less"),
+  Options.withDescription("the poll interval; by default short at first and longer later"),
   Options.optional
 )
 
-/** @internal */
 export const timeout: Options.Options<Option.Option<Duration.Duration>> = positiveDuration("timeout").pipe(
-  Options.withDescription("give up after so long; the job goes on. A day unless given"),
+  Options.withDescription("gives up after this time; the job continues; by default a day"),
   Options.optional
 )

@@ -1,45 +1,27 @@
-/**
- * Text for people: durations, and what came from elsewhere, made harmless.
- *
- * @internal
- */
+// Text for people.
+import * as AutoCorrect from "@effect/cli/AutoCorrect"
+import * as CliConfig from "@effect/cli/CliConfig"
 import * as Duration from "effect/Duration"
 import stringWidth from "string-width"
+import type { JobRef } from "../model/Job.js"
 import type { QueueError } from "../model/QueueError.js"
 
 const escaped = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
 
-/**
- * What a worker or a service says, with its control characters written out: a terminal obeys them.
- *
- * @internal
- */
+/** Text of a worker or of the service, with its control characters escaped: a terminal would obey them. */
 export const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, escaped)
 
-/**
- * JSON in one line, without a character that a terminal obeys.
- *
- * @internal
- */
+/** JSON in one line, with control characters escaped. */
 export const jsonLine = (value: unknown): string => printable(JSON.stringify(value))
 
-/**
- * JSON as a person reads it, without a character that a terminal obeys.
- *
- * @internal
- */
+/** Indented JSON, with control characters escaped. */
 export const jsonText = (value: unknown): string => JSON.stringify(value, null, 2).split("\n").map(printable).join("\n")
 
-/** @internal */
 export const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)} s`
 
 const two = (n: number): string => String(n).padStart(2, "0")
 
-/**
- * A time as a person tells it: `4.2 s`, `42 s`, `3 m 07 s`, `1 h 02 m`, `2 d 03 h`.
- *
- * @internal
- */
+/** A duration in its two largest units: `4.2 s`, `42 s`, `3 m 07 s`, `1 h 02 m`, `2 d 03 h`. */
 export const elapsed = (millis: number): string => {
   const s = Math.max(0, millis) / 1000
   if (s < 10) return `${(Math.floor(s * 10) / 10).toFixed(1)} s`
@@ -50,11 +32,7 @@ export const elapsed = (millis: number): string => {
   return h < 24 ? `${h} h ${two(m % 60)} m` : `${Math.floor(h / 24)} d ${two(h % 24)} h`
 }
 
-/**
- * A trouble in two or three words.
- *
- * @internal
- */
+/** A transient error in two or three words. */
 export const inShort = (error: QueueError): string => {
   switch (error._tag) {
     case "RateLimited":
@@ -75,10 +53,25 @@ export const inShort = (error: QueueError): string => {
   }
 }
 
-/**
- * A text with blanks after it, up to this many columns of a terminal: a letter may take two.
- *
- * @internal
- */
+/** Adds blanks up to a width in columns of a terminal: a letter may take two, or none. */
 export const padded = (text: string, columns: number): string =>
   text + " ".repeat(Math.max(0, columns - stringWidth(text)))
+
+const ending = (text: string, length: number): string => text.length <= length ? text : `…${text.slice(-length)}`
+
+// The ends of both names: the beginning of a UUIDv7 is the time, which many jobs share.
+export const shortNameOf = ({ model, requestId }: JobRef): string =>
+  printable(`${ending(model.slice(model.lastIndexOf("/") + 1), 24)} ${ending(requestId, 8)}`)
+
+const exactly = CliConfig.make({ isCaseSensitive: true })
+
+/** Says that a word is unknown, and which known one was probably meant, or else all of them. */
+export const unknown = (kind: string, word: string, known: ReadonlyArray<string>): string => {
+  const [nearest] = known
+    .map((name) => ({ name, distance: AutoCorrect.levensteinDistance(word, name, exactly) }))
+    .sort((a, b) => a.distance - b.distance)
+  const hint = nearest !== undefined && nearest.distance <= Math.max(2, word.length / 3)
+    ? `did you mean "${nearest.name}"?`
+    : `there are ${known.join(", ")}`
+  return `there is no ${kind} "${word}": ${hint}`
+}

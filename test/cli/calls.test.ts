@@ -72,7 +72,7 @@ describe("queue-status submit", () => {
       const { exit, stderr, stdout } = yield* runHere(Calls.submit, [model])
       assert.strictEqual(said(exit)[0], codes.gaveUp)
       assert.strictEqual(stdout, "")
-      assert.include(stderr, "The job may have been made all the same")
+      assert.include(stderr, "The job may have been created all the same")
       assert.strictEqual((yield* TestJobQueue.jobs).length, 1)
     }).pipe(Effect.provide(TestJobQueue.layer({ faults: [Fault.answerLost().pipe(Fault.on("submit"))] }))))
 
@@ -82,6 +82,42 @@ describe("queue-status submit", () => {
       assert.strictEqual(said(exit)[0], codes.gaveUp)
       assert.strictEqual(stderr, "")
     }).pipe(Effect.provide(TestJobQueue.layer({ faults: [Fault.unauthorized] }))))
+})
+
+describe("queue-status status", () => {
+  it.effect("prints the snapshot of one request in a line", () =>
+    Effect.gen(function*() {
+      const job = yield* JobQueue.submit({ model, payload: { prompt: "a cat" } })
+      yield* Effect.sleep("90 seconds")
+      const { exit, stdout } = yield* runHere(Calls.status, [format(job)])
+      assert.deepStrictEqual([said(exit)[0], stdout], [
+        0,
+        `${format(job)}  running  50 %  1 m 30 s, attempt 1 of 4, about 1 m 30 s left\n`
+      ])
+      assert.strictEqual((yield* TestJobQueue.counts).status, 1)
+      yield* Effect.sleep("1 hour")
+      const ended = yield* runHere(Calls.status, [format(job)])
+      assert.deepStrictEqual([said(ended.exit)[0], linesOf(ended.stdout).length], [0, 1])
+      assert.match(ended.stdout, /  failed  after 2 m 00 s, out of memory\n$/)
+    }).pipe(
+      VirtualTime.run,
+      Effect.provide(TestJobQueue.layer({
+        workers: {
+          pickup: 0,
+          script: Worker.always(Worker.progress("1 minute", 0.5), Worker.fail("1 minute", "out of memory"))
+        }
+      }))
+    ))
+
+  it.effect("prints it as the service sent it with --json, and a job that is not there is code 5", () =>
+    Effect.gen(function*() {
+      const job = yield* JobQueue.submit({ model, payload: { prompt: "a cat" } })
+      const { stdout } = yield* runHere(Calls.status, ["--json", format(job)])
+      const document = JSON.parse(linesOf(stdout).join())
+      assert.deepInclude(document, { request_id: job.requestId, model, status: "pending", inputs: { prompt: "a cat" } })
+      const { exit } = yield* runHere(Calls.status, ["m/1"])
+      assert.strictEqual(said(exit)[0], codes.gaveUp)
+    }).pipe(Effect.provide(TestJobQueue.layer())))
 })
 
 describe("queue-status result", () => {
@@ -98,6 +134,8 @@ describe("queue-status result", () => {
       assert.strictEqual(stdout, "{\"answer\":42}\n")
       const { stdout: pretty } = yield* runHere(Calls.result, [format(job)], { isTTY: true })
       assert.strictEqual(pretty, "{\n  \"answer\": 42\n}\n")
+      const { stdout: line } = yield* runHere(Calls.result, [format(job), "--json"], { isTTY: true })
+      assert.strictEqual(line, "{\"answer\":42}\n")
     }).pipe(VirtualTime.run, withWorker(Worker.finish("1 hour", { answer: 42 }))))
 
   it.effect("prints nothing of a job that has failed, and says why", () =>
@@ -126,6 +164,18 @@ describe("queue-status cancel, clear and metrics", () => {
         assert.deepStrictEqual([said(exit)[0], stdout], [0, expected])
       }
     }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.effect("cancel as JSON has the state, whatever it is", () =>
+    Effect.gen(function*() {
+      const job = yield* JobQueue.submit({ model, payload: {} })
+      const first = yield* runHere(Calls.cancel, [format(job), "--json"])
+      assert.deepStrictEqual([said(first.exit)[0], first.stdout], [codes.notCanceled, "{\"status\":\"running\"}\n"])
+      const waiting = yield* JobQueue.submit({ model: "nobody/does-this", payload: {} })
+      const second = yield* runHere(Calls.cancel, [format(waiting), "--json"])
+      assert.deepStrictEqual([said(second.exit)[0], second.stdout], [0, "{\"status\":\"canceled\"}\n"])
+    }).pipe(Effect.provide(
+      TestJobQueue.layer({ workers: { model, script: Worker.always(Worker.finish("1 hour")) } })
+    )))
 
   it.effect("leave a job that runs alone, and tell so by a code of its own", () =>
     Effect.gen(function*() {

@@ -64,7 +64,18 @@ const hanging = Effect.map(
   }
 )
 
-const commands = ["emulator", "submit", "watch", "result", "cancel", "clear", "metrics", "demo"]
+const commands = [
+  "submit",
+  "status",
+  "watch",
+  "result",
+  "cancel",
+  "clear",
+  "metrics",
+  "emulator",
+  "demo",
+  "help"
+]
 
 const watched = { request_id: "019ba379-92da-71e4-ac40-d98059fd67c7", model, status: "running", retries: 0 }
 
@@ -87,7 +98,7 @@ describe.concurrent("queue-status", () => {
           const { code, stderr, stdout } = yield* run(args)
           assert.deepStrictEqual([code, stderr], [0, ""])
           assert.notInclude(stdout, escape)
-          for (const word of ["USAGE", "TOGETHER_API_KEY", "TOGETHER_BASE_URL", ...commands]) {
+          for (const word of ["Usage: queue-status", "TOGETHER_API_KEY", "TOGETHER_BASE_URL", ...commands]) {
             assert.include(stdout, word)
           }
         }
@@ -99,17 +110,36 @@ describe.concurrent("queue-status", () => {
         for (const [i, { code, stderr, stdout }] of helps.entries()) {
           assert.deepStrictEqual([code, stderr], [0, ""], commands[i])
           assert.notInclude(stdout, escape, commands[i])
-          assert.include(stdout, "USAGE", commands[i])
+          assert.match(stdout, new RegExp(`^Usage: queue-status ${commands[i]}\\b`))
+          for (const line of linesOf(stdout)) assert.isAtMost(line.length, 100, line)
+          assert.match(stdout, new RegExp(`\nExamples:\n  queue-status ${commands[i]}\\b`))
+          assert.match(stdout, /\nExit codes:\n {2}0 +success\n/)
+          assert.notMatch(stdout, /user-defined|true or false|setting is optional/)
         }
+      }))
+
+    it.live("help does as --help, of the whole and of each command", () =>
+      Effect.gen(function*() {
+        assert.strictEqual((yield* run(["help"])).stdout, (yield* run(["--help"])).stdout)
+        assert.strictEqual((yield* run(["help", "watch"])).stdout, (yield* run(["watch", "--help"])).stdout)
+        assert.match((yield* run(["help", "watch"])).stdout, /^Usage: queue-status watch \[options\] <job>\.\.\.\n/)
+        assert.match(
+          (yield* run(["help", "submit"])).stdout,
+          /^Usage: queue-status submit \[options\] <model> \[<payload>\]\n/
+        )
       }))
   })
 
   describe("used wrongly says what is wrong, on standard error, without escape codes, and exits with 2", () => {
     const wrong: ReadonlyArray<readonly [args: ReadonlyArray<string>, message: RegExp]> = [
-      [["wtach"], /subcommand/],
+      [["wtach"], /no command "wtach": did you mean "watch"\?/],
+      [["help", "wach"], /no command "wach": did you mean "watch"\?/],
+      [["submit", "m", "--priorit", "3"], /no option "--priorit": did you mean "--priority"\?/],
+      [["watch", "https://x/v1/queue/status"], /the URL of a job is/],
+      [["watch", job, "-x"], /no option "-x"/],
       [["watch"], /Missing argument <job>/],
       [["watch", "nonsense"], /not a job: "nonsense"; a job is named MODEL\/REQUEST_ID/],
-      [["watch", job, "--jsn"], /--jsn/],
+      [["watch", job, "--jsn"], /no option "--jsn": did you mean "--json"\?/],
       [["watch", job, "--every", "soon"], /--every: "soon" is not a duration/],
       [["watch", job, "--every", "0s"], /--every: must be longer than nothing/],
       [["watch", job, "--from", "cursor"], /not a cursor/],
@@ -293,7 +323,7 @@ describe.concurrent("queue-status", () => {
           const shell = ["sh", "-c", "{ \"$@\"; echo \"exit $?\" >&2; } | head -1", "sh"] as const
           const exited = yield* (yield* start([...shell, ...command, "watch", stdout.trim()], env)).exited
           assert.include(exited.stdout, "Queued")
-          assert.match(exited.stderr, /^No longer looking.*\n {2}queue-status watch .* --from \S+\nexit 141\n$/)
+          assert.match(exited.stderr, /^The watch has stopped.*\n {2}queue-status watch .* --from \S+\nexit 141\n$/)
         })
     )
 
@@ -306,7 +336,7 @@ describe.concurrent("queue-status", () => {
         submitting.kill("SIGINT")
         const { code, stderr, stdout } = yield* submitting.exited
         assert.deepStrictEqual([code, stdout], [130, ""])
-        assert.match(stderr, /^The job may have been made all the same/)
+        assert.match(stderr, /^The job may have been created all the same/)
       }))
 
     it.scopedLive.skipIf(!existsSync("/dev/full"))(
@@ -342,7 +372,7 @@ describe.concurrent("queue-status", () => {
           assert.strictEqual(exited.code, 130)
           assert.include(exited.stdout, `${escape}[0;36m`)
           assert.isAbove(exited.stdout.lastIndexOf(`${escape}[?25h`), exited.stdout.lastIndexOf(`${escape}[?25l`))
-          assert.include(exited.stdout, "To go on from here:")
+          assert.include(exited.stdout, "To resume it:")
         })
     )
 
@@ -381,8 +411,59 @@ describe.concurrent("queue-status", () => {
             .exited
           assert.notInclude(dumb.stdout, escape)
           assert.include(dumb.stdout, "Completed")
+          const ci = yield* (yield* startOnTerminal(["watch", stdout.trim()], { env: { ...env, CI: "true" } })).exited
+          assert.notInclude(ci.stdout, escape)
+          const forced = { ...env, NO_COLOR: "1", FORCE_COLOR: "1", COLUMNS: "40" }
+          const colored = yield* (yield* startOnTerminal(["watch", stdout.trim()], { env: forced })).exited
+          assert.match(colored.stdout, /\u001b\[0;3\dm/)
+          const rows = withoutEscapes(colored.stdout).split("\r\n").filter((line) => /100 % +done/.test(line))
+          assert.isNotEmpty(rows)
+          for (const row of rows) assert.isAtMost(row.length, 40, row)
         })
     )
+
+    it.scopedLive.skipIf(!hasTerminal)(
+      "follows the width of the terminal, and says that a result is waited for",
+      () =>
+        Effect.gen(function*() {
+          const { env } = yield* service
+          const { stdout } = yield* run(["submit", model], env)
+          // the terminal becomes narrow when its first line is read
+          const narrow = ["sh", "-c", "(read -r _ < /dev/tty; stty cols 40 < /dev/tty) & exec \"$@\"", "sh", ...command]
+          const line = [...narrow, "watch", stdout.trim()].map((word) => `'${word}'`).join(" ")
+          const watching = yield* start(["script", "-qec", `stty cols 120; ${line}`, "/dev/null"], env)
+          const rows = () => withoutEscapes(watching.stdout()).split("\r\n").filter((row) => /50 % +running/.test(row))
+          yield* until(() => rows().some((row) => row.includes("█")))
+          watching.write("\n")
+          yield* until(() => !rows().at(-1)!.includes("█"))
+          assert.isAtMost(rows().at(-1)!.length, 40)
+          watching.write("\u0003")
+          yield* watching.exited
+
+          const waiting = yield* startOnTerminal(["result", stdout.trim()], { env })
+          yield* until(() => waiting.stdout().includes("Waiting for"))
+          waiting.write("\u0003")
+          assert.strictEqual((yield* waiting.exited).code, 130)
+        })
+    )
+  })
+
+  describe("with times", () => {
+    it.scopedLive("of the local time zone in lines of text, of UTC with --utc, and exact ones with --json", () =>
+      Effect.gen(function*() {
+        const at = "2026-02-07T03:30:00.250Z"
+        const document = { ...watched, status: "done", outputs: {}, created_at: at, claimed_at: at, done_at: at }
+        const server = yield* HostileServer.make(HostileServer.answer(200, document))
+        const env = { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: server.url, TZ: "America/New_York" }
+        const watch = (...options: ReadonlyArray<string>) =>
+          Effect.map(
+            run(["watch", `${model}/${watched.request_id}`, ...options], env),
+            ({ stdout }) => linesOf(stdout).at(-1)!
+          )
+        assert.match(yield* watch(), /^ 2026-02-06 22:30:00 {2}my-org/)
+        assert.match(yield* watch("--utc"), /^ 2026-02-07 03:30:00Z {2}my-org/)
+        assert.include(yield* watch("--json"), `"at":"${at}"`)
+      }))
   })
 
   describe("emulator", () => {
@@ -477,6 +558,13 @@ describe.concurrent("queue-status", () => {
         assert.match(stderr, /^queue-status: can't listen at 127\.0\.0\.1:\d+: .*EADDRINUSE.*\n$/)
       }))
 
+    it.scopedLive("prints where it is as JSON with --json", () =>
+      Effect.gen(function*() {
+        const { stdout } = yield* emulator(["--json"])
+        const { baseUrl, origin } = JSON.parse(stdout())
+        assert.strictEqual(baseUrl, `${origin}/v1`)
+      }))
+
     it.live("lists what can go wrong", () =>
       Effect.gen(function*() {
         const { code, stdout } = yield* run(["emulator", "--list-faults"])
@@ -512,14 +600,54 @@ printf '%s\\n' "\${COMPREPLY[@]}"`,
         execFileSync("bash", ["-ec", `${stdout}\ncomplete -p queue-status`])
       }))
 
-    it.live("in zsh and fish as well", () =>
+    const lines = ["queue-status wa", "queue-status watch --ev", "queue-status submit --pri"]
+    const completed = ["watch", "watch --every", "submit --priority"]
+
+    const isThere = (shell: string): boolean => {
+      const { error } = spawnSync(shell, ["--version"])
+      if (error !== undefined) {
+        console.warn(`Completions are not tried in ${shell}: it is missing (the Debian package ${shell})`)
+      }
+      return error === undefined
+    }
+
+    it.scopedLive.skipIf(!isThere("zsh"))(
+      "in zsh, at the first Tab, as a function in a folder of fpath",
+      () =>
+        Effect.gen(function*() {
+          const { stdout } = yield* run(["--completions", "zsh"])
+          const folder = yield* Effect.acquireRelease(
+            Effect.sync(() => mkdtempSync(join(tmpdir(), "zsh-"))),
+            (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
+          )
+          writeFileSync(join(folder, "_queue-status"), stdout)
+          // types each line and Tab into a zsh of its own, which then runs what the line has become
+          const script = `zmodload zsh/zpty
+for words in "\${@:2}"; do
+  zpty z zsh -f -i
+  zpty -w z "PS1=; fpath=($1 \\$fpath); autoload -Uz compinit; compinit -u -D"
+  zpty -w z 'queue-status() { print -r -- "R""AN:$*:" }'
+  zpty -w z "$words"$'\\t'
+  zpty -r -m z out '*RAN:*:*'
+  print -r -- "\${\${out##*RAN:}%%:*}"
+  zpty -d z
+done`
+          const zsh = yield* (yield* start(["zsh", "-f", "-c", script, "zsh", folder, ...lines])).exited
+          assert.deepStrictEqual(linesOf(zsh.stdout).map((line) => line.trim()), completed, zsh.stderr)
+        })
+    )
+
+    it.scopedLive.skipIf(!isThere("fish"))("in fish", () =>
       Effect.gen(function*() {
-        for (const [shell, word] of [["zsh", "#compdef queue-status"], ["fish", "complete -c queue-status"]] as const) {
-          const { code, stdout } = yield* run(["--completions", shell])
-          assert.strictEqual(code, 0)
-          assert.include(stdout, word)
-          for (const name of commands) assert.include(stdout, name)
-        }
+        const { stdout } = yield* run(["--completions", "fish"])
+        const complete = (line: string) =>
+          Effect.map(
+            Effect.flatMap(start(["fish", "-N", "-c", `${stdout}\ncomplete -C '${line}'`]), ({ exited }) => exited),
+            ({ stdout }) => linesOf(stdout).map((line) => line.split("\t")[0])
+          )
+        assert.includeMembers(yield* complete("queue-status "), commands)
+        const ends = yield* Effect.forEach(lines, complete)
+        assert.deepStrictEqual(ends, [["watch"], ["--every"], ["--priority"]])
       }))
   })
 })

@@ -6,9 +6,12 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
+import stringWidth from "string-width"
 import * as Demo from "../../src/cli/demo/command.js"
 import * as Scenario from "../../src/cli/demo/scenario.js"
-import { JobWatcher, Transition } from "../../src/index.js"
+import { table } from "../../src/cli/demo/table.js"
+import * as View from "../../src/cli/watch/jobView.js"
+import { Job, JobWatcher, Transition } from "../../src/index.js"
 import { TestJobQueue, VirtualTime } from "../../src/testing/index.js"
 import { runHere } from "../fixtures/cli.js"
 import {
@@ -53,7 +56,7 @@ const assertLegal = (name: string, transitions: ReadonlyArray<Transition.Transit
   }
 }
 
-const columns = ["job", "outcome", "transitions", "attempts", "polls", "time in queue", "time running"]
+const columns = ["job", "outcome", "steps", "attempts", "polls", "in queue", "running"]
 
 /** The rows of the table, by job. */
 const tableOf = (text: string): Map<string, ReadonlyArray<string>> => {
@@ -163,7 +166,7 @@ describe.concurrent("the demo", () => {
         }
         // and nothing else
         const rest = stderr.split("\n").filter((line) => !/^(job|\S+-\S+-\S+) {2}/.test(line) && line !== "")
-        assert.deepStrictEqual(rest, ["~ the service reported no time: it is that of the poll"])
+        assert.deepStrictEqual(rest, ["~ by the time of a poll, not reported by the service"])
       }))
 
     it.live("that is closed early ends without a word", () =>
@@ -198,8 +201,8 @@ describe.concurrent("the demo", () => {
         const { exit, stderr, stdout } = yield* demo(["--jobs", "120"])
         assert(Exit.isSuccess(exit))
         assert.strictEqual(stderr, "")
-        assert.match(stdout, /^120 jobs over in \d+s\n( {2}\d+ \w+\n)+[\d,]+ polls, [\d.]+ a job, \d+ a second\n/)
-        assert.match(stdout, /\n[\d,]+ polls saved, since the job was behind others in the queue\n$/)
+        assert.match(stdout, /^120 jobs ended in \d+s\n( {2}\d+ \w+\n)+[\d,]+ polls, [\d.]+ a job, \d+ a second\n/)
+        assert.match(stdout, /\n[\d,]+ polls saved, because the job was behind others in the queue\n$/)
         assert.strictEqual(counts(stdout).reduce((sum, [, count]) => sum + count, 0), 120)
         assert.notInclude(stdout, escape)
       }))
@@ -232,8 +235,8 @@ describe.concurrent("the demo", () => {
       Effect.gen(function*() {
         const { code, stdout } = yield* (yield* startOnTerminal(["demo", "--jobs", "60"])).exited
         assert.strictEqual(code, 0)
-        assert.match(stdout, /\r.*\d+ of 60 jobs over, \d+ running, \d+ seen waiting/)
-        assert.include(withoutEscapes(stdout), "60 jobs over in")
+        assert.match(stdout, /\r.*\d+ of 60 jobs ended, \d+ running, \d+ seen waiting/)
+        assert.include(withoutEscapes(stdout), "60 jobs ended in")
       }))
   })
 
@@ -252,7 +255,7 @@ describe.concurrent("the demo", () => {
           assert.strictEqual(code, 0)
           assert.strictEqual(stdout.split(hide).length, 2, "hides the cursor once")
           assert.isAbove(stdout.lastIndexOf(show), stdout.lastIndexOf(hide), "shows the cursor at the end")
-          assert.isAbove(stdout.lastIndexOf(show), stdout.lastIndexOf("time running"))
+          assert.isAbove(stdout.lastIndexOf(show), stdout.lastIndexOf("in queue"))
           assert.notInclude(stdout, "{\"_tag\"")
           assert.deepStrictEqual(outcomesOf(tableOf(withoutEscapes(stdout))), outcomes)
         })
@@ -273,7 +276,7 @@ describe.concurrent("the demo", () => {
           assert.include(["asking", "queued"], states[0], name)
           assert.strictEqual(states.at(-1), words[outcome], name)
           // each of its transitions had a line of its own
-          assert.isTrue(plain.some((line) => line.includes(`Z  ${name}  Queued`)), name)
+          assert.isTrue(plain.some((line) => line.includes(`  ${name}  Queued`)), name)
         }
         const cat = rows.filter((row) => row.startsWith("cat-at-the-piano"))
         assert.isTrue(rows.some((row) => /█+░+ +\d+ % +running/.test(row)), "a bar in the middle")
@@ -282,6 +285,25 @@ describe.concurrent("the demo", () => {
         assert.isTrue(plain.some((line) => /FailedByModel +CUDA out of memory/.test(line)))
         assert.deepStrictEqual(outcomesOf(tableOf(plain.join("\n"))), outcomes)
       }))
+  })
+
+  it.effect("has a table that fits 80 columns, and a line of progress that fits any width", () =>
+    Effect.gen(function*() {
+      const { stdout } = yield* demo([], { isTTY: true, columns: 80 })
+      assert.deepStrictEqual(outcomesOf(tableOf(withoutEscapes(stdout))), outcomes)
+      const { stdout: many } = yield* demo(["--jobs", "20"], { isTTY: true, columns: 30 })
+      const progress = withoutEscapes(many).split("\r").filter((line) => line.includes("of 20 jobs"))
+      assert.isAbove(progress.length, 5)
+      for (const line of progress.slice(0, -1)) assert.isAtMost(stringWidth(line), 30, line)
+    }))
+
+  it("has a table whose columns line up, and that fits, however wide the letters of a name are", () => {
+    const views = ["cat", "größe/模型 🦊", "模型/生成器"].map((name) => View.make(name, Job.ref("m", name), 0))
+    for (const columns of [20, 40, 200]) {
+      const lines = table(views, () => 1, columns).split("\n").filter((line) => line !== "")
+      for (const line of lines) assert.isAtMost(stringWidth(line), columns, line)
+      if (columns === 200) assert.strictEqual(new Set(lines.slice(0, 4).map((line) => stringWidth(line))).size, 1)
+    }
   })
 
   describe("interrupted", () => {

@@ -1,14 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as FastCheck from "effect/FastCheck"
 import * as Option from "effect/Option"
 import stringWidth from "string-width"
 import * as JobArgument from "../../src/cli/jobArgument.js"
-import { shortNameOf } from "../../src/cli/names.js"
-import { elapsed, jsonText, printable } from "../../src/cli/text.js"
+import { elapsed, jsonText, printable, shortNameOf } from "../../src/cli/text.js"
 import * as View from "../../src/cli/watch/jobView.js"
 import { screen } from "../../src/cli/watch/rows.js"
-import { Job, Transition } from "../../src/index.js"
+import { Job, QueueError, Transition } from "../../src/index.js"
 import { history } from "../fixtures/jobHistories.js"
 
 const at = (millis: number) => DateTime.unsafeMake(millis)
@@ -49,6 +49,11 @@ describe("text from elsewhere", () => {
   })
 })
 
+const anyJob = FastCheck.record({
+  model: FastCheck.stringMatching(/^[\w 模型🦊]{1,8}(\/[\w:.-]{1,8}){0,2}$/u).filter((model) => /^\S/.test(model)),
+  requestId: FastCheck.uuid({ version: 7 })
+})
+
 describe("a job on the command line", () => {
   it("is read as it is written", () => {
     FastCheck.assert(FastCheck.property(
@@ -69,8 +74,45 @@ describe("a job on the command line", () => {
     for (const text of ["", "a", "/", "a/", "/b", " /b", "a/ ", "--jsn", "-x"]) {
       const read = JobArgument.parseJob(text)
       assert(read._tag === "Left", text)
-      assert.match(read.left, text.startsWith("-") ? /no option/ : /MODEL\/REQUEST_ID/)
+      assert.match(read.left, /MODEL\/REQUEST_ID/)
     }
+  })
+
+  it("is read from the URL of its status, whatever its names are", () => {
+    FastCheck.assert(
+      FastCheck.property(FastCheck.constantFrom("", "/v1", "/a/b"), anyJob, (path, { model, requestId }) => {
+        const query = new URLSearchParams({ model, request_id: requestId })
+        const read = JobArgument.parseJob(`https://api.together.ai${path}/queue/status?${query}`)
+        assert(read._tag === "Right")
+        assert.deepStrictEqual({ ...read.right }, { model, requestId })
+      })
+    )
+    for (
+      const url of ["https://x/v1/queue/status?model=m", "https://x/queue/metrics?model=m&request_id=1", "http://a/b"]
+    ) {
+      const read = JobArgument.parseJob(url)
+      assert(read._tag === "Left", url)
+      assert.include(read.left, "queue/status?model=…&request_id=…")
+    }
+  })
+
+  it("is read from every message of an error that is about it", () => {
+    const about = { operation: "status", model: "m" } as const
+    FastCheck.assert(FastCheck.property(anyJob, (job) => {
+      const errors = [
+        new QueueError.JobNotFound({ ...about, job, httpStatus: 404 }),
+        new QueueError.Unreachable({ ...about, operation: "cancel", job, reason: "ECONNREFUSED 127.0.0.1:1" }),
+        new QueueError.WatchTimeout({ job, after: Duration.minutes(1) }),
+        new QueueError.JobCanceled({ job, snapshot: Job.Canceled({ job }) })
+      ]
+      for (const { message } of errors) {
+        for (const text of [message, `queue-status: ${message}`]) {
+          const read = JobArgument.parseJob(text)
+          assert(read._tag === "Right")
+          assert.deepStrictEqual({ ...read.right }, { ...job })
+        }
+      }
+    }))
   })
 
   it("is quoted for a shell where it must be", () => {
@@ -152,15 +194,40 @@ describe("rows", () => {
   const views = names.map((name, i) => View.make(name, Job.ref("m", String(i)), 0))
   const options = { ahead: 0, isColored: false, most: 10 }
 
+  const fitting = [
+    ...views,
+    ...names.map((name) => ({
+      ...View.make(name, Job.ref("m", name), 0),
+      state: "running" as const,
+      attempt: 2,
+      progress: Option.some({ fraction: 0.45, at: 187_000 }),
+      changedAt: 187_000
+    }))
+  ]
+
   it("line up and end at the edge of the terminal, however wide the letters of a name are", () => {
-    for (const columns of [20, 40, 80, 200]) {
-      const rows = screen([...views], 0, { ...options, columns })
-      assert.strictEqual(rows.length, names.length)
+    for (let columns = 20; columns <= 200; columns++) {
+      const rows = screen(fitting, 187_000, { ...options, columns })
+      assert.strictEqual(rows.length, fitting.length)
       for (const row of rows) assert.isAtMost(stringWidth(row), columns, row)
-      const bars = rows.map((row) => stringWidth(row.split("░")[0]!))
-      if (columns >= 40) assert.strictEqual(new Set(bars).size, 1)
-      if (columns < 40) assert.isTrue(rows.every((row) => row.endsWith("…")))
+      for (const row of rows.slice(names.length)) assert.match(row, / 45 % {2}running/, `${columns} columns`)
+      for (const row of rows.slice(0, names.length)) assert.match(row, /asking/, `${columns} columns`)
+      const states = rows.map((row) => stringWidth(row.split(/asking|running/)[0]!))
+      assert.strictEqual(new Set(states).size, 1, `${columns} columns`)
     }
+  })
+
+  it("leave out the bar first, then the time left, then the attempt, and end in a dot where more does not fit", () => {
+    const parts = [/[█░]{16}/, /about 3 m 48 s left/, /attempt 2 of 4/, /3 m 07 s/]
+    const present = (columns: number) => {
+      const row = screen([{ ...fitting.at(-1)!, name: "video …59fd67c7" }], 187_000, { ...options, columns })[0]!
+      const found = parts.map((part) => part.test(row))
+      if (!found[3]) assert.isTrue(columns < 32 || row.endsWith("…"), row)
+      return found.indexOf(true) === -1 ? parts.length : found.indexOf(true)
+    }
+    const left = Array.from({ length: 181 }, (_, i) => present(200 - i))
+    assert.deepStrictEqual(left, Array.from(left).sort((a, b) => a - b), "what is left out does not come back")
+    assert.deepStrictEqual(Array.from(new Set(left)), [0, 1, 2, 3, 4])
   })
 
   it("are whole where the width is not known", () => {

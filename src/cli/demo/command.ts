@@ -1,8 +1,4 @@
-/**
- * `queue-status demo`: a queue on this machine, jobs submitted to it over HTTP, and their lives as they happen.
- *
- * @internal
- */
+// `queue-status demo`: jobs in a queue on this machine, over HTTP.
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
 import * as Console from "effect/Console"
@@ -16,8 +12,8 @@ import * as Cadence from "../../policy/Cadence.js"
 import * as JobQueue from "../../queue/JobQueue.js"
 import * as JobStream from "../../watch/JobStream.js"
 import * as JobWatcher from "../../watch/JobWatcher.js"
-import { checked, json } from "../options.js"
-import { print } from "../output.js"
+import { checked, json, utc } from "../options.js"
+import { columns, print } from "../terminal.js"
 import * as Display from "../watch/display.js"
 import { manyJobs } from "./manyJobs.js"
 import * as Scenario from "./scenario.js"
@@ -26,7 +22,6 @@ import { table } from "./table.js"
 /** How often each job was polled, by request id. */
 class Polls extends Context.Tag("effect-queue-status/cli/demo/command/Polls")<Polls, Map<string, number>>() {}
 
-/** @internal */
 export const counted = <E, R>(
   queue: Layer.Layer<JobQueue.JobQueue, E, R>
 ): Layer.Layer<JobQueue.JobQueue | Polls, E, R> =>
@@ -60,17 +55,16 @@ const watchAll = (display: Display.Display) =>
     Stream.runForEach(display.show)
   )
 
-const demo = ({ json }: { readonly json: boolean }) =>
+const demo = (options: { readonly json: boolean; readonly utc: boolean }) =>
   Effect.gen(function*() {
-    const display = yield* Display.make({ json })
+    const display = yield* Display.make(options)
     yield* watchAll(display)
     yield* display.finish
     const polls = yield* Polls
-    const text = table(yield* display.views, (job) => polls.get(job.requestId) ?? 0)
-    // in a pipe, standard output is for the lines alone
-    yield* display.isLive
-      ? print(text)
-      : Console.error(text)
+    const width = display.isLive ? yield* columns : Infinity
+    const text = table(yield* display.views, (job) => polls.get(job.requestId) ?? 0, width)
+    // in a pipe, standard output has the events only
+    yield* display.isLive ? print(text) : Console.error(text)
   }).pipe(Effect.scoped)
 
 const EmulatedQueue = counted(
@@ -81,30 +75,19 @@ const EmulatedQueue = counted(
 )
 
 const jobs = checked(Options.integer("jobs"), (count) => count > 0, "--jobs: must be 1 or more").pipe(
-  Options.withDescription("so many jobs instead, watched as one stream"),
+  Options.withDescription("submits this many short jobs instead, watched as one stream"),
   Options.withDefault(undefined)
 )
 
-/**
- * The command, whatever queue there is.
- *
- * @internal
- */
+/** The command for any queue. */
 export const withAnyQueue = Command.make(
   "demo",
-  { jobs, json },
-  ({ jobs, json }) =>
-    Effect.if(jobs === undefined, {
-      onTrue: () => demo({ json }),
-      onFalse: () => manyJobs(jobs ?? 0, { json })
-    })
-).pipe(
-  Command.withDescription(
-    "Submits jobs to a queue on this machine, over HTTP, and shows their lives as they happen. It takes seven seconds."
-  )
-)
+  { jobs, json, utc },
+  ({ jobs, ...options }) => jobs === undefined ? demo(options) : manyJobs(jobs, options)
+).pipe(Command.withDescription(
+  "Submits jobs to a queue on this machine, over HTTP, and shows them as `watch` does. It takes seven seconds."
+))
 
-/** @internal */
 export const command = withAnyQueue.pipe(
   // the queue is on this machine, and bears more polls than a service would
   Command.provide(JobWatcher.layer({ pollsPerSecond: 400 }).pipe(Layer.provideMerge(EmulatedQueue)))

@@ -1,10 +1,7 @@
-/**
- * The demo with many jobs: one stream watches them all.
- *
- * @internal
- */
-import * as Terminal from "@effect/platform/Terminal"
+// The demo with many jobs, watched as one stream.
+import type * as Terminal from "@effect/platform/Terminal"
 import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
+import cliTruncate from "cli-truncate"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -18,8 +15,8 @@ import * as JobQueue from "../../queue/JobQueue.js"
 import * as Metrics from "../../watch/internal/metrics.js"
 import * as JobStream from "../../watch/JobStream.js"
 import * as Exit from "../exit.js"
-import * as Output from "../output.js"
-import { toJson } from "../watch/eventJson.js"
+import * as Output from "../terminal.js"
+import { toJson } from "../watch/events.js"
 import { render } from "../watch/rows.js"
 import * as Scenario from "./scenario.js"
 
@@ -32,11 +29,9 @@ const submitted = (count: number) =>
 
 const counted = (name: string, count: number): string => `${count.toLocaleString("en")} ${name}`
 
-/** @internal */
 export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
   Effect.gen(function*() {
-    const terminal = yield* Terminal.Terminal
-    const isLive = !json && (yield* terminal.isTTY)
+    const isLive = !json && (yield* Output.isLive)
     const clock = yield* Effect.clock
     const begun = monotonic(clock)
     const outcomes = new Map<string, number>()
@@ -54,11 +49,10 @@ export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
       over++
       outcomes.set(_tag, (outcomes.get(_tag) ?? 0) + 1)
     }
-    const progress = Effect.suspend(() => {
+    const progress = Effect.flatMap(Output.columns, (columns) => {
       const waiting = Math.max(0, seen - running - over)
-      return Output.write(
-        `\r${render(AnsiDoc.eraseLine)}${over} of ${count} jobs over, ${running} running, ${waiting} seen waiting`
-      )
+      const text = `${over} of ${count} jobs ended, ${running} running, ${waiting} seen waiting`
+      return Output.write(`\r${render(AnsiDoc.eraseLine)}${cliTruncate(text, columns)}`)
     })
     if (isLive) yield* Effect.forkScoped(Effect.repeat(progress, Schedule.spaced("100 millis")))
 
@@ -74,14 +68,14 @@ export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
     const ofModel = Metrics.ofModel(Scenario.manyModel)
     const [polls, byOrder] = yield* Effect.all([Metric.value(ofModel.polls), Metric.value(ofModel.savedByOrder)])
     const lines = [
-      `${counted("jobs", count)} over in ${Duration.format(Duration.seconds(Math.round(seconds)))}`,
+      `${counted("jobs", count)} ended in ${Duration.format(Duration.seconds(Math.round(seconds)))}`,
       ...Array.from(outcomes, ([outcome, jobs]) => `  ${counted(outcome, jobs)}`),
       `${counted("polls", polls.count)}, ${(polls.count / count).toFixed(1)} a job, ${
         (polls.count / seconds).toFixed(0)
       } a second`,
-      counted("polls saved, since the job was behind others in the queue", byOrder.count)
+      counted("polls saved, because the job was behind others in the queue", byOrder.count)
     ]
     if (isLive) yield* Output.write(`\r${render(AnsiDoc.eraseLine)}`)
-    // as the table of the few jobs: with lines of JSON, standard output is for those alone
+    // with --json, standard output has the events only
     yield* json ? Console.error(lines.join("\n")) : Output.print(lines.join("\n"))
   }).pipe(Effect.scoped)

@@ -1,25 +1,18 @@
-/**
- * What became of some jobs, as a table.
- *
- * @internal
- */
+import cliTruncate from "cli-truncate"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
+import stringWidth from "string-width"
 import type { JobRef } from "../../model/Job.js"
 import type { JobSummary } from "../../model/JobSummary.js"
-import { seconds } from "../text.js"
+import { padded, seconds } from "../text.js"
 import type { View } from "../watch/jobView.js"
 
-/**
- * `polls` is how often each job was polled.
- *
- * @internal
- */
-export const table = (views: ReadonlyArray<View>, polls: (job: JobRef) => number): string => {
+/** The outcome of each job, in rows of at most so many columns. */
+export const table = (views: ReadonlyArray<View>, polls: (job: JobRef) => number, columns: number): string => {
   const about = (summary: JobSummary, duration: Duration.Duration) =>
     `${summary.exact ? "" : "~"}${seconds(Duration.toMillis(duration))}`
   const lines = [
-    ["job", "outcome", "transitions", "attempts", "polls", "time in queue", "time running"],
+    ["job", "outcome", "steps", "attempts", "polls", "in queue", "running"],
     ...views.map(({ name, summary }) => [
       name,
       Option.getOrElse(summary.outcome, () => "-"),
@@ -30,12 +23,15 @@ export const table = (views: ReadonlyArray<View>, polls: (job: JobRef) => number
       about(summary, summary.running)
     ])
   ]
-  const widths = lines[0]?.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0))) ?? []
+  const widths = lines[0]?.map((_, column) => Math.max(...lines.map((line) => stringWidth(line[column] ?? "")))) ?? []
   const text = lines.map((line) =>
-    line.map((cell, i) => i < 2 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)).join("  ").trimEnd()
+    line.map((cell, i) => {
+      const width = widths[i] ?? 0
+      return i < 2 ? padded(cell, width) : cell.padStart(width)
+    }).join("  ").trimEnd()
   )
   const note = views.some(({ summary }) => !summary.exact)
-    ? ["~ the service reported no time: it is that of the poll"]
+    ? ["~ by the time of a poll, not reported by the service"]
     : []
-  return ["", ...text, ...note, ""].join("\n")
+  return ["", ...[...text, ...note].map((line) => cliTruncate(line, columns)), ""].join("\n")
 }

@@ -1,8 +1,4 @@
-/**
- * `queue-status emulator`: the queue on this machine.
- *
- * @internal
- */
+// `queue-status emulator`.
 import * as Command from "@effect/cli/Command"
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
@@ -20,20 +16,19 @@ import * as Redacted from "effect/Redacted"
 import * as Emulator from "../../emulator/Emulator.js"
 import { isEverywhere } from "../../emulator/internal/server.js"
 import * as Exit from "../exit.js"
-import { checked, duration, positiveDuration } from "../options.js"
-import { print } from "../output.js"
-import { elapsed } from "../text.js"
+import { checked, duration, json, positiveDuration } from "../options.js"
+import { print } from "../terminal.js"
+import { elapsed, jsonLine } from "../text.js"
 import * as FaultSpec from "./faultSpec.js"
 import { defaultProfile, toPool } from "./workerProfile.js"
 
-/** Where the emulator listens unless told otherwise. */
 const defaultPort = 8484
 
 const rate = (name: string) =>
   checked(Options.float(name), (rate) => rate >= 0 && rate <= 1, `--${name}: must be from 0 to 1`)
 
 const withProfile = <A>(option: Options.Options<A>, about: string, usual: string) =>
-  option.pipe(Options.withDescription(`with --simulate: ${about}; ${usual} unless given`), Options.optional)
+  option.pipe(Options.withDescription(`with --simulate: ${about}; by default ${usual}`), Options.optional)
 
 const profile = {
   workers: withProfile(
@@ -48,7 +43,7 @@ const profile = {
   ),
   duration: withProfile(
     positiveDuration("duration"),
-    "how long an attempt takes, half of them less",
+    "the median duration of an attempt",
     Duration.format(defaultProfile.duration)
   ),
   progressEvery: withProfile(
@@ -58,36 +53,37 @@ const profile = {
   ),
   failureRate: withProfile(
     rate("failure-rate"),
-    "the part of the attempts that the model fails",
+    "the fraction of the attempts that the model fails",
     String(defaultProfile.failureRate)
   ),
   lossRate: withProfile(
     rate("loss-rate"),
-    "the part of the attempts whose worker falls silent",
+    "the fraction of the attempts whose worker stops responding",
     String(defaultProfile.lossRate)
   ),
   claimTimeout: withProfile(
     positiveDuration("claim-timeout"),
-    "how long after that the job is tried again",
+    "how long a claim lasts without a heartbeat; then the job is requeued",
     Duration.format(defaultProfile.claimTimeout)
   )
 }
 
 const options = {
+  json,
   host: Options.text("host").pipe(
-    Options.withDescription("where to listen; other machines can reach anything but 127.0.0.1"),
+    Options.withDescription("the address to listen at; by default 127.0.0.1, which other machines cannot reach"),
     Options.withDefault("127.0.0.1")
   ),
   port: checked(Options.integer("port"), (port) => port >= 0 && port <= 65_535, "--port: must be from 0 to 65535").pipe(
-    Options.withDescription("0 for one that is free"),
+    Options.withDescription(`the port to listen at, 0 for any free one; by default ${defaultPort}`),
     Options.withDefault(defaultPort)
   ),
   simulate: Options.boolean("simulate").pipe(
-    Options.withDescription("have simulated workers do the jobs; without it they wait for workers from outside")
+    Options.withDescription("runs simulated workers; without it jobs wait for external workers")
   ),
   ...profile,
   seed: Options.text("seed").pipe(
-    Options.withDescription("what the simulated workers and the shares of faults are made from"),
+    Options.withDescription("the seed of the simulated workers and of the faults with a probability"),
     Options.optional
   ),
   faults: Options.text("fault").pipe(
@@ -100,24 +96,22 @@ const options = {
       )
     ),
     Options.withDescription(
-      "what goes wrong, such as \"rate-limited 30s on status probability 10%\"; any number of them. `--list-faults` lists all"
+      "a fault, such as \"rate-limited 30s on status probability 10%\"; may be repeated; --list-faults lists all"
     )
   ),
   listFaults: Options.boolean("list-faults").pipe(
-    Options.withDescription("tell what can go wrong, and to which calls, and do nothing else")
+    Options.withDescription("lists the faults and their conditions, and exits")
   ),
   tlsCert: Options.file("tls-cert").pipe(
-    Options.withDescription(
-      "speak HTTPS, with the certificate of this PEM file; the service's worker speaks nothing else"
-    ),
+    Options.withDescription("serves HTTPS, with the certificate in this PEM file; the service's worker requires it"),
     Options.optional
   ),
   tlsKey: Options.file("tls-key").pipe(
-    Options.withDescription("the PEM file of the certificate's key"),
+    Options.withDescription("the PEM file with the key of the certificate"),
     Options.optional
   ),
   retention: positiveDuration("retention").pipe(
-    Options.withDescription("how long a job that has ended can still be asked for; a day unless given"),
+    Options.withDescription("how long an ended job is kept; by default a day"),
     Options.optional
   )
 }
@@ -132,10 +126,10 @@ const profileOf = (given: Given): Either.Either<Option.Option<typeof defaultProf
   if (given.simulate) return Either.right(Option.some({ ...defaultProfile, ...Object.fromEntries(told) }))
   return told.length === 0
     ? Either.right(Option.none())
-    : Either.left(Exit.usage("there are no simulated workers to be told anything: --simulate is missing"))
+    : Either.left(Exit.usage("the options of simulated workers have no effect: --simulate is missing"))
 }
 
-// From the environment, where no list of processes shows them.
+// From the environment: a list of processes shows the arguments.
 const apiKeys = Config.array(Config.string(), "EMULATOR_API_KEYS").pipe(
   Config.map((keys) => keys.map((key) => key.trim()).filter((key) => key !== "").map((key) => Redacted.make(key))),
   Config.option,
@@ -173,7 +167,7 @@ const emulate = (given: Given) =>
       port: given.port,
       workers: Option.getOrUndefined(Option.map(profile, toPool)),
       seed: Option.getOrUndefined(given.seed),
-      // where there may be faults, every job is kept as it was at any time
+      // with faults, the emulator keeps every past snapshot of a job
       faults: given.faults.length > 0 ? given.faults : undefined,
       retention: Option.getOrUndefined(given.retention),
       tls,
@@ -202,13 +196,12 @@ const emulate = (given: Given) =>
       ...(isEverywhere(given.host) ? ["It listens at every address of this machine."] : []),
       `Ctrl-C stops it, and forgets every job.`
     ].join("\n"))
-    // for programs that started it, and do not know the port
-    yield* print(baseUrl)
+    // for a program that started it and does not know the port
+    yield* print(given.json ? jsonLine({ baseUrl, origin }) : baseUrl)
     return yield* Effect.never
   }).pipe(Effect.scoped)
 
-/** @internal */
 export const command = Command.make("emulator", options, emulate).pipe(Command.withDescription(
-  "Runs the queue on this machine, for clients and workers that know nothing of this library. Prints the base URL when " +
-    "it can be asked. With EMULATOR_API_KEYS set, a list with commas, only those tokens are good."
+  "Runs the queue on this machine, for clients and workers of any language. Prints its base URL when it is ready. If " +
+    "EMULATOR_API_KEYS is set, a list with commas, it accepts these tokens only."
 ))

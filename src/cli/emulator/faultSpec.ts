@@ -1,19 +1,13 @@
-/**
- * A fault in a few words of a command line: what happens, and to which calls. The words are those of `Fault`.
- *
- * @internal
- */
-import * as AutoCorrect from "@effect/cli/AutoCorrect"
-import * as CliConfig from "@effect/cli/CliConfig"
+// A fault in a few words of a command line: what happens, and to which calls. The words are those of `Fault`.
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
+import { parse } from "../../emulator/internal/duration.js"
 import { Operation } from "../../model/QueueError.js"
 import * as Fault from "../../testing/Fault.js"
 import { uniform } from "../../testing/Worker.js"
-import { durationOf } from "../duration.js"
+import { unknown } from "../text.js"
 
-/** @internal */
 export class FaultSpecError extends Data.TaggedError("FaultSpecError")<{
   readonly spec: string
   readonly reason: string
@@ -23,7 +17,7 @@ export class FaultSpecError extends Data.TaggedError("FaultSpecError")<{
   }
 }
 
-/** What is left of the words; a reader takes its own from the front, and throws what is wrong with them. */
+/** The remaining words. A reader takes its own from the front, and throws an error if they are wrong. */
 class Words {
   private at = 0
 
@@ -42,14 +36,10 @@ class Words {
   }
 }
 
-// -----------------------------------------------------------------------------
-// what words mean
-// -----------------------------------------------------------------------------
-
-const duration = (text: string): Duration.Duration => Either.getOrThrowWith(durationOf(text), (error) => error)
+const duration = (text: string): Duration.Duration => Either.getOrThrowWith(parse(text), (error) => error)
 
 const isDuration = (text: string | undefined): text is string =>
-  text !== undefined && /^\d/.test(text) && Either.isRight(durationOf(text))
+  text !== undefined && /^\d/.test(text) && Either.isRight(parse(text))
 
 const optionalDuration = (words: Words): Duration.Duration | undefined =>
   isDuration(words.peek()) ? duration(words.take("a duration")) : undefined
@@ -60,7 +50,7 @@ const count = (text: string): number => {
 }
 
 const statusCode = (text: string): number => {
-  // a status below is not an answer yet
+  // a status below 200 is not final
   if (!/^[2-5]\d\d$/.test(text)) throw new Error(`"${text}" is not a status of HTTP, from 200 to 599`)
   return Number(text)
 }
@@ -72,7 +62,7 @@ const fraction = (text: string): number => {
   return value
 }
 
-/** `3..5`, `3..` or `3`; what comes after the dots is `undefined` where nothing does. */
+/** Parses `3..5`, `3..` (`to` is `undefined`) or `3` (not a range). */
 const range = (text: string): readonly [from: string, to: string | undefined, isRange: boolean] => {
   const dots = text.indexOf("..")
   if (dots === -1) return [text, undefined, false]
@@ -80,7 +70,6 @@ const range = (text: string): readonly [from: string, to: string | undefined, is
   return [text.slice(0, dots), to === "" ? undefined : to, true]
 }
 
-/** A word, what may come after it, an example, and what it stands for. */
 interface Entry<A> {
   readonly arguments: string
   readonly example: string
@@ -224,23 +213,6 @@ const conditions: { readonly [word: string]: Entry<(fault: Fault.Fault) => Fault
   }
 }
 
-// -----------------------------------------------------------------------------
-// reading
-// -----------------------------------------------------------------------------
-
-const exactly = CliConfig.make({ isCaseSensitive: true })
-
-const unknown = (kind: string, word: string, known: ReadonlyArray<string>): string => {
-  const [nearest] = known.map((name) => [AutoCorrect.levensteinDistance(word, name, exactly), name] as const).sort((
-    [a],
-    [b]
-  ) => a - b)
-  const hint = nearest !== undefined && nearest[0] <= Math.max(2, word.length / 3)
-    ? `did you mean "${nearest[1]}"?`
-    : `there are ${known.join(", ")}`
-  return `there is no ${kind} "${word}": ${hint}`
-}
-
 const entryOf = <A>(entries: { readonly [word: string]: Entry<A> }, kind: string, word: string): Entry<A> => {
   const entry = Object.hasOwn(entries, word) ? entries[word] : undefined
   if (entry === undefined) throw new Error(unknown(kind, word, Object.keys(entries)))
@@ -255,8 +227,6 @@ const what = (words: Words): Fault.Fault => {
 /**
  * Reads a fault: what happens, then any number of conditions, each of which looks only at the calls that those before it
  * have let through.
- *
- * @internal
  */
 export const parseFault = (spec: string): Either.Either<Fault.Fault, FaultSpecError> =>
   Either.try({
@@ -272,30 +242,16 @@ export const parseFault = (spec: string): Either.Either<Fault.Fault, FaultSpecEr
     catch: (error) => new FaultSpecError({ spec, reason: error instanceof Error ? error.message : String(error) })
   })
 
-// -----------------------------------------------------------------------------
-// telling
-// -----------------------------------------------------------------------------
-
 const linesOf = (entries: { readonly [word: string]: Entry<unknown> }): ReadonlyArray<string> => {
   const heads = Object.entries(entries).map(([word, entry]) => [`${word} ${entry.arguments}`.trim(), entry] as const)
   const width = Math.max(...heads.map(([head]) => head.length))
   return heads.map(([head, { about }]) => `  ${head.padEnd(width)}  ${about}`)
 }
 
-/**
- * An example of each word.
- *
- * @internal
- */
 export const examples: ReadonlyArray<string> = [...Object.values(happenings), ...Object.values(conditions)].map(
   ({ example }) => example
 )
 
-/**
- * All words, and what they stand for.
- *
- * @internal
- */
 export const usage: string = [
   "What happens:",
   ...linesOf(happenings),

@@ -1,34 +1,23 @@
-/**
- * Simulated workers, told by a few figures.
- *
- * @internal
- */
+// Simulated workers.
 import * as Duration from "effect/Duration"
 import { fail, finish, lognormal, progress } from "../../testing/Worker.js"
 import type { Pool, Script, Step } from "../../testing/Worker.js"
 
-/**
- * - `workers`: how many jobs of a model run at the same time.
- * - `pickup`: how long an idle worker takes to claim a job.
- * - `duration`: the median of how long an attempt takes; two of three take between 0.6 and 1.65 times of it.
- * - `progressEvery`: how often a worker reports its progress.
- * - `failureRate`, `lossRate`: what part of the attempts, from 0 to 1, the model fails; and of how many nothing more is
- *   heard somewhere in the middle.
- * - `claimTimeout`: how long after that the job goes back to the queue.
- *
- * @internal
- */
 export interface Profile {
+  /** How many jobs of a model run at the same time. */
   readonly workers: number
+  /** How long an idle worker takes to claim a job. */
   readonly pickup: Duration.Duration
+  /** The median duration of an attempt; two of three take between 0.6 and 1.65 times as long. */
   readonly duration: Duration.Duration
   readonly progressEvery: Duration.Duration
+  /** The fraction of the attempts that the model fails. */
   readonly failureRate: number
+  /** The fraction of the attempts whose worker stops responding. */
   readonly lossRate: number
   readonly claimTimeout: Duration.Duration
 }
 
-/** @internal */
 export const defaultProfile: Profile = {
   workers: 4,
   pickup: Duration.millis(500),
@@ -39,7 +28,7 @@ export const defaultProfile: Profile = {
   claimTimeout: Duration.seconds(10)
 }
 
-// More steps would tell nobody more.
+// bounds the memory of a long attempt
 const mostSteps = 1_000
 
 const script = ({ duration, failureRate, lossRate, progressEvery }: Profile): Script => {
@@ -49,7 +38,7 @@ const script = ({ duration, failureRate, lossRate, progressEvery }: Profile): Sc
     const fate = random()
     const isLost = fate < lossRate
     const isFailed = !isLost && fate < lossRate + failureRate
-    // an attempt that comes to nothing does so at any time
+    // a failure or loss comes at any time of the attempt
     const until = isLost || isFailed ? total * random() : total
     const pause = Math.max(1, Duration.toMillis(progressEvery), total / mostSteps)
     const steps: Array<Step> = []
@@ -62,11 +51,6 @@ const script = ({ duration, failureRate, lossRate, progressEvery }: Profile): Sc
   }
 }
 
-/**
- * The workers of a profile.
- *
- * @internal
- */
 export const toPool = (profile: Profile): Pool => ({
   workers: profile.workers,
   pickup: profile.pickup,

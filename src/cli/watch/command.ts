@@ -1,8 +1,4 @@
-/**
- * `queue-status watch`: jobs, to their ends.
- *
- * @internal
- */
+// `queue-status watch`.
 import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
@@ -21,17 +17,13 @@ import * as JobStream from "../../watch/JobStream.js"
 import type { JobWatcher } from "../../watch/JobWatcher.js"
 import * as Exit from "../exit.js"
 import { jobArgument, quoted } from "../jobArgument.js"
-import { every, json, timeout } from "../options.js"
+import { every, json, timeout, utc } from "../options.js"
 import * as Display from "./display.js"
-import type { Event } from "./eventJson.js"
+import type { Event } from "./events.js"
 import { isOver } from "./jobView.js"
 import type { State, View } from "./jobView.js"
 
-/**
- * The policy of the app, with what the command line says.
- *
- * @internal
- */
+/** The default policy, with the options of the command line. */
 export const policyOf = (parts: {
   readonly every: Option.Option<Duration.Duration>
   readonly timeout: Option.Option<Duration.Duration>
@@ -47,7 +39,7 @@ interface Watched {
   readonly from: Option.Option<Transition.Cursor>
 }
 
-// Each cursor finds its job by itself: they may come in any order.
+// A cursor contains its job, so cursors may come in any order.
 const pair = (
   jobs: ReadonlyArray<JobRef>,
   texts: ReadonlyArray<string>
@@ -78,31 +70,28 @@ const codeOf: { readonly [state in State]: number } = {
   running: Exit.codes.gaveUp
 }
 
-// Of many jobs the worst counts.
-const severity: ReadonlyArray<number> = [
-  Exit.codes.done,
-  Exit.codes.canceled,
-  Exit.codes.failed,
-  Exit.codes.gaveUp
-]
+// from the least to the most severe
+const severity: ReadonlyArray<number> = [Exit.codes.done, Exit.codes.canceled, Exit.codes.failed, Exit.codes.gaveUp]
 
 const codeOfAll = (views: ReadonlyArray<View>): number =>
   severity[Math.max(0, ...views.map(({ state }) => severity.indexOf(codeOf[state])))] ?? Exit.codes.bug
 
 interface Settings {
   readonly json: boolean
+  readonly utc: boolean
   readonly every: Option.Option<Duration.Duration>
   readonly timeout: Option.Option<Duration.Duration>
 }
 
-const settingsOf = ({ every, json, timeout }: Settings): ReadonlyArray<string> => [
+const settingsOf = ({ every, json, timeout, utc }: Settings): ReadonlyArray<string> => [
   ...(json ? ["--json"] : []),
+  ...(utc ? ["--utc"] : []),
   ...[["--every", every] as const, ["--timeout", timeout] as const].flatMap(([name, duration]) =>
     Option.match(duration, { onNone: () => [], onSome: (duration) => [name, `${Duration.toMillis(duration)}ms`] })
   )
 ]
 
-/** The command that goes on from here, for those jobs that have not ended and may be seen again. */
+/** The command that resumes the watch of the jobs that have not ended. */
 const resume = (views: ReadonlyArray<View>, settings: Settings): Option.Option<string> => {
   const left = views.filter((view) => (!isOver(view) || view.state === "WatchFailed") && !view.isLost)
   if (left.length === 0) return Option.none()
@@ -119,7 +108,7 @@ const resume = (views: ReadonlyArray<View>, settings: Settings): Option.Option<s
 const tellHowToResume = (views: ReadonlyArray<View>, settings: Settings): Effect.Effect<void> =>
   Option.match(resume(views, settings), {
     onNone: () => Effect.void,
-    onSome: (command) => Console.error(`No longer looking; the jobs are left alone. To go on from here:\n  ${command}`)
+    onSome: (command) => Console.error(`The watch has stopped; the jobs continue. To resume it:\n  ${command}`)
   })
 
 const eventsOf = (
@@ -130,7 +119,7 @@ const eventsOf = (
     Stream.catchAll((error) => Stream.make({ _tag: "WatchFailed" as const, job, error }))
   )
 
-// A cursor from after the end tells that the job has ended, and not how: its last transition is told again.
+// The cursor of an ended job does not have its outcome: the watch starts again, and reports the end.
 const notEnded = (watched: Watched): Watched => ({
   ...watched,
   from: Option.filter(watched.from, ({ phase }) => phase !== "Ended")
@@ -148,7 +137,6 @@ const watch = ({ from, jobs, ...settings }: Settings & {
       for (const { from, job } of all) yield* display.watching(job, { from })
       yield* Stream.mergeAll(all.map((watched) => eventsOf(watched, policy)), { concurrency: "unbounded" }).pipe(
         Stream.runForEach(display.show),
-        // stopped, or nobody reads what it says
         Effect.onError(() => Effect.flatMap(display.views, (views) => tellHowToResume(views, settings)))
       )
       yield* display.finish
@@ -159,18 +147,18 @@ const watch = ({ from, jobs, ...settings }: Settings & {
     if (code !== Exit.codes.done) return yield* Exit.silently(code)
   })
 
-/** @internal */
 export const command = Command.make("watch", {
   json,
+  utc,
   every,
   timeout,
   from: Options.text("from").pipe(
     Options.withPseudoName("cursor"),
     Options.repeated,
-    Options.withDescription("go on from here, as an earlier watch told it; one for each job, in any order")
+    Options.withDescription("resumes after this cursor of an earlier watch; one for each job, in any order")
   ),
   jobs: jobArgument.pipe(Args.atLeast(1))
 }, watch).pipe(Command.withDescription(
-  "Watches jobs to their ends: live rows on a terminal, a line for each event in a pipe. Stopping it leaves the jobs " +
-    "alone. Exits with 0 when all are done, 3 when one has failed, 4 when one was canceled, 5 when one is not known."
+  "Watches jobs until all have ended: live rows on a terminal, a line for each event in a pipe. Stopping the watch " +
+    "leaves the jobs unchanged. Exits with 0 if every job is done."
 ))

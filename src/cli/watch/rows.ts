@@ -1,21 +1,14 @@
-/**
- * Views as rows of a terminal, and events as lines.
- *
- * @internal
- */
+// Views as rows of a terminal.
 import * as Ansi from "@effect/printer-ansi/Ansi"
 import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
 import * as Doc from "@effect/printer/Doc"
 import cliTruncate from "cli-truncate"
-import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import stringWidth from "string-width"
-import { padded, printable } from "../text.js"
-import type { Event } from "./eventJson.js"
-import { describe, detailsOf, fractionOf, isOver, wordFor } from "./jobView.js"
+import { padded } from "../text.js"
+import { describe, fractionOf, isOver, wordFor } from "./jobView.js"
 import type { State, View } from "./jobView.js"
 
-/** @internal */
 export const render = (doc: AnsiDoc.AnsiDoc): string => AnsiDoc.render(doc, { style: "pretty" })
 
 const colors: { readonly [state in State]: Ansi.Ansi } = {
@@ -32,91 +25,90 @@ const colors: { readonly [state in State]: Ansi.Ansi } = {
 
 const barWidth = 16
 
-const bar = (view: View): string =>
-  Option.match(fractionOf(view), {
-    onNone: () => `${"░".repeat(barWidth)}      `,
-    onSome: (fraction) => {
-      const filled = Math.round(fraction * barWidth)
-      return `${"█".repeat(filled)}${"░".repeat(barWidth - filled)} ${`${Math.round(fraction * 100)} %`.padStart(5)}`
-    }
-  })
-
-const stateWidth = "canceled".length
-
-const row = (
-  view: View,
-  now: number,
-  nameWidth: number,
-  { ahead, columns, isColored }: { readonly ahead: number; readonly columns: number; readonly isColored: boolean }
-): string => {
-  const text = `${padded(view.name, nameWidth)}  ${bar(view)}  ${wordFor[view.state].padEnd(stateWidth)}  ${
-    describe(view, now, ahead)
-  }`
-  const cut = cliTruncate(text, columns)
-  return isColored ? render(Doc.annotate(Doc.text(cut), colors[view.state])) : cut
+const bar = (fraction: number): string => {
+  const filled = Math.round(fraction * barWidth)
+  return `${"█".repeat(filled)}${"░".repeat(barWidth - filled)}`
 }
 
-// Those that need looking at first.
-const ranks = { running: 0, queued: 1, over: 2 } as const
+/** The progress in percent, if it is known. */
+export const percent = (view: View): string =>
+  Option.match(fractionOf(view), { onNone: () => "", onSome: (fraction) => `${Math.round(fraction * 100)} %` })
 
-const rank = (view: View): number => isOver(view) ? ranks.over : view.state === "running" ? ranks.running : ranks.queued
+const percentWidth = "100 %".length
+const stateWidth = "canceled".length
+
+export interface RowOptions {
+  /** How far the service's clock is ahead of ours, in milliseconds. */
+  readonly ahead: number
+  /** How many columns a row may take. */
+  readonly columns: number
+  readonly isColored: boolean
+}
+
+// Progress and state come after the name, which gives way to them; its end tells jobs apart.
+const nameColumns = (names: ReadonlyArray<string>, columns: number): number => {
+  const rest = columns - percentWidth - stateWidth - 4
+  const room = Math.max(rest - 2 - "59 m 59 s".length, Math.min(8, rest), 0)
+  return Math.min(room, Math.max(0, ...names.map((name) => stringWidth(name))))
+}
+
+const segmenter = new Intl.Segmenter()
+
+// By whole letters: cli-truncate cuts the start of a text within an emoji of several code points.
+const ending = (text: string, columns: number): string => {
+  if (stringWidth(text) <= columns) return text
+  const letters = Array.from(segmenter.segment(text), ({ segment }) => segment)
+  while (letters.length > 0 && stringWidth(`…${letters.join("")}`) > columns) letters.shift()
+  return columns > 0 ? `…${letters.join("")}` : ""
+}
+
+/** Rows whose columns line up. If they do not fit, the bar goes first, then the time left, then the attempt. */
+export const rows = (
+  views: ReadonlyArray<View>,
+  now: number,
+  { ahead, columns, isColored }: RowOptions
+): ReadonlyArray<string> => {
+  const nameWidth = nameColumns(views.map(({ name }) => name), columns)
+  const before = (view: View, hasBar: boolean) =>
+    [
+      padded(ending(view.name, nameWidth), nameWidth),
+      `${hasBar ? `${bar(Option.getOrElse(fractionOf(view), () => 0))} ` : ""}${percent(view).padStart(percentWidth)}`,
+      wordFor[view.state].padEnd(stateWidth)
+    ].join("  ")
+  const fits = (text: string) => stringWidth(text) <= columns
+  // the reason of a failure may be of any length: it does not count
+  const hasBar = views.every((view) =>
+    fits(isOver(view) ? before(view, true) : `${before(view, true)}  ${describe(view, now, ahead)}`)
+  )
+  return views.map((view) => {
+    const all = [{}, { left: true }, { left: true, attempt: true }].map((omitted) =>
+      `${before(view, hasBar)}  ${describe(view, now, ahead, omitted)}`.trimEnd()
+    )
+    const row = cliTruncate(all.find(fits) ?? all.at(-1) ?? "", columns)
+    return isColored ? render(Doc.annotate(Doc.text(row), colors[view.state])) : row
+  })
+}
+
+const rank = (view: View): number => isOver(view) ? 2 : view.state === "running" ? 0 : 1
 
 const counted = (views: ReadonlyArray<View>): string => {
   const counts = new Map<string, number>()
-  for (const view of views) {
-    const state = wordFor[view.state]
-    counts.set(state, (counts.get(state) ?? 0) + 1)
-  }
+  for (const { state } of views) counts.set(wordFor[state], (counts.get(wordFor[state]) ?? 0) + 1)
   return Array.from(counts, ([state, count]) => `${count} ${state}`).join(", ")
 }
 
-/**
- * A row for each job, or, where there are too many, for those that are running, then waiting, then over, and a line that
- * counts the others.
- *
- * @internal
- */
+/** At most so many rows: if there are more jobs, running ones come first, then waiting ones, and a line counts the rest. */
 export const screen = (
   views: ReadonlyArray<View>,
   now: number,
-  options: {
-    readonly ahead: number
-    /** How many columns a row may take. */
-    readonly columns: number
-    readonly isColored: boolean
-    /** How many rows there may be. */
-    readonly most: number
-  }
+  { most, ...options }: RowOptions & { readonly most: number }
 ): ReadonlyArray<string> => {
-  const { columns, most } = options
-  const isWhole = views.length <= most
-  const chosen = isWhole ? views : Array.from(views).sort((a, b) => rank(a) - rank(b)).slice(0, Math.max(0, most - 1))
-  const nameWidth = Math.max(0, ...chosen.map(({ name }) => stringWidth(name)))
-  const lines = chosen.map((view) => row(view, now, nameWidth, options))
-  if (isWhole) return lines
-  const shown = new Set(chosen)
-  const rest = `and ${views.length - chosen.length} more: ${counted(views.filter((v) => !shown.has(v)))}`
-  return [...lines, cliTruncate(rest, columns)]
-}
-
-const timeOf = (event: Event, now: number): string => {
-  const [at, isTold] = "observedAt" in event
-    ? Option.match(event.at, {
-      onNone: () => [event.observedAt, false] as const,
-      onSome: (at) => [at, true] as const
-    })
-    : [DateTime.unsafeMake(now), true]
-  return `${isTold ? " " : "~"}${DateTime.formatIso(at)}`
-}
-
-/**
- * An event in a line of text. A time that the service did not tell is that of the poll, and marked with `~`.
- *
- * @internal
- */
-export const line = (name: string, event: Event, now: number): string => {
-  const isInferred = "evidence" in event && event.evidence === "inferred"
-  return `${timeOf(event, now)}  ${printable(name)}  ${event._tag}${isInferred ? " (inferred)" : ""}  ${
-    detailsOf(event)
-  }`.trimEnd()
+  if (views.length <= most) return rows(views, now, options)
+  const sorted = Array.from(views).sort((a, b) => rank(a) - rank(b))
+  const shown = sorted.slice(0, Math.max(0, most - 1))
+  const rest = sorted.slice(shown.length)
+  return [
+    ...rows(shown, now, options),
+    cliTruncate(`and ${rest.length} more: ${counted(rest)}`, options.columns)
+  ]
 }

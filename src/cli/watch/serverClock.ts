@@ -1,8 +1,4 @@
-/**
- * How far the service's clock is ahead of ours, by the `Date` of its responses.
- *
- * @internal
- */
+// How far the service's clock is ahead of ours, by the `Date` of its responses.
 // @effect-diagnostics nodeBuiltinImport:off
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -10,13 +6,12 @@ import type * as Scope from "effect/Scope"
 import { subscribe, unsubscribe } from "node:diagnostics_channel"
 import { parseDate } from "../../queue/internal/retryAfter.js"
 
-/** @internal */
 export interface ServerClock {
   /** In milliseconds; 0 while it is not known to differ. */
   readonly ahead: () => number
 }
 
-// What undici publishes for each response, of whatever client.
+// undici publishes the headers of every response here.
 const channel = "undici:request:headers"
 
 const headerOf = (headers: ReadonlyArray<Uint8Array>, name: string): string | undefined => {
@@ -28,19 +23,11 @@ const headerOf = (headers: ReadonlyArray<Uint8Array>, name: string): string | un
   return undefined
 }
 
-/**
- * The difference that a `Date` shows which came now. It has whole seconds, so up to one second is no difference.
- *
- * @internal
- */
+/** The difference, given a `Date` that arrived now. It has whole seconds: up to one second is no difference. */
 export const aheadBy = (date: string, now: number): Option.Option<number> =>
   Option.map(parseDate(date), (sentAt) => sentAt > now ? sentAt - now : Math.min(0, sentAt + 999 - now))
 
-/**
- * The clock of the service that this process asks. A response that a cache kept (it has an `Age`) does not count.
- *
- * @internal
- */
+// The `Date` of a cached response, which has an `Age`, is an old one.
 export const make: Effect.Effect<ServerClock, never, Scope.Scope> = Effect.gen(function*() {
   const clock = yield* Effect.clock
   let ahead = 0

@@ -7,11 +7,13 @@ import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Duration from "effect/Duration"
+import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { JsonObject, ModelName, RequestId } from "../../model/Job.js"
 import { errorBody, renamed } from "../../queue/internal/wire.js"
 import { Authorization } from "../../queue/QueueApi.js"
+import { parse } from "./duration.js"
 
 /**
  * The maximum time that a worker waits for a job: 5 minutes. A longer `timeout` is reduced to this.
@@ -30,28 +32,6 @@ const maxClaimTimeout: Duration.Duration = Duration.days(30)
  */
 export const defaultClaimTimeout: Duration.Duration = Duration.days(1)
 
-const units: { readonly [unit: string]: number } = {
-  h: 3_600_000,
-  m: 60_000,
-  s: 1_000,
-  ms: 1,
-  us: 1e-3,
-  µs: 1e-3,
-  ns: 1e-6
-}
-
-const pollTime = /^(?:(?:\d+\.?\d*|\.\d+)(?:h|ms|m|s|us|µs|ns))+$/
-
-const parsePollTime = (text: string): number | undefined =>
-  /^\d+(?:\.\d+)?$/.test(text)
-    ? Number(text) * 1_000
-    : pollTime.test(text)
-    ? Array.from(text.matchAll(/([\d.]+)(h|ms|m|s|us|µs|ns)/g), ([, count, unit = ""]) =>
-      Number(count) * (units[unit] ?? 0))
-      .reduce((sum, millis) =>
-        sum + millis, 0)
-    : undefined
-
 /**
  * How long a worker waits for a job, as a Go duration (`5s`, `500ms`, `1m30s`) or a number of seconds. Without it, the
  * worker does not wait.
@@ -61,12 +41,11 @@ const PollTime: Schema.Schema<Duration.Duration, string> = Schema.transformOrFai
   Schema.DurationFromSelf,
   {
     strict: true,
-    decode: (text, _, ast) => {
-      const millis = parsePollTime(text)
-      return millis === undefined
-        ? ParseResult.fail(new ParseResult.Type(ast, text, `not a time such as 5s, 500ms or 1m30s: "${text}"`))
-        : ParseResult.succeed(Duration.min(Duration.millis(Math.round(millis)), maxPollTime))
-    },
+    decode: (text, _, ast) =>
+      parse(/^\d+(?:\.\d+)?$/.test(text) ? `${text}s` : text).pipe(
+        Either.map(Duration.min(maxPollTime)),
+        Either.mapLeft(() => new ParseResult.Type(ast, text, `not a time such as 5s, 500ms or 1m30s: "${text}"`))
+      ),
     encode: (duration) => ParseResult.succeed(`${Duration.toMillis(duration)}ms`)
   }
 )

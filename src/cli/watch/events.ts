@@ -1,0 +1,93 @@
+// The events of a watch as lines of text or JSON.
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { maxRetries } from "../../model/internal/limits.js"
+import type * as Transition from "../../model/Transition.js"
+import { WatchEvent, WatchFailed } from "../../watch/JobStream.js"
+import { jsonLine, printable } from "../text.js"
+
+export type Event = WatchEvent | WatchFailed
+
+export const maxAttempts = maxRetries + 1
+
+const encode = Schema.encode(Schema.Union(WatchEvent, WatchFailed))
+const toText = Schema.encode(Schema.parseJson(Schema.Unknown))
+
+/** Encodes an event in one line. An error also has its message. */
+export const toJson = (event: Event): Effect.Effect<string> =>
+  encode(event).pipe(
+    Effect.flatMap((encoded) => toText("error" in event ? { ...encoded, message: event.error.message } : encoded)),
+    // the same schemas decoded what is encoded here
+    Effect.orDie,
+    Effect.map(printable)
+  )
+
+/** Writes a time to the second, of this machine's time zone or of UTC. */
+export type Clock = (at: DateTime.DateTime) => string
+
+const two = (n: number): string => String(n).padStart(2, "0")
+
+const timeIn = (zone: (at: DateTime.DateTime) => DateTime.DateTime, suffix: string): Clock => (at) => {
+  const { day, hours, minutes, month, seconds, year } = DateTime.toParts(zone(at))
+  return `${year}-${two(month)}-${two(day)} ${two(hours)}:${two(minutes)}:${two(seconds)}${suffix}`
+}
+
+export const localTime: Clock = timeIn(DateTime.setZone(DateTime.zoneMakeLocal()), "")
+
+export const utcTime: Clock = timeIn(DateTime.toUtc, "Z")
+
+/** The reason of a failed job, and an empty text for any other. */
+export const reasonOf = (transition: Transition.Transition): string => {
+  switch (transition._tag) {
+    case "FailedByModel":
+      return Option.match(transition.reason, { onNone: () => "no reason given", onSome: printable })
+    case "RetriesExhausted":
+      return `all ${transition.attempt} attempts lost their workers`
+    case "Unrecognized":
+      return `the service says ${jsonLine(transition.status)}`
+    default:
+      return ""
+  }
+}
+
+const detailsOf = (event: Event, clock: Clock): string => {
+  switch (event._tag) {
+    case "Claimed":
+      return `attempt ${event.attempt} of ${maxAttempts}`
+    case "Progressed":
+      return Option.match(event.progress, {
+        onNone: () => jsonLine(event.changed),
+        onSome: (progress) => `${Math.round(progress * 100)} %`
+      })
+    case "Requeued":
+      return `attempt ${event.attempt} lost its worker, ${event.retriesLeft} retries left`
+    case "Completed":
+      return jsonLine(event.outputs)
+    case "Trouble":
+      return `${printable(event.error.message)}; next try at ${clock(event.nextTryAt)}`
+    case "Recovered":
+      return `seen again; it was not since ${clock(event.since)}`
+    case "WatchFailed":
+      return printable(event.error.message)
+    default:
+      return reasonOf(event)
+  }
+}
+
+const timeOf = (event: Event, now: number, clock: Clock): string => {
+  if (!("observedAt" in event)) return ` ${clock(DateTime.unsafeMake(now))}`
+  return Option.match(event.at, {
+    onNone: () => `~${clock(event.observedAt)}`,
+    onSome: (at) => ` ${clock(at)}`
+  })
+}
+
+/** An event in a line of text. `~` marks the time of the poll, where the service reported none. */
+export const line = (name: string, event: Event, now: number, clock: Clock): string => {
+  const isInferred = "evidence" in event && event.evidence === "inferred"
+  return `${timeOf(event, now, clock)}  ${printable(name)}  ${event._tag}${isInferred ? " (inferred)" : ""}  ${
+    detailsOf(event, clock)
+  }`.trimEnd()
+}
