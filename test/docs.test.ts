@@ -74,6 +74,23 @@ describe("the code in the documents", () => {
       }
     }
   })
+
+  it("names a version of each package whose latest is another major, wherever it is installed", () => {
+    const sources = readdirSync(join(root, "src"), { encoding: "utf8", recursive: true })
+      .filter((name) => name.endsWith(".ts"))
+      .map((name) => join("src", name))
+    const lines = [...pages, ...sources].flatMap((name) =>
+      Array.from(
+        readFileSync(join(root, name), "utf8").matchAll(/(?:npm (?:install|i)|pnpm add) ([^#`\n]*)/g),
+        ([line, packages = ""]) => ({ line: `${name}: ${line}`, packages: packages.trim().split(/\s+/) })
+      )
+    )
+    assert.isAbove(lines.length, 2)
+    const unversioned = lines.filter(({ packages }) =>
+      packages.some((name) => /^(effect|@effect\/[\w-]+|vitest)$/.test(name))
+    )
+    assert.deepStrictEqual(unversioned.map(({ line }) => line), [])
+  })
 })
 
 describe("the guides", () => {

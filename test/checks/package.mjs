@@ -1,15 +1,27 @@
 // The package as a user gets it: packed, judged, and imported where only its peers are installed: `npm run package`, which
 // builds it first.
-import { cpSync, mkdirSync, readdirSync, writeFileSync } from "node:fs"
-import { join } from "node:path"
+import assert from "node:assert"
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { dirname, join } from "node:path"
+import { followReadme } from "./readme.mjs"
 import { link, manifest, modules, run, temporary } from "./tools.mjs"
 
 const folder = temporary()
 run("npm", ["pack", "--ignore-scripts", "--no-update-notifier", "--pack-destination", folder])
 const tarball = join(folder, readdirSync(folder).find((name) => name.endsWith(".tgz")))
 run("publint", ["run", tarball, "--strict"])
-run("attw", [tarball, "--profile", "node16"])
+run("attw", [tarball])
 run("tar", ["-xzf", tarball, "-C", folder])
+
+// Every page is packed with what it links to.
+const packed = join(folder, "package")
+const pages = readdirSync(packed, { recursive: true }).filter((name) => /^([A-Z]+|docs\/.*)\.md$/.test(name))
+assert(pages.includes("README.md") && pages.includes("docs/compatibility.md"))
+for (const page of pages) {
+  for (const [, target] of readFileSync(join(packed, page), "utf8").matchAll(/\]\((?!\w+:)([^)#]+)/g)) {
+    assert(existsSync(join(packed, dirname(page), target)), `${page} links to ${target}, which is not packed`)
+  }
+}
 
 const user = join(folder, "user")
 for (const name of Object.keys(manifest.peerDependencies)) {
@@ -69,9 +81,33 @@ const compilerOptions = {
 writeFileSync(join(user, "tsconfig.json"), JSON.stringify({ compilerOptions, files }))
 run("tsc", ["-p", "."], user)
 
+// Effect 4 in place of 3: the error says what to install.
+const wrong = join(folder, "wrong")
+mkdirSync(wrong)
+writeFileSync(join(wrong, "package.json"), JSON.stringify({ private: true }))
+const flags = ["--legacy-peer-deps", "--no-audit", "--no-fund", "--no-update-notifier", "--prefer-offline"]
+run("npm", ["install", ...flags, tarball, "effect@4", "@effect/platform@0.97", "@effect/platform-node@0.108"], wrong)
+writeFileSync(
+  join(wrong, "smoke.cjs"),
+  `const assert = require("node:assert")
+const check = async (name) => {
+  await assert.rejects(import(name), /needs-effect-3-run-npm-install-effect@3/)
+  assert.throws(() => require(name), /needs Effect 3: run npm install effect@3/)
+}
+Promise.all(${JSON.stringify(entries)}.map(check))
+`
+)
+run(process.execPath, ["smoke.cjs"], wrong)
+
 // The command has all that it needs with it.
 const [command] = Object.values(manifest.bin)
 const alone = join(folder, "command")
 mkdirSync(alone)
 cpSync(join(folder, "package", command), join(alone, "command.mjs"))
 run(process.execPath, ["command.mjs", "--version"], alone)
+const empty = join(folder, "empty")
+mkdirSync(empty)
+cpSync(tarball, join(empty, "packed.tgz")) // npx takes an absolute path for that of a program
+run("npm", ["exec", "--yes", "--prefer-offline", "--", "./packed.tgz", "demo"], empty)
+
+await followReadme(tarball, folder)

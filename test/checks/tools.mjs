@@ -23,9 +23,10 @@ export const link = (target, path) => {
 }
 
 /** Runs a command to its end, and shows what it writes; gives its status and what it wrote to the standard output. */
-export const capture = (command, args, cwd = root) => {
+export const capture = (command, args, cwd = root, env = process.env) => {
   const { error, status, stdout } = spawnSync(command, args, {
     cwd,
+    env,
     encoding: "utf8",
     maxBuffer: Infinity,
     stdio: ["ignore", "pipe", "inherit"]
@@ -35,9 +36,9 @@ export const capture = (command, args, cwd = root) => {
 }
 
 /** Runs a command, and shows what it writes. Where it fails, so does this process. */
-export const run = (command, args, cwd = root) => {
+export const run = (command, args, cwd = root, env = process.env) => {
   console.log(`$ ${command} ${args.join(" ")}`)
-  const { error, status } = spawnSync(command, args, { cwd, stdio: ["ignore", "inherit", "inherit"] })
+  const { error, status } = spawnSync(command, args, { cwd, env, stdio: ["ignore", "inherit", "inherit"] })
   if (error) throw error
   if (status !== 0) process.exit(status ?? 1)
 }
