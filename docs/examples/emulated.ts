@@ -1,5 +1,7 @@
 import type { Terminal } from "@effect/platform"
-import { NodeHttpClient, NodeRuntime, NodeTerminal } from "@effect/platform-node"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeTerminal from "@effect/platform-node/NodeTerminal"
 import { Effect, Layer, Redacted } from "effect"
 import { JobQueue, JobWatcher } from "effect-queue-status"
 import { Emulator } from "effect-queue-status/emulator"

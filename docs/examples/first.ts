@@ -1,4 +1,4 @@
-import { NodeRuntime } from "@effect/platform-node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Console, Effect, Layer, Stream } from "effect"
 import { JobRun, JobStream, JobWatcher } from "effect-queue-status"
 import { NodeJobQueue } from "effect-queue-status/node"

@@ -95,7 +95,7 @@ export interface Service extends Store {
  * The journal of submits.
  *
  * @example
- * import { NodeContext } from "@effect/platform-node"
+ * import * as NodeContext from "@effect/platform-node/NodeContext"
  * import { Effect, Layer } from "effect"
  * import { JobRun, SubmitJournal } from "effect-queue-status"
  *
