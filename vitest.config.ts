@@ -17,8 +17,8 @@ export default defineConfig(({ mode }) => {
       reporters: ["default", "./test/checks/counts.ts"],
       slowTestThreshold: 5_000,
       poolOptions: {
-        // the files of a worker share what they import: most of them take longer to load it than to run; many wait for sockets
-        forks: { isolate: false, minForks: 1, maxForks: 3 },
+        // the files of a worker share what they import: most of them take longer to load it than to run
+        forks: { isolate: false, minForks: 1, maxForks: 2 },
         vmForks: { minForks: 1, maxForks: 1 }
       },
       projects: [
