@@ -419,6 +419,15 @@ describe("the errors", () => {
   })
 })
 
+describe("the trace of an error", () => {
+  it("is its name and its message, with no frame of ours, and leaves the traces of others as they are", () => {
+    for (const error of [...Object.values(queueErrors), ...Object.values(otherErrors)]) {
+      assert.strictEqual(Cause.pretty(Cause.fail(error)), `${error._tag}: ${error.message}`)
+    }
+    assert.isAbove(new Error("another").stack!.split("\n").length, 2)
+  })
+})
+
 describe("a log", () => {
   const megabytes = "x".repeat(5_000_000)
   const text = "y".repeat(50_000)

@@ -51,6 +51,26 @@ const inspect = function(this: Error) {
   return `${this.stack} ${Inspectable.format(fields)}`
 }
 
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- TypeScript wants this of a class that extends a parameter
+type Args = Array<any>
+
+/**
+ * A class whose errors have no stack frames: these would be of this library and of Effect's run loop. `Cause.pretty` shows
+ * the spans instead.
+ */
+const withoutFrames = <Class extends new(...args: Args) => object>(Class: Class): Class =>
+  class extends Class {
+    constructor(...args: Args) {
+      const limit = Error.stackTraceLimit
+      Error.stackTraceLimit = 0
+      try {
+        super(...args)
+      } finally {
+        Error.stackTraceLimit = limit
+      }
+    }
+  }
+
 /**
  * Creates a `Schema.TaggedError` with the short form, and a message made from the fields. The message is cut to a
  * limit, since it may quote texts of any length.
@@ -63,7 +83,7 @@ export const TaggedError = <Self>() =>
   fields: Fields,
   describe: (error: Schema.Struct.Type<Fields>) => string
 ): Schema.TaggedErrorClass<Self, Tag, { readonly _tag: Schema.tag<Tag> } & Fields> => {
-  const Class = Schema.TaggedError<unknown>(`effect-queue-status/${tag}`)(tag, fields)
+  const Class = withoutFrames(Schema.TaggedError<unknown>(`effect-queue-status/${tag}`)(tag, fields))
   const members: PropertyDescriptorMap = {
     toJSON: { value: toJSON, writable: true },
     [Inspectable.NodeInspectSymbol]: { value: inspect, writable: true },
