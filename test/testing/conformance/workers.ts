@@ -43,7 +43,7 @@ export const workers: ReadonlyArray<Spec> = [
         // The first job keeps the only worker busy while the others are submitted, for as long as that takes.
         for (let hold = 100; hold <= 10_000; hold *= 2) {
           const first = yield* submit("first", 9, hold)
-          yield* until(first.job, "running", ({ _tag }) => _tag === "Running")
+          yield* until(first.job, "claimed", ({ _tag }) => _tag !== "Pending")
           const jobs = yield* Effect.forEach(priorities, (priority, i) => submit(`${priority} #${i}`, priority, 1))
           const { _tag } = yield* JobQueue.status(first.job)
           const claimed: Array<readonly [name: string, at: number]> = []
