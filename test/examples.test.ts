@@ -15,8 +15,8 @@ import * as many from "../docs/examples/many.js"
 import { defaultProfile, toPool } from "../src/cli/emulator/workerProfile.js"
 import type { JobQueue, JobWatcher } from "../src/index.js"
 import { TestJobQueue, VirtualTime, Worker } from "../src/testing/index.js"
-import { linesOf, start } from "./fixtures/command.js"
-import { emulate } from "./fixtures/emulator.js"
+import { linesOf, start, until } from "./fixtures/command.js"
+import { emulate, submitted } from "./fixtures/emulator.js"
 
 const path = (name: string) => fileURLToPath(new URL(`../docs/examples/${name}`, import.meta.url))
 
@@ -26,11 +26,17 @@ const tsx = createRequire(import.meta.url).resolve("tsx")
 // where what is ours is found, before it is built
 const TSX_TSCONFIG_PATH = fileURLToPath(new URL("../tsconfig.json", import.meta.url))
 
-const example = (name: string, baseUrl = "") =>
-  start([process.execPath, "--import", tsx, path(name)], {
+const example = (
+  name: string,
+  baseUrl = "",
+  env: { readonly [name: string]: string } = {},
+  ...args: ReadonlyArray<string>
+) =>
+  start([process.execPath, "--import", tsx, path(name), ...args], {
     TOGETHER_BASE_URL: baseUrl,
     TOGETHER_API_KEY: "any",
-    TSX_TSCONFIG_PATH
+    TSX_TSCONFIG_PATH,
+    ...env
   })
 
 /** Runs the program of an example in virtual time: what it writes, and what can be asked of the queue then. */
@@ -88,6 +94,23 @@ describe("the examples", () => {
       worker.kill("SIGTERM")
       yield* worker.exited
       assert.strictEqual(worker.stderr(), "")
+    }))
+
+  it.scopedLive("a follower sees the transitions of a job through a gateway", () =>
+    Effect.gen(function*() {
+      const emulator = yield* emulate({ workers: { script: Worker.always(Worker.finish("1 second")) } })
+      const gateway = yield* example("gateway.ts", emulator.baseUrl, { PORT: "0" })
+      const id = yield* submitted(emulator, { model: "my-org/adder" })
+      yield* until(() => gateway.stdout().includes("Listening on "))
+      const [url] = /http:\S+/.exec(gateway.stdout()) ?? assert.fail(gateway.stdout())
+      const { code, stderr, stdout } = yield* Effect.flatMap(
+        example("follower.ts", undefined, { JOB_GATEWAY_URL: `${url}/jobs` }, `my-org/adder/${id}`),
+        ({ exited }) => exited
+      )
+      assert.deepStrictEqual([code, stderr, linesOf(stdout)], [0, "", ["Queued", "Claimed", "Completed"]])
+      gateway.kill("SIGTERM")
+      yield* gateway.exited
+      assert.strictEqual(gateway.stderr(), "")
     }))
 
   it.scopedLive("the first program prints what the README shows", () =>

@@ -14,6 +14,7 @@ const rooms = {
   node: { floor: 3, packages: onNode },
   run: { floor: 4, isCore: true, packages: anywhere },
   testing: { floor: 4, packages: anywhere },
+  gateway: { floor: 4, packages: anywhere },
   emulator: { floor: 5, packages: onNode, isOnNode: true },
   cli: {
     floor: 6,
