@@ -5,6 +5,7 @@
  * - All calls share one bounded pool of connections, which is closed with its scope.
  * - `status` uses the pool directly. A response that is byte for byte the same as the last one about the job is not
  *   decoded again: the same snapshot object is returned, so that a comparison by reference succeeds.
+ * - A large response is requested with gzip, and decompressed outside of the main thread.
  * - A poll has a span only if the tracer is enabled; within a watch it is not.
  *
  * @since 0.1.0
@@ -128,10 +129,10 @@ export const make = (
       NodeHttpClient.makeUndici(dispatcher)
     )
     const path = `${pathname.replace(/\/$/, "")}${endpoints.status.path}`
-    const headers = Object.entries({
-      "authorization": `Bearer ${Redacted.value(apiKey)}`,
-      ...readHeaders
-    }).flat()
+    const headersWith = (headers: { readonly [name: string]: string }): Array<string> =>
+      Object.entries({ authorization: `Bearer ${Redacted.value(apiKey)}`, ...readHeaders, ...headers }).flat()
+    const plain = headersWith({})
+    const compressed = headersWith({ "accept-encoding": "gzip" })
     const status = yield* makeStatus<Undici.Dispatcher.DispatchOptions>(
       { scrub: scrubber(apiKey), requestTimeout, maxResponseBytes, hasAnswered: false },
       (outcomes) => ({
@@ -139,14 +140,14 @@ export const make = (
           method: "GET",
           origin,
           path: `${path}?${new URLSearchParams([["request_id", requestId], ["model", model]])}`,
-          headers,
+          headers: plain,
           // replaced by our own timeout
           headersTimeout: 0,
           bodyTimeout: 0
         }),
         send: (entry, report) => {
           const request = new PollRequest(entry, outcomes, maxResponseBytes, report)
-          dispatcher.dispatch(entry.request, request)
+          dispatcher.dispatch(entry.isLarge ? { ...entry.request, headers: compressed } : entry.request, request)
           return request.stop
         }
       })

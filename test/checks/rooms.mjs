@@ -11,7 +11,7 @@ const rooms = {
   queue: { floor: 2, isCore: true, packages: anywhere },
   policy: { floor: 2, isCore: true, packages: anywhere },
   watch: { floor: 3, isCore: true, packages: anywhere },
-  node: { floor: 3, packages: onNode },
+  node: { floor: 3, packages: onNode, isOnNode: true },
   run: { floor: 4, isCore: true, packages: anywhere },
   testing: { floor: 4, packages: anywhere },
   emulator: { floor: 5, packages: onNode, isOnNode: true },

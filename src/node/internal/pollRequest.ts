@@ -1,5 +1,6 @@
 import type * as Undici from "@effect/platform-node/Undici"
 import * as Effect from "effect/Effect"
+import { gunzip } from "node:zlib"
 import { isOk } from "../../queue/internal/response.js"
 import { ofRefusal, ofSuccess } from "../../queue/internal/responseBody.js"
 import type { ResponseBody } from "../../queue/internal/responseBody.js"
@@ -55,7 +56,9 @@ export class PollRequest implements Undici.Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
-    if (this.body !== undefined) this.end(this.received(this.body))
+    if (this.body === undefined) return
+    if (isOk(this.httpStatus) && this.headers["content-encoding"] === "gzip") this.gunzip(this.body.bytes())
+    else this.end(this.received(this.body))
   }
 
   onResponseError(_: unknown, cause: unknown): void {
@@ -66,6 +69,20 @@ export class PollRequest implements Undici.Dispatcher.DispatchHandler {
         ? this.outcomes.lost(this.entry, cause, this.body === undefined ? "Transport" : "Decode")
         : this.received(this.body)
     )
+  }
+
+  private gunzip(compressed: Uint8Array): void {
+    const { entry, headers: { "content-encoding": _, ...headers }, httpStatus, outcomes } = this
+    gunzip(compressed, { maxOutputLength: this.maxBytes }, (error, body) => {
+      if (this.isOver) return
+      this.end(
+        error === null
+          ? outcomes.received(entry, httpStatus, headers, body)
+          : "code" in error && error.code === "ERR_BUFFER_TOO_LARGE"
+          ? outcomes.tooLarge(entry, httpStatus)
+          : outcomes.lost(entry, error, "Decode")
+      )
+    })
   }
 
   private received(body: ResponseBody): Outcome {

@@ -11,6 +11,8 @@ export interface Entry<Request> {
   readonly request: Request
   text: string | undefined
   status: JobStatus | undefined
+  /** Whether the last response was so large that compression pays. */
+  isLarge: boolean
   /** Whether the entry was used since the last eviction scan. */
   isUsed: boolean
 }
@@ -18,8 +20,10 @@ export interface Entry<Request> {
 // The size of an entry without its text: the snapshot and the request.
 const overhead = 1024
 
-// A longer text most likely belongs to a job that has ended and is not requested again.
+// A longer text is not kept: it would take the place of many others.
 const longestText = 256 * 1024
+
+const large = 16 * 1024
 
 /**
  * A cache of jobs, up to `maxSize` letters. Evicts entries that were not used for a whole round of the eviction scan.
@@ -45,12 +49,10 @@ export class ResponseCache<Request> {
     const key = keyOf(entry.job)
     const before = this.entries.get(key)
     if (before !== undefined) this.size -= sizeOf(before)
-    entry.text = text
-    entry.status = status
-    if (text.length > longestText) {
-      this.entries.delete(key)
-      return
-    }
+    const isKept = text.length <= longestText
+    entry.text = isKept ? text : undefined
+    entry.status = isKept ? status : undefined
+    entry.isLarge = text.length > large
     if (before !== entry) this.entries.set(key, entry)
     this.size += sizeOf(entry)
     while (this.size > this.maxSize) this.evict()

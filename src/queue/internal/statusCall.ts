@@ -154,7 +154,11 @@ export const makeStatus = <Request>(
           ask(entry, caller) :
           Effect.flatMap(
             checkRef("status", input),
-            (job) => ask({ job, request: prepare(job), text: undefined, status: undefined, isUsed: false }, caller)
+            (job) =>
+              ask(
+                { job, request: prepare(job), text: undefined, status: undefined, isLarge: false, isUsed: false },
+                caller
+              )
           )
       })
 

@@ -13,6 +13,7 @@ const entryOf = (job: Job.JobRef): Entry<string> => ({
   request: "/",
   text: undefined,
   status: undefined,
+  isLarge: false,
   isUsed: false
 })
 
@@ -73,12 +74,13 @@ describe("the cache of responses", () => {
     assert.isUndefined(cache.find(numbered(1)))
   })
 
-  it("does not keep a very long text, and forgets the one before it", () => {
+  it("keeps of a very long text that it is large, and forgets the one before it", () => {
     const cache = new ResponseCache<string>(2 ** 30)
     write(cache, numbered(1), 10)
     write(cache, numbered(2), 10)
+    assert.isFalse(cache.find(numbered(1))?.isLarge)
     write(cache, numbered(1), 300_000)
-    assert.isUndefined(cache.find(numbered(1)))
+    assert.deepInclude(cache.find(numbered(1)), { text: undefined, status: undefined, isLarge: true })
     assert.isDefined(cache.find(numbered(2)))
   })
 
