@@ -13,6 +13,7 @@ const rooms = {
   watch: { floor: 3, isCore: true, packages: anywhere },
   node: { floor: 3, packages: onNode, isOnNode: true },
   run: { floor: 4, isCore: true, packages: anywhere },
+  telemetry: { floor: 4, isCore: true, packages: ["effect"] },
   testing: { floor: 4, packages: anywhere },
   emulator: { floor: 5, packages: onNode, isOnNode: true },
   cli: {
