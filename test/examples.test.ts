@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url"
 import * as film from "../docs/examples/film.js"
 import * as hedge from "../docs/examples/hedge.js"
 import * as many from "../docs/examples/many.js"
+import * as telemetry from "../docs/examples/telemetry.js"
 import { defaultProfile, toPool } from "../src/cli/emulator/workerProfile.js"
 import type { JobQueue, JobWatcher } from "../src/index.js"
 import { TestJobQueue, VirtualTime, Worker } from "../src/testing/index.js"
@@ -170,5 +171,12 @@ describe("the examples", () => {
       const quick: Worker.Pool = { script: Worker.always(Worker.finish("1 second", { answer: "yes" })) }
       const alone = yield* inVirtualTime({ program: hedge.program, workers: quick })
       assert.deepStrictEqual([linesOf(alone.written), alone.truth], [["large: yes"], ["my-org/large Completed"]])
+    }))
+
+  it.effect("the trace of a job that lost a worker is what the guide shows", () =>
+    Effect.gen(function*() {
+      const guide = readFileSync(fileURLToPath(new URL("../docs/telemetry.md", import.meta.url)), "utf8")
+      const [, shown] = guide.match(/^```text\n([^]*?)^```$/m) ?? []
+      assert.strictEqual((yield* inVirtualTime(telemetry)).written, shown)
     }))
 })
