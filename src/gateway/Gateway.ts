@@ -3,8 +3,8 @@
  *
  * | route | response |
  * | --- | --- |
- * | `GET /events?job=MODEL/REQUEST_ID` | the transitions of the job, and the troubles of watching it, as server-sent events or NDJSON |
- * | `GET /status?job=MODEL/REQUEST_ID` | the latest snapshot of the job, as JSON |
+ * | `GET /events?job=MODEL/REQUEST_ID` | the transitions of the job, and the troubles of watching it, as server-sent events or NDJSON; of up to 20 jobs, if `job` is repeated |
+ * | `GET /status?job=MODEL/REQUEST_ID` | the latest snapshot of the job, as the status document of the queue |
  *
  * Both accept a cursor, `from=…`, and continue after it. Nothing is stored for a client, so any replica can continue. All
  * requests share the pollers of the `JobWatcher`. The policy of a watch is that of the app, `WatchPolicy.Default`.
@@ -21,13 +21,13 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import { rules } from "../model/internal/rules.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
-import { formatFor, textOf } from "./internal/events.js"
-import { parseQuery, pathOf, type Query } from "./internal/request.js"
+import { Heartbeats, open } from "./internal/connection.js"
+import { encodersBy } from "./internal/encoder.js"
+import { isOpen, maxJobs, parseQuery, pathOf, type Query } from "./internal/request.js"
 import * as Response from "./internal/response.js"
-import { check, latest } from "./internal/snapshot.js"
+import { latest } from "./internal/snapshot.js"
 import { encodeError, encodersOf, type View } from "./internal/view.js"
 
 /**
@@ -87,7 +87,8 @@ export interface Options {
  */
 export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatcher | Scope.Scope> => {
   const encoders = encodersOf(options.view)
-  const heartbeat = Duration.decode(options.heartbeat ?? "15 seconds")
+  const encoderFor = encodersBy(encoders)
+  const heartbeats = new Heartbeats(Duration.decode(options.heartbeat ?? "15 seconds"))
   const maxWait = Duration.decode(options.maxWait ?? "1 minute")
   const maxConnections = options.maxConnections ?? 1_000
   let connections = 0
@@ -102,22 +103,19 @@ export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatche
   )
 
   const events = Effect.fnUntraced(function*(query: Query, accept: string | undefined) {
-    if (query.from?.phase === "Ended") return Response.noNews
-    yield* check(query)
-    const format = formatFor(accept)
-    const body = textOf(query, encoders, format, heartbeat)
-    return Response.stream(
-      format.contentType,
-      Stream.provideContext(Stream.encodeText(body), yield* Effect.context<JobWatcher>())
-    )
+    if (!query.jobs.some(isOpen)) return Response.noNews
+    const encoder = encoderFor(accept)
+    return Response.stream(encoder.format.contentType, yield* open(query, encoder, heartbeats))
   })
 
-  const status = Effect.fnUntraced(function*(query: Query) {
-    if (query.from?.phase === "Ended") return Response.noNews
-    const snapshot = yield* latest(query, Duration.min(Duration.seconds(query.wait), maxWait))
+  const status = Effect.fnUntraced(function*({ jobs: [known], wait }: Query) {
+    if (!isOpen(known)) return Response.noNews
+    const snapshot = yield* latest(known, Duration.min(Duration.seconds(wait), maxWait))
     if (Option.isNone(snapshot)) return Response.noNews
     const { at, status } = snapshot.value
-    return Response.json({ status: encoders.snapshot(status, at, yield* rules), at: DateTime.formatIso(at) })
+    return Response.json(encoders.snapshot(status, at, yield* rules), 200, {
+      age: String(Math.max(0, Math.floor(DateTime.distance(at, yield* DateTime.now) / 1_000)))
+    })
   })
 
   return Effect.interruptible(Effect.gen(function*() {
@@ -127,7 +125,7 @@ export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatche
     if (request.method !== "GET") return Response.methodNotAllowed
     if (connections >= maxConnections) return yield* Response.tooManyConnections
     yield* connect
-    const query = parseQuery(request)
+    const query = parseQuery(request, path === "/events" ? maxJobs : 1)
     if (Either.isLeft(query)) return Response.ofError(query.left, encodeError(query.left))
     return yield* (path === "/events" ? events(query.right, request.headers["accept"]) : status(query.right)).pipe(
       Effect.catchAll((error) => Effect.succeed(Response.ofError(error, encoders.error(error))))
