@@ -33,7 +33,7 @@ const inSrc = [
 const noClocks = [
   "MemberExpression[property.name=/^(unsafeC|c)urrentTimeMillis$/]",
   "MemberExpression[object.name='DateTime'][property.name=/^(now|unsafeNow)$/]"
-].map((selector) => ({ selector, message: "Intervals are of monotonic time: see policy/internal/time.ts" }))
+].map((selector) => ({ selector, message: "Intervals are of monotonic time: see model/internal/time.ts" }))
 
 export default defineConfig(
   globalIgnores(["dist", "site", "coverage", ".docgen", ".cache"]),

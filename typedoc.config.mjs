@@ -26,7 +26,7 @@ const withNames = ({ converter }) => {
     start.text = start.text.replace(/^# .*\n/, "") // the page has a title already
     for (const module of project.getReflectionsByKind(ReflectionKind.Module)) {
       module.comment = new Comment([{ kind: "text", text: aboutModule(module.name) }])
-      module.name = module.name.replace(/^(model|queue|policy|watch|run)\//, "")
+      module.name = module.name.replace(/^(model|queue|policy|watch|run|telemetry)\//, "")
     }
   })
 }
@@ -34,7 +34,7 @@ const withNames = ({ converter }) => {
 /** @type {Partial<import("typedoc").TypeDocOptions>} */
 export default {
   name: "effect-queue-status",
-  entryPoints: ["src/{model,queue,policy,watch,run,node,testing,emulator}/[A-Z]*.ts"],
+  entryPoints: ["src/{model,queue,policy,watch,run,telemetry,node,testing,emulator}/[A-Z]*.ts"],
   tsconfig: "tsconfig.build.json",
   out: "site",
   customCss: "test/checks/site.css",

@@ -46,6 +46,11 @@ export * as JobSummary from "./model/JobSummary.js"
 /**
  * @since 0.1.0
  */
+export * as JobTelemetry from "./telemetry/JobTelemetry.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as LearnedCadence from "./policy/LearnedCadence.js"
 
 /**

@@ -12,11 +12,12 @@ import { fileURLToPath } from "node:url"
 import * as film from "../docs/examples/film.js"
 import * as hedge from "../docs/examples/hedge.js"
 import * as many from "../docs/examples/many.js"
+import * as telemetry from "../docs/examples/telemetry.js"
 import { defaultProfile, toPool } from "../src/cli/emulator/workerProfile.js"
 import type { JobQueue, JobWatcher } from "../src/index.js"
 import { TestJobQueue, VirtualTime, Worker } from "../src/testing/index.js"
-import { linesOf, start } from "./fixtures/command.js"
-import { emulate } from "./fixtures/emulator.js"
+import { linesOf, start, until } from "./fixtures/command.js"
+import { emulate, submitted } from "./fixtures/emulator.js"
 
 const path = (name: string) => fileURLToPath(new URL(`../docs/examples/${name}`, import.meta.url))
 
@@ -26,11 +27,17 @@ const tsx = createRequire(import.meta.url).resolve("tsx")
 // where what is ours is found, before it is built
 const TSX_TSCONFIG_PATH = fileURLToPath(new URL("../tsconfig.json", import.meta.url))
 
-const example = (name: string, baseUrl = "") =>
-  start([process.execPath, "--import", tsx, path(name)], {
+const example = (
+  name: string,
+  baseUrl = "",
+  env: { readonly [name: string]: string } = {},
+  ...args: ReadonlyArray<string>
+) =>
+  start([process.execPath, "--import", tsx, path(name), ...args], {
     TOGETHER_BASE_URL: baseUrl,
     TOGETHER_API_KEY: "any",
-    TSX_TSCONFIG_PATH
+    TSX_TSCONFIG_PATH,
+    ...env
   })
 
 /** Runs the program of an example in virtual time: what it writes, and what can be asked of the queue then. */
@@ -90,6 +97,23 @@ describe("the examples", () => {
       assert.strictEqual(worker.stderr(), "")
     }))
 
+  it.scopedLive("a follower sees the transitions of a job through a gateway", () =>
+    Effect.gen(function*() {
+      const emulator = yield* emulate({ workers: { script: Worker.always(Worker.finish("1 second")) } })
+      const gateway = yield* example("gateway.ts", emulator.baseUrl, { PORT: "0" })
+      const id = yield* submitted(emulator, { model: "my-org/adder" })
+      yield* until(() => gateway.stdout().includes("Listening on "))
+      const [url] = /http:\S+/.exec(gateway.stdout()) ?? assert.fail(gateway.stdout())
+      const { code, stderr, stdout } = yield* Effect.flatMap(
+        example("follower.ts", undefined, { JOB_GATEWAY_URL: `${url}/jobs` }, `my-org/adder/${id}`),
+        ({ exited }) => exited
+      )
+      assert.deepStrictEqual([code, stderr, linesOf(stdout)], [0, "", ["Queued", "Claimed", "Completed"]])
+      gateway.kill("SIGTERM")
+      yield* gateway.exited
+      assert.strictEqual(gateway.stderr(), "")
+    }))
+
   it.scopedLive("the first program prints what the README shows", () =>
     Effect.gen(function*() {
       const readme = readFileSync(fileURLToPath(new URL("../README.md", import.meta.url)), "utf8")
@@ -147,5 +171,12 @@ describe("the examples", () => {
       const quick: Worker.Pool = { script: Worker.always(Worker.finish("1 second", { answer: "yes" })) }
       const alone = yield* inVirtualTime({ program: hedge.program, workers: quick })
       assert.deepStrictEqual([linesOf(alone.written), alone.truth], [["large: yes"], ["my-org/large Completed"]])
+    }))
+
+  it.effect("the trace of a job that lost a worker is what the guide shows", () =>
+    Effect.gen(function*() {
+      const guide = readFileSync(fileURLToPath(new URL("../docs/telemetry.md", import.meta.url)), "utf8")
+      const [, shown] = guide.match(/^```text\n([^]*?)^```$/m) ?? []
+      assert.strictEqual((yield* inVirtualTime(telemetry)).written, shown)
     }))
 })

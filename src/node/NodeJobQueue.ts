@@ -5,39 +5,28 @@
  * - All calls share one bounded pool of connections, which is closed with its scope.
  * - `status` uses the pool directly. A response that is byte for byte the same as the last one about the job is not
  *   decoded again: the same snapshot object is returned, so that a comparison by reference succeeds.
+ * - A large response is requested with gzip, and decompressed outside of the main thread.
  * - A poll has a span only if the tracer is enabled; within a watch it is not.
  *
  * @since 0.1.0
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Undici from "@effect/platform-node/Undici"
-import * as Headers from "@effect/platform/Headers"
 import * as HttpClient from "@effect/platform/HttpClient"
-import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as ConfigError from "effect/ConfigError"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import type { JobRef, JobStatus } from "../model/Job.js"
-import { ResponseTimeout } from "../model/QueueError.js"
-import type { QueueError } from "../model/QueueError.js"
-import * as Fiber from "../queue/internal/fiber.js"
 import { checkCount, invalid, resolve } from "../queue/internal/options.js"
-import { checkRef } from "../queue/internal/request.js"
-import * as Answer from "../queue/internal/response.js"
-import { decodeText } from "../queue/internal/responseBody.js"
+import { fromRefusal } from "../queue/internal/response.js"
 import { scrubber } from "../queue/internal/scrubber.js"
-import type { Scrub } from "../queue/internal/scrubber.js"
-import { annotate } from "../queue/internal/span.js"
-import { endpoints, requestHeaders } from "../queue/internal/wire.js"
+import { makeStatus } from "../queue/internal/statusCall.js"
+import { endpoints, readHeaders } from "../queue/internal/wire.js"
 import * as JobQueue from "../queue/JobQueue.js"
-import { type Ends, Exchange } from "./internal/pollRequest.js"
-import { type Known, Memory } from "./internal/responseCache.js"
-import { Deadlines } from "./internal/sharedTimeout.js"
+import { PollRequest } from "./internal/pollRequest.js"
 
 const defaultConnections = 64
 
@@ -62,9 +51,6 @@ export interface Options extends JobQueue.Options {
    */
   readonly dispatcher?: Undici.Dispatcher | undefined
 }
-
-// The size of the cache of responses, for all jobs together.
-const maxRemembered = 32 * 1024 * 1024
 
 // As in curl, a proxy without a scheme speaks HTTP, and the names may be in lower case.
 const proxy = (name: string): Config.Config<string> =>
@@ -143,130 +129,32 @@ export const make = (
       HttpClient.HttpClient,
       NodeHttpClient.makeUndici(dispatcher)
     )
-    const status = yield* makeStatus({
-      dispatcher,
-      origin,
-      path: `${pathname.replace(/\/$/, "")}${endpoints.status.path}`,
-      headers: Object.entries({
-        "authorization": `Bearer ${Redacted.value(apiKey)}`,
-        ...requestHeaders,
-        "cache-control": "no-store"
-      }).flat(),
-      scrub: scrubber(apiKey),
-      requestTimeout,
-      maxResponseBytes
-    })
+    const path = `${pathname.replace(/\/$/, "")}${endpoints.status.path}`
+    const headersWith = (headers: { readonly [name: string]: string }): Array<string> =>
+      Object.entries({ authorization: `Bearer ${Redacted.value(apiKey)}`, ...readHeaders, ...headers }).flat()
+    const plain = headersWith({})
+    const compressed = headersWith({ "accept-encoding": "gzip" })
+    const status = yield* makeStatus<Undici.Dispatcher.DispatchOptions>(
+      { scrub: scrubber(apiKey), requestTimeout, maxResponseBytes, hasAnswered: false, toError: fromRefusal },
+      (outcomes) => ({
+        prepare: ({ model, requestId }) => ({
+          method: "GET",
+          origin,
+          path: `${path}?${new URLSearchParams([["request_id", requestId], ["model", model]])}`,
+          headers: plain,
+          // replaced by our own timeout
+          headersTimeout: 0,
+          bodyTimeout: 0
+        }),
+        send: (entry, report) => {
+          const request = new PollRequest(entry, outcomes, maxResponseBytes, report)
+          dispatcher.dispatch(entry.isLarge ? { ...entry.request, headers: compressed } : entry.request, request)
+          return request.stop
+        }
+      })
+    )
     return JobQueue.JobQueue.of({ ...ordinary, status })
   })
-
-interface Room {
-  readonly dispatcher: Undici.Dispatcher
-  readonly origin: string
-  /** Up to the query. */
-  readonly path: string
-  readonly headers: Array<string>
-  readonly scrub: Scrub
-  readonly requestTimeout: Duration.Duration
-  readonly maxResponseBytes: number
-}
-
-const makeStatus = (
-  { dispatcher, headers, maxResponseBytes, origin, path, requestTimeout, scrub }: Room
-): Effect.Effect<JobQueue.Service["status"]> =>
-  Effect.map(Fiber.runtime, (runtime) => {
-    const memory = new Memory(maxRemembered)
-
-    const meet = (job: JobRef): Known => ({
-      job,
-      request: {
-        method: "GET",
-        origin,
-        path: `${path}?${new URLSearchParams([["request_id", job.requestId], ["model", job.model]])}`,
-        headers,
-        // replaced by our own timeout
-        headersTimeout: 0,
-        bodyTimeout: 0
-      },
-      body: undefined,
-      status: undefined,
-      isWanted: false
-    })
-
-    const about = ({ job }: Known): Answer.About => ({ operation: "status", model: job.model, job })
-
-    let hasAnswered = false
-
-    const ends: Ends = {
-      answered: (known, httpStatus, headers, body) => {
-        hasAnswered = true
-        return known.status !== undefined && known.body !== undefined && isSame(known.body, body)
-          ? Effect.succeed(known.status)
-          : Effect.suspend(() => {
-            const text = decodeText(body, headers["content-encoding"])
-            const status = Answer.decode(text, Answer.decodeStatus)
-            if (Either.isLeft(status)) {
-              return Effect.flatMap(
-                Answer.toResponse(httpStatus, Headers.fromInput(headers), body),
-                (response) => Effect.fail(Answer.undecoded(about(known), response, status.left, scrub))
-              )
-            }
-            memory.remember(known, body, status.right)
-            return Effect.succeed(status.right)
-          })
-      },
-      refused: (known, httpStatus, headers, body) => {
-        hasAnswered = true
-        return Effect.flatMap(
-          Answer.toResponse(httpStatus, Headers.fromInput(headers), body),
-          (response) => Effect.fail(Answer.fromRefusal(about(known), response, scrub))
-        )
-      },
-      tooLarge: (known, httpStatus) => {
-        hasAnswered = true
-        return Effect.fail(Answer.tooLarge(about(known), httpStatus, maxResponseBytes))
-      },
-      maxBytes: maxResponseBytes,
-      failed: (known, cause, hasBegun) =>
-        Effect.fail(Answer.unreachable(about(known), cause, hasBegun ? "Decode" : "Transport", hasAnswered, scrub)),
-      expired: (known) => Effect.fail(new ResponseTimeout({ ...about(known), after: requestTimeout }))
-    }
-
-    // Time is measured by the caller's clock: one instance for each clock, of which there is usually one.
-    const millis = Duration.toMillis(requestTimeout)
-    const byClock = new WeakMap<Clock.Clock, Deadlines>()
-    const deadlinesBy = (clock: Clock.Clock): Deadlines => {
-      const known = byClock.get(clock)
-      if (known !== undefined) return known
-      const deadlines = new Deadlines(clock, millis, runtime)
-      byClock.set(clock, deadlines)
-      return deadlines
-    }
-
-    const ask = (known: Known): Effect.Effect<JobStatus, QueueError> =>
-      Clock.clockWith((clock) =>
-        Effect.async((resume) => {
-          const exchange = new Exchange(known, ends, millis === Infinity ? undefined : deadlinesBy(clock), resume)
-          exchange.start(dispatcher)
-          return Effect.sync(() => exchange.stop())
-        })
-      )
-
-    const poll = (input: JobRef): Effect.Effect<JobStatus, QueueError> => {
-      // a cached job was validated when it was first requested
-      const known = memory.find(input)
-      return known !== undefined ? ask(known) : Effect.flatMap(checkRef("status", input), (job) => ask(meet(job)))
-    }
-
-    const traced = Effect.fn("JobQueue.status")(function*(input: JobRef) {
-      const job = yield* checkRef("status", input)
-      yield* annotate(job.model, job.requestId)
-      return yield* poll(job)
-    })
-
-    return (input) => Fiber.withSelf((fiber) => Fiber.isTraced(fiber) ? traced(input) : poll(input))
-  })
-
-const isSame = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && Buffer.compare(a, b) === 0
 
 /**
  * A layer of the queue. By default the token comes from `TOGETHER_API_KEY`, and the base URL, if set, from

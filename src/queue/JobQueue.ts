@@ -21,13 +21,15 @@ import { ref } from "../model/Job.js"
 import type { JobRef, JobStatus } from "../model/Job.js"
 import { ResponseTimeout } from "../model/QueueError.js"
 import type { QueueError } from "../model/QueueError.js"
-import { withNoStore } from "./internal/noStore.js"
+import { outside, withNoStore } from "./internal/noStore.js"
 import { type Options as QueueOptions, resolve } from "./internal/options.js"
 import { checkModel, checkRef, checkSubmit } from "./internal/request.js"
 import * as Answer from "./internal/response.js"
 import { scrubber } from "./internal/scrubber.js"
 import { sendOnce } from "./internal/sendOnce.js"
 import { annotate } from "./internal/span.js"
+import { makeStatus } from "./internal/statusCall.js"
+import { overHttp } from "./internal/statusOverHttp.js"
 import * as Wire from "./internal/wire.js"
 
 // -----------------------------------------------------------------------------
@@ -163,29 +165,37 @@ export const make = (
   Effect.gen(function*() {
     const { apiKey, baseUrl, maxResponseBytes, requestTimeout } = yield* resolve(options)
     const scrub = scrubber(apiKey)
-    const client = (yield* HttpClient.HttpClient).pipe(
-      HttpClient.mapRequest((request) =>
-        request.pipe(
-          HttpClientRequest.prependUrl(baseUrl),
-          HttpClientRequest.bearerToken(apiKey),
-          HttpClientRequest.setHeaders(Wire.requestHeaders)
-        )
-      ),
-      withNoStore,
+    const connection = { scrub, requestTimeout, maxResponseBytes, hasAnswered: false, toError: Answer.fromRefusal }
+    const untraced = withNoStore(yield* HttpClient.HttpClient)
+    const client = untraced.pipe(
       // Trace ids stay private, and a span of the request would contain its token; our own spans suffice.
       HttpClient.withTracerPropagation(false),
       HttpClient.withTracerDisabledWhen(({ method }) => method === "GET")
     )
 
-    let hasAnswered = false
+    const prepare = (request: HttpClientRequest.HttpClientRequest): HttpClientRequest.HttpClientRequest =>
+      request.pipe(
+        HttpClientRequest.prependUrl(baseUrl),
+        HttpClientRequest.bearerToken(apiKey),
+        HttpClientRequest.setHeaders(request.method === "GET" ? Wire.readHeaders : Wire.requestHeaders)
+      )
+
+    const status = yield* makeStatus(
+      connection,
+      overHttp(
+        { traced: client, untraced },
+        maxResponseBytes,
+        ({ model, requestId }) => prepare(get(Wire.endpoints.status, { request_id: requestId, model }))
+      )
+    )
 
     /** Sends a request and reads the whole response. */
     const respond = (about: Answer.About, request: HttpClientRequest.HttpClientRequest) =>
-      client.execute(request).pipe(
+      outside(client.execute(prepare(request))).pipe(
         // a client that fails on a status code (`filterStatusOk`) still has a response
         Effect.catchTag("ResponseError", ({ response }) => Effect.succeed(response)),
         Effect.tap(() => {
-          hasAnswered = true
+          connection.hasAnswered = true
         }),
         Effect.flatMap((response) => Answer.read(about, response, maxResponseBytes))
       )
@@ -200,7 +210,7 @@ export const make = (
         Effect.mapError((error) =>
           error._tag === "ResponseTooLarge"
             ? error
-            : Answer.unreachable(about, error.cause, error.reason, hasAnswered, scrub)
+            : Answer.unreachable(about, error.cause, error.reason, connection.hasAnswered, scrub)
         ),
         Effect.flatMap((response) => {
           const decode = decodeOf(response.httpStatus)
@@ -218,15 +228,7 @@ export const make = (
       )
 
     return JobQueue.of({
-      status: Effect.fn("JobQueue.status")(function*(input) {
-        const job = yield* checkRef("status", input)
-        yield* annotate(job.model, job.requestId)
-        return yield* call(
-          { operation: "status", model: job.model, job },
-          get(Wire.endpoints.status, { request_id: job.requestId, model: job.model }),
-          ok(Answer.decodeStatus)
-        )
-      }),
+      status,
 
       submit: Effect.fn("JobQueue.submit")(function*(input) {
         const request = yield* checkSubmit(input)
@@ -274,7 +276,7 @@ export const make = (
   })
 
 const get = (endpoint: { readonly path: string }, urlParams: { readonly [name: string]: string }) =>
-  HttpClientRequest.get(endpoint.path, { urlParams })
+  HttpClientRequest.get(`${endpoint.path}?${new URLSearchParams(urlParams)}`)
 
 const post = (endpoint: { readonly path: string }, json: string) =>
   HttpClientRequest.post(endpoint.path, { body: HttpBody.text(json, "application/json") })

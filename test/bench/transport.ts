@@ -1,5 +1,5 @@
 /**
- * What one poll costs the client: the lean transport, the ordinary client, bare undici, and the clients of others.
+ * What one poll costs the client: both transports, bare undici and `fetch`, the platform's clients, and those of others.
  *
  *     npm run build && node --import tsx test/bench/transport.ts
  *
@@ -8,6 +8,7 @@
  * the server on another.
  */
 import { createHttpPoller } from "@azure/core-lro"
+import { FetchHttpClient, HttpClient, HttpClientRequest } from "@effect/platform"
 import { NodeHttpClient, Undici } from "@effect/platform-node"
 import { createFalClient } from "@fal-ai/client"
 import { Effect, Redacted } from "effect"
@@ -74,6 +75,8 @@ interface Contender {
 const many = 300 * concurrency
 const fewer = 60 * concurrency
 
+const statusOf = (queue: JobQueue.Service) => (id: string) => queue.status(Job.ref(usual.model, id))
+
 // each makes so many polls, as many at a time as there are jobs
 const inPromises = ({ name, poll, polls }: Contender) => ({
   name,
@@ -85,13 +88,13 @@ const inPromises = ({ name, poll, polls }: Contender) => ({
     })
 })
 
-const inFibers = (name: string, polls: number, queue: JobQueue.Service) => ({
+const inFibers = (name: string, polls: number, poll: (id: string) => Effect.Effect<unknown, unknown>) => ({
   name,
   run: () =>
     cpu(polls, () =>
       Effect.forEach(
         ids,
-        (id) => Effect.repeatN(queue.status(Job.ref(usual.model, id)), polls / concurrency - 1),
+        (id) => Effect.repeatN(poll(id), polls / concurrency - 1),
         { concurrency, discard: true }
       ).pipe(
         // as a watch polls
@@ -149,9 +152,21 @@ const measure = async (origin: string) => {
 
   const program = Effect.gen(function*() {
     const options = { apiKey: Redacted.make(token), connections: concurrency }
-    const same = yield* NodeJobQueue.make({ ...options, baseUrl: `${origin}/v1` })
-    const changing = yield* NodeJobQueue.make({ ...options, baseUrl: `${origin}/changing` })
-    const ordinary = yield* JobQueue.make({ ...options, baseUrl: `${origin}/v1` })
+    const unchanged = { ...options, baseUrl: `${origin}/v1` }
+    const changing = { ...options, baseUrl: `${origin}/changing` }
+    const lean = yield* NodeJobQueue.make(unchanged)
+    const leanChanging = yield* NodeJobQueue.make(changing)
+    const overUndici = yield* JobQueue.make(unchanged)
+    const overUndiciChanging = yield* JobQueue.make(changing)
+    const client = yield* HttpClient.HttpClient
+    const fetchClient = yield* Effect.provide(HttpClient.HttpClient, FetchHttpClient.layer)
+    const overFetch = yield* Effect.provideService(JobQueue.make(unchanged), HttpClient.HttpClient, fetchClient)
+    const overFetchChanging = yield* Effect.provideService(JobQueue.make(changing), HttpClient.HttpClient, fetchClient)
+    const requests = new Map(
+      ids.map((id) => [id, HttpClientRequest.get(`${origin}${paths.get(id)}`, { headers })])
+    )
+    const read = (client: HttpClient.HttpClient) => (id: string) =>
+      Effect.flatMap(client.execute(requests.get(id)!), (response) => response.arrayBuffer)
     const rows = yield* Effect.promise(() =>
       interleaved(rounds, [
         inPromises({
@@ -159,9 +174,19 @@ const measure = async (origin: string) => {
           polls: many,
           poll: (id) => ask(paths.get(id)!).then(({ body }) => body)
         }),
-        inFibers("`NodeJobQueue`, the same response as before", many, same),
-        inFibers("`NodeJobQueue`, a different response each time", many, changing),
-        inFibers("`JobQueue` over `NodeHttpClient.layerUndici`", fewer, ordinary),
+        inFibers("`NodeJobQueue`, the same response as before", many, statusOf(lean)),
+        inFibers("`NodeJobQueue`, a different response each time", many, statusOf(leanChanging)),
+        inFibers("`NodeHttpClient.layerUndici` alone, `execute` and `arrayBuffer`", fewer, read(client)),
+        inFibers("`JobQueue` over it, the same response as before", fewer, statusOf(overUndici)),
+        inFibers("`JobQueue` over it, a different response each time", fewer, statusOf(overUndiciChanging)),
+        inPromises({
+          name: "`fetch` and `JSON.parse`",
+          polls: fewer,
+          poll: (id) => fetch(`${origin}${paths.get(id)}`, { headers }).then((response) => response.json())
+        }),
+        inFibers("`FetchHttpClient.layer` alone, `execute` and `arrayBuffer`", fewer, read(fetchClient)),
+        inFibers("`JobQueue` over it, the same response as before", fewer, statusOf(overFetch)),
+        inFibers("`JobQueue` over it, a different response each time", fewer, statusOf(overFetchChanging)),
         inPromises({
           name: "`@azure/core-lro`, `poll` over the first row",
           polls: many,

@@ -302,6 +302,28 @@ describe("the pool", () => {
       yield* server.until("both are closed", () => server.aborted === 2)
     }))
 
+  it.scopedLive("closes an idle connection before the server does, which says when it will", () =>
+    Effect.gen(function*() {
+      const idle = 1_000
+      const server = yield* HostileServer.make((response, request, index) => {
+        // as nginx does it, which closes in the middle of the next request
+        response.setHeader("keep-alive", `timeout=${idle / 1_000}`)
+        const { socket } = response
+        response.on("finish", () => setTimeout(() => socket?.destroy(), idle))
+        echo()(response, request, index)
+      })
+      const queue = yield* connect(server)
+      yield* Effect.forEach(
+        Array.from({ length: 40 }, (_, n) => n),
+        (n) =>
+          Effect.repeat(queue.status(Job.ref(model, `job-${n}`)), {
+            schedule: Schedule.addDelay(Schedule.recurs(2), () => idle - 2 + n / 10)
+          }),
+        { concurrency: "unbounded" }
+      )
+      assert.strictEqual(server.requests.length, 3 * 40)
+    }))
+
   it.scopedLive("is closed with its scope, and what is in flight with it", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make((...call) => (call[2] < 3 ? echo() : silence)(...call))

@@ -3,8 +3,11 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { deepStrictEqual } from "@effect/vitest/utils"
-import { Job } from "effect-queue-status"
+import { Job, QueueError } from "effect-queue-status"
+import { NodeJobQueue } from "effect-queue-status/node"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib"
 import * as Clients from "../fixtures/clients.js"
@@ -102,6 +105,71 @@ for (const { layer, name } of Clients.clients) {
     }
   })
 }
+
+describe("a large response, over the lean transport", () => {
+  const large = (length: number) => JSON.stringify({ ...document, info: { note: "ab".repeat(length / 2) } })
+
+  const lean = (server: HostileServer.HostileServer, options: Partial<NodeJobQueue.Options> = {}) =>
+    NodeJobQueue.make({ apiKey: Redacted.make(token), baseUrl: `${server.url}/v1`, ...options })
+
+  const coding = ({ headers }: HostileServer.HostileServer["requests"][number]) => headers["accept-encoding"]
+
+  for (const length of [20_000, 1_000_000]) {
+    it.scopedLive(`is compressed from the second time on: ${length} letters`, () =>
+      Effect.gen(function*() {
+        const server = yield* gateway({ body: large(length) })
+        const queue = yield* lean(server)
+        const statuses = yield* Effect.replicateEffect(queue.status(job), 4)
+        for (const status of statuses) deepStrictEqual(status, statuses[0])
+        assert.deepStrictEqual(server.requests.map(coding), ["identity", "gzip", "gzip", "gzip"])
+      }))
+  }
+
+  it.scopedLive("is not compressed any more when it is small again", () =>
+    Effect.gen(function*() {
+      const bodies = [large(20_000), large(200), large(200)]
+      const server = yield* HostileServer.make((response, { headers }, index) => {
+        const isZipped = headers["accept-encoding"] === "gzip"
+        response.writeHead(200, isZipped ? { "content-encoding": "gzip" } : {})
+        response.end(isZipped ? gzipSync(bodies[index]!) : bodies[index])
+      })
+      const queue = yield* lean(server)
+      yield* Effect.replicateEffect(queue.status(job), 3)
+      assert.deepStrictEqual(server.requests.map(coding), ["identity", "gzip", "identity"])
+    }))
+
+  it.scopedLive("is bounded when it is decompressed", () =>
+    Effect.gen(function*() {
+      const server = yield* gateway({ stubborn: "gzip", body: large(10_000_000) })
+      const error = yield* Effect.flip((yield* lean(server, { maxResponseBytes: 1_000_000 })).status(job))
+      assert(error._tag === "ResponseTooLarge")
+      assert.strictEqual(error.maxBytes, 1_000_000)
+    }))
+
+  it.scopedLive("that breaks off, or is no gzip, may be asked for again", () =>
+    Effect.gen(function*() {
+      const zipped = gzipSync(large(20_000))
+      for (const body of [zipped.subarray(0, 40), Buffer.from("no gzip")]) {
+        const server = yield* HostileServer.make((response) => {
+          response.writeHead(200, { "content-encoding": "gzip" })
+          response.end(body)
+        })
+        const error = yield* Effect.flip((yield* lean(server)).status(job))
+        assert.strictEqual(error._tag, "Unreachable")
+        assert.isTrue(QueueError.isTransient(error))
+      }
+    }))
+
+  it.scopedLive("is not waited for by an interruption", () =>
+    Effect.gen(function*() {
+      const server = yield* gateway({ stubborn: "gzip", body: large(10_000_000) })
+      const queue = yield* lean(server)
+      const fiber = yield* Effect.fork(queue.status(job))
+      yield* server.until("it is sent", () => server.requests.length === 1)
+      assert(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
+      deepStrictEqual((yield* queue.status(job)).job, job)
+    }))
+})
 
 describe("the command", () => {
   it.scopedLive("reads what a gateway that compresses unless told otherwise sends", () =>

@@ -1,42 +1,13 @@
 import type * as Undici from "@effect/platform-node/Undici"
-import type * as Effect from "effect/Effect"
-import type { JobStatus } from "../../model/Job.js"
-import type { QueueError } from "../../model/QueueError.js"
+import * as Effect from "effect/Effect"
+import { gunzip } from "node:zlib"
 import { isOk } from "../../queue/internal/response.js"
 import { ofRefusal, ofSuccess } from "../../queue/internal/responseBody.js"
 import type { ResponseBody } from "../../queue/internal/responseBody.js"
-import type { Known } from "./responseCache.js"
-import type { Deadlines, Expiring } from "./sharedTimeout.js"
+import type { Entry } from "../../queue/internal/responseCache.js"
+import type { Outcome, Outcomes } from "../../queue/internal/statusCall.js"
 
-/** @internal */
-export type End = Effect.Effect<JobStatus, QueueError>
-
-/**
- * Headers in the form of undici.
- *
- * @internal
- */
-export type Headers = Record<string, string | Array<string> | undefined>
-
-/**
- * Handlers for the outcomes of a request.
- *
- * @internal
- */
-export interface Ends {
-  /** A success, with its whole body. */
-  readonly answered: (known: Known, httpStatus: number, headers: Headers, body: Uint8Array) => End
-  /** Another status code, with the part of its body that was read. */
-  readonly refused: (known: Known, httpStatus: number, headers: Headers, body: Uint8Array) => End
-  /** A success whose body is longer than `maxBytes`. */
-  readonly tooLarge: (known: Known, httpStatus: number) => End
-  /** No response, or (`hasBegun`) an incomplete success. */
-  readonly failed: (known: Known, cause: unknown, hasBegun: boolean) => End
-  /** The request timed out. */
-  readonly expired: (known: Known) => End
-  /** The maximum body of a success, in bytes. */
-  readonly maxBytes: number
-}
+type Headers = Record<string, string | Array<string> | undefined>
 
 const stopped = new Error("not wanted any more")
 
@@ -45,8 +16,7 @@ const stopped = new Error("not wanted any more")
  *
  * @internal
  */
-export class Exchange implements Undici.Dispatcher.DispatchHandler, Expiring {
-  expiresAt = Infinity
+export class PollRequest implements Undici.Dispatcher.DispatchHandler {
   private controller: Undici.Dispatcher.DispatchController | undefined
   private isOver = false
   private httpStatus = 0
@@ -54,28 +24,17 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler, Expiring {
   private body: ResponseBody | undefined
 
   constructor(
-    private readonly known: Known,
-    private readonly ends: Ends,
-    private readonly deadlines: Deadlines | undefined,
-    private readonly tell: (end: End) => void
+    private readonly entry: Entry<Undici.Dispatcher.DispatchOptions>,
+    private readonly outcomes: Outcomes<Undici.Dispatcher.DispatchOptions>,
+    private readonly maxBytes: number,
+    private readonly report: (outcome: Outcome) => void
   ) {}
 
-  start(dispatcher: Undici.Dispatcher): void {
-    this.deadlines?.add(this)
-    dispatcher.dispatch(this.known.request, this)
-  }
-
   /** Closes the connection. A request that still waits for one is not sent. */
-  stop(): void {
+  readonly stop: Effect.Effect<void> = Effect.sync(() => {
     this.isOver = true
-    this.deadlines?.delete(this)
     this.controller?.abort(stopped)
-  }
-
-  expire(): void {
-    this.stop()
-    this.tell(this.ends.expired(this.known))
-  }
+  })
 
   onRequestStart(controller: Undici.Dispatcher.DispatchController): void {
     if (this.isOver) controller.abort(stopped)
@@ -87,17 +46,19 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler, Expiring {
     if (httpStatus < 200) return
     this.httpStatus = httpStatus
     this.headers = headers
-    this.body = isOk(httpStatus) ? ofSuccess(this.ends.maxBytes) : ofRefusal()
+    this.body = isOk(httpStatus) ? ofSuccess(this.maxBytes) : ofRefusal()
   }
 
   onResponseData(controller: Undici.Dispatcher.DispatchController, chunk: Uint8Array): void {
     if (this.body === undefined || this.body.add(chunk)) return
-    this.end(isOk(this.httpStatus) ? this.ends.tooLarge(this.known, this.httpStatus) : this.whole(this.body))
+    this.end(isOk(this.httpStatus) ? this.outcomes.tooLarge(this.entry, this.httpStatus) : this.received(this.body))
     controller.abort(stopped)
   }
 
   onResponseEnd(): void {
-    if (this.body !== undefined) this.end(this.whole(this.body))
+    if (this.body === undefined) return
+    if (isOk(this.httpStatus) && this.headers["content-encoding"] === "gzip") this.gunzip(this.body.bytes())
+    else this.end(this.received(this.body))
   }
 
   onResponseError(_: unknown, cause: unknown): void {
@@ -105,21 +66,31 @@ export class Exchange implements Undici.Dispatcher.DispatchHandler, Expiring {
     // an incomplete body still belongs to a response with a known status
     this.end(
       this.body === undefined || isOk(this.httpStatus)
-        ? this.ends.failed(this.known, cause, this.body !== undefined)
-        : this.whole(this.body)
+        ? this.outcomes.lost(this.entry, cause, this.body === undefined ? "Transport" : "Decode")
+        : this.received(this.body)
     )
   }
 
-  private whole(body: ResponseBody): End {
-    const { ends, headers, httpStatus, known } = this
-    return isOk(httpStatus)
-      ? ends.answered(known, httpStatus, headers, body.bytes())
-      : ends.refused(known, httpStatus, headers, body.bytes())
+  private gunzip(compressed: Uint8Array): void {
+    const { entry, headers: { "content-encoding": _, ...headers }, httpStatus, outcomes } = this
+    gunzip(compressed, { maxOutputLength: this.maxBytes }, (error, body) => {
+      if (this.isOver) return
+      this.end(
+        error === null
+          ? outcomes.received(entry, httpStatus, headers, body)
+          : "code" in error && error.code === "ERR_BUFFER_TOO_LARGE"
+          ? outcomes.tooLarge(entry, httpStatus)
+          : outcomes.lost(entry, error, "Decode")
+      )
+    })
   }
 
-  private end(end: End): void {
+  private received(body: ResponseBody): Outcome {
+    return this.outcomes.received(this.entry, this.httpStatus, this.headers, body.bytes())
+  }
+
+  private end(outcome: Outcome): void {
     this.isOver = true
-    this.deadlines?.delete(this)
-    this.tell(end)
+    this.report(outcome)
   }
 }

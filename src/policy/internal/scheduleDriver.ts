@@ -8,13 +8,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
+import { monotonic, wallOffset } from "../../model/internal/time.js"
 import type { JobStatus } from "../../model/Job.js"
 import type { QueueError } from "../../model/QueueError.js"
 import { type Cadence, defaultCadence } from "../Cadence.js"
 import { maxPause, minPause } from "./pauses.js"
 import { retryAfterOf } from "./retryAfter.js"
 import { ask, flatMapEager } from "./schedule.js"
-import { monotonic, wallOffset } from "./time.js"
 
 /** @internal */
 export interface Pacer<In> {

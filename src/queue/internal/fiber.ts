@@ -14,6 +14,7 @@ import type * as Exit from "effect/Exit"
 import * as EffectFiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
+import * as FiberRefs from "effect/FiberRefs"
 import * as EffectRuntime from "effect/Runtime"
 import * as Tracer from "effect/Tracer"
 
@@ -29,6 +30,24 @@ export const runtime: Effect.Effect<Runtime> = Effect.runtime()
 /** Starts an effect, and returns when it first suspends. @internal */
 export const fork = <A, E>(runtime: Runtime, effect: Effect.Effect<A, E>): Fiber<A, E> =>
   EffectRuntime.runFork(runtime)(effect)
+
+/**
+ * Starts an effect with the references of another fiber, but for its context and one more of them. It is interruptible
+ * even if the other fiber is not.
+ * @internal
+ */
+export const forkLike = <A, E, V>(
+  parent: Fiber<unknown, unknown>,
+  context: Context.Context<never>,
+  fiberRef: FiberRef.FiberRef<V>,
+  value: V,
+  effect: Effect.Effect<A, E>
+): Fiber<A, E> =>
+  EffectRuntime.runFork(EffectRuntime.make({
+    context,
+    runtimeFlags: EffectRuntime.defaultRuntimeFlags,
+    fiberRefs: FiberRefs.updateAs(parent.getFiberRefs(), { fiberId: FiberId.none, fiberRef, value })
+  }))(effect)
 
 /** @internal */
 export const runSync = <A>(runtime: Runtime, effect: Effect.Effect<A>): A => EffectRuntime.runSync(runtime)(effect)
@@ -72,6 +91,10 @@ export const untracedRuntimeLike = (base: Runtime, fiber: Fiber<unknown, unknown
 
 /** The tracer of a program that has no other. @internal */
 export const defaultTracer: Tracer.Tracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+/** Interrupts a fiber, and waits for its end. @internal */
+export const interruptAndWait = (fiber: Fiber<unknown, unknown>): Effect.Effect<void> =>
+  Effect.asVoid(EffectFiber.interrupt(fiber))
 
 // An interrupted fiber needs a few scheduler turns to finish its children (three for a request over HTTP). A fiber that
 // needs more is uninterruptible, and is not waited for.

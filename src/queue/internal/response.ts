@@ -1,5 +1,6 @@
 import type * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -65,23 +66,51 @@ export const toResponse = (
 export const tooLarge = (about: About, httpStatus: number, maxBytes: number): QueueError.ResponseTooLarge =>
   new QueueError.ResponseTooLarge({ ...about, httpStatus, maxBytes })
 
-const readBody = (
-  response: HttpClientResponse.HttpClientResponse,
+// The size of a body that is announced and not compressed. Such a body is read as a whole, which costs a fraction of a
+// stream.
+const announcedSize = (headers: { readonly [name: string]: string | undefined }): number =>
+  headers["content-encoding"] === undefined ? Number(headers["content-length"] ?? Infinity) : Infinity
+
+const readChunks = (
+  stream: Stream.Stream<Uint8Array, HttpClientError.ResponseError>,
   body: ResponseBody
 ): Effect.Effect<boolean, HttpClientError.ResponseError> =>
-  Effect.suspend(() => {
-    let isWhole = true
-    return response.stream.pipe(
-      Stream.runForEachWhile((chunk) => Effect.sync(() => isWhole = body.add(chunk))),
-      // a response without a body, such as a 204 over `fetch`
-      Effect.catchIf((error) => error.reason === "EmptyBody", () => Effect.void),
-      Effect.map(() => isWhole)
+  Effect.scoped(Effect.flatMap(Stream.toPull(stream), (pull) => {
+    const loop: Effect.Effect<boolean, Option.Option<HttpClientError.ResponseError>> = Effect.flatMap(
+      pull,
+      (chunks) => Chunk.every(chunks, (chunk) => body.add(chunk)) ? loop : Effect.succeed(false)
     )
-  })
+    return Effect.catchAll(loop, (end) =>
+      // a response without a body, such as a 204 over `fetch`
+      Option.isNone(end) || end.value.reason === "EmptyBody" ? Effect.succeed(true) : Effect.fail(end.value))
+  }))
 
 /**
  * Reads a response to its end, because its connection serves the next request only then. Fails if the body of a success
- * breaks off or is longer than `maxBytes`.
+ * breaks off, and returns `undefined` if it is longer than `maxBytes`.
+ *
+ * @internal
+ */
+export const readBody = (
+  response: HttpClientResponse.HttpClientResponse,
+  // a getter that parses them
+  headers: HttpClientResponse.HttpClientResponse["headers"],
+  maxBytes: number
+): Effect.Effect<Uint8Array | undefined, HttpClientError.ResponseError> => {
+  if (!isOk(response.status)) {
+    const body = ofRefusal()
+    // an incomplete body still belongs to a response with a known status
+    return Effect.map(Effect.ignore(readChunks(response.stream, body)), () => body.bytes())
+  }
+  if (announcedSize(headers) <= maxBytes) {
+    return Effect.map(response.arrayBuffer, (body) => body.byteLength > maxBytes ? undefined : new Uint8Array(body))
+  }
+  const body = ofSuccess(maxBytes)
+  return Effect.map(readChunks(response.stream, body), (isWhole) => isWhole ? body.bytes() : undefined)
+}
+
+/**
+ * Reads a response to its end. Fails if the body of a success breaks off or is longer than `maxBytes`.
  *
  * @internal
  */
@@ -90,17 +119,12 @@ export const read = (
   response: HttpClientResponse.HttpClientResponse,
   maxBytes: number
 ): Effect.Effect<Response, HttpClientError.ResponseError | QueueError.ResponseTooLarge> =>
-  Effect.gen(function*() {
+  Effect.suspend(() => {
     const { headers, status } = response
-    const body = isOk(status) ? ofSuccess(maxBytes) : ofRefusal()
-    const reading = readBody(response, body)
-    if (!isOk(status)) {
-      // an incomplete body still belongs to a response with a known status
-      yield* Effect.ignore(reading)
-    } else if (!(yield* reading)) {
-      return yield* tooLarge(about, status, maxBytes)
-    }
-    return yield* toResponse(status, headers, body.bytes())
+    return Effect.flatMap(
+      readBody(response, headers, maxBytes),
+      (body) => body === undefined ? tooLarge(about, status, maxBytes) : toResponse(status, headers, body)
+    )
   })
 
 const string = (value: unknown): string | undefined =>

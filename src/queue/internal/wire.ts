@@ -17,6 +17,9 @@ import { JobStatus, JsonObject, ModelName, RequestId } from "../../model/Job.js"
  */
 export const requestHeaders = { "accept": "application/json", "accept-encoding": "identity" }
 
+/** The headers of a request that reads. @internal */
+export const readHeaders = { ...requestHeaders, "cache-control": "no-store" }
+
 /** @internal */
 export const renamed = <A, I>(schema: Schema.Schema<A, I>, wire: string) =>
   Schema.propertySignature(schema).pipe(Schema.fromKey(wire))

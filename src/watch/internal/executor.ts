@@ -6,8 +6,8 @@ import type * as Clock from "effect/Clock"
 import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import * as Time from "../../model/internal/time.js"
 import { maxPause } from "../../policy/internal/pauses.js"
-import * as Time from "../../policy/internal/time.js"
 import * as Fiber from "../../queue/internal/fiber.js"
 
 /** @internal */

@@ -3,12 +3,12 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { monotonic } from "../../model/internal/time.js"
 import type * as Job from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
 import type { Deadline } from "../../policy/Deadline.js"
 import { minPause } from "../../policy/internal/pauses.js"
 import { retryAfterOf } from "../../policy/internal/retryAfter.js"
-import { monotonic } from "../../policy/internal/time.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import type { Within } from "../../queue/internal/fiber.js"
 import type { CancelResult, Service } from "../../queue/JobQueue.js"

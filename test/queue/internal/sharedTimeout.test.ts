@@ -4,7 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
-import { Deadlines, type Expiring } from "../../../src/node/internal/sharedTimeout.js"
+import { type Expiring, SharedTimeout } from "../../../src/queue/internal/sharedTimeout.js"
 
 const millis = 20
 
@@ -32,11 +32,11 @@ const counting = Effect.map(Effect.clock, (clock) => {
 
 const make = Effect.gen(function*() {
   const { clock, counter } = yield* counting
-  return { counter, deadlines: new Deadlines(clock, millis, yield* Effect.runtime()) }
+  return { counter, deadlines: new SharedTimeout(clock, millis, yield* Effect.runtime()) }
 })
 
 /** Waits for an answer that takes so long, and tells when it was given up, if it was. */
-const wait = (deadlines: Deadlines, takes: number) =>
+const wait = (deadlines: SharedTimeout, takes: number) =>
   Effect.gen(function*() {
     const clock = yield* Effect.clock
     let expiredAt: number | undefined
@@ -55,7 +55,7 @@ const wait = (deadlines: Deadlines, takes: number) =>
 
 const ended = Effect.repeatN(Effect.yieldNow(), 20)
 
-describe("deadlines", () => {
+describe("a shared timeout", () => {
   it.effect.prop(
     "give up each in its time, and no other",
     {

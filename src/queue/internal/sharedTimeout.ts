@@ -1,8 +1,8 @@
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { monotonic } from "../../policy/internal/time.js"
-import * as Fiber from "../../queue/internal/fiber.js"
+import { monotonic } from "../../model/internal/time.js"
+import * as Fiber from "./fiber.js"
 
 /**
  * An operation with a timeout.
@@ -20,7 +20,7 @@ export interface Expiring {
  *
  * @internal
  */
-export class Deadlines {
+export class SharedTimeout {
   private readonly waiting = new Set<Expiring>()
   private timer: Fiber.Fiber | undefined
 

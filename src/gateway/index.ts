@@ -1,0 +1,8 @@
+/**
+ * @since 0.1.0
+ */
+export * as Gateway from "./Gateway.js"
+/**
+ * @since 0.1.0
+ */
+export * as GatewayClient from "./GatewayClient.js"

@@ -1,0 +1,174 @@
+/**
+ * The status call, which is most of what a program asks for. Its request is prepared once a job, a response like the
+ * last one is not parsed again, and all pending calls share one timer.
+ *
+ * @internal
+ */
+import * as Headers from "@effect/platform/Headers"
+import type * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import type { JobRef, JobStatus } from "../../model/Job.js"
+import { ResponseTimeout } from "../../model/QueueError.js"
+import type { QueueError } from "../../model/QueueError.js"
+import * as Fiber from "./fiber.js"
+import { checkRef } from "./request.js"
+import * as Answer from "./response.js"
+import { decodeText } from "./responseBody.js"
+import { type Entry, ResponseCache } from "./responseCache.js"
+import type { Scrub } from "./scrubber.js"
+import { type Expiring, SharedTimeout } from "./sharedTimeout.js"
+import { annotate } from "./span.js"
+
+/** Headers as a transport reports them, by lower-case names. @internal */
+export type RawHeaders = Record<string, string | ReadonlyArray<string> | undefined>
+
+/** @internal */
+export type Outcome = Effect.Effect<JobStatus, QueueError>
+
+/**
+ * What the calls to a service have in common.
+ *
+ * @internal
+ */
+export interface Connection {
+  readonly scrub: Scrub
+  readonly requestTimeout: Duration.Duration
+  readonly maxResponseBytes: number
+  /** Whether the service ever responded. */
+  hasAnswered: boolean
+  /** The error of a response that is not a success. */
+  readonly toError: (about: Answer.About, response: Answer.Response, scrub: Scrub) => QueueError
+}
+
+/**
+ * The outcomes of a request.
+ *
+ * @internal
+ */
+export interface Outcomes<Request> {
+  /** A response with its body. That of an error may be incomplete. */
+  readonly received: (entry: Entry<Request>, httpStatus: number, headers: RawHeaders, body: Uint8Array) => Outcome
+  /** A success whose body is longer than `maxResponseBytes`. */
+  readonly tooLarge: (entry: Entry<Request>, httpStatus: number) => Outcome
+  /** No response, or an incomplete success. `reason` stands for a cause without a text. */
+  readonly lost: (entry: Entry<Request>, cause: unknown, reason: string) => Outcome
+}
+
+/**
+ * A way to send requests.
+ *
+ * @internal
+ */
+export interface Transport<Request> {
+  readonly prepare: (job: JobRef) => Request
+  /** Sends a request for a fiber, reports its outcome once, and returns an effect that stops it and waits for its end. */
+  readonly send: (
+    entry: Entry<Request>,
+    report: (outcome: Outcome) => void,
+    caller: Fiber.Fiber<JobStatus, QueueError>
+  ) => Effect.Effect<void>
+}
+
+// The size of the cache of responses, for all jobs together.
+const maxCached = 32 * 1024 * 1024
+
+/** @internal */
+export const makeStatus = <Request>(
+  connection: Connection,
+  transportOf: (outcomes: Outcomes<Request>) => Transport<Request>
+): Effect.Effect<(job: JobRef) => Outcome> =>
+  Effect.map(Fiber.runtime, (runtime) => {
+    const { maxResponseBytes, requestTimeout, scrub, toError } = connection
+    const cache = new ResponseCache<Request>(maxCached)
+
+    const about = ({ job }: Entry<Request>): Answer.About => ({ operation: "status", model: job.model, job })
+
+    const { prepare, send } = transportOf({
+      received: (entry, httpStatus, headers, body) => {
+        connection.hasAnswered = true
+        const refuse = (errorOf: (response: Answer.Response) => QueueError) =>
+          Effect.flatMap(
+            Answer.toResponse(httpStatus, Headers.fromInput(headers), body),
+            (response) => Effect.fail(errorOf(response))
+          )
+        if (!Answer.isOk(httpStatus)) return refuse((response) => toError(about(entry), response, scrub))
+        const text = decodeText(body, headers["content-encoding"])
+        if (entry.status !== undefined && entry.text === text) return Effect.succeed(entry.status)
+        const status = Answer.decode(text, Answer.decodeStatus)
+        if (Either.isLeft(status)) {
+          return refuse((response) => Answer.undecoded(about(entry), response, status.left, scrub))
+        }
+        cache.set(entry, text, status.right)
+        return Effect.succeed(status.right)
+      },
+      tooLarge: (entry, httpStatus) => {
+        connection.hasAnswered = true
+        return Effect.fail(Answer.tooLarge(about(entry), httpStatus, maxResponseBytes))
+      },
+      lost: (entry, cause, reason) =>
+        Effect.fail(Answer.unreachable(about(entry), cause, reason, connection.hasAnswered, scrub))
+    })
+
+    // Time is measured by the caller's clock: one timer for each clock, of which there is usually one.
+    const millis = Duration.toMillis(requestTimeout)
+    const byClock = new WeakMap<Clock.Clock, SharedTimeout>()
+    const timeoutBy = (clock: Clock.Clock): SharedTimeout => {
+      const known = byClock.get(clock)
+      if (known !== undefined) return known
+      const timeout = new SharedTimeout(clock, millis, runtime)
+      byClock.set(clock, timeout)
+      return timeout
+    }
+
+    const ask = (entry: Entry<Request>, caller: Fiber.Fiber<JobStatus, QueueError>): Outcome =>
+      Effect.async((resume) => {
+        const timeout = millis === Infinity ? undefined : timeoutBy(Fiber.clockOf(caller))
+        let isPending = true
+        const settle = (outcome: Outcome) => {
+          isPending = false
+          timeout?.delete(call)
+          resume(outcome)
+        }
+        const call: Expiring = {
+          expiresAt: Infinity,
+          expire: () => {
+            // a request that can't be interrupted must not delay the timeout
+            const stopping = Fiber.fork(runtime, stop)
+            const error = new ResponseTimeout({ ...about(entry), after: requestTimeout })
+            settle(Effect.zipRight(Fiber.awaitEnd(stopping), Effect.fail(error)))
+          }
+        }
+        const stop = send(entry, settle, caller)
+        if (isPending) timeout?.add(call)
+        return Effect.suspend(() => {
+          timeout?.delete(call)
+          return stop
+        })
+      })
+
+    const poll = (input: JobRef): Outcome =>
+      Fiber.withSelf((caller) => {
+        // a cached job was validated when it was first requested
+        const entry = cache.find(input)
+        return entry !== undefined ?
+          ask(entry, caller) :
+          Effect.flatMap(
+            checkRef("status", input),
+            (job) =>
+              ask(
+                { job, request: prepare(job), text: undefined, status: undefined, isLarge: false, isUsed: false },
+                caller
+              )
+          )
+      })
+
+    const traced = Effect.fn("JobQueue.status")(function*(input: JobRef) {
+      const job = yield* checkRef("status", input)
+      yield* annotate(job.model, job.requestId)
+      return yield* poll(job)
+    })
+
+    return (input) => Fiber.withSelf((fiber) => Fiber.isTraced(fiber) ? traced(input) : poll(input))
+  })

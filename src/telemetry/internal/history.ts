@@ -1,0 +1,173 @@
+/**
+ * The phases of a job, folded from its transitions: its times in the queue, and its attempts.
+ */
+import * as Option from "effect/Option"
+import { millis } from "../../model/internal/position.js"
+import type { JobRef } from "../../model/Job.js"
+import { isTerminal } from "../../model/Transition.js"
+import type { Terminal, Transition } from "../../model/Transition.js"
+
+/** When a step happened, by the server's clock, if reported; and when it was observed, by ours. */
+interface Moment {
+  readonly at: number | undefined
+  readonly observedAt: number
+}
+
+interface Kind {
+  readonly name: string
+  /** The number of the attempt, `undefined` for a time in the queue. */
+  readonly attempt: number | undefined
+}
+
+interface OpenPhase extends Kind {
+  readonly from: Moment
+  readonly isInferred: boolean
+  /** Whether the phase began before the cursor that the watch resumed from. */
+  readonly isResumed: boolean
+  readonly progress: Array<{ readonly observedAt: number; readonly fraction: number | undefined }>
+}
+
+/** What is kept of a job until it ends. @internal */
+export interface History {
+  readonly job: JobRef
+  readonly from: Moment
+  readonly isResumed: boolean
+  /** Oldest first; only the last one is open. */
+  readonly phases: Array<OpenPhase>
+}
+
+/** A time in milliseconds, and whether the server reported it. */
+interface Time {
+  readonly millis: number
+  readonly isReported: boolean
+}
+
+/** A phase that has ended. @internal */
+export interface Phase extends Omit<OpenPhase, "from"> {
+  readonly start: Time
+  readonly end: Time
+  /** The last transition of the job, if it ended this phase. */
+  readonly last: Terminal | undefined
+}
+
+/** A job that has ended, or whose watch has. @internal */
+export interface Ended extends Pick<History, "job" | "isResumed"> {
+  readonly start: Time
+  readonly end: Time
+  readonly phases: ReadonlyArray<Phase>
+  /** The last transition, if the job has ended. */
+  readonly last: Terminal | undefined
+  /** The phase that the watch ended in, if the job goes on. */
+  readonly openPhase: string | undefined
+}
+
+// The default limit of OpenTelemetry's SDKs for the events of a span. They drop the oldest ones as well.
+const maxProgress = 128
+
+const queued: Kind = { name: "queued", attempt: undefined }
+
+const requeued: Kind = { name: "requeued", attempt: undefined }
+
+const running = (attempt: number): Kind => ({ name: `attempt ${attempt}`, attempt })
+
+// Not a spread: the objects that it makes take more memory.
+const open = ({ attempt, name }: Kind, from: Moment, isInferred: boolean, isResumed: boolean): OpenPhase => ({
+  name,
+  attempt,
+  from,
+  isInferred,
+  isResumed,
+  progress: []
+})
+
+/** Returns the phase that was open at the cursor, given the next transition, and when it began, if known. */
+const phaseBefore = (next: Transition): readonly [Kind, at: number | undefined] | undefined => {
+  switch (next._tag) {
+    case "Queued":
+    case "Unrecognized":
+      return undefined
+    case "Claimed":
+    case "Canceled":
+      return next.attempt === (next._tag === "Claimed" ? 1 : 0)
+        ? [queued, millis(next.snapshot.createdAt)]
+        : [requeued, undefined]
+    case "Progressed":
+    case "Requeued": // its snapshot may have the time of a later claim
+      return [running(next.attempt), next.cursor.claimedAt]
+    case "Completed":
+    case "FailedByModel":
+    case "RetriesExhausted": // its cursor has no time of a claim
+      return [running(next.attempt), millis(next.snapshot.claimedAt)]
+  }
+}
+
+/** Returns the history of a job before its first known transition. @internal */
+export const begin = (first: Transition): History => {
+  const observedAt = first.observedAt.epochMillis
+  const before = phaseBefore(first)
+  return {
+    job: first.job,
+    from: { at: millis(first.snapshot.createdAt), observedAt },
+    isResumed: first._tag !== "Queued",
+    phases: before === undefined
+      ? []
+      : [open(before[0], { at: before[1], observedAt }, false, true)]
+  }
+}
+
+/** Adds a transition to a history. Returns the job if it ends. @internal */
+export const add = (self: History, transition: Transition): Ended | undefined => {
+  if (isTerminal(transition)) return end(self, momentOf(transition), transition)
+  if (transition._tag === "Progressed") {
+    const progress = self.phases.at(-1)?.progress ?? []
+    const { observedAt, progress: fraction } = transition
+    progress.push({ observedAt: observedAt.epochMillis, fraction: Option.getOrUndefined(fraction) })
+    if (progress.length > maxProgress) progress.shift()
+    return undefined
+  }
+  const { _tag, attempt, evidence } = transition
+  const kind = _tag === "Claimed" ? running(attempt) : _tag === "Queued" ? queued : requeued
+  self.phases.push(open(kind, momentOf(transition), evidence === "inferred", false))
+  return undefined
+}
+
+/** Ends the watch of a job that goes on. The open phase is left out: the watch that resumes will have it. @internal */
+export const leave = (self: History, now: number): Ended => {
+  const ended = end(self, { at: undefined, observedAt: now }, undefined)
+  return { ...ended, phases: ended.phases.slice(0, -1), openPhase: ended.phases.at(-1)?.name }
+}
+
+const momentOf = ({ at, observedAt }: Transition): Moment => ({ at: millis(at), observedAt: observedAt.epochMillis })
+
+const end = ({ from, isResumed, job, phases }: History, to: Moment, last: Terminal | undefined): Ended => {
+  const [start, ...times] = fit([from, ...phases.map(({ from }) => from), to]) as [Time, ...Array<Time>] // one for each
+  return {
+    job,
+    isResumed,
+    start,
+    end: times.at(-1) as Time,
+    phases: phases.map(({ from: _, ...phase }, i) => ({
+      ...phase,
+      start: times[i] as Time,
+      end: times[i + 1] as Time,
+      last: i === phases.length - 1 ? last : undefined
+    })),
+    last,
+    openPhase: undefined
+  }
+}
+
+/**
+ * Returns the times of steps, oldest first. A reported time counts, unless it is before that of an earlier step. Any other
+ * is the time when the step was observed, moved between the reported ones around it: the clocks may differ.
+ */
+const fit = (moments: ReadonlyArray<Moment>): ReadonlyArray<Time> => {
+  let next = Infinity
+  const latest = moments.map(() => Infinity)
+  for (let i = moments.length - 1; i >= 0; i--) latest[i] = next = moments[i]?.at ?? next
+  let time = -Infinity
+  return moments.map(({ at, observedAt }, i) => {
+    time = Math.max(time, at ?? Math.min(observedAt, latest[i] as number))
+    return { millis: time, isReported: at !== undefined }
+  })
+}

@@ -1,0 +1,211 @@
+/**
+ * What a gateway costs for each connected client and for each event written, beside a bare `node:http` server that writes
+ * the same bytes.
+ *
+ *     npm run build && node --import tsx test/bench/gateway.ts
+ *
+ * Clients are bare sockets in a process of their own. Each follows one of the jobs, each of which progresses once a second.
+ */
+import { HttpServer } from "@effect/platform"
+import { NodeHttpServer } from "@effect/platform-node"
+import { Context, DateTime, Effect, Layer, Option } from "effect"
+import { Job, JobQueue, JobWatcher, Transition, WatchPolicy } from "effect-queue-status"
+import { Gateway } from "effect-queue-status/gateway"
+import { fork } from "node:child_process"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
+import { connect } from "node:net"
+import { fileURLToPath } from "node:url"
+import { compile, median } from "./fixtures.js"
+
+const seconds = 8
+
+const jobs = 100
+
+const jobOf = (n: number) =>
+  Job.ref("my-org/video-generator", `019ba379-92da-71e4-ac40-d98059fd6${String(n).padStart(3, "0")}`)
+
+/** What the service says of a job: another progress each second. */
+const statusOf = (job: Job.JobRef, now: number): Job.JobStatus =>
+  Job.Running({
+    job,
+    createdAt: DateTime.make(now - 60_000),
+    claimedAt: DateTime.make(now - 50_000),
+    info: { progress: Math.floor(now / 1_000) % 1_000 / 1_000 }
+  })
+
+// -----------------------------------------------------------------------------
+// servers
+// -----------------------------------------------------------------------------
+
+const never = Effect.never
+
+const QueueLive = Layer.succeed(JobQueue.JobQueue, {
+  status: (job) => Effect.sync(() => statusOf(job, Date.now())),
+  submit: () => never,
+  cancel: () => never,
+  clear: () => never,
+  metrics: () => never
+})
+
+const PolicyLive = Layer.succeed(
+  WatchPolicy.Default,
+  WatchPolicy.defaultPolicy.pipe(WatchPolicy.withCadence("1 second"))
+)
+
+const gateway = HttpServer.serve(Gateway.httpApp({ maxConnections: 100_000 })).pipe(
+  Layer.provide(JobWatcher.layer({ pollsPerSecond: 1_000 }).pipe(Layer.provide(QueueLive))),
+  Layer.provide(PolicyLive),
+  Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })),
+  Layer.build,
+  Effect.map((context) => {
+    const { address } = Context.get(context, HttpServer.HttpServer)
+    return address._tag === "TcpAddress" ? address.port : 0
+  })
+)
+
+/** The bytes of an event, as the gateway writes it. */
+const eventOf = (job: Job.JobRef, now: number, before: Transition.Cursor | undefined) => {
+  const { cursor, transitions } = Effect.runSync(
+    Transition.derive(Option.fromNullable(before), statusOf(job, now), { observedAt: DateTime.unsafeMake(now) })
+  )
+  const text = transitions.map((transition) => {
+    const { snapshot: _, ...data } = transition
+    return `id: ${Transition.formatCursor(transition.cursor)}\nevent: ${transition._tag}\ndata: ${
+      JSON.stringify(data)
+    }\n\n`
+  }).join("")
+  return { cursor, bytes: Buffer.from(text) }
+}
+
+const bare = () =>
+  new Promise<number>((resolve) => {
+    const clients = Array.from({ length: jobs }, () => new Set<{ readonly write: (bytes: Uint8Array) => unknown }>())
+    const server = createServer((request, response) => {
+      const n = Number(new URL(request.url!, "http://x").searchParams.get("job")!.slice(-3))
+      response.writeHead(200, { "content-type": "text/event-stream" })
+      response.write(": hello\n\n")
+      clients[n]!.add(response)
+      response.on("close", () => clients[n]!.delete(response))
+    })
+    const cursors: Array<Transition.Cursor | undefined> = []
+    setInterval(() => {
+      clients.forEach((clients, n) => {
+        const { bytes, cursor } = eventOf(jobOf(n), Date.now(), cursors[n])
+        cursors[n] = cursor
+        for (const client of clients) client.write(bytes)
+      })
+    }, 1_000)
+    server.listen(0, "127.0.0.1", () => resolve((server.address() as AddressInfo).port))
+  })
+
+const serve = async (kind: string) => {
+  const port = kind === "bare"
+    ? await bare()
+    : await new Promise<number>((resolve) =>
+      Effect.runFork(Effect.scoped(Effect.flatMap(gateway, (port) => {
+        resolve(port)
+        return Effect.never
+      })))
+    )
+  process.on("message", () => {
+    globalThis.gc?.()
+    globalThis.gc?.()
+    process.send?.({ heap: process.memoryUsage().heapUsed, cpu: process.cpuUsage() })
+  })
+  process.send?.(port)
+}
+
+// -----------------------------------------------------------------------------
+// clients
+// -----------------------------------------------------------------------------
+
+const follow = (port: number, clients: number) => {
+  let events = 0
+  let begun = 0
+  const stamps: Array<number> = []
+  for (let n = 0; n < clients; n++) {
+    setTimeout(() => {
+      const socket = connect(port, "127.0.0.1")
+      let isBegun = false
+      socket.on("error", () => process.exit(1))
+      socket.on("data", (bytes) => {
+        if (!isBegun) {
+          isBegun = true
+          begun++
+        }
+        let at = -1
+        while ((at = bytes.indexOf("\nevent: ", at + 1)) >= 0) events++
+        stamps.push(Date.now())
+      })
+      socket.write(
+        `GET /events?job=${encodeURIComponent(Job.format(jobOf(n % jobs)))} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n`
+      )
+    }, n / 2)
+  }
+  process.on("message", () => process.send?.({ events, begun }))
+  process.send?.("started")
+}
+
+// -----------------------------------------------------------------------------
+// the table
+// -----------------------------------------------------------------------------
+
+const start = async (file: string, args: ReadonlyArray<string>) => {
+  const process = fork(file, args, { execArgv: ["--expose-gc"] })
+  const first = await new Promise<any>((resolve) => process.once("message", resolve))
+  const ask = () =>
+    new Promise<any>((resolve) => {
+      process.once("message", resolve)
+      process.send("?")
+    })
+  return { first, ask, stop: () => process.kill() }
+}
+
+const sleep = (millis: number) => new Promise((resolve) => setTimeout(resolve, millis))
+
+const measure = async (file: string, kind: string, clients: number) => {
+  const server = await start(file, ["serve", kind])
+  await sleep(1_000)
+  const empty = (await server.ask()).heap
+  const followers = await start(file, ["follow", String(server.first), String(clients)])
+  while ((await followers.ask()).begun < clients) await sleep(200)
+  await sleep(3_000)
+  const before = await server.ask()
+  const eventsBefore = (await followers.ask()).events
+  await sleep(seconds * 1_000)
+  const after = await server.ask()
+  const events = (await followers.ask()).events - eventsBefore
+  followers.stop()
+  server.stop()
+  const cpu = after.cpu.user + after.cpu.system - before.cpu.user - before.cpu.system
+  return { heap: (after.heap - empty) / clients / 1024, micros: cpu / events, events: events / seconds }
+}
+
+const main = async () => {
+  const file = await compile(fileURLToPath(import.meta.url))
+  console.log(`| ${jobs} jobs, one event a second each | clients | events a second | CPU of an event | heap a client |`)
+  console.log("| --- | ---: | ---: | ---: | ---: |")
+  for (const clients of [1_000]) {
+    const rows = {
+      bare: [] as Array<Awaited<ReturnType<typeof measure>>>,
+      gateway: [] as Array<Awaited<ReturnType<typeof measure>>>
+    }
+    for (let round = 0; round < 3; round++) {
+      for (const kind of ["bare", "gateway"] as const) rows[kind].push(await measure(file, kind, clients))
+    }
+    for (const [kind, measured] of Object.entries(rows)) {
+      const of = (get: (row: (typeof measured)[number]) => number) => median(measured.map(get))
+      console.log(
+        `| ${kind === "bare" ? "bare `node:http`" : "`Gateway.httpApp`"} | ${clients} | ${
+          of((row) => row.events).toFixed(0)
+        } | ${of((row) => row.micros).toFixed(1)} µs | ${of((row) => row.heap).toFixed(1)} KiB |`
+      )
+    }
+  }
+}
+
+const [command, ...args] = process.argv.slice(2)
+if (command === "serve") await serve(args[0]!)
+else if (command === "follow") follow(Number(args[0]), Number(args[1]))
+else await main()

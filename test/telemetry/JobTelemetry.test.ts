@@ -1,0 +1,713 @@
+import { assert, describe, it } from "@effect/vitest"
+import {
+  Cause,
+  Chunk,
+  DateTime,
+  Effect,
+  Either,
+  Exit,
+  FastCheck,
+  Logger,
+  Metric,
+  MetricState,
+  Option,
+  Stream,
+  TestContext,
+  Tracer
+} from "effect"
+import { Job, JobQueue, JobStream, JobSummary, JobTelemetry, QueueError, Transition } from "effect-queue-status"
+import { TestJobQueue, Worker } from "effect-queue-status/testing"
+import { readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import * as CollectingTracer from "../fixtures/collectingTracer.js"
+import * as Histories from "../fixtures/histories.js"
+import { job as someJob } from "../fixtures/job.js"
+import { runs } from "../fixtures/runs.js"
+import { everySecond, inTime, submit } from "../fixtures/watching.js"
+
+type Span = CollectingTracer.CollectedSpan
+
+type Element = JobStream.WatchEvent | JobStream.WatchFailed
+
+const denied = { operation: "status", model: someJob.model, httpStatus: 401 } as const
+
+const numRuns = runs(100, 1_000)
+
+/** Runs an effect with a tracer, and returns the spans that it made. */
+const collected = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<ReadonlyArray<Span>, E, R> =>
+  Effect.suspend(() => {
+    const { spans, tracer } = CollectingTracer.make()
+    return Effect.as(Effect.withTracer(effect, tracer), spans)
+  })
+
+const runSync = <A, E>(effect: Effect.Effect<A, E>): A =>
+  Effect.runSync(Effect.provide(effect, TestContext.TestContext))
+
+/** The spans of a stream of these elements, which then ends. */
+const spansOf = (elements: Iterable<Element>): ReadonlyArray<Span> =>
+  runSync(collected(Stream.runDrain(JobTelemetry.traced(Stream.fromIterable(elements)))))
+
+const childrenOf = (spans: ReadonlyArray<Span>): ReadonlyArray<Span> => spans.filter(({ parent }) => parent === "job")
+
+const attemptsOf = (spans: ReadonlyArray<Span>): ReadonlyArray<Span> =>
+  spans.filter(({ attributes }) => attributes.has("queue.attempt"))
+
+const millisOf = (time: Option.Option<DateTime.Utc>): number | undefined =>
+  Option.getOrUndefined(Option.map(time, DateTime.toEpochMillis))
+
+const messageOf = ({ exit }: Span): string | undefined =>
+  exit === undefined || Exit.isSuccess(exit) ? undefined : Cause.isInterruptedOnly(exit.cause)
+    ? "interrupted"
+    : String(Option.getOrThrow(Cause.failureOption(exit.cause)))
+
+const isStep = ({ _tag }: Transition.Transition): boolean => _tag !== "Progressed"
+
+/** A sampling of which the service leaves out the same fields in every document. */
+const sampled = FastCheck.tuple(Histories.sampled({ mixed: true }), Histories.dropped).map(([sampling, dropped]) =>
+  Histories.mapSamples(sampling, (status) => Histories.drop(status, dropped))
+)
+
+/** The transitions of two watches: the second one resumes from a cursor of the first, by its text. */
+const cut = (samples: ReadonlyArray<Histories.Sample>, at: number) => {
+  const steps = Histories.watch(samples).flatMap(({ derivation }, sample) =>
+    derivation.transitions.map((transition) => ({ sample, transition }))
+  )
+  const { sample, transition } = steps[at % steps.length]!
+  const from = Either.getOrThrow(Transition.parseCursor(Transition.formatCursor(transition.cursor)))
+  return {
+    whole: steps.map(({ transition }) => transition),
+    before: steps.slice(0, at % steps.length + 1).map(({ transition }) => transition),
+    after: Histories.transitionsOf(samples.slice(sample), { from })
+  }
+}
+
+/** Every span has ended, lies within its parent and has no negative duration; the phases follow one another. */
+const assertWellFormed = (spans: ReadonlyArray<Span>) => {
+  const [root, ...children] = spans
+  assert.deepStrictEqual([root?.name, root?.parent], ["job", undefined])
+  let time = root!.start
+  for (const child of children) {
+    assert.strictEqual(child.parent, "job")
+    assert.isAtLeast(child.start, time)
+    time = child.end!
+    assert.isAtLeast(time, child.start)
+    for (const event of child.events) {
+      assert.isAtLeast(event.time, child.start)
+      assert.isAtMost(event.time, time)
+    }
+  }
+  assert.isAtLeast(root!.end!, time)
+  for (const span of spans) assert.isDefined(span.exit)
+}
+
+describe("traced", () => {
+  it("changes no element, no chunk and no end of a stream", () => {
+    const recovered = (job: Job.JobRef): Element => ({
+      _tag: "Recovered",
+      job,
+      since: DateTime.unsafeMake(0)
+    })
+    const failed = (job: Job.JobRef): Element => ({
+      _tag: "WatchFailed",
+      job,
+      error: new QueueError.AccessDenied({ ...denied, job })
+    })
+    FastCheck.assert(
+      FastCheck.property(
+        Histories.anySamplesOfAnyState,
+        FastCheck.array(FastCheck.nat({ max: 5 })),
+        FastCheck.constantFrom("end", "fail", "die", "take"),
+        (samples, lengths, end) => {
+          const { job } = samples[0]!.status
+          const elements = [
+            recovered(job),
+            ...Histories.transitionsOf(samples, { unrecognized: "end" }),
+            failed(job),
+            recovered(job)
+          ]
+          let from = 0
+          const chunks = [...lengths, elements.length].map((length) =>
+            Chunk.fromIterable(elements.slice(from, from += length))
+          )
+          const last: Stream.Stream<never, string> = end === "fail"
+            ? Stream.fail("no more")
+            : end === "die"
+            ? Stream.die("a bug")
+            : Stream.empty
+          const stream = Stream.concat(Stream.fromChunks(...chunks), last)
+          const read = (stream: Stream.Stream<Element, string>) => {
+            const seen: Array<ReadonlyArray<Element>> = []
+            const part = end === "take" ? Stream.take(stream, 2) : stream
+            const exit = runSync(
+              Effect.exit(
+                Stream.runForEachChunk(part, (chunk) => Effect.sync(() => seen.push(Chunk.toReadonlyArray(chunk))))
+              )
+            )
+            return { seen, exit: exit.toJSON() }
+          }
+          const { exit, seen } = read(stream)
+          for (const combinator of [JobTelemetry.traced, JobTelemetry.metered]) {
+            const observed = read(combinator(stream))
+            assert.deepStrictEqual(observed.exit, exit)
+            assert.strictEqual(observed.seen.length, seen.length)
+            observed.seen.forEach((chunk, i) => {
+              assert.strictEqual(chunk.length, seen[i]!.length)
+              chunk.forEach((element, j) => assert.strictEqual(element, seen[i]![j]))
+            })
+          }
+        }
+      ),
+      { numRuns }
+    )
+  })
+
+  it("reads no more of a stream than is asked for, and traces each run of it anew", () => {
+    let pulled = 0
+    const steps = Histories.transitionsOf([{
+      moment: 0,
+      status: Job.Done({ job: someJob }),
+      observedAt: DateTime.unsafeMake(9)
+    }])
+    const stream = JobTelemetry.traced(
+      Stream.tap(Stream.fromIterable(steps).pipe(Stream.rechunk(1)), () => Effect.sync(() => pulled++))
+    )
+    assert.strictEqual(pulled, 0)
+    const first = runSync(collected(Stream.runDrain(Stream.take(stream, 1))))
+    assert.strictEqual(pulled, 1)
+    assert.deepStrictEqual(first.map(({ name }) => name), ["job"])
+    for (let i = 0; i < 2; i++) {
+      const spans = runSync(collected(Stream.runDrain(stream)))
+      assert.deepStrictEqual(spans.map(({ name }) => name), ["job", "queued", "attempt 1"])
+    }
+  })
+
+  it("has the true times of every history, if the service reports them", () => {
+    FastCheck.assert(
+      FastCheck.property(Histories.history, (history) => {
+        let steps = 0
+        const transitions = Histories.transitionsOf(Histories.everyMoment(history).samples).map((transition) =>
+          isStep(transition)
+            ? { ...transition, at: Option.some(DateTime.unsafeMake(history.events[steps++]!.at)) }
+            : transition
+        )
+        const spans = spansOf(transitions)
+        assertWellFormed(spans)
+        const { events } = history
+        assert.deepStrictEqual(
+          childrenOf(spans).map(({ attributes, end, name, start }) => ({
+            name,
+            start,
+            end,
+            isEstimated: attributes.has("queue.start_estimated") || attributes.has("queue.end_estimated")
+          })),
+          events.slice(0, -1).map(({ _tag, at, attempt }, i) => ({
+            name: _tag === "Claimed" ? `attempt ${attempt}` : _tag.toLowerCase(),
+            start: at,
+            end: events[i + 1]!.at,
+            isEstimated: false
+          }))
+        )
+      }),
+      { numRuns }
+    )
+  })
+
+  it("has each attempt of the summary once, with its reported times and its end", () => {
+    FastCheck.assert(
+      FastCheck.property(Histories.anySamplesOfAnyState, (samples) => {
+        const transitions = Histories.transitionsOf(samples, { unrecognized: "end" })
+        const { attempts, job, outcome } = JobSummary.fromTransitions(transitions[0]!.job, transitions)
+        const spans = spansOf(transitions)
+        assertWellFormed(spans)
+        const ended = attempts.filter(({ end }) => Option.isSome(end))
+        const found = attemptsOf(spans)
+        assert.strictEqual(found.length, ended.length)
+        ended.forEach(({ attempt, claimedAt, end, endedAt }, i) => {
+          const { attributes, start, end: ending } = found[i]!
+          assert.strictEqual(found[i]!.name, `attempt ${attempt}`)
+          assert.strictEqual(attributes.get("queue.attempt"), attempt)
+          assert.strictEqual(attributes.has("queue.start_estimated"), Option.isNone(claimedAt))
+          assert.strictEqual(attributes.has("queue.end_estimated"), Option.isNone(endedAt))
+          if (Option.isSome(claimedAt)) assert.strictEqual(start, millisOf(claimedAt))
+          if (Option.isSome(endedAt)) assert.strictEqual(ending, millisOf(endedAt))
+          const errors: { readonly [end: string]: string | undefined } = {
+            Requeued: "WorkerLost",
+            RetriesExhausted: "WorkerLost",
+            FailedByModel: "FailedByModel"
+          }
+          assert.strictEqual(attributes.get("error.type"), errors[Option.getOrThrow(end)])
+        })
+        const [root] = spans
+        assert.strictEqual(root!.attributes.get("queue.outcome"), Option.getOrUndefined(outcome))
+        assert.strictEqual(messageOf(root!) === "interrupted", Option.isNone(outcome))
+        for (const { attributes, exit } of spans) {
+          assert.strictEqual(attributes.get("messaging.destination.name"), job.model)
+          assert.strictEqual(attributes.get("messaging.message.id"), job.requestId)
+          if (attributes.has("error.type")) assert(Exit.isExit(exit) && Exit.isFailure(exit))
+        }
+      }),
+      { numRuns }
+    )
+  })
+
+  it("has each phase once over two watches, whichever cursor the second one resumes from", () => {
+    FastCheck.assert(
+      FastCheck.property(sampled, FastCheck.nat(), ({ samples }, at) => {
+        const { after, before, whole } = cut(samples, at)
+        const first = childrenOf(spansOf(before))
+        const second = after.length === 0 ? [] : spansOf(after)
+        if (second.length > 0) assertWellFormed(second)
+        const halves = [...first, ...childrenOf(second)]
+        const all = childrenOf(spansOf(whole))
+        assert.deepStrictEqual(halves.map(({ name }) => name), all.map(({ name }) => name))
+        halves.forEach((span, i) => {
+          const isResumed = i === first.length
+          assert.strictEqual(span.attributes.get("queue.resumed"), isResumed ? true : undefined)
+          assert.strictEqual(messageOf(span), messageOf(all[i]!))
+          // a resumed phase knows as much of its beginning as the cursor, or the snapshot after it
+          if (!span.attributes.has("queue.start_estimated")) assert.strictEqual(span.start, all[i]!.start)
+          if (!span.attributes.has("queue.end_estimated")) assert.strictEqual(span.end, all[i]!.end)
+          if (!isResumed) {
+            assert.deepStrictEqual(span.attributes, all[i]!.attributes)
+          }
+        })
+        const root = second[0]
+        if (root !== undefined) assert.strictEqual(root.attributes.get("queue.resumed"), true)
+      }),
+      { numRuns: 2 * numRuns }
+    )
+  })
+
+  it("knows the beginning of a resumed attempt whose claim was reported", () => {
+    FastCheck.assert(
+      FastCheck.property(Histories.sampled({ mixed: true }), FastCheck.nat(), ({ samples }, at) => {
+        const { after, before, whole } = cut(samples, at)
+        const [claim] = before.filter(isStep).slice(-1)
+        FastCheck.pre(claim?._tag === "Claimed" && Option.isSome(claim.at) && after.some(isStep))
+        const [resumed] = childrenOf(spansOf(after))
+        FastCheck.pre(resumed !== undefined)
+        assert.strictEqual(resumed!.name, `attempt ${claim!.attempt}`)
+        assert.strictEqual(resumed!.start, millisOf(claim!.at))
+        assert.isFalse(resumed!.attributes.has("queue.start_estimated"))
+        assert.isAbove(whole.length, 0)
+      }),
+      { numRuns }
+    )
+  })
+
+  it("has no negative duration, however the clocks run", () => {
+    const time = FastCheck.integer({ min: -5, max: 5 })
+    FastCheck.assert(
+      FastCheck.property(
+        Histories.anySamples,
+        FastCheck.infiniteStream(FastCheck.tuple(FastCheck.option(time), time)),
+        FastCheck.nat({ max: 4 }),
+        (samples, times, from) => {
+          const transitions = Histories.transitionsOf(samples).slice(from).map((transition): Transition.Transition => {
+            const [at, observedAt]: readonly [number | null, number] = times.next().value
+            return {
+              ...transition,
+              at: Option.map(Option.fromNullable(at), (at) => DateTime.unsafeMake(at)),
+              observedAt: DateTime.unsafeMake(observedAt)
+            }
+          })
+          FastCheck.pre(transitions.length > 0)
+          assertWellFormed(spansOf(transitions))
+        }
+      ),
+      { numRuns }
+    )
+  })
+
+  it("shows nothing of inputs and outputs, and of `info` only progress and the reason of a failure", () => {
+    const secrets = { a: "secret-1", "secret-2": { b: ["secret-3"] } }
+    FastCheck.assert(
+      FastCheck.property(Histories.sampled({ mixed: true }), ({ samples }) => {
+        const transitions = Histories.transitionsOf(samples.map((sample) => ({
+          ...sample,
+          status: {
+            ...sample.status,
+            inputs: secrets,
+            outputs: secrets,
+            info: { ...secrets, error: "no memory", progress: 0.5 }
+          }
+        })))
+        const text = JSON.stringify(
+          spansOf(transitions).map(({ attributes, events, exit }) => [[...attributes], events, exit])
+        )
+        assert.notInclude(text, "secret")
+        assert.strictEqual(text.includes("no memory"), transitions.some(({ _tag }) => _tag === "FailedByModel"))
+      }),
+      { numRuns }
+    )
+  })
+
+  it("keeps the last 128 progress events of an attempt", () => {
+    const at = (millis: number) => DateTime.unsafeMake(millis)
+    const samples = Array.from({ length: 200 }, (_, i) => ({
+      moment: undefined,
+      status: Job.Running({ job: someJob, claimedAt: Option.some(at(0)), info: { progress: i / 200 } }),
+      observedAt: at(i)
+    }))
+    const end = { moment: undefined, status: Job.Done({ job: someJob }), observedAt: at(200) }
+    const [attempt] = attemptsOf(spansOf(Histories.transitionsOf([...samples, end])))
+    assert.deepStrictEqual(
+      attempt!.events,
+      samples.slice(-128).map(({ observedAt, status }) => ({
+        name: "progress",
+        time: observedAt.epochMillis,
+        attributes: { "queue.progress": status.info["progress"] }
+      }))
+    )
+  })
+
+  it.effect("passes a stream on though the tracer throws, and logs that", () =>
+    Effect.gen(function*() {
+      const logged: Array<unknown> = []
+      const steps = Histories.transitionsOf([
+        { moment: 0, status: Job.Done({ job: someJob }), observedAt: DateTime.unsafeMake(9) }
+      ])
+      const broken = Tracer.make({
+        context: (f) => f(),
+        span: () => {
+          throw new Error("out of order")
+        }
+      })
+      const seen = yield* JobTelemetry.traced(Stream.fromIterable(steps)).pipe(
+        Stream.runCollect,
+        Effect.withTracer(broken),
+        Effect.provide(Logger.replace(Logger.defaultLogger, Logger.make(({ message }) => logged.push(message))))
+      )
+      assert.deepStrictEqual(Chunk.toReadonlyArray(seen), steps)
+      assert.match(String(logged), /^The spans of a job could not be made,Error: out of order$/)
+    }))
+})
+
+/** The trace of a job as text, in seconds since its beginning. */
+const treeOf = (spans: ReadonlyArray<Span>): ReadonlyArray<string> => {
+  const zero = spans.find(({ name }) => name === "job")!.start
+  const flags = ["inferred", "resumed", "start_estimated", "end_estimated"]
+  return spans.map((span) => {
+    const { attributes, end, events, name, parent, start } = span
+    const times = `${(start - zero) / 1_000}-${(end! - zero) / 1_000}`
+    const type = attributes.get("error.type")
+    const message = messageOf(span)
+    return [
+      `${parent === "job" ? "  " : ""}${name} ${times}`,
+      ...events.map(({ attributes, time }) => `${attributes?.["queue.progress"]} at ${(time - zero) / 1_000}`),
+      ...flags.filter((flag) => attributes.get(`queue.${flag}`) === true),
+      ...message === undefined ? [] : [type === undefined ? message : `${type}: ${message}`]
+    ].join(", ")
+  })
+}
+
+const traced = (job: Job.JobRef, options: JobStream.TransitionsOptions = everySecond) =>
+  JobStream.transitions(job, options).pipe(JobTelemetry.traced)
+
+/** The spans of jobs that an effect makes. */
+const jobSpans = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.map(collected(effect), (spans) => spans.filter(({ attributes }) => attributes.has("messaging.message.id")))
+
+const spansOfWatch = (job: Job.JobRef, options?: JobStream.TransitionsOptions) =>
+  jobSpans(Stream.runDrain(traced(job, options)))
+
+/** The trace of a job of these workers, looked at every second. */
+const traceOf = (workers: Worker.Pool) =>
+  Effect.flatMap(submit, (job) => spansOfWatch(job)).pipe(
+    Effect.map(treeOf),
+    inTime,
+    Effect.provide(TestJobQueue.layer({ workers }))
+  )
+
+const done: Worker.Pool = { script: Worker.always(Worker.finish("1 second")) }
+
+const pickup = "1500 millis"
+
+describe("the trace of a job", () => {
+  it.effect("that completes", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(
+        yield* traceOf({
+          pickup,
+          script: Worker.always(Worker.progress("2 seconds", 0.5), Worker.finish("1200 millis"))
+        }),
+        ["job 0-4.7", "  queued 0-1.5", "  attempt 1 1.5-4.7, 0.5 at 4"]
+      )
+    }))
+
+  it.effect("that loses its worker, and completes", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(
+        yield* traceOf({
+          pickup,
+          claimTimeout: "5 seconds",
+          script: Worker.attempts([Worker.stopResponding], [Worker.finish("2 seconds")])
+        }),
+        [
+          "job 0-10",
+          "  queued 0-1.5",
+          "  attempt 1 1.5-7, end_estimated, WorkerLost: the worker was lost",
+          "  requeued 7-8, start_estimated",
+          "  attempt 2 8-10"
+        ]
+      )
+    }))
+
+  it.effect("that its model fails", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(
+        yield* traceOf({ pickup, script: Worker.always(Worker.fail("1 second", "out of memory")) }),
+        [
+          "job 0-2.5, FailedByModel: out of memory",
+          "  queued 0-1.5",
+          "  attempt 1 1.5-2.5, FailedByModel: out of memory"
+        ]
+      )
+    }))
+
+  it.effect("that loses its last worker", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(
+        yield* traceOf({ claimTimeout: "5 seconds", script: Worker.always(Worker.stopResponding) }),
+        [
+          "job 0-20, RetriesExhausted: the worker of the last attempt was lost",
+          "  queued 0-0, inferred",
+          "  attempt 1 0-5, end_estimated, WorkerLost: the worker was lost",
+          "  requeued 5-5, inferred, start_estimated",
+          "  attempt 2 5-10, end_estimated, WorkerLost: the worker was lost",
+          "  requeued 10-10, inferred, start_estimated",
+          "  attempt 3 10-15, end_estimated, WorkerLost: the worker was lost",
+          "  requeued 15-15, inferred, start_estimated",
+          "  attempt 4 15-20, WorkerLost: the worker was lost"
+        ]
+      )
+    }))
+
+  it.effect("that is canceled while it is pending", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      yield* Effect.fork(Effect.delay(JobQueue.cancel(job), "2500 millis"))
+      const spans = yield* spansOfWatch(job)
+      // the service does not report when
+      assert.deepStrictEqual(treeOf(spans), ["job 0-3, end_estimated", "  queued 0-3, end_estimated"])
+      assert.strictEqual(spans[0]!.attributes.get("queue.outcome"), "Canceled")
+    }).pipe(inTime, Effect.provide(TestJobQueue.layer())))
+
+  it.effect("whose watch is interrupted, and resumes from its cursor", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      let cursor: Transition.Cursor | undefined
+      const first = yield* jobSpans(
+        traced(job).pipe(
+          Stream.runForEach((transition) => Effect.sync(() => cursor = transition.cursor)),
+          Effect.timeoutOption("3500 millis")
+        )
+      )
+      assert.deepStrictEqual(treeOf(first), ["job 0-3.5, end_estimated, interrupted", "  queued 0-1.5"])
+      assert.strictEqual(first[0]!.attributes.get("queue.open_phase"), "attempt 1")
+      assert.deepStrictEqual(treeOf(yield* spansOfWatch(job, { ...everySecond, from: cursor })), [
+        "job 0-6.5, resumed",
+        "  attempt 1 1.5-6.5, resumed"
+      ])
+    }).pipe(
+      inTime,
+      Effect.provide(TestJobQueue.layer({ workers: { pickup, script: Worker.always(Worker.finish("5 seconds")) } }))
+    ))
+
+  it("that can't be watched any more ends then, as one among many", () => {
+    const createdAt = Option.some(DateTime.unsafeMake(0))
+    const seen = (status: Job.JobStatus) =>
+      Histories.transitionsOf([{ moment: undefined, status, observedAt: DateTime.unsafeMake(1_000) }])
+    const [failed, done] = [Job.ref(someJob.model, "failed"), Job.ref(someJob.model, "done")]
+    const spans = spansOf([
+      ...seen(Job.Running({ job: failed, createdAt })),
+      { _tag: "WatchFailed", job: failed, error: new QueueError.AccessDenied({ ...denied, job: failed }) },
+      ...seen(Job.Done({ job: done, createdAt }))
+    ])
+    const treeOfJob = ({ requestId }: Job.JobRef) =>
+      treeOf(spans.filter(({ attributes }) => attributes.get("messaging.message.id") === requestId))
+    assert.deepStrictEqual(treeOfJob(failed), [
+      "job 0-1, end_estimated, interrupted",
+      "  queued 0-1, inferred, end_estimated"
+    ])
+    assert.deepStrictEqual(treeOfJob(done), [
+      "job 0-1, end_estimated",
+      "  queued 0-1, inferred, end_estimated",
+      "  attempt 1 1-1, inferred, start_estimated, end_estimated"
+    ])
+    // before the stream ended
+    assert.deepStrictEqual(spans.map(({ name }) => name), ["job", "queued", "job", "queued", "attempt 1"])
+  })
+
+  it.effect("is a child of the current span; there is none where tracing is off", () =>
+    Effect.gen(function*() {
+      const watch = Stream.runDrain(traced(yield* submit))
+      const spans = yield* jobSpans(Effect.withSpan(watch, "order"))
+      assert.deepStrictEqual(spans.map(({ name, parent }) => [name, parent]), [
+        ["job", "order"],
+        ["queued", "job"],
+        ["attempt 1", "job"]
+      ])
+      assert.deepStrictEqual(yield* jobSpans(Effect.withTracerEnabled(watch, false)), [])
+    }).pipe(inTime, Effect.provide(TestJobQueue.layer({ workers: done }))))
+
+  it.effect("is made of each job of many", () =>
+    Effect.gen(function*() {
+      const jobs = yield* Effect.replicateEffect(submit, 20)
+      const spans = yield* jobSpans(
+        Stream.runDrain(JobTelemetry.traced(JobStream.watchAll(Stream.fromIterable(jobs), everySecond)))
+      )
+      assert.strictEqual(spans.length, 60)
+      for (const { requestId } of jobs) {
+        assertWellFormed(spans.filter(({ attributes }) => attributes.get("messaging.message.id") === requestId))
+      }
+    }).pipe(inTime, Effect.provide(TestJobQueue.layer({ workers: { ...done, workers: 3 } }))))
+})
+
+/** The counts and sums of the metrics of a model, by their names. */
+const figuresOf = (model: string): { readonly [name: string]: unknown } => {
+  const figures: { [name: string]: unknown } = {}
+  for (const { metricKey: { name, tags }, metricState } of Effect.runSync(Metric.snapshot)) {
+    if (!name.startsWith("effect_queue_status_job_")) continue
+    if (!tags.some(({ key, value }) => key === "model" && value === model)) continue
+    const outcome = tags.find(({ key }) => key === "outcome")?.value
+    const short = name.replace("effect_queue_status_job_", "") + (outcome === undefined ? "" : ` ${outcome}`)
+    figures[short] = MetricState.isHistogramState(metricState)
+      ? { count: metricState.count, sum: metricState.sum }
+      : MetricState.isCounterState(metricState)
+      ? Number(metricState.count)
+      : undefined
+  }
+  return figures
+}
+
+let models = 0
+
+/** The figures of watches of jobs: a model of its own for each call, since metrics are global. */
+const metered = (...watches: ReadonlyArray<ReadonlyArray<Transition.Transition>>) => {
+  const model = `metered-${models++}`
+  for (const transitions of watches) {
+    const elements = transitions.map((transition): Transition.Transition => ({
+      ...transition,
+      job: Job.ref(model, transition.job.requestId)
+    }))
+    runSync(Stream.runDrain(JobTelemetry.metered(Stream.fromIterable(elements))))
+  }
+  return figuresOf(model)
+}
+
+describe("metered", () => {
+  const total = (durations: ReadonlyArray<number>) =>
+    durations.length === 0 ? undefined : { count: durations.length, sum: durations.reduce((a, b) => a + b) }
+
+  it("counts each job once, with the durations that the server reported", () => {
+    FastCheck.assert(
+      FastCheck.property(sampled, ({ samples }) => {
+        const transitions = Histories.transitionsOf(samples)
+        const summary = JobSummary.fromTransitions(transitions[0]!.job, transitions)
+        const last = transitions.at(-1)!
+        const steps = transitions.filter(isStep)
+        const waits = steps.flatMap(({ _tag, at }, i) => {
+          const until = steps[i + 1]?.at ?? Option.none()
+          return _tag !== "Claimed" && Option.isSome(at) && Option.isSome(until)
+            ? [until.value.epochMillis - at.value.epochMillis]
+            : []
+        })
+        const works = summary.attempts.flatMap(({ claimedAt, endedAt }) =>
+          Option.isSome(claimedAt) && Option.isSome(endedAt)
+            ? [endedAt.value.epochMillis - claimedAt.value.epochMillis]
+            : []
+        )
+        const ended = Transition.isTerminal(last)
+        const expected = {
+          queue_time_millis: total(waits),
+          run_time_millis: total(works),
+          attempts: ended ? { count: 1, sum: last.attempt } : undefined,
+          staleness_millis: ended && Option.isSome(last.at)
+            ? { count: 1, sum: Math.max(0, last.observedAt.epochMillis - last.at.value.epochMillis) }
+            : undefined,
+          ...ended && { [`outcomes ${last._tag}`]: 1 }
+        }
+        const figures = metered(transitions)
+        assert.sameMembers(
+          Object.keys(figures),
+          Object.entries(expected).flatMap(([name, figure]) => figure === undefined ? [] : [name])
+        )
+        for (const [name, figure] of Object.entries(figures)) {
+          assert.deepStrictEqual(figure, expected[name as keyof typeof expected], name)
+        }
+      }),
+      { numRuns }
+    )
+  })
+
+  it("counts nothing twice over two watches, and leaves nothing out", () => {
+    FastCheck.assert(
+      FastCheck.property(sampled, FastCheck.nat(), ({ samples }, at) => {
+        const { after, before, whole } = cut(samples, at)
+        assert.deepStrictEqual(metered(before, after), metered(whole))
+      }),
+      { numRuns }
+    )
+  })
+})
+
+describe("the guide", () => {
+  const guide = readFileSync(fileURLToPath(new URL("../../docs/telemetry.md", import.meta.url)), "utf8")
+
+  /** The rows of the table under these headings. */
+  const rows = (first: string): ReadonlyArray<ReadonlyArray<string>> => {
+    const [, table = ""] = guide.split(`| ${first} |`)
+    return table.split("\n\n")[0]!.split("\n").slice(2).map((row) =>
+      row.split("|").slice(1, -1).map((cell) => cell.trim())
+    )
+  }
+
+  const code = (text: string): ReadonlyArray<string> => Array.from(text.matchAll(/`([^`]+)`/g), ([, name]) => name!)
+
+  /** The spans of all kinds of jobs. */
+  const spans = FastCheck.sample(FastCheck.tuple(Histories.anySamplesOfAnyState, FastCheck.nat()), 500).flatMap(
+    ([samples, at]) => {
+      const transitions = Histories.transitionsOf(samples, { unrecognized: "end" })
+      return [...spansOf(transitions), ...spansOf(transitions.slice(at % transitions.length))]
+    }
+  )
+
+  it("names every span and attribute", () => {
+    const numbered = (name: string) => name.replace(/\d+$/, "n")
+    assert.sameMembers(
+      [...new Set(rows("span").flatMap(([name]) => code(name!)).map(numbered))],
+      [...new Set(spans.map(({ name }) => numbered(name)))]
+    )
+    const kinds = { job: "job", attempt: "attempt n" }
+    const found = new Set(spans.flatMap(({ attributes, events }) => [
+      ...attributes.keys(),
+      ...events.flatMap((event) => Object.keys(event.attributes ?? {}))
+    ]))
+    assert.sameMembers([...new Set(rows("attribute").flatMap(([name]) => code(name!)))], [...found])
+    for (const [name, of, value] of rows("attribute")) {
+      const [attribute] = code(name!)
+      const [kind] = code(of!)
+      if (kind === undefined) continue
+      const having = spans.filter((span) => numbered(span.name) === kinds[kind as keyof typeof kinds])
+        .filter(({ attributes }) => attributes.has(attribute!))
+      assert.isAbove(having.length, 0, `${attribute} of ${kind}`)
+      if (attribute === "error.type") {
+        assert.sameMembers(
+          [...new Set(having.map(({ attributes }) => attributes.get(attribute)))],
+          code(value!).filter((word) => word !== "job" && word !== "attempt")
+        )
+      }
+    }
+  })
+
+  it("names every metric", () => {
+    const names = FastCheck.sample(sampled, 100).flatMap(({ samples }) =>
+      Object.keys(metered(Histories.transitionsOf(samples)))
+    )
+    assert.sameMembers(
+      rows("metric").flatMap(([name]) => code(name!)),
+      [...new Set(names.map((name) => `job_${name.split(" ")[0]}`))]
+    )
+  })
+})
