@@ -1,5 +1,6 @@
 // How the command ends: its exit code and its last message.
 import type { PlatformError } from "@effect/platform/Error"
+import type { ServeError } from "@effect/platform/HttpServerError"
 import type * as ConfigError from "effect/ConfigError"
 import * as Data from "effect/Data"
 import * as Match from "effect/Match"
@@ -48,6 +49,10 @@ export const fromConfigError = (error: ConfigError.ConfigError): ExitWith =>
   )
 
 export const fromPlatformError = (error: PlatformError): ExitWith => usage(error.message)
+
+export const fromServeError =
+  ({ host, port }: { readonly host: string; readonly port: number }) => ({ cause, message }: ServeError): ExitWith =>
+    usage(`can't listen at ${host}:${port}: ${cause instanceof Error ? cause.message : message}`)
 
 export const fromUnwritten = (error: PlatformError): ExitWith => {
   const { cause } = error

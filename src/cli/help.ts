@@ -54,6 +54,7 @@ const pages: { readonly [command: string]: Page } = {
   cancel: { examples: [`${name} cancel ${job}`], codes: [codes.gaveUp, codes.notCanceled] },
   clear: { examples: [`${name} clear my-org/video-generator`], codes: [codes.gaveUp] },
   metrics: { examples: [`${name} metrics my-org/video-generator --json`], codes: [codes.gaveUp] },
+  serve: { examples: [`${name} serve`, `${name} serve --emulate --port 0`], codes: [codes.gaveUp] },
   emulator: {
     examples: [
       `${name} emulator`,
@@ -61,7 +62,7 @@ const pages: { readonly [command: string]: Page } = {
     ],
     codes: []
   },
-  demo: { examples: [`${name} demo`, `${name} demo --jobs 2000`], codes: [codes.gaveUp] },
+  demo: { examples: [`${name} demo`, `${name} demo --jobs 2000`, `${name} demo --board`], codes: [codes.gaveUp] },
   help: { examples: [`${name} help watch`], codes: [] }
 }
 

@@ -21,6 +21,7 @@ import * as Demo from "./demo/command.js"
 import * as EmulatorCommand from "./emulator/command.js"
 import * as Exit from "./exit.js"
 import * as Help from "./help.js"
+import * as Serve from "./serve/command.js"
 import { withoutEscapes } from "./terminal.js"
 import { printable, unknown } from "./text.js"
 import * as Watch from "./watch/command.js"
@@ -33,6 +34,9 @@ const Queue = JobWatcher.layer().pipe(
   // three jobs of a model are enough for a rough time left
   Layer.provideMerge(LearnedCadence.layer({ minSamples: 3 }))
 )
+
+// that there is no free port on this machine is as unexpected as a bug
+const EmulatedQueue = Layer.orDie(Layer.provide(Serve.EmulatedQueue, NodeHttpClient.layerUndici))
 
 const unknownCommand = (word: string): Exit.ExitWith => Exit.usage(unknown("command", word, Help.commands))
 
@@ -60,6 +64,7 @@ const command = Command.make(name).pipe(
     Command.provide(Calls.cancel, Queue),
     Command.provide(Calls.clear, Queue),
     Command.provide(Calls.metrics, Queue),
+    Command.provide(Serve.command, ({ isSimulated }): typeof Queue => isSimulated ? EmulatedQueue : Queue),
     EmulatorCommand.command,
     Command.provide(Demo.command, NodeHttpClient.layerUndici),
     help

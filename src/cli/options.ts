@@ -43,3 +43,14 @@ export const timeout: Options.Options<Option.Option<Duration.Duration>> = positi
   Options.withDescription("gives up after this time; the job continues; by default a day"),
   Options.optional
 )
+
+export const host: Options.Options<string> = Options.text("host").pipe(
+  Options.withDescription("the address to listen at; by default 127.0.0.1, which other machines cannot reach"),
+  Options.withDefault("127.0.0.1")
+)
+
+export const port = (usual: number): Options.Options<number> =>
+  checked(Options.integer("port"), (port) => port >= 0 && port <= 65_535, "--port: must be from 0 to 65535").pipe(
+    Options.withDescription(`the port to listen at, 0 for any free one; by default ${usual}`),
+    Options.withDefault(usual)
+  )

@@ -1,6 +1,10 @@
 /**
  * @since 0.1.0
  */
+export * as Board from "./Board.js"
+/**
+ * @since 0.1.0
+ */
 export * as Gateway from "./Gateway.js"
 /**
  * @since 0.1.0

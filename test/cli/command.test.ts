@@ -72,6 +72,7 @@ const commands = [
   "cancel",
   "clear",
   "metrics",
+  "serve",
   "emulator",
   "demo",
   "help"
@@ -152,6 +153,7 @@ describe.concurrent("queue-status", () => {
       [["submit", "m", "{}", "--priority", "high"], /high/],
       [["metrics", "m", "surplus"], /surplus/],
       [["emulator", "surplus"], /surplus/],
+      [["serve", "--port", "99999"], /--port: must be from 0 to 65535/],
       [["emulator", "--workers", "2"], /--simulate is missing/],
       [["emulator", "--simulate", "--workers", "0"], /--workers: must be 1 or more/],
       [["emulator", "--simulate", "--loss-rate", "2"], /--loss-rate: must be from 0 to 1/],

@@ -5,14 +5,14 @@ import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import * as Emulator from "../../emulator/Emulator.js"
 import * as Cadence from "../../policy/Cadence.js"
 import * as JobQueue from "../../queue/JobQueue.js"
 import * as JobStream from "../../watch/JobStream.js"
 import * as JobWatcher from "../../watch/JobWatcher.js"
+import { emulatedQueue } from "../emulator/queue.js"
 import { checked, json, utc } from "../options.js"
+import * as Serve from "../serve/command.js"
 import { columns, print } from "../terminal.js"
 import * as Display from "../watch/display.js"
 import { manyJobs } from "./manyJobs.js"
@@ -67,28 +67,35 @@ const demo = (options: { readonly json: boolean; readonly utc: boolean }) =>
     yield* display.isLive ? print(text) : Console.error(text)
   }).pipe(Effect.scoped)
 
-const EmulatedQueue = counted(
-  Layer.effect(
-    JobQueue.JobQueue,
-    Effect.flatMap(Emulator.Emulator, ({ baseUrl }) => JobQueue.make({ baseUrl, apiKey: Redacted.make("demo") }))
-  ).pipe(Layer.provide(Emulator.layer({ workers: Scenario.pools })))
-)
+const EmulatedQueue = counted(emulatedQueue({ workers: Scenario.pools }))
 
 const jobs = checked(Options.integer("jobs"), (count) => count > 0, "--jobs: must be 1 or more").pipe(
   Options.withDescription("submits this many short jobs instead, watched as one stream"),
   Options.withDefault(undefined)
 )
 
+const board = Options.boolean("board").pipe(
+  Options.withDescription("submits jobs until it is stopped, and shows them on a page, as `serve --emulate` does")
+)
+
+const onBoard = (options: { readonly json: boolean }) =>
+  Serve.serve({ ...options, host: "127.0.0.1", port: 0, isPublic: false, isSimulated: true })
+
 /** The command for any queue. */
 export const withAnyQueue = Command.make(
   "demo",
-  { jobs, json, utc },
-  ({ jobs, ...options }) => jobs === undefined ? demo(options) : manyJobs(jobs, options)
+  { board, jobs, json, utc },
+  ({ board, jobs, ...options }) =>
+    board ? onBoard(options) : jobs === undefined ? demo(options) : manyJobs(jobs, options)
 ).pipe(Command.withDescription(
   "Submits jobs to a queue on this machine, over HTTP, and shows them as `watch` does. It takes seven seconds."
 ))
 
+// the queue is on this machine, and bears more polls than a service would
+const Queue = JobWatcher.layer({ pollsPerSecond: 400 }).pipe(Layer.provideMerge(EmulatedQueue))
+
 export const command = withAnyQueue.pipe(
-  // the queue is on this machine, and bears more polls than a service would
-  Command.provide(JobWatcher.layer({ pollsPerSecond: 400 }).pipe(Layer.provideMerge(EmulatedQueue)))
+  Command.provide(({ board }): typeof Queue =>
+    board ? Layer.merge(Serve.EmulatedQueue, Layer.succeed(Polls, new Map())) : Queue
+  )
 )

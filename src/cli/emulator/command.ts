@@ -16,13 +16,11 @@ import * as Redacted from "effect/Redacted"
 import * as Emulator from "../../emulator/Emulator.js"
 import { isEverywhere } from "../../emulator/internal/server.js"
 import * as Exit from "../exit.js"
-import { checked, duration, json, positiveDuration } from "../options.js"
+import { checked, duration, host, json, port, positiveDuration } from "../options.js"
 import { print } from "../terminal.js"
 import { elapsed, jsonLine } from "../text.js"
 import * as FaultSpec from "./faultSpec.js"
 import { defaultProfile, toPool } from "./workerProfile.js"
-
-const defaultPort = 8484
 
 const rate = (name: string) =>
   checked(Options.float(name), (rate) => rate >= 0 && rate <= 1, `--${name}: must be from 0 to 1`)
@@ -70,14 +68,8 @@ const profile = {
 
 const options = {
   json,
-  host: Options.text("host").pipe(
-    Options.withDescription("the address to listen at; by default 127.0.0.1, which other machines cannot reach"),
-    Options.withDefault("127.0.0.1")
-  ),
-  port: checked(Options.integer("port"), (port) => port >= 0 && port <= 65_535, "--port: must be from 0 to 65535").pipe(
-    Options.withDescription(`the port to listen at, 0 for any free one; by default ${defaultPort}`),
-    Options.withDefault(defaultPort)
-  ),
+  host,
+  port: port(8484),
   simulate: Options.boolean("simulate").pipe(
     Options.withDescription("runs simulated workers; without it jobs wait for external workers")
   ),
@@ -175,13 +167,7 @@ const emulate = (given: Given) =>
     }).pipe(
       Layer.build,
       Effect.map(Context.get(Emulator.Emulator)),
-      Effect.mapError((error) =>
-        Exit.usage(
-          `can't listen at ${given.host}:${given.port}: ${
-            error.cause instanceof Error ? error.cause.message : error.message
-          }`
-        )
-      )
+      Effect.mapError(Exit.fromServeError(given))
     )
     yield* Console.error([
       `The queue is on this machine. A client uses it with`,

@@ -1,0 +1,95 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Http from "node:http"
+import { startCommand, until } from "../fixtures/command.js"
+import { readEvents } from "../fixtures/gateway.js"
+
+const env = { TOGETHER_API_KEY: "any", TOGETHER_BASE_URL: "http://127.0.0.1:9/v1" }
+
+/** Starts a command that serves, and waits for its address. */
+const serve = (...args: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    const running = yield* startCommand(args, env)
+    yield* until(() => running.stdout().endsWith("\n"))
+    return { ...running, url: running.stdout().trim() }
+  })
+
+interface Response {
+  readonly status: number | undefined
+  readonly text: string
+}
+
+/** Reads a response to its end, or until the text is enough. */
+const read = (url: string, isEnough = (_text: string) => false, headers: Http.OutgoingHttpHeaders = {}) =>
+  Effect.async<Response>((resume) => {
+    const request = Http.get(url, { headers, agent: false }, (response) => {
+      let text = ""
+      const end = () => resume(Effect.succeed({ status: response.statusCode, text }))
+      response.setEncoding("utf8").on("end", end).on("data", (part) => {
+        text += part
+        if (isEnough(text)) end()
+      })
+    })
+    return Effect.sync(() => request.destroy())
+  })
+
+const hasJobs = (text: string) => text.includes("Claimed") && text.endsWith("\n\n")
+
+const notStarted = (...args: ReadonlyArray<string>) => Effect.flatMap(startCommand(args, env), ({ exited }) => exited)
+
+describe.concurrent("serve", () => {
+  it.scopedLive("has a page that shows jobs, and the gateway", () =>
+    Effect.gen(function*() {
+      const { exited, kill, stderr, url } = yield* serve("serve", "--emulate", "--port", "0")
+      assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/$/)
+      assert.include(stderr(), `The board is at ${url}, the gateway at ${url}jobs.`)
+      assert.include((yield* read(url)).text, "<title>Jobs</title>")
+      const events = readEvents((yield* read(`${url}events`, hasJobs)).text)
+      const { job } = events.filter(({ event }) => event === "jobs").flatMap(({ data }) => data)[0]
+      const { text } = yield* read(`${url}jobs/status?${new URLSearchParams({ job })}`)
+      assert.strictEqual(JSON.parse(text).request_id, job.slice(job.lastIndexOf("/") + 1))
+      kill("SIGINT")
+      assert.strictEqual((yield* exited).code, 130)
+    }))
+
+  it.scopedLive("answers only those that address it as this machine", () =>
+    Effect.gen(function*() {
+      const { url } = yield* serve("serve", "--port", "0")
+      const { port } = new URL(url)
+      for (const host of [`localhost:${port}`, "127.0.0.1", `[::1]:${port}`]) {
+        assert.strictEqual((yield* read(url, undefined, { host })).status, 200, host)
+      }
+      for (const host of ["example.com", `127.0.0.1.example.com:${port}`, "localhost.example.com"]) {
+        assert.strictEqual((yield* read(url, undefined, { host })).status, 403, host)
+      }
+    }))
+
+  it.scopedLive("listens at another address only if it is told that this is public", () =>
+    Effect.gen(function*() {
+      for (const host of ["0.0.0.0", "::", "example.com"]) {
+        const { code, stderr, stdout } = yield* notStarted("serve", "--port", "0", "--host", host)
+        assert.deepStrictEqual([code, stdout], [2, ""])
+        assert.include(stderr, `--host ${host}: other machines could read`)
+        assert.include(stderr, "--public")
+      }
+      const { stderr, url } = yield* serve("serve", "--port", "0", "--host", "0.0.0.0", "--public")
+      assert.include(stderr(), "There is no access control")
+      assert.strictEqual((yield* read(url, undefined, { host: "example.com" })).status, 200)
+    }))
+
+  it.scopedLive("prints its addresses as JSON, and says that a port is taken", () =>
+    Effect.gen(function*() {
+      const { url } = yield* serve("serve", "--port", "0", "--json")
+      const { board, gateway } = JSON.parse(url)
+      assert.strictEqual(gateway, `${board}jobs`)
+      const { code, stderr } = yield* notStarted("serve", "--port", new URL(board).port)
+      assert.strictEqual(code, 2)
+      assert.match(stderr, /can't listen at 127\.0\.0\.1:\d+: .*EADDRINUSE/)
+    }))
+
+  it.scopedLive("is what `demo --board` shows", () =>
+    Effect.gen(function*() {
+      const { url } = yield* serve("demo", "--board")
+      assert.include((yield* read(`${url}events`, hasJobs)).text, "my-org/")
+    }))
+})
