@@ -6,3 +6,7 @@ export * as Gateway from "./Gateway.js"
  * @since 0.1.0
  */
 export * as GatewayClient from "./GatewayClient.js"
+/**
+ * @since 0.1.0
+ */
+export * as Webhook from "./Webhook.js"
