@@ -6,9 +6,11 @@
  *
  * Clients are bare sockets in a process of their own. Each follows one of the jobs, each of which progresses once a second.
  */
-import { HttpServer } from "@effect/platform"
+import type { HttpApp } from "@effect/platform"
+import { HttpServer, HttpServerResponse } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
-import { Context, DateTime, Effect, Layer, Option } from "effect"
+import type { Scope } from "effect"
+import { Context, DateTime, Effect, Layer, Option, Schedule, Stream } from "effect"
 import { Job, JobQueue, JobWatcher, Transition, WatchPolicy } from "effect-queue-status"
 import { Gateway } from "effect-queue-status/gateway"
 import { fork } from "node:child_process"
@@ -53,16 +55,17 @@ const PolicyLive = Layer.succeed(
   WatchPolicy.defaultPolicy.pipe(WatchPolicy.withCadence("1 second"))
 )
 
-const gateway = HttpServer.serve(Gateway.httpApp({ maxConnections: 100_000 })).pipe(
-  Layer.provide(JobWatcher.layer({ pollsPerSecond: 1_000 }).pipe(Layer.provide(QueueLive))),
-  Layer.provide(PolicyLive),
-  Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })),
-  Layer.build,
-  Effect.map((context) => {
-    const { address } = Context.get(context, HttpServer.HttpServer)
-    return address._tag === "TcpAddress" ? address.port : 0
-  })
-)
+const listen = (app: HttpApp.Default<never, JobWatcher.JobWatcher | Scope.Scope>) =>
+  HttpServer.serve(app).pipe(
+    Layer.provide(JobWatcher.layer({ pollsPerSecond: 1_000 }).pipe(Layer.provide(QueueLive))),
+    Layer.provide(PolicyLive),
+    Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })),
+    Layer.build,
+    Effect.map((context) => {
+      const { address } = Context.get(context, HttpServer.HttpServer)
+      return address._tag === "TcpAddress" ? address.port : 0
+    })
+  )
 
 /** The bytes of an event, as the gateway writes it. */
 const eventOf = (job: Job.JobRef, now: number, before: Transition.Cursor | undefined) => {
@@ -99,15 +102,26 @@ const bare = () =>
     server.listen(0, "127.0.0.1", () => resolve((server.address() as AddressInfo).port))
   })
 
+/** A stream of the platform alone: what no gateway on it goes below. */
+const platform = Effect.succeed(HttpServerResponse.stream(
+  Stream.schedule(
+    Stream.forever(Stream.make(eventOf(jobOf(0), Date.now(), undefined).bytes)),
+    Schedule.spaced("1 second")
+  )
+))
+
+const launch = (app: HttpApp.Default<never, JobWatcher.JobWatcher | Scope.Scope>) =>
+  new Promise<number>((resolve) =>
+    Effect.runFork(Effect.scoped(Effect.flatMap(listen(app), (port) => {
+      resolve(port)
+      return Effect.never
+    })))
+  )
+
 const serve = async (kind: string) => {
   const port = kind === "bare"
     ? await bare()
-    : await new Promise<number>((resolve) =>
-      Effect.runFork(Effect.scoped(Effect.flatMap(gateway, (port) => {
-        resolve(port)
-        return Effect.never
-      })))
-    )
+    : await launch(kind === "platform" ? platform : Gateway.httpApp({ maxConnections: 100_000 }))
   process.on("message", () => {
     globalThis.gc?.()
     globalThis.gc?.()
@@ -182,24 +196,29 @@ const measure = async (file: string, kind: string, clients: number) => {
   return { heap: (after.heap - empty) / clients / 1024, micros: cpu / events, events: events / seconds }
 }
 
+type Measured = Awaited<ReturnType<typeof measure>>
+
+const kinds = [
+  { kind: "bare", name: "bare `node:http`" },
+  { kind: "platform", name: "`HttpServerResponse.stream` alone" },
+  { kind: "gateway", name: "`Gateway.httpApp`" }
+]
+
 const main = async () => {
   const file = await compile(fileURLToPath(import.meta.url))
   console.log(`| ${jobs} jobs, one event a second each | clients | events a second | CPU of an event | heap a client |`)
   console.log("| --- | ---: | ---: | ---: | ---: |")
   for (const clients of [1_000]) {
-    const rows = {
-      bare: [] as Array<Awaited<ReturnType<typeof measure>>>,
-      gateway: [] as Array<Awaited<ReturnType<typeof measure>>>
-    }
+    const measured = kinds.map(() => [] as Array<Measured>)
     for (let round = 0; round < 3; round++) {
-      for (const kind of ["bare", "gateway"] as const) rows[kind].push(await measure(file, kind, clients))
+      for (const [i, { kind }] of kinds.entries()) measured[i]!.push(await measure(file, kind, clients))
     }
-    for (const [kind, measured] of Object.entries(rows)) {
-      const of = (get: (row: (typeof measured)[number]) => number) => median(measured.map(get))
+    for (const [i, { name }] of kinds.entries()) {
+      const of = (get: (row: Measured) => number) => median(measured[i]!.map(get))
       console.log(
-        `| ${kind === "bare" ? "bare `node:http`" : "`Gateway.httpApp`"} | ${clients} | ${
-          of((row) => row.events).toFixed(0)
-        } | ${of((row) => row.micros).toFixed(1)} µs | ${of((row) => row.heap).toFixed(1)} KiB |`
+        `| ${name} | ${clients} | ${of((row) => row.events).toFixed(0)} | ${of((row) => row.micros).toFixed(1)} µs | ${
+          of((row) => row.heap).toFixed(1)
+        } KiB |`
       )
     }
   }
