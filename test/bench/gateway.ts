@@ -10,7 +10,7 @@ import type { HttpApp } from "@effect/platform"
 import { HttpServer, HttpServerResponse } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
 import type { Scope } from "effect"
-import { Context, DateTime, Effect, Layer, Option, Schedule, Stream } from "effect"
+import { Clock, Context, DateTime, Effect, Layer, Option, Schedule, Stream } from "effect"
 import { Job, JobQueue, JobWatcher, Transition, WatchPolicy } from "effect-queue-status"
 import { Gateway } from "effect-queue-status/gateway"
 import { fork } from "node:child_process"
@@ -45,7 +45,7 @@ const statusOf = (job: Job.JobRef, now: number): Job.JobStatus =>
 const never = Effect.never
 
 const QueueLive = Layer.succeed(JobQueue.JobQueue, {
-  status: (job) => Effect.sync(() => statusOf(job, Date.now())),
+  status: (job) => Effect.map(Clock.currentTimeMillis, (now) => statusOf(job, now)),
   submit: () => never,
   cancel: () => never,
   clear: () => never,
