@@ -3,13 +3,13 @@
  *
  * | route | response |
  * | --- | --- |
- * | `GET /events?job=MODEL/REQUEST_ID` | the transitions of the job, and the troubles of watching it, as server-sent events or NDJSON |
- * | `GET /status?job=MODEL/REQUEST_ID` | the latest snapshot of the job, as JSON |
+ * | `GET /events?job=MODEL/REQUEST_ID` | the transitions of the job, and the troubles of watching it, as server-sent events or NDJSON; of up to 20 jobs, if `job` is repeated |
+ * | `GET /status?job=MODEL/REQUEST_ID` | the latest snapshot of the job, as the status document of the queue |
  *
  * Both accept a cursor, `from=…`, and continue after it. Nothing is stored for a client, so any replica can continue. All
  * requests share the pollers of the `JobWatcher`. The policy of a watch is that of the app, `WatchPolicy.Default`.
  *
- * The gateway does not ask who its clients are: put your own authentication in front of it.
+ * The option `access` decides who may watch which job; see `GatewayAccess`.
  *
  * @since 0.1.0
  */
@@ -21,13 +21,14 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import { rules } from "../model/internal/rules.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
-import { formatFor, textOf } from "./internal/events.js"
-import { parseQuery, pathOf, type Query } from "./internal/request.js"
+import type { Access } from "./GatewayAccess.js"
+import { Heartbeats, open } from "./internal/connection.js"
+import { encodersBy } from "./internal/encoder.js"
+import { isOpen, maxJobs, parseQuery, pathOf, type Query } from "./internal/request.js"
 import * as Response from "./internal/response.js"
-import { check, latest } from "./internal/snapshot.js"
+import { latest } from "./internal/snapshot.js"
 import { encodeError, encodersOf, type View } from "./internal/view.js"
 
 /**
@@ -47,6 +48,8 @@ export interface Options {
    *   `GatewayClient` needs one of the other two.
    */
   readonly view?: View | undefined
+  /** Who may watch which job. Without it, everyone who reaches the gateway may watch every job. */
+  readonly access?: Access | undefined
   /** The interval of heartbeats on a stream, for proxies that close idle connections. Defaults to 15 seconds. */
   readonly heartbeat?: Duration.DurationInput | undefined
   /** The longest `wait` of a request for a snapshot. Defaults to one minute. */
@@ -87,8 +90,10 @@ export interface Options {
  */
 export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatcher | Scope.Scope> => {
   const encoders = encodersOf(options.view)
-  const heartbeat = Duration.decode(options.heartbeat ?? "15 seconds")
+  const encoderFor = encodersBy(encoders)
+  const heartbeats = new Heartbeats(Duration.decode(options.heartbeat ?? "15 seconds"))
   const maxWait = Duration.decode(options.maxWait ?? "1 minute")
+  const access = options.access ?? (() => Effect.void)
   const maxConnections = options.maxConnections ?? 1_000
   let connections = 0
   const connect = Effect.acquireRelease(
@@ -102,22 +107,19 @@ export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatche
   )
 
   const events = Effect.fnUntraced(function*(query: Query, accept: string | undefined) {
-    if (query.from?.phase === "Ended") return Response.noNews
-    yield* check(query)
-    const format = formatFor(accept)
-    const body = textOf(query, encoders, format, heartbeat)
-    return Response.stream(
-      format.contentType,
-      Stream.provideContext(Stream.encodeText(body), yield* Effect.context<JobWatcher>())
-    )
+    if (!query.jobs.some(isOpen)) return Response.noNews
+    const encoder = encoderFor(accept)
+    return Response.stream(encoder.format.contentType, yield* open(query, encoder, heartbeats))
   })
 
-  const status = Effect.fnUntraced(function*(query: Query) {
-    if (query.from?.phase === "Ended") return Response.noNews
-    const snapshot = yield* latest(query, Duration.min(Duration.seconds(query.wait), maxWait))
+  const status = Effect.fnUntraced(function*({ jobs: [known], wait }: Query) {
+    if (!isOpen(known)) return Response.noNews
+    const snapshot = yield* latest(known, Duration.min(Duration.seconds(wait), maxWait))
     if (Option.isNone(snapshot)) return Response.noNews
     const { at, status } = snapshot.value
-    return Response.json({ status: encoders.snapshot(status, at, yield* rules), at: DateTime.formatIso(at) })
+    return Response.json(encoders.snapshot(status, at, yield* rules), 200, {
+      age: String(Math.max(0, Math.floor(DateTime.distance(at, yield* DateTime.now) / 1_000)))
+    })
   })
 
   return Effect.interruptible(Effect.gen(function*() {
@@ -127,9 +129,11 @@ export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatche
     if (request.method !== "GET") return Response.methodNotAllowed
     if (connections >= maxConnections) return yield* Response.tooManyConnections
     yield* connect
-    const query = parseQuery(request)
+    const query = parseQuery(request, path === "/events" ? maxJobs : 1)
     if (Either.isLeft(query)) return Response.ofError(query.left, encodeError(query.left))
-    return yield* (path === "/events" ? events(query.right, request.headers["accept"]) : status(query.right)).pipe(
+    const { jobs, token } = query.right
+    return yield* Effect.forEach(jobs, ({ job }) => access(token, job), { discard: true }).pipe(
+      Effect.zipRight(path === "/events" ? events(query.right, request.headers["accept"]) : status(query.right)),
       Effect.catchAll((error) => Effect.succeed(Response.ofError(error, encoders.error(error))))
     )
   }))

@@ -17,17 +17,20 @@ import * as Either from "effect/Either"
 import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { format } from "../model/Job.js"
-import type { JobRef, JobStatus } from "../model/Job.js"
-import { InvalidRequest, QueueError, ResponseTimeout } from "../model/QueueError.js"
+import type { JobRef } from "../model/Job.js"
+import { InvalidRequest, QueueError } from "../model/QueueError.js"
 import type { Operation } from "../model/QueueError.js"
 import { withNoStore } from "../queue/internal/noStore.js"
-import { resolve } from "../queue/internal/options.js"
-import { checkRef } from "../queue/internal/request.js"
+import { resolveRequest, resolveUrl } from "../queue/internal/options.js"
 import * as Answer from "../queue/internal/response.js"
+import { type Scrub, scrubber } from "../queue/internal/scrubber.js"
+import { makeStatus } from "../queue/internal/statusCall.js"
+import { overHttp } from "../queue/internal/statusOverHttp.js"
+import { readHeaders } from "../queue/internal/wire.js"
 import * as JobQueue from "../queue/JobQueue.js"
 import * as JobWatcher from "../watch/JobWatcher.js"
 
@@ -40,32 +43,23 @@ import * as JobWatcher from "../watch/JobWatcher.js"
 export interface Options extends JobWatcher.Options {
   /** The URL of the gateway, with the prefix under which it is mounted: `https://jobs.example.com/jobs`. */
   readonly url: string
+  /** The token that `GatewayAccess.bearer` or `GatewayAccess.watchTokens` of the gateway accepts. */
+  readonly token?: Redacted.Redacted | undefined
   /** The maximum duration of a request, headers and body. Defaults to 30 seconds. */
   readonly requestTimeout?: Duration.DurationInput | undefined
   /** The maximum size of a response body, in bytes, which includes the outputs of a job. Defaults to 64 MiB. */
   readonly maxResponseBytes?: number | undefined
 }
 
-const decodeResponse = Schema.decodeUnknownEither(Schema.Struct({ status: Schema.Unknown }))
-const decodeSnapshot: Answer.Decode<JobStatus> = (json) =>
-  Either.flatMap(decodeResponse(json), ({ status }) => Answer.decodeStatus(status))
-
 const decodeError = Schema.decodeUnknownEither(QueueError)
 
-const toStatus = (about: Answer.About, response: Answer.Response): Either.Either<JobStatus, QueueError> => {
-  const isOk = Answer.isOk(response.httpStatus)
-  const decoded = isOk
-    ? Answer.decode(response.text, decodeSnapshot)
-    : Either.flatMap(Answer.decode(response.text, decodeError), Either.left)
-  if (Either.isRight(decoded)) return Either.right(decoded.right)
-  const error = decoded.left
-  if (error._tag !== "ParseError") return Either.left(error)
+const toError = (about: Answer.About, response: Answer.Response, scrub: Scrub): QueueError => {
+  const error = Answer.decode(response.text, decodeError)
+  if (Either.isRight(error)) return error.right
   // no gateway says this: it is not there, or a proxy answers in its place
-  return Either.left(
-    isOk || response.httpStatus === 404
-      ? Answer.undecoded(about, response, error, identity)
-      : Answer.fromRefusal(about, response, identity)
-  )
+  return response.httpStatus === 404
+    ? Answer.undecoded(about, response, error.left, scrub)
+    : Answer.fromRefusal(about, response, scrub)
 }
 
 const notHere = (operation: Operation, model: string, job?: JobRef) =>
@@ -98,40 +92,23 @@ export const make = (
   options: Options
 ): Effect.Effect<JobWatcher.Service, ConfigError, HttpClient.HttpClient | Scope.Scope> =>
   Effect.gen(function*() {
-    const { baseUrl, maxResponseBytes, requestTimeout } = yield* resolve({
-      apiKey: Redacted.make("unused"), // a gateway has no token of its own
-      baseUrl: options.url,
-      requestTimeout: options.requestTimeout,
-      maxResponseBytes: options.maxResponseBytes
-    })
-    const client = (yield* HttpClient.HttpClient).pipe(
-      HttpClient.mapRequest(HttpClientRequest.prependUrl(baseUrl)),
-      withNoStore,
-      HttpClient.withTracerDisabledWhen(() => true)
-    )
-    let hasAnswered = false
-    const status = Effect.fnUntraced(function*(input: JobRef) {
-      const job = yield* checkRef("status", input)
-      const about: Answer.About = { operation: "status", model: job.model, job }
-      return yield* client.get("/status", { urlParams: { job: format(job) } }).pipe(
-        // a client that fails on a status code (`filterStatusOk`) still has a response
-        Effect.catchTag("ResponseError", ({ response }) => Effect.succeed(response)),
-        Effect.tap(() => {
-          hasAnswered = true
-        }),
-        Effect.flatMap((response) => Answer.read(about, response, maxResponseBytes)),
-        Effect.mapError((error) =>
-          error._tag === "ResponseTooLarge"
-            ? error
-            : Answer.unreachable(about, error.cause, error.reason, hasAnswered, identity)
-        ),
-        Effect.flatMap((response) => toStatus(about, response)),
-        Effect.timeoutFail({
-          duration: requestTimeout,
-          onTimeout: () => new ResponseTimeout({ ...about, after: requestTimeout })
-        })
+    const url = yield* resolveUrl("url", options.url)
+    const { maxResponseBytes, requestTimeout } = yield* resolveRequest(options)
+    const { token } = options
+    const scrub = token === undefined ? identity : scrubber(token)
+    const client = withNoStore(yield* HttpClient.HttpClient)
+    const status = yield* makeStatus(
+      { scrub, requestTimeout, maxResponseBytes, hasAnswered: false, toError },
+      overHttp(
+        { traced: HttpClient.withTracerDisabledWhen(client, () => true), untraced: client },
+        maxResponseBytes,
+        (job) =>
+          HttpClientRequest.get(`/status?${new URLSearchParams({ job: format(job) })}`, { headers: readHeaders }).pipe(
+            HttpClientRequest.prependUrl(url),
+            token === undefined ? identity : HttpClientRequest.bearerToken(token)
+          )
       )
-    })
+    )
     const others = Option.getOrElse(yield* Effect.serviceOption(JobQueue.JobQueue), () => statusOnly)
     return yield* Effect.provideService(JobWatcher.make(options), JobQueue.JobQueue, { ...others, status })
   })

@@ -5,6 +5,10 @@ export * as Gateway from "./Gateway.js"
 /**
  * @since 0.1.0
  */
+export * as GatewayAccess from "./GatewayAccess.js"
+/**
+ * @since 0.1.0
+ */
 export * as GatewayClient from "./GatewayClient.js"
 /**
  * @since 0.1.0

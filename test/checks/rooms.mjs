@@ -14,8 +14,8 @@ const rooms = {
   run: { floor: 4, isCore: true, packages: anywhere },
   telemetry: { floor: 4, isCore: true, packages: ["effect"] },
   testing: { floor: 4, packages: anywhere },
-  gateway: { floor: 4, packages: anywhere },
   node: { floor: 5, packages: onNode, isOnNode: true },
+  gateway: { floor: 4, packages: [...anywhere, "jose"] },
   emulator: { floor: 5, packages: onNode, isOnNode: true },
   cli: {
     floor: 6,

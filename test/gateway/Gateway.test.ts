@@ -106,8 +106,14 @@ describe("GET /events", () => {
       const app = yield* make()
       yield* Effect.fork(Effect.delay(TestJobQueue.inject(Fault.unauthorized), "20 seconds"))
       const { events, last } = yield* follow((headers) => get(app, path("events", job), headers))
-      assert.deepStrictEqual(events.map(({ event }) => event), ["Queued", "Claimed", "Progressed", "watch-failed"])
-      const { data, id } = events.at(-1) ?? assert.fail()
+      assert.deepStrictEqual(events.map(({ event }) => event), [
+        "Queued",
+        "Claimed",
+        "Progressed",
+        "watch-failed",
+        "end"
+      ])
+      const { data, id } = events.at(-2) ?? assert.fail()
       assert.isUndefined(id)
       assert.strictEqual(data.error._tag, "AccessDenied")
       assert.include(data.error.message, "does not accept this token")
@@ -151,6 +157,37 @@ describe("GET /events", () => {
       yield* TestJobQueue.expectNoCallsAfter("20 seconds")
     })))
 
+  it.effect("sends the transitions of several jobs, and reports those that fail", () =>
+    test(Effect.gen(function*() {
+      const jobs = [yield* submit, someJob, yield* Effect.delay(submit, "10 seconds")]
+      const app = yield* make()
+      const { text } = yield* get(app, path("events", jobs))
+      const events = readEvents(text)
+      for (const job of [jobs[0], jobs[2]]) {
+        assert.deepStrictEqual(
+          events.filter(({ data }) => data.job?.requestId === job?.requestId && data._tag !== "Trouble")
+            .map(({ event }) => event),
+          ["Queued", "Claimed", "Progressed", "Completed"]
+        )
+      }
+      const failed = events.filter(({ event }) => event === "watch-failed")
+      assert.deepStrictEqual(failed.map(({ data }) => [data.job, data.error._tag]), [[{ ...someJob }, "JobNotFound"]])
+      assert.strictEqual(events.at(-1)?.event, "end")
+      // each id has the cursors of all
+      const { id = "" } = events.filter(({ id }) => id !== undefined).at(-1) ?? assert.fail()
+      const [first, second, third] = id.split(",")
+      assert.strictEqual(second, "")
+      assert.strictEqual(
+        (yield* get(app, path("events", [jobs[2]!, jobs[0]!], { from: `${third},${first}` }))).status,
+        204
+      )
+      const answer = yield* get(app, path("events", [jobs[0]!, jobs[2]!], { from: `${first},` }))
+      assert.deepStrictEqual(readEvents(answer.text).map(({ data }) => [data._tag, data.job?.requestId]), [
+        ...["Queued", "Claimed", "Completed"].map((tag) => [tag, jobs[2]?.requestId]),
+        ["End", undefined]
+      ])
+    })))
+
   it.effect("polls a job for a hundred clients as for one", () =>
     Effect.gen(function*() {
       const pollsFor = (clients: number) =>
@@ -179,19 +216,26 @@ it("law: whatever happens to the job, the connections and the gateways, clients 
   await FastCheck.assert(
     FastCheck.asyncProperty(
       Arbitraries.pool,
+      FastCheck.integer({ min: 1, max: 3 }),
       FastCheck.array(FastCheck.nat(2_500), { maxLength: 12 }),
-      (workers, cuts) =>
+      (workers, count, cuts) =>
         test(
           Effect.gen(function*() {
-            const job = yield* submit
+            const jobs = yield* Effect.replicateEffect(submit, count)
             // two replicas, in turn
             const apps = yield* Effect.all([make({ view: "full" }), make({ view: "full" })])
             const { events, last } = yield* follow((headers, nth) =>
-              get(apps[nth % 2] ?? assert.fail(), path("events", job), headers, cuts[nth])
+              get(apps[nth % 2] ?? assert.fail(), path("events", jobs), headers, cuts[nth])
             )
             cut += cuts.length
             assert.strictEqual(last.status, 204)
-            yield* TestJobQueue.expectMatchesHistory(job, transitionsOf(events))
+            const transitions = transitionsOf(events)
+            for (const job of jobs) {
+              yield* TestJobQueue.expectMatchesHistory(
+                job,
+                transitions.filter((transition) => transition.job.requestId === job.requestId)
+              )
+            }
           }),
           { workers }
         ).pipe(Effect.runPromise)
@@ -210,13 +254,13 @@ describe("GET /status", () => {
       const app = yield* make()
       const answer = yield* get(app, path("status", job))
       assert.strictEqual(answer.status, 200)
-      assert.strictEqual(json(answer).status.status, "pending")
-      assert.notProperty(json(answer).status, "inputs")
-      assert.strictEqual(json(answer).at, DateTime.formatIso(yield* DateTime.now))
+      assert.strictEqual(json(answer).status, "pending")
+      assert.notProperty(json(answer), "inputs")
+      assert.strictEqual(answer.headers["age"], "0")
       yield* get(app, path("status", job))
       yield* TestJobQueue.expectPolls(job, 1)
       yield* Effect.sleep("1 minute")
-      const done = json(yield* get(app, path("status", job))).status
+      const done = json(yield* get(app, path("status", job)))
       assert.deepStrictEqual([done.status, done.outputs], ["done", { video_url: "https://example.com/cat.mp4" }])
       yield* TestJobQueue.expectPolls(job, 2)
     })))
@@ -232,7 +276,7 @@ describe("GET /status", () => {
         cursors.set(data._tag, id)
       }
       const other = yield* submit
-      const snapshot = json(yield* get(app, path("status", other))).status
+      const snapshot = json(yield* get(app, path("status", other)))
       const { cursor } = yield* Transition.derive(Option.none(), Schema.decodeUnknownSync(Job.JobStatus)(snapshot), {
         observedAt: since
       })
@@ -243,12 +287,12 @@ describe("GET /status", () => {
       assert.strictEqual(yield* at, begun)
       // the job is claimed after two seconds
       const claimed = yield* get(app, path("status", other, { from, wait: 10 }))
-      assert.strictEqual(json(claimed).status.status, "running")
+      assert.strictEqual(json(claimed).status, "running")
       assert.isAtLeast(yield* at, begun + 2_000)
       assert.isAtMost(yield* at, begun + 5_000)
       // from its progress on there is no news for more than 20 seconds
       yield* Effect.sleep("6 seconds")
-      const running = json(yield* get(app, path("status", other))).status
+      const running = json(yield* get(app, path("status", other)))
       const progressed = yield* Transition.derive(
         Option.none(),
         Schema.decodeUnknownSync(Job.JobStatus)(running),
@@ -284,7 +328,7 @@ describe("GET /status", () => {
       const job = yield* submit
       const app = yield* make()
       yield* TestJobQueue.inject(Fault.unknownStatus("paused"))
-      assert.strictEqual(json(yield* get(app, path("status", job))).status.status, "paused")
+      assert.strictEqual(json(yield* get(app, path("status", job))).status, "paused")
     })))
 })
 
@@ -307,8 +351,8 @@ describe("what is refused", () => {
         ["?job=nothing", {}, 400, "InvalidRequest"],
         ["?job=/id", {}, 400, "InvalidRequest"],
         ["?job=model/", {}, 400, "InvalidRequest"],
-        [`?job=${job}&job=${job}`, {}, 400, "InvalidRequest"],
-        [`?job=${"m".repeat(5_000)}/1`, {}, 400, "InvalidRequest"],
+        [`?job=${job}&job=nothing`, {}, 400, "InvalidRequest"],
+        [`?job=${"m".repeat(10_000)}/1`, {}, 400, "InvalidRequest"],
         [`?job=${job}&wait=soon`, {}, 400, "InvalidRequest"],
         [`?job=${job}&wait=-1`, {}, 400, "InvalidRequest"],
         [`?job=${job}&wait=`, {}, 400, "InvalidRequest"],
@@ -318,6 +362,22 @@ describe("what is refused", () => {
         [`?job=${job}`, { "last-event-id": "x" }, 400, "InvalidCursor"],
         [`?job=${job}&from=${own}`, { "last-event-id": other }, 409, "JobMismatch"]
       ]
+      const jobs = (count: number) =>
+        Array.from({ length: count }, (_, n) => `job=${encodeURIComponent(`${model}/${n}`)}`).join("&")
+      for (
+        const url of [
+          `/events?${jobs(21)}`,
+          `/events?${jobs(10_000)}`,
+          `/status?${jobs(2)}`,
+          `/events?${jobs(2)}&from=,,`,
+          `/events?${jobs(2)}&from=${own}`
+        ]
+      ) {
+        const answer = yield* get(app, url)
+        assert.deepStrictEqual([url, answer.status, JSON.parse(answer.text)._tag], [url, 400, "InvalidRequest"])
+      }
+      const mixed = yield* get(app, `/events?${jobs(2)}&from=,${own}`)
+      assert.deepStrictEqual([mixed.status, JSON.parse(mixed.text)._tag], [409, "JobMismatch"])
       for (const route of ["/events", "/status"]) {
         for (const [query, headers, status, tag] of cases) {
           const answer = yield* get(app, `${route}${query}`, headers)
@@ -454,8 +514,8 @@ describe("views", () => {
         { state: "Completed", attempt: 1 },
         { _tag: "End" }
       ])
-      const { status } = JSON.parse((yield* get(app, path("status", job))).text)
-      assert.deepStrictEqual(status, { state: "Completed", attempt: 1 })
+      const shown = JSON.parse((yield* get(app, path("status", job))).text)
+      assert.deepStrictEqual(shown, { state: "Completed", attempt: 1 })
     })))
 
   it.effect("the full view has the snapshot with its inputs", () =>
@@ -464,6 +524,6 @@ describe("views", () => {
       const app = yield* make({ view: "full" })
       const { text } = yield* get(app, path("events", job))
       assert.deepStrictEqual(readEvents(text)[0]?.data.snapshot.inputs, { prompt: secret })
-      assert.deepStrictEqual(JSON.parse((yield* get(app, path("status", job))).text).status.inputs, { prompt: secret })
+      assert.deepStrictEqual(JSON.parse((yield* get(app, path("status", job))).text).inputs, { prompt: secret })
     })))
 })

@@ -10,14 +10,13 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import { format } from "../../model/Job.js"
 import type { JobStatus } from "../../model/Job.js"
-import { isTransient } from "../../model/QueueError.js"
 import type { WatchError } from "../../model/QueueError.js"
 import { derive } from "../../model/Transition.js"
 import * as Deadline from "../../policy/Deadline.js"
 import { Default } from "../../policy/WatchPolicy.js"
 import { JobWatcher } from "../../watch/JobWatcher.js"
 import type { Notice } from "../../watch/JobWatcher.js"
-import type { Query } from "./request.js"
+import type { Known } from "./request.js"
 
 /** A snapshot, and when it arrived. */
 interface Snapshot {
@@ -30,7 +29,7 @@ interface Snapshot {
  * look at a job must not cancel it.
  */
 const watchUntil = <A>(
-  { from, job }: Query,
+  { from, job }: Known,
   select: (notice: Extract<Notice, { readonly _tag: "Sample" | "Trouble" }>) => Effect.Effect<A, WatchError> | undefined
 ): Effect.Effect<A, WatchError, JobWatcher> =>
   Effect.scoped(Effect.gen(function*() {
@@ -52,7 +51,7 @@ const watchUntil = <A>(
     }
   }))
 
-const hasNews = ({ from }: Query, { at, status }: Snapshot): boolean =>
+const hasNews = ({ from }: Known, { at, status }: Snapshot): boolean =>
   from === undefined || Either.match(derive(Option.some(from), status, { observedAt: at, unrecognized: "end" }), {
     onLeft: () => true,
     onRight: ({ transitions }) => transitions.length > 0
@@ -65,19 +64,19 @@ const hasNews = ({ from }: Query, { at, status }: Snapshot): boolean =>
  * @internal
  */
 export const latest = (
-  query: Query,
+  known: Known,
   wait: Duration.Duration
 ): Effect.Effect<Option.Option<Snapshot>, WatchError, JobWatcher> =>
   Effect.suspend(() => {
     const isWaiting = Duration.greaterThan(wait, Duration.zero)
     let trouble: WatchError | undefined
-    const snapshot = watchUntil(query, (notice): Effect.Effect<Option.Option<Snapshot>, WatchError> | undefined => {
+    const snapshot = watchUntil(known, (notice): Effect.Effect<Option.Option<Snapshot>, WatchError> | undefined => {
       if (notice._tag === "Trouble") {
         trouble = notice.error
         return isWaiting ? undefined : Effect.fail(trouble)
       }
       trouble = undefined
-      return hasNews(query, notice) ? Effect.succeedSome(notice) : isWaiting ? undefined : Effect.succeedNone
+      return hasNews(known, notice) ? Effect.succeedSome(notice) : isWaiting ? undefined : Effect.succeedNone
     }).pipe(
       // it is for the client to decide what an unknown state means
       Effect.catchTag("UnrecognizedStatus", ({ snapshot }) =>
@@ -92,19 +91,3 @@ export const latest = (
       }))
       : snapshot
   })
-
-/**
- * Fails if the job can't be watched: an `EventSource` stops after an error response, but connects again after a stream that
- * reports an error. Succeeds if polls fail for a reason that may pass.
- *
- * @internal
- */
-export const check = (query: Query): Effect.Effect<void, WatchError, JobWatcher> =>
-  Effect.flatMap(
-    Default,
-    ({ unrecognized }) =>
-      watchUntil(query, (notice) => notice._tag === "Sample" || isTransient(notice.error) ? Effect.void : undefined)
-        .pipe(
-          Effect.catchIf(({ _tag }) => _tag === "UnrecognizedStatus" && unrecognized !== "fail", () => Effect.void)
-        )
-  )
