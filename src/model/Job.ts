@@ -442,6 +442,14 @@ const Document = Schema.Struct({
   warnings: orNull(Schema.Array(Schema.String))
 }).annotations({ identifier: "JobStatusDocument" })
 
+// Most counts are small: the snapshots share their options, which would take a seventh of the memory of each.
+const smallCounts = Array.from({ length: 16 }, (_, count) => Option.some(count))
+
+const readCount = (count: number | null | undefined): Option.Option<number> =>
+  smallCounts[count ?? -1] ?? Option.fromNullable(count)
+
+const noWarnings: ReadonlyArray<string> = Object.freeze([])
+
 /** @internal */
 export const fromDocument = (document: typeof Document.Type): JobStatus => {
   const _tag = isKnownState(document.status) ? tags[document.status] : "Pending"
@@ -455,9 +463,9 @@ export const fromDocument = (document: typeof Document.Type): JobStatus => {
     info: document.info ?? absent,
     inputs: document.inputs ?? absent,
     outputs: document.outputs ?? absent,
-    priority: Option.fromNullable(document.priority),
-    retries: Option.fromNullable(document.retries),
-    warnings: document.warnings ?? []
+    priority: readCount(document.priority),
+    retries: readCount(document.retries),
+    warnings: document.warnings ?? noWarnings
   }
   return isKnownState(document.status) ? status : { ...status, _tag: "Unrecognized", status: document.status }
 }

@@ -21,6 +21,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { checkCount, invalid, resolve } from "../queue/internal/options.js"
+import { fromRefusal } from "../queue/internal/response.js"
 import { scrubber } from "../queue/internal/scrubber.js"
 import { makeStatus } from "../queue/internal/statusCall.js"
 import { endpoints, readHeaders } from "../queue/internal/wire.js"
@@ -134,7 +135,7 @@ export const make = (
     const plain = headersWith({})
     const compressed = headersWith({ "accept-encoding": "gzip" })
     const status = yield* makeStatus<Undici.Dispatcher.DispatchOptions>(
-      { scrub: scrubber(apiKey), requestTimeout, maxResponseBytes, hasAnswered: false },
+      { scrub: scrubber(apiKey), requestTimeout, maxResponseBytes, hasAnswered: false, toError: fromRefusal },
       (outcomes) => ({
         prepare: ({ model, requestId }) => ({
           method: "GET",

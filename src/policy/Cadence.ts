@@ -41,10 +41,9 @@ export const fixed = (interval: Duration.DurationInput): Cadence => {
   return make(
     true,
     (_now, _: Job.JobStatus, first) =>
-      Effect.map(
-        first ? Random.next : Effect.succeed(1),
-        (part) => [false, undefined, pause * part] as const
-      )
+      first
+        ? Effect.map(Random.next, (part) => [false, undefined, pause * part] as const)
+        : Effect.succeed([false, undefined, pause])
   )
 }
 

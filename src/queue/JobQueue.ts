@@ -165,7 +165,7 @@ export const make = (
   Effect.gen(function*() {
     const { apiKey, baseUrl, maxResponseBytes, requestTimeout } = yield* resolve(options)
     const scrub = scrubber(apiKey)
-    const connection = { scrub, requestTimeout, maxResponseBytes, hasAnswered: false }
+    const connection = { scrub, requestTimeout, maxResponseBytes, hasAnswered: false, toError: Answer.fromRefusal }
     const untraced = withNoStore(yield* HttpClient.HttpClient)
     const client = untraced.pipe(
       // Trace ids stay private, and a span of the request would contain its token; our own spans suffice.

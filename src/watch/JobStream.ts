@@ -18,7 +18,6 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
-import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Take from "effect/Take"
 import { rules } from "../model/internal/rules.js"
@@ -30,9 +29,9 @@ import { QueueError, WatchError } from "../model/QueueError.js"
 import type { JobMismatch, OutcomeError, UnrecognizedStatus } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import * as Metrics from "./internal/metrics.js"
-import type { Notice, SubscribeOptions } from "./internal/notice.js"
+import type { Notice } from "./internal/notice.js"
 import { decodeOutputs, outputsOf, policyOf, type PolicyOptions } from "./internal/outcome.js"
-import { derive, open, type Opened, streamed } from "./internal/reader.js"
+import { derive, type Opened, type Reading, streamed, untilSome } from "./internal/reader.js"
 import { JobWatcher } from "./JobWatcher.js"
 
 /**
@@ -67,13 +66,13 @@ export const statuses = (
   job: Job.JobRef,
   options: Options = {}
 ): Stream.Stream<Job.JobStatus, WatchError, JobWatcher> =>
-  streamed(
-    "JobStream.statuses",
+  streamed({
+    span: "JobStream.statuses",
     job,
     options,
-    "polls",
-    (notice) => notice._tag === "Sample" ? Either.right([notice.status]) : nothing
-  )
+    wants: "polls",
+    select: (notice) => notice._tag === "Sample" ? Either.right([notice.status]) : nothing
+  })
 
 const makeDerive = (unrecognized: "fail" | "end" | undefined) =>
   Effect.map(
@@ -133,13 +132,13 @@ export const transitions = (
   job: Job.JobRef,
   options: TransitionsOptions = {}
 ): Stream.Stream<Transition.Transition, WatchError, JobWatcher> =>
-  streamed(
-    "JobStream.transitions",
+  streamed({
+    span: "JobStream.transitions",
     job,
     options,
-    "changes",
-    (notice, opened) => notice._tag === "Sample" ? derive(notice, opened) : nothing
-  )
+    wants: "changes",
+    select: (notice, opened) => notice._tag === "Sample" ? derive(notice, opened) : nothing
+  })
 
 /**
  * Polls fail, for a reason that may pass.
@@ -215,7 +214,8 @@ export const WatchEvent = Schema.Union(
 export const events = (
   job: Job.JobRef,
   options: TransitionsOptions = {}
-): Stream.Stream<WatchEvent, WatchError, JobWatcher> => streamed("JobStream.events", job, options, "changes", eventsOf)
+): Stream.Stream<WatchEvent, WatchError, JobWatcher> =>
+  streamed({ span: "JobStream.events", job, options, wants: "changes", select: eventsOf })
 
 const eventsOf = (
   notice: Exclude<Notice, { readonly _tag: "Ended" }>,
@@ -270,7 +270,7 @@ export const result: {
     : Effect.flatMap(ended(job, schemaOrOptions as Options | undefined), outputsOf)
 
 const ended = (job: Job.JobRef, options: Options = {}): Effect.Effect<Transition.Terminal, WatchError, JobWatcher> =>
-  toEnd("JobStream.result", job, options, "end", () => Effect.void)
+  toEnd({ span: "JobStream.result", job, options, wants: "end", select: eventsOf }, () => Effect.void)
 
 /**
  * Watches a job to its end, and calls `onEvent` with each event.
@@ -281,50 +281,23 @@ export const watchToEnd = (
   job: Job.JobRef,
   options: Options,
   onEvent: (event: WatchEvent) => Effect.Effect<unknown>
-): Effect.Effect<Transition.Terminal, WatchError, JobWatcher> => toEnd(undefined, job, options, "changes", onEvent)
+): Effect.Effect<Transition.Terminal, WatchError, JobWatcher> =>
+  toEnd({ job, options, wants: "changes", select: eventsOf }, onEvent)
 
 const toEnd = (
-  span: string | undefined,
-  job: Job.JobRef,
-  options: Options,
-  wants: SubscribeOptions["wants"],
+  reading: Reading<WatchEvent>,
   onEvent: (event: WatchEvent) => Effect.Effect<unknown>
 ): Effect.Effect<Transition.Terminal, WatchError, JobWatcher> =>
-  // `Effect.scoped` would put a scope into the context, and double the memory of a waiting subscriber
-  Effect.acquireUseRelease(
-    Scope.make(),
-    (scope) =>
-      Effect.flatMap(Scope.extend(open(span, job, options, wants), scope), (opened) => untilEnd(job, opened, onEvent)),
-    (scope, exit) => Scope.close(scope, exit)
-  )
-
-const untilEnd = (
-  job: Job.JobRef,
-  opened: Opened,
-  onEvent: (event: WatchEvent) => Effect.Effect<unknown>
-): Effect.Effect<Transition.Terminal, WatchError> => {
-  const read = Effect.fnUntraced(function*(notices: Chunk.Chunk<Notice>) {
-    for (const notice of notices) {
-      if (notice._tag === "Ended") {
-        yield* notice.exit
-        return yield* Effect.dieMessage(`the watcher ended ${format(job)} without a terminal snapshot`)
-      }
-      for (const event of yield* eventsOf(notice, opened)) {
-        yield* onEvent(event)
-        if (event._tag !== "Trouble" && event._tag !== "Recovered" && Transition.isTerminal(event)) return event
-      }
+  untilSome(reading, (events) => {
+    const last = events.at(-1)
+    if (last === undefined) {
+      return Effect.dieMessage(`the watcher ended ${format(reading.job)} without a terminal snapshot`)
     }
-    return undefined
-  })
-  // not a generator, which would keep a frame for each round
-  const next: Effect.Effect<Transition.Terminal, WatchError> = Effect.suspend(() =>
-    Effect.flatMap(
-      Effect.flatMap(opened.subscription.next, read),
-      (end) => end === undefined ? next : Effect.succeed(end)
+    return Effect.as(
+      Effect.forEach(events, onEvent, { discard: true }),
+      last._tag !== "Trouble" && last._tag !== "Recovered" && Transition.isTerminal(last) ? last : undefined
     )
-  )
-  return next
-}
+  })
 
 // -----------------------------------------------------------------------------
 // many jobs

@@ -4,15 +4,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Chunk from "effect/Chunk"
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
-import { Cadence, Job, JobQueue, JobRun, JobStream, JobWatcher } from "../../src/index.js"
+import { Cadence, Job, JobQueue, JobRun, JobStream, JobWatcher, WatchPolicy } from "../../src/index.js"
 import { Conformance, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 import { inQueue } from "../fixtures/inQueue.js"
 import { job, model } from "../fixtures/job.js"
@@ -175,6 +177,23 @@ describe("the laws of the port", () => {
 // -----------------------------------------------------------------------------
 // the layer that polls
 // -----------------------------------------------------------------------------
+
+it.effect("a subscription whose reader is interrupted loses no notice", () =>
+  Effect.gen(function*() {
+    const job = yield* JobQueue.submit({ model, payload: {} })
+    const { subscribe } = yield* JobWatcher.JobWatcher
+    const subscription = yield* subscribe({ policy: { ...WatchPolicy.defaultPolicy, ...everySecond }, wants: "polls" })
+    yield* subscription.add(job)
+    const next = Effect.map(subscription.next, (notices) => Chunk.toReadonlyArray(notices).map(({ _tag }) => _tag))
+    assert.deepStrictEqual(yield* next, ["Sample"])
+    assert.isTrue(Option.isNone(yield* Effect.timeoutOption(next, "500 millis")))
+    // the poll at one second meets the reader that was interrupted
+    yield* Effect.sleep("1 second")
+    const [waited, tags] = yield* Effect.timed(next)
+    assert.deepStrictEqual(tags, ["Sample"])
+    assert.strictEqual(Duration.toMillis(waited), 0)
+    assert.deepStrictEqual(yield* next, ["Sample"])
+  }).pipe(Effect.scoped, inQueue({})))
 
 describe("troubles", () => {
   it.effect("reach every watch, also one that comes while there is one", () =>

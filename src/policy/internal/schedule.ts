@@ -4,6 +4,7 @@
  * @internal
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleInterval from "effect/ScheduleInterval"
@@ -17,6 +18,19 @@ import * as ScheduleIntervals from "effect/ScheduleIntervals"
 export type Step<S, Out> = readonly [state: S, out: Out, pause: number | undefined]
 
 /**
+ * The same as `Effect.flatMap`. An effect that has succeeded already takes no turn of the run loop: most steps of most
+ * schedules have, and there is one for each poll.
+ *
+ * @internal
+ */
+export const flatMapEager = <A, E, B, E2>(
+  self: Effect.Effect<A, E>,
+  f: (a: A) => Effect.Effect<B, E2>
+): Effect.Effect<B, E | E2> =>
+  // the exit is the effect itself, so it has a value of the same type
+  Exit.isExit(self) && Exit.isSuccess(self) ? f(self.value as A) : Effect.flatMap(self, f)
+
+/**
  * Creates a schedule from a function that returns the next pause.
  *
  * @internal
@@ -28,14 +42,14 @@ export const make = <S, In, Out>(
   Schedule.makeWithState(
     initial,
     (now, input: In, state) =>
-      Effect.map(step(now, input, state), ([state, out, pause]) =>
-        [
+      flatMapEager(step(now, input, state), ([state, out, pause]) =>
+        Effect.succeed([
           state,
           out,
           pause === undefined
             ? ScheduleDecision.done
             : ScheduleDecision.continueWith(ScheduleInterval.after(now + pause))
-        ] as const)
+        ]))
   )
 
 /**
@@ -49,9 +63,9 @@ export const ask = <Out, In>(
   input: In,
   state: unknown
 ): Effect.Effect<Step<unknown, Out>> =>
-  Effect.map(schedule.step(now, input, state), ([state, out, decision]) =>
-    [
+  flatMapEager(schedule.step(now, input, state), ([state, out, decision]) =>
+    Effect.succeed([
       state,
       out,
       ScheduleDecision.isDone(decision) ? undefined : ScheduleIntervals.start(decision.intervals) - now
-    ] as const)
+    ]))

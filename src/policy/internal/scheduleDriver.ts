@@ -14,7 +14,7 @@ import type { QueueError } from "../../model/QueueError.js"
 import { type Cadence, defaultCadence } from "../Cadence.js"
 import { maxPause, minPause } from "./pauses.js"
 import { retryAfterOf } from "./retryAfter.js"
-import { ask } from "./schedule.js"
+import { ask, flatMapEager } from "./schedule.js"
 
 /** @internal */
 export interface Pacer<In> {
@@ -46,10 +46,10 @@ export const step = <In>(
   input: In,
   state: unknown
 ): Effect.Effect<readonly [state: unknown, pause: number | undefined]> =>
-  Effect.map(
+  flatMapEager(
     ask(schedule, now, input, state),
     // clocks count whole milliseconds; rounding down would undercut a Retry-After
-    ([after, , pause]) => [after, pause === undefined ? undefined : clampPause(Math.ceil(pause))] as const
+    ([after, , pause]) => Effect.succeed([after, pause === undefined ? undefined : clampPause(Math.ceil(pause))])
   )
 
 /** @internal */
@@ -92,7 +92,7 @@ export interface CadenceState {
  * @internal
  */
 export const nextPause = (current: CadenceState, now: number, status: JobStatus): Effect.Effect<number> =>
-  Effect.flatMap(step(current.cadence, now, status, current.state), ([state, pause]) => {
+  flatMapEager(step(current.cadence, now, status, current.state), ([state, pause]) => {
     current.state = state
     if (pause !== undefined) return Effect.succeed(pause)
     current.cadence = defaultCadence

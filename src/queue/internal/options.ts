@@ -80,6 +80,20 @@ const environmentBaseUrl = Config.string("TOGETHER_BASE_URL").pipe(
   Config.mapOrFail((baseUrl) => Either.mapLeft(checkBaseUrl(baseUrl), invalid("TOGETHER_BASE_URL")))
 )
 
+/** The options of each request. @internal */
+export const resolveRequest = (options: Pick<Options, "requestTimeout" | "maxResponseBytes">) =>
+  Either.map(
+    checkCount("maxResponseBytes", options.maxResponseBytes ?? defaultMaxResponseBytes),
+    (maxResponseBytes) => ({
+      requestTimeout: Duration.decode(options.requestTimeout ?? defaultRequestTimeout),
+      maxResponseBytes
+    })
+  )
+
+/** @internal */
+export const resolveUrl = (option: string, url: string): Either.Either<string, ConfigError.ConfigError> =>
+  Either.mapLeft(checkBaseUrl(url), invalid(option))
+
 /** @internal */
 export const resolve = (options: Options) =>
   Effect.gen(function*() {
@@ -89,8 +103,7 @@ export const resolve = (options: Options) =>
         : yield* Either.mapLeft(checkApiKey(options.apiKey), invalid("apiKey")),
       baseUrl: options.baseUrl === undefined
         ? yield* environmentBaseUrl
-        : yield* Either.mapLeft(checkBaseUrl(options.baseUrl), invalid("baseUrl")),
-      requestTimeout: Duration.decode(options.requestTimeout ?? defaultRequestTimeout),
-      maxResponseBytes: yield* checkCount("maxResponseBytes", options.maxResponseBytes ?? defaultMaxResponseBytes)
+        : yield* resolveUrl("baseUrl", options.baseUrl),
+      ...(yield* resolveRequest(options))
     }
   })

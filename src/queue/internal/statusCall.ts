@@ -38,6 +38,8 @@ export interface Connection {
   readonly maxResponseBytes: number
   /** Whether the service ever responded. */
   hasAnswered: boolean
+  /** The error of a response that is not a success. */
+  readonly toError: (about: Answer.About, response: Answer.Response, scrub: Scrub) => QueueError
 }
 
 /**
@@ -78,7 +80,7 @@ export const makeStatus = <Request>(
   transportOf: (outcomes: Outcomes<Request>) => Transport<Request>
 ): Effect.Effect<(job: JobRef) => Outcome> =>
   Effect.map(Fiber.runtime, (runtime) => {
-    const { maxResponseBytes, requestTimeout, scrub } = connection
+    const { maxResponseBytes, requestTimeout, scrub, toError } = connection
     const cache = new ResponseCache<Request>(maxCached)
 
     const about = ({ job }: Entry<Request>): Answer.About => ({ operation: "status", model: job.model, job })
@@ -86,12 +88,12 @@ export const makeStatus = <Request>(
     const { prepare, send } = transportOf({
       received: (entry, httpStatus, headers, body) => {
         connection.hasAnswered = true
-        const refuse = (toError: (response: Answer.Response) => QueueError) =>
+        const refuse = (errorOf: (response: Answer.Response) => QueueError) =>
           Effect.flatMap(
             Answer.toResponse(httpStatus, Headers.fromInput(headers), body),
-            (response) => Effect.fail(toError(response))
+            (response) => Effect.fail(errorOf(response))
           )
-        if (!Answer.isOk(httpStatus)) return refuse((response) => Answer.fromRefusal(about(entry), response, scrub))
+        if (!Answer.isOk(httpStatus)) return refuse((response) => toError(about(entry), response, scrub))
         const text = decodeText(body, headers["content-encoding"])
         if (entry.status !== undefined && entry.text === text) return Effect.succeed(entry.status)
         const status = Answer.decode(text, Answer.decodeStatus)

@@ -29,7 +29,6 @@ export interface Outcome {
   readonly job: JobRef
   readonly status: JobStatus | undefined
   readonly at: number
-  readonly version: number
   readonly error: Cause.Cause<WatchError> | Expired | undefined
   /** The cursor before `status`. */
   readonly before: Cursor | undefined
@@ -42,8 +41,8 @@ export interface Outcome {
 export abstract class Subscriber {
   /** The poller while the watch lasts, then its outcome. */
   source: Poller | Outcome | undefined = undefined
-  /** The version of the snapshot that was taken last. */
-  seen = 0
+  /** When the snapshot arrived that was taken last. */
+  seenAt: number | undefined = undefined
   startedAt = 0
   /** The cursor that the watch began with, as long as the poller knows less. */
   from: Cursor | undefined = undefined
@@ -67,14 +66,14 @@ export abstract class Subscriber {
   get hasNews(): boolean {
     const { poller } = this
     if (poller === undefined) return this.source !== undefined
-    return this.wants !== "end" && (poller.trouble !== undefined || poller.version !== this.seen)
+    return this.wants !== "end" && (poller.trouble !== undefined || poller.status !== undefined)
   }
 
   /** The latest snapshot, unless it was taken before. */
   takeLatest(): { readonly status: JobStatus; readonly at: number } | undefined {
     const { source } = this
-    if (source?.status === undefined || source.version === this.seen) return undefined
-    this.seen = source.version
+    if (source?.status === undefined || source.at === this.seenAt) return undefined
+    this.seenAt = source.at
     return { status: source.status, at: source.at }
   }
 }
@@ -152,7 +151,6 @@ export class Poller extends PollGroup implements JobState, Queued {
   status: JobStatus | undefined = undefined
   at = 0
   unchangedSince = 0
-  version = 0
   trouble: Trouble | undefined = undefined
 
   /** When the newest request was sent. */
@@ -224,8 +222,8 @@ export class Poller extends PollGroup implements JobState, Queued {
   }
 
   outcome(error: Outcome["error"]): Outcome {
-    const { at, cursor, job, status, version } = this
-    return { job, status, at, version, before: cursor, error }
+    const { at, cursor, job, status } = this
+    return { job, status, at, before: cursor, error }
   }
 }
 

@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type Rules, rules } from "../../model/internal/rules.js"
 import type * as Job from "../../model/Job.js"
@@ -22,8 +22,18 @@ import type { Notice, SubscribeOptions, Subscription } from "./notice.js"
 import { policyOf, type PolicyOptions } from "./outcome.js"
 import { spanned } from "./span.js"
 
-interface Options extends PolicyOptions {
-  readonly from?: Transition.Cursor | undefined
+/** How the notices of one job are read. @internal */
+export interface Reading<A> {
+  /** The name of the span of the watch; without one, it has none. */
+  readonly span?: string
+  readonly job: Job.JobRef
+  readonly options: PolicyOptions & { readonly from?: Transition.Cursor | undefined }
+  readonly wants: SubscribeOptions["wants"]
+  /** The elements of a notice. */
+  readonly select: (
+    notice: Exclude<Notice, { readonly _tag: "Ended" }>,
+    opened: Opened
+  ) => Either.Either<ReadonlyArray<A>, WatchError>
 }
 
 /** @internal */
@@ -32,24 +42,6 @@ export interface Opened {
   readonly policy: WatchPolicy
   readonly rules: Rules
 }
-
-/** @internal */
-export const open = (
-  span: string | undefined,
-  job: Job.JobRef,
-  { from, ...options }: Options,
-  wants: SubscribeOptions["wants"]
-): Effect.Effect<Opened, JobMismatch, JobWatcher | Scope.Scope> =>
-  from !== undefined && !Transition.Cursor.isOf(from, job)
-    ? Effect.fail(new JobMismatch({ job }))
-    : Effect.gen(function*() {
-      if (span !== undefined) yield* spanned(span, job)
-      const watcher = yield* JobWatcher
-      const policy = yield* policyOf(options)
-      const subscription = yield* watcher.subscribe({ policy, wants })
-      yield* subscription.add(job, from)
-      return { subscription, policy, rules: yield* rules }
-    })
 
 /** Derives the transitions that a sample adds, and moves the subscriber's cursor. @internal */
 export const derive = (
@@ -68,51 +60,84 @@ export const derive = (
     }
   )
 
-// `Stream.unfoldChunkEffect` without its state, to save memory: there are many of these
-const pulled = <A, E, R>(
-  next: Effect.Effect<Option.Option<Chunk.Chunk<A>>, E, R>
-): Stream.Stream<A, E, R> => {
-  const loop: Channel.Channel<Chunk.Chunk<A>, unknown, E, unknown, void, unknown, R> = Channel.flatMap(
-    Channel.fromEffect(next),
-    Option.match({ onNone: () => Channel.void, onSome: (chunk) => Channel.zipRight(Channel.write(chunk), loop) })
-  )
-  return Stream.fromChannel(loop)
+/** Reads the notices of one job. */
+class Reader<A> {
+  private end: Exit.Exit<void, WatchError> | undefined = undefined
+
+  constructor(private readonly opened: Opened, private readonly select: Reading<A>["select"]) {}
+
+  /** The next elements; none after the end. */
+  get next(): Effect.Effect<ReadonlyArray<A>, WatchError> {
+    return this.end === undefined
+      ? Effect.flatMap(this.opened.subscription.next, this.read)
+      : Effect.as(this.end, [])
+  }
+
+  private readonly read = (notices: Iterable<Notice>): Reader<A>["next"] => {
+    const elements: Array<A> = []
+    for (const notice of notices) {
+      if (notice._tag === "Ended") {
+        this.end = notice.exit
+        break
+      }
+      const selected = this.select(notice, this.opened)
+      if (Either.isLeft(selected)) {
+        this.end = Exit.fail(selected.left)
+        break
+      }
+      for (const element of selected.right) elements.push(element)
+    }
+    return elements.length > 0 ? Effect.succeed(elements) : this.next
+  }
 }
 
-/** The elements that `select` makes of a job's notices, up to its end. @internal */
-export const streamed = <A>(
-  span: string,
-  job: Job.JobRef,
-  options: Options,
-  wants: SubscribeOptions["wants"],
-  select: (
-    notice: Exclude<Notice, { readonly _tag: "Ended" }>,
-    opened: Opened
-  ) => Either.Either<ReadonlyArray<A>, WatchError>
-): Stream.Stream<A, WatchError, JobWatcher> =>
-  options.from?.phase === "Ended" && Transition.Cursor.isOf(options.from, job)
+const open = <A>(
+  { job, options: { from, ...options }, select, span, wants }: Reading<A>,
+  scope: Scope.Scope
+): Effect.Effect<Reader<A>, JobMismatch, JobWatcher> =>
+  from !== undefined && !Transition.Cursor.isOf(from, job)
+    ? Effect.fail(new JobMismatch({ job }))
+    : Effect.gen(function*() {
+      if (span !== undefined) yield* spanned(span, job)
+      const watcher = yield* JobWatcher
+      const policy = yield* policyOf(options)
+      const subscription = yield* watcher.subscribe({ policy, wants })
+      yield* subscription.add(job, from)
+      return new Reader({ subscription, policy, rules: yield* rules }, select)
+    }).pipe(Scope.extend(scope))
+
+// What a watch retains while it waits counts, since there are many. `Effect.scoped` and `Stream.unwrapScoped` would retain
+// a context with the scope (3 KiB), and an effect that is not suspended its whole description (1.2 KiB).
+
+/** Watches a job, and calls `onElements` with its elements until that returns a value. @internal */
+export const untilSome = <A, B>(
+  reading: Reading<A>,
+  onElements: (elements: ReadonlyArray<A>) => Effect.Effect<B | undefined>
+): Effect.Effect<B, WatchError, JobWatcher> =>
+  Effect.scopedWith((scope) => {
+    const loop = (reader: Reader<A>): Effect.Effect<B, WatchError> =>
+      Effect.flatMap(reader.next, (elements) =>
+        Effect.flatMap(onElements(elements), (result) =>
+          result === undefined ? loop(reader) : Effect.succeed(result)))
+    return Effect.suspend(() =>
+      Effect.flatMap(open(reading, scope), loop)
+    )
+  })
+
+/** The elements of a watch, up to its end. @internal */
+export const streamed = <A>(reading: Reading<A>): Stream.Stream<A, WatchError, JobWatcher> => {
+  const { job, options: { from } } = reading
+  return from?.phase === "Ended" && Transition.Cursor.isOf(from, job)
     ? Stream.empty
-    : Stream.unwrapScoped(Effect.map(open(span, job, options, wants), (opened) => {
-      let end: Exit.Exit<void, WatchError> | undefined
-      const next: Effect.Effect<Option.Option<Chunk.Chunk<A>>, WatchError> = Effect.suspend(() =>
-        end !== undefined
-          ? Effect.as(end, Option.none())
-          : Effect.flatMap(opened.subscription.next, (notices) => {
-            const elements: Array<A> = []
-            for (const notice of notices) {
-              if (notice._tag === "Ended") {
-                end = notice.exit
-                break
-              }
-              const selected = select(notice, opened)
-              if (Either.isLeft(selected)) {
-                end = Exit.fail(selected.left)
-                break
-              }
-              for (const element of selected.right) elements.push(element)
-            }
-            return elements.length > 0 ? Effect.succeedSome(Chunk.unsafeFromArray(elements)) : next
-          })
-      )
-      return pulled(next)
-    }))
+    : Stream.fromChannel(Channel.unwrap(Effect.map(Scope.make(), (scope) =>
+      Channel.ensuringWith(
+        Channel.flatMap(Channel.fromEffect(open(reading, scope)), pulled),
+        (exit) => Scope.close(scope, exit)
+      ))))
+}
+
+const pulled = <A>(reader: Reader<A>): Channel.Channel<Chunk.Chunk<A>, unknown, WatchError, unknown, void> =>
+  Channel.flatMap(Channel.fromEffect(reader.next), (elements) =>
+    elements.length === 0
+      ? Channel.void
+      : Channel.flatMap(Channel.write(Chunk.unsafeFromArray(elements)), () => pulled(reader)))

@@ -3,8 +3,10 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type { JobStatus } from "../../model/Job.js"
 import type { QueueError, WatchError } from "../../model/QueueError.js"
+import { flatMapEager } from "../../policy/internal/schedule.js"
 import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import { type Trouble, withKnown } from "./expiryErrors.js"
@@ -41,11 +43,14 @@ export const firstPause = (group: PollGroup, status: JobStatus, epoch: number, t
     ))
 }
 
-const stepped = (policy: WatchPolicy, step: Effect.Effect<Pause>): Effect.Effect<AfterResponse> =>
-  Effect.matchCause(step, {
-    onFailure: (cause) => ({ next: undefined, failed: [[policy, cause]] }),
-    onSuccess: (next) => ({ next, failed: [] })
-  })
+const none: Failed = []
+
+const stepped = (policy: WatchPolicy, step: Effect.Effect<Pause>): Effect.Effect<AfterResponse> => {
+  const response = flatMapEager(step, (next) => Effect.succeed({ next, failed: none }))
+  return Exit.isExit(response)
+    ? response
+    : Effect.catchAllCause(response, (cause) => Effect.succeed({ next: undefined, failed: [[policy, cause]] }))
+}
 
 /** The shortest pause of the groups' cadences, and their shortest period. A cadence that dies affects its group alone. @internal */
 export const afterResponse = (
@@ -61,14 +66,14 @@ export const afterResponse = (
       period === undefined
         ? firstPause(group, status, epoch, now)
         // a pause may be a random part of the period (`Cadence.byPhase`), so a shorter one lowers the period by degrees
-        : Effect.map(
+        : flatMapEager(
           ScheduleDriver.nextPause(group, wallTime(group, epoch, now), status),
-          (pause) => ({ pause, period: Math.max(pause, period / 2) })
+          (pause) => Effect.succeed({ pause, period: Math.max(pause, period / 2) })
         )
     )
   return poller.next === undefined ? step(poller) : Effect.reduce(
     poller.groups,
-    { next: undefined, failed: [] } as AfterResponse,
+    { next: undefined, failed: none } as AfterResponse,
     (all, group) =>
       Effect.map(step(group), ({ failed, next }) => ({
         next: all.next === undefined || next === undefined ? all.next ?? next : {

@@ -17,6 +17,7 @@ import * as QueueError from "../../model/QueueError.js"
 import type * as Transition from "../../model/Transition.js"
 import { minPause } from "../../policy/internal/pauses.js"
 import { retryAfterOf } from "../../policy/internal/retryAfter.js"
+import { flatMapEager } from "../../policy/internal/schedule.js"
 import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import * as Fiber from "../../queue/internal/fiber.js"
 import type { Service as JobQueueService } from "../../queue/JobQueue.js"
@@ -280,7 +281,7 @@ export class Scheduler {
 
   private onResponse(poller: Poller, status: Job.JobStatus): Effect.Effect<void> {
     const { now } = this.executor
-    const { metrics } = poller.order
+    const { job, order: { metrics } } = poller
     Metrics.count(metrics.savedBySharing, poller.subscriberCount - 1)
     if (poller.trouble !== undefined) {
       poller.trouble = undefined
@@ -292,19 +293,23 @@ export class Scheduler {
     if (status._tag === "Unrecognized") this.onUnrecognized(poller, status, now)
     else if (poller.status !== undefined && JobState.isSame(poller.status, status)) this.refresh(poller, now)
     else {
-      const derived = JobState.deriveFrom(poller, status, { observedAt: this.executor.dateOf(now) })
+      // one reference for all snapshots and cursors of a job: a copy in each would take 150 bytes more
+      const snapshot = { ...status, job }
+      const derived = JobState.deriveFrom(poller, snapshot, { observedAt: this.executor.dateOf(now) })
       if (Either.isLeft(derived)) return this.failWith(poller, Cause.fail(derived.left))
       if (derived.right.stale) Metrics.count(metrics.stale, 1)
-      else this.accept(poller, status, derived.right, now)
+      else this.accept(poller, snapshot, derived.right, now)
     }
     if (!this.isStillWatched(poller, now)) return Effect.void
-    return Effect.map(
+    return flatMapEager(
       afterResponse(poller, poller.status ?? status, this.executor.epoch, now),
       ({ failed, next }) => {
         for (const [policy, cause] of failed) this.failGroup(poller, policy, cause)
-        if (!poller.isWatched) return
-        this.plan.schedule(poller, next?.pause, next?.period, now)
-        this.checkConfirmation(poller)
+        if (poller.isWatched) {
+          this.plan.schedule(poller, next?.pause, next?.period, now)
+          this.checkConfirmation(poller)
+        }
+        return Effect.void
       }
     )
   }
@@ -312,7 +317,6 @@ export class Scheduler {
   /** The same snapshot again, as most are. The old object stays: short-lived objects are cheap to collect. */
   private refresh(poller: Poller, now: number): void {
     poller.at = now
-    poller.version++
     this.plan.afterChange(poller, now)
     poller.each((subscriber) => {
       if (subscriber.wants === "polls") subscriber.notify()
@@ -323,9 +327,7 @@ export class Scheduler {
   private accept(poller: Poller, status: Job.JobStatus, derivation: Transition.Derivation, now: number): void {
     const { cursor, job } = poller
     poller.order.beforeChange(poller, status, now)
-    // all snapshots share one reference: a copy in each would take a sixth more memory
-    JobState.accept(poller, { ...status, job }, now, derivation)
-    poller.version++
+    JobState.accept(poller, status, now, derivation)
     if (Job.isTerminal(status)) {
       const outcome = { ...poller.outcome(undefined), before: cursor }
       this.outcomes.set(job, outcome, now + this.settings.resultRetention, now)
@@ -344,7 +346,7 @@ export class Scheduler {
     const { job } = poller
     const error = new QueueError.UnrecognizedStatus({ job, status: status.status, snapshot: status })
     const failed = poller.outcome(Cause.fail(error))
-    const ended: Outcome = { ...poller.outcome(undefined), status, at: now, version: poller.version + 1 }
+    const ended: Outcome = { ...poller.outcome(undefined), status, at: now }
     poller.each((subscriber) => {
       const { unrecognized } = subscriber.policy
       if (unrecognized !== "ignore") this.end(poller, subscriber, unrecognized === "fail" ? failed : ended)

@@ -72,7 +72,7 @@ class JobSubscription implements Subscription {
   private taken = 0
   /** Notices that took a while to compute. */
   private late: Array<Notice> | undefined = undefined
-  private reader: (() => void) | undefined = undefined
+  private reader: ((next: Subscription["next"]) => void) | undefined = undefined
   private adders: Array<() => void> | undefined = undefined
 
   constructor(
@@ -125,7 +125,7 @@ class JobSubscription implements Subscription {
         notices.length > 0
           // the chunk is not empty
           ? Effect.succeed(Chunk.unsafeFromArray(notices) as Chunk.NonEmptyChunk<Notice>)
-          : Effect.zipRight(this.awaitNews, this.next)
+          : this.awaitNext
       )
     })
   }
@@ -184,15 +184,15 @@ class JobSubscription implements Subscription {
     ))
   }
 
-  readonly close: Effect.Effect<void> = Effect.suspend(() =>
-    this.last === undefined
+  close(): Effect.Effect<void> {
+    return this.last === undefined
       ? Effect.void
       : this.size === 0 || this.first === this.last
       ? this.scheduler.unsubscribe([this.last])
       : this.scheduler.unsubscribeWhere((subscriber) =>
         subscriber instanceof Member && subscriber.subscription === this
       )
-  )
+  }
 
   private get pending(): number {
     return this.news.length - this.taken
@@ -217,7 +217,7 @@ class JobSubscription implements Subscription {
   private wake(): void {
     const { reader } = this
     this.reader = undefined
-    reader?.()
+    reader?.(this.next)
   }
 
   private makeRoom(): void {
@@ -227,14 +227,11 @@ class JobSubscription implements Subscription {
     for (const adder of adders) adder()
   }
 
-  // made anew each time, since most subscriptions wait most of the time: they keep no effect meanwhile
-  private get awaitNews(): Effect.Effect<void> {
+  // without a finalizer, which would take 1.6 KiB: waking a reader that was interrupted has no effect
+  private get awaitNext(): Effect.Effect<Chunk.NonEmptyChunk<Notice>> {
     return Effect.async((resume) => {
-      if (this.pending > 0 || this.late !== undefined) return resume(Effect.void)
-      this.reader = () => resume(Effect.void)
-      return Effect.sync(() => {
-        this.reader = undefined
-      })
+      if (this.pending > 0 || this.late !== undefined) return resume(this.next)
+      this.reader = resume
     })
   }
 
@@ -259,5 +256,5 @@ export const subscribe = (
 ): Effect.Effect<Subscription, never, Scope.Scope> =>
   Effect.flatMap(Scope.Scope, (scope) => {
     const subscription = new JobSubscription(scheduler, queue, options, scope)
-    return Effect.as(Scope.addFinalizer(scope, subscription.close), subscription)
+    return Effect.as(Scope.addFinalizerExit(scope, () => subscription.close()), subscription)
   })

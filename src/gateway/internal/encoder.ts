@@ -1,0 +1,131 @@
+/**
+ * The events of jobs as bytes: server-sent events, or a line of JSON each. What several clients receive is encoded once.
+ */
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import type { Rules } from "../../model/internal/rules.js"
+import type { JobStatus, JsonObject } from "../../model/Job.js"
+import type { JobMismatch, QueueError, UnrecognizedStatus, WatchError } from "../../model/QueueError.js"
+import * as Transition from "../../model/Transition.js"
+import type { WatchPolicy } from "../../policy/WatchPolicy.js"
+import type { Notice } from "../../watch/JobWatcher.js"
+import { retryField } from "./response.js"
+import type { Encoders } from "./view.js"
+
+type NoticeOf<Tag extends Notice["_tag"]> = Extract<Notice, { readonly _tag: Tag }>
+
+/** @internal */
+export interface Format {
+  readonly contentType: string
+  /** What is sent at once, so that the headers are. */
+  readonly begin: Effect.Effect<Uint8Array>
+  readonly heartbeat: Uint8Array
+  /** An `id` is that of the last event that a client has seen. */
+  readonly writeId: (id: string) => string
+  readonly write: (name: string, json: JsonObject) => string
+}
+
+const utf8 = new TextEncoder()
+
+/** @internal */
+export const encodeText = (text: string): Uint8Array => utf8.encode(text)
+
+const line = (json: JsonObject) => `${JSON.stringify(json)}\n`
+
+// Neither a cursor, nor a tag, nor JSON contains a line break.
+const serverSentEvents: Format = {
+  contentType: "text/event-stream",
+  begin: Effect.map(retryField, encodeText),
+  heartbeat: encodeText(": heartbeat\n\n"),
+  writeId: (id) => `id: ${id}\n`,
+  write: (name, json) => `event: ${name}\ndata: ${line(json)}\n`
+}
+
+const heartbeat = encodeText(line({ _tag: "Heartbeat" }))
+
+const lines: Format = {
+  contentType: "application/x-ndjson",
+  begin: Effect.succeed(heartbeat),
+  heartbeat,
+  writeId: () => "",
+  write: (_, json) => line(json)
+}
+
+/** The transitions that a sample adds. @internal */
+export interface Step {
+  readonly before: Transition.Cursor | undefined
+  readonly cursor: Transition.Cursor
+  readonly events: ReadonlyArray<{ readonly cursor: string; readonly text: string }>
+  /** All of them, with their ids, for a client of this job alone. */
+  readonly bytes: Uint8Array
+}
+
+type Derived = Either.Either<Step, UnrecognizedStatus | JobMismatch>
+
+/** @internal */
+export class Encoder {
+  // Followers of a job mostly know the same of it.
+  private readonly steps = new WeakMap<JobStatus, Array<Step>>()
+  private readonly troubles = new WeakMap<QueueError, { readonly nextTryAt: number; readonly bytes: Uint8Array }>()
+
+  constructor(readonly format: Format, private readonly encoders: Encoders) {}
+
+  step(
+    { at, status, watch }: NoticeOf<"Sample">,
+    policy: WatchPolicy,
+    rules: Rules
+  ): Derived {
+    const known = this.steps.get(status)
+    const step = known?.find(({ before }) => before === watch.cursor)
+    if (step !== undefined) return Either.right(step)
+    const { format, encoders } = this
+    const derived = Transition.derive(Option.fromNullable(watch.cursor), status, {
+      observedAt: at,
+      ...rules,
+      unrecognized: policy.unrecognized === "end" ? "end" : "fail"
+    })
+    return Either.map(derived, ({ cursor, transitions }) => {
+      const events = transitions.map((transition) => ({
+        cursor: Transition.formatCursor(transition.cursor),
+        text: format.write(transition._tag, encoders.event(transition))
+      }))
+      const bytes = encodeText(events.map(({ cursor, text }) => `${format.writeId(cursor)}${text}`).join(""))
+      const step: Step = { before: watch.cursor, cursor, events, bytes }
+      if (known === undefined) this.steps.set(status, [step])
+      else known.push(step)
+      return step
+    })
+  }
+
+  trouble({ error, nextTryAt, since, watch: { job } }: NoticeOf<"Trouble">): Uint8Array {
+    const known = this.troubles.get(error)
+    if (known !== undefined && known.nextTryAt === nextTryAt.epochMillis) return known.bytes
+    const json = this.encoders.event({ _tag: "Trouble", job, error, since, nextTryAt })
+    const bytes = encodeText(this.format.write("Trouble", json))
+    this.troubles.set(error, { nextTryAt: nextTryAt.epochMillis, bytes })
+    return bytes
+  }
+
+  recovered({ since, watch: { job } }: NoticeOf<"Recovered">): Uint8Array {
+    return encodeText(this.format.write("Recovered", this.encoders.event({ _tag: "Recovered", job, since })))
+  }
+
+  // not `error`: an `EventSource` uses this name for its own errors
+  failed(job: NoticeOf<"Ended">["watch"]["job"], error: WatchError): Uint8Array {
+    const { model, requestId } = job
+    const json = { _tag: "WatchFailed", job: { model, requestId }, error: this.encoders.error(error) }
+    return encodeText(this.format.write("watch-failed", json))
+  }
+
+  get end(): Uint8Array {
+    return encodeText(this.format.write("end", { _tag: "End" }))
+  }
+}
+
+/** Returns what chooses an encoder by the `accept` header of a request. @internal */
+export const encodersBy = (encoders: Encoders): (accept: string | undefined) => Encoder => {
+  const inLines = new Encoder(lines, encoders)
+  const asEvents = new Encoder(serverSentEvents, encoders)
+  return (accept) => accept?.includes(lines.contentType) === true ? inLines : asEvents
+}

@@ -1,0 +1,81 @@
+/**
+ * The responses of the gateway.
+ *
+ * @internal
+ */
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+import type { JsonObject } from "../../model/Job.js"
+import type { InvalidCursor, WatchError } from "../../model/QueueError.js"
+
+const headers = { "cache-control": "no-store, no-transform" }
+
+/** @internal */
+export const json = (body: unknown, status = 200, more: { readonly [name: string]: string } = {}) =>
+  HttpServerResponse.unsafeJson(body, { status, headers: { ...headers, ...more } })
+
+/** @internal */
+export const noNews: HttpServerResponse.HttpServerResponse = HttpServerResponse.empty({ status: 204, headers })
+
+/** @internal */
+export const stream = (contentType: string, body: Parameters<typeof HttpServerResponse.stream>[0]) =>
+  // nginx buffers a response without this header
+  HttpServerResponse.stream(body, { contentType, headers: { ...headers, "x-accel-buffering": "no" } })
+
+const statusOf = (error: WatchError | InvalidCursor): number => {
+  switch (error._tag) {
+    case "InvalidCursor":
+    case "InvalidRequest":
+      return 400
+    case "AccessDenied":
+      return error.httpStatus === 403 ? 403 : 401
+    case "JobNotFound":
+      return 404
+    case "JobMismatch":
+      return 409
+    case "RateLimited":
+    case "Unavailable":
+      return 503
+    case "ResponseTimeout":
+    case "PendingTooLong":
+    case "Stalled":
+    case "WatchTimeout":
+      return 504
+    case "Unreachable":
+    case "ResponseTooLarge":
+    case "UnexpectedResponse":
+    case "UnrecognizedStatus":
+      return 502
+  }
+}
+
+/** @internal */
+export const ofError = (error: WatchError | InvalidCursor, encoded: JsonObject) => {
+  const retryAfter = "retryAfter" in error && error.retryAfter !== undefined
+    ? { "retry-after": String(Math.ceil(Duration.toSeconds(error.retryAfter))) }
+    : {}
+  return json(encoded, statusOf(error), retryAfter)
+}
+
+/** @internal */
+export const routeNotFound = json({ _tag: "RouteNotFound", message: "the routes are /events and /status" }, 404)
+
+/** @internal */
+export const methodNotAllowed = json({ _tag: "MethodNotAllowed", message: "the method is GET" }, 405, { allow: "GET" })
+
+// 1 to 5 seconds: clients do not all come back at the same time
+const pauseMillis: Effect.Effect<number> = Random.nextIntBetween(1_000, 5_001)
+
+/** The pause after which an `EventSource` connects again. @internal */
+export const retryField: Effect.Effect<string> = Effect.map(pauseMillis, (millis) => `retry: ${millis}\n\n`)
+
+/** @internal */
+export const tooManyConnections: Effect.Effect<HttpServerResponse.HttpServerResponse> = Effect.map(
+  pauseMillis,
+  (millis) =>
+    json({ _tag: "TooManyConnections", message: "the gateway serves as many requests as it may" }, 503, {
+      "retry-after": String(Math.ceil(millis / 1_000))
+    })
+)

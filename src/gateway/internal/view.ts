@@ -1,0 +1,106 @@
+/**
+ * What clients receive of a job: the encoders of snapshots, events and errors.
+ *
+ * @internal
+ */
+import type * as DateTime from "effect/DateTime"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type { Rules } from "../../model/internal/rules.js"
+import * as Job from "../../model/Job.js"
+import { InvalidCursor, WatchError } from "../../model/QueueError.js"
+import * as Transition from "../../model/Transition.js"
+import { WatchEvent } from "../../watch/JobStream.js"
+
+/** A view. The public options refer to it, so it is not marked as internal: the build would leave it out. */
+export type View = "slim" | "full" | ((transition: Transition.Transition) => Job.JsonObject)
+
+/** @internal */
+export interface Encoders {
+  readonly snapshot: (status: Job.JobStatus, at: DateTime.Utc, rules: Rules) => unknown
+  readonly event: (event: WatchEvent) => Job.JsonObject
+  readonly error: (error: WatchError) => Job.JsonObject
+}
+
+const encodeStatus = Schema.encodeSync(Job.JobStatus)
+const encodeEvent = Schema.encodeSync(WatchEvent)
+const encodeFields = Schema.encodeSync(Schema.Union(WatchError, InvalidCursor))
+const decodeError = Schema.decodeUnknownSync(WatchError)
+
+// a failed job keeps its outputs too: they may have the reason
+const slimStatus = (status: Job.JobStatus): Job.JobStatus => ({
+  ...status,
+  inputs: Job.absent,
+  outputs: Job.isTerminal(status) ? status.outputs : Job.absent
+})
+
+type Document = typeof Job.JobStatus.Encoded
+
+const slimDocument = (
+  { inputs: _inputs, outputs: _outputs, ...rest }: Document
+): Omit<Document, "inputs" | "outputs"> => rest
+
+/** The fields of an encoded error that have the inputs and outputs of the job, or are texts that may quote them. */
+interface EncodedError {
+  readonly _tag: string
+  readonly body?: string
+  readonly detail?: string | undefined
+  readonly issue?: string
+  readonly lastError?: EncodedError | undefined
+  readonly lastSeen?: { readonly status: Document } | undefined
+  readonly previousError?: string | undefined
+  readonly snapshot?: Document
+}
+
+const slimError = (
+  { body, detail: _detail, issue, lastError, lastSeen, previousError: _previousError, snapshot, ...rest }: EncodedError
+): Job.JsonObject => ({
+  ...rest,
+  ...(body !== undefined && { body: "" }),
+  ...(issue !== undefined && { issue: "the gateway does not pass on the response of the service" }),
+  ...(lastError !== undefined && { lastError: slimError(lastError) }),
+  ...(lastSeen !== undefined && { lastSeen: { ...lastSeen, status: slimDocument(lastSeen.status) } }),
+  ...(snapshot !== undefined && { snapshot: slimDocument(snapshot) })
+})
+
+/** Encodes every field of an error, and its message. @internal */
+export const encodeError = (error: WatchError | InvalidCursor): Job.JsonObject => ({
+  ...encodeFields(error),
+  message: error.message
+})
+
+const full: Encoders = {
+  snapshot: (status) => encodeStatus(status),
+  event: (event) => {
+    const encoded = encodeEvent(event)
+    return event._tag === "Trouble" ? { ...encoded, error: encodeError(event.error) } : { ...encoded }
+  },
+  error: encodeError
+}
+
+const error = (error: WatchError) => encodeError(decodeError(slimError(encodeFields(error))))
+
+const slim: Encoders = {
+  snapshot: (status) => encodeStatus(slimStatus(status)),
+  event: (event) => {
+    const { snapshot: _, ...encoded }: Job.JsonObject = encodeEvent(event)
+    return event._tag === "Trouble" ? { ...encoded, error: error(event.error) } : encoded
+  },
+  error
+}
+
+const custom = (view: (transition: Transition.Transition) => Job.JsonObject): Encoders => ({
+  // the last step that the snapshot proves
+  snapshot: (status, observedAt, rules) =>
+    Transition.derive(Option.none(), status, { observedAt, ...rules, unrecognized: "end" }).pipe(
+      Either.map(({ transitions }) => transitions.slice(-1).map(view)[0]),
+      Either.getOrThrow
+    ),
+  event: (event) => event._tag === "Trouble" || event._tag === "Recovered" ? slim.event(event) : view(event),
+  error
+})
+
+/** @internal */
+export const encodersOf = (view: View = "slim"): Encoders =>
+  view === "slim" ? slim : view === "full" ? full : custom(view)
