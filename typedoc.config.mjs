@@ -34,14 +34,14 @@ const withNames = ({ converter }) => {
 /** @type {Partial<import("typedoc").TypeDocOptions>} */
 export default {
   name: "effect-queue-status",
-  entryPoints: ["src/{model,queue,policy,watch,run,telemetry,node,testing,emulator}/[A-Z]*.ts"],
+  entryPoints: ["src/{model,queue,policy,watch,run,telemetry,node,gateway,testing,emulator}/[A-Z]*.ts"],
   tsconfig: "tsconfig.build.json",
   out: "site",
   customCss: "test/checks/site.css",
   projectDocuments: [...guides, "CHANGELOG.md"],
   plugin: [withNames],
   blockTags: ["@category", "@default", "@example", "@see", "@since"],
-  highlightLanguages: ["bash", "json", "mermaid", "python", "sh", "text", "ts", "typescript"],
+  highlightLanguages: ["bash", "js", "json", "mermaid", "python", "sh", "text", "ts", "typescript"],
   disableSources: true,
   excludeExternals: true,
   excludeInternal: true,

@@ -6,9 +6,14 @@ import { assert, describe, it } from "@effect/vitest"
 import type * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { readFileSync } from "node:fs"
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { createServer } from "node:http"
 import { createRequire } from "node:module"
+import type { AddressInfo } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { Webhook } from "standardwebhooks"
 import * as film from "../docs/examples/film.js"
 import * as hedge from "../docs/examples/hedge.js"
 import * as many from "../docs/examples/many.js"
@@ -112,6 +117,54 @@ describe("the examples", () => {
       gateway.kill("SIGTERM")
       yield* gateway.exited
       assert.strictEqual(gateway.stderr(), "")
+    }))
+
+  it.scopedLive("webhooks arrive in order and at least once, although the program is killed in the middle", () =>
+    Effect.gen(function*() {
+      const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+      const emulator = yield* emulate({ workers: { script: Worker.always(Worker.finish("1 second")) } })
+      const messages: Array<{ readonly id: unknown; readonly type: string }> = []
+      let kill = () => {}
+      const server = createServer((request, response) => {
+        let body = ""
+        request.setEncoding("utf8").on("data", (text) => body += text).on("end", () => {
+          const { type } = new Webhook(secret).verify(body, request.headers as Record<string, string>) as {
+            type: string
+          }
+          messages.push({ id: request.headers["webhook-id"], type })
+          // it has arrived, but the program does not learn that
+          if (messages.length === 2) return kill()
+          response.writeHead(204).end()
+        })
+      })
+      yield* Effect.acquireRelease(
+        Effect.async<void>((resume) => {
+          server.listen(0, "127.0.0.1", () => resume(Effect.void))
+        }),
+        () => Effect.sync(() => server.close().closeAllConnections())
+      )
+      const folder = mkdtempSync(join(tmpdir(), "webhooks-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true })))
+      const env = {
+        WEBHOOK_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+        WEBHOOK_SECRET: secret,
+        WEBHOOK_STORE: folder,
+        WEBHOOK_ALLOW: "127.0.0.1/32"
+      }
+      const id = yield* submitted(emulator, { model: "my-org/adder" })
+      const first = yield* example("webhooks.ts", emulator.baseUrl, env, `my-org/adder/${id}`)
+      kill = () => first.kill("SIGKILL")
+      assert.strictEqual((yield* first.exited).signal, "SIGKILL")
+      // without arguments: what it has to deliver is in the store
+      const second = yield* example("webhooks.ts", emulator.baseUrl, env)
+      yield* until(() => messages.at(-1)?.type === "job.completed")
+      yield* until(() => readdirSync(folder).length === 1)
+      second.kill("SIGTERM")
+      yield* second.exited
+      assert.strictEqual(second.stderr(), "")
+      const types = ["job.queued", "job.claimed", "job.claimed", "job.completed"]
+      assert.deepStrictEqual(messages.map(({ type }) => type), types)
+      assert.strictEqual(messages[1]?.id, messages[2]?.id)
     }))
 
   it.scopedLive("the first program prints what the README shows", () =>

@@ -1,17 +1,13 @@
-import { Console, Effect, Stream, Tracer } from "effect"
-import { JobRun, JobStream, JobTelemetry } from "effect-queue-status"
+import { Console, Effect, Tracer } from "effect"
+import { JobRun, JobTelemetry } from "effect-queue-status"
 import { Worker } from "effect-queue-status/testing"
 import { ifStarted } from "./emulated.js"
 
-/** Watches a job to its end, with a trace and metrics. */
-const watched = Effect.gen(function*() {
-  const job = yield* JobRun.submit({ model: "my-org/video-generator", payload: { prompt: "a cat at the piano" } })
-  yield* JobStream.transitions(job, { cadence: "1 second" }).pipe(
-    JobTelemetry.traced,
-    JobTelemetry.metered,
-    Stream.runDrain
-  )
-})
+/** Runs a job. The layer adds its trace and its metrics. */
+const observed = JobRun.run(
+  { model: "my-org/video-generator", payload: { prompt: "a cat at the piano" } },
+  { cadence: "1 second" }
+).pipe(Effect.provide(JobTelemetry.layer))
 
 /** A tracer that adds its spans to a list. A program has the tracer of `@effect/opentelemetry` instead. */
 const listing = (spans: Array<Tracer.Span>, { context, span }: Tracer.Tracer): Tracer.Tracer =>
@@ -33,7 +29,7 @@ const lineOf = ({ attributes, name, status }: Tracer.Span, zero: bigint): string
 
 export const program = Effect.gen(function*() {
   const spans: Array<Tracer.Span> = []
-  yield* Effect.withTracer(watched, listing(spans, yield* Effect.tracer))
+  yield* Effect.withTracer(observed, listing(spans, yield* Effect.tracer))
   const [job, ...phases] = spans.filter(({ attributes }) => attributes.has("messaging.message.id"))
   if (job === undefined) return
   for (const span of [job, ...phases]) yield* Console.log(lineOf(span, job.status.startTime))

@@ -1,4 +1,4 @@
-// The commands that call the service once (`submit`, `status`, `cancel`, `clear`, `metrics`), and `result`, which waits.
+// The commands that ask the service once (`submit`, `status`, `why`, `cancel`, `clear`, `metrics`), and `result`, which waits.
 import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
@@ -17,6 +17,7 @@ import { mayHaveArrived } from "../model/QueueError.js"
 import type { OutcomeError, WatchError } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import * as JobQueue from "../queue/JobQueue.js"
+import * as JobTelemetry from "../telemetry/JobTelemetry.js"
 import * as JobStream from "../watch/JobStream.js"
 import * as Exit from "./exit.js"
 import { jobArgument } from "./jobArgument.js"
@@ -125,6 +126,18 @@ export const status = Command.make("status", { json, job: jobArgument }, ({ job,
     const words = [view.name, View.wordFor[view.state], percent(view), View.describe(view, epochMillis, 0)]
     yield* print(words.filter((word) => word !== "").join("  "))
   })).pipe(Command.withDescription("Prints the state of a job, by one request."))
+
+const encodeExplanation = Schema.encode(JobTelemetry.Explanation)
+
+export const why = Command.make("why", { json, job: jobArgument }, ({ job, json }) =>
+  Effect.gen(function*() {
+    const explanation = yield* JobTelemetry.explain(job)
+    const [cause] = explanation.causes
+    if (cause?._tag === "NoStatus") return yield* orExit(Effect.fail(cause.error))
+    yield* print(
+      json ? jsonLine(yield* Effect.orDie(encodeExplanation(explanation))) : printable(explanation.summary)
+    )
+  })).pipe(Command.withDescription("Prints why a job has not ended yet, by two requests."))
 
 export const result = Command.make(
   "result",

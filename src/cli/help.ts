@@ -43,6 +43,7 @@ const pages: { readonly [command: string]: Page } = {
     codes: [codes.gaveUp]
   },
   status: { examples: [`${name} status ${job}`], codes: [codes.gaveUp] },
+  why: { examples: [`${name} why ${job}`], codes: [codes.gaveUp] },
   watch: {
     examples: [`${name} watch ${job}`, `${name} watch ${job} --json --every 5s`],
     codes: [codes.failed, codes.canceled, codes.gaveUp]

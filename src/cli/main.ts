@@ -59,6 +59,7 @@ const command = Command.make(name).pipe(
   Command.withSubcommands([
     Command.provide(Calls.submit, Queue),
     Command.provide(Calls.status, Queue),
+    Command.provide(Calls.why, Queue),
     Command.provide(Watch.command, Queue),
     Command.provide(Calls.result, Queue),
     Command.provide(Calls.cancel, Queue),

@@ -9,7 +9,7 @@
  * Both accept a cursor, `from=…`, and continue after it. Nothing is stored for a client, so any replica can continue. All
  * requests share the pollers of the `JobWatcher`. The policy of a watch is that of the app, `WatchPolicy.Default`.
  *
- * The gateway does not ask who its clients are: put your own authentication in front of it.
+ * The option `access` decides who may watch which job; see `GatewayAccess`.
  *
  * @since 0.1.0
  */
@@ -23,6 +23,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { rules } from "../model/internal/rules.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
+import type { Access } from "./GatewayAccess.js"
 import { Heartbeats, open } from "./internal/connection.js"
 import { encodersBy } from "./internal/encoder.js"
 import { isOpen, maxJobs, parseQuery, pathOf, type Query } from "./internal/request.js"
@@ -47,6 +48,8 @@ export interface Options {
    *   `GatewayClient` needs one of the other two.
    */
   readonly view?: View | undefined
+  /** Who may watch which job. Without it, everyone who reaches the gateway may watch every job. */
+  readonly access?: Access | undefined
   /** The interval of heartbeats on a stream, for proxies that close idle connections. Defaults to 15 seconds. */
   readonly heartbeat?: Duration.DurationInput | undefined
   /** The longest `wait` of a request for a snapshot. Defaults to one minute. */
@@ -90,6 +93,7 @@ export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatche
   const encoderFor = encodersBy(encoders)
   const heartbeats = new Heartbeats(Duration.decode(options.heartbeat ?? "15 seconds"))
   const maxWait = Duration.decode(options.maxWait ?? "1 minute")
+  const access = options.access ?? (() => Effect.void)
   const maxConnections = options.maxConnections ?? 1_000
   let connections = 0
   const connect = Effect.acquireRelease(
@@ -127,7 +131,9 @@ export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatche
     yield* connect
     const query = parseQuery(request, path === "/events" ? maxJobs : 1)
     if (Either.isLeft(query)) return Response.ofError(query.left, encodeError(query.left))
-    return yield* (path === "/events" ? events(query.right, request.headers["accept"]) : status(query.right)).pipe(
+    const { jobs, token } = query.right
+    return yield* Effect.forEach(jobs, ({ job }) => access(token, job), { discard: true }).pipe(
+      Effect.zipRight(path === "/events" ? events(query.right, request.headers["accept"]) : status(query.right)),
       Effect.catchAll((error) => Effect.succeed(Response.ofError(error, encoders.error(error))))
     )
   }))

@@ -17,6 +17,7 @@ import * as Either from "effect/Either"
 import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { format } from "../model/Job.js"
@@ -26,6 +27,7 @@ import type { Operation } from "../model/QueueError.js"
 import { withNoStore } from "../queue/internal/noStore.js"
 import { resolveRequest, resolveUrl } from "../queue/internal/options.js"
 import * as Answer from "../queue/internal/response.js"
+import { type Scrub, scrubber } from "../queue/internal/scrubber.js"
 import { makeStatus } from "../queue/internal/statusCall.js"
 import { overHttp } from "../queue/internal/statusOverHttp.js"
 import { readHeaders } from "../queue/internal/wire.js"
@@ -41,6 +43,8 @@ import * as JobWatcher from "../watch/JobWatcher.js"
 export interface Options extends JobWatcher.Options {
   /** The URL of the gateway, with the prefix under which it is mounted: `https://jobs.example.com/jobs`. */
   readonly url: string
+  /** The token that `GatewayAccess.bearer` or `GatewayAccess.watchTokens` of the gateway accepts. */
+  readonly token?: Redacted.Redacted | undefined
   /** The maximum duration of a request, headers and body. Defaults to 30 seconds. */
   readonly requestTimeout?: Duration.DurationInput | undefined
   /** The maximum size of a response body, in bytes, which includes the outputs of a job. Defaults to 64 MiB. */
@@ -49,13 +53,13 @@ export interface Options extends JobWatcher.Options {
 
 const decodeError = Schema.decodeUnknownEither(QueueError)
 
-const toError = (about: Answer.About, response: Answer.Response): QueueError => {
+const toError = (about: Answer.About, response: Answer.Response, scrub: Scrub): QueueError => {
   const error = Answer.decode(response.text, decodeError)
   if (Either.isRight(error)) return error.right
   // no gateway says this: it is not there, or a proxy answers in its place
   return response.httpStatus === 404
-    ? Answer.undecoded(about, response, error.left, identity)
-    : Answer.fromRefusal(about, response, identity)
+    ? Answer.undecoded(about, response, error.left, scrub)
+    : Answer.fromRefusal(about, response, scrub)
 }
 
 const notHere = (operation: Operation, model: string, job?: JobRef) =>
@@ -90,15 +94,18 @@ export const make = (
   Effect.gen(function*() {
     const url = yield* resolveUrl("url", options.url)
     const { maxResponseBytes, requestTimeout } = yield* resolveRequest(options)
+    const { token } = options
+    const scrub = token === undefined ? identity : scrubber(token)
     const client = withNoStore(yield* HttpClient.HttpClient)
     const status = yield* makeStatus(
-      { scrub: identity, requestTimeout, maxResponseBytes, hasAnswered: false, toError },
+      { scrub, requestTimeout, maxResponseBytes, hasAnswered: false, toError },
       overHttp(
         { traced: HttpClient.withTracerDisabledWhen(client, () => true), untraced: client },
         maxResponseBytes,
         (job) =>
           HttpClientRequest.get(`/status?${new URLSearchParams({ job: format(job) })}`, { headers: readHeaders }).pipe(
-            HttpClientRequest.prependUrl(url)
+            HttpClientRequest.prependUrl(url),
+            token === undefined ? identity : HttpClientRequest.bearerToken(token)
           )
       )
     )

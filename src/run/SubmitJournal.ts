@@ -23,9 +23,9 @@
  * @since 0.1.0
  */
 import type { PlatformError } from "@effect/platform/Error"
-import * as FileSystem from "@effect/platform/FileSystem"
+import type * as FileSystem from "@effect/platform/FileSystem"
 import * as KeyValueStore from "@effect/platform/KeyValueStore"
-import * as Path from "@effect/platform/Path"
+import type * as Path from "@effect/platform/Path"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -34,6 +34,7 @@ import * as Schema from "effect/Schema"
 import { TimeText } from "../model/internal/timestamp.js"
 import { JobRef } from "../model/Job.js"
 import { JournalError } from "../model/QueueError.js"
+import { fileStore } from "../queue/internal/fileStore.js"
 
 const common = {
   request: Schema.String,
@@ -159,14 +160,7 @@ export const layerMemory: Layer.Layer<SubmitJournal> = Layer.effect(
   })
 )
 
-/** Texts by key, as stores of files, caches and browsers have them. */
-interface Texts {
-  readonly get: (key: string) => Effect.Effect<Option.Option<string>, PlatformError>
-  readonly set: (key: string, value: string) => Effect.Effect<void, PlatformError>
-  readonly remove: (key: string) => Effect.Effect<void, PlatformError>
-}
-
-const ofTexts = (texts: Texts): Effect.Effect<Service> => {
+const ofStore = (store: KeyValueStore.KeyValueStore): Effect.Effect<Service> => {
   const json = Schema.parseJson(Entry)
   const decode = Schema.decode(json)
   const encode = Schema.encode(json)
@@ -175,7 +169,7 @@ const ofTexts = (texts: Texts): Effect.Effect<Service> => {
     new JournalError({ key, operation, reason: message })
   return make({
     get: (key) =>
-      texts.get(name(key)).pipe(
+      store.get(name(key)).pipe(
         Effect.flatMap(Option.match({
           onNone: () => Effect.succeedNone,
           onSome: (text) => Effect.asSome(decode(text))
@@ -184,10 +178,10 @@ const ofTexts = (texts: Texts): Effect.Effect<Service> => {
       ),
     set: (key, entry) =>
       encode(entry).pipe(
-        Effect.flatMap((text) => texts.set(name(key), text)),
+        Effect.flatMap((text) => store.set(name(key), text)),
         Effect.mapError(failed(key, "set"))
       ),
-    remove: (key) => Effect.mapError(texts.remove(name(key)), failed(key, "remove"))
+    remove: (key) => Effect.mapError(store.remove(name(key)), failed(key, "remove"))
   })
 }
 
@@ -203,7 +197,7 @@ const ofTexts = (texts: Texts): Effect.Effect<Service> => {
  */
 export const layerKeyValueStore: Layer.Layer<SubmitJournal, never, KeyValueStore.KeyValueStore> = Layer.effect(
   SubmitJournal,
-  Effect.flatMap(KeyValueStore.KeyValueStore, ofTexts)
+  Effect.flatMap(KeyValueStore.KeyValueStore, ofStore)
 )
 
 /**
@@ -219,37 +213,5 @@ export const layerFileSystem = (
 ): Layer.Layer<SubmitJournal, PlatformError, FileSystem.FileSystem | Path.Path> =>
   Layer.effect(
     SubmitJournal,
-    Effect.gen(function*() {
-      const fs = yield* FileSystem.FileSystem
-      const path = yield* Path.Path
-      const encoder = new TextEncoder()
-      yield* fs.makeDirectory(directory, { recursive: true })
-      const fileOf = (key: string) => path.join(directory, encodeURIComponent(key))
-      // not every system can open a directory; if it can, the rename is durable from here on
-      const syncDirectory = Effect.ignore(
-        Effect.scoped(Effect.flatMap(fs.open(directory, { flag: "r" }), (file) => file.sync))
-      )
-      return yield* ofTexts({
-        get: (key) =>
-          Effect.catchIf(
-            Effect.asSome(fs.readFileString(fileOf(key))),
-            (error) => error._tag === "SystemError" && error.reason === "NotFound",
-            () => Effect.succeedNone
-          ),
-        set: (key, text) =>
-          Effect.gen(function*() {
-            // no encoded key contains an equals sign
-            const beside = `${fileOf(key)}=new`
-            const written = Effect.flatMap(
-              fs.open(beside, { flag: "w" }),
-              (file) => Effect.zipRight(file.writeAll(encoder.encode(text)), file.sync)
-            )
-            yield* Effect.scoped(written)
-            yield* fs.rename(beside, fileOf(key))
-            yield* syncDirectory
-            // an interrupted rename may happen after a later operation
-          }).pipe(Effect.uninterruptible),
-        remove: (key) => Effect.uninterruptible(fs.remove(fileOf(key), { force: true }))
-      })
-    })
+    Effect.flatMap(fileStore(directory), ofStore)
   )

@@ -1,124 +1,129 @@
 /**
- * Traces and metrics of jobs, made from their transitions: what happened on the server, by the server's times.
- *
- * Each combinator passes a stream on unchanged. What it keeps of a job is small and bounded, and dropped when the job
- * ends. A stream may be of one job, or of many, each of them once.
+ * Traces and metrics of jobs, by the server's times; and why a job has not ended yet.
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Stream from "effect/Stream"
-import { keyOf } from "../model/internal/jobKey.js"
-import { isTracerEnabled } from "../queue/internal/fiber.js"
-import type * as JobStream from "../watch/JobStream.js"
-import * as History from "./internal/history.js"
-import * as Metrics from "./internal/metrics.js"
-import * as Spans from "./internal/spans.js"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { rules } from "../model/internal/rules.js"
+import type { JobRef } from "../model/Job.js"
+import { LearnedCadence } from "../policy/LearnedCadence.js"
+import { JobQueue } from "../queue/JobQueue.js"
+import { mismatchOf } from "../watch/internal/outcome.js"
+import { JobWatcher } from "../watch/JobWatcher.js"
+import * as internal from "./internal/explanation.js"
+import { Jobs } from "./internal/jobs.js"
+import { observe } from "./internal/observed.js"
 
-type Element = JobStream.WatchEvent | JobStream.WatchFailed
-
-/** Passes a stream on, and calls `onEnd` with each job that ends, or whose watch ends before it. */
-const observe = <A extends Element, E, R>(
-  self: Stream.Stream<A, E, R>,
-  onEnd: (ended: History.Ended) => Effect.Effect<unknown>
-): Stream.Stream<A, E, R> =>
-  Stream.suspend(() => {
-    const histories = new Map<string, History.History>()
-
-    const read = (element: Element, now: number): History.Ended | undefined => {
-      if (element._tag === "Trouble" || element._tag === "Recovered") return undefined
-      const key = keyOf(element.job)
-      const known = histories.get(key)
-      if (element._tag === "WatchFailed") {
-        histories.delete(key)
-        return known && History.leave(known, now)
-      }
-      const history = known ?? History.begin(element)
-      const ended = History.add(history, element)
-      if (ended !== undefined) histories.delete(key)
-      else if (known === undefined) histories.set(key, history)
-      return ended
-    }
-
-    const report = (ended: Iterable<History.Ended>) =>
-      Effect.uninterruptible(Effect.forEach(ended, onEnd, { discard: true }))
-
-    return self.pipe(
-      Stream.mapChunksEffect((chunk) =>
-        Effect.flatMap(Clock.currentTimeMillis, (now) => {
-          const ended = Array.from(chunk).flatMap((element) => read(element, now) ?? [])
-          return Effect.as(report(ended), chunk)
-        })
-      ),
-      Stream.ensuring(
-        Effect.flatMap(
-          Clock.currentTimeMillis,
-          (now) => report(Array.from(histories.values(), (history) => History.leave(history, now)))
-        )
-      )
-    )
-  })
+// -----------------------------------------------------------------------------
+// traces and metrics
+// -----------------------------------------------------------------------------
 
 /**
- * Makes a trace of each job: a span `job`, whose children are the times in the queue (`queued`, `requeued`) and the
- * attempts (`attempt 1`, `attempt 2`, …). The parent of `job` is the current span when the stream starts.
+ * Adds traces and metrics of all jobs to a `JobWatcher`: `JobStream`, `JobRun` and `JobStage` need no change.
  *
- * - The spans of a job are made when it ends, with the server's times. A time that the server did not report is that of
- *   the observation, between the reported times around it, and is marked as estimated.
+ * - Each job is a span `job`, whose children are the times in the queue (`queued`, `requeued`) and the attempts
+ *   (`attempt 1`, `attempt 2`, …), with the server's times. A time that the server did not report is that of the
+ *   observation, between the reported times around it, and is marked as estimated. The spans are made when the job ends.
  * - A lost or failed attempt and a failed job are errors, with the reason as the message.
- * - If the stream ends before the job, `job` ends then, as interrupted. The phase that is open is left out: a watch that
- *   resumes from the cursor makes its span, marked as resumed, so that no attempt is counted twice.
- * - Errors of the tracer are logged, and do not affect the stream.
+ * - A job has one trace and counts once, regardless of the number of its watches. The parent of `job` is the span that was
+ *   current where the first watch began.
+ * - If the last watch ends before the job, `job` ends then, as interrupted. The phase that is open is left out: a watch that
+ *   begins later, or resumes from the cursor in another process, makes its span, marked as resumed.
+ * - Metrics are tagged by model, never by job. Durations count only if the server reported both ends.
+ * - Errors of the tracer are logged, and do not affect the watches.
  *
  * @example
- * import { JobStream, JobTelemetry } from "effect-queue-status"
- * import type { Job } from "effect-queue-status"
- * import { Effect, Stream } from "effect"
+ * import { JobTelemetry, JobWatcher } from "effect-queue-status"
+ * import { NodeJobQueue } from "effect-queue-status/node"
+ * import { Layer } from "effect"
  *
- * const follow = (jobs: ReadonlyArray<Job.JobRef>) =>
- *   JobStream.watchAll(Stream.fromIterable(jobs)).pipe(
- *     JobTelemetry.traced,
- *     Stream.runForEach((step) => Effect.log(step._tag, step.job.requestId)),
- *     Effect.withSpan("follow")
- *   )
+ * const Live = JobTelemetry.layer.pipe(
+ *   Layer.provide(JobWatcher.layer()),
+ *   Layer.provideMerge(NodeJobQueue.layer())
+ * )
  *
  * @since 0.1.0
- * @category combinators
+ * @category layers
  */
-export const traced = <A extends JobStream.WatchEvent | JobStream.WatchFailed, E, R>(
-  self: Stream.Stream<A, E, R>
-): Stream.Stream<A, E, R> =>
-  observe(self, (ended) =>
-    Effect.zipWith(
-      Effect.tracer,
-      Effect.option(Effect.currentParentSpan),
-      (tracer, parent) => Spans.draw(tracer, parent, ended)
-    ).pipe(
-      Effect.catchAllDefect((defect) => Effect.logWarning("The spans of a job could not be made", defect)),
-      Effect.whenEffect(isTracerEnabled)
-    ))
+export const layer: Layer.Layer<JobWatcher, never, JobWatcher> = Layer.effect(
+  JobWatcher,
+  Effect.map(JobWatcher, (watcher) => {
+    const jobs = new Jobs()
+    return { ...watcher, subscribe: (options) => observe(jobs, watcher, options) }
+  })
+)
+
+// -----------------------------------------------------------------------------
+// explanations
+// -----------------------------------------------------------------------------
 
 /**
- * Updates the metrics of jobs: the times in the queue and of attempts, and, when a job ends, its attempts, its outcome and
- * how long its end went unobserved. They are tagged by model, never by job.
+ * A cause of an explanation, or a fact that helps to judge the others.
  *
- * Durations count only if the server reported both ends. A watch that resumes from a cursor counts nothing twice.
- *
- * @example
- * import { JobStream, JobTelemetry } from "effect-queue-status"
- * import type { Job } from "effect-queue-status"
- * import { Stream } from "effect"
- *
- * const follow = (jobs: ReadonlyArray<Job.JobRef>) =>
- *   JobStream.watchAll(Stream.fromIterable(jobs)).pipe(
- *     JobTelemetry.metered,
- *     Stream.runDrain
- *   )
+ * - `NoStatus`: the queue returned no status of the job. Nothing else is known then.
+ * - `Ended`: the job has ended, so there is nothing to wait for.
+ * - `Unrecognized`: the job is in a state that this version of the library does not know.
+ * - `Running`: a worker runs the job.
+ * - `NoneRunning`: the job waits, and no job of its model runs. It may have no workers.
+ * - `Waiting`: the job waits in the queue.
+ * - `WorkersLost`: the job began anew, since its workers were lost.
+ * - `Expected`: how long the job will take from now on, if a `LearnedCadence` is provided and knows the model.
  *
  * @since 0.1.0
- * @category combinators
+ * @category models
  */
-export const metered = <A extends JobStream.WatchEvent | JobStream.WatchFailed, E, R>(
-  self: Stream.Stream<A, E, R>
-): Stream.Stream<A, E, R> => Stream.suspend(() => observe(self, Metrics.make()))
+export type Cause = internal.Cause
+
+/**
+ * Why a job has not ended yet.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Explanation extends internal.Explanation {}
+
+/**
+ * The schema of an explanation.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Explanation = internal.Explanation
+
+/**
+ * Explains why a job has not ended yet. Asks the queue for the status of the job and the metrics of its model, once each.
+ * Every cause is what the queue returned then, except `Expected`, which is an estimate.
+ *
+ * @example
+ * import { JobTelemetry } from "effect-queue-status"
+ * import type { Job } from "effect-queue-status"
+ * import { Effect } from "effect"
+ *
+ * const logSummary = (job: Job.JobRef) =>
+ *   Effect.flatMap(JobTelemetry.explain(job), ({ causes, summary }) =>
+ *     causes[0]?._tag === "NoneRunning" ? Effect.logWarning(summary) : Effect.log(summary))
+ *
+ * @since 0.1.0
+ * @category explanations
+ */
+export const explain: (job: JobRef) => Effect.Effect<Explanation, never, JobQueue> = Effect.fn("JobTelemetry.explain")(
+  function*(job) {
+    const jobQueue = yield* JobQueue
+    const learned = yield* Effect.serviceOption(LearnedCadence)
+    const { readReason } = yield* rules
+    const status = Effect.flatMap(jobQueue.status(job), (status) => mismatchOf(job, status) ?? Effect.succeed(status))
+    const known = yield* Effect.all(
+      { status: Effect.either(status), queue: Effect.option(jobQueue.metrics(job.model)) },
+      { concurrency: 2 }
+    )
+    const at = yield* DateTime.now
+    const eta = Either.isRight(known.status) && Option.isSome(learned)
+      ? yield* learned.value.eta(known.status.right)
+      : Option.none()
+    return internal.explain({ ...known, job, at, eta, readReason })
+  }
+)

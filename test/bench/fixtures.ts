@@ -1,6 +1,6 @@
-/** What the benchmarks have in common: documents, a server in a process of its own, and medians. */
+/** What the benchmarks have in common: documents, compiled files, and medians. */
 import { build } from "esbuild"
-import { fork, spawn } from "node:child_process"
+import { spawn } from "node:child_process"
 import { basename } from "node:path"
 import { fileURLToPath } from "node:url"
 
@@ -40,15 +40,6 @@ export const compile = async (source: string): Promise<string> => {
     tsconfigRaw: {}
   })
   return outfile
-}
-
-/** A server of one answer, in its own process, so that what is measured is the client alone. */
-export const startServer = async (): Promise<{ readonly url: string; readonly stop: () => void }> => {
-  const child = fork(fileURLToPath(new URL("./server.mjs", import.meta.url)), [JSON.stringify(document)], {
-    execArgv: []
-  })
-  const port = await new Promise<number>((resolve) => child.once("message", (port) => resolve(Number(port))))
-  return { url: `http://127.0.0.1:${port}/v1`, stop: () => child.kill() }
 }
 
 export const median = (values: ReadonlyArray<number>): number => {

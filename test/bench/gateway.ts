@@ -6,9 +6,11 @@
  *
  * Clients are bare sockets in a process of their own. Each follows one of the jobs, each of which progresses once a second.
  */
-import { HttpServer } from "@effect/platform"
+import type { HttpApp } from "@effect/platform"
+import { HttpServer, HttpServerResponse } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
-import { Context, DateTime, Effect, Layer, Option } from "effect"
+import type { Scope } from "effect"
+import { Clock, Context, DateTime, Effect, Layer, Option, Schedule, Stream } from "effect"
 import { Job, JobQueue, JobWatcher, Transition, WatchPolicy } from "effect-queue-status"
 import { Gateway } from "effect-queue-status/gateway"
 import { fork } from "node:child_process"
@@ -25,12 +27,14 @@ const jobs = 100
 const jobOf = (n: number) =>
   Job.ref("my-org/video-generator", `019ba379-92da-71e4-ac40-d98059fd6${String(n).padStart(3, "0")}`)
 
+const begun = DateTime.make(Date.now() - 60_000)
+
 /** What the service says of a job: another progress each second. */
 const statusOf = (job: Job.JobRef, now: number): Job.JobStatus =>
   Job.Running({
     job,
-    createdAt: DateTime.make(now - 60_000),
-    claimedAt: DateTime.make(now - 50_000),
+    createdAt: begun,
+    claimedAt: begun,
     info: { progress: Math.floor(now / 1_000) % 1_000 / 1_000 }
   })
 
@@ -41,7 +45,7 @@ const statusOf = (job: Job.JobRef, now: number): Job.JobStatus =>
 const never = Effect.never
 
 const QueueLive = Layer.succeed(JobQueue.JobQueue, {
-  status: (job) => Effect.sync(() => statusOf(job, Date.now())),
+  status: (job) => Effect.map(Clock.currentTimeMillis, (now) => statusOf(job, now)),
   submit: () => never,
   cancel: () => never,
   clear: () => never,
@@ -53,16 +57,17 @@ const PolicyLive = Layer.succeed(
   WatchPolicy.defaultPolicy.pipe(WatchPolicy.withCadence("1 second"))
 )
 
-const gateway = HttpServer.serve(Gateway.httpApp({ maxConnections: 100_000 })).pipe(
-  Layer.provide(JobWatcher.layer({ pollsPerSecond: 1_000 }).pipe(Layer.provide(QueueLive))),
-  Layer.provide(PolicyLive),
-  Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })),
-  Layer.build,
-  Effect.map((context) => {
-    const { address } = Context.get(context, HttpServer.HttpServer)
-    return address._tag === "TcpAddress" ? address.port : 0
-  })
-)
+const listen = (app: HttpApp.Default<never, JobWatcher.JobWatcher | Scope.Scope>) =>
+  HttpServer.serve(app).pipe(
+    Layer.provide(JobWatcher.layer({ pollsPerSecond: 1_000 }).pipe(Layer.provide(QueueLive))),
+    Layer.provide(PolicyLive),
+    Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })),
+    Layer.build,
+    Effect.map((context) => {
+      const { address } = Context.get(context, HttpServer.HttpServer)
+      return address._tag === "TcpAddress" ? address.port : 0
+    })
+  )
 
 /** The bytes of an event, as the gateway writes it. */
 const eventOf = (job: Job.JobRef, now: number, before: Transition.Cursor | undefined) => {
@@ -99,15 +104,26 @@ const bare = () =>
     server.listen(0, "127.0.0.1", () => resolve((server.address() as AddressInfo).port))
   })
 
+/** A stream of the platform alone: what no gateway on it goes below. */
+const platform = Effect.succeed(HttpServerResponse.stream(
+  Stream.schedule(
+    Stream.forever(Stream.make(eventOf(jobOf(0), Date.now(), undefined).bytes)),
+    Schedule.spaced("1 second")
+  )
+))
+
+const launch = (app: HttpApp.Default<never, JobWatcher.JobWatcher | Scope.Scope>) =>
+  new Promise<number>((resolve) =>
+    Effect.runFork(Effect.scoped(Effect.flatMap(listen(app), (port) => {
+      resolve(port)
+      return Effect.never
+    })))
+  )
+
 const serve = async (kind: string) => {
   const port = kind === "bare"
     ? await bare()
-    : await new Promise<number>((resolve) =>
-      Effect.runFork(Effect.scoped(Effect.flatMap(gateway, (port) => {
-        resolve(port)
-        return Effect.never
-      })))
-    )
+    : await launch(kind === "platform" ? platform : Gateway.httpApp({ maxConnections: 100_000 }))
   process.on("message", () => {
     globalThis.gc?.()
     globalThis.gc?.()
@@ -123,27 +139,46 @@ const serve = async (kind: string) => {
 const follow = (port: number, clients: number) => {
   let events = 0
   let begun = 0
-  const stamps: Array<number> = []
+  // of each event: when it came first, by how many clients it was seen, and how long after the poll
+  let seen = new Map<string, { readonly at: number; count: number }>()
+  let delays: Array<number> = []
   for (let n = 0; n < clients; n++) {
     setTimeout(() => {
       const socket = connect(port, "127.0.0.1")
       let isBegun = false
       socket.on("error", () => process.exit(1))
-      socket.on("data", (bytes) => {
+      socket.setEncoding("latin1").on("data", (text: string) => {
         if (!isBegun) {
           isBegun = true
           begun++
         }
-        let at = -1
-        while ((at = bytes.indexOf("\nevent: ", at + 1)) >= 0) events++
-        stamps.push(Date.now())
+        const now = Date.now()
+        for (const [, id = ""] of text.matchAll(/^id: (.+)$/gm)) {
+          events++
+          const event = seen.get(id)
+          if (event === undefined) seen.set(id, { at: now, count: 1 })
+          else event.count++
+        }
+        for (const [, at = ""] of text.matchAll(/"observedAt":"([^"]+)"/g)) delays.push(now - Date.parse(at))
       })
       socket.write(
         `GET /events?job=${encodeURIComponent(Job.format(jobOf(n % jobs)))} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n`
       )
     }, n / 2)
   }
-  process.on("message", () => process.send?.({ events, begun }))
+  process.on("message", (question) => {
+    if (question === "reset") {
+      seen = new Map()
+      delays = []
+    }
+    // those in between may still be on their way
+    const now = Date.now()
+    const begin = Math.min(...Array.from(seen.values(), ({ at }) => at)) + 1_000
+    const lost = Array.from(seen.values()).filter(({ at }) => at > begin && at < now - 1_500)
+      .reduce((sum, { count }) => sum + clients / jobs - count, 0)
+    delays.sort((a, b) => a - b)
+    process.send?.({ events, begun, lost, p99: delays[Math.floor(delays.length * 0.99)] ?? Number.NaN })
+  })
   process.send?.("started")
 }
 
@@ -154,10 +189,10 @@ const follow = (port: number, clients: number) => {
 const start = async (file: string, args: ReadonlyArray<string>) => {
   const process = fork(file, args, { execArgv: ["--expose-gc"] })
   const first = await new Promise<any>((resolve) => process.once("message", resolve))
-  const ask = () =>
+  const ask = (question = "?") =>
     new Promise<any>((resolve) => {
       process.once("message", resolve)
-      process.send("?")
+      process.send(question)
     })
   return { first, ask, stop: () => process.kill() }
 }
@@ -172,34 +207,43 @@ const measure = async (file: string, kind: string, clients: number) => {
   while ((await followers.ask()).begun < clients) await sleep(200)
   await sleep(3_000)
   const before = await server.ask()
-  const eventsBefore = (await followers.ask()).events
+  const { events: eventsBefore } = await followers.ask("reset")
   await sleep(seconds * 1_000)
   const after = await server.ask()
-  const events = (await followers.ask()).events - eventsBefore
+  const { events: eventsAfter, lost, p99 } = await followers.ask()
+  const events = eventsAfter - eventsBefore
   followers.stop()
   server.stop()
   const cpu = after.cpu.user + after.cpu.system - before.cpu.user - before.cpu.system
-  return { heap: (after.heap - empty) / clients / 1024, micros: cpu / events, events: events / seconds }
+  return { heap: (after.heap - empty) / clients / 1024, micros: cpu / events, events: events / seconds, lost, p99 }
 }
+
+type Measured = Awaited<ReturnType<typeof measure>>
+
+const all = [
+  { kind: "bare", name: "bare `node:http`" },
+  { kind: "platform", name: "`HttpServerResponse.stream` alone" },
+  { kind: "gateway", name: "`Gateway.httpApp`" }
+]
 
 const main = async () => {
   const file = await compile(fileURLToPath(import.meta.url))
-  console.log(`| ${jobs} jobs, one event a second each | clients | events a second | CPU of an event | heap a client |`)
-  console.log("| --- | ---: | ---: | ---: | ---: |")
-  for (const clients of [1_000]) {
-    const rows = {
-      bare: [] as Array<Awaited<ReturnType<typeof measure>>>,
-      gateway: [] as Array<Awaited<ReturnType<typeof measure>>>
+  console.log(
+    `| ${jobs} jobs, one event a second each | clients | events a second | CPU of an event | heap a client | lost | from poll to client, p99 |`
+  )
+  console.log("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+  for (const clients of [1_000, 3_000]) {
+    const kinds = clients === 1_000 ? all : all.slice(-1)
+    const measured = kinds.map(() => [] as Array<Measured>)
+    for (let round = 0; round < (clients === 1_000 ? 3 : 1); round++) {
+      for (const [i, { kind }] of kinds.entries()) measured[i]!.push(await measure(file, kind, clients))
     }
-    for (let round = 0; round < 3; round++) {
-      for (const kind of ["bare", "gateway"] as const) rows[kind].push(await measure(file, kind, clients))
-    }
-    for (const [kind, measured] of Object.entries(rows)) {
-      const of = (get: (row: (typeof measured)[number]) => number) => median(measured.map(get))
+    for (const [i, { kind, name }] of kinds.entries()) {
+      const of = (get: (row: Measured) => number) => median(measured[i]!.map(get))
       console.log(
-        `| ${kind === "bare" ? "bare `node:http`" : "`Gateway.httpApp`"} | ${clients} | ${
-          of((row) => row.events).toFixed(0)
-        } | ${of((row) => row.micros).toFixed(1)} µs | ${of((row) => row.heap).toFixed(1)} KiB |`
+        `| ${name} | ${clients} | ${of((row) => row.events).toFixed(0)} | ${of((row) => row.micros).toFixed(1)} µs | ${
+          of((row) => row.heap).toFixed(1)
+        } KiB | ${kind === "gateway" ? `${of((row) => row.lost)} | ${of((row) => row.p99)} ms |` : "| |"}`
       )
     }
   }

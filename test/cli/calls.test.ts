@@ -120,6 +120,22 @@ describe("queue-status status", () => {
     }).pipe(Effect.provide(TestJobQueue.layer())))
 })
 
+describe("queue-status why", () => {
+  it.effect("prints the causes as a sentence, or as JSON, and code 5 if there is no status", () =>
+    Effect.gen(function*() {
+      const job = yield* JobQueue.submit({ model, payload: {} })
+      const { exit, stdout } = yield* runHere(Calls.why, [format(job)])
+      assert.deepStrictEqual(said(exit), [0, undefined])
+      assert.match(stdout, /^my-org\/video generator\/\S+: no job of its model is running; the job, .* waits .*\n$/)
+      const explanation = JSON.parse((yield* runHere(Calls.why, ["--json", format(job)])).stdout)
+      assert.deepStrictEqual(explanation.causes.map((cause: { _tag: string }) => cause._tag), [
+        "NoneRunning",
+        "Waiting"
+      ])
+      assert.deepStrictEqual(said((yield* runHere(Calls.why, ["m/1"])).exit)[0], codes.gaveUp)
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+})
+
 describe("queue-status result", () => {
   const submitted = JobQueue.submit({ model, payload: {} })
 

@@ -67,6 +67,7 @@ const hanging = Effect.map(
 const commands = [
   "submit",
   "status",
+  "why",
   "watch",
   "result",
   "cancel",

@@ -1,3 +1,4 @@
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Chunk from "effect/Chunk"
@@ -206,6 +207,41 @@ describe("GET /events", () => {
       assert.strictEqual(yield* pollsFor(100), one)
     }))
 })
+
+it.effect("a client that does not read costs a buffer of bounded size, and then sees the latest state", () =>
+  test(Effect.gen(function*() {
+    const note = "x".repeat(100_000)
+    let asked = 0
+    // a job that progresses as often as it is looked at
+    const watch: JobWatcher.Watch = { job: someJob, cursor: undefined }
+    const at = DateTime.unsafeMake(0)
+    const next = Effect.zipRight(
+      Effect.yieldNow(),
+      Effect.sync(() => {
+        asked++
+        const status = Job.Running({ job: someJob, info: { progress: asked / 1_000, note } })
+        return Chunk.of<JobWatcher.Notice>({ _tag: "Sample", watch, status, at })
+      })
+    )
+    const watcher = JobWatcher.JobWatcher.of({
+      subscribe: () => Effect.succeed({ add: () => Effect.succeed(true), next }),
+      pollingEvents: Stream.empty
+    })
+    const app = Effect.provideService(Gateway.httpApp({ view: "full" }), JobWatcher.JobWatcher, watcher)
+    const response = yield* Effect.provideService(
+      app,
+      HttpServerRequest.HttpServerRequest,
+      HttpServerRequest.fromWeb(new Request(`http://gateway${path("events", someJob)}`))
+    )
+    yield* Effect.repeatN(Effect.yieldNow(), 1_000)
+    assert.isAtMost(asked, 3)
+    assert(response.body._tag === "Stream")
+    const chunks = yield* Stream.runCollect(Stream.take(Stream.chunks(response.body.stream), 20))
+    assert.isAtLeast(asked, 15)
+    for (const chunk of chunks) {
+      assert.isAtMost(Chunk.reduce(chunk, 0, (size, { length }) => size + length), 1024 * 1024)
+    }
+  })))
 
 /** The transitions that a client has seen, with snapshots to hold them against the history. */
 const transitionsOf = (events: ReadonlyArray<ServerSentEvent>) =>

@@ -7,18 +7,36 @@ import {
   Either,
   Exit,
   FastCheck,
+  Layer,
   Logger,
   Metric,
   MetricState,
   Option,
+  Queue,
   Stream,
+  TestClock,
   TestContext,
   Tracer
 } from "effect"
-import { Job, JobQueue, JobStream, JobSummary, JobTelemetry, QueueError, Transition } from "effect-queue-status"
-import { TestJobQueue, Worker } from "effect-queue-status/testing"
+import {
+  Job,
+  JobQueue,
+  JobRun,
+  JobStream,
+  JobSummary,
+  JobTelemetry,
+  JobWatcher,
+  QueueError,
+  Transition,
+  WatchPolicy
+} from "effect-queue-status"
+import { Conformance, Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
+import * as History from "../../src/telemetry/internal/history.js"
+import { Jobs } from "../../src/telemetry/internal/jobs.js"
+import * as Metrics from "../../src/telemetry/internal/metrics.js"
+import * as Spans from "../../src/telemetry/internal/spans.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import * as Histories from "../fixtures/histories.js"
 import { job as someJob } from "../fixtures/job.js"
@@ -26,10 +44,6 @@ import { runs } from "../fixtures/runs.js"
 import { everySecond, inTime, submit } from "../fixtures/watching.js"
 
 type Span = CollectingTracer.CollectedSpan
-
-type Element = JobStream.WatchEvent | JobStream.WatchFailed
-
-const denied = { operation: "status", model: someJob.model, httpStatus: 401 } as const
 
 const numRuns = runs(100, 1_000)
 
@@ -43,9 +57,28 @@ const collected = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Reado
 const runSync = <A, E>(effect: Effect.Effect<A, E>): A =>
   Effect.runSync(Effect.provide(effect, TestContext.TestContext))
 
-/** The spans of a stream of these elements, which then ends. */
-const spansOf = (elements: Iterable<Element>): ReadonlyArray<Span> =>
-  runSync(collected(Stream.runDrain(JobTelemetry.traced(Stream.fromIterable(elements)))))
+/** Adds the transitions of a job to a history, and ends it. */
+const fold = (
+  transitions: ReadonlyArray<Transition.Transition>,
+  onStep: (history: History.History, transition: Transition.Transition) => void
+): History.Ended | undefined => {
+  let history: History.History | undefined
+  let ended: History.Ended | undefined
+  for (const transition of transitions) {
+    history ??= History.begin(transition)
+    onStep(history, transition)
+    ended = History.add(history, transition)
+  }
+  return ended ?? (history && History.leave(history, 0))
+}
+
+/** The spans of a job with these transitions, whose watch then ends. */
+const spansOf = (transitions: ReadonlyArray<Transition.Transition>): ReadonlyArray<Span> => {
+  const { spans, tracer } = CollectingTracer.make()
+  const ended = fold(transitions, () => {})
+  if (ended !== undefined) Spans.draw(tracer, Option.none(), ended)
+  return spans
+}
 
 const childrenOf = (spans: ReadonlyArray<Span>): ReadonlyArray<Span> => spans.filter(({ parent }) => parent === "job")
 
@@ -59,6 +92,8 @@ const messageOf = ({ exit }: Span): string | undefined =>
   exit === undefined || Exit.isSuccess(exit) ? undefined : Cause.isInterruptedOnly(exit.cause)
     ? "interrupted"
     : String(Option.getOrThrow(Cause.failureOption(exit.cause)))
+
+let models = 0
 
 const isStep = ({ _tag }: Transition.Transition): boolean => _tag !== "Progressed"
 
@@ -84,7 +119,7 @@ const cut = (samples: ReadonlyArray<Histories.Sample>, at: number) => {
 /** Every span has ended, lies within its parent and has no negative duration; the phases follow one another. */
 const assertWellFormed = (spans: ReadonlyArray<Span>) => {
   const [root, ...children] = spans
-  assert.deepStrictEqual([root?.name, root?.parent], ["job", undefined])
+  assert.strictEqual(root?.name, "job")
   let time = root!.start
   for (const child of children) {
     assert.strictEqual(child.parent, "job")
@@ -100,87 +135,7 @@ const assertWellFormed = (spans: ReadonlyArray<Span>) => {
   for (const span of spans) assert.isDefined(span.exit)
 }
 
-describe("traced", () => {
-  it("changes no element, no chunk and no end of a stream", () => {
-    const recovered = (job: Job.JobRef): Element => ({
-      _tag: "Recovered",
-      job,
-      since: DateTime.unsafeMake(0)
-    })
-    const failed = (job: Job.JobRef): Element => ({
-      _tag: "WatchFailed",
-      job,
-      error: new QueueError.AccessDenied({ ...denied, job })
-    })
-    FastCheck.assert(
-      FastCheck.property(
-        Histories.anySamplesOfAnyState,
-        FastCheck.array(FastCheck.nat({ max: 5 })),
-        FastCheck.constantFrom("end", "fail", "die", "take"),
-        (samples, lengths, end) => {
-          const { job } = samples[0]!.status
-          const elements = [
-            recovered(job),
-            ...Histories.transitionsOf(samples, { unrecognized: "end" }),
-            failed(job),
-            recovered(job)
-          ]
-          let from = 0
-          const chunks = [...lengths, elements.length].map((length) =>
-            Chunk.fromIterable(elements.slice(from, from += length))
-          )
-          const last: Stream.Stream<never, string> = end === "fail"
-            ? Stream.fail("no more")
-            : end === "die"
-            ? Stream.die("a bug")
-            : Stream.empty
-          const stream = Stream.concat(Stream.fromChunks(...chunks), last)
-          const read = (stream: Stream.Stream<Element, string>) => {
-            const seen: Array<ReadonlyArray<Element>> = []
-            const part = end === "take" ? Stream.take(stream, 2) : stream
-            const exit = runSync(
-              Effect.exit(
-                Stream.runForEachChunk(part, (chunk) => Effect.sync(() => seen.push(Chunk.toReadonlyArray(chunk))))
-              )
-            )
-            return { seen, exit: exit.toJSON() }
-          }
-          const { exit, seen } = read(stream)
-          for (const combinator of [JobTelemetry.traced, JobTelemetry.metered]) {
-            const observed = read(combinator(stream))
-            assert.deepStrictEqual(observed.exit, exit)
-            assert.strictEqual(observed.seen.length, seen.length)
-            observed.seen.forEach((chunk, i) => {
-              assert.strictEqual(chunk.length, seen[i]!.length)
-              chunk.forEach((element, j) => assert.strictEqual(element, seen[i]![j]))
-            })
-          }
-        }
-      ),
-      { numRuns }
-    )
-  })
-
-  it("reads no more of a stream than is asked for, and traces each run of it anew", () => {
-    let pulled = 0
-    const steps = Histories.transitionsOf([{
-      moment: 0,
-      status: Job.Done({ job: someJob }),
-      observedAt: DateTime.unsafeMake(9)
-    }])
-    const stream = JobTelemetry.traced(
-      Stream.tap(Stream.fromIterable(steps).pipe(Stream.rechunk(1)), () => Effect.sync(() => pulled++))
-    )
-    assert.strictEqual(pulled, 0)
-    const first = runSync(collected(Stream.runDrain(Stream.take(stream, 1))))
-    assert.strictEqual(pulled, 1)
-    assert.deepStrictEqual(first.map(({ name }) => name), ["job"])
-    for (let i = 0; i < 2; i++) {
-      const spans = runSync(collected(Stream.runDrain(stream)))
-      assert.deepStrictEqual(spans.map(({ name }) => name), ["job", "queued", "attempt 1"])
-    }
-  })
-
+describe("the spans of a history", () => {
   it("has the true times of every history, if the service reports them", () => {
     FastCheck.assert(
       FastCheck.property(Histories.history, (history) => {
@@ -360,27 +315,6 @@ describe("traced", () => {
       }))
     )
   })
-
-  it.effect("passes a stream on though the tracer throws, and logs that", () =>
-    Effect.gen(function*() {
-      const logged: Array<unknown> = []
-      const steps = Histories.transitionsOf([
-        { moment: 0, status: Job.Done({ job: someJob }), observedAt: DateTime.unsafeMake(9) }
-      ])
-      const broken = Tracer.make({
-        context: (f) => f(),
-        span: () => {
-          throw new Error("out of order")
-        }
-      })
-      const seen = yield* JobTelemetry.traced(Stream.fromIterable(steps)).pipe(
-        Stream.runCollect,
-        Effect.withTracer(broken),
-        Effect.provide(Logger.replace(Logger.defaultLogger, Logger.make(({ message }) => logged.push(message))))
-      )
-      assert.deepStrictEqual(Chunk.toReadonlyArray(seen), steps)
-      assert.match(String(logged), /^The spans of a job could not be made,Error: out of order$/)
-    }))
 })
 
 /** The trace of a job as text, in seconds since its beginning. */
@@ -401,22 +335,23 @@ const treeOf = (spans: ReadonlyArray<Span>): ReadonlyArray<string> => {
   })
 }
 
-const traced = (job: Job.JobRef, options: JobStream.TransitionsOptions = everySecond) =>
-  JobStream.transitions(job, options).pipe(JobTelemetry.traced)
+/** A queue in memory, whose watches are observed. */
+const queue = (workers: Worker.Pool | undefined, ...faults: ReadonlyArray<Fault.Fault>) =>
+  Layer.provideMerge(JobTelemetry.layer, TestJobQueue.layer({ workers, faults }))
 
 /** The spans of jobs that an effect makes. */
 const jobSpans = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.map(collected(effect), (spans) => spans.filter(({ attributes }) => attributes.has("messaging.message.id")))
 
-const spansOfWatch = (job: Job.JobRef, options?: JobStream.TransitionsOptions) =>
-  jobSpans(Stream.runDrain(traced(job, options)))
+const spansOfWatch = (job: Job.JobRef, options: JobStream.TransitionsOptions = everySecond) =>
+  jobSpans(Stream.runDrain(JobStream.transitions(job, options)))
 
 /** The trace of a job of these workers, looked at every second. */
 const traceOf = (workers: Worker.Pool) =>
   Effect.flatMap(submit, (job) => spansOfWatch(job)).pipe(
     Effect.map(treeOf),
     inTime,
-    Effect.provide(TestJobQueue.layer({ workers }))
+    Effect.provide(queue(workers))
   )
 
 const done: Worker.Pool = { script: Worker.always(Worker.finish("1 second")) }
@@ -491,14 +426,14 @@ describe("the trace of a job", () => {
       // the service does not report when
       assert.deepStrictEqual(treeOf(spans), ["job 0-3, end_estimated", "  queued 0-3, end_estimated"])
       assert.strictEqual(spans[0]!.attributes.get("queue.outcome"), "Canceled")
-    }).pipe(inTime, Effect.provide(TestJobQueue.layer())))
+    }).pipe(inTime, Effect.provide(queue(undefined))))
 
   it.effect("whose watch is interrupted, and resumes from its cursor", () =>
     Effect.gen(function*() {
       const job = yield* submit
       let cursor: Transition.Cursor | undefined
       const first = yield* jobSpans(
-        traced(job).pipe(
+        JobStream.transitions(job, everySecond).pipe(
           Stream.runForEach((transition) => Effect.sync(() => cursor = transition.cursor)),
           Effect.timeoutOption("3500 millis")
         )
@@ -511,37 +446,12 @@ describe("the trace of a job", () => {
       ])
     }).pipe(
       inTime,
-      Effect.provide(TestJobQueue.layer({ workers: { pickup, script: Worker.always(Worker.finish("5 seconds")) } }))
+      Effect.provide(queue({ pickup, script: Worker.always(Worker.finish("5 seconds")) }))
     ))
-
-  it("that can't be watched any more ends then, as one among many", () => {
-    const createdAt = Option.some(DateTime.unsafeMake(0))
-    const seen = (status: Job.JobStatus) =>
-      Histories.transitionsOf([{ moment: undefined, status, observedAt: DateTime.unsafeMake(1_000) }])
-    const [failed, done] = [Job.ref(someJob.model, "failed"), Job.ref(someJob.model, "done")]
-    const spans = spansOf([
-      ...seen(Job.Running({ job: failed, createdAt })),
-      { _tag: "WatchFailed", job: failed, error: new QueueError.AccessDenied({ ...denied, job: failed }) },
-      ...seen(Job.Done({ job: done, createdAt }))
-    ])
-    const treeOfJob = ({ requestId }: Job.JobRef) =>
-      treeOf(spans.filter(({ attributes }) => attributes.get("messaging.message.id") === requestId))
-    assert.deepStrictEqual(treeOfJob(failed), [
-      "job 0-1, end_estimated, interrupted",
-      "  queued 0-1, inferred, end_estimated"
-    ])
-    assert.deepStrictEqual(treeOfJob(done), [
-      "job 0-1, end_estimated",
-      "  queued 0-1, inferred, end_estimated",
-      "  attempt 1 1-1, inferred, start_estimated, end_estimated"
-    ])
-    // before the stream ended
-    assert.deepStrictEqual(spans.map(({ name }) => name), ["job", "queued", "job", "queued", "attempt 1"])
-  })
 
   it.effect("is a child of the current span; there is none where tracing is off", () =>
     Effect.gen(function*() {
-      const watch = Stream.runDrain(traced(yield* submit))
+      const watch = Stream.runDrain(JobStream.transitions(yield* submit, everySecond))
       const spans = yield* jobSpans(Effect.withSpan(watch, "order"))
       assert.deepStrictEqual(spans.map(({ name, parent }) => [name, parent]), [
         ["job", "order"],
@@ -549,19 +459,19 @@ describe("the trace of a job", () => {
         ["attempt 1", "job"]
       ])
       assert.deepStrictEqual(yield* jobSpans(Effect.withTracerEnabled(watch, false)), [])
-    }).pipe(inTime, Effect.provide(TestJobQueue.layer({ workers: done }))))
+    }).pipe(inTime, Effect.provide(queue(done))))
 
   it.effect("is made of each job of many", () =>
     Effect.gen(function*() {
       const jobs = yield* Effect.replicateEffect(submit, 20)
       const spans = yield* jobSpans(
-        Stream.runDrain(JobTelemetry.traced(JobStream.watchAll(Stream.fromIterable(jobs), everySecond)))
+        Stream.runDrain(JobStream.watchAll(Stream.fromIterable(jobs), everySecond))
       )
       assert.strictEqual(spans.length, 60)
       for (const { requestId } of jobs) {
         assertWellFormed(spans.filter(({ attributes }) => attributes.get("messaging.message.id") === requestId))
       }
-    }).pipe(inTime, Effect.provide(TestJobQueue.layer({ workers: { ...done, workers: 3 } }))))
+    }).pipe(inTime, Effect.provide(queue({ ...done, workers: 3 }))))
 })
 
 /** The counts and sums of the metrics of a model, by their names. */
@@ -570,33 +480,33 @@ const figuresOf = (model: string): { readonly [name: string]: unknown } => {
   for (const { metricKey: { name, tags }, metricState } of Effect.runSync(Metric.snapshot)) {
     if (!name.startsWith("effect_queue_status_job_")) continue
     if (!tags.some(({ key, value }) => key === "model" && value === model)) continue
-    const outcome = tags.find(({ key }) => key === "outcome")?.value
-    const short = name.replace("effect_queue_status_job_", "") + (outcome === undefined ? "" : ` ${outcome}`)
+    const kind = tags.find(({ key }) => key !== "model")?.value
+    const short = name.replace("effect_queue_status_job_", "") + (kind === undefined ? "" : ` ${kind}`)
     figures[short] = MetricState.isHistogramState(metricState)
       ? { count: metricState.count, sum: metricState.sum }
       : MetricState.isCounterState(metricState)
       ? Number(metricState.count)
+      : MetricState.isGaugeState(metricState)
+      ? Number(metricState.value)
       : undefined
   }
   return figures
 }
 
-let models = 0
-
 /** The figures of watches of jobs: a model of its own for each call, since metrics are global. */
 const metered = (...watches: ReadonlyArray<ReadonlyArray<Transition.Transition>>) => {
   const model = `metered-${models++}`
   for (const transitions of watches) {
-    const elements = transitions.map((transition): Transition.Transition => ({
-      ...transition,
-      job: Job.ref(model, transition.job.requestId)
-    }))
-    runSync(Stream.runDrain(JobTelemetry.metered(Stream.fromIterable(elements))))
+    const { step } = Metrics.make()
+    fold(
+      transitions.map((transition) => ({ ...transition, job: Job.ref(model, transition.job.requestId) })),
+      step
+    )
   }
   return figuresOf(model)
 }
 
-describe("metered", () => {
+describe("the metrics of a history", () => {
   const total = (durations: ReadonlyArray<number>) =>
     durations.length === 0 ? undefined : { count: durations.length, sum: durations.reduce((a, b) => a + b) }
 
@@ -652,6 +562,207 @@ describe("metered", () => {
   })
 })
 
+/** A watcher that reports these samples, in chunks of some size, and then the end. */
+const replaying = (samples: ReadonlyArray<Histories.Sample>, size: number) =>
+  Layer.succeed(JobWatcher.JobWatcher, {
+    pollingEvents: Stream.never,
+    subscribe: () =>
+      Effect.map(Queue.unbounded<JobWatcher.Notice>(), (notices) => ({
+        next: Queue.takeBetween(notices, 1, size) as Effect.Effect<Chunk.NonEmptyChunk<JobWatcher.Notice>>,
+        add: (job, cursor) => {
+          const watch = { job, cursor }
+          return Queue.offerAll(notices, [
+            ...samples.map(({ observedAt, status }) => ({
+              _tag: "Sample" as const,
+              watch,
+              status: { ...status, job },
+              at: observedAt
+            })),
+            { _tag: "Ended", watch, exit: Exit.void }
+          ])
+        }
+      }))
+  })
+
+const unrecognized = "end"
+
+describe("the layer", () => {
+  it("makes the trace and the metrics of each history, however many watch it, and passes all on", () => {
+    type Read = (job: Job.JobRef) => Effect.Effect<unknown, unknown, JobWatcher.JobWatcher>
+    const reader = FastCheck.constantFrom<Array<Read>>(
+      (job) => Stream.runCollect(JobStream.statuses(job, { unrecognized })),
+      (job) => Stream.runCollect(JobStream.transitions(job, { unrecognized })),
+      (job) => JobStream.result(job, { unrecognized })
+    )
+    FastCheck.assert(
+      FastCheck.property(
+        Histories.anySamplesOfAnyState,
+        FastCheck.integer({ min: 1, max: 4 }),
+        FastCheck.array(reader, { minLength: 1, maxLength: 3 }),
+        (samples, size, readers) => {
+          const job = Job.ref(`layer-${models++}`, samples[0]!.status.job.requestId)
+          const ofJob = samples.map((sample) => ({ ...sample, status: { ...sample.status, job } }))
+          const watcher = replaying(ofJob, size)
+          const watch = Effect.all(readers.map((read) => Effect.exit(read(job))))
+          const plain = runSync(Effect.provide(watch, watcher))
+          const { spans, tracer } = CollectingTracer.make()
+          const observed = runSync(
+            watch.pipe(
+              Effect.provide(Layer.provide(JobTelemetry.layer, watcher)),
+              Effect.withTracer(tracer)
+            )
+          )
+          // a result without an end is a defect, with a stack trace
+          const print = (exits: typeof plain) =>
+            exits.map((exit) => Exit.isFailure(exit) && Cause.isDie(exit.cause) ? "died" : exit)
+          assert.deepStrictEqual(print(observed), print(plain))
+          const transitions = Histories.transitionsOf(ofJob, { unrecognized })
+          const made = spans.filter(({ attributes }) => attributes.has("messaging.message.id"))
+          assert.deepStrictEqual(made, spansOf(transitions))
+          assert.deepStrictEqual(figuresOf(job.model), metered(transitions))
+        }
+      ),
+      { numRuns }
+    )
+  })
+
+  for (
+    const { name, run } of Conformance.watcherChecks({
+      watcher: Layer.provide(JobTelemetry.layer, JobWatcher.layer()),
+      pass: TestClock.adjust
+    })
+  ) it.effect(name, () => run)
+
+  it.effect("traces a job once, whoever watches it, before its end and after", () =>
+    Effect.gen(function*() {
+      const model = `layer-${models++}`
+      const job = yield* JobQueue.submit({ model, payload: {} })
+      const spans = yield* jobSpans(Effect.gen(function*() {
+        yield* JobStream.transitions(job, everySecond).pipe(Stream.take(2), Stream.runDrain)
+        yield* Effect.all([JobStream.result(job, everySecond), Stream.runDrain(JobStream.statuses(job, everySecond))], {
+          concurrency: 2
+        })
+        yield* JobStream.result(job, everySecond)
+      }))
+      assert.deepStrictEqual(treeOf(spans), [
+        "job 0-2, end_estimated, interrupted",
+        "  queued 0-1.5",
+        "job 0-3.5, resumed",
+        "  attempt 1 1.5-3.5, resumed"
+      ])
+      assert.deepStrictEqual(figuresOf(model), {
+        queue_time_millis: { count: 1, sum: 1_500 },
+        run_time_millis: { count: 1, sum: 2_000 },
+        attempts: { count: 1, sum: 1 },
+        "outcomes Completed": 1,
+        staleness_millis: { count: 1, sum: 500 }
+      })
+    }).pipe(inTime, Effect.provide(queue({ pickup, script: Worker.always(Worker.finish("2 seconds")) }))))
+
+  it.effect("remembers the last 10,000 jobs whose watches have ended", () =>
+    Effect.gen(function*() {
+      const jobs = new Jobs()
+      const policy = yield* WatchPolicy.Default
+      const rules = { readProgress: () => Option.none(), readReason: () => Option.none() }
+      const model = `layer-${models++}`
+      const watch = (requestId: string) => {
+        const job = Job.ref(model, requestId)
+        const watched = jobs.join(requestId, job, undefined, Option.none())
+        const sample = { watch: { job, cursor: undefined }, status: Job.Done({ job }), at: DateTime.unsafeMake(0) }
+        const ended = jobs.see(watched, { _tag: "Sample", ...sample }, rules, policy)
+        jobs.leave(watched, 0)
+        return ended !== undefined
+      }
+      assert.isTrue(watch("first"))
+      for (let i = 1; i < 10_000; i++) assert.isTrue(watch(`${i}`))
+      assert.isFalse(watch("first"))
+      for (let i = 0; i < 10_000; i++) watch(`another ${i}`)
+      assert.isTrue(watch("first"))
+    }))
+
+  it.effect("observes `JobRun`, as a child of its span", () =>
+    Effect.gen(function*() {
+      const spans = yield* jobSpans(JobRun.run({ model: "my-org/video-generator", payload: {} }, everySecond))
+      assert.deepStrictEqual(spans.map(({ name, parent }) => [name, parent]), [
+        ["job", "JobRun.run"],
+        ["queued", "job"],
+        ["attempt 1", "job"]
+      ])
+    }).pipe(inTime, Effect.provide(queue(done))))
+
+  it.effect("counts troubles once, and the jobs in trouble", () =>
+    Effect.gen(function*() {
+      const model = `layer-${models++}`
+      const job = yield* JobQueue.submit({ model, payload: {} })
+      const watches = yield* Effect.fork(
+        Effect.all([JobStream.result(job, everySecond), Stream.runDrain(JobStream.events(job, everySecond))], {
+          concurrency: 2
+        })
+      )
+      yield* Effect.sleep("1100 millis")
+      assert.deepStrictEqual(figuresOf(model), { in_trouble: 1, "troubles Unavailable": 1 })
+      yield* watches
+      const { in_trouble, ...figures } = figuresOf(model)
+      assert.strictEqual(in_trouble, 0)
+      assert.strictEqual(figures["troubles Unavailable"], 2)
+      assert.strictEqual(figures["outcomes Completed"], 1)
+    }).pipe(
+      inTime,
+      Effect.provide(queue({ ...done, pickup }, Fault.unavailable().pipe(Fault.on("status"), Fault.nth(2, 3))))
+    ))
+
+  it.effect("counts a job that is not watched any more as no job in trouble", () =>
+    Effect.gen(function*() {
+      const model = `layer-${models++}`
+      const job = yield* JobQueue.submit({ model, payload: {} })
+      yield* Effect.timeoutOption(JobStream.result(job, everySecond), "1100 millis")
+      assert.deepStrictEqual(figuresOf(model), { in_trouble: 0, "troubles Unavailable": 1 })
+    }).pipe(
+      inTime,
+      Effect.provide(queue(undefined, Fault.unavailable().pipe(Fault.on("status"), Fault.nth(2, Infinity))))
+    ))
+
+  it.effect("ends the span of a job that can't be watched any more", () =>
+    Effect.gen(function*() {
+      const [denied, job] = yield* Effect.replicateEffect(submit, 2)
+      const spans = yield* jobSpans(Stream.runDrain(JobStream.watchAll(Stream.make(denied!, job!), everySecond)))
+      const treeOfJob = ({ requestId }: Job.JobRef) =>
+        treeOf(spans.filter(({ attributes }) => attributes.get("messaging.message.id") === requestId))
+      assert.deepStrictEqual(treeOfJob(denied!), ["job 0-1, end_estimated, interrupted"])
+      assert.deepStrictEqual(treeOfJob(job!), ["job 0-2.5", "  queued 0-1.5", "  attempt 1 1.5-2.5"])
+    }).pipe(
+      inTime,
+      Effect.provide(queue({ ...done, pickup, workers: 2 }, Fault.unauthorized.pipe(Fault.on("status"), Fault.nth(3))))
+    ))
+
+  it.effect("watches on though the tracer throws, and logs that", () =>
+    Effect.gen(function*() {
+      const logged: Array<unknown> = []
+      const broken = Tracer.make({
+        context: (f) => f(),
+        span: (name) => {
+          throw new Error(`no span ${name}`)
+        }
+      })
+      const job = yield* submit
+      const statuses = yield* Effect.flatMap(JobWatcher.JobWatcher, ({ subscribe }) =>
+        Effect.gen(function*() {
+          const subscription = yield* subscribe({ policy: yield* WatchPolicy.Default, wants: "changes" })
+          yield* subscription.add(job)
+          return yield* Stream.repeatEffectChunk(subscription.next).pipe(
+            Stream.takeUntil(({ _tag }) => _tag === "Ended"),
+            Stream.runCollect
+          )
+        })).pipe(
+          Effect.scoped,
+          Effect.withTracer(broken),
+          Effect.provide(Logger.replace(Logger.defaultLogger, Logger.make(({ message }) => logged.push(message))))
+        )
+      assert.strictEqual(Chunk.unsafeLast(statuses)._tag, "Ended")
+      assert.match(String(logged), /^The spans of a job could not be made,Error: no span job$/)
+    }).pipe(inTime, Effect.provide(queue(done))))
+})
+
 describe("the guide", () => {
   const guide = readFileSync(fileURLToPath(new URL("../../docs/telemetry.md", import.meta.url)), "utf8")
 
@@ -702,9 +813,13 @@ describe("the guide", () => {
   })
 
   it("names every metric", () => {
-    const names = FastCheck.sample(sampled, 100).flatMap(({ samples }) =>
-      Object.keys(metered(Histories.transitionsOf(samples)))
-    )
+    const model = `guide-${models++}`
+    const error = new QueueError.AccessDenied({ operation: "status", model, httpStatus: 401 })
+    Metrics.make().trouble(model, error, true)
+    const names = [
+      ...Object.keys(figuresOf(model)),
+      ...FastCheck.sample(sampled, 100).flatMap(({ samples }) => Object.keys(metered(Histories.transitionsOf(samples))))
+    ]
     assert.sameMembers(
       rows("metric").flatMap(([name]) => code(name!)),
       [...new Set(names.map((name) => `job_${name.split(" ")[0]}`))]

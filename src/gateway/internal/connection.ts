@@ -4,12 +4,12 @@
  * later.
  */
 import * as Cause from "effect/Cause"
+import * as Channel from "effect/Channel"
 import * as Chunk from "effect/Chunk"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { keyOf } from "../../model/internal/jobKey.js"
@@ -22,7 +22,7 @@ import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import * as Fiber from "../../queue/internal/fiber.js"
 import { JobWatcher } from "../../watch/JobWatcher.js"
 import type { Notice, Subscription, Watch } from "../../watch/JobWatcher.js"
-import { bytesOf, type Encoder, type Step } from "./encoder.js"
+import { type Encoder, encodeText, type Step } from "./encoder.js"
 import { formatCursors, isOpen, type Query } from "./request.js"
 
 // No more is read from the watcher while the client has so many bytes to take.
@@ -59,18 +59,18 @@ export class Outbox {
     reader?.()
   }
 
-  /** Waits for bytes, and takes all. Fails with `None` at the end. */
-  readonly take: Effect.Effect<Chunk.Chunk<Uint8Array>, Option.Option<never>> = Effect.suspend(() => {
-    const { chunks, writer } = this
-    if (chunks.length === 0) {
-      return this.isEnded ? Effect.fail(Option.none()) : Effect.zipRight(this.awaitBytes, this.take)
-    }
-    this.chunks = []
-    this.size = 0
-    this.writer = undefined
-    writer?.()
-    return Effect.succeed(Chunk.unsafeFromArray(chunks))
-  })
+  /** Waits for bytes, and takes all. There are none at the end. */
+  get take(): Effect.Effect<Chunk.Chunk<Uint8Array>> {
+    return Effect.suspend(() => {
+      const { chunks, writer } = this
+      if (chunks.length === 0 && !this.isEnded) return Effect.zipRight(this.awaitBytes, this.take)
+      this.chunks = []
+      this.size = 0
+      this.writer = undefined
+      writer?.()
+      return Effect.succeed(Chunk.unsafeFromArray(chunks))
+    })
+  }
 
   private get awaitBytes(): Effect.Effect<void> {
     return Effect.async((resume) => {
@@ -146,7 +146,7 @@ class Writer {
     const key = keyOf(watch.job)
     for (const { cursor, text } of events) {
       this.cursors.set(key, cursor)
-      this.outbox.push(bytesOf(this.encoder.format.writeId(formatCursors(this.cursors.values())) + text))
+      this.outbox.push(encodeText(this.encoder.format.writeId(formatCursors(this.cursors.values())) + text))
     }
   }
 
@@ -204,27 +204,36 @@ export const open = (
     const outbox = new Outbox()
     outbox.push(yield* encoder.format.begin)
     const writer = new Writer(outbox, query, encoder, policy, yield* rules)
-    const add = Effect.forEach(query.jobs.filter(isOpen), ({ from, job }) => subscription.add(job, from), {
-      discard: true
-    })
-    // of many jobs, some may have news before the last one is added
-    const adding = yield* Effect.forkScoped(add)
     if (query.jobs.length === 1) {
-      yield* adding.await
+      const [{ from, job }] = query.jobs
+      yield* subscription.add(job, from)
       writer.write(yield* untilKnown(subscription))
+    } else {
+      // some may have news before the last one is added
+      yield* Effect.forkScoped(Effect.forEach(
+        query.jobs.filter(isOpen),
+        ({ from, job }) => subscription.add(job, from),
+        { discard: true }
+      ))
     }
     yield* heartbeats.for(outbox, encoder.format.heartbeat)
-    yield* Effect.flatMap(subscription.next, (notices) => {
+    const pump: Effect.Effect<never> = Effect.flatMap(subscription.next, (notices) => {
       writer.write(notices)
-      return outbox.room
-    }).pipe(
-      Effect.forever,
-      // a defect: the client connects again
-      Effect.onExit(() => Effect.sync(() => outbox.end())),
-      Effect.forkScoped
-    )
-    return Stream.repeatEffectChunkOption(outbox.take)
+      return Effect.zipRight(outbox.room, pump)
+    })
+    // after a defect the client connects again
+    yield* Effect.forkScoped(Effect.ensuring(pump, Effect.sync(() => outbox.end())))
+    return bytesOf(outbox)
   })
+
+// a channel alone, to save memory: there are many of these
+const bytesOf = (outbox: Outbox): Stream.Stream<Uint8Array> => {
+  const loop: Channel.Channel<Chunk.Chunk<Uint8Array>> = Channel.flatMap(
+    Channel.fromEffect(outbox.take),
+    (chunks) => Chunk.isEmpty(chunks) ? Channel.void : Channel.flatMap(Channel.write(chunks), () => loop)
+  )
+  return Stream.fromChannel(loop)
+}
 
 /** Returns the notices up to the first that shows whether the job can be watched. */
 const untilKnown = (subscription: Subscription): Effect.Effect<ReadonlyArray<Notice>, WatchError> =>

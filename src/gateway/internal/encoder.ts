@@ -29,20 +29,20 @@ export interface Format {
 const utf8 = new TextEncoder()
 
 /** @internal */
-export const bytesOf = (text: string): Uint8Array => utf8.encode(text)
+export const encodeText = (text: string): Uint8Array => utf8.encode(text)
 
 const line = (json: JsonObject) => `${JSON.stringify(json)}\n`
 
 // Neither a cursor, nor a tag, nor JSON contains a line break.
 const serverSentEvents: Format = {
   contentType: "text/event-stream",
-  begin: Effect.map(retryField, bytesOf),
-  heartbeat: bytesOf(": heartbeat\n\n"),
+  begin: Effect.map(retryField, encodeText),
+  heartbeat: encodeText(": heartbeat\n\n"),
   writeId: (id) => `id: ${id}\n`,
   write: (name, json) => `event: ${name}\ndata: ${line(json)}\n`
 }
 
-const heartbeat = bytesOf(line({ _tag: "Heartbeat" }))
+const heartbeat = encodeText(line({ _tag: "Heartbeat" }))
 
 const lines: Format = {
   contentType: "application/x-ndjson",
@@ -90,7 +90,7 @@ export class Encoder {
         cursor: Transition.formatCursor(transition.cursor),
         text: format.write(transition._tag, encoders.event(transition))
       }))
-      const bytes = bytesOf(events.map(({ cursor, text }) => `${format.writeId(cursor)}${text}`).join(""))
+      const bytes = encodeText(events.map(({ cursor, text }) => `${format.writeId(cursor)}${text}`).join(""))
       const step: Step = { before: watch.cursor, cursor, events, bytes }
       if (known === undefined) this.steps.set(status, [step])
       else known.push(step)
@@ -102,24 +102,24 @@ export class Encoder {
     const known = this.troubles.get(error)
     if (known !== undefined && known.nextTryAt === nextTryAt.epochMillis) return known.bytes
     const json = this.encoders.event({ _tag: "Trouble", job, error, since, nextTryAt })
-    const bytes = bytesOf(this.format.write("Trouble", json))
+    const bytes = encodeText(this.format.write("Trouble", json))
     this.troubles.set(error, { nextTryAt: nextTryAt.epochMillis, bytes })
     return bytes
   }
 
   recovered({ since, watch: { job } }: NoticeOf<"Recovered">): Uint8Array {
-    return bytesOf(this.format.write("Recovered", this.encoders.event({ _tag: "Recovered", job, since })))
+    return encodeText(this.format.write("Recovered", this.encoders.event({ _tag: "Recovered", job, since })))
   }
 
   // not `error`: an `EventSource` uses this name for its own errors
   failed(job: NoticeOf<"Ended">["watch"]["job"], error: WatchError): Uint8Array {
     const { model, requestId } = job
     const json = { _tag: "WatchFailed", job: { model, requestId }, error: this.encoders.error(error) }
-    return bytesOf(this.format.write("watch-failed", json))
+    return encodeText(this.format.write("watch-failed", json))
   }
 
   get end(): Uint8Array {
-    return bytesOf(this.format.write("end", { _tag: "End" }))
+    return encodeText(this.format.write("end", { _tag: "End" }))
   }
 }
 

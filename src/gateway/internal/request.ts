@@ -6,11 +6,14 @@
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Arr from "effect/Array"
 import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as Job from "../../model/Job.js"
 import { InvalidRequest, JobMismatch } from "../../model/QueueError.js"
 import type { InvalidCursor } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
 import { clip } from "../../queue/internal/request.js"
+import type { Token } from "../GatewayAccess.js"
 
 /** A job, and what the client knows of it. @internal */
 export interface Known {
@@ -24,6 +27,7 @@ export interface Query {
   readonly jobs: Arr.NonEmptyReadonlyArray<Known>
   /** How long to wait for news, in seconds. */
   readonly wait: number
+  readonly token: Option.Option<Token>
 }
 
 /** Whether the client has not seen the end of the job. @internal */
@@ -87,6 +91,15 @@ const parseWait = (model: string, text: string | null): Either.Either<number, In
     ? Either.right(Number(text))
     : invalid({ model }, "wait", "the wait is a number of seconds")
 
+const parseToken = (header: string | undefined, query: string | null): Option.Option<Token> => {
+  const [, inHeader] = header?.match(/^bearer +(\S+)$/i) ?? []
+  return inHeader !== undefined
+    ? Option.some({ value: Redacted.make(inHeader), isInQuery: false })
+    : query === null
+    ? Option.none()
+    : Option.some({ value: Redacted.make(query), isInQuery: true })
+}
+
 /** The path of a request, relative to where the gateway is mounted. @internal */
 export const pathOf = (request: HttpServerRequest.HttpServerRequest): string => request.url.split("?", 1)[0] ?? ""
 
@@ -102,5 +115,9 @@ export const parseQuery = (
     const query = new URLSearchParams(request.url.slice(pathOf(request).length))
     const jobs = yield* parseJobs(query.getAll("job"), maxJobs)
     const known = yield* parseFroms(jobs, request.headers["last-event-id"] ?? query.get("from"))
-    return { jobs: known, wait: yield* parseWait(jobs[0].model, query.get("wait")) }
+    return {
+      jobs: known,
+      wait: yield* parseWait(jobs[0].model, query.get("wait")),
+      token: parseToken(request.headers["authorization"], query.get("token"))
+    }
   })

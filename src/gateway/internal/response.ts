@@ -30,7 +30,7 @@ const statusOf = (error: WatchError | InvalidCursor): number => {
     case "InvalidRequest":
       return 400
     case "AccessDenied":
-      return 401
+      return error.httpStatus === 403 ? 403 : 401
     case "JobNotFound":
       return 404
     case "JobMismatch":

@@ -250,8 +250,12 @@ export const undecoded = (
   scrub: Scrub
 ): QueueError.UnexpectedResponse => unexpected(about, response, formatIssues(error), scrub)
 
-// The innermost reason: `fetch failed` is caused by `connect ECONNREFUSED 127.0.0.1:1`.
-const reasonOf = (cause: unknown): string | undefined => {
+/**
+ * Returns the innermost reason: `fetch failed` is caused by `connect ECONNREFUSED 127.0.0.1:1`.
+ *
+ * @internal
+ */
+export const reasonOf = (cause: unknown): string | undefined => {
   if (typeof cause === "string") return string(cause)
   if (typeof cause !== "object" || cause === null) return undefined
   const { cause: deeper, code, errors, message } = cause as { readonly [key: string]: unknown }

@@ -7,10 +7,10 @@ import type { JobRef } from "../../model/Job.js"
 import { isTerminal } from "../../model/Transition.js"
 import type { Terminal, Transition } from "../../model/Transition.js"
 
-/** When a step happened, by the server's clock, if reported; and when it was observed, by ours. */
-interface Moment {
-  readonly at: number | undefined
-  readonly observedAt: number
+/** When a step happened: by the server's clock, if reported, else when it was observed, by ours. */
+interface Time {
+  readonly millis: number
+  readonly isReported: boolean
 }
 
 interface Kind {
@@ -20,26 +20,20 @@ interface Kind {
 }
 
 interface OpenPhase extends Kind {
-  readonly from: Moment
+  readonly from: Time
   readonly isInferred: boolean
   /** Whether the phase began before the cursor that the watch resumed from. */
   readonly isResumed: boolean
-  readonly progress: Array<{ readonly observedAt: number; readonly fraction: number | undefined }>
+  progress: ReadonlyArray<{ readonly observedAt: number; readonly fraction: number | undefined }>
 }
 
-/** What is kept of a job until it ends. @internal */
+/** What is kept of a job until it ends. Its arrays are replaced: one that grows takes more memory. @internal */
 export interface History {
   readonly job: JobRef
-  readonly from: Moment
+  readonly from: Time
   readonly isResumed: boolean
   /** Oldest first; only the last one is open. */
-  readonly phases: Array<OpenPhase>
-}
-
-/** A time in milliseconds, and whether the server reported it. */
-interface Time {
-  readonly millis: number
-  readonly isReported: boolean
+  phases: ReadonlyArray<OpenPhase>
 }
 
 /** A phase that has ended. @internal */
@@ -70,14 +64,16 @@ const requeued: Kind = { name: "requeued", attempt: undefined }
 
 const running = (attempt: number): Kind => ({ name: `attempt ${attempt}`, attempt })
 
+const noProgress: OpenPhase["progress"] = []
+
 // Not a spread: the objects that it makes take more memory.
-const open = ({ attempt, name }: Kind, from: Moment, isInferred: boolean, isResumed: boolean): OpenPhase => ({
+const open = ({ attempt, name }: Kind, from: Time, isInferred: boolean, isResumed: boolean): OpenPhase => ({
   name,
   attempt,
   from,
   isInferred,
   isResumed,
-  progress: []
+  progress: noProgress
 })
 
 /** Returns the phase that was open at the cursor, given the next transition, and when it began, if known. */
@@ -107,39 +103,47 @@ export const begin = (first: Transition): History => {
   const before = phaseBefore(first)
   return {
     job: first.job,
-    from: { at: millis(first.snapshot.createdAt), observedAt },
+    from: timeOf(millis(first.snapshot.createdAt), observedAt),
     isResumed: first._tag !== "Queued",
     phases: before === undefined
       ? []
-      : [open(before[0], { at: before[1], observedAt }, false, true)]
+      : [open(before[0], timeOf(before[1], observedAt), false, true)]
   }
 }
 
 /** Adds a transition to a history. Returns the job if it ends. @internal */
 export const add = (self: History, transition: Transition): Ended | undefined => {
-  if (isTerminal(transition)) return end(self, momentOf(transition), transition)
+  if (isTerminal(transition)) return end(self, timeOfStep(transition), transition)
   if (transition._tag === "Progressed") {
-    const progress = self.phases.at(-1)?.progress ?? []
-    const { observedAt, progress: fraction } = transition
-    progress.push({ observedAt: observedAt.epochMillis, fraction: Option.getOrUndefined(fraction) })
-    if (progress.length > maxProgress) progress.shift()
+    const phase = self.phases.at(-1)
+    if (phase === undefined) return undefined
+    const event = {
+      observedAt: transition.observedAt.epochMillis,
+      fraction: Option.getOrUndefined(transition.progress)
+    }
+    phase.progress = phase.progress.slice(1 - maxProgress).concat(event)
     return undefined
   }
   const { _tag, attempt, evidence } = transition
   const kind = _tag === "Claimed" ? running(attempt) : _tag === "Queued" ? queued : requeued
-  self.phases.push(open(kind, momentOf(transition), evidence === "inferred", false))
+  self.phases = self.phases.concat(open(kind, timeOfStep(transition), evidence === "inferred", false))
   return undefined
 }
 
 /** Ends the watch of a job that goes on. The open phase is left out: the watch that resumes will have it. @internal */
 export const leave = (self: History, now: number): Ended => {
-  const ended = end(self, { at: undefined, observedAt: now }, undefined)
+  const ended = end(self, timeOf(undefined, now), undefined)
   return { ...ended, phases: ended.phases.slice(0, -1), openPhase: ended.phases.at(-1)?.name }
 }
 
-const momentOf = ({ at, observedAt }: Transition): Moment => ({ at: millis(at), observedAt: observedAt.epochMillis })
+const timeOf = (at: number | undefined, observedAt: number): Time => ({
+  millis: at ?? observedAt,
+  isReported: at !== undefined
+})
 
-const end = ({ from, isResumed, job, phases }: History, to: Moment, last: Terminal | undefined): Ended => {
+const timeOfStep = ({ at, observedAt }: Transition): Time => timeOf(millis(at), observedAt.epochMillis)
+
+const end = ({ from, isResumed, job, phases }: History, to: Time, last: Terminal | undefined): Ended => {
   const [start, ...times] = fit([from, ...phases.map(({ from }) => from), to]) as [Time, ...Array<Time>] // one for each
   return {
     job,
@@ -161,13 +165,16 @@ const end = ({ from, isResumed, job, phases }: History, to: Moment, last: Termin
  * Returns the times of steps, oldest first. A reported time counts, unless it is before that of an earlier step. Any other
  * is the time when the step was observed, moved between the reported ones around it: the clocks may differ.
  */
-const fit = (moments: ReadonlyArray<Moment>): ReadonlyArray<Time> => {
+const fit = (steps: ReadonlyArray<Time>): ReadonlyArray<Time> => {
   let next = Infinity
-  const latest = moments.map(() => Infinity)
-  for (let i = moments.length - 1; i >= 0; i--) latest[i] = next = moments[i]?.at ?? next
+  const latest = steps.map(() => Infinity)
+  for (let i = steps.length - 1; i >= 0; i--) {
+    const { isReported, millis } = steps[i] as Time
+    latest[i] = next = isReported ? millis : next
+  }
   let time = -Infinity
-  return moments.map(({ at, observedAt }, i) => {
-    time = Math.max(time, at ?? Math.min(observedAt, latest[i] as number))
-    return { millis: time, isReported: at !== undefined }
+  return steps.map(({ isReported, millis }, i) => {
+    time = Math.max(time, Math.min(millis, latest[i] as number))
+    return { millis: time, isReported }
   })
 }

@@ -1,15 +1,22 @@
 /**
  * The metrics of jobs, tagged by model, never by job.
  */
-import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
-import type { Ended } from "./history.js"
+import { millis } from "../../model/internal/position.js"
+import type { QueueError } from "../../model/QueueError.js"
+import { isTerminal } from "../../model/Transition.js"
+import type { Transition } from "../../model/Transition.js"
+import type { History } from "./history.js"
+
+const nameOf = (name: string) => `effect_queue_status_job_${name}`
 
 const histogram = (name: string, boundaries: MetricBoundaries.MetricBoundaries, description: string) =>
-  Metric.histogram(`effect_queue_status_job_${name}`, boundaries, description)
+  Metric.histogram(nameOf(name), boundaries, description)
 
-// 100 ms to 3.6 hours
+const counter = (name: string, description: string) => Metric.counter(nameOf(name), { description, incremental: true })
+
+// 100 ms to 7.3 hours
 const durations = MetricBoundaries.exponential({ start: 100, factor: 2, count: 19 })
 
 const queueTime = histogram("queue_time_millis", durations, "times in the queue")
@@ -28,41 +35,61 @@ const staleness = histogram(
   "from the end of a job until it was observed"
 )
 
-const outcomes = Metric.counter("effect_queue_status_job_outcomes", {
-  description: "jobs that have ended",
-  incremental: true
-})
+const outcomes = counter("outcomes", "jobs that have ended")
+
+const troubles = counter("troubles", "polls that failed, for a reason that may pass")
+
+const inTrouble = Metric.gauge(nameOf("in_trouble"), { description: "watched jobs whose last poll failed" })
 
 const ofModel = (model: string) => ({
   queueTime: Metric.tagged(queueTime, "model", model),
   runTime: Metric.tagged(runTime, "model", model),
   attempts: Metric.tagged(attempts, "model", model),
   staleness: Metric.tagged(staleness, "model", model),
-  outcomes: Metric.tagged(outcomes, "model", model)
+  outcomes: Metric.tagged(outcomes, "model", model),
+  troubles: Metric.tagged(troubles, "model", model),
+  inTrouble: Metric.tagged(inTrouble, "model", model)
 })
 
-/** Returns what updates the metrics by a job. The metrics of each model are made once. @internal */
-export const make = (): (ended: Ended) => Effect.Effect<void> => {
+/** What updates the metrics. @internal */
+export interface Metrics {
+  /** A transition that is about to be added to the history of its job. */
+  readonly step: (history: History, transition: Transition) => void
+  /** A poll of a job failed. */
+  readonly trouble: (model: string, error: QueueError, isFirst: boolean) => void
+  /** Polls of a job have stopped to fail, or have ended. */
+  readonly recovered: (model: string) => void
+}
+
+/** @internal */
+export const make = (): Metrics => {
   const models = new Map<string, ReturnType<typeof ofModel>>()
-  return ({ end, job: { model }, last, phases }) => {
+  // The metrics of each model are made once.
+  const get = (model: string): ReturnType<typeof ofModel> => {
     const metrics = models.get(model) ?? ofModel(model)
     models.set(model, metrics)
-    const updates: Array<Effect.Effect<void>> = []
-    for (const { attempt, end, start } of phases) {
-      if (!start.isReported || !end.isReported) continue
-      updates.push(
-        Metric.update(attempt === undefined ? metrics.queueTime : metrics.runTime, end.millis - start.millis)
-      )
-    }
-    if (last !== undefined) {
-      updates.push(
-        Metric.update(metrics.attempts, last.attempt),
-        Metric.increment(Metric.tagged(metrics.outcomes, "outcome", last._tag))
-      )
-      if (end.isReported) {
-        updates.push(Metric.update(metrics.staleness, Math.max(0, last.observedAt.epochMillis - end.millis)))
+    return metrics
+  }
+  return {
+    step: ({ job: { model }, phases }, transition) => {
+      if (transition._tag === "Progressed") return
+      const metrics = get(model)
+      const at = millis(transition.at)
+      const phase = phases.at(-1)
+      if (at !== undefined && phase?.from.isReported === true) {
+        const metric = phase.attempt === undefined ? metrics.queueTime : metrics.runTime
+        metric.unsafeUpdate(Math.max(0, at - phase.from.millis), [])
       }
-    }
-    return Effect.all(updates, { discard: true })
+      if (!isTerminal(transition)) return
+      metrics.attempts.unsafeUpdate(transition.attempt, [])
+      Metric.tagged(metrics.outcomes, "outcome", transition._tag).unsafeUpdate(1, [])
+      if (at !== undefined) metrics.staleness.unsafeUpdate(Math.max(0, transition.observedAt.epochMillis - at), [])
+    },
+    trouble: (model, error, isFirst) => {
+      const metrics = get(model)
+      Metric.tagged(metrics.troubles, "error", error._tag).unsafeUpdate(1, [])
+      if (isFirst) metrics.inTrouble.unsafeModify(1, [])
+    },
+    recovered: (model) => get(model).inTrouble.unsafeModify(-1, [])
   }
 }

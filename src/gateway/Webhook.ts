@@ -1,0 +1,435 @@
+/**
+ * Sends the transitions of jobs to HTTP endpoints of others, as signed webhooks (https://www.standardwebhooks.com).
+ *
+ * A delivery is a job and the name of an endpoint. For each delivery:
+ *
+ * - Each transition is sent until the endpoint accepts it (2xx), in order: the next one is not sent before.
+ * - A restart continues after the last accepted transition. The store has its cursor, and no message: the watch derives
+ *   the transitions that are missing.
+ * - A transition may be sent more than once, with the same `webhook-id`. Progress may be skipped.
+ * - A delivery that stopped (`DeliveryError`) keeps its place. It continues after a restart, or when it is registered
+ *   again.
+ *
+ * One process at a time may use a store.
+ *
+ * @since 0.1.0
+ */
+import type { PlatformError } from "@effect/platform/Error"
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as KeyValueStore from "@effect/platform/KeyValueStore"
+import type * as Path from "@effect/platform/Path"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as FiberMap from "effect/FiberMap"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { maxRetryAfter } from "../model/internal/limits.js"
+import { TaggedError } from "../model/internal/taggedError.js"
+import { Millis } from "../model/internal/timestamp.js"
+import { format, JobRef } from "../model/Job.js"
+import type { WatchError } from "../model/QueueError.js"
+import * as Transition from "../model/Transition.js"
+import { fileStore } from "../queue/internal/fileStore.js"
+import { outside, withNoStore } from "../queue/internal/noStore.js"
+import { clip } from "../queue/internal/request.js"
+import { isOk, readBody, reasonOf } from "../queue/internal/response.js"
+import { parseRetryAfter } from "../queue/internal/retryAfter.js"
+import * as JobStream from "../watch/JobStream.js"
+import type { JobWatcher } from "../watch/JobWatcher.js"
+import * as Outbox from "./internal/outbox.js"
+import { messageOf, requestOf } from "./internal/webhookMessage.js"
+
+// -----------------------------------------------------------------------------
+// errors
+// -----------------------------------------------------------------------------
+
+/**
+ * An attempt to send a transition failed: the endpoint did not accept it (`httpStatus`), or there was no response.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AttemptFailed extends TaggedError<AttemptFailed>()(
+  "AttemptFailed",
+  {
+    endpoint: Schema.String,
+    httpStatus: Schema.optional(Schema.Int),
+    retryAfter: Schema.optional(Millis),
+    reason: Schema.String
+  },
+  ({ endpoint, reason }) => `webhook endpoint ${endpoint}: ${reason}`
+) {}
+
+/**
+ * A transition was given up: every attempt failed, and the retry policy ended. `lastError` is the error of the last
+ * attempt.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class DeliveryFailed extends TaggedError<DeliveryFailed>()(
+  "DeliveryFailed",
+  { endpoint: Schema.String, job: JobRef, attempts: Schema.Int, lastError: AttemptFailed },
+  ({ attempts, job, lastError }) => `${format(job)}: given up after ${attempts} attempts: ${lastError.message}`
+) {}
+
+/**
+ * The endpoint answered with 410, to this delivery or another one: nothing is sent to it until it is enabled.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class EndpointDisabled extends TaggedError<EndpointDisabled>()(
+  "EndpointDisabled",
+  { endpoint: Schema.String },
+  ({ endpoint }) => `webhook endpoint ${endpoint}: disabled, it answered 410`
+) {}
+
+/**
+ * The app knows no endpoint of this name.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class EndpointUnknown extends TaggedError<EndpointUnknown>()(
+  "EndpointUnknown",
+  { endpoint: Schema.String },
+  ({ endpoint }) => `webhook endpoint ${endpoint}: unknown`
+) {}
+
+/**
+ * The store of the deliveries failed, or has a value that cannot be read.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class OutboxError extends TaggedError<OutboxError>()(
+  "OutboxError",
+  { reason: Schema.String },
+  ({ reason }) => `the store of the webhooks: ${reason}`
+) {}
+
+/**
+ * Why a delivery stopped.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type DeliveryError = DeliveryFailed | EndpointDisabled | EndpointUnknown | OutboxError | WatchError
+
+// -----------------------------------------------------------------------------
+// models
+// -----------------------------------------------------------------------------
+
+/**
+ * The transitions of a job, for an endpoint.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Delivery {
+  /** The reference of the job. */
+  readonly job: JobRef
+  /** The name of the endpoint. */
+  readonly endpoint: string
+}
+
+/**
+ * An endpoint.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Endpoint {
+  /** The URL that the transitions are sent to. It appears in no error, log or span. */
+  readonly url: string
+  /**
+   * The secrets, each in base64, with or without `whsec_` before it. Each one signs: while a secret is replaced, give the
+   * new one and the old one, until the receiver has the new one.
+   */
+  readonly secrets: readonly [Redacted.Redacted, ...Array<Redacted.Redacted>]
+}
+
+/**
+ * The options of webhooks.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /**
+   * Returns the endpoint of a name, or `None` if there is none (any more). It is called before each attempt: a new URL or
+   * secret applies to the next one.
+   */
+  readonly endpoint: (name: string) => Effect.Effect<Option.Option<Endpoint>>
+  /** When to try again. No delay is shorter than a `Retry-After`, or longer than a day. Defaults to `defaultRetry`. */
+  readonly retry?: Schedule.Schedule<unknown, AttemptFailed> | undefined
+  /** The maximum duration of an attempt, up to the status of the response. Defaults to 20 seconds. */
+  readonly timeout?: Duration.DurationInput | undefined
+  /** Called when a delivery has stopped before the end of its job. Defaults to a warning in the log. */
+  readonly onStopped?: ((error: DeliveryError, delivery: Delivery) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * The service that delivers webhooks.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /**
+   * Begins to deliver the transitions of a job to an endpoint, from its first one, or continues a delivery that stopped.
+   * Returns when the store has the delivery, which then survives a crash. It remains there until the endpoint has accepted
+   * the last transition of the job.
+   */
+  readonly register: (job: JobRef, endpoint: string) => Effect.Effect<void, OutboxError>
+  /** Ends a delivery, and removes it from the store. */
+  readonly unregister: (job: JobRef, endpoint: string) => Effect.Effect<void, OutboxError>
+  /** Enables an endpoint that answered 410, and continues its deliveries. */
+  readonly enable: (endpoint: string) => Effect.Effect<void, OutboxError>
+}
+
+/**
+ * The webhooks.
+ *
+ * @since 0.1.0
+ * @category context
+ */
+export class Webhooks extends Context.Tag("effect-queue-status/Webhook/Webhooks")<Webhooks, Service>() {}
+
+/**
+ * The HTTP client that sends the webhooks. Its own tag, because the URLs are those of others: a client that connects to
+ * any address gives them access to the network of the app. On Node, use `NodeWebhookClient.layer()`, which connects to
+ * public addresses only. Elsewhere, provide a client that sends through a proxy that ensures this.
+ *
+ * @since 0.1.0
+ * @category context
+ */
+export class Client extends Context.Tag("effect-queue-status/Webhook/Client")<Client, HttpClient.HttpClient>() {}
+
+/**
+ * The default retry policy: 6 retries, after pauses of 5 seconds, 5 minutes, 30 minutes, 2, 5 and 10 hours, plus or minus
+ * a fifth.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultRetry: Schedule.Schedule<unknown, AttemptFailed> = Schedule.jittered(
+  Schedule.fromDelays("5 seconds", "5 minutes", "30 minutes", "2 hours", "5 hours", "10 hours")
+)
+
+// -----------------------------------------------------------------------------
+// service
+// -----------------------------------------------------------------------------
+
+// Of a response to a webhook only the status counts. A short body is read so that the connection can be reused.
+const maxResponseBytes = 64 * 1024
+
+const respectRetryAfter = <Out>(self: Schedule.Schedule<Out, AttemptFailed>) =>
+  self.pipe(
+    Schedule.passthrough,
+    Schedule.modifyDelay(({ retryAfter = Duration.zero }, delay) =>
+      Duration.min(Duration.max(delay, retryAfter), maxRetryAfter)
+    )
+  )
+
+const warn = (error: DeliveryError, { endpoint, job }: Delivery): Effect.Effect<void> =>
+  Effect.logWarning(`webhooks of ${format(job)} to ${endpoint} stopped: ${error.message}`)
+
+/**
+ * Creates the service, and continues the deliveries of the store. They stop when the scope is closed.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: Options
+): Effect.Effect<Service, OutboxError, JobWatcher | Client | KeyValueStore.KeyValueStore | Scope.Scope> =>
+  Effect.gen(function*() {
+    const timeout = Duration.decode(options.timeout ?? "20 seconds")
+    const retry = respectRetryAfter(options.retry ?? defaultRetry)
+    const onStopped = options.onStopped ?? warn
+    const client = (yield* Client).pipe(withNoStore, HttpClient.withTracerDisabledWhen(() => true))
+    const outbox = yield* Outbox.make(
+      yield* KeyValueStore.KeyValueStore,
+      ({ message }) => new OutboxError({ reason: message })
+    )
+    const scope = yield* Scope.Scope
+    const fibers = yield* FiberMap.make<string>()
+    const run = yield* FiberMap.runtime(fibers)<JobWatcher>()
+
+    const attempt = Effect.fnUntraced(function*(name: string, message: ReturnType<typeof messageOf>) {
+      const failed = (reason: string) => new AttemptFailed({ endpoint: name, reason: clip(reason) })
+      const endpoint = yield* options.endpoint(name)
+      if (Option.isNone(endpoint)) return yield* new EndpointUnknown({ endpoint: name })
+      const request = yield* Effect.mapError(requestOf(message, endpoint.value), failed)
+      if (outbox.isDisabled(name)) return yield* new EndpointDisabled({ endpoint: name })
+      const response = yield* outside(client.execute(request)).pipe(
+        // a client that fails on a status code (`filterStatusOk`) still has a response
+        Effect.catchTag("ResponseError", ({ response }) => Effect.succeed(response)),
+        Effect.mapError(({ cause, reason }) => failed(reasonOf(cause) ?? reason)),
+        Effect.timeoutFail({
+          duration: timeout,
+          onTimeout: () => failed(`no response within ${Duration.format(timeout)}`)
+        })
+      )
+      const { headers, status: httpStatus } = response
+      if (httpStatus === 410) yield* outbox.disable(name)
+      yield* Effect.ignore(Effect.timeout(readBody(response, headers, maxResponseBytes), timeout))
+      if (isOk(httpStatus)) return
+      if (httpStatus === 410) return yield* new EndpointDisabled({ endpoint: name })
+      const retryAfter = Option.getOrUndefined(parseRetryAfter(headers, yield* Clock.currentTimeMillis))
+      return yield* new AttemptFailed({
+        endpoint: name,
+        httpStatus,
+        ...(retryAfter !== undefined && { retryAfter }),
+        reason: `HTTP ${httpStatus}`
+      })
+    })
+
+    const send = ({ endpoint, job }: Delivery, transition: Transition.Transition) =>
+      Effect.suspend(() => {
+        const message = messageOf(transition)
+        let attempts = 0
+        return Effect.suspend(() => {
+          attempts++
+          return attempt(endpoint, message)
+        }).pipe(
+          Effect.map(Either.right),
+          // a value for now: the schedule is about failed attempts alone
+          Effect.catchIf((error) => error._tag !== "AttemptFailed", (error) => Effect.succeed(Either.left(error))),
+          Effect.retry(retry),
+          Effect.mapError((lastError) => new DeliveryFailed({ endpoint, job, attempts, lastError })),
+          Effect.flatten
+        )
+      })
+
+    const deliver = (delivery: Delivery) =>
+      Effect.gen(function*() {
+        const from = Option.getOrUndefined(yield* outbox.accepted(delivery))
+        yield* JobStream.transitions(delivery.job, { from }).pipe(
+          Stream.runForEach((transition) =>
+            Effect.zipRight(
+              send(delivery, transition),
+              Transition.isTerminal(transition)
+                ? outbox.remove(delivery)
+                : outbox.accept(delivery, transition.cursor)
+            )
+          )
+        )
+      })
+
+    const start = (delivery: Delivery) =>
+      Effect.sync(() => {
+        const stopping = deliver(delivery).pipe(
+          // in a fiber of its own: it may register the delivery again
+          Effect.catchAll((error) => Effect.forkIn(onStopped(error, delivery), scope)),
+          Effect.tapErrorCause((cause) => Effect.logError("a webhook delivery died", cause))
+        )
+        run(Outbox.keyOf(delivery), stopping, { onlyIfMissing: true })
+      })
+
+    yield* Effect.forEach(outbox.deliveries(), start, { discard: true })
+    return Webhooks.of({
+      register: (job, endpoint) =>
+        Effect.uninterruptible(Effect.zipRight(outbox.add({ job, endpoint }), start({ job, endpoint }))),
+      unregister: (job, endpoint) =>
+        Effect.zipRight(
+          FiberMap.remove(fibers, Outbox.keyOf({ job, endpoint })),
+          outbox.remove({ job, endpoint })
+        ),
+      enable: (endpoint) =>
+        Effect.zipRight(
+          outbox.enable(endpoint),
+          Effect.forEach(outbox.deliveries().filter((delivery) => delivery.endpoint === endpoint), start, {
+            discard: true
+          })
+        )
+    })
+  })
+
+/**
+ * A layer of the service. A `set` of the store must replace a value atomically: see `layerFileSystem`.
+ *
+ * @example
+ * import * as NodeContext from "@effect/platform-node/NodeContext"
+ * import { JobWatcher } from "effect-queue-status"
+ * import { Webhook } from "effect-queue-status/gateway"
+ * import { NodeJobQueue, NodeWebhookClient } from "effect-queue-status/node"
+ * import { Config, Effect, Layer, Option } from "effect"
+ *
+ * const WebhooksLive = Layer.unwrapEffect(
+ *   Effect.map(Config.redacted("WEBHOOK_SECRET"), (secret) =>
+ *     Webhook.layer({
+ *       endpoint: (name) =>
+ *         Effect.succeed(
+ *           name === "billing" ? Option.some({ url: "https://billing.example.com/jobs", secrets: [secret] }) : Option.none()
+ *         )
+ *     }))
+ * ).pipe(
+ *   Layer.provide(Webhook.layerFileSystem("webhooks")),
+ *   Layer.provide([NodeContext.layer, NodeWebhookClient.layer()]),
+ *   Layer.provide(JobWatcher.layer()),
+ *   Layer.provide(NodeJobQueue.layer())
+ * )
+ *
+ * const program = Webhook.register(
+ *   { model: "my-org/video-generator", requestId: "019ba379-92da-71e4-ac40-d98059fd67c7" },
+ *   "billing"
+ * )
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: Options
+): Layer.Layer<Webhooks, OutboxError, JobWatcher | Client | KeyValueStore.KeyValueStore> =>
+  Layer.scoped(Webhooks, make(options))
+
+/**
+ * A store in files, in a directory that is created if it is missing. A value is replaced atomically: a crash of the program
+ * or the machine leaves the previous one or the new one. `KeyValueStore.layerFileSystem` does not guarantee that.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerFileSystem = (
+  directory: string
+): Layer.Layer<KeyValueStore.KeyValueStore, PlatformError, FileSystem.FileSystem | Path.Path> =>
+  Layer.effect(KeyValueStore.KeyValueStore, fileStore(directory))
+
+/**
+ * Begins to deliver the transitions of a job to an endpoint, or continues a delivery that stopped.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const register = (job: JobRef, endpoint: string): Effect.Effect<void, OutboxError, Webhooks> =>
+  Effect.flatMap(Webhooks, (webhooks) => webhooks.register(job, endpoint))
+
+/**
+ * Ends a delivery, and removes it from the store.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const unregister = (job: JobRef, endpoint: string): Effect.Effect<void, OutboxError, Webhooks> =>
+  Effect.flatMap(Webhooks, (webhooks) => webhooks.unregister(job, endpoint))
+
+/**
+ * Enables an endpoint that answered 410, and continues its deliveries.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const enable = (endpoint: string): Effect.Effect<void, OutboxError, Webhooks> =>
+  Effect.flatMap(Webhooks, (webhooks) => webhooks.enable(endpoint))

@@ -1,0 +1,171 @@
+/**
+ * `npm run bench`: what `JobTelemetry.layer` adds to a `JobWatcher`. Status is answered in the process, in virtual time
+ * where CPU is measured. Each figure is the median of five processes, which take turns.
+ */
+import { Effect, Layer, Schema, Stream, TestContext } from "effect"
+import { Cadence, Job, JobQueue, JobStream, JobTelemetry, JobWatcher } from "effect-queue-status"
+import { VirtualTime } from "effect-queue-status/testing"
+import { fileURLToPath } from "node:url"
+import { child, compile, document, median } from "./fixtures.js"
+
+const { model } = document
+
+const refs = (count: number): ReadonlyArray<Job.JobRef> =>
+  // `JSON.parse` makes a flat text, as that of a response is
+  Array.from({ length: count }, (_, i) => Job.ref(model, JSON.parse(`"${String(i).padStart(36, "0")}"`)))
+
+const decode = Schema.decodeUnknownSync(Job.JobStatus)
+
+const statuses = {
+  pending: decode({ ...document, status: "pending", retries: 0, claimed_at: null, info: {} }),
+  running: decode({ ...document, retries: 0 }),
+  done: decode({ ...document, status: "done", retries: 0, done_at: "2026-02-07T10:31:45Z", outputs: {} })
+}
+
+/** A queue that returns these snapshots of each job, one after the other, and then the last one. */
+const queueOf = (snapshots: ReadonlyArray<Job.JobStatus>) => {
+  const polls = new Map<string, number>()
+  const refuse = () => Effect.die("no such call here")
+  return Layer.succeed(JobQueue.JobQueue, {
+    status: (job) =>
+      Effect.sync(() => {
+        const poll = polls.get(job.requestId) ?? 0
+        if (poll < snapshots.length - 1) polls.set(job.requestId, poll + 1)
+        return { ...snapshots[poll]!, job }
+      }),
+    submit: refuse,
+    cancel: refuse,
+    clear: refuse,
+    metrics: refuse
+  })
+}
+
+type Telemetry = "none" | "metrics" | "traces"
+
+const provided =
+  (telemetry: Telemetry, snapshots: ReadonlyArray<Job.JobStatus>) =>
+  <A, E>(effect: Effect.Effect<A, E, JobWatcher.JobWatcher>): Effect.Effect<A, E> => {
+    const watcher = JobWatcher.layer({ pollsPerSecond: 10_000_000 }).pipe(Layer.provide(queueOf(snapshots)))
+    return effect.pipe(
+      Effect.provide(telemetry === "none" ? watcher : Layer.provide(JobTelemetry.layer, watcher)),
+      Effect.withTracerEnabled(telemetry === "traces")
+    )
+  }
+
+const heap = (): number => {
+  for (let i = 0; i < 4; i++) globalThis.gc!()
+  return process.memoryUsage().heapUsed
+}
+
+const watchAll = (jobs: ReadonlyArray<Job.JobRef>, cadence: Cadence.Cadence) =>
+  JobStream.watchAll(Stream.fromIterable(jobs), { cadence })
+
+const { done, pending, running } = statuses
+
+/** Bytes of memory a job that runs and is watched with many others. */
+const memory = (telemetry: Telemetry) => {
+  const jobs = refs(100_000)
+  return Effect.scoped(Effect.gen(function*() {
+    let reported = 0
+    const before = heap()
+    yield* Effect.forkScoped(
+      Stream.runForEach(watchAll(jobs, Cadence.fixed("1 hour")), () =>
+        Effect.sync(() => {
+          reported++
+        }))
+    )
+    // Queued, Claimed, Progressed
+    while (reported < 3 * jobs.length) yield* Effect.sleep("50 millis")
+    return (heap() - before) / jobs.length
+  })).pipe(provided(telemetry, [running]))
+}
+
+/** Bytes of memory a job whose result is awaited by a fiber of its own. */
+const memoryOfResults = (telemetry: Telemetry) => {
+  const jobs = refs(10_000)
+  return Effect.gen(function*() {
+    const before = heap()
+    yield* Effect.forEach(jobs, (job) => Effect.fork(JobStream.result(job, { cadence: Cadence.fixed("1 hour") })), {
+      discard: true
+    })
+    yield* Effect.sleep("1 second")
+    return (heap() - before) / jobs.length
+  }).pipe(provided(telemetry, [running]))
+}
+
+const cpu = Effect.sync(() => {
+  const { system, user } = process.cpuUsage()
+  return system + user
+})
+
+/** Microseconds of CPU a poll that shows nothing new. */
+const quietPolls = (telemetry: Telemetry) =>
+  Effect.scoped(Effect.gen(function*() {
+    yield* Effect.forkScoped(Stream.runDrain(watchAll(refs(10_000), Cadence.fixed("10 seconds"))))
+    yield* Effect.sleep("15 seconds")
+    const before = yield* cpu
+    yield* Effect.sleep("10 minutes")
+    return ((yield* cpu) - before) / 600_000
+  })).pipe(provided(telemetry, [running]), VirtualTime.run, Effect.provide(TestContext.TestContext))
+
+/** Microseconds of CPU a job that is polled twelve times, from its submit to its end. */
+const jobs = (telemetry: Telemetry) =>
+  Effect.gen(function*() {
+    const watch = (count: number) => Stream.runDrain(watchAll(refs(count), Cadence.fixed("10 seconds")))
+    yield* watch(2_000)
+    const before = yield* cpu
+    yield* watch(20_000)
+    return ((yield* cpu) - before) / 20_000
+  }).pipe(
+    provided(telemetry, [
+      ...Array.from({ length: 5 }, () => pending),
+      ...Array.from({ length: 6 }, () => running),
+      done
+    ]),
+    VirtualTime.run,
+    Effect.provide(TestContext.TestContext)
+  )
+
+const rows: { readonly [name: string]: (telemetry: Telemetry) => Effect.Effect<number, unknown> } = {
+  memory,
+  memoryOfResults,
+  quietPolls,
+  jobs
+}
+
+const columns: ReadonlyArray<Telemetry> = ["none", "metrics", "traces"]
+
+const measure = async () => {
+  const file = await compile(fileURLToPath(import.meta.url))
+  const all = new Map<string, Array<number>>()
+  for (let round = 0; round < 5; round++) {
+    for (const row of Object.keys(rows)) {
+      for (const column of columns) {
+        const figures = all.get(`${row} ${column}`) ?? []
+        all.set(`${row} ${column}`, figures)
+        figures.push(Number(await child(file, ["--expose-gc"], [row, column])))
+      }
+    }
+  }
+  const of = (row: string, column: Telemetry) => median(all.get(`${row} ${column}`)!)
+  const bytes = (value: number) => `${value.toFixed(0)} bytes`
+  const micros = (value: number) => `${value.toFixed(1)} µs`
+  const lines: ReadonlyArray<readonly [what: string, row: string, format: (value: number) => string]> = [
+    ["CPU of a poll that shows nothing new", "quietPolls", micros],
+    ["CPU of a job, from its submit to its end, 12 polls", "jobs", micros],
+    ["memory of a running job, 100,000 watched together", "memory", bytes],
+    ["memory of a running job, each with a `JobStream.result`", "memoryOfResults", bytes]
+  ]
+  console.log("| watching | without | metrics | traces and metrics | |")
+  console.log("| --- | ---: | ---: | ---: | ---: |")
+  for (const [what, row, format] of lines) {
+    const [none, metrics, traces] = columns.map((column) => of(row, column)) as [number, number, number]
+    const ratios = `${(metrics / none).toFixed(2)} and ${(traces / none).toFixed(2)} times`
+    console.log(`| ${what} | ${format(none)} | ${format(metrics)} | ${format(traces)} | ${ratios} |`)
+  }
+}
+
+const [row, column] = process.argv.slice(2)
+if (row === undefined) await measure()
+else console.log(await Effect.runPromise(rows[row]!(column as Telemetry)))
+process.exit()

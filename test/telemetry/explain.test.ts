@@ -1,0 +1,238 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, FastCheck, Layer, Logger, LogLevel, Option, Schema, TestContext } from "effect"
+import type { Transition } from "effect-queue-status"
+import { Job, JobQueue, JobStream, JobTelemetry, JobWatcher, LearnedCadence } from "effect-queue-status"
+import { Arbitraries, Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
+import { readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { runs } from "../fixtures/runs.js"
+import { inTime } from "../fixtures/watching.js"
+
+const model = "my-org/video-generator"
+
+const submit = (priority: number) => JobQueue.submit({ model, payload: {}, priority })
+
+/** What the queue knows of its jobs: the true history of each. */
+const truth = Effect.flatMap(
+  TestJobQueue.TestJobQueue,
+  ({ jobs, transitions }) =>
+    Effect.flatMap(jobs, Effect.forEach((job) => Effect.map(transitions(job), (steps) => [job, steps] as const)))
+)
+
+type Steps = ReadonlyArray<Transition.Transition>
+
+const phaseOf = (steps: Steps): "waiting" | "running" | "ended" => {
+  switch (steps.at(-1)!._tag) {
+    case "Queued":
+    case "Requeued":
+      return "waiting"
+    case "Claimed":
+    case "Progressed":
+      return "running"
+    default:
+      return "ended"
+  }
+}
+
+const outcomes: { readonly [tag: string]: string } = {
+  Completed: "Done",
+  FailedByModel: "Failed",
+  RetriesExhausted: "Failed",
+  Canceled: "Canceled"
+}
+
+/** Asserts that a cause agrees with the true history of the job and of all jobs of its model. */
+const assertTrue = (cause: JobTelemetry.Cause, steps: Steps, all: ReadonlyArray<Steps>) => {
+  const count = (phase: string) => all.filter((steps) => phaseOf(steps) === phase).length
+  const last = steps.at(-1)!
+  switch (cause._tag) {
+    case "Ended":
+      assert.strictEqual(cause.outcome, outcomes[last._tag])
+      if (Option.isSome(cause.at)) assert.deepStrictEqual(cause.at, last.at)
+      return
+    case "Running": {
+      assert.strictEqual(phaseOf(steps), "running")
+      const claim = steps.filter(({ _tag }) => _tag === "Claimed").at(-1)!
+      if (Option.isSome(cause.since)) assert.deepStrictEqual(cause.since, claim.at)
+      return
+    }
+    case "NoneRunning":
+      assert.strictEqual(phaseOf(steps), "waiting")
+      assert.strictEqual(count("running"), 0)
+      return
+    case "Waiting":
+      assert.strictEqual(phaseOf(steps), "waiting")
+      if (Option.isSome(cause.createdAt)) assert.deepStrictEqual(cause.createdAt, steps[0]!.at)
+      if (Option.isSome(cause.queue)) {
+        assert.deepStrictEqual(cause.queue.value, { waiting: count("waiting"), running: count("running") })
+      }
+      return
+    case "WorkersLost":
+      assert.strictEqual(steps.filter(({ _tag }) => _tag === "Requeued").length, cause.times)
+      return
+    case "Expected":
+      assert.isAtMost(Duration.toMillis(cause.median), Duration.toMillis(cause.p95))
+      return
+    case "NoStatus":
+      assert.strictEqual(cause.error._tag, "Unavailable")
+      return
+    case "Unrecognized":
+      assert.fail("all states are known")
+  }
+}
+
+const roundTrip = Schema.decodeSync(Schema.parseJson(JobTelemetry.Explanation))
+
+describe("explain", () => {
+  it("claims nothing that the history of the queue contradicts", () => {
+    const seen = new Set<string>()
+    return FastCheck.assert(
+      FastCheck.asyncProperty(
+        Arbitraries.pool,
+        FastCheck.array(
+          FastCheck.record({ pause: FastCheck.nat({ max: 10_000 }), priority: FastCheck.nat({ max: 2 }) }),
+          {
+            minLength: 1,
+            maxLength: 6
+          }
+        ),
+        FastCheck.boolean(),
+        (workers, submits, isFlaky) =>
+          Effect.gen(function*() {
+            for (const { pause, priority } of submits) {
+              yield* submit(priority).pipe(Effect.retry({ times: 20 }))
+              yield* Effect.sleep(pause)
+              const jobs = yield* truth
+              for (const [job, steps] of jobs) {
+                const explanation = yield* JobTelemetry.explain(job)
+                const { causes } = explanation
+                assert.isAbove(causes.length, 0)
+                for (const cause of causes) {
+                  seen.add(cause._tag)
+                  assertTrue(cause, steps, jobs.map(([, steps]) => steps))
+                }
+                const decoded = roundTrip(Schema.encodeSync(Schema.parseJson(JobTelemetry.Explanation))(explanation))
+                assert.strictEqual(JSON.stringify(decoded), JSON.stringify(explanation))
+              }
+            }
+          }).pipe(
+            inTime,
+            Logger.withMinimumLogLevel(LogLevel.None),
+            Effect.provide(TestJobQueue.layer({
+              workers,
+              faults: isFlaky ? [Fault.unavailable().pipe(Fault.withProbability(0.3))] : []
+            })),
+            Effect.provide(TestContext.TestContext),
+            Effect.runPromise
+          )
+      ),
+      { numRuns: runs(100, 1_000) }
+    ).then(() => {
+      assert.includeMembers([...seen], ["Ended", "Running", "NoneRunning", "Waiting", "WorkersLost", "NoStatus"])
+    })
+  })
+
+  const summaryOf = (job: Job.JobRef) =>
+    Effect.map(JobTelemetry.explain(job), ({ summary }) => summary.replace(Job.format(job), "JOB"))
+
+  const expectSummary = (job: Job.JobRef, expected: string) =>
+    Effect.map(summaryOf(job), (summary) => assert.strictEqual(summary, expected))
+
+  it.effect("puts the causes in one sentence", () =>
+    Effect.gen(function*() {
+      const first = yield* submit(0)
+      const second = yield* submit(1)
+      yield* expectSummary(
+        first,
+        "JOB: no job of its model is running; the job, created at 1970-01-01T00:00:00.000Z, waits at priority 0, and the " +
+          "queue of its model has 2 waiting and 0 running jobs"
+      )
+      yield* Effect.sleep("3 seconds")
+      yield* expectSummary(second, "JOB: a worker has been running the job since 1970-01-01T00:00:02.000Z")
+      yield* Effect.sleep("10 seconds")
+      yield* expectSummary(
+        first,
+        "JOB: the job, created at 1970-01-01T00:00:00.000Z, waits at priority 0, and the queue of its model has 1 waiting " +
+          "and 1 running jobs"
+      )
+      yield* expectSummary(
+        second,
+        "JOB: a worker has been running the job since 1970-01-01T00:00:09.000Z; its worker was lost once"
+      )
+      yield* Effect.sleep("10 minutes")
+      yield* expectSummary(second, "JOB: the job failed at 1970-01-01T00:00:14.000Z (out of memory)")
+      yield* expectSummary(
+        Job.ref(model, "another"),
+        "JOB: the queue returned no status (JobNotFound)"
+      )
+    }).pipe(
+      inTime,
+      Effect.provide(TestJobQueue.layer({
+        workers: {
+          pickup: "2 seconds",
+          claimTimeout: "5 seconds",
+          script: Worker.attempts([Worker.stopResponding], [Worker.fail("5 seconds", "out of memory")])
+        }
+      }))
+    ))
+
+  it.effect("has the expected time, if it was learned", () =>
+    Effect.gen(function*() {
+      yield* Effect.replicateEffect(
+        Effect.flatMap(submit(0), (job) => JobStream.result(job, { cadence: "1 second" })),
+        20
+      )
+      const job = yield* submit(0)
+      yield* Effect.sleep("500 millis")
+      const { causes, summary } = yield* JobTelemetry.explain(job)
+      assert.deepStrictEqual(causes.map(({ _tag }) => _tag), ["Running", "Expected"])
+      assert.match(
+        summary,
+        /^\S+: a worker has been running the job since \S+; half of such jobs end within another \d+s, 19 of 20 within \d+s$/
+      )
+    }).pipe(
+      inTime,
+      Effect.provide(
+        JobWatcher.layer().pipe(
+          Layer.provideMerge(LearnedCadence.layer()),
+          Layer.provideMerge(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("10 seconds")) } }))
+        )
+      )
+    ))
+
+  it.effect("is of the states alone, where the queue reports nothing else", () =>
+    Effect.gen(function*() {
+      const job = yield* submit(0)
+      assert.deepStrictEqual((yield* JobTelemetry.explain(job)).causes, [{ _tag: "Unrecognized", status: "on_hold" }])
+      const { causes } = yield* JobTelemetry.explain(job)
+      assert.deepStrictEqual(causes.map(({ _tag }) => _tag), ["Waiting"])
+      assert(causes[0]?._tag === "Waiting" && Option.isNone(causes[0].queue))
+    }).pipe(
+      inTime,
+      Effect.provide(TestJobQueue.layer({
+        faults: [
+          Fault.unknownStatus("on_hold").pipe(Fault.on("status"), Fault.nth(1)),
+          Fault.unavailable().pipe(Fault.on("metrics"))
+        ]
+      }))
+    ))
+
+  it("has the causes that the guide names", () => {
+    const guide = readFileSync(fileURLToPath(new URL("../../docs/telemetry.md", import.meta.url)), "utf8")
+    const [, table = ""] = guide.split("| cause |")
+    const tags: { readonly [_ in JobTelemetry.Cause["_tag"]]: true } = {
+      NoStatus: true,
+      Ended: true,
+      Unrecognized: true,
+      Running: true,
+      NoneRunning: true,
+      Waiting: true,
+      WorkersLost: true,
+      Expected: true
+    }
+    assert.sameMembers(
+      Array.from(table.split("\n\n")[0]!.matchAll(/^\| `(\w+)` \|/gm), ([, tag]) => tag),
+      Object.keys(tags)
+    )
+  })
+})
