@@ -10,7 +10,7 @@ import * as Stream from "effect/Stream"
 import { format } from "../../model/Job.js"
 import type { Entry, Jobs } from "./boardJobs.js"
 import { Outbox } from "./connection.js"
-import { bytesOf } from "./encoder.js"
+import { encodeText } from "./encoder.js"
 import { retryField } from "./response.js"
 
 // what changes within this time is sent together
@@ -20,7 +20,7 @@ const pause = "100 millis"
 const clockInterval = "10 seconds"
 
 // JSON has no line break
-const eventOf = (name: string, json: string): Uint8Array => bytesOf(`event: ${name}\ndata: ${json}\n\n`)
+const eventOf = (name: string, json: string): Uint8Array => encodeText(`event: ${name}\ndata: ${json}\n\n`)
 
 /** The event that reports a job that the page cannot add. @internal */
 export const refusal = (job: string, message: string): Uint8Array =>
@@ -65,7 +65,7 @@ export const open = (
       removed.clear()
       changed.clear()
     })
-    outbox.push(bytesOf(yield* retryField))
+    outbox.push(encodeText(yield* retryField))
     yield* begin(outbox)
     yield* send
     yield* Effect.schedule(news.open, Schedule.spaced(clockInterval)).pipe(Effect.forkScoped)
