@@ -66,7 +66,7 @@ export interface Service {
  * @since 0.1.0
  * @category context
  */
-export class Board extends Context.Tag("effect-queue-status/gateway/Board")<Board, Service>() {}
+export class Board extends Context.Tag("effect-queue-status/Board")<Board, Service>() {}
 
 const maxPages = 100
 
