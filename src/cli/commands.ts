@@ -21,7 +21,7 @@ import * as JobTelemetry from "../telemetry/JobTelemetry.js"
 import * as JobStream from "../watch/JobStream.js"
 import * as Exit from "./exit.js"
 import { jobArgument } from "./jobArgument.js"
-import { every, json, timeout } from "./options.js"
+import { every, gateway, json, timeout } from "./options.js"
 import { print } from "./terminal.js"
 import { jsonLine, jsonText, printable } from "./text.js"
 import { policyOf } from "./watch/command.js"
@@ -141,7 +141,7 @@ export const why = Command.make("why", { json, job: jobArgument }, ({ job, json 
 
 export const result = Command.make(
   "result",
-  { json, every, timeout, job: jobArgument },
+  { json, gateway, every, timeout, job: jobArgument },
   ({ job, json, ...parts }) =>
     Effect.gen(function*() {
       const policy = yield* policyOf(parts)

@@ -7,11 +7,13 @@ import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
+import * as GatewayClient from "../gateway/GatewayClient.js"
 import * as NodeJobQueue from "../node/NodeJobQueue.js"
 import * as LearnedCadence from "../policy/LearnedCadence.js"
 import * as JobWatcher from "../watch/JobWatcher.js"
@@ -28,12 +30,28 @@ import * as Watch from "./watch/command.js"
 
 const { name, version } = Help
 
+// three jobs of a model are enough for a rough time left
+const Learned = LearnedCadence.layer({ minSamples: 3 })
+
 /** The service and the proxy that the environment configures. */
 const Queue = JobWatcher.layer().pipe(
   Layer.provideMerge(Layer.mapError(NodeJobQueue.layer(), Exit.fromConfigError)),
-  // three jobs of a model are enough for a rough time left
-  Layer.provideMerge(LearnedCadence.layer({ minSamples: 3 }))
+  Layer.provideMerge(Learned)
 )
+
+/** A watcher behind a gateway, or that of the service. */
+const watcherBy = ({ gateway }: { readonly gateway: Option.Option<string> }) =>
+  Option.match(gateway, {
+    onNone: (): Layer.Layer<JobWatcher.JobWatcher | LearnedCadence.LearnedCadence, Exit.ExitWith> => Queue,
+    onSome: (url) =>
+      Config.option(Config.redacted("JOB_GATEWAY_TOKEN")).pipe(
+        Effect.map((token) => GatewayClient.layer({ url, token: Option.getOrUndefined(token) })),
+        Layer.unwrapEffect,
+        Layer.mapError(Exit.fromConfigError),
+        Layer.provide(NodeHttpClient.layerUndici),
+        Layer.provideMerge(Learned)
+      )
+  })
 
 // that there is no free port on this machine is as unexpected as a bug
 const EmulatedQueue = Layer.orDie(Layer.provide(Serve.EmulatedQueue, NodeHttpClient.layerUndici))
@@ -60,8 +78,8 @@ const command = Command.make(name).pipe(
     Command.provide(Calls.submit, Queue),
     Command.provide(Calls.status, Queue),
     Command.provide(Calls.why, Queue),
-    Command.provide(Watch.command, Queue),
-    Command.provide(Calls.result, Queue),
+    Command.provide(Watch.command, watcherBy),
+    Command.provide(Calls.result, watcherBy),
     Command.provide(Calls.cancel, Queue),
     Command.provide(Calls.clear, Queue),
     Command.provide(Calls.metrics, Queue),

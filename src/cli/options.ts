@@ -44,6 +44,15 @@ export const timeout: Options.Options<Option.Option<Duration.Duration>> = positi
   Options.optional
 )
 
+export const gateway: Options.Options<Option.Option<string>> = Options.text("gateway").pipe(
+  Options.withPseudoName("url"),
+  Options.withDescription(
+    "watches through the gateway at this URL, which has the token of the service; a token for the gateway is read from " +
+      "JOB_GATEWAY_TOKEN"
+  ),
+  Options.optional
+)
+
 export const host: Options.Options<string> = Options.text("host").pipe(
   Options.withDescription("the address to listen at; by default 127.0.0.1, which other machines cannot reach"),
   Options.withDefault("127.0.0.1")

@@ -17,7 +17,7 @@ import * as JobStream from "../../watch/JobStream.js"
 import type { JobWatcher } from "../../watch/JobWatcher.js"
 import * as Exit from "../exit.js"
 import { jobArgument, quoted } from "../jobArgument.js"
-import { every, json, timeout, utc } from "../options.js"
+import { every, gateway, json, timeout, utc } from "../options.js"
 import * as Display from "./display.js"
 import type { Event } from "./events.js"
 import { isOver } from "./jobView.js"
@@ -79,13 +79,15 @@ const codeOfAll = (views: ReadonlyArray<View>): number =>
 interface Settings {
   readonly json: boolean
   readonly utc: boolean
+  readonly gateway: Option.Option<string>
   readonly every: Option.Option<Duration.Duration>
   readonly timeout: Option.Option<Duration.Duration>
 }
 
-const settingsOf = ({ every, json, timeout, utc }: Settings): ReadonlyArray<string> => [
+const settingsOf = ({ every, gateway, json, timeout, utc }: Settings): ReadonlyArray<string> => [
   ...(json ? ["--json"] : []),
   ...(utc ? ["--utc"] : []),
+  ...Option.match(gateway, { onNone: () => [], onSome: (url) => ["--gateway", url] }),
   ...[["--every", every] as const, ["--timeout", timeout] as const].flatMap(([name, duration]) =>
     Option.match(duration, { onNone: () => [], onSome: (duration) => [name, `${Duration.toMillis(duration)}ms`] })
   )
@@ -150,6 +152,7 @@ const watch = ({ from, jobs, ...settings }: Settings & {
 export const command = Command.make("watch", {
   json,
   utc,
+  gateway,
   every,
   timeout,
   from: Options.text("from").pipe(
