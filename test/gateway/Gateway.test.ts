@@ -10,11 +10,11 @@ import * as FastCheck from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Gateway } from "../../src/gateway/index.js"
-import { Job, JobQueue, JobWatcher, QueueError, Transition } from "../../src/index.js"
-import { Arbitraries, Fault, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
+import { Job, JobWatcher, QueueError, Transition } from "../../src/index.js"
+import type { Worker } from "../../src/testing/index.js"
+import { Arbitraries, Fault, TestJobQueue } from "../../src/testing/index.js"
 import {
   type Answer,
   follow,
@@ -23,32 +23,13 @@ import {
   make,
   path,
   readEvents,
-  type ServerSentEvent
+  secret,
+  type ServerSentEvent,
+  submit,
+  test
 } from "../fixtures/gateway.js"
 import { job as someJob, model } from "../fixtures/job.js"
 import { runs } from "../fixtures/runs.js"
-
-const secret = "aSecretOfTheSubmitter"
-
-const submit = Effect.orDie(JobQueue.submit({ model, payload: { prompt: secret } }))
-
-const workers: Worker.Pool = {
-  pickup: "2 seconds",
-  script: Worker.always(
-    Worker.progress("5 seconds", 0.5),
-    Worker.finish("35 seconds", { video_url: "https://example.com/cat.mp4" })
-  )
-}
-
-const test = <A, E>(
-  effect: Effect.Effect<A, E, JobQueue.JobQueue | TestJobQueue.TestJobQueue | Scope.Scope>,
-  options: TestJobQueue.Options = { workers }
-) =>
-  effect.pipe(
-    Effect.scoped,
-    VirtualTime.run,
-    Effect.provide(TestJobQueue.layer(options))
-  )
 
 describe("GET /events", () => {
   it.effect("sends transitions with their cursors, heartbeats and the end", () =>

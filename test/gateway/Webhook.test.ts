@@ -17,9 +17,10 @@ import { fileURLToPath } from "node:url"
 import { inspect } from "node:util"
 import { Webhook } from "../../src/gateway/index.js"
 import { Job, JobQueue, Transition } from "../../src/index.js"
-import { Arbitraries, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
+import { Arbitraries, TestJobQueue, Worker } from "../../src/testing/index.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
-import { job as someJob, model } from "../fixtures/job.js"
+import { submit, test } from "../fixtures/gateway.js"
+import { job as someJob } from "../fixtures/job.js"
 import { runs } from "../fixtures/runs.js"
 import {
   disk,
@@ -39,26 +40,6 @@ beforeAll(() => {
   restored.signing = signInTurn()
 })
 afterAll(() => restored.signing())
-
-const submit = Effect.orDie(JobQueue.submit({ model, payload: { prompt: "aSecretOfTheSubmitter" } }))
-
-const workers: Worker.Pool = {
-  pickup: "2 seconds",
-  script: Worker.always(
-    Worker.progress("5 seconds", 0.5),
-    Worker.finish("35 seconds", { video_url: "https://example.com/cat.mp4" })
-  )
-}
-
-const test = <A, E>(
-  effect: Effect.Effect<A, E, JobQueue.JobQueue | TestJobQueue.TestJobQueue | Scope.Scope>,
-  options: TestJobQueue.Options = { workers }
-) =>
-  effect.pipe(
-    Effect.scoped,
-    (run) => VirtualTime.run(run, { limit: "7 days" }),
-    Effect.provide(TestJobQueue.layer(options))
-  )
 
 /** A job that has ended: a watch sees its whole history at once. */
 const ended = Effect.tap(submit, () => Effect.sleep("10 minutes"))
