@@ -562,26 +562,35 @@ describe("the metrics of a history", () => {
   })
 })
 
-/** A watcher that reports these samples, in chunks of some size, and then the end. */
+/**
+ * A watcher that reports these samples, in chunks of some size, and then the end. A later watch receives the last one: no
+ * watcher reports a sample that is older than one before.
+ */
 const replaying = (samples: ReadonlyArray<Histories.Sample>, size: number) =>
-  Layer.succeed(JobWatcher.JobWatcher, {
-    pollingEvents: Stream.never,
-    subscribe: () =>
-      Effect.map(Queue.unbounded<JobWatcher.Notice>(), (notices) => ({
-        next: Queue.takeBetween(notices, 1, size) as Effect.Effect<Chunk.NonEmptyChunk<JobWatcher.Notice>>,
-        add: (job, cursor) => {
-          const watch = { job, cursor }
-          return Queue.offerAll(notices, [
-            ...samples.map(({ observedAt, status }) => ({
-              _tag: "Sample" as const,
-              watch,
-              status: { ...status, job },
-              at: observedAt
-            })),
-            { _tag: "Ended", watch, exit: Exit.void }
-          ])
-        }
-      }))
+  Layer.sync(JobWatcher.JobWatcher, () => {
+    let news = samples
+    return {
+      pollingEvents: Stream.never,
+      subscribe: () =>
+        Effect.map(Queue.unbounded<JobWatcher.Notice>(), (notices) => ({
+          next: Queue.takeBetween(notices, 1, size) as Effect.Effect<Chunk.NonEmptyChunk<JobWatcher.Notice>>,
+          add: (job, cursor) =>
+            Effect.suspend(() => {
+              const watch = { job, cursor }
+              const reported = news
+              news = samples.slice(-1)
+              return Queue.offerAll(notices, [
+                ...reported.map(({ observedAt, status }) => ({
+                  _tag: "Sample" as const,
+                  watch,
+                  status: { ...status, job },
+                  at: observedAt
+                })),
+                { _tag: "Ended", watch, exit: Exit.void }
+              ])
+            })
+        }))
+    }
   })
 
 const unrecognized = "end"
