@@ -28,7 +28,7 @@ import { Default } from "../policy/WatchPolicy.js"
 import { JobWatcher } from "../watch/JobWatcher.js"
 import { Jobs } from "./internal/boardJobs.js"
 import { open, refusal } from "./internal/boardStream.js"
-import type { Outbox } from "./internal/connection.js"
+import type { ClientBuffer } from "./internal/clientBuffer.js"
 import * as Page from "./internal/page.js"
 import { maxJobs as maxAdded, pathOf } from "./internal/request.js"
 import * as Response from "./internal/response.js"
@@ -100,11 +100,11 @@ const make = (options: Options) =>
     const jobs = new Jobs(options.maxJobs ?? 1_000, yield* rules, yield* Effect.serviceOption(LearnedCadence))
     const noting = jobs.noting(watcher)
     const { error: encodeError } = encodersOf("slim")
-    const pages = new Set<Outbox>()
+    const pages = new Set<ClientBuffer>()
     yield* Effect.addFinalizer(() => Effect.sync(() => pages.forEach((page) => page.end())))
 
     /** Watches the jobs that the page names, for as long as it is open. To look at a job must not cancel it. */
-    const watch = Effect.fnUntraced(function*(names: ReadonlyArray<string>, page: Outbox) {
+    const watch = Effect.fnUntraced(function*(names: ReadonlyArray<string>, page: ClientBuffer) {
       if (names.length === 0) return
       const policy = yield* Default
       const subscription = yield* noting.subscribe({

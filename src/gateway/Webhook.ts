@@ -41,7 +41,7 @@ import * as Transition from "../model/Transition.js"
 import { fileStore } from "../queue/internal/fileStore.js"
 import { outside, withNoStore } from "../queue/internal/noStore.js"
 import { clip } from "../queue/internal/request.js"
-import { isOk, readBody, reasonOf } from "../queue/internal/response.js"
+import { execute, isOk, readBody, reasonOf } from "../queue/internal/response.js"
 import { parseRetryAfter } from "../queue/internal/retryAfter.js"
 import * as JobStream from "../watch/JobStream.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
@@ -273,9 +273,7 @@ export const make = (
       if (Option.isNone(endpoint)) return yield* new EndpointUnknown({ endpoint: name })
       const request = yield* Effect.mapError(requestOf(message, endpoint.value), failed)
       if (outbox.isDisabled(name)) return yield* new EndpointDisabled({ endpoint: name })
-      const response = yield* outside(client.execute(request)).pipe(
-        // a client that fails on a status code (`filterStatusOk`) still has a response
-        Effect.catchTag("ResponseError", ({ response }) => Effect.succeed(response)),
+      const response = yield* outside(execute(client, request)).pipe(
         Effect.mapError(({ cause, reason }) => failed(reasonOf(cause) ?? reason)),
         Effect.timeoutFail({
           duration: timeout,

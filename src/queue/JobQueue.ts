@@ -191,9 +191,7 @@ export const make = (
 
     /** Sends a request and reads the whole response. */
     const respond = (about: Answer.About, request: HttpClientRequest.HttpClientRequest) =>
-      outside(client.execute(prepare(request))).pipe(
-        // a client that fails on a status code (`filterStatusOk`) still has a response
-        Effect.catchTag("ResponseError", ({ response }) => Effect.succeed(response)),
+      outside(Answer.execute(client, prepare(request))).pipe(
         Effect.tap(() => {
           connection.hasAnswered = true
         }),

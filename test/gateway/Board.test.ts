@@ -1,10 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as TestClock from "effect/TestClock"
 import { execFileSync } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -192,6 +195,17 @@ describe("the jobs", () => {
       }),
       { maxJobs: 3 }
     ))
+
+  it.effect("are not streamed any more when the board stops", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const context = yield* Layer.buildWithScope(Board.layer().pipe(Layer.provide(JobWatcher.layer())), scope)
+      const page = yield* Effect.fork(get(Context.get(context, Board.Board).httpApp, "/events"))
+      yield* TestClock.adjust("1 second")
+      yield* Scope.close(scope, Exit.void)
+      const { text } = yield* Fiber.join(page)
+      assert.include(text, "event: clock")
+    }).pipe(Effect.provide(TestJobQueue.layer({ workers }))))
 
   it.effect("stay, but are not shown as watched, when the program stops watching", () =>
     test(Effect.gen(function*() {

@@ -6,10 +6,10 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import { format } from "../../model/Job.js"
 import type { Entry, Jobs } from "./boardJobs.js"
-import { Outbox } from "./connection.js"
+import { ClientBuffer } from "./clientBuffer.js"
 import { encodeText } from "./encoder.js"
 import { retryField } from "./response.js"
 
@@ -33,10 +33,10 @@ export const refusal = (job: string, message: string): Uint8Array =>
  */
 export const open = (
   jobs: Jobs,
-  begin: (outbox: Outbox) => Effect.Effect<void, never, Scope.Scope>
+  begin: (buffer: ClientBuffer) => Effect.Effect<void, never, Scope.Scope>
 ): Effect.Effect<Stream.Stream<Uint8Array>, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const outbox = new Outbox()
+    const buffer = new ClientBuffer()
     const changed = new Set(jobs.all)
     const removed = new Set<Entry>()
     const news = yield* Effect.makeLatch()
@@ -57,25 +57,25 @@ export const open = (
     )
     const send = Effect.map(Clock.currentTimeMillis, (now) => {
       if (removed.size > 0) {
-        outbox.push(eventOf("removed", JSON.stringify(Array.from(removed, ({ job }) => format(job)))))
+        buffer.push(eventOf("removed", JSON.stringify(Array.from(removed, ({ job }) => format(job)))))
       }
-      if (changed.size > 0) outbox.push(eventOf("jobs", `[${Array.from(changed, ({ json }) => json)}]`))
+      if (changed.size > 0) buffer.push(eventOf("jobs", `[${Array.from(changed, ({ json }) => json)}]`))
       // the end of a batch; the page corrects its clock by it
-      outbox.push(eventOf("clock", JSON.stringify({ now, hidden: jobs.hidden })))
+      buffer.push(eventOf("clock", JSON.stringify({ now, hidden: jobs.hidden })))
       removed.clear()
       changed.clear()
     })
-    outbox.push(encodeText(yield* retryField))
-    yield* begin(outbox)
+    buffer.push(encodeText(yield* retryField))
+    yield* begin(buffer)
     yield* send
     yield* Effect.schedule(news.open, Schedule.spaced(clockInterval)).pipe(Effect.forkScoped)
     yield* news.await.pipe(
       Effect.zipRight(news.close),
       Effect.zipRight(Effect.sleep(pause)),
-      Effect.zipRight(Effect.suspend(() => outbox.room)),
+      Effect.zipRight(Effect.suspend(() => buffer.room)),
       Effect.zipRight(send),
       Effect.forever,
       Effect.forkScoped
     )
-    return Stream.repeatEffectChunkOption(outbox.take)
+    return buffer.stream
   })

@@ -3,12 +3,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as Option from "effect/Option"
 import type { Rules } from "../../model/internal/rules.js"
 import type { JobStatus, JsonObject } from "../../model/Job.js"
 import type { JobMismatch, QueueError, UnrecognizedStatus, WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
+import { deriveFrom } from "../../watch/internal/reader.js"
 import type { Notice } from "../../watch/JobWatcher.js"
 import { retryField } from "./response.js"
 import type { Encoders } from "./view.js"
@@ -54,7 +54,6 @@ const lines: Format = {
 
 /** The transitions that a sample adds. @internal */
 export interface Step {
-  readonly before: Transition.Cursor | undefined
   readonly cursor: Transition.Cursor
   readonly events: ReadonlyArray<{ readonly cursor: string; readonly text: string }>
   /** All of them, with their ids, for a client of this job alone. */
@@ -63,37 +62,32 @@ export interface Step {
 
 type Derived = Either.Either<Step, UnrecognizedStatus | JobMismatch>
 
+/** Stands for the cursor of a follower that has seen nothing. */
+const nothing = {}
+
 /** @internal */
 export class Encoder {
-  // Followers of a job mostly know the same of it.
-  private readonly steps = new WeakMap<JobStatus, Array<Step>>()
+  // Followers of a job mostly share the cursor that they have seen. A step is dropped with its snapshot or its cursor.
+  private readonly steps = new WeakMap<JobStatus, WeakMap<object, Step>>()
   private readonly troubles = new WeakMap<QueueError, { readonly nextTryAt: number; readonly bytes: Uint8Array }>()
 
   constructor(readonly format: Format, private readonly encoders: Encoders) {}
 
-  step(
-    { at, status, watch }: NoticeOf<"Sample">,
-    policy: WatchPolicy,
-    rules: Rules
-  ): Derived {
-    const known = this.steps.get(status)
-    const step = known?.find(({ before }) => before === watch.cursor)
-    if (step !== undefined) return Either.right(step)
-    const { format, encoders } = this
-    const derived = Transition.derive(Option.fromNullable(watch.cursor), status, {
-      observedAt: at,
-      ...rules,
-      unrecognized: policy.unrecognized === "end" ? "end" : "fail"
-    })
-    return Either.map(derived, ({ cursor, transitions }) => {
+  step(sample: NoticeOf<"Sample">, policy: WatchPolicy, rules: Rules): Derived {
+    const { status, watch: { cursor: before } } = sample
+    const steps = this.steps.get(status) ?? new WeakMap<object, Step>()
+    this.steps.set(status, steps)
+    const known = steps.get(before ?? nothing)
+    if (known !== undefined) return Either.right(known)
+    const { encoders, format } = this
+    return Either.map(deriveFrom(before, sample, { policy, rules }), ({ cursor, transitions }) => {
       const events = transitions.map((transition) => ({
         cursor: Transition.formatCursor(transition.cursor),
         text: format.write(transition._tag, encoders.event(transition))
       }))
       const bytes = encodeText(events.map(({ cursor, text }) => `${format.writeId(cursor)}${text}`).join(""))
-      const step: Step = { before: watch.cursor, cursor, events, bytes }
-      if (known === undefined) this.steps.set(status, [step])
-      else known.push(step)
+      const step: Step = { cursor, events, bytes }
+      steps.set(before ?? nothing, step)
       return step
     })
   }

@@ -1,4 +1,6 @@
+import type * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpClientError from "@effect/platform/HttpClientError"
+import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
@@ -65,6 +67,17 @@ export const toResponse = (
 /** @internal */
 export const tooLarge = (about: About, httpStatus: number, maxBytes: number): QueueError.ResponseTooLarge =>
   new QueueError.ResponseTooLarge({ ...about, httpStatus, maxBytes })
+
+/**
+ * Sends a request. A client that fails on a status code (`filterStatusOk`) still has a response.
+ *
+ * @internal
+ */
+export const execute = (
+  client: HttpClient.HttpClient,
+  request: HttpClientRequest.HttpClientRequest
+): Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError.RequestError> =>
+  Effect.catchTag(client.execute(request), "ResponseError", ({ response }) => Effect.succeed(response))
 
 // The size of a body that is announced and not compressed. Such a body is read as a whole, which costs a fraction of a
 // stream.

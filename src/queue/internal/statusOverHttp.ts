@@ -23,9 +23,7 @@ export const overHttp = (
 ) =>
 (outcomes: Outcomes<Request>): Transport<Request> => {
   const exchange = (client: HttpClient.HttpClient, entry: Entry<Request>): Outcome =>
-    client.execute(entry.request).pipe(
-      // a client that fails on a status code (`filterStatusOk`) still has a response
-      Effect.catchTag("ResponseError", ({ response }) => Effect.succeed(response)),
+    Answer.execute(client, entry.request).pipe(
       Effect.flatMap((response) => {
         const { headers, status } = response
         return Effect.map(

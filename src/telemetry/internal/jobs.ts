@@ -1,13 +1,14 @@
 /**
  * The jobs that the subscriptions of a watcher watch, each of them once.
  */
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import type * as Tracer from "effect/Tracer"
 import type { Rules } from "../../model/internal/rules.js"
 import type { JobRef } from "../../model/Job.js"
 import type { QueueError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
+import { deriveFrom } from "../../watch/internal/reader.js"
 import type * as JobWatcher from "../../watch/JobWatcher.js"
 import * as History from "./history.js"
 import * as Metrics from "./metrics.js"
@@ -72,11 +73,7 @@ export class Jobs {
 
   /** Adds what a sample shows. Returns the job if it has ended. */
   see(watched: Watched, sample: NoticeOf<"Sample">, rules: Rules, policy: WatchPolicy): History.Ended | undefined {
-    const derived = Transition.derive(Option.fromNullable(watched.cursor), sample.status, {
-      observedAt: sample.at,
-      ...rules,
-      unrecognized: policy.unrecognized === "end" ? "end" : "fail"
-    })
+    const derived = deriveFrom(watched.cursor, sample, { policy, rules })
     // the watch itself fails then
     if (derived._tag === "Left") return undefined
     const { cursor, transitions } = derived.right

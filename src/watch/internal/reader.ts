@@ -18,7 +18,7 @@ import type { UnrecognizedStatus, WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import { JobWatcher } from "../JobWatcher.js"
-import type { Notice, SubscribeOptions, Subscription } from "./notice.js"
+import type { Notice, Sample, SubscribeOptions, Subscription } from "./notice.js"
 import { policyOf, type PolicyOptions } from "./outcome.js"
 import { spanned } from "./span.js"
 
@@ -43,22 +43,27 @@ export interface Opened {
   readonly rules: Rules
 }
 
+/** Derives what a sample adds to a cursor. @internal */
+export const deriveFrom = (
+  cursor: Transition.Cursor | undefined,
+  { at, status }: Pick<Sample, "at" | "status">,
+  { policy, rules }: Pick<Opened, "policy" | "rules">
+): ReturnType<typeof Transition.derive> =>
+  Transition.derive(Option.fromNullable(cursor), status, {
+    observedAt: at,
+    ...rules,
+    unrecognized: policy.unrecognized === "end" ? "end" : "fail"
+  })
+
 /** Derives the transitions that a sample adds, and moves the subscriber's cursor. @internal */
 export const derive = (
-  { at, status, watch }: Extract<Notice, { readonly _tag: "Sample" }>,
-  { policy, rules }: Pick<Opened, "policy" | "rules">
+  sample: Sample,
+  reading: Pick<Opened, "policy" | "rules">
 ): Either.Either<ReadonlyArray<Transition.Transition>, UnrecognizedStatus | JobMismatch> =>
-  Either.map(
-    Transition.derive(Option.fromNullable(watch.cursor), status, {
-      observedAt: at,
-      ...rules,
-      unrecognized: policy.unrecognized === "end" ? "end" : "fail"
-    }),
-    ({ cursor, transitions }) => {
-      watch.cursor = cursor
-      return transitions
-    }
-  )
+  Either.map(deriveFrom(sample.watch.cursor, sample, reading), ({ cursor, transitions }) => {
+    sample.watch.cursor = cursor
+    return transitions
+  })
 
 /** Reads the notices of one job. */
 class Reader<A> {
