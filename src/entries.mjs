@@ -14,7 +14,16 @@ const { exports, name } = JSON.parse(readFileSync(join(root, "package.json"), "u
 
 const core = { "effect@3": "effect/Either" }
 const node = { ...core, "@effect/platform-node@0.108": "@effect/platform-node/NodeKeyValueStore" }
-const entries = { ".": core, "./testing": core, "./emulator": node, "./node": node, "./gateway": core }
+const workflow = { ...core, "@effect/workflow@0.19": "@effect/workflow/DurableDeferred" }
+const entries = {
+  ".": core,
+  "./testing": core,
+  "./emulator": node,
+  "./node": node,
+  "./gateway": core,
+  "./cluster": node,
+  "./workflow": workflow
+}
 
 for (const [entry, needed] of Object.entries(entries)) {
   const folder = join(root, "dist", entry)

@@ -36,11 +36,15 @@ const judge = (
   return Object.keys(exceptions).find((name) => errors.every((error) => holds(error) === !exceptions[name]!(error)))
 }
 
-/** The TypeScript blocks of a page, each as the name and text of a module of its own. */
+/** The TypeScript blocks of a page, and what each diff makes, each as the name and text of a module of its own. */
 const blocks = (page: string) =>
   Array.from(
-    read(page).matchAll(/^```ts\n([^]*?)^```$/gm),
-    ([, text = ""], i) => [join(root, `${page}.${i + 1}.ts`), text] as const
+    read(page).matchAll(/^```(ts|diff)\n([^]*?)^```$/gm),
+    ([, language, text = ""], i) =>
+      [
+        join(root, `${page}.${i + 1}.ts`),
+        language === "ts" ? text : text.replace(/^-.*\n/gm, "").replace(/^[ +]/gm, "")
+      ] as const
   )
 
 const examples = readdirSync(join(root, "docs/examples"))
@@ -63,6 +67,17 @@ describe("the code in the documents", () => {
     const shown = new Set(pages.flatMap(blocks).map(([, text]) => text))
     assert.isAbove(examples.length, 1)
     for (const [name, text] of examples) assert(shown.has(text), `${name} is on no page as it is`)
+  })
+
+  it("has what each diff starts from on the same page", () => {
+    const diffs = pages.flatMap((page) =>
+      Array.from(read(page).matchAll(/^```diff\n([^]*?)^```$/gm), ([, text = ""]) => ({ page, text }))
+    )
+    assert.isAbove(diffs.length, 0)
+    for (const { page, text } of diffs) {
+      const before = text.replace(/^\+.*\n/gm, "").replace(/^[ -]/gm, "")
+      assert.include(blocks(page).map(([, text]) => text), before, page)
+    }
   })
 
   it("links to pages that are there, and to headings in them", () => {

@@ -13,8 +13,8 @@ const folder = argv[2] ?? join(root, "dist", "bin")
 
 // Some of what it needs is CommonJS, and asks for Node's modules by `require`.
 const head = `#!/usr/bin/env node
-import { createRequire } from "node:module"
-const require = createRequire(import.meta.url)`
+import { createRequire as createRequireOf } from "node:module"
+const require = createRequireOf(import.meta.url)`
 
 const { metafile } = await build({
   absWorkingDir: root,
@@ -29,18 +29,23 @@ const { metafile } = await build({
   minifyWhitespace: true,
   legalComments: "none", // all of them are in the file below
   metafile: true,
-  logLevel: "warning"
+  logLevel: "warning",
+  external: ["pg-native", "msgpackr-extract"] // optional and native: what needs them goes on without
 })
 
 const bundled = Object.values(metafile.outputs).flatMap(({ inputs }) => Object.keys(inputs))
 const packages = new Set(bundled.flatMap((file) => /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? []))
 
 const licences = Array.from(packages).sort().map((path) => {
-  const { license, name, version } = JSON.parse(readFileSync(join(root, path, "package.json"), "utf8"))
-  const file = readdirSync(join(root, path)).find((file) => /^licen[cs]e/i.test(file))
-  if (license !== "MIT" || file === undefined) {
+  const read = (file) => readFileSync(join(root, path, file), "utf8")
+  const find = (name) => readdirSync(join(root, path)).find((file) => name.test(file))
+  const { license, name, version } = JSON.parse(read("package.json"))
+  const file = find(/^licen[cs]e/i)
+  // some have it at the end of their README
+  const text = file === undefined ? /^#+ *licen[cs]e[^]*/im.exec(read(find(/^readme/i)))?.[0] : read(file)
+  if (!["MIT", "ISC"].includes(license) || !/copyright/i.test(text)) {
     throw new Error(`${name} ${version} (${license}, ${file ?? "no file"}): look whether it may be bundled`)
   }
-  return `${name} ${version}\n\n${readFileSync(join(root, path, file), "utf8").trim()}\n`
+  return `${name} ${version}\n\n${text.trim()}\n`
 })
 writeFileSync(join(folder, "LICENSES"), `The command contains:\n\n${licences.join(`\n${"-".repeat(80)}\n\n`)}`)

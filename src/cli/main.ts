@@ -23,6 +23,7 @@ import * as Demo from "./demo/command.js"
 import * as EmulatorCommand from "./emulator/command.js"
 import * as Exit from "./exit.js"
 import * as Help from "./help.js"
+import * as Runner from "./runner/command.js"
 import * as Serve from "./serve/command.js"
 import { withoutEscapes } from "./terminal.js"
 import { printable, unknown } from "./text.js"
@@ -34,8 +35,10 @@ const { name, version } = Help
 const Learned = LearnedCadence.layer({ minSamples: 3 })
 
 /** The service and the proxy that the environment configures. */
+const Service = Layer.mapError(NodeJobQueue.layer(), Exit.fromConfigError)
+
 const Queue = JobWatcher.layer().pipe(
-  Layer.provideMerge(Layer.mapError(NodeJobQueue.layer(), Exit.fromConfigError)),
+  Layer.provideMerge(Service),
   Layer.provideMerge(Learned)
 )
 
@@ -84,6 +87,8 @@ const command = Command.make(name).pipe(
     Command.provide(Calls.clear, Queue),
     Command.provide(Calls.metrics, Queue),
     Command.provide(Serve.command, ({ isSimulated }): typeof Queue => isSimulated ? EmulatedQueue : Queue),
+    Command.provide(Runner.command, (settings) => Layer.provide(Runner.layer(settings), Service)),
+    Command.provide(Runner.migrate, Runner.Database),
     EmulatorCommand.command,
     Command.provide(Demo.command, NodeHttpClient.layerUndici),
     help
@@ -184,6 +189,7 @@ Effect.consoleWith((console) =>
   )),
   NodeRuntime.runMain({
     disableErrorReporting: true,
+    disablePrettyLogger: true, // it writes to standard output
     teardown: (exit, onExit) => onExit(exit._tag === "Success" ? Exit.codes.done : codeOf(exit.cause))
   })
 )

@@ -21,14 +21,13 @@ import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { format } from "../model/Job.js"
-import type { JobRef } from "../model/Job.js"
-import { InvalidRequest, QueueError } from "../model/QueueError.js"
-import type { Operation } from "../model/QueueError.js"
+import { QueueError } from "../model/QueueError.js"
 import { withNoStore } from "../queue/internal/noStore.js"
 import { resolveRequest, resolveUrl } from "../queue/internal/options.js"
 import * as Answer from "../queue/internal/response.js"
 import { type Scrub, scrubber } from "../queue/internal/scrubber.js"
 import { makeStatus } from "../queue/internal/statusCall.js"
+import { statusOnly } from "../queue/internal/statusOnly.js"
 import { overHttp } from "../queue/internal/statusOverHttp.js"
 import { readHeaders } from "../queue/internal/wire.js"
 import * as JobQueue from "../queue/JobQueue.js"
@@ -62,23 +61,6 @@ const toError = (about: Answer.About, response: Answer.Response, scrub: Scrub): 
     : Answer.fromRefusal(about, response, scrub)
 }
 
-const notHere = (operation: Operation, model: string, job?: JobRef) =>
-  Effect.fail(
-    new InvalidRequest({
-      operation,
-      model,
-      ...(job !== undefined && { job }),
-      detail: "a gateway serves the status of jobs alone: provide a JobQueue"
-    })
-  )
-
-const statusOnly: Omit<JobQueue.Service, "status"> = {
-  submit: ({ model }) => notHere("submit", model),
-  cancel: (job) => notHere("cancel", job.model, job),
-  clear: (model) => notHere("clear", model),
-  metrics: (model) => notHere("metrics", model)
-}
-
 /**
  * Creates a watcher that asks a gateway. Fails with a `ConfigError` if an option is invalid.
  *
@@ -109,7 +91,7 @@ export const make = (
           )
       )
     )
-    const others = Option.getOrElse(yield* Effect.serviceOption(JobQueue.JobQueue), () => statusOnly)
+    const others = Option.getOrElse(yield* Effect.serviceOption(JobQueue.JobQueue), () => statusOnly("a gateway"))
     return yield* Effect.provideService(JobWatcher.make(options), JobQueue.JobQueue, { ...others, status })
   })
 

@@ -193,6 +193,14 @@ const positive = (value: number | undefined, otherwise: number): number =>
  * @category constructors
  */
 export const make = (options: Options = {}): Effect.Effect<Service, never, JobQueue | Scope.Scope> =>
+  makePart(options, () => 1)
+
+/**
+ * The same, with a part of the budget: `share` is read at each poll. A job can be removed from its subscriptions.
+ *
+ * @internal
+ */
+export const makePart = (options: Options, share: () => number) =>
   Effect.gen(function*() {
     const jobQueue = yield* JobQueue
     const queue = Option.match(yield* Effect.serviceOption(LearnedCadence), {
@@ -204,6 +212,7 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, JobQu
       queue,
       {
         pollsPerSecond: positive(options.pollsPerSecond, 100),
+        share,
         concurrency: Math.max(1, Math.floor(positive(options.concurrency, 64))),
         queueOrder: options.queueOrder ?? "auto",
         resultRetention: Duration.toMillis(Duration.minutes(5)),
@@ -216,10 +225,10 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, JobQu
       (event) => events.unsafeOffer(event)
     )
     yield* Effect.addFinalizer(() => Effect.zipRight(scheduler.close, PubSub.shutdown(events)))
-    return JobWatcher.of({
-      subscribe: (options) => subscribe(scheduler, queue, options),
+    return {
+      subscribe: (options: SubscribeOptions) => subscribe(scheduler, queue, options),
       pollingEvents: Stream.fromPubSub(events)
-    })
+    }
   })
 
 /**

@@ -34,17 +34,20 @@ const configPath = join(root, "tsconfig.json")
 const { fileNames, options } = parse(configPath)
 const files = [...fileNames, canary]
 
-// The TypeScript blocks of a page are modules, with the lines that they have in the page. One that is a whole file is
-// checked as that file.
+// The TypeScript blocks of a page, and what its diffs make, are modules, with the lines that they have in the page. One
+// that is a whole file is checked as that file.
 const texts = new Set(fileNames.map((name) => readFileSync(name, "utf8")))
 const pages = ["README.md", ...readdirSync(join(root, "docs")).map((name) => join("docs", name))]
 const blocks = new Map(
   pages.filter((page) => page.endsWith(".md")).flatMap((page) => {
     const text = readFileSync(join(root, page), "utf8")
-    return Array.from(text.matchAll(/^```ts\n([^]*?)^```$/gm), ({ 1: block, index }, i) => [
-      join(root, `${page}.${i + 1}.ts`),
-      { block, text: text.slice(0, index).replace(/[^\n]/g, "") + "\n" + block }
-    ])
+    return Array.from(text.matchAll(/^```(ts|diff)\n([^]*?)^```$/gm), ({ 1: language, 2: content, index }, i) => {
+      const block = language === "ts" ? content : content.replace(/^-.*/gm, "").replace(/^[ +]/gm, "")
+      return [
+        join(root, `${page}.${i + 1}.ts`),
+        { block, text: text.slice(0, index).replace(/[^\n]/g, "") + "\n" + block }
+      ]
+    })
   }).filter(([, { block }]) => !texts.has(block))
 )
 // what a block declares may be for the reader

@@ -66,20 +66,31 @@ Effect.runPromise(program).then((outputs) => assert.deepStrictEqual(outputs, { a
 )
 run(process.execPath, [...commonJsAlone, "smoke.cjs"], user)
 
-const types = entries.map((entry, i) => `export * as _${i} from "${entry}"\n`).join("")
-const files = ["types.mts", "types.cts"]
-for (const file of files) writeFileSync(join(user, file), types)
-const compilerOptions = {
-  module: "NodeNext",
-  target: "ES2022",
-  strict: true,
-  exactOptionalPropertyTypes: true,
-  skipLibCheck: false,
-  noEmit: true,
-  types: []
+// The types of a cluster need those of Node.
+const onNode = entries.filter((name) => /\/(cluster|workflow)$/.test(name))
+link(join(modules, "@types/node"), join(user, "node_modules/@types/node"))
+for (
+  const [name, entriesOf, types] of [
+    ["types", entries.filter((entry) => !onNode.includes(entry)), []],
+    ["typesOnNode", onNode, ["node"]]
+  ]
+) {
+  const files = [`${name}.mts`, `${name}.cts`]
+  for (const file of files) {
+    writeFileSync(join(user, file), entriesOf.map((entry, i) => `export * as _${i} from "${entry}"\n`).join(""))
+  }
+  const compilerOptions = {
+    module: "NodeNext",
+    target: "ES2022",
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    skipLibCheck: false,
+    noEmit: true,
+    types
+  }
+  writeFileSync(join(user, `${name}.json`), JSON.stringify({ compilerOptions, files }))
+  run("tsc", ["-p", `${name}.json`], user)
 }
-writeFileSync(join(user, "tsconfig.json"), JSON.stringify({ compilerOptions, files }))
-run("tsc", ["-p", "."], user)
 
 // Effect 4 in place of 3: the error says what to install.
 const wrong = join(folder, "wrong")

@@ -16,10 +16,20 @@ const rooms = {
   testing: { floor: 4, packages: anywhere },
   node: { floor: 5, packages: onNode, isOnNode: true },
   gateway: { floor: 4, packages: [...anywhere, "jose"] },
+  cluster: {
+    floor: 4,
+    packages: [...onNode, "@effect/cluster", "@effect/rpc", "@effect/sql"],
+    isOnNode: true
+  },
+  workflow: { floor: 5, packages: [...anywhere, "@effect/cluster", "@effect/rpc", "@effect/workflow"] },
   emulator: { floor: 5, packages: onNode, isOnNode: true },
   cli: {
     floor: 6,
-    packages: [...onNode, "@effect/cli", "@effect/printer", "@effect/printer-ansi", "cli-truncate", "string-width"],
+    packages: [
+      ...onNode,
+      ...["@effect/cluster", "@effect/sql", "@effect/sql-pg"],
+      ...["@effect/cli", "@effect/printer", "@effect/printer-ansi", "cli-truncate", "string-width"]
+    ],
     isOnNode: true
   }
 }

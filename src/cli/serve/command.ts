@@ -77,9 +77,13 @@ export interface Settings {
   readonly json: boolean
 }
 
-export const serve = (settings: Settings) =>
+/** Serves an app until the scope closes, to this machine alone unless it is public. Returns its address. */
+export const listen = <R>(
+  app: HttpRouter.HttpRouter<never, R>,
+  settings: Pick<Settings, "host" | "isPublic" | "port">
+) =>
   Effect.gen(function*() {
-    const { host, isPublic, isSimulated } = settings
+    const { host, isPublic } = settings
     if (!isLoopback(host) && !isPublic) {
       return yield* Exit.usage(
         `--host ${host}: other machines could read the status and the outputs of jobs, as there is no access control; ` +
@@ -93,20 +97,32 @@ export const serve = (settings: Settings) =>
     )
     // closing a server waits for its connections to end
     yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))
-    const serving = HttpServer.serveEffect(isPublic ? app : onlyLocal(app)).pipe(
-      Effect.provideService(HttpServer.HttpServer, server),
-      Effect.zipRight(announce(server.address, settings)),
-      Effect.zipRight(isSimulated ? simulatedJobs : Effect.void),
-      Effect.zipRight(Effect.never)
+    yield* Effect.provideService(
+      HttpServer.serveEffect(isPublic ? app : onlyLocal(app)),
+      HttpServer.HttpServer,
+      server
     )
-    return yield* Effect.provide(serving, yield* Layer.build(Board.layer()))
+    return server.address
+  })
+
+export const serve = (settings: Settings) =>
+  Effect.gen(function*() {
+    const board = yield* Layer.build(Board.layer())
+    const address = yield* Effect.provide(listen(app, settings), board)
+    yield* announce(address, settings)
+    const jobs = settings.isSimulated ? simulatedJobs : Effect.void
+    return yield* Effect.provide(Effect.zipRight(jobs, Effect.never), board)
   }).pipe(Effect.scoped)
+
+/** The URL of a server, for this machine. */
+export const urlOf = (address: HttpServer.Address, host: string): string => {
+  const port = address._tag === "TcpAddress" ? address.port : 0
+  return `http://${isEverywhere(host) ? "localhost" : host.includes(":") ? `[${host}]` : host}:${port}`
+}
 
 const announce = (address: HttpServer.Address, { host, json }: Settings) =>
   Effect.gen(function*() {
-    const port = address._tag === "TcpAddress" ? address.port : 0
-    const name = isEverywhere(host) ? "localhost" : host.includes(":") ? `[${host}]` : host
-    const url = `http://${name}:${port}`
+    const url = urlOf(address, host)
     yield* Console.error([
       `The board is at ${url}/, the gateway at ${url}/jobs.`,
       ...(isLoopback(host) ? [] : ["There is no access control: whoever can reach this address can read them."]),
@@ -115,13 +131,15 @@ const announce = (address: HttpServer.Address, { host, json }: Settings) =>
     yield* print(json ? jsonLine({ board: `${url}/`, gateway: `${url}/jobs` }) : `${url}/`)
   })
 
+export const isPublic = Options.boolean("public").pipe(
+  Options.withDescription("listens at an address that other machines can reach, without access control")
+)
+
 const options = {
   json,
   host,
   port: port(8080),
-  isPublic: Options.boolean("public").pipe(
-    Options.withDescription("listens at an address that other machines can reach, without access control")
-  ),
+  isPublic,
   isSimulated: Options.boolean("emulate").pipe(
     Options.withDescription("runs a queue on this machine, with simulated workers and jobs")
   )

@@ -19,6 +19,8 @@ import { RateLimit } from "./rateLimit.js"
 /** @internal */
 export interface Settings {
   readonly pollsPerSecond: number
+  /** The part of the budget that this watcher has now. */
+  readonly share: () => number
   readonly concurrency: number
   readonly queueOrder: "auto" | "always" | "never"
   /** How long the outcome of a job is kept, in milliseconds, and of how many jobs. */
@@ -64,7 +66,7 @@ export class PollPlan {
     private readonly random: Random.Random,
     private readonly onEvent: (event: PollingEvent) => void
   ) {
-    this.rateLimit = new RateLimit(settings.pollsPerSecond)
+    this.rateLimit = new RateLimit(settings.pollsPerSecond, settings.share)
   }
 
   find(job: JobRef): Poller | undefined {

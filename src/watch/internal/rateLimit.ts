@@ -5,23 +5,25 @@
  */
 export class RateLimit {
   private readonly times: Float64Array
-  private readonly window: number
+  private readonly windows: number
   private next = 0
-  /** The polls per second that these windows allow. */
-  readonly perSecond: number
 
-  constructor(pollsPerSecond: number) {
+  /** @param share the part of `pollsPerSecond` that applies now, more than 0 */
+  constructor(pollsPerSecond: number, private readonly share: () => number = () => 1) {
     const burst = Math.max(1, Math.floor(pollsPerSecond / 10))
     // a whole number of windows per second: part of another window would allow too many polls in some seconds
-    const windows = pollsPerSecond < 1 ? pollsPerSecond : Math.floor(pollsPerSecond / burst)
+    this.windows = pollsPerSecond < 1 ? pollsPerSecond : Math.floor(pollsPerSecond / burst)
     this.times = new Float64Array(burst).fill(-Infinity)
-    this.window = 1_000 / windows
-    this.perSecond = burst * windows
+  }
+
+  /** The polls per second that the windows allow. */
+  get perSecond(): number {
+    return this.times.length * this.windows * this.share()
   }
 
   /** When the next poll may begin. */
   get freeAt(): number {
-    return Math.ceil(this.times[this.next]! + this.window)
+    return Math.ceil(this.times[this.next]! + 1_000 / (this.windows * this.share()))
   }
 
   spend(now: number): void {

@@ -61,7 +61,8 @@ class Member extends Subscriber implements Watch {
   }
 }
 
-class JobSubscription implements Subscription {
+/** @internal */
+export class JobSubscription implements Subscription {
   /** The number of watched jobs. */
   private size = 0
   /** The jobs that were added first and last: mostly the same one. */
@@ -85,7 +86,7 @@ class JobSubscription implements Subscription {
   add(job: JobRef, from?: Cursor): Effect.Effect<boolean> {
     return Effect.suspend(() => {
       if (this.pending >= maxPending) return Effect.zipRight(this.awaitRoom, this.add(job, from))
-      if (this.isWatched(job)) return Effect.succeed(false)
+      if (this.find(job) !== undefined) return Effect.succeed(false)
       const member = new Member(this)
       member.from = from
       member.cursor = from
@@ -99,11 +100,21 @@ class JobSubscription implements Subscription {
     })
   }
 
-  private isWatched(job: JobRef): boolean {
-    if (this.size === 0) return false
-    let found = false
+  /** Ends the watch of a job. No notice of it follows. */
+  remove(job: JobRef): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const member = this.find(job)
+      if (member === undefined) return Effect.void
+      this.size--
+      return this.scheduler.unsubscribe([member])
+    })
+  }
+
+  private find(job: JobRef): Member | undefined {
+    if (this.size === 0) return undefined
+    let found: Member | undefined
     this.scheduler.plan.find(job)?.each((subscriber) => {
-      if (subscriber instanceof Member && subscriber.subscription === this) found = true
+      if (subscriber instanceof Member && subscriber.subscription === this) found = subscriber
     })
     return found
   }
@@ -253,7 +264,7 @@ export const subscribe = (
   scheduler: Scheduler,
   queue: JobQueueService,
   options: SubscribeOptions
-): Effect.Effect<Subscription, never, Scope.Scope> =>
+): Effect.Effect<JobSubscription, never, Scope.Scope> =>
   Effect.flatMap(Scope.Scope, (scope) => {
     const subscription = new JobSubscription(scheduler, queue, options, scope)
     return Effect.as(Scope.addFinalizerExit(scope, () => subscription.close()), subscription)

@@ -1,0 +1,202 @@
+/**
+ * The clusters that a `ClusterWatcher` and durable workflows run on: one process with SQLite, or a fleet of runners with
+ * PostgreSQL. Each is a layer of `Sharding` over a `SqlClient`. For tests there is `TestRunner.layer` of `@effect/cluster`.
+ *
+ * @since 0.1.0
+ */
+import type * as MessageStorage from "@effect/cluster/MessageStorage"
+import * as RunnerAddress from "@effect/cluster/RunnerAddress"
+import * as RunnerHealth from "@effect/cluster/RunnerHealth"
+import * as Runners from "@effect/cluster/Runners"
+import * as RunnerStorage from "@effect/cluster/RunnerStorage"
+import * as Sharding from "@effect/cluster/Sharding"
+import * as ShardingConfig from "@effect/cluster/ShardingConfig"
+import * as SocketRunner from "@effect/cluster/SocketRunner"
+import * as SqlMessageStorage from "@effect/cluster/SqlMessageStorage"
+import * as SqlRunnerStorage from "@effect/cluster/SqlRunnerStorage"
+import * as NodeClusterSocket from "@effect/platform-node/NodeClusterSocket"
+import type { SocketServerError } from "@effect/platform/SocketServer"
+import * as RpcSerialization from "@effect/rpc/RpcSerialization"
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+
+/**
+ * The services of a cluster: what `ClusterWatcher` and `ClusterWorkflowEngine` need.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Cluster = Sharding.Sharding | Runners.Runners | MessageStorage.MessageStorage
+
+/**
+ * The settings of a fleet. With them, the jobs of a runner that was killed move within 8 to 11 seconds, those of a runner
+ * that stops within about one.
+ *
+ * - Locks of shards are leases. Advisory locks of PostgreSQL, the default of `@effect/cluster`, stay with a process that hangs
+ *   or whose host is lost, for hours.
+ * - A lease lasts 10 seconds. Under 5 seconds, shards change their runner when a machine is merely busy.
+ * - There are 64 shards, not 300: each is released by a statement of its own, over one connection. On an overloaded machine
+ *   these statements exceed their time limit of three seconds, and cancel each other.
+ * - Runners check each other every 5 seconds, and read the list of runners every second.
+ * - Messages that were stored for a runner, as those of workflows are, are read every 2 seconds.
+ * - A runner that stops waits one second for its open requests, not 15: a request that ends early is sent again.
+ * - A message without a known receiver is sent again every 250 milliseconds.
+ * - Messages to the own process are not encoded.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const fleetConfig = {
+  shardsPerGroup: 64,
+  shardLockDisableAdvisory: true,
+  shardLockExpiration: "10 seconds",
+  shardLockRefreshInterval: "3 seconds",
+  runnerHealthCheckInterval: "5 seconds",
+  refreshAssignmentsInterval: "1 second",
+  entityMessagePollInterval: "2 seconds",
+  entityTerminationTimeout: "1 second",
+  sendRetryInterval: "250 millis",
+  simulateRemoteSerialization: false
+} satisfies Partial<ShardingConfig.ShardingConfig["Type"]>
+
+/**
+ * An address that other processes reach this one at.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Address {
+  /** The host name or IP address. */
+  readonly host: string
+  /** The TCP port. Messages between runners are neither encrypted nor authenticated: keep it in a private network. */
+  readonly port: number
+}
+
+/**
+ * The options of a runner.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RunnerOptions extends Address {
+  /** Where to listen, if that is not the address itself: `{ host: "0.0.0.0", port: 34431 }`. */
+  readonly listen?: Address | undefined
+}
+
+const addressOf = ({ host, port }: Address) => Option.some(RunnerAddress.make(host, port))
+
+// not from the environment, as the layers of `@effect/cluster`: the PORT of a web server would become that of the runner
+const config = (options: RunnerOptions | undefined) =>
+  ShardingConfig.layer({
+    ...fleetConfig,
+    runnerAddress: options === undefined ? Option.none() : addressOf(options),
+    runnerListenAddress: options?.listen === undefined ? Option.none() : addressOf(options.listen)
+  })
+
+/**
+ * Creates the tables of a cluster: two for messages, two for runners, one for migrations.
+ *
+ * The layers of this module do the same. To run it before is for runners whose database user may not create tables. Several
+ * processes may run it at once.
+ *
+ * @since 0.1.0
+ * @category migrations
+ */
+export const migrate: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effect.gen(function*() {
+  const sql = yield* SqlClient.SqlClient
+  // the migrations of `@effect/cluster` fail if another process runs them for the first time
+  const lock = sql.onDialectOrElse({
+    pg: () =>
+      Effect.gen(function*() {
+        const connection = yield* sql.reserve
+        const call = (name: string) =>
+          connection.executeRaw(`SELECT ${name}(hashtext('effect-queue-status/migrate'))`, [])
+        yield* Effect.acquireRelease(call("pg_advisory_lock"), () => Effect.ignore(call("pg_advisory_unlock")))
+      }),
+    orElse: () => Effect.void
+  })
+  yield* lock
+  yield* Layer.build(
+    Layer.merge(SqlMessageStorage.layer, SqlRunnerStorage.layer).pipe(Layer.provide(config(undefined)))
+  )
+}).pipe(Effect.scoped, Effect.withSpan("Fleet.migrate"))
+
+const storage = Layer.unwrapEffect(
+  Effect.as(migrate, Layer.merge(SqlMessageStorage.layer, SqlRunnerStorage.layer))
+)
+
+// outputs of jobs may be large; the queue's client bounds them
+const serialization = RpcSerialization.layerMsgPackWith({ maxBufferSize: "unbounded" })
+
+/**
+ * A runner of a fleet, which shares a PostgreSQL database with the others. Provide `PgClient.layer` of `@effect/sql-pg`.
+ *
+ * @example
+ * import { ClusterWatcher, Fleet } from "effect-queue-status/cluster"
+ * import { NodeJobQueue } from "effect-queue-status/node"
+ * import { PgClient } from "@effect/sql-pg"
+ * import { Config, Layer } from "effect"
+ *
+ * const WatcherLive = ClusterWatcher.layer({ pollsPerSecond: 100 }).pipe(
+ *   Layer.provide(NodeJobQueue.layer()),
+ *   Layer.provide(Fleet.layer({ host: "10.0.0.7", port: 34431 })),
+ *   Layer.provide(PgClient.layerConfig({ url: Config.redacted("DATABASE_URL") }))
+ * )
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: RunnerOptions
+): Layer.Layer<Cluster, SqlError | SocketServerError, SqlClient.SqlClient> =>
+  SocketRunner.layer.pipe(
+    Layer.provide(NodeClusterSocket.layerSocketServer),
+    Layer.provide(RunnerHealth.layerPing.pipe(Layer.provide(Runners.layerRpc))),
+    Layer.provide(NodeClusterSocket.layerClientProtocol),
+    Layer.provideMerge(storage),
+    Layer.provide(config(options)),
+    Layer.provide(serialization)
+  )
+
+/**
+ * A process that sends messages to the runners of a fleet, and is none. It needs the same database.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerClient: Layer.Layer<Cluster, SqlError, SqlClient.SqlClient> = SocketRunner.layerClientOnly.pipe(
+  Layer.provide(NodeClusterSocket.layerClientProtocol),
+  Layer.provideMerge(storage),
+  Layer.provide(config(undefined)),
+  Layer.provide(serialization)
+)
+
+// SQLite holds the lock of a connection in exclusive mode from its first write on, and frees it if the process dies
+const lockDatabase = Effect.gen(function*() {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`PRAGMA locking_mode = EXCLUSIVE`
+  yield* sql`CREATE TABLE IF NOT EXISTS cluster_process (id INTEGER PRIMARY KEY)`
+  yield* sql`INSERT OR REPLACE INTO cluster_process (id) VALUES (1)`
+})
+
+/**
+ * A cluster of one process, whose messages survive it in a SQLite file: for durable workflows on one machine. Provide
+ * `SqliteClient.layer` of `@effect/sql-sqlite-node`.
+ *
+ * The file is for this process alone: another one that opens it fails with "database is locked".
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerSingle: Layer.Layer<Cluster, SqlError, SqlClient.SqlClient> = Layer.unwrapEffect(Effect.as(
+  lockDatabase,
+  Sharding.layer.pipe(
+    Layer.provideMerge(Runners.layerNoop),
+    Layer.provideMerge(SqlMessageStorage.layer),
+    Layer.provide([RunnerStorage.layerMemory, RunnerHealth.layerNoop]),
+    Layer.provide(ShardingConfig.layer(fleetConfig))
+  )
+))

@@ -1,0 +1,194 @@
+/**
+ * The jobs that a runner polls for the fleet: those of its buckets, while requests for them arrive.
+ */
+import { Sharding } from "@effect/cluster/Sharding"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import { keyOf } from "../../model/internal/jobKey.js"
+import type { JobRef, JobStatus } from "../../model/Job.js"
+import { isQueueError, RateLimited, UnexpectedResponse } from "../../model/QueueError.js"
+import type { QueueError, WatchError } from "../../model/QueueError.js"
+import * as Deadline from "../../policy/Deadline.js"
+import { retryAfterOf } from "../../policy/internal/retryAfter.js"
+import { Default } from "../../policy/WatchPolicy.js"
+import { JobQueue } from "../../queue/JobQueue.js"
+import type { Service as JobQueueService } from "../../queue/JobQueue.js"
+import * as JobWatcher from "../../watch/JobWatcher.js"
+import { Bucket, bucketOf, buckets, Moved, ownedBuckets } from "./entity.js"
+
+/** How long a job is polled after the last request for it, in milliseconds. */
+const lease = 30_000
+
+const sweepInterval = Duration.seconds(10)
+
+/** After a move, the old runner polls a job for no longer. */
+const ownershipInterval = Duration.millis(100)
+
+/** The pause after a 429 without a `Retry-After`. */
+const defaultPause = Duration.seconds(1)
+
+type Answer = Effect.Effect<JobStatus, QueueError | Moved>
+
+const moved: Answer = Effect.fail(new Moved())
+
+interface Watched {
+  readonly job: JobRef
+  askedAt: number
+  /** What came last. Requests wait for it until then. */
+  answer: Answer
+  readonly hasAnswer: Effect.Latch
+}
+
+const answerOf = (job: JobRef, error: WatchError): Answer => {
+  if (error._tag === "UnrecognizedStatus") return Effect.succeed(error.snapshot) // each subscriber has its own policy
+  if (isQueueError(error)) return Effect.fail(error)
+  const { message: issue } = error
+  return Effect.fail(
+    new UnexpectedResponse({ operation: "status", model: job.model, job, httpStatus: 200, issue, body: "" })
+  )
+}
+
+/**
+ * A queue that pauses after a 429 to any runner: until its `Retry-After`, `status` fails with that error, without a
+ * request. The watcher then pauses as after a 429 of its own.
+ */
+const withSharedPause = (queue: JobQueueService, announce: (error: RateLimited) => Effect.Effect<void>) => {
+  let pause: { readonly error: RateLimited; readonly until: number } | undefined
+  /** Returns whether there was no pause before. */
+  const begin = (error: RateLimited) =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      const isNew = pause === undefined || pause.until <= now
+      const retryAfter = retryAfterOf(error)
+      const until = now + Duration.toMillis(Duration.isZero(retryAfter) ? defaultPause : retryAfter)
+      if (pause === undefined || until > pause.until) pause = { error, until }
+      return isNew
+    })
+  const status = (job: JobRef) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      if (pause === undefined || pause.until <= now) {
+        return Effect.tapErrorTag(
+          queue.status(job),
+          "RateLimited",
+          (error) => Effect.whenEffect(announce(error), begin(error))
+        )
+      }
+      const { error, until } = pause
+      return Effect.fail(new RateLimited({ ...error, model: job.model, job, retryAfter: Duration.millis(until - now) }))
+    })
+  return { begin, queue: { ...queue, status } }
+}
+
+/** The handlers of a runner. @internal */
+export const makeRunner = (options: JobWatcher.Options) =>
+  Effect.gen(function*() {
+    const sharding = yield* Sharding
+    const scope = yield* Effect.scope
+    const client = yield* Bucket.client
+    const owned = new Map<string, Map<string, Watched>>()
+
+    const { begin, queue } = withSharedPause(yield* JobQueue, (error) =>
+      Effect.forEach(buckets, (bucket) =>
+        client(bucket).Pause({ error }, { discard: true }), {
+        concurrency: 16,
+        discard: true
+      }).pipe(
+        Effect.timeout("5 seconds"),
+        Effect.catchAllCause((cause) => Effect.logDebug("A runner did not receive a pause", cause)),
+        Effect.forkIn(scope)
+      ))
+    // each runner has the part of the budget that it has of the buckets: together no more than the whole. Never none,
+    // which would be an endless pause
+    const share = () =>
+      Math.max(1, owned.size) / buckets.length
+    const watcher = yield* Effect.provideService(JobWatcher.makePart(options, share), JobQueue, queue)
+    const policy = yield* Default
+    const subscription = yield* watcher.subscribe({
+      policy: { ...policy, deadline: Deadline.request(policy.deadline.request), unrecognized: "fail" },
+      wants: "changes"
+    })
+
+    const setAnswer = (entry: Watched, answer: Answer): Effect.Effect<void> => {
+      entry.answer = answer
+      return Effect.asVoid(entry.hasAnswer.open)
+    }
+
+    const drop = (jobs: Map<string, Watched>, entry: Watched) => {
+      jobs.delete(keyOf(entry.job))
+      return Effect.zipRight(setAnswer(entry, moved), subscription.remove(entry.job))
+    }
+
+    const checkOwnership = Effect.suspend(() => {
+      const now = new Set(ownedBuckets(sharding))
+      const lost: Array<Effect.Effect<void>> = []
+      for (const [bucket, jobs] of owned) {
+        if (now.has(bucket)) continue
+        owned.delete(bucket)
+        for (const entry of jobs.values()) lost.push(drop(jobs, entry))
+      }
+      for (const bucket of now) if (!owned.has(bucket)) owned.set(bucket, new Map())
+      return Effect.all(lost, { concurrency: "unbounded", discard: true })
+    })
+
+    const dropUnasked = Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const expired: Array<Effect.Effect<void>> = []
+      for (const jobs of owned.values()) {
+        for (const entry of jobs.values()) if (now - entry.askedAt > lease) expired.push(drop(jobs, entry))
+      }
+      return Effect.all(expired, { concurrency: "unbounded", discard: true })
+    })
+
+    const onNotice = ({ watch: { job }, ...notice }: JobWatcher.Notice): Effect.Effect<void> => {
+      const jobs = owned.get(bucketOf(job))
+      const entry = jobs?.get(keyOf(job))
+      if (entry === undefined) return Effect.void
+      switch (notice._tag) {
+        case "Sample":
+          return setAnswer(entry, Effect.succeed(notice.status))
+        case "Trouble":
+          return setAnswer(entry, Effect.fail(notice.error))
+        case "Recovered": // a sample follows
+          return Effect.void
+        case "Ended":
+          // the last snapshot of a job is kept like any other
+          if (Exit.isSuccess(notice.exit)) return Effect.void
+          jobs?.delete(keyOf(job))
+          return setAnswer(
+            entry,
+            Option.match(Cause.failureOption(notice.exit.cause), {
+              onNone: () => moved,
+              onSome: (error) => answerOf(job, error)
+            })
+          )
+      }
+    }
+
+    const status = (job: JobRef): Answer =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        const jobs = owned.get(bucketOf(job))
+        if (jobs === undefined) return moved
+        const known = jobs.get(keyOf(job))
+        const entry = known ?? { job, askedAt: now, answer: moved, hasAnswer: Effect.unsafeMakeLatch() }
+        entry.askedAt = now
+        const answer = entry.hasAnswer.whenOpen(Effect.suspend(() => entry.answer))
+        if (known !== undefined) return answer
+        jobs.set(keyOf(job), entry)
+        return Effect.zipRight(Effect.uninterruptible(subscription.add(job)), answer)
+      })
+
+    yield* checkOwnership
+    yield* Effect.forkIn(Effect.repeat(checkOwnership, Schedule.spaced(ownershipInterval)), scope)
+    yield* Effect.forkIn(Effect.repeat(dropUnasked, Schedule.spaced(sweepInterval)), scope)
+    yield* Effect.forkIn(
+      Effect.forever(Effect.flatMap(subscription.next, Effect.forEach(onNotice, { discard: true }))),
+      scope
+    )
+    return Bucket.of({
+      Status: ({ payload }) => status(payload.job),
+      Pause: ({ payload }) => Effect.asVoid(begin(payload.error))
+    })
+  })

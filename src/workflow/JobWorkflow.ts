@@ -1,0 +1,163 @@
+/**
+ * Jobs in durable workflows, on `@effect/workflow`: a workflow that submits a job and waits for it goes on after a crash of its
+ * process where it was, on this machine or another.
+ *
+ * | step | engine | while it waits |
+ * | --- | --- | --- |
+ * | `submitOnce` | any | |
+ * | `awaitJob` | any | the workflow stays in memory |
+ * | `awaitJobSuspended` | that of `@effect/cluster` | the workflow is suspended: for long jobs, and many of them |
+ *
+ * A pipeline is a workflow with several of them. Each step of a workflow has a name, which must be unique in it; the steps of
+ * this module are named after the `name`, or the job.
+ *
+ * @since 0.1.0
+ */
+import * as ClusterSchema from "@effect/cluster/ClusterSchema"
+import * as Entity from "@effect/cluster/Entity"
+import type { Sharding } from "@effect/cluster/Sharding"
+import * as Rpc from "@effect/rpc/Rpc"
+import * as Activity from "@effect/workflow/Activity"
+import * as DurableDeferred from "@effect/workflow/DurableDeferred"
+import { WorkflowEngine, type WorkflowInstance } from "@effect/workflow/WorkflowEngine"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
+import * as Schema from "effect/Schema"
+import { bucketOf } from "../cluster/internal/entity.js"
+import { format, JobRef, JobRefFromString, JsonObject } from "../model/Job.js"
+import { OutcomeError, SubmitError, SubmitUncertain, WatchError } from "../model/QueueError.js"
+import type { JobQueue, SubmitRequest } from "../queue/JobQueue.js"
+import * as JobRun from "../run/JobRun.js"
+import * as JobStream from "../watch/JobStream.js"
+import type { JobWatcher } from "../watch/JobWatcher.js"
+
+type Steps = WorkflowEngine | WorkflowInstance
+
+/** The submits that an engine of this process began, and has not sent yet. */
+const begun = new WeakMap<WorkflowEngine["Type"], Set<number>>()
+
+const begunBy = (engine: WorkflowEngine["Type"]): Set<number> => {
+  const ids = begun.get(engine) ?? new Set()
+  begun.set(engine, ids)
+  return ids
+}
+
+const Begun = Schema.Struct({ id: Schema.Int, at: Schema.DateTimeUtc })
+
+// An engine runs an activity again if its process ended before the result was stored, and does not say so. But the result
+// of the activity before it is stored by then, and the new process has not begun what that one names.
+const begin = (name: string) =>
+  Activity.make({
+    name: `${name}/begin`,
+    success: Begun,
+    execute: Effect.gen(function*() {
+      const id = yield* Random.nextIntBetween(0, Number.MAX_SAFE_INTEGER)
+      begunBy(yield* WorkflowEngine).add(id)
+      return { id, at: yield* DateTime.now }
+    })
+  })
+
+/**
+ * Submits a job once for an execution of a workflow, as two activities. The key of the submit is that of the execution and the
+ * `name`: `client_key` in the job's `info`.
+ *
+ * If the process ends between the request and its response, the workflow goes on with `SubmitUncertain`: the service has no
+ * idempotent submit, and a second request could create a second job. The error has the key by which the job can be found.
+ *
+ * To repeat a submit that has failed, use `Activity.retry`.
+ *
+ * @since 0.1.0
+ * @category activities
+ */
+export const submitOnce = (
+  name: string,
+  request: SubmitRequest
+): Effect.Effect<JobRef, SubmitError, JobQueue | Steps> =>
+  Effect.flatMap(begin(name), ({ at, id }) =>
+    Activity.make({
+      name,
+      success: JobRef,
+      error: SubmitError,
+      execute: Effect.gen(function*() {
+        const key = yield* Activity.idempotencyKey(name, { includeAttempt: true })
+        if (!begunBy(yield* WorkflowEngine).delete(id)) {
+          return yield* new SubmitUncertain({ model: request.model, key, at })
+        }
+        // an interruption would leave it uncertain whether there is a job
+        return yield* Effect.uninterruptible(JobRun.submit(request, { key }))
+      })
+    }))
+
+const ResultError = Schema.Union(WatchError, OutcomeError)
+type ResultError = typeof ResultError.Type
+
+/**
+ * Waits for the end of a job, as an activity, and returns its outputs. Fails as `JobStream.result` does. After a restart the
+ * watch begins again; the time limits of `WatchPolicy.Default` do so too.
+ *
+ * @since 0.1.0
+ * @category activities
+ */
+export const awaitJob = (job: JobRef): Effect.Effect<JsonObject, ResultError, JobWatcher | Steps> =>
+  Activity.make({
+    name: `awaitJob ${format(job)}`,
+    success: JsonObject,
+    error: ResultError,
+    execute: JobStream.result(job)
+  })
+
+const Waits = Entity.make("effect-queue-status/Waits", [
+  Rpc.make("Await", {
+    payload: { job: JobRefFromString, token: DurableDeferred.Token },
+    primaryKey: ({ token }) => token
+  }).annotate(ClusterSchema.Persisted, true)
+]).annotate(ClusterSchema.ClientTracingEnabled, false)
+
+const resultOf = (job: JobRef) =>
+  DurableDeferred.make(`awaitJob ${format(job)}`, { success: JsonObject, error: ResultError })
+
+/**
+ * Waits for the end of a job while the workflow is suspended, and returns its outputs. Fails as `JobStream.result` does.
+ * Needs `layerWaits` on the runners, and the engine of `ClusterWorkflowEngine`.
+ *
+ * A caller of `execute` learns of the end late, as it asks for the result after growing pauses of up to 30 seconds: give the
+ * workflow `suspendedRetrySchedule: Schedule.spaced("1 second")`.
+ *
+ * @since 0.1.0
+ * @category waiting
+ */
+export const awaitJobSuspended = (
+  job: JobRef
+): Effect.Effect<JsonObject, ResultError, Sharding | Steps> =>
+  Effect.gen(function*() {
+    const result = resultOf(job)
+    const token = yield* DurableDeferred.token(result)
+    const client = yield* Waits.client
+    // a repeated request is the same, by its token
+    yield* Effect.orDie(client(bucketOf(job)).Await({ job, token }, { discard: true }))
+    return yield* DurableDeferred.await(result)
+  })
+
+/**
+ * Watches the jobs of suspended workflows, on a runner.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWaits: Layer.Layer<never, never, JobWatcher | Sharding | WorkflowEngine> = Waits.toLayer(
+  Effect.gen(function*() {
+    const context = yield* Effect.context<JobWatcher | WorkflowEngine>()
+    return Waits.of({
+      Await: ({ payload: { job, token } }) =>
+        Effect.flatMap(Effect.exit(JobStream.result(job)), (exit) =>
+          // the watcher stops: the request stays in the storage
+          Exit.isInterrupted(exit)
+            ? Effect.interrupt
+            : DurableDeferred.done(resultOf(job), { token, exit })).pipe(Effect.provide(context))
+    })
+  }),
+  { concurrency: "unbounded", mailboxCapacity: "unbounded" }
+)

@@ -1,0 +1,99 @@
+import * as TestRunner from "@effect/cluster/TestRunner"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/TestClock"
+import { ClusterWatcher } from "../../src/cluster/index.js"
+import { Job, JobQueue, JobStream, QueueError, WatchPolicy } from "../../src/index.js"
+import { Conformance } from "../../src/testing/index.js"
+
+/** Snapshots no older than the shortest interval: some checks are about a progress of 400 milliseconds. */
+const policy = Layer.succeed(WatchPolicy.Default, WatchPolicy.withCadence(WatchPolicy.defaultPolicy, "1 millis"))
+
+const watcher = ClusterWatcher.layer().pipe(Layer.provide(TestRunner.layer), Layer.provide(policy))
+
+describe("the checks of a watcher", () => {
+  for (const { name, run } of Conformance.watcherChecks({ watcher, pass: TestClock.adjust })) {
+    it.effect(name, () => run)
+  }
+})
+
+const job = Job.ref("my-org/video-generator", "one")
+
+/** A queue with one job, whose polls are counted. */
+const counting = (status: (polls: number) => Effect.Effect<Job.JobStatus, QueueError.QueueError>) => {
+  const counts = { polls: 0 }
+  const queue: JobQueue.Service = {
+    status: () => Effect.suspend(() => status(++counts.polls)),
+    submit: () => Effect.dieMessage("submit"),
+    cancel: () => Effect.dieMessage("cancel"),
+    clear: () => Effect.dieMessage("clear"),
+    metrics: () => Effect.dieMessage("metrics")
+  }
+  return {
+    counts,
+    layer: ClusterWatcher.layer().pipe(
+      Layer.provideMerge(TestRunner.layer),
+      Layer.provide(Layer.succeed(JobQueue.JobQueue, queue)),
+      Layer.provide(Layer.succeed(WatchPolicy.Default, WatchPolicy.withCadence(WatchPolicy.defaultPolicy, "1 second")))
+    )
+  }
+}
+
+const pending = Effect.succeed(Job.Pending({ job }))
+
+const watch = Stream.runDrain(JobStream.transitions(job, { cadence: "1 second" }))
+
+it.effect("polls a job once for all who watch it, and no longer than somebody does", () => {
+  const { counts, layer } = counting(() => pending)
+  return Effect.gen(function*() {
+    const watches = yield* Effect.fork(
+      Effect.replicateEffect(watch, 1_000, { concurrency: "unbounded", discard: true })
+    )
+    yield* TestClock.adjust("10 seconds")
+    assert.isAtLeast(counts.polls, 9)
+    assert.isAtMost(counts.polls, 12)
+    yield* Fiber.interrupt(watches)
+    yield* TestClock.adjust("41 seconds")
+    const { polls } = counts
+    yield* TestClock.adjust("10 seconds")
+    assert.strictEqual(counts.polls, polls)
+  }).pipe(Effect.provide(layer))
+})
+
+it.effect("reports the errors of the service to each subscriber, and goes on after them", () => {
+  const { layer } = counting((polls) =>
+    polls <= 2
+      ? Effect.fail(
+        new QueueError.Unavailable({ operation: "status", model: job.model, job, httpStatus: 503, detail: "try later" })
+      )
+      : Effect.succeed(Job.Done({ job }))
+  )
+  return Effect.gen(function*() {
+    const fiber = yield* Effect.fork(Stream.runCollect(JobStream.events(job)))
+    yield* TestClock.adjust("20 seconds")
+    const events = Array.from(yield* Fiber.join(fiber))
+    const [trouble] = events
+    assert.strictEqual(trouble?._tag === "Trouble" && trouble.error.message.includes("try later"), true)
+    assert.strictEqual(events.at(-1)?._tag, "Completed")
+  }).pipe(Effect.provide(layer))
+})
+
+it.effect("an error that does not pass ends the watch", () => {
+  const { layer } = counting(() =>
+    Effect.fail(new QueueError.AccessDenied({ operation: "status", model: job.model, job, httpStatus: 401 }))
+  )
+  return Effect.gen(function*() {
+    const fiber = yield* Effect.fork(Effect.flip(watch))
+    yield* TestClock.adjust("1 second")
+    assert.strictEqual((yield* Fiber.join(fiber))._tag, "AccessDenied")
+  }).pipe(Effect.provide(layer))
+})
+
+it.effect("one process owns all jobs", () =>
+  Effect.gen(function*() {
+    yield* TestClock.adjust("1 second")
+    assert.strictEqual(yield* ClusterWatcher.share, 1)
+  }).pipe(Effect.provide(TestRunner.layer)))

@@ -1,0 +1,88 @@
+import * as ClusterWorkflowEngine from "@effect/cluster/ClusterWorkflowEngine"
+import { Sharding } from "@effect/cluster/Sharding"
+import * as TestRunner from "@effect/cluster/TestRunner"
+import { assert, describe, it } from "@effect/vitest"
+import * as Workflow from "@effect/workflow/Workflow"
+import * as WorkflowEngine from "@effect/workflow/WorkflowEngine"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as TestClock from "effect/TestClock"
+import { ClusterWatcher } from "../../src/cluster/index.js"
+import { Job, JobWatcher, QueueError } from "../../src/index.js"
+import { TestJobQueue, Worker } from "../../src/testing/index.js"
+import { JobWorkflow } from "../../src/workflow/index.js"
+import { model } from "../fixtures/job.js"
+
+const Error = Schema.Union(QueueError.SubmitError, QueueError.WatchError, QueueError.OutcomeError)
+
+const options = {
+  payload: { prompt: Schema.String },
+  success: Job.JsonObject,
+  error: Error,
+  idempotencyKey: ({ prompt }: { readonly prompt: string }) => prompt,
+  suspendedRetrySchedule: Schedule.spaced("1 second")
+}
+
+/** A pipeline of two stages. */
+const Film = Workflow.make({ name: "Film", ...options })
+
+const film = <R>(
+  awaitJob: (job: Job.JobRef) => Effect.Effect<Job.JsonObject, QueueError.WatchError | QueueError.OutcomeError, R>
+) =>
+  Film.toLayer(({ prompt }) =>
+    Effect.gen(function*() {
+      const image = yield* JobWorkflow.submitOnce("image", { model, payload: { prompt } })
+      const { answer } = yield* awaitJob(image)
+      const video = yield* JobWorkflow.submitOnce("video", { model, payload: { answer } })
+      return yield* awaitJob(video)
+    })
+  )
+
+const queue = TestJobQueue.layer({
+  workers: {
+    pickup: "100 millis",
+    script: ({ payload }) => [Worker.finish("1 second", { answer: payload["prompt"] ?? `${payload["answer"]}!` })]
+  }
+})
+
+describe("awaitJob", () => {
+  it.effect("a pipeline, on an engine in memory", () =>
+    Effect.gen(function*() {
+      const fiber = yield* Effect.fork(Film.execute({ prompt: "cat" }))
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* Fiber.join(fiber), { answer: "cat!" })
+      assert.strictEqual((yield* TestJobQueue.counts).submit, 2)
+    }).pipe(Effect.provide(
+      film(JobWorkflow.awaitJob).pipe(
+        Layer.provideMerge(WorkflowEngine.layerMemory),
+        Layer.provide(JobWatcher.layer()),
+        Layer.provideMerge(queue)
+      )
+    )))
+})
+
+describe("awaitJobSuspended", () => {
+  it.effect("a pipeline, on the engine of a cluster", () =>
+    Effect.gen(function*() {
+      const { pollStorage } = yield* Sharding
+      const fiber = yield* Effect.fork(Film.execute({ prompt: "cat" }))
+      while (Option.isNone(yield* Fiber.poll(fiber))) {
+        yield* TestClock.adjust("500 millis")
+        yield* pollStorage
+      }
+      assert.deepStrictEqual(yield* Fiber.join(fiber), { answer: "cat!" })
+      assert.strictEqual((yield* TestJobQueue.counts).submit, 2)
+    }).pipe(Effect.provide(
+      film(JobWorkflow.awaitJobSuspended).pipe(
+        Layer.merge(JobWorkflow.layerWaits),
+        Layer.provideMerge(ClusterWorkflowEngine.layer),
+        Layer.provide(ClusterWatcher.layer()),
+        Layer.provideMerge(TestRunner.layer),
+        Layer.provideMerge(queue)
+      )
+    )))
+})
