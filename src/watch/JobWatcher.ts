@@ -111,6 +111,12 @@ export interface Service {
   readonly subscribe: (options: SubscribeOptions) => Effect.Effect<Subscription, never, Scope.Scope>
   /** The events from now on. A slow consumer receives the last 16. */
   readonly pollingEvents: Stream.Stream<PollingEvent>
+  /**
+   * What it knows of the jobs of a model, without a request; absent from a watcher that does not poll itself.
+   *
+   * @internal
+   */
+  readonly inspect?: (model: string) => Effect.Effect<internal.Inspection>
 }
 
 /**
@@ -218,7 +224,8 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, JobQu
     yield* Effect.addFinalizer(() => Effect.zipRight(scheduler.close, PubSub.shutdown(events)))
     return JobWatcher.of({
       subscribe: (options) => subscribe(scheduler, queue, options),
-      pollingEvents: Stream.fromPubSub(events)
+      pollingEvents: Stream.fromPubSub(events),
+      inspect: (model) => Effect.sync(() => scheduler.inspect(model))
     })
   })
 

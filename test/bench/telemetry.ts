@@ -2,7 +2,7 @@
  * `npm run bench`: what `JobTelemetry.layer` adds to a `JobWatcher`. Status is answered in the process, in virtual time
  * where CPU is measured. Each figure is the median of five processes, which take turns.
  */
-import { Effect, Layer, Schema, Stream, TestContext } from "effect"
+import { Effect, Layer, Schema, Stream, TestContext, Tracer } from "effect"
 import { Cadence, Job, JobQueue, JobStream, JobTelemetry, JobWatcher } from "effect-queue-status"
 import { VirtualTime } from "effect-queue-status/testing"
 import { fileURLToPath } from "node:url"
@@ -46,10 +46,13 @@ const provided =
   (telemetry: Telemetry, snapshots: ReadonlyArray<Job.JobStatus>) =>
   <A, E>(effect: Effect.Effect<A, E, JobWatcher.JobWatcher>): Effect.Effect<A, E> => {
     const watcher = JobWatcher.layer({ pollsPerSecond: 10_000_000 }).pipe(Layer.provide(queueOf(snapshots)))
-    return effect.pipe(
-      Effect.provide(telemetry === "none" ? watcher : Layer.provide(JobTelemetry.layer, watcher)),
-      Effect.withTracerEnabled(telemetry === "traces")
-    )
+    return Effect.flatMap(Effect.tracer, ({ context, span }) =>
+      effect.pipe(
+        Effect.provide(telemetry === "none" ? watcher : Layer.provide(JobTelemetry.layer, watcher)),
+        // the layer makes no spans for the default tracer, since it exports none
+        Effect.withTracer(Tracer.make({ context, span })),
+        Effect.withTracerEnabled(telemetry === "traces")
+      ))
   }
 
 const heap = (): number => {

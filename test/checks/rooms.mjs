@@ -14,11 +14,11 @@ const rooms = {
   run: { floor: 4, isCore: true, packages: anywhere },
   telemetry: { floor: 4, isCore: true, packages: ["effect"] },
   testing: { floor: 4, packages: anywhere },
-  node: { floor: 5, packages: onNode, isOnNode: true },
-  gateway: { floor: 4, packages: [...anywhere, "jose"] },
-  emulator: { floor: 5, packages: onNode, isOnNode: true },
+  node: { floor: 6, packages: onNode, isOnNode: true },
+  gateway: { floor: 5, packages: [...anywhere, "jose"] },
+  emulator: { floor: 6, packages: onNode, isOnNode: true },
   cli: {
-    floor: 6,
+    floor: 7,
     packages: [...onNode, "@effect/cli", "@effect/printer", "@effect/printer-ansi", "cli-truncate", "string-width"],
     isOnNode: true
   }
