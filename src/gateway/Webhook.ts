@@ -43,6 +43,7 @@ import { outside, withNoStore } from "../queue/internal/noStore.js"
 import { clip } from "../queue/internal/request.js"
 import { execute, isOk, readBody, reasonOf } from "../queue/internal/response.js"
 import { parseRetryAfter } from "../queue/internal/retryAfter.js"
+import { Client } from "../queue/internal/webhookClient.js"
 import * as JobStream from "../watch/JobStream.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
 import * as Outbox from "./internal/outbox.js"
@@ -206,15 +207,17 @@ export interface Service {
  */
 export class Webhooks extends Context.Tag("effect-queue-status/Webhook/Webhooks")<Webhooks, Service>() {}
 
-/**
- * The HTTP client that sends the webhooks. Its own tag, because the URLs are those of others: a client that connects to
- * any address gives them access to the network of the app. On Node, use `NodeWebhookClient.layer()`, which connects to
- * public addresses only. Elsewhere, provide a client that sends through a proxy that ensures this.
- *
- * @since 0.1.0
- * @category context
- */
-export class Client extends Context.Tag("effect-queue-status/Webhook/Client")<Client, HttpClient.HttpClient>() {}
+export {
+  /**
+   * The HTTP client that sends the webhooks. Its own tag, because the URLs are those of others: a client that connects to
+   * any address gives them access to the network of the app. On Node, use `NodeWebhookClient.layer()`, which connects to
+   * public addresses only. Elsewhere, provide a client that sends through a proxy that ensures this.
+   *
+   * @since 0.1.0
+   * @category context
+   */
+  Client
+}
 
 /**
  * The default retry policy: 6 retries, after pauses of 5 seconds, 5 minutes, 30 minutes, 2, 5 and 10 hours, plus or minus

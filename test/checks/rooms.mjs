@@ -11,10 +11,11 @@ const rooms = {
   queue: { floor: 2, isCore: true, packages: anywhere },
   policy: { floor: 2, isCore: true, packages: anywhere },
   watch: { floor: 3, isCore: true, packages: anywhere },
+  node: { floor: 3, packages: onNode, isOnNode: true },
   run: { floor: 4, isCore: true, packages: anywhere },
+  api: { floor: 3, packages: anywhere },
   telemetry: { floor: 4, isCore: true, packages: ["effect"] },
   testing: { floor: 4, packages: anywhere },
-  node: { floor: 5, packages: onNode, isOnNode: true },
   gateway: { floor: 4, packages: [...anywhere, "jose"] },
   emulator: { floor: 5, packages: onNode, isOnNode: true },
   cli: {
