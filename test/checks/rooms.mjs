@@ -16,6 +16,7 @@ const rooms = {
   testing: { floor: 4, packages: anywhere },
   node: { floor: 5, packages: onNode, isOnNode: true },
   gateway: { floor: 4, packages: [...anywhere, "jose"] },
+  sql: { floor: 5, packages: ["effect", "@effect/sql"] },
   emulator: { floor: 5, packages: onNode, isOnNode: true },
   cli: {
     floor: 6,

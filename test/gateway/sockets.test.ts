@@ -3,9 +3,10 @@
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
-import { assert, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
@@ -15,10 +16,12 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import { Gateway } from "../../src/gateway/index.js"
-import { Cadence, type Job, JobQueue, JobWatcher, Transition, WatchPolicy } from "../../src/index.js"
+import { Cadence, type Job, JobQueue, JobStream, JobWatcher, Transition, WatchPolicy } from "../../src/index.js"
+import { NodeGateway } from "../../src/node/index.js"
 import { TestJobQueue, Worker } from "../../src/testing/index.js"
 import { until } from "../fixtures/command.js"
 import { closed, connect } from "../fixtures/emulator.js"
@@ -41,10 +44,20 @@ const quickly = Layer.succeed(
   WatchPolicy.defaultPolicy.pipe(WatchPolicy.withCadence(Cadence.fixed("20 millis")))
 )
 
+/** How streams are sent. */
+type Output = Layer.Layer<never>
+
 /** A server of the gateway, and its port. */
-const serve = (watcher: Layer.Layer<JobWatcher.JobWatcher, never, JobQueue.JobQueue> = JobWatcher.layer()) =>
-  HttpServer.serve(HttpRouter.empty.pipe(HttpRouter.mountApp("/jobs", Gateway.httpApp({ view: "full" })))).pipe(
-    Layer.provide(watcher),
+const serve = (
+  output: Output,
+  watcher: Layer.Layer<JobWatcher.JobWatcher, never, JobQueue.JobQueue> = JobWatcher.layer()
+) =>
+  HttpRouter.empty.pipe(
+    HttpRouter.mountApp("/jobs", Gateway.httpApp({ view: "full" })),
+    HttpMiddleware.cors(),
+    HttpServer.serve()
+  ).pipe(
+    Layer.provide([watcher, output]),
     Layer.provide(quickly),
     Layer.provideMerge(NodeHttpServer.layer(Http.createServer, { host: "127.0.0.1", port: 0 })),
     Layer.build,
@@ -53,15 +66,22 @@ const serve = (watcher: Layer.Layer<JobWatcher.JobWatcher, never, JobQueue.JobQu
   )
 
 /** Reads a response up to its end, or until the connection breaks. */
-const read = (port: number, path: string, headers: Http.OutgoingHttpHeaders = {}): Effect.Effect<Answer> =>
+const read = (
+  port: number,
+  path: string,
+  headers: Http.OutgoingHttpHeaders = {},
+  agent: Http.Agent | false = false,
+  onSocket: (socket: Net.Socket) => void = () => {}
+): Effect.Effect<Answer> =>
   Effect.async((resume) => {
     const answer = { status: 200, headers: {}, text: "" } // a connection may break before there is any
     const end = () => resume(Effect.succeed(answer))
-    const request = Http.get({ host: "127.0.0.1", port, path, headers, agent: false }, (response) => {
+    const request = Http.get({ host: "127.0.0.1", port, path, headers, agent }, (response) => {
       answer.status = response.statusCode ?? assert.fail()
+      answer.headers = response.headers
       response.setEncoding("utf8").on("data", (text) => answer.text += text).on("error", end).on("end", end)
     })
-    request.on("error", end)
+    request.on("error", end).on("socket", onSocket)
     return Effect.sync(() => request.destroy())
   })
 
@@ -85,28 +105,6 @@ const inFrontOf = (ports: ReadonlyArray<number>, cuts: ReadonlyArray<number>) =>
     (server) => Effect.sync(() => server.close())
   ).pipe(Effect.map((server) => (server.address() as Net.AddressInfo).port)) // listening on TCP
 
-it.scopedLive("a client resumes after its connections were cut, at another gateway behind the same address", () =>
-  Effect.gen(function*() {
-    const job = yield* submit
-    const cuts = [0, 100, 400, 700, 1_000, 1_300, 1_600, 2_000, 2_500]
-    const port = yield* inFrontOf([yield* serve(), yield* serve()], cuts)
-    let connections = 0
-    const { events, last } = yield* follow(
-      (headers) => {
-        connections++
-        return read(port, `/jobs${path("events", job)}`, headers)
-      },
-      Effect.sleep("10 millis")
-    )
-    assert.strictEqual(last.status, 204)
-    assert.isAbove(connections, 5)
-    const transitions = events.filter(({ id }) => id !== undefined).map(({ data }) =>
-      Schema.decodeUnknownSync(Transition.Transition)(data)
-    )
-    yield* TestJobQueue.expectMatchesHistory(job, transitions)
-    assert.strictEqual(transitions.at(-1)?._tag, "Completed")
-  }).pipe(Effect.provide(TestJobQueue.layer({ workers: quick }))))
-
 /** A watcher that reports when a subscription of a kind begins, and when it has ended. */
 const noting = (
   wants: JobWatcher.SubscribeOptions["wants"],
@@ -128,7 +126,11 @@ const noting = (
   ).pipe(Layer.provide(JobWatcher.layer()))
 
 /** The request of a client that goes while the gateway waits for news of a job. */
-const abandoned = (wants: JobWatcher.SubscribeOptions["wants"], pathOf: (job: Job.JobRef, from: string) => string) =>
+const abandoned = (
+  output: Output,
+  wants: JobWatcher.SubscribeOptions["wants"],
+  pathOf: (job: Job.JobRef, from: string) => string
+) =>
   Effect.gen(function*() {
     const job = yield* submit
     const { cursor } = yield* Transition.derive(Option.none(), yield* JobQueue.status(job), {
@@ -136,7 +138,7 @@ const abandoned = (wants: JobWatcher.SubscribeOptions["wants"], pathOf: (job: Jo
     })
     const begun = yield* Deferred.make<void>()
     const ended = yield* Deferred.make<void>()
-    const socket = yield* connect(yield* serve(noting(wants, begun, ended)))
+    const socket = yield* connect(yield* serve(output, noting(wants, begun, ended)))
     const path = pathOf(job, Transition.formatCursor(cursor))
     socket.write(`GET /jobs${path} HTTP/1.1\r\nhost: gateway\r\n\r\n`)
     yield* Deferred.await(begun)
@@ -145,27 +147,97 @@ const abandoned = (wants: JobWatcher.SubscribeOptions["wants"], pathOf: (job: Jo
     yield* Deferred.await(ended)
   }).pipe(Effect.provide(TestJobQueue.layer()))
 
-it.scopedLive("a client that leaves a stream ends its watch at once", () =>
-  abandoned("changes", (job, from) => path("events", job, { from })))
+const outputs: ReadonlyArray<readonly [name: string, output: Output]> = [
+  ["as a stream of bytes", Layer.empty],
+  ["with the responses of Node", NodeGateway.layer]
+]
 
-it.scopedLive("a client that does not wait for a snapshot ends its watch at once", () =>
-  abandoned("polls", (job, from) => path("status", job, { from, wait: 60 })))
+describe.each(outputs)("streams that are sent %s", (_, output) => {
+  it.scopedLive("a client resumes after its connections were cut, at another gateway behind the same address", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const cuts = [0, 100, 400, 700, 1_000, 1_300, 1_600, 2_000, 2_500]
+      const port = yield* inFrontOf([yield* serve(output), yield* serve(output)], cuts)
+      let connections = 0
+      const { events, last } = yield* follow(
+        (headers) => {
+          connections++
+          return read(port, `/jobs${path("events", job)}`, headers)
+        },
+        Effect.sleep("10 millis")
+      )
+      assert.strictEqual(last.status, 204)
+      assert.isAbove(connections, 5)
+      const transitions = events.filter(({ id }) => id !== undefined).map(({ data }) =>
+        Schema.decodeUnknownSync(Transition.Transition)(data)
+      )
+      yield* TestJobQueue.expectMatchesHistory(job, transitions)
+      assert.strictEqual(transitions.at(-1)?._tag, "Completed")
+    }).pipe(Effect.provide(TestJobQueue.layer({ workers: quick }))))
 
-it.scopedLive("a server that stops does not wait for its clients", () =>
-  Effect.gen(function*() {
-    const job = yield* submit
-    const scope = yield* Scope.make()
-    const port = yield* Scope.extend(serve(), scope)
-    const socket = yield* connect(port)
-    let text = ""
-    socket.setEncoding("utf8").on("data", (part: string) => text += part)
-    socket.write(`GET /jobs${path("events", job)} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n`)
-    yield* until(() => text.includes("Queued"))
-    yield* Scope.close(scope, Exit.void)
-    yield* closed(socket)
-    // a client that connects again, to another replica, continues
-    assert.notInclude(text, "event: end")
-  }).pipe(Effect.provide(TestJobQueue.layer())))
+  it.scopedLive("a client that leaves a stream ends its watch at once", () =>
+    abandoned(output, "changes", (job, from) => path("events", job, { from })))
+
+  it.scopedLive("a client that does not wait for a snapshot ends its watch at once", () =>
+    abandoned(output, "polls", (job, from) => path("status", job, { from, wait: 60 })))
+
+  it.scopedLive("a server that stops does not wait for its clients", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const scope = yield* Scope.make()
+      const port = yield* Scope.extend(serve(output), scope)
+      const socket = yield* connect(port)
+      let text = ""
+      socket.setEncoding("utf8").on("data", (part: string) => text += part)
+      socket.write(`GET /jobs${path("events", job)} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n`)
+      yield* until(() => text.includes("Queued"))
+      yield* Scope.close(scope, Exit.void)
+      yield* closed(socket)
+      // a client that connects again, to another replica, continues
+      assert.notInclude(text, "event: end")
+    }).pipe(Effect.provide(TestJobQueue.layer())))
+
+  it.scopedLive("a response has the headers of the middleware, and its connection can be used again", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const port = yield* serve(output)
+      const agent = yield* Effect.acquireRelease(
+        Effect.sync(() => new Http.Agent({ keepAlive: true, maxSockets: 1 })),
+        (agent) => Effect.sync(() => agent.destroy())
+      )
+      const sockets = new Set<Net.Socket>()
+      for (let i = 0; i < 3; i++) {
+        const answer = yield* read(port, `/jobs${path("events", job)}`, {}, agent, (socket) => sockets.add(socket))
+        assert.strictEqual(answer.headers["access-control-allow-origin"], "*")
+        assert.strictEqual(readEvents(answer.text).at(-1)?.event, "end")
+      }
+      assert.strictEqual(sockets.size, 1)
+    }).pipe(Effect.provide(TestJobQueue.layer({ workers: quick }))))
+
+  it.scopedLive("a client that reads late receives every state, of jobs whose outputs are large", () =>
+    Effect.gen(function*() {
+      const jobs = yield* Effect.replicateEffect(submit, 20)
+      const socket = yield* connect(yield* serve(output))
+      socket.pause()
+      socket.write(`GET /jobs${path("events", jobs)} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n`)
+      yield* Effect.forEach(jobs, (job) => Stream.runDrain(JobStream.statuses(job)), { concurrency: "unbounded" })
+      let text = ""
+      socket.setEncoding("utf8").on("data", (part: string) => text += part).resume()
+      yield* closed(socket)
+      assert.lengthOf(text.match(/^event: Completed$/gm) ?? [], 20)
+      assert.lengthOf(text.match(/^event: end$/gm) ?? [], 1)
+    }).pipe(
+      Effect.provide(Layer.provideMerge(
+        Layer.merge(JobWatcher.layer(), quickly),
+        TestJobQueue.layer({
+          workers: {
+            pickup: "10 millis",
+            script: Worker.always(Worker.finish("10 millis", { text: "x".repeat(200_000) }))
+          }
+        })
+      ))
+    ))
+})
 
 it.live("serves `Request` and `Response`", () =>
   Effect.gen(function*() {
