@@ -73,7 +73,7 @@ export default defineConfig(
       "no-console": "error",
       "no-restricted-syntax": ["error", ...inSrc],
       "@effect/no-import-from-barrel-package": ["error", {
-        packageNames: ["effect", "@effect/platform", "@effect/platform-node", "@effect/cli"]
+        packageNames: ["effect", "@effect/platform", "@effect/platform-node", "@effect/rpc", "@effect/cli"]
       }]
     }
   },

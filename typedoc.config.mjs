@@ -34,7 +34,7 @@ const withNames = ({ converter }) => {
 /** @type {Partial<import("typedoc").TypeDocOptions>} */
 export default {
   name: "effect-queue-status",
-  entryPoints: ["src/{model,queue,policy,watch,run,telemetry,node,gateway,testing,emulator}/[A-Z]*.ts"],
+  entryPoints: ["src/{model,queue,policy,watch,run,telemetry,node,gateway,rpc,browser,testing,emulator}/[A-Z]*.ts"],
   tsconfig: "tsconfig.build.json",
   out: "site",
   customCss: "test/checks/site.css",

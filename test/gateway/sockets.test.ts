@@ -1,12 +1,8 @@
 /**
  * The gateway on a server of Node, over sockets that break, and behind `Request` and `Response`.
  */
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as HttpApp from "@effect/platform/HttpApp"
-import * as HttpRouter from "@effect/platform/HttpRouter"
-import * as HttpServer from "@effect/platform/HttpServer"
 import { assert, it } from "@effect/vitest"
-import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -15,75 +11,14 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import * as Http from "node:http"
-import * as Net from "node:net"
+import type { Socket } from "node:net"
 import { Gateway } from "../../src/gateway/index.js"
-import { Cadence, type Job, JobQueue, JobWatcher, Transition, WatchPolicy } from "../../src/index.js"
-import { TestJobQueue, Worker } from "../../src/testing/index.js"
+import { type Job, JobQueue, JobWatcher, Transition } from "../../src/index.js"
+import { TestJobQueue } from "../../src/testing/index.js"
 import { until } from "../fixtures/command.js"
 import { closed, connect } from "../fixtures/emulator.js"
-import { type Answer, follow, path, readEvents } from "../fixtures/gateway.js"
-import { model } from "../fixtures/job.js"
-
-const submit = Effect.orDie(JobQueue.submit({ model, payload: {} }))
-
-const quick: Worker.Pool = {
-  pickup: "50 millis",
-  script: Worker.attempts(
-    [Worker.progress("50 millis", 0.5), Worker.stopResponding],
-    [...Worker.progressInSteps(5, "50 millis"), Worker.finish("50 millis", { answer: 42 })]
-  ),
-  claimTimeout: "100 millis"
-}
-
-const quickly = Layer.succeed(
-  WatchPolicy.Default,
-  WatchPolicy.defaultPolicy.pipe(WatchPolicy.withCadence(Cadence.fixed("20 millis")))
-)
-
-/** A server of the gateway, and its port. */
-const serve = (watcher: Layer.Layer<JobWatcher.JobWatcher, never, JobQueue.JobQueue> = JobWatcher.layer()) =>
-  HttpServer.serve(HttpRouter.empty.pipe(HttpRouter.mountApp("/jobs", Gateway.httpApp({ view: "full" })))).pipe(
-    Layer.provide(watcher),
-    Layer.provide(quickly),
-    Layer.provideMerge(NodeHttpServer.layer(Http.createServer, { host: "127.0.0.1", port: 0 })),
-    Layer.build,
-    Effect.map((context) => Context.get(context, HttpServer.HttpServer).address),
-    Effect.map((address) => address._tag === "TcpAddress" ? address.port : assert.fail(address.path))
-  )
-
-/** Reads a response up to its end, or until the connection breaks. */
-const read = (port: number, path: string, headers: Http.OutgoingHttpHeaders = {}): Effect.Effect<Answer> =>
-  Effect.async((resume) => {
-    const answer = { status: 200, headers: {}, text: "" } // a connection may break before there is any
-    const end = () => resume(Effect.succeed(answer))
-    const request = Http.get({ host: "127.0.0.1", port, path, headers, agent: false }, (response) => {
-      answer.status = response.statusCode ?? assert.fail()
-      response.setEncoding("utf8").on("data", (text) => answer.text += text).on("error", end).on("end", end)
-    })
-    request.on("error", end)
-    return Effect.sync(() => request.destroy())
-  })
-
-/** A port in front of several, in turn, whose nth connection is cut off after so many bytes of the response. */
-const inFrontOf = (ports: ReadonlyArray<number>, cuts: ReadonlyArray<number>) =>
-  Effect.acquireRelease(
-    Effect.async<Net.Server>((resume) => {
-      let nth = 0
-      const server = Net.createServer((client) => {
-        let left = cuts[nth] ?? Infinity
-        const upstream = Net.connect(ports[nth++ % ports.length] ?? assert.fail(), "127.0.0.1")
-        client.on("error", () => {}).on("close", () => upstream.destroy()).pipe(upstream)
-        upstream.on("error", () => {}).on("close", () => client.destroy()).on("data", (bytes) => {
-          client.write(bytes.subarray(0, left))
-          left -= bytes.length
-          if (left <= 0) client.destroySoon()
-        })
-      })
-      server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-    }),
-    (server) => Effect.sync(() => server.close())
-  ).pipe(Effect.map((server) => (server.address() as Net.AddressInfo).port)) // listening on TCP
+import { follow, path, readEvents } from "../fixtures/gateway.js"
+import { inFrontOf, noting, quick, quickly, read, serve, submit } from "../fixtures/gatewayServer.js"
 
 it.scopedLive("a client resumes after its connections were cut, at another gateway behind the same address", () =>
   Effect.gen(function*() {
@@ -107,28 +42,12 @@ it.scopedLive("a client resumes after its connections were cut, at another gatew
     assert.strictEqual(transitions.at(-1)?._tag, "Completed")
   }).pipe(Effect.provide(TestJobQueue.layer({ workers: quick }))))
 
-/** A watcher that reports when a subscription of a kind begins, and when it has ended. */
-const noting = (
-  wants: JobWatcher.SubscribeOptions["wants"],
-  begun: Deferred.Deferred<void>,
-  ended: Deferred.Deferred<void>
-) =>
-  Layer.effect(
-    JobWatcher.JobWatcher,
-    Effect.map(JobWatcher.JobWatcher, (watcher) => ({
-      ...watcher,
-      subscribe: (options) =>
-        options.wants !== wants
-          ? watcher.subscribe(options)
-          : Effect.addFinalizer(() => Deferred.succeed(ended, undefined)).pipe(
-            Effect.zipRight(watcher.subscribe(options)),
-            Effect.zipLeft(Deferred.succeed(begun, undefined))
-          )
-    }))
-  ).pipe(Layer.provide(JobWatcher.layer()))
-
 /** The request of a client that goes while the gateway waits for news of a job. */
-const abandoned = (wants: JobWatcher.SubscribeOptions["wants"], pathOf: (job: Job.JobRef, from: string) => string) =>
+const abandoned = (
+  wants: JobWatcher.SubscribeOptions["wants"],
+  pathOf: (job: Job.JobRef, from: string) => string,
+  leave: (socket: Socket) => void = (socket) => socket.destroy()
+) =>
   Effect.gen(function*() {
     const job = yield* submit
     const { cursor } = yield* Transition.derive(Option.none(), yield* JobQueue.status(job), {
@@ -141,12 +60,15 @@ const abandoned = (wants: JobWatcher.SubscribeOptions["wants"], pathOf: (job: Jo
     socket.write(`GET /jobs${path} HTTP/1.1\r\nhost: gateway\r\n\r\n`)
     yield* Deferred.await(begun)
     assert.isFalse(yield* Deferred.isDone(ended))
-    socket.destroy()
+    leave(socket)
     yield* Deferred.await(ended)
   }).pipe(Effect.provide(TestJobQueue.layer()))
 
 it.scopedLive("a client that leaves a stream ends its watch at once", () =>
   abandoned("changes", (job, from) => path("events", job, { from })))
+
+it.scopedLive("a client that half-closes its connection has left", () =>
+  abandoned("changes", (job, from) => path("events", job, { from }), (socket) => socket.end()))
 
 it.scopedLive("a client that does not wait for a snapshot ends its watch at once", () =>
   abandoned("polls", (job, from) => path("status", job, { from, wait: 60 })))

@@ -145,12 +145,12 @@ export const open = (
       yield* subscription.add(job, from)
       writer.write(yield* untilKnown(subscription))
     } else {
-      // some may have news before the last one is added
-      yield* Effect.forkScoped(Effect.forEach(
+      // some may have news before the last one is added; a watcher that is closed adds none
+      yield* Effect.forEach(
         query.jobs.filter(isOpen),
         ({ from, job }) => subscription.add(job, from),
         { discard: true }
-      ))
+      ).pipe(Effect.onError(() => Effect.sync(() => buffer.end())), Effect.forkScoped)
     }
     yield* heartbeats.for(buffer, encoder.format.heartbeat)
     const pump: Effect.Effect<never> = Effect.flatMap(subscription.next, (notices) => {
