@@ -48,7 +48,7 @@ const withTags = ({ converter, logger }) => {
 /** @type {Partial<import("typedoc").TypeDocOptions>} */
 export default {
   name: "effect-queue-status",
-  entryPoints: ["src/{model,queue,policy,watch,run,telemetry,node,gateway,testing,emulator}/[A-Z]*.ts"],
+  entryPoints: ["src/*/[A-Z]*.ts"],
   tsconfig: "tsconfig.build.json",
   out: "site",
   customCss: "test/checks/site.css",
