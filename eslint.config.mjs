@@ -36,7 +36,7 @@ const noClocks = [
 ].map((selector) => ({ selector, message: "Intervals are of monotonic time: see model/internal/time.ts" }))
 
 export default defineConfig(
-  globalIgnores(["dist", "site", "coverage", ".docgen", ".cache"]),
+  globalIgnores(["dist", "site", "coverage", ".cache"]),
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
   tseslint.configs.recommended,
   effect.configs.dprint,
