@@ -8,6 +8,7 @@ const onNode = [...anywhere, "@effect/platform-node"]
 /** `isCore`: exported by the main entry point, which every other room may be absent from. */
 const rooms = {
   model: { floor: 1, isCore: true, packages: anywhere },
+  browser: { floor: 1, packages: [] },
   queue: { floor: 2, isCore: true, packages: anywhere },
   policy: { floor: 2, isCore: true, packages: anywhere },
   watch: { floor: 3, isCore: true, packages: anywhere },
@@ -17,6 +18,7 @@ const rooms = {
   node: { floor: 5, packages: onNode, isOnNode: true },
   gateway: { floor: 4, packages: [...anywhere, "jose"] },
   sql: { floor: 5, packages: ["effect", "@effect/sql"] },
+  rpc: { floor: 5, packages: [...anywhere, "@effect/rpc"] },
   emulator: { floor: 5, packages: onNode, isOnNode: true },
   cli: {
     floor: 6,

@@ -144,19 +144,10 @@ export const open = (
     const begin = yield* encoder.format.begin
     const subscription = yield* (yield* JobWatcher).subscribe({ policy, wants: "changes" })
     const scope = yield* Effect.scope
-    let first: Iterable<Notice> = []
-    if (query.jobs.length === 1) {
-      const [{ from, job }] = query.jobs
-      yield* subscription.add(job, from)
-      first = yield* untilKnown(subscription)
-    } else {
-      // some may have news before the last one is added
-      yield* Effect.forkScoped(Effect.forEach(
-        query.jobs.filter(isOpen),
-        ({ from, job }) => subscription.add(job, from),
-        { discard: true }
-      ))
-    }
+    const [{ from, job }] = query.jobs
+    const isOne = query.jobs.length === 1
+    if (isOne) yield* subscription.add(job, from)
+    let first: Iterable<Notice> = isOne ? yield* untilKnown(subscription) : []
     return (output) => {
       const writer = new Writer(output, query, encoder, policy, rulesOfJobs)
       const write = (notices: Iterable<Notice>): Effect.Effect<void> => {
@@ -164,12 +155,20 @@ export const open = (
         return writer.isEnded ? Effect.void : Effect.zipRight(output.room, next)
       }
       const next = Effect.flatMap(Effect.suspend(() => subscription.next), write)
-      return Effect.flatMap(heartbeats.begin(output, encoder.format.heartbeat, scope), () => {
+      const written = Effect.flatMap(heartbeats.begin(output, encoder.format.heartbeat, scope), () => {
         output.write(begin)
         const notices = first
         first = []
         return write(notices)
       })
+      if (isOne) return written
+      // some may have news before the last one is added; a watcher that is closed adds none
+      const added = Effect.forEach(
+        query.jobs.filter(isOpen),
+        ({ from, job }) => subscription.add(job, from),
+        { discard: true }
+      )
+      return Effect.raceFirst(written, Effect.zipRight(added, Effect.never))
     }
   })
 
