@@ -8,15 +8,18 @@ const onNode = [...anywhere, "@effect/platform-node"]
 /** `isCore`: exported by the main entry point, which every other room may be absent from. */
 const rooms = {
   model: { floor: 1, isCore: true, packages: anywhere },
+  browser: { floor: 1, packages: [] },
   queue: { floor: 2, isCore: true, packages: anywhere },
   policy: { floor: 2, isCore: true, packages: anywhere },
   watch: { floor: 3, isCore: true, packages: anywhere },
-  node: { floor: 3, packages: onNode, isOnNode: true },
+  node: { floor: 5, packages: onNode, isOnNode: true },
   run: { floor: 4, isCore: true, packages: anywhere },
   api: { floor: 3, packages: anywhere },
   telemetry: { floor: 4, isCore: true, packages: ["effect"] },
   testing: { floor: 4, packages: anywhere },
   gateway: { floor: 4, packages: [...anywhere, "jose"] },
+  sql: { floor: 5, packages: ["effect", "@effect/sql"] },
+  rpc: { floor: 5, packages: [...anywhere, "@effect/rpc"] },
   emulator: { floor: 5, packages: onNode, isOnNode: true },
   cli: {
     floor: 6,
