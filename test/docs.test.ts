@@ -39,12 +39,12 @@ const judge = (
 /** The TypeScript blocks of a page, each as the name and text of a module of its own. */
 const blocks = (page: string) =>
   Array.from(
-    read(page).matchAll(/^```ts\n([^]*?)^```$/gm),
+    read(page).matchAll(/^```(?:ts|python)\n([^]*?)^```$/gm),
     ([, text = ""], i) => [join(root, `${page}.${i + 1}.ts`), text] as const
   )
 
 const examples = readdirSync(join(root, "docs/examples"))
-  .filter((name) => name.endsWith(".ts"))
+  .filter((name) => /\.(ts|py)$/.test(name))
   .map((name) => [name, readFileSync(join(root, "docs/examples", name), "utf8")] as const)
 
 describe("the code in the documents", () => {

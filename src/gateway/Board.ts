@@ -119,7 +119,7 @@ const make = (options: Options) =>
         const job = Job.parse(name)
         if (Either.isRight(job) && i < maxAdded) yield* subscription.add(job.right)
         else {
-          page.push(
+          page.write(
             refusal(name, i < maxAdded ? "a job is named MODEL/REQUEST_ID" : `a page adds ${maxAdded} jobs at most`)
           )
         }
@@ -128,7 +128,7 @@ const make = (options: Options) =>
     })
 
     const events = Effect.fnUntraced(function*(query: URLSearchParams) {
-      if (pages.size >= maxPages) return yield* Response.tooManyConnections
+      if (pages.size >= maxPages) return yield* Response.tooManyConnections(503)
       const names = Array.from(new Set(query.getAll("job")))
       const bytes = yield* open(jobs, (page) =>
         Effect.zipRight(

@@ -8,14 +8,18 @@ const onNode = [...anywhere, "@effect/platform-node"]
 /** `isCore`: exported by the main entry point, which every other room may be absent from. */
 const rooms = {
   model: { floor: 1, isCore: true, packages: anywhere },
+  browser: { floor: 1, packages: [] },
   queue: { floor: 2, isCore: true, packages: anywhere },
   policy: { floor: 2, isCore: true, packages: anywhere },
   watch: { floor: 3, isCore: true, packages: anywhere },
+  api: { floor: 3, packages: anywhere },
   run: { floor: 4, isCore: true, packages: anywhere },
   telemetry: { floor: 4, isCore: true, packages: ["effect"] },
   testing: { floor: 4, packages: anywhere },
-  node: { floor: 6, packages: onNode, isOnNode: true },
   gateway: { floor: 5, packages: [...anywhere, "jose"] },
+  sql: { floor: 6, packages: ["effect", "@effect/sql"] },
+  rpc: { floor: 6, packages: [...anywhere, "@effect/rpc"] },
+  node: { floor: 6, packages: onNode, isOnNode: true },
   emulator: { floor: 6, packages: onNode, isOnNode: true },
   cli: {
     floor: 7,

@@ -8,10 +8,15 @@ import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Encoding from "effect/Encoding"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Random from "effect/Random"
+import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { createServer } from "node:http"
@@ -19,6 +24,8 @@ import { isIPv4 } from "node:net"
 import { isEverywhere } from "../../emulator/internal/server.js"
 import * as Board from "../../gateway/Board.js"
 import * as Gateway from "../../gateway/Gateway.js"
+import { isOneOf } from "../../gateway/internal/secret.js"
+import * as NodeGateway from "../../node/NodeGateway.js"
 import * as LearnedCadence from "../../policy/LearnedCadence.js"
 import * as JobQueue from "../../queue/JobQueue.js"
 import * as JobStream from "../../watch/JobStream.js"
@@ -49,6 +56,29 @@ const onlyLocal = HttpMiddleware.make((app) =>
   )
 )
 
+/** The token of a request: a bearer token, or the password that a browser has asked for. */
+const tokenOf = (authorization = ""): string | undefined => {
+  const [, scheme = "", value = ""] = authorization.match(/^(bearer|basic) +(\S+)$/i) ?? []
+  return scheme.toLowerCase() !== "basic"
+    ? value
+    : Either.getOrUndefined(Encoding.decodeBase64String(value))?.replace(/^[^:]*:/, "")
+}
+
+const unauthorized = HttpServerResponse.text("a token is required: the password, or a bearer token\n", {
+  status: 401,
+  headers: { "www-authenticate": `Basic realm="queue-status", charset="UTF-8"` }
+})
+
+/** A browser keeps the password, and sends it with all requests of the page. */
+const withToken = (token: Redacted.Redacted) =>
+  HttpMiddleware.make((app) =>
+    Effect.gen(function*() {
+      const { headers } = yield* HttpServerRequest.HttpServerRequest
+      const given = Redacted.make(tokenOf(headers["authorization"]) ?? "")
+      return (yield* isOneOf([token], given)) ? yield* app : unauthorized
+    })
+  )
+
 /** A queue on this machine, with simulated workers. */
 export const EmulatedQueue = JobWatcher.layer().pipe(
   Layer.provideMerge(emulatedQueue({ workers: toPool(defaultProfile), retention: "10 minutes" })),
@@ -71,7 +101,8 @@ const simulatedJobs = Effect.zipRight(
 export interface Settings {
   readonly host: string
   readonly port: number
-  readonly isPublic: boolean
+  /** What the users of the page and the gateway must have. Without it, only this machine can reach them. */
+  readonly token: Option.Option<Redacted.Redacted>
   /** Whether to submit jobs. */
   readonly isSimulated: boolean
   readonly json: boolean
@@ -79,11 +110,11 @@ export interface Settings {
 
 export const serve = (settings: Settings) =>
   Effect.gen(function*() {
-    const { host, isPublic, isSimulated } = settings
-    if (!isLoopback(host) && !isPublic) {
+    const { host, isSimulated, token } = settings
+    if (!isLoopback(host) && Option.isNone(token)) {
       return yield* Exit.usage(
-        `--host ${host}: other machines could read the status and the outputs of jobs, as there is no access control; ` +
-          "--public allows that"
+        `--host ${host}: other machines could read the status and the outputs of jobs; set JOB_GATEWAY_TOKEN to a token ` +
+          "that they must have"
       )
     }
     const node = createServer()
@@ -93,23 +124,24 @@ export const serve = (settings: Settings) =>
     )
     // closing a server waits for its connections to end
     yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))
-    const serving = HttpServer.serveEffect(isPublic ? app : onlyLocal(app)).pipe(
-      Effect.provideService(HttpServer.HttpServer, server),
-      Effect.zipRight(announce(server.address, settings)),
-      Effect.zipRight(isSimulated ? simulatedJobs : Effect.void),
-      Effect.zipRight(Effect.never)
-    )
-    return yield* Effect.provide(serving, yield* Layer.build(Board.layer()))
+    const serving = HttpServer.serveEffect(Option.match(token, { onNone: () => onlyLocal, onSome: withToken })(app))
+      .pipe(
+        Effect.provideService(HttpServer.HttpServer, server),
+        Effect.zipRight(announce(server.address, settings)),
+        Effect.zipRight(isSimulated ? simulatedJobs : Effect.void),
+        Effect.zipRight(Effect.never)
+      )
+    return yield* Effect.provide(serving, yield* Layer.build(Layer.merge(Board.layer(), NodeGateway.layer)))
   }).pipe(Effect.scoped)
 
-const announce = (address: HttpServer.Address, { host, json }: Settings) =>
+const announce = (address: HttpServer.Address, { host, json, token }: Settings) =>
   Effect.gen(function*() {
     const port = address._tag === "TcpAddress" ? address.port : 0
     const name = isEverywhere(host) ? "localhost" : host.includes(":") ? `[${host}]` : host
     const url = `http://${name}:${port}`
     yield* Console.error([
       `The board is at ${url}/, the gateway at ${url}/jobs.`,
-      ...(isLoopback(host) ? [] : ["There is no access control: whoever can reach this address can read them."]),
+      ...(Option.isSome(token) ? ["Both ask for the token of JOB_GATEWAY_TOKEN; a browser, for a password."] : []),
       "Ctrl-C stops both; the jobs continue."
     ].join("\n"))
     yield* print(json ? jsonLine({ board: `${url}/`, gateway: `${url}/jobs` }) : `${url}/`)
@@ -119,15 +151,20 @@ const options = {
   json,
   host,
   port: port(8080),
-  isPublic: Options.boolean("public").pipe(
-    Options.withDescription("listens at an address that other machines can reach, without access control")
-  ),
   isSimulated: Options.boolean("emulate").pipe(
     Options.withDescription("runs a queue on this machine, with simulated workers and jobs")
   )
 }
 
-export const command = Command.make("serve", options, serve).pipe(Command.withDescription(
+const token = Config.option(Config.nonEmptyString("JOB_GATEWAY_TOKEN").pipe(Config.map(Redacted.make))).pipe(
+  Effect.mapError(Exit.fromConfigError)
+)
+
+export const command = Command.make(
+  "serve",
+  options,
+  (options) => Effect.flatMap(token, (token) => serve({ ...options, token }))
+).pipe(Command.withDescription(
   "Serves a page that shows jobs, and the gateway, by which other services, browsers and shells follow them. Prints the " +
-    "address of the page when it is ready."
+    "address of the page when it is ready. With JOB_GATEWAY_TOKEN, both require this token."
 ))

@@ -35,6 +35,10 @@ import { afterError, afterResponse, firstPause } from "./scheduleSteps.js"
 
 const shortest = Duration.toMillis(minPause)
 
+// Polls that are due less than this many milliseconds after others are sent together: to wake up costs as much as some
+// polls do.
+const shortestWait = 5
+
 /** @internal */
 export class Scheduler {
   readonly executor: Executor
@@ -432,7 +436,8 @@ export class Scheduler {
     this.requests.resend()
     while (this.nextPollAt <= this.executor.now) this.executor.fork(this.pollDue)
     this.isPumping = false
-    this.timer.set(Math.min(this.nextPollAt, this.requests.nextAt, this.deadlines.nextAt))
+    const nextPollAt = Math.max(this.nextPollAt, now + shortestWait)
+    this.timer.set(Math.min(nextPollAt, this.requests.nextAt, this.deadlines.nextAt))
   }
 
   private get nextPollAt(): number {
