@@ -36,7 +36,7 @@ const noClocks = [
 ].map((selector) => ({ selector, message: "Intervals are of monotonic time: see model/internal/time.ts" }))
 
 export default defineConfig(
-  globalIgnores(["dist", "site", "coverage", ".docgen", ".cache"]),
+  globalIgnores(["dist", "site", "coverage", ".cache"]),
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
   tseslint.configs.recommended,
   effect.configs.dprint,
@@ -73,7 +73,7 @@ export default defineConfig(
       "no-console": "error",
       "no-restricted-syntax": ["error", ...inSrc],
       "@effect/no-import-from-barrel-package": ["error", {
-        packageNames: ["effect", "@effect/platform", "@effect/platform-node", "@effect/cli"]
+        packageNames: ["effect", "@effect/platform", "@effect/platform-node", "@effect/rpc", "@effect/cli"]
       }]
     }
   },

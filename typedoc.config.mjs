@@ -1,4 +1,4 @@
-// The site: the guides and the API reference, as static pages in `site/` (`npm run docs:site`).
+// The site: the guides and the API reference, as static pages in `site/` (`npm run docs`).
 import { readFileSync } from "node:fs"
 import { Comment, Converter, ReflectionKind } from "typedoc"
 
@@ -31,15 +31,29 @@ const withNames = ({ converter }) => {
   })
 }
 
+/** Warns of an export without a sentence, its version or its category. */
+const withTags = ({ converter, logger }) => {
+  converter.on(Converter.EVENT_RESOLVE_END, ({ project }) => {
+    for (const module of project.getReflectionsByKind(ReflectionKind.Module)) {
+      for (const { comment, name, signatures } of module.children ?? []) {
+        const comments = comment === undefined ? signatures?.map(({ comment }) => comment) ?? [undefined] : [comment]
+        const isWhole = (comment) =>
+          comment?.summary.length > 0 && comment.getTag("@since") && comment.getTag("@category")
+        if (!comments.every(isWhole)) logger.warn(`${module.name}.${name}: a sentence, @since or @category is missing`)
+      }
+    }
+  })
+}
+
 /** @type {Partial<import("typedoc").TypeDocOptions>} */
 export default {
   name: "effect-queue-status",
-  entryPoints: ["src/{model,queue,policy,watch,run,telemetry,node,gateway,testing,emulator}/[A-Z]*.ts"],
+  entryPoints: ["src/*/[A-Z]*.ts"],
   tsconfig: "tsconfig.build.json",
   out: "site",
   customCss: "test/checks/site.css",
   projectDocuments: [...guides, "CHANGELOG.md"],
-  plugin: [withNames],
+  plugin: [withNames, withTags],
   blockTags: ["@category", "@default", "@example", "@see", "@since"],
   highlightLanguages: ["bash", "js", "json", "mermaid", "python", "sh", "text", "ts", "typescript"],
   disableSources: true,

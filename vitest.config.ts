@@ -27,10 +27,7 @@ export default defineConfig(({ mode }) => {
           resolve: {
             alias: [
               { find: /^effect-queue-status$/, replacement: path("src/index.ts") },
-              {
-                find: /^effect-queue-status\/(testing|emulator|node|gateway|cluster|workflow)$/,
-                replacement: path("src/$1/index.ts")
-              }
+              { find: /^effect-queue-status\/(\w+)$/, replacement: path("src/$1/index.ts") }
             ]
           },
           test: {

@@ -14,13 +14,18 @@ const { exports, name } = JSON.parse(readFileSync(join(root, "package.json"), "u
 
 const core = { "effect@3": "effect/Either" }
 const node = { ...core, "@effect/platform-node@0.108": "@effect/platform-node/NodeKeyValueStore" }
+const rpc = { ...core, "@effect/rpc@0.76": "@effect/rpc/RpcMiddleware" }
+const sql = { ...core, "@effect/sql@0.52": "@effect/sql/SqlClient" }
 const workflow = { ...core, "@effect/workflow@0.19": "@effect/workflow/DurableDeferred" }
 const entries = {
   ".": core,
+  "./api": core,
   "./testing": core,
   "./emulator": node,
   "./node": node,
   "./gateway": core,
+  "./rpc": rpc,
+  "./sql": sql,
   "./cluster": node,
   "./workflow": workflow
 }

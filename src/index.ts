@@ -56,11 +56,6 @@ export * as LearnedCadence from "./policy/LearnedCadence.js"
 /**
  * @since 0.1.0
  */
-export * as QueueApi from "./queue/QueueApi.js"
-
-/**
- * @since 0.1.0
- */
 export * as QueueError from "./model/QueueError.js"
 
 /**

@@ -39,16 +39,16 @@ const judge = (
 /** The TypeScript blocks of a page, and what each diff makes, each as the name and text of a module of its own. */
 const blocks = (page: string) =>
   Array.from(
-    read(page).matchAll(/^```(ts|diff)\n([^]*?)^```$/gm),
+    read(page).matchAll(/^```(ts|python|diff)\n([^]*?)^```$/gm),
     ([, language, text = ""], i) =>
       [
         join(root, `${page}.${i + 1}.ts`),
-        language === "ts" ? text : text.replace(/^-.*\n/gm, "").replace(/^[ +]/gm, "")
+        language === "diff" ? text.replace(/^-.*\n/gm, "").replace(/^[ +]/gm, "") : text
       ] as const
   )
 
 const examples = readdirSync(join(root, "docs/examples"))
-  .filter((name) => name.endsWith(".ts"))
+  .filter((name) => /\.(ts|py)$/.test(name))
   .map((name) => [name, readFileSync(join(root, "docs/examples", name), "utf8")] as const)
 
 describe("the code in the documents", () => {

@@ -6,6 +6,8 @@ import { assert, describe, it } from "@effect/vitest"
 import type * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { spawnSync } from "node:child_process"
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { createServer } from "node:http"
 import { createRequire } from "node:module"
@@ -23,6 +25,8 @@ import type { JobQueue, JobWatcher } from "../src/index.js"
 import { TestJobQueue, VirtualTime, Worker } from "../src/testing/index.js"
 import { linesOf, start, until } from "./fixtures/command.js"
 import { emulate, submitted } from "./fixtures/emulator.js"
+import { readEvents } from "./fixtures/gateway.js"
+import { inFrontOf, read } from "./fixtures/gatewayServer.js"
 
 const path = (name: string) => fileURLToPath(new URL(`../docs/examples/${name}`, import.meta.url))
 
@@ -44,6 +48,13 @@ const example = (
     TSX_TSCONFIG_PATH,
     ...env
   })
+
+/** Whether a program is installed; if not, what it shows is not tested. */
+const has = (program: string): boolean => {
+  const has = spawnSync(program, ["--version"]).status === 0
+  if (!has) process.stderr.write(`The example for ${program} is skipped: it is not installed\n`)
+  return has
+}
 
 /** Runs the program of an example in virtual time: what it writes, and what can be asked of the queue then. */
 const inVirtualTime = <E>(
@@ -117,6 +128,47 @@ describe("the examples", () => {
       gateway.kill("SIGTERM")
       yield* gateway.exited
       assert.strictEqual(gateway.stderr(), "")
+    }))
+
+  it.scopedLive("a gateway inside another framework serves a job to its end, and clients in Python and a shell see it", () =>
+    Effect.gen(function*() {
+      const script = (seconds: number) => ({ script: Worker.always(Worker.finish(`${seconds} seconds`)) })
+      const emulator = yield* emulate({
+        workers: [{ model: "my-org/adder", ...script(1) }, { model: "my-org/slow", ...script(600) }]
+      })
+      const servers = yield* example("../../test/fixtures/frameworks.ts", emulator.baseUrl)
+      const slow = yield* submitted(emulator, { model: "my-org/slow" })
+      yield* until(() => servers.stdout().includes("\n"))
+      const ports: ReadonlyArray<readonly [name: string, port: number]> = JSON.parse(linesOf(servers.stdout())[0]!)
+      const job = `my-org/adder/${yield* submitted(emulator, { model: "my-org/adder" })}`
+      const transitions = ["Queued", "Claimed", "Completed"]
+      const inFrameworks = Effect.forEach(ports, ([name, port]) =>
+        Effect.gen(function*() {
+          const { text } = yield* read(port, `/jobs/events?${new URLSearchParams({ job })}`)
+          assert.deepStrictEqual(readEvents(text).map(({ event }) => event), [...transitions, "end"], name)
+        }), { concurrency: "unbounded" })
+      // its first connection is cut off after the headers and an event or two
+      const inPython = Effect.gen(function*() {
+        const port = yield* inFrontOf([ports[0]![1]], [800])
+        const follow = yield* start(["python3", path("follow.py"), `http://127.0.0.1:${port}/jobs`, job])
+        const { code, stderr, stdout } = yield* follow.exited
+        assert.deepStrictEqual([code, stderr, linesOf(stdout)], [0, "", transitions])
+      })
+      yield* Effect.all([inFrameworks, has("python3") ? inPython : Effect.void], { concurrency: "unbounded" })
+      if (has("curl")) {
+        const url = `http://127.0.0.1:${ports[2]![1]}/jobs/events?${new URLSearchParams({ job })}`
+        const { code, stdout } = yield* Effect.flatMap(start(["curl", "-sN", url]), ({ exited }) => exited)
+        assert.deepStrictEqual([code, readEvents(stdout).at(-1)?.event], [0, "end"])
+      }
+      // a client that goes ends its watch
+      const clients = yield* Effect.forEach(
+        ports,
+        ([, port]) => Effect.fork(read(port, `/jobs/events?${new URLSearchParams({ job: `my-org/slow/${slow}` })}`))
+      )
+      yield* until(() => linesOf(servers.stdout()).at(-1) === String(ports.length))
+      yield* Fiber.interruptAll(clients)
+      yield* until(() => linesOf(servers.stdout()).at(-1) === "0")
+      assert.strictEqual(servers.stderr(), "")
     }))
 
   it.scopedLive("webhooks arrive in order and at least once, although the program is killed in the middle", () =>

@@ -3,7 +3,7 @@ import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
 import { Config, Layer } from "effect"
 import { JobWatcher } from "effect-queue-status"
 import { Gateway } from "effect-queue-status/gateway"
-import { NodeJobQueue } from "effect-queue-status/node"
+import { NodeGateway, NodeJobQueue } from "effect-queue-status/node"
 import { createServer } from "node:http"
 
 const app = HttpRouter.empty.pipe(HttpRouter.mountApp("/jobs", Gateway.httpApp()))
@@ -18,7 +18,7 @@ const ServerLive = NodeHttpServer.layerConfig(createServer, {
 HttpServer.serve(app).pipe(
   HttpServer.withLogAddress,
   // in this order: the watcher, which ends the streams, stops before the server, which waits for them
-  Layer.provide(WatcherLive),
+  Layer.provide([WatcherLive, NodeGateway.layer]),
   Layer.provide(ServerLive),
   Layer.launch,
   NodeRuntime.runMain

@@ -1,7 +1,7 @@
 import { NodeContext, NodeRuntime } from "@effect/platform-node"
 import { Config, Effect, Layer, Option } from "effect"
 import { Job, JobWatcher } from "effect-queue-status"
-import { Webhook } from "effect-queue-status/gateway"
+import { Webhook, WebhookStore } from "effect-queue-status/gateway"
 import { NodeJobQueue, NodeWebhookClient } from "effect-queue-status/node"
 
 const WebhooksLive = Layer.unwrapEffect(Effect.gen(function*() {
@@ -13,7 +13,7 @@ const WebhooksLive = Layer.unwrapEffect(Effect.gen(function*() {
 }))
 
 const StoreLive = Layer.unwrapEffect(
-  Effect.map(Config.string("WEBHOOK_STORE").pipe(Config.withDefault("webhooks")), Webhook.layerFileSystem)
+  Effect.map(Config.string("WEBHOOK_STORE").pipe(Config.withDefault("webhooks")), WebhookStore.layerFileSystem)
 )
 
 const ClientLive = NodeWebhookClient.layerConfig({

@@ -8,6 +8,7 @@ import * as Terminal from "@effect/platform/Terminal"
 import * as Chunk from "effect/Chunk"
 import * as Console from "effect/Console"
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -16,6 +17,7 @@ import { format, JobStatus, JsonObject } from "../model/Job.js"
 import { mayHaveArrived } from "../model/QueueError.js"
 import type { OutcomeError, WatchError } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
+import * as LearnedCadence from "../policy/LearnedCadence.js"
 import * as JobQueue from "../queue/JobQueue.js"
 import * as JobTelemetry from "../telemetry/JobTelemetry.js"
 import * as JobStream from "../watch/JobStream.js"
@@ -119,10 +121,14 @@ export const status = Command.make("status", { json, job: jobArgument }, ({ job,
     const { transitions } = yield* Effect.orDie(
       Transition.derive(Option.none(), snapshot, { observedAt, unrecognized: "end" })
     )
-    const view = transitions.reduce(
-      (view, transition) => View.add(view, transition, epochMillis),
-      View.make(printable(format(job)), job, epochMillis)
-    )
+    const eta = yield* LearnedCadence.eta(snapshot)
+    const view = {
+      ...transitions.reduce(
+        (view, transition) => View.add(view, transition, epochMillis),
+        View.make(printable(format(job)), job, epochMillis)
+      ),
+      expectedEnd: Option.map(eta, ({ left }) => epochMillis + Duration.toMillis(left))
+    }
     const words = [view.name, View.wordFor[view.state], percent(view), View.describe(view, epochMillis, 0)]
     yield* print(words.filter((word) => word !== "").join("  "))
   })).pipe(Command.withDescription("Prints the state of a job, by one request."))

@@ -57,7 +57,7 @@ const pages: { readonly [command: string]: Page } = {
   metrics: { examples: [`${name} metrics my-org/video-generator --json`], codes: [codes.gaveUp] },
   serve: { examples: [`${name} serve`, `${name} serve --emulate --port 0`], codes: [codes.gaveUp] },
   runner: {
-    examples: [`${name} runner`, `${name} runner --runner-host 10.0.0.7 --host 0.0.0.0 --public --rate 200`],
+    examples: [`${name} runner`, `${name} runner --runner-host 10.0.0.7 --host 0.0.0.0 --rate 200`],
     codes: [codes.gaveUp]
   },
   migrate: { examples: [`${name} migrate`], codes: [codes.gaveUp] },

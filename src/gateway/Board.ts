@@ -20,11 +20,12 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import { rules } from "../model/internal/rules.js"
 import * as Job from "../model/Job.js"
 import * as Deadline from "../policy/Deadline.js"
-import { LearnedCadence } from "../policy/LearnedCadence.js"
+import * as LearnedCadence from "../policy/LearnedCadence.js"
 import { Default } from "../policy/WatchPolicy.js"
+import { explain } from "../telemetry/internal/explanation.js"
+import { observed } from "../watch/internal/observed.js"
 import { JobWatcher } from "../watch/JobWatcher.js"
 import { Jobs } from "./internal/boardJobs.js"
 import { open, refusal } from "./internal/boardStream.js"
@@ -88,6 +89,8 @@ const files: { readonly [path: string]: HttpServerResponse.HttpServerResponse } 
 
 const notFound = (message: string) => Response.json({ _tag: "NotFound", message }, 404)
 
+const noSuchJob = notFound("no such job is watched")
+
 const crossOrigin = Response.json({ _tag: "CrossOrigin", message: "the board serves its own page alone" }, 403)
 
 /** A page of another origin may send a request, though it can't read the response. */
@@ -97,8 +100,9 @@ const isOwn = ({ headers }: HttpServerRequest.HttpServerRequest): boolean =>
 const make = (options: Options) =>
   Effect.gen(function*() {
     const watcher = yield* JobWatcher
-    const jobs = new Jobs(options.maxJobs ?? 1_000, yield* rules, yield* Effect.serviceOption(LearnedCadence))
-    const noting = jobs.noting(watcher)
+    const eta = yield* LearnedCadence.estimates
+    const jobs = new Jobs(options.maxJobs ?? 1_000, eta)
+    const watched = observed(watcher, jobs)
     const { error: encodeError } = encodersOf("slim")
     const pages = new Set<ClientBuffer>()
     yield* Effect.addFinalizer(() => Effect.sync(() => pages.forEach((page) => page.end())))
@@ -107,7 +111,7 @@ const make = (options: Options) =>
     const watch = Effect.fnUntraced(function*(names: ReadonlyArray<string>, page: ClientBuffer) {
       if (names.length === 0) return
       const policy = yield* Default
-      const subscription = yield* noting.subscribe({
+      const subscription = yield* watched.subscribe({
         policy: { ...policy, deadline: Deadline.request(policy.deadline.request) },
         wants: "changes"
       })
@@ -115,7 +119,7 @@ const make = (options: Options) =>
         const job = Job.parse(name)
         if (Either.isRight(job) && i < maxAdded) yield* subscription.add(job.right)
         else {
-          page.push(
+          page.write(
             refusal(name, i < maxAdded ? "a job is named MODEL/REQUEST_ID" : `a page adds ${maxAdded} jobs at most`)
           )
         }
@@ -124,7 +128,7 @@ const make = (options: Options) =>
     })
 
     const events = Effect.fnUntraced(function*(query: URLSearchParams) {
-      if (pages.size >= maxPages) return yield* Response.tooManyConnections
+      if (pages.size >= maxPages) return yield* Response.tooManyConnections(503)
       const names = Array.from(new Set(query.getAll("job")))
       const bytes = yield* open(jobs, (page) =>
         Effect.zipRight(
@@ -154,6 +158,15 @@ const make = (options: Options) =>
         Effect.catchAll((error) => Effect.succeed(Response.ofError(error, encodeError(error))))
       )
 
+    const why = (query: URLSearchParams) =>
+      Either.match(Job.parse(query.get("job") ?? ""), {
+        onLeft: () => Effect.succeed(noSuchJob),
+        onRight: (job) =>
+          Effect.map(explain(job, watcher, eta, undefined), ({ causes, summary }) =>
+            // the summary begins with the job
+            causes.length === 0 ? noSuchJob : Response.json({ summary: summary.slice(Job.format(job).length + 2) }))
+      })
+
     const httpApp = Effect.gen(function*() {
       const request = yield* HttpServerRequest.HttpServerRequest
       const path = pathOf(request)
@@ -161,17 +174,18 @@ const make = (options: Options) =>
       if (request.method !== "GET") return Response.methodNotAllowed
       if (path === "/events") return isOwn(request) ? yield* events(query) : crossOrigin
       if (path === "/outputs") return isOwn(request) ? yield* outputs(query) : crossOrigin
+      if (path === "/why") return isOwn(request) ? yield* why(query) : crossOrigin
       return files[path] ?? notFound("the page is /")
     }).pipe(Effect.map(secure), Effect.interruptible)
 
-    return Context.make(Board, { httpApp }).pipe(Context.add(JobWatcher, noting))
+    return Context.make(Board, { httpApp }).pipe(Context.add(JobWatcher, watched))
   })
 
 /**
  * Provides the board, and a `JobWatcher` that does the same as the one before, and whose jobs the board shows. The rest of
  * the program must use this watcher.
  *
- * Where a `LearnedCadence` is provided, the board shows when jobs are expected to end.
+ * The board shows when jobs are expected to end: where a `LearnedCadence` is provided, by earlier jobs, else by progress.
  *
  * @example
  * import { JobQueue, JobWatcher } from "effect-queue-status"

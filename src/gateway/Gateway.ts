@@ -20,11 +20,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { rules } from "../model/internal/rules.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
 import type { Access } from "./GatewayAccess.js"
+import { GatewayOutput } from "./GatewayOutput.js"
 import { Heartbeats, open } from "./internal/connection.js"
+import { Connections } from "./internal/connections.js"
 import { encodersBy } from "./internal/encoder.js"
 import { isOpen, maxJobs, parseQuery, pathOf, type Query } from "./internal/request.js"
 import * as Response from "./internal/response.js"
@@ -56,6 +59,12 @@ export interface Options {
   readonly maxWait?: Duration.DurationInput | undefined
   /** How many requests may be open. Others are rejected with 503 and `Retry-After`. Defaults to 1,000. */
   readonly maxConnections?: number | undefined
+  /**
+   * How many requests of one client may be open. Others are rejected with 429 and `Retry-After`. With `access`, a client is
+   * a token; without it, or without a token, it is a remote address. Behind a proxy, that is the proxy's address, unless
+   * `HttpMiddleware.xForwardedHeaders` is applied. Defaults to no limit.
+   */
+  readonly maxConnectionsPerClient?: number | undefined
 }
 
 /**
@@ -94,22 +103,20 @@ export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatche
   const heartbeats = new Heartbeats(Duration.decode(options.heartbeat ?? "15 seconds"))
   const maxWait = Duration.decode(options.maxWait ?? "1 minute")
   const access = options.access ?? (() => Effect.void)
-  const maxConnections = options.maxConnections ?? 1_000
-  let connections = 0
-  const connect = Effect.acquireRelease(
-    Effect.sync(() => {
-      connections++
-    }),
-    () =>
-      Effect.sync(() => {
-        connections--
-      })
-  )
+  const connections = new Connections(options.maxConnections ?? 1_000, options.maxConnectionsPerClient ?? Infinity)
 
-  const events = Effect.fnUntraced(function*(query: Query, accept: string | undefined) {
+  // a token that is not valid is denied at once, and counts no longer
+  const clientOf = ({ token }: Query, request: HttpServerRequest.HttpServerRequest): string | undefined =>
+    options.access !== undefined && Option.isSome(token)
+      ? `token ${Redacted.value(token.value.value)}`
+      : Option.getOrUndefined(request.remoteAddress)
+
+  const events = Effect.fnUntraced(function*(query: Query, request: HttpServerRequest.HttpServerRequest) {
     if (!query.jobs.some(isOpen)) return Response.noNews
-    const encoder = encoderFor(accept)
-    return Response.stream(encoder.format.contentType, yield* open(query, encoder, heartbeats))
+    const encoder = encoderFor(request.headers["accept"])
+    const send = yield* GatewayOutput
+    const write = yield* open(query, encoder, heartbeats)
+    return Response.stream(encoder.format.contentType, yield* send(request, write))
   })
 
   const status = Effect.fnUntraced(function*({ jobs: [known], wait }: Query) {
@@ -127,13 +134,15 @@ export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatche
     const path = pathOf(request)
     if (path !== "/events" && path !== "/status") return Response.routeNotFound
     if (request.method !== "GET") return Response.methodNotAllowed
-    if (connections >= maxConnections) return yield* Response.tooManyConnections
-    yield* connect
+    if (connections.isFull) return yield* Response.tooManyConnections(503)
     const query = parseQuery(request, path === "/events" ? maxJobs : 1)
     if (Either.isLeft(query)) return Response.ofError(query.left, encodeError(query.left))
     const { jobs, token } = query.right
+    const client = clientOf(query.right, request)
+    if (connections.isFullFor(client)) return yield* Response.tooManyConnections(429)
+    yield* connections.open(client)
     return yield* Effect.forEach(jobs, ({ job }) => access(token, job), { discard: true }).pipe(
-      Effect.zipRight(path === "/events" ? events(query.right, request.headers["accept"]) : status(query.right)),
+      Effect.zipRight(path === "/events" ? events(query.right, request) : status(query.right)),
       Effect.catchAll((error) => Effect.succeed(Response.ofError(error, encoders.error(error))))
     )
   }))

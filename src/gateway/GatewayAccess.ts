@@ -18,6 +18,7 @@ import * as Schema from "effect/Schema"
 import { isSameJob } from "../model/internal/jobKey.js"
 import { JobRef } from "../model/Job.js"
 import { AccessDenied } from "../model/QueueError.js"
+import { isOneOf } from "./internal/secret.js"
 
 /**
  * The token of a request.
@@ -48,13 +49,6 @@ const required = (job: JobRef) => denied(job, 401, "a token is required")
 
 const invalid = (job: JobRef) => denied(job, 401, "the token is not valid")
 
-// Two digests can be compared without a time that depends on the secret.
-const digest = (text: string): Effect.Effect<string> =>
-  Effect.map(
-    Effect.promise(() => crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))),
-    (bytes) => String.fromCharCode(...new Uint8Array(bytes))
-  )
-
 /**
  * Allows a client with one of these tokens to watch every job: for other services of yours. To rotate a token, give the old
  * and the new one for a while.
@@ -72,10 +66,7 @@ export const bearer = (tokens: Arr.NonEmptyReadonlyArray<Redacted.Redacted>): Ac
   Option.match(token, {
     onNone: () => required(job),
     onSome: ({ isInQuery, value }) =>
-      Effect.flatMap(
-        Effect.all([digest(Redacted.value(value)), Effect.forEach(tokens, (token) => digest(Redacted.value(token)))]),
-        ([given, known]) => !isInQuery && known.includes(given) ? Effect.void : invalid(job)
-      )
+      Effect.flatMap(isOneOf(tokens, value), (isKnown) => !isInQuery && isKnown ? Effect.void : invalid(job))
   })
 
 /**

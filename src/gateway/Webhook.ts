@@ -10,15 +10,12 @@
  * - A delivery that stopped (`DeliveryError`) keeps its place. It continues after a restart, or when it is registered
  *   again.
  *
- * One process at a time may use a store.
+ * Where several processes share a store, each delivery is held by one of them; see `WebhookStore`.
  *
  * @since 0.1.0
  */
-import type { PlatformError } from "@effect/platform/Error"
-import type * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpClient from "@effect/platform/HttpClient"
-import * as KeyValueStore from "@effect/platform/KeyValueStore"
-import type * as Path from "@effect/platform/Path"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -38,15 +35,16 @@ import { Millis } from "../model/internal/timestamp.js"
 import { format, JobRef } from "../model/Job.js"
 import type { WatchError } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
-import { fileStore } from "../queue/internal/fileStore.js"
 import { outside, withNoStore } from "../queue/internal/noStore.js"
 import { clip } from "../queue/internal/request.js"
 import { execute, isOk, readBody, reasonOf } from "../queue/internal/response.js"
 import { parseRetryAfter } from "../queue/internal/retryAfter.js"
+import { Client } from "../queue/internal/webhookClient.js"
 import * as JobStream from "../watch/JobStream.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
-import * as Outbox from "./internal/outbox.js"
+import { keyOf } from "./internal/keyValueOutbox.js"
 import { messageOf, requestOf } from "./internal/webhookMessage.js"
+import { type Delivery, OutboxError, WebhookStore } from "./WebhookStore.js"
 
 // -----------------------------------------------------------------------------
 // errors
@@ -107,18 +105,6 @@ export class EndpointUnknown extends TaggedError<EndpointUnknown>()(
 ) {}
 
 /**
- * The store of the deliveries failed, or has a value that cannot be read.
- *
- * @since 0.1.0
- * @category errors
- */
-export class OutboxError extends TaggedError<OutboxError>()(
-  "OutboxError",
-  { reason: Schema.String },
-  ({ reason }) => `the store of the webhooks: ${reason}`
-) {}
-
-/**
  * Why a delivery stopped.
  *
  * @since 0.1.0
@@ -129,19 +115,6 @@ export type DeliveryError = DeliveryFailed | EndpointDisabled | EndpointUnknown 
 // -----------------------------------------------------------------------------
 // models
 // -----------------------------------------------------------------------------
-
-/**
- * The transitions of a job, for an endpoint.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Delivery {
-  /** The reference of the job. */
-  readonly job: JobRef
-  /** The name of the endpoint. */
-  readonly endpoint: string
-}
 
 /**
  * An endpoint.
@@ -206,15 +179,17 @@ export interface Service {
  */
 export class Webhooks extends Context.Tag("effect-queue-status/Webhook/Webhooks")<Webhooks, Service>() {}
 
-/**
- * The HTTP client that sends the webhooks. Its own tag, because the URLs are those of others: a client that connects to
- * any address gives them access to the network of the app. On Node, use `NodeWebhookClient.layer()`, which connects to
- * public addresses only. Elsewhere, provide a client that sends through a proxy that ensures this.
- *
- * @since 0.1.0
- * @category context
- */
-export class Client extends Context.Tag("effect-queue-status/Webhook/Client")<Client, HttpClient.HttpClient>() {}
+export {
+  /**
+   * The HTTP client that sends the webhooks. Its own tag, because the URLs are those of others: a client that connects to
+   * any address gives them access to the network of the app. On Node, use `NodeWebhookClient.layer()`, which connects to
+   * public addresses only. Elsewhere, provide a client that sends through a proxy that ensures this.
+   *
+   * @since 0.1.0
+   * @category context
+   */
+  Client
+}
 
 /**
  * The default retry policy: 6 retries, after pauses of 5 seconds, 5 minutes, 30 minutes, 2, 5 and 10 hours, plus or minus
@@ -253,26 +228,26 @@ const warn = (error: DeliveryError, { endpoint, job }: Delivery): Effect.Effect<
  */
 export const make = (
   options: Options
-): Effect.Effect<Service, OutboxError, JobWatcher | Client | KeyValueStore.KeyValueStore | Scope.Scope> =>
+): Effect.Effect<Service, OutboxError, JobWatcher | Client | WebhookStore | Scope.Scope> =>
   Effect.gen(function*() {
     const timeout = Duration.decode(options.timeout ?? "20 seconds")
     const retry = respectRetryAfter(options.retry ?? defaultRetry)
     const onStopped = options.onStopped ?? warn
     const client = (yield* Client).pipe(withNoStore, HttpClient.withTracerDisabledWhen(() => true))
-    const outbox = yield* Outbox.make(
-      yield* KeyValueStore.KeyValueStore,
-      ({ message }) => new OutboxError({ reason: message })
-    )
+    const store = yield* WebhookStore
     const scope = yield* Scope.Scope
     const fibers = yield* FiberMap.make<string>()
     const run = yield* FiberMap.runtime(fibers)<JobWatcher>()
 
-    const attempt = Effect.fnUntraced(function*(name: string, message: ReturnType<typeof messageOf>) {
+    const attempt = Effect.fnUntraced(function*(delivery: Delivery, message: ReturnType<typeof messageOf>) {
+      const { endpoint: name } = delivery
       const failed = (reason: string) => new AttemptFailed({ endpoint: name, reason: clip(reason) })
       const endpoint = yield* options.endpoint(name)
       if (Option.isNone(endpoint)) return yield* new EndpointUnknown({ endpoint: name })
       const request = yield* Effect.mapError(requestOf(message, endpoint.value), failed)
-      if (outbox.isDisabled(name)) return yield* new EndpointDisabled({ endpoint: name })
+      const state = yield* store.check(delivery)
+      if (state === "Lost") return yield* Effect.interrupt
+      if (state === "Disabled") return yield* new EndpointDisabled({ endpoint: name })
       const response = yield* outside(execute(client, request)).pipe(
         Effect.mapError(({ cause, reason }) => failed(reasonOf(cause) ?? reason)),
         Effect.timeoutFail({
@@ -281,7 +256,7 @@ export const make = (
         })
       )
       const { headers, status: httpStatus } = response
-      if (httpStatus === 410) yield* outbox.disable(name)
+      if (httpStatus === 410) yield* store.disable(name)
       yield* Effect.ignore(Effect.timeout(readBody(response, headers, maxResponseBytes), timeout))
       if (isOk(httpStatus)) return
       if (httpStatus === 410) return yield* new EndpointDisabled({ endpoint: name })
@@ -294,74 +269,98 @@ export const make = (
       })
     })
 
-    const send = ({ endpoint, job }: Delivery, transition: Transition.Transition) =>
+    const send = (delivery: Delivery, transition: Transition.Transition) =>
       Effect.suspend(() => {
         const message = messageOf(transition)
         let attempts = 0
         return Effect.suspend(() => {
           attempts++
-          return attempt(endpoint, message)
+          return attempt(delivery, message)
         }).pipe(
           Effect.map(Either.right),
           // a value for now: the schedule is about failed attempts alone
           Effect.catchIf((error) => error._tag !== "AttemptFailed", (error) => Effect.succeed(Either.left(error))),
           Effect.retry(retry),
-          Effect.mapError((lastError) => new DeliveryFailed({ endpoint, job, attempts, lastError })),
+          Effect.mapError((lastError) => new DeliveryFailed({ ...delivery, attempts, lastError })),
           Effect.flatten
         )
       })
 
     const deliver = (delivery: Delivery) =>
       Effect.gen(function*() {
-        const from = Option.getOrUndefined(yield* outbox.accepted(delivery))
+        const from = Option.getOrUndefined(yield* store.accepted(delivery))
         yield* JobStream.transitions(delivery.job, { from }).pipe(
           Stream.runForEach((transition) =>
             Effect.zipRight(
               send(delivery, transition),
               Transition.isTerminal(transition)
-                ? outbox.remove(delivery)
-                : outbox.accept(delivery, transition.cursor)
+                ? store.remove(delivery)
+                : store.accept(delivery, transition.cursor)
             )
           )
         )
       })
 
+    const stopped = (error: DeliveryError, delivery: Delivery) =>
+      // while the store fails, it cannot keep this
+      Effect.ignore(store.stop(delivery)).pipe(
+        // in a fiber of its own: it may register the delivery again
+        Effect.zipRight(Effect.forkIn(onStopped(error, delivery), scope)),
+        Effect.uninterruptible
+      )
+
     const start = (delivery: Delivery) =>
       Effect.sync(() => {
         const stopping = deliver(delivery).pipe(
-          // in a fiber of its own: it may register the delivery again
-          Effect.catchAll((error) => Effect.forkIn(onStopped(error, delivery), scope)),
-          Effect.tapErrorCause((cause) => Effect.logError("a webhook delivery died", cause))
+          Effect.catchAll((error) => stopped(error, delivery)),
+          Effect.tapErrorCause((cause) =>
+            Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("a webhook delivery died", cause)
+          )
         )
-        run(Outbox.keyOf(delivery), stopping, { onlyIfMissing: true })
+        run(keyOf(delivery), stopping, { onlyIfMissing: true })
       })
 
-    yield* Effect.forEach(outbox.deliveries(), start, { discard: true })
+    const turn = yield* Effect.makeSemaphore(1)
+
+    /** Starts the deliveries that this process holds, and ends those that it does not. */
+    const reconcile = turn.withPermits(1)(Effect.gen(function*() {
+      const held = new Map((yield* store.hold).map((delivery) => [keyOf(delivery), delivery]))
+      for (const [key] of fibers) if (!held.has(key)) yield* FiberMap.remove(fibers, key)
+      yield* Effect.forEach(held.values(), start, { discard: true })
+    }))
+
+    yield* reconcile
+    if (Option.isSome(store.holdInterval)) {
+      const interval = store.holdInterval.value
+      yield* reconcile.pipe(
+        Effect.timeoutFail({
+          duration: interval,
+          onTimeout: () => new OutboxError({ reason: `no response within ${Duration.format(interval)}` })
+        }),
+        // other processes may soon hold the deliveries
+        Effect.catchAll((error) => Effect.zipRight(Effect.logWarning(error.message), FiberMap.clear(fibers))),
+        Effect.schedule(Schedule.spaced(interval)),
+        Effect.forkScoped
+      )
+    }
     return Webhooks.of({
-      register: (job, endpoint) =>
-        Effect.uninterruptible(Effect.zipRight(outbox.add({ job, endpoint }), start({ job, endpoint }))),
+      register: (job, endpoint) => Effect.uninterruptible(Effect.zipRight(store.add({ job, endpoint }), reconcile)),
       unregister: (job, endpoint) =>
         Effect.zipRight(
-          FiberMap.remove(fibers, Outbox.keyOf({ job, endpoint })),
-          outbox.remove({ job, endpoint })
+          FiberMap.remove(fibers, keyOf({ job, endpoint })),
+          store.remove({ job, endpoint })
         ),
-      enable: (endpoint) =>
-        Effect.zipRight(
-          outbox.enable(endpoint),
-          Effect.forEach(outbox.deliveries().filter((delivery) => delivery.endpoint === endpoint), start, {
-            discard: true
-          })
-        )
+      enable: (endpoint) => Effect.zipRight(store.enable(endpoint), reconcile)
     })
   })
 
 /**
- * A layer of the service. A `set` of the store must replace a value atomically: see `layerFileSystem`.
+ * A layer of the service.
  *
  * @example
  * import * as NodeContext from "@effect/platform-node/NodeContext"
  * import { JobWatcher } from "effect-queue-status"
- * import { Webhook } from "effect-queue-status/gateway"
+ * import { Webhook, WebhookStore } from "effect-queue-status/gateway"
  * import { NodeJobQueue, NodeWebhookClient } from "effect-queue-status/node"
  * import { Config, Effect, Layer, Option } from "effect"
  *
@@ -374,7 +373,7 @@ export const make = (
  *         )
  *     }))
  * ).pipe(
- *   Layer.provide(Webhook.layerFileSystem("webhooks")),
+ *   Layer.provide(WebhookStore.layerFileSystem("webhooks")),
  *   Layer.provide([NodeContext.layer, NodeWebhookClient.layer()]),
  *   Layer.provide(JobWatcher.layer()),
  *   Layer.provide(NodeJobQueue.layer())
@@ -390,20 +389,7 @@ export const make = (
  */
 export const layer = (
   options: Options
-): Layer.Layer<Webhooks, OutboxError, JobWatcher | Client | KeyValueStore.KeyValueStore> =>
-  Layer.scoped(Webhooks, make(options))
-
-/**
- * A store in files, in a directory that is created if it is missing. A value is replaced atomically: a crash of the program
- * or the machine leaves the previous one or the new one. `KeyValueStore.layerFileSystem` does not guarantee that.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerFileSystem = (
-  directory: string
-): Layer.Layer<KeyValueStore.KeyValueStore, PlatformError, FileSystem.FileSystem | Path.Path> =>
-  Layer.effect(KeyValueStore.KeyValueStore, fileStore(directory))
+): Layer.Layer<Webhooks, OutboxError, JobWatcher | Client | WebhookStore> => Layer.scoped(Webhooks, make(options))
 
 /**
  * Begins to deliver the transitions of a job to an endpoint, or continues a delivery that stopped.

@@ -24,7 +24,7 @@ import { checkCount, invalid, resolve } from "../queue/internal/options.js"
 import { fromRefusal } from "../queue/internal/response.js"
 import { scrubber } from "../queue/internal/scrubber.js"
 import { makeStatus } from "../queue/internal/statusCall.js"
-import { endpoints, readHeaders } from "../queue/internal/wire.js"
+import { paths, readHeaders } from "../queue/internal/wire.js"
 import * as JobQueue from "../queue/JobQueue.js"
 import { PollRequest } from "./internal/pollRequest.js"
 
@@ -129,7 +129,7 @@ export const make = (
       HttpClient.HttpClient,
       NodeHttpClient.makeUndici(dispatcher)
     )
-    const path = `${pathname.replace(/\/$/, "")}${endpoints.status.path}`
+    const path = `${pathname.replace(/\/$/, "")}${paths.status}`
     const headersWith = (headers: { readonly [name: string]: string }): Array<string> =>
       Object.entries({ authorization: `Bearer ${Redacted.value(apiKey)}`, ...readHeaders, ...headers }).flat()
     const plain = headersWith({})

@@ -19,7 +19,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Dns from "node:dns"
-import { Client } from "../gateway/Webhook.js"
+import { Client } from "../queue/internal/webhookClient.js"
 import { makeAgent } from "./internal/guardedAgent.js"
 import { inSubnets } from "./internal/publicAddress.js"
 

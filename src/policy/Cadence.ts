@@ -11,6 +11,7 @@ import * as Random from "effect/Random"
 import type * as Schedule from "effect/Schedule"
 import * as Job from "../model/Job.js"
 import { maxPause, minPause } from "./internal/pauses.js"
+import { remaining } from "./internal/progress.js"
 import { ask, make } from "./internal/schedule.js"
 
 /**
@@ -221,7 +222,7 @@ export const adaptive = (options: {
   // The predicted end of the attempt; infinite without a prediction.
   const endOf = (now: number, status: Job.JobStatus, since: number): number => {
     const progress = Option.getOrElse(readProgress(status.info), () => 0)
-    return progress > 0 && now > since ? now + (now - since) * (1 - Math.min(1, progress)) / progress : Infinity
+    return now + remaining(now - since, progress)
   }
 
   return make(start, (now, status: Job.JobStatus, before) => {

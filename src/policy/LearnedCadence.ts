@@ -12,10 +12,11 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
-import type * as Job from "../model/Job.js"
+import * as Job from "../model/Job.js"
 import { type Cadence, defaultCadence } from "./Cadence.js"
 import * as Sketch from "./internal/durationHistogram.js"
 import { maxPause, minPause } from "./internal/pauses.js"
+import { remaining } from "./internal/progress.js"
 import * as Steps from "./internal/schedule.js"
 import * as WatchPolicy from "./WatchPolicy.js"
 
@@ -55,13 +56,23 @@ export interface Snapshot extends Schema.Schema.Type<typeof Snapshot> {}
 // -----------------------------------------------------------------------------
 
 /**
- * The predicted time until a job ends.
+ * The estimated time until a job ends.
+ *
+ * @since 0.1.0
+ * @category models
  */
-interface Eta {
-  /** The median of the time. */
-  readonly median: Duration.Duration
-  /** The 95th percentile of the time: 19 of 20 jobs take less. */
-  readonly p95: Duration.Duration
+export interface Eta {
+  /** The median of the time that remains until the end. */
+  readonly left: Duration.Duration
+  /** The median of the part in the queue; zero if the job runs. */
+  readonly queue: Duration.Duration
+  /** The median of the part after the claim. */
+  readonly run: Duration.Duration
+  /**
+   * The shortest and the longest time for eight of ten jobs: one of ten takes less, one more. `None` if the estimate is from
+   * the progress of the job alone.
+   */
+  readonly interval: Option.Option<{ readonly low: Duration.Duration; readonly high: Duration.Duration }>
 }
 
 /**
@@ -79,10 +90,11 @@ export interface Service {
    */
   readonly cadence: Cadence
   /**
-   * Returns the remaining time of the job in this snapshot. `None` if it has ended, if too little is known, or if it
-   * has taken longer than any other job.
+   * Estimates the remaining time of the job in this snapshot: from the earlier jobs of its model, or, if those are too few or
+   * took less than this job has taken, from its progress, as if that were even. `now` is the time by the server's clock, and
+   * defaults to that of ours. `None` if the job has ended, or if too little is known.
    */
-  readonly eta: (status: Job.JobStatus) => Effect.Effect<Option.Option<Eta>>
+  readonly eta: (status: Job.JobStatus, now?: DateTime.Utc) => Effect.Effect<Option.Option<Eta>>
   /** Returns everything learned. */
   readonly snapshot: Effect.Effect<Snapshot>
 }
@@ -162,6 +174,59 @@ const phaseOf = (status: Job.JobStatus): { readonly key: string; readonly since:
     : { key: `running ${retries} ${millisOf(status.claimedAt)}`, since: millisOf(status.claimedAt) }
 }
 
+/** The time until the end, counted from the claim if there was one and else from now, and how much of it has passed. */
+const future = (
+  { run, wait }: Pick<Experience, "run" | "wait">,
+  status: Job.JobStatus,
+  age: number
+): readonly [Sketch.Sketch, number] =>
+  status._tag === "Pending" ? [Sketch.sum(Sketch.after(wait, age), run), 0] : [run, age]
+
+const tenth = 0.1
+
+const fromExperience = (
+  experience: Pick<Experience, "run" | "wait">,
+  status: Job.Pending | Job.Running,
+  age: number
+): Option.Option<Eta> => {
+  const { run, wait } = experience
+  const isPending = status._tag === "Pending"
+  const queued = isPending ? Sketch.after(wait, age) : []
+  const left = Sketch.after(...future(experience, status, age))
+  const at = (cells: Sketch.Cells, part: number) => Option.map(Sketch.quantile(cells, part), Duration.millis)
+  return Option.all({
+    left: at(left, 0.5),
+    queue: Option.orElseSome(at(queued, 0.5), () => Duration.zero),
+    run: at(isPending ? Sketch.after(run, 0) : left, 0.5),
+    interval: Option.map(Option.all({ low: at(left, tenth), high: at(left, 1 - tenth) }), Option.some)
+  })
+}
+
+const fromProgress = (age: number, progress: number): Option.Option<Eta> => {
+  const millis = remaining(age, progress)
+  if (!Number.isFinite(millis)) return Option.none()
+  const left = Duration.millis(millis)
+  return Option.some({ left, queue: Duration.zero, run: left, interval: Option.none() })
+}
+
+const estimateBy = (
+  experience: Pick<Experience, "run" | "wait"> | undefined,
+  status: Job.JobStatus,
+  at: DateTime.Utc | undefined
+): Effect.Effect<Option.Option<Eta>> =>
+  Effect.zipWith(
+    at === undefined ? Clock.currentTimeMillis : Effect.succeed(at.epochMillis),
+    Job.ProgressRule,
+    (now, readProgress) => {
+      if (status._tag !== "Pending" && status._tag !== "Running") return Option.none()
+      const age = now - Math.min(now, phaseOf(status).since)
+      const learned = experience === undefined ? Option.none() : fromExperience(experience, status, age)
+      return status._tag === "Running"
+        ? Option.orElse(learned, () => fromProgress(age, Option.getOrElse(readProgress(status.info), () => 0)))
+        : learned
+    }
+  )
+
 /**
  * Creates the service, from an earlier snapshot if given.
  *
@@ -216,14 +281,6 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
     const known = (experience: Experience | undefined): experience is Experience =>
       experience !== undefined && derivedOf(experience).isKnown
 
-    // The time until the end, counted from the claim if there was one and else from now, and how much of it has passed.
-    const future = (
-      { run, wait }: Pick<Experience, "run" | "wait">,
-      status: Job.JobStatus,
-      age: number
-    ): readonly [Sketch.Sketch, number] =>
-      status._tag === "Pending" ? [Sketch.sum(Sketch.after(wait, age), run), 0] : [run, age]
-
     const start = { key: "", since: 0, fallback: fallback.initial as unknown }
 
     const cadence: Cadence = Steps.make(start, (now, status: Job.JobStatus, before) => {
@@ -264,16 +321,10 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
           add("wait", wait)
         }),
       cadence,
-      eta: (status) =>
-        Effect.map(Clock.currentTimeMillis, (now) => {
+      eta: (status, at) =>
+        Effect.suspend(() => {
           const experience = recall(status.job.model)
-          if (!known(experience) || (status._tag !== "Pending" && status._tag !== "Running")) return Option.none()
-          const cells = Sketch.after(...future(experience, status, now - Math.min(now, phaseOf(status).since)))
-          return Option.zipWith(
-            Sketch.quantile(cells, 0.5),
-            Sketch.quantile(cells, 0.95),
-            (median, p95) => ({ median: Duration.millis(median), p95: Duration.millis(p95) })
-          )
+          return estimateBy(known(experience) ? derivedOf(experience) : undefined, status, at)
         }),
       snapshot: Effect.sync(() => ({
         version: 1,
@@ -306,13 +357,26 @@ export const layer = (options?: Options): Layer.Layer<LearnedCadence | WatchPoli
 // -----------------------------------------------------------------------------
 
 /**
- * Returns the remaining time of the job in this snapshot.
+ * The estimates of the service, or, without one, by progress alone.
+ *
+ * @internal
+ */
+export const estimates: Effect.Effect<Service["eta"]> = Effect.map(
+  Effect.serviceOption(LearnedCadence),
+  Option.match({
+    onNone: (): Service["eta"] => (status, now) => estimateBy(undefined, status, now),
+    onSome: ({ eta }) => eta
+  })
+)
+
+/**
+ * Estimates the remaining time of the job in this snapshot, as the service does; without one, by progress alone.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const eta = (status: Job.JobStatus): Effect.Effect<Option.Option<Eta>, never, LearnedCadence> =>
-  Effect.flatMap(LearnedCadence, (learned) => learned.eta(status))
+export const eta = (status: Job.JobStatus, now?: DateTime.Utc): Effect.Effect<Option.Option<Eta>> =>
+  Effect.flatMap(estimates, (eta) => eta(status, now))
 
 /**
  * Returns everything learned. `Schema.encode(LearnedCadence.Snapshot)` encodes it as JSON, and the option `snapshot`

@@ -185,7 +185,7 @@ export const make = (
       overHttp(
         { traced: client, untraced },
         maxResponseBytes,
-        ({ model, requestId }) => prepare(get(Wire.endpoints.status, { request_id: requestId, model }))
+        ({ model, requestId }) => prepare(get(Wire.paths.status, { request_id: requestId, model }))
       )
     )
 
@@ -233,7 +233,7 @@ export const make = (
         yield* annotate(request.model)
         const { requestId } = yield* call(
           { operation: "submit", model: request.model },
-          post(Wire.endpoints.submit, encodeSubmit(request)),
+          post(Wire.paths.submit, encodeSubmit(request)),
           ok(decodeSubmitted)
         )
         yield* annotate(request.model, requestId)
@@ -245,7 +245,7 @@ export const make = (
         yield* annotate(job.model, job.requestId)
         return yield* call(
           { operation: "cancel", model: job.model, job },
-          post(Wire.endpoints.cancel, encodeCancel(job)),
+          post(Wire.paths.cancel, encodeCancel(job)),
           (httpStatus) => httpStatus === 409 ? decodeNotCanceled : ok(decodeCanceled)(httpStatus)
         )
       }),
@@ -255,7 +255,7 @@ export const make = (
         yield* annotate(model)
         const { canceledCount } = yield* call(
           { operation: "clear", model },
-          post(Wire.endpoints.clear, encodeClear({ model })),
+          post(Wire.paths.clear, encodeClear({ model })),
           ok(decodeCleared)
         )
         return canceledCount
@@ -266,18 +266,18 @@ export const make = (
         yield* annotate(model)
         return yield* call(
           { operation: "metrics", model },
-          get(Wire.endpoints.metrics, { model }),
+          get(Wire.paths.metrics, { model }),
           ok(decodeMetrics)
         )
       })
     })
   })
 
-const get = (endpoint: { readonly path: string }, urlParams: { readonly [name: string]: string }) =>
-  HttpClientRequest.get(`${endpoint.path}?${new URLSearchParams(urlParams)}`)
+const get = (path: string, urlParams: { readonly [name: string]: string }) =>
+  HttpClientRequest.get(`${path}?${new URLSearchParams(urlParams)}`)
 
-const post = (endpoint: { readonly path: string }, json: string) =>
-  HttpClientRequest.post(endpoint.path, { body: HttpBody.text(json, "application/json") })
+const post = (path: string, json: string) =>
+  HttpClientRequest.post(path, { body: HttpBody.text(json, "application/json") })
 
 // checked values can be encoded
 const encodeSubmit = Schema.encodeSync(Schema.parseJson(Wire.SubmitRequest))

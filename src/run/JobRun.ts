@@ -53,7 +53,7 @@ export interface SubmitOptions {
    */
   readonly key?: string | undefined
   /** When to send again a request that has not arrived. Defaults to the retry policy of `WatchPolicy.Default`. */
-  readonly retry?: WatchPolicy["retry"]
+  readonly retry?: WatchPolicy["retry"] | undefined
 }
 
 /**

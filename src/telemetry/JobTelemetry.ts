@@ -8,15 +8,15 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import { rules } from "../model/internal/rules.js"
 import type { JobRef } from "../model/Job.js"
-import { LearnedCadence } from "../policy/LearnedCadence.js"
+import { eta } from "../policy/LearnedCadence.js"
 import { JobQueue } from "../queue/JobQueue.js"
+import { observed } from "../watch/internal/observed.js"
 import { mismatchOf } from "../watch/internal/outcome.js"
 import { JobWatcher } from "../watch/JobWatcher.js"
 import * as internal from "./internal/explanation.js"
-import { Jobs } from "./internal/jobs.js"
-import { observe } from "./internal/observed.js"
+import { JobObserver } from "./internal/observer.js"
+import * as TraceContext from "./internal/traceContext.js"
 
 // -----------------------------------------------------------------------------
 // traces and metrics
@@ -51,10 +51,35 @@ import { observe } from "./internal/observed.js"
  */
 export const layer: Layer.Layer<JobWatcher, never, JobWatcher> = Layer.effect(
   JobWatcher,
-  Effect.map(JobWatcher, (watcher) => {
-    const jobs = new Jobs()
-    return { ...watcher, subscribe: (options) => observe(jobs, watcher, options) }
-  })
+  Effect.map(JobWatcher, (watcher) => observed(watcher, new JobObserver()))
+)
+
+/**
+ * Writes the current span of each submit to the `info` of its job, as a W3C `traceparent`, unless `info` has one. The span
+ * `job` of `layer` links to it, in whatever process the job is watched. Without this layer, nothing is written.
+ *
+ * @example
+ * import { JobTelemetry, JobWatcher } from "effect-queue-status"
+ * import { NodeJobQueue } from "effect-queue-status/node"
+ * import { Layer } from "effect"
+ *
+ * const QueueLive = Layer.provide(JobTelemetry.propagation, NodeJobQueue.layer())
+ *
+ * const Live = Layer.provide(JobTelemetry.layer, JobWatcher.layer()).pipe(Layer.provideMerge(QueueLive))
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const propagation: Layer.Layer<JobQueue, never, JobQueue> = Layer.effect(
+  JobQueue,
+  Effect.map(JobQueue, (queue) => ({
+    ...queue,
+    submit: (request) =>
+      Effect.flatMap(Effect.option(Effect.currentParentSpan), (span) =>
+        queue.submit(
+          Option.isSome(span) ? TraceContext.addTo(request, span.value) : request
+        ))
+  }))
 )
 
 // -----------------------------------------------------------------------------
@@ -62,16 +87,22 @@ export const layer: Layer.Layer<JobWatcher, never, JobWatcher> = Layer.effect(
 // -----------------------------------------------------------------------------
 
 /**
- * A cause of an explanation, or a fact that helps to judge the others.
+ * A cause of an explanation, or a fact that helps to judge the others. Each has the `age` of its evidence.
  *
- * - `NoStatus`: the queue returned no status of the job. Nothing else is known then.
+ * - `NoStatus`: the queue returned no status of the job. What else is known comes from the `JobWatcher`.
  * - `Ended`: the job has ended, so there is nothing to wait for.
  * - `Unrecognized`: the job is in a state that this version of the library does not know.
  * - `Running`: a worker runs the job.
+ * - `Paused`: no job is polled for a while, because the service answered 429.
+ * - `InTrouble`: polls of the job fail.
  * - `NoneRunning`: the job waits, and no job of its model runs. It may have no workers.
+ * - `Behind`: jobs that this program watches wait before it.
+ * - `OthersRun`: jobs of the model that this program watches run.
+ * - `Pace`: how often watched jobs of the model have ended lately.
  * - `Waiting`: the job waits in the queue.
  * - `WorkersLost`: the job began anew, since its workers were lost.
- * - `Expected`: how long the job will take from now on, if a `LearnedCadence` is provided and knows the model.
+ * - `Expected`: the estimate of `LearnedCadence.eta`.
+ * - `GivesUp`: a watch of the job has a deadline.
  *
  * @since 0.1.0
  * @category models
@@ -95,8 +126,9 @@ export interface Explanation extends internal.Explanation {}
 export const Explanation = internal.Explanation
 
 /**
- * Explains why a job has not ended yet. Asks the queue for the status of the job and the metrics of its model, once each.
- * Every cause is what the queue returned then, except `Expected`, which is an estimate.
+ * Explains why a job has not ended yet. Asks the queue for the status of the job and the metrics of its model, once each. If
+ * there is a `JobWatcher` that polls, adds what that knows of the jobs of the model: it costs no request. Every cause is what
+ * was observed, `age` ago, except `Expected`, which is an estimate.
  *
  * @example
  * import { JobTelemetry } from "effect-queue-status"
@@ -113,17 +145,15 @@ export const Explanation = internal.Explanation
 export const explain: (job: JobRef) => Effect.Effect<Explanation, never, JobQueue> = Effect.fn("JobTelemetry.explain")(
   function*(job) {
     const jobQueue = yield* JobQueue
-    const learned = yield* Effect.serviceOption(LearnedCadence)
-    const { readReason } = yield* rules
+    const watcher = yield* Effect.serviceOption(JobWatcher)
     const status = Effect.flatMap(jobQueue.status(job), (status) => mismatchOf(job, status) ?? Effect.succeed(status))
-    const known = yield* Effect.all(
+    const { at, ...answers } = yield* Effect.all(
       { status: Effect.either(status), queue: Effect.option(jobQueue.metrics(job.model)) },
       { concurrency: 2 }
-    )
-    const at = yield* DateTime.now
-    const eta = Either.isRight(known.status) && Option.isSome(learned)
-      ? yield* learned.value.eta(known.status.right)
-      : Option.none()
-    return internal.explain({ ...known, job, at, eta, readReason })
+    ).pipe(Effect.bind("at", () => DateTime.now))
+    return yield* internal.explain(job, Option.getOrUndefined(watcher), eta, {
+      status: Either.map(answers.status, (status) => ({ status, at })),
+      queue: answers.queue
+    })
   }
 )

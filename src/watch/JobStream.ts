@@ -318,6 +318,8 @@ export interface WatchFailed {
 }
 
 /**
+ * A job that can't be watched, as it travels: see `WatchEvent`.
+ *
  * @since 0.1.0
  * @category schemas
  */

@@ -111,6 +111,12 @@ export interface Service {
   readonly subscribe: (options: SubscribeOptions) => Effect.Effect<Subscription, never, Scope.Scope>
   /** The events from now on. A slow consumer receives the last 16. */
   readonly pollingEvents: Stream.Stream<PollingEvent>
+  /**
+   * What it knows of the jobs of a model, without a request; absent from a watcher that does not poll itself.
+   *
+   * @internal
+   */
+  readonly inspect?: (model: string) => Effect.Effect<internal.Inspection>
 }
 
 /**
@@ -227,7 +233,8 @@ export const makePart = (options: Options, share: () => number) =>
     yield* Effect.addFinalizer(() => Effect.zipRight(scheduler.close, PubSub.shutdown(events)))
     return {
       subscribe: (options: SubscribeOptions) => subscribe(scheduler, queue, options),
-      pollingEvents: Stream.fromPubSub(events)
+      pollingEvents: Stream.fromPubSub(events),
+      inspect: (model: string) => Effect.sync(() => scheduler.inspect(model))
     }
   })
 

@@ -20,8 +20,8 @@ import { Emulator } from "../../src/emulator/index.js"
 
 const model = "my-org/video-generator"
 const rate = 2_000
-const duration = 20_000
-const jobs = 100_000
+const duration = 10_000
+const jobs = 30_000
 const retention = 2_000
 
 // -----------------------------------------------------------------------------
@@ -136,7 +136,7 @@ const closedLoop = async (ask: () => Promise<unknown>, atATime: number, time: nu
 /** Jobs from their submission to their end, by workers over HTTP; the memory of the emulator on the way. */
 const lives = async (ask: (path: string, body?: unknown) => Promise<any>, child: ChildProcess) => {
   const samples: Array<readonly [number, Memory]> = []
-  const step = jobs / 10
+  const step = jobs / 3
   for (let done = 0; done < jobs; done += step) {
     await Promise.all(Array.from({ length: 20 }, async (_, i) => {
       for (let n = i; n < step; n += 20) {
@@ -180,7 +180,7 @@ const main = async () => {
   for (const [name, q] of [["p50", 0.5], ["p95", 0.95], ["p99", 0.99], ["longest", 1]] as const) {
     console.log(`| ${name} | ${millis(quantile(latencies, q))} |`)
   }
-  console.log(`| as many as it bears, 50 at a time | ${(await closedLoop(status, 50, 10_000)).toFixed(0)} a second |`)
+  console.log(`| as many as it bears, 50 at a time | ${(await closedLoop(status, 50, 5_000)).toFixed(0)} a second |`)
 
   console.log(`\n| jobs done, and forgotten after ${retention / 1_000} s | heap | resident |\n| ---: | ---: | ---: |`)
   for (const [count, { heap, rss }] of await lives(ask, child)) {

@@ -47,12 +47,23 @@ export const median = (values: ReadonlyArray<number>): number => {
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
 }
 
+/** Microseconds of CPU that this process has used. */
+export const cpuNow = (): number => {
+  const { system, user } = process.cpuUsage()
+  return system + user
+}
+
 /** Microseconds of this process's CPU a call, when `f` makes `calls` of them. */
 export const cpu = async (calls: number, f: () => void | Promise<void>): Promise<number> => {
-  const before = process.cpuUsage()
+  const before = cpuNow()
   await f()
-  const { system, user } = process.cpuUsage(before)
-  return (system + user) / calls
+  return (cpuNow() - before) / calls
+}
+
+/** Bytes of the heap in use, without garbage: needs `--expose-gc`. */
+export const heap = (): number => {
+  for (let i = 0; i < 4; i++) globalThis.gc!()
+  return process.memoryUsage().heapUsed
 }
 
 /** The medians of several rounds in which every contender has its turn, after one round that does not count. */

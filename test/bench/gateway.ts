@@ -1,26 +1,25 @@
 /**
  * What a gateway costs for each connected client and for each event written, beside a bare `node:http` server that writes
- * the same bytes.
+ * the same bytes; how soon clients are back after a restart; what clients that never read cost.
  *
  *     npm run build && node --import tsx test/bench/gateway.ts
  *
- * Clients are bare sockets in a process of their own. Each follows one of the jobs, each of which progresses once a second.
+ * Clients are bare sockets in a process of their own. Each follows one of 100 jobs.
  */
 import type { HttpApp } from "@effect/platform"
-import { HttpServer, HttpServerResponse } from "@effect/platform"
+import { HttpServer } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
 import type { Scope } from "effect"
-import { Clock, Context, DateTime, Effect, Layer, Option, Schedule, Stream } from "effect"
+import { Clock, Context, DateTime, Effect, Layer, Option } from "effect"
 import { Job, JobQueue, JobWatcher, Transition, WatchPolicy } from "effect-queue-status"
 import { Gateway } from "effect-queue-status/gateway"
+import { NodeGateway } from "effect-queue-status/node"
 import { fork } from "node:child_process"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { connect } from "node:net"
 import { fileURLToPath } from "node:url"
 import { compile, median } from "./fixtures.js"
-
-const seconds = 8
 
 const jobs = 100
 
@@ -29,13 +28,15 @@ const jobOf = (n: number) =>
 
 const begun = DateTime.make(Date.now() - 60_000)
 
-/** What the service says of a job: another progress each second. */
+let polls = 0
+
+/** What the service says of a job: another progress at each poll. */
 const statusOf = (job: Job.JobRef, now: number): Job.JobStatus =>
   Job.Running({
     job,
     createdAt: begun,
     claimedAt: begun,
-    info: { progress: Math.floor(now / 1_000) % 1_000 / 1_000 }
+    info: { progress: Math.floor(now / 100) % 10_000 / 10_000 }
   })
 
 // -----------------------------------------------------------------------------
@@ -45,23 +46,29 @@ const statusOf = (job: Job.JobRef, now: number): Job.JobStatus =>
 const never = Effect.never
 
 const QueueLive = Layer.succeed(JobQueue.JobQueue, {
-  status: (job) => Effect.map(Clock.currentTimeMillis, (now) => statusOf(job, now)),
+  status: (job) =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      polls++
+      return statusOf(job, now)
+    }),
   submit: () => never,
   cancel: () => never,
   clear: () => never,
   metrics: () => never
 })
 
-const PolicyLive = Layer.succeed(
-  WatchPolicy.Default,
-  WatchPolicy.defaultPolicy.pipe(WatchPolicy.withCadence("1 second"))
-)
-
-const listen = (app: HttpApp.Default<never, JobWatcher.JobWatcher | Scope.Scope>) =>
+const listen = (
+  app: HttpApp.Default<never, JobWatcher.JobWatcher | Scope.Scope>,
+  { cadence, output, port }: Settings
+) =>
   HttpServer.serve(app).pipe(
     Layer.provide(JobWatcher.layer({ pollsPerSecond: 1_000 }).pipe(Layer.provide(QueueLive))),
-    Layer.provide(PolicyLive),
-    Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })),
+    Layer.provide(Layer.succeed(
+      WatchPolicy.Default,
+      WatchPolicy.defaultPolicy.pipe(WatchPolicy.withCadence(`${cadence} seconds`))
+    )),
+    Layer.provide(output),
+    Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port })),
     Layer.build,
     Effect.map((context) => {
       const { address } = Context.get(context, HttpServer.HttpServer)
@@ -104,72 +111,88 @@ const bare = () =>
     server.listen(0, "127.0.0.1", () => resolve((server.address() as AddressInfo).port))
   })
 
-/** A stream of the platform alone: what no gateway on it goes below. */
-const platform = Effect.succeed(HttpServerResponse.stream(
-  Stream.schedule(
-    Stream.forever(Stream.make(eventOf(jobOf(0), Date.now(), undefined).bytes)),
-    Schedule.spaced("1 second")
-  )
-))
+interface Settings {
+  /** Seconds between the polls of a job. */
+  readonly cadence: number
+  readonly output: Layer.Layer<never>
+  readonly port: number
+}
 
-const launch = (app: HttpApp.Default<never, JobWatcher.JobWatcher | Scope.Scope>) =>
+const large = "x".repeat(200_000)
+
+const launch = (options: Gateway.Options, settings: Settings) =>
   new Promise<number>((resolve) =>
-    Effect.runFork(Effect.scoped(Effect.flatMap(listen(app), (port) => {
-      resolve(port)
-      return Effect.never
-    })))
+    Effect.runFork(Effect.scoped(Effect.flatMap(
+      listen(Gateway.httpApp({ ...options, maxConnections: 100_000 }), settings),
+      (port) => {
+        resolve(port)
+        return Effect.never
+      }
+    )))
   )
 
-const serve = async (kind: string) => {
-  const port = kind === "bare"
+const serve = async (kind: string, cadence: number, port: number) => {
+  const options: Gateway.Options = kind === "large"
+    ? { view: ({ _tag, observedAt }) => ({ _tag, observedAt: DateTime.formatIso(observedAt), large }) }
+    : {}
+  const first = kind === "bare"
     ? await bare()
-    : await launch(kind === "platform" ? platform : Gateway.httpApp({ maxConnections: 100_000 }))
+    : await launch(options, { cadence, output: kind === "stream" ? Layer.empty : NodeGateway.layer, port })
   process.on("message", () => {
     globalThis.gc?.()
     globalThis.gc?.()
-    process.send?.({ heap: process.memoryUsage().heapUsed, cpu: process.cpuUsage() })
+    const { external, heapUsed } = process.memoryUsage()
+    process.send?.({ heap: heapUsed, memory: heapUsed + external, cpu: process.cpuUsage(), polls })
   })
-  process.send?.(port)
+  process.send?.(first)
 }
 
 // -----------------------------------------------------------------------------
 // clients
 // -----------------------------------------------------------------------------
 
-const follow = (port: number, clients: number) => {
+const follow = (port: number, clients: number, isReading: boolean) => {
   let events = 0
   let begun = 0
   // of each event: when it came first, by how many clients it was seen, and how long after the poll
   let seen = new Map<string, { readonly at: number; count: number }>()
   let delays: Array<number> = []
-  for (let n = 0; n < clients; n++) {
-    setTimeout(() => {
-      const socket = connect(port, "127.0.0.1")
-      let isBegun = false
-      socket.on("error", () => process.exit(1))
-      socket.setEncoding("latin1").on("data", (text: string) => {
-        if (!isBegun) {
-          isBegun = true
-          begun++
-        }
-        const now = Date.now()
-        for (const [, id = ""] of text.matchAll(/^id: (.+)$/gm)) {
-          events++
-          const event = seen.get(id)
-          if (event === undefined) seen.set(id, { at: now, count: 1 })
-          else event.count++
-        }
-        for (const [, at = ""] of text.matchAll(/"observedAt":"([^"]+)"/g)) delays.push(now - Date.parse(at))
-      })
-      socket.write(
-        `GET /events?job=${encodeURIComponent(Job.format(jobOf(n % jobs)))} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n`
-      )
-    }, n / 2)
+  // when a response began, and the pause after which an `EventSource` connects again
+  let starts: Array<number> = []
+  const open = (n: number, lastEventId: string) => {
+    const socket = connect(port, "127.0.0.1")
+    let id = lastEventId
+    let retry: number | undefined
+    const again = () => setTimeout(() => open(n, id), retry ?? 1_000)
+    socket.on("error", () => {}).on("close", again)
+    socket.setEncoding("latin1").on("data", (text: string) => {
+      const now = Date.now()
+      if (retry === undefined) {
+        retry = Number(text.match(/^retry: (\d+)$/m)?.[1] ?? 1_000)
+        begun++
+        starts.push(now)
+        if (!isReading) socket.pause()
+      }
+      for (const [, next = ""] of text.matchAll(/^id: (.+)$/gm)) {
+        events++
+        id = next
+        const event = seen.get(id)
+        if (event === undefined) seen.set(id, { at: now, count: 1 })
+        else event.count++
+      }
+      for (const [, at = ""] of text.matchAll(/"observedAt":"([^"]+)"/g)) delays.push(now - Date.parse(at))
+    })
+    const from = id === "" ? "" : `last-event-id: ${id}\r\n`
+    const job = encodeURIComponent(Job.format(jobOf(n % jobs)))
+    socket.write(`GET /events?job=${job} HTTP/1.1\r\nhost: 127.0.0.1\r\n${from}\r\n`)
   }
+  for (let n = 0; n < clients; n++) setTimeout(() => open(n, ""), n / 3)
   process.on("message", (question) => {
     if (question === "reset") {
       seen = new Map()
       delays = []
+      starts = []
+      begun = 0
     }
     // those in between may still be on their way
     const now = Date.now()
@@ -177,7 +200,7 @@ const follow = (port: number, clients: number) => {
     const lost = Array.from(seen.values()).filter(({ at }) => at > begin && at < now - 1_500)
       .reduce((sum, { count }) => sum + clients / jobs - count, 0)
     delays.sort((a, b) => a - b)
-    process.send?.({ events, begun, lost, p99: delays[Math.floor(delays.length * 0.99)] ?? Number.NaN })
+    process.send?.({ events, begun, lost, starts, p99: delays[Math.floor(delays.length * 0.99)] ?? Number.NaN })
   })
   process.send?.("started")
 }
@@ -199,13 +222,23 @@ const start = async (file: string, args: ReadonlyArray<string>) => {
 
 const sleep = (millis: number) => new Promise((resolve) => setTimeout(resolve, millis))
 
-const measure = async (file: string, kind: string, clients: number) => {
-  const server = await start(file, ["serve", kind])
-  await sleep(1_000)
-  const empty = (await server.ask()).heap
-  const followers = await start(file, ["follow", String(server.first), String(clients)])
+const begin = async (file: string, kind: string, clients: number, cadence: number, isReading = true) => {
+  const server = await start(file, ["serve", kind, String(cadence), "0"])
+  await sleep(500)
+  const empty = await server.ask()
+  const followers = await start(file, ["follow", String(server.first), String(clients), String(isReading)])
   while ((await followers.ask()).begun < clients) await sleep(200)
-  await sleep(3_000)
+  return { server, followers, empty }
+}
+
+const measure = async (
+  file: string,
+  kind: string,
+  clients: number,
+  { cadence, seconds } = { cadence: 1, seconds: 5 }
+) => {
+  const { empty, followers, server } = await begin(file, kind, clients, cadence)
+  await sleep(2_000)
   const before = await server.ask()
   const { events: eventsBefore } = await followers.ask("reset")
   await sleep(seconds * 1_000)
@@ -215,41 +248,92 @@ const measure = async (file: string, kind: string, clients: number) => {
   followers.stop()
   server.stop()
   const cpu = after.cpu.user + after.cpu.system - before.cpu.user - before.cpu.system
-  return { heap: (after.heap - empty) / clients / 1024, micros: cpu / events, events: events / seconds, lost, p99 }
+  return {
+    heap: (after.heap - empty.heap) / clients,
+    micros: cpu / events,
+    events: events / seconds,
+    polls: (after.polls - before.polls) / seconds,
+    lost,
+    p99
+  }
 }
 
 type Measured = Awaited<ReturnType<typeof measure>>
 
-const all = [
-  { kind: "bare", name: "bare `node:http`" },
-  { kind: "platform", name: "`HttpServerResponse.stream` alone" },
-  { kind: "gateway", name: "`Gateway.httpApp`" }
-]
+/** The server is killed and started again: each client connects again by the `retry:` of its stream. */
+const restart = async (file: string, clients: number) => {
+  const { followers, server } = await begin(file, "node", clients, 1)
+  await sleep(1_000)
+  await followers.ask("reset")
+  server.stop()
+  const next = await start(file, ["serve", "node", "1", String(server.first)])
+  const at = Date.now()
+  while ((await followers.ask()).begun < clients) await sleep(200)
+  const { starts } = await followers.ask()
+  const { cpu } = await next.ask()
+  followers.stop()
+  next.stop()
+  const peaks = new Map<number, number>()
+  for (const start of starts) peaks.set(Math.floor(start / 100), (peaks.get(Math.floor(start / 100)) ?? 0) + 1)
+  return { last: Math.max(...starts) - at, peak: Math.max(...peaks.values()), cpu: (cpu.user + cpu.system) / 1_000 }
+}
+
+/** What a client costs that reads the first bytes of its stream, and no more. */
+const neverRead = async (file: string, clients: number) => {
+  const { empty, followers, server } = await begin(file, "large", clients, 0.25, false)
+  await sleep(10_000) // by then the buffers of the system are full
+  const { memory } = await server.ask()
+  followers.stop()
+  server.stop()
+  return (memory - empty.memory) / clients
+}
+
+const kib = (bytes: number) => `${(bytes / 1024).toFixed(1)} KiB`
 
 const main = async () => {
   const file = await compile(fileURLToPath(import.meta.url))
+  const contenders = [
+    { kind: "bare", name: "bare `node:http`" },
+    { kind: "stream", name: "`Gateway.httpApp`" },
+    { kind: "node", name: "`Gateway.httpApp`, `NodeGateway.layer`" }
+  ]
   console.log(
-    `| ${jobs} jobs, one event a second each | clients | events a second | CPU of an event | heap a client | lost | from poll to client, p99 |`
+    `| ${jobs} jobs | clients | events a second | polls a second | CPU of an event | heap a client | lost | from poll to client, p99 |`
   )
-  console.log("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-  for (const clients of [1_000, 3_000]) {
-    const kinds = clients === 1_000 ? all : all.slice(-1)
-    const measured = kinds.map(() => [] as Array<Measured>)
-    for (let round = 0; round < (clients === 1_000 ? 3 : 1); round++) {
-      for (const [i, { kind }] of kinds.entries()) measured[i]!.push(await measure(file, kind, clients))
-    }
-    for (const [i, { kind, name }] of kinds.entries()) {
-      const of = (get: (row: Measured) => number) => median(measured[i]!.map(get))
-      console.log(
-        `| ${name} | ${clients} | ${of((row) => row.events).toFixed(0)} | ${of((row) => row.micros).toFixed(1)} µs | ${
-          of((row) => row.heap).toFixed(1)
-        } KiB | ${kind === "gateway" ? `${of((row) => row.lost)} | ${of((row) => row.p99)} ms |` : "| |"}`
-      )
+  console.log("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+  const print = (kind: string, name: string, clients: number, all: ReadonlyArray<Measured>) => {
+    const of = (get: (row: Measured) => number) => median(all.map(get))
+    const more = kind === "bare"
+      ? "| |"
+      : `${of((row) => row.lost)} | ${of((row) => row.p99)} ms |`
+    console.log(
+      `| ${name} | ${clients} | ${of((row) => row.events).toFixed(0)} | ${
+        kind === "bare" ? "" : of((row) => row.polls).toFixed(0)
+      } | ${of((row) => row.micros).toFixed(1)} µs | ${kib(of((row) => row.heap))} | ${more}`
+    )
+  }
+  const measured = contenders.map(() => [] as Array<Measured>)
+  for (let round = 0; round < 2; round++) {
+    for (const [i, { kind }] of contenders.entries()) {
+      if (round === 0 || kind !== "stream") measured[i]!.push(await measure(file, kind, 1_000))
     }
   }
+  for (const [i, { kind, name }] of contenders.entries()) print(kind, name, 1_000, measured[i]!)
+  // each job progresses every 4 seconds: the clients, too, have to be served by this machine
+  const { soft } = (process.report.getReport() as any).userLimits.open_files
+  if (soft !== "unlimited" && soft < 11_000) console.log(`10,000 clients: not measured, ${soft} open files are allowed`)
+  else print("node", "the same", 10_000, [await measure(file, "node", 10_000, { cadence: 4, seconds: 12 })])
+  const { cpu, last, peak } = await restart(file, 1_000)
+  console.log(
+    `\nAfter a restart 1,000 clients are back within ${
+      (last / 1_000).toFixed(1)
+    } s, at most ${peak} of them in 100 ms; ` +
+      `the new server takes ${cpu.toFixed(0)} ms of CPU.`
+  )
+  console.log(`A client that never reads costs ${kib(await neverRead(file, 50))}, with events of 200 kB.`)
 }
 
-const [command, ...args] = process.argv.slice(2)
-if (command === "serve") await serve(args[0]!)
-else if (command === "follow") follow(Number(args[0]), Number(args[1]))
+const [command, first = "", ...others] = process.argv.slice(2)
+if (command === "serve") await serve(first, Number(others[0]), Number(others[1]))
+else if (command === "follow") follow(Number(first), Number(others[0]), others[1] === "true")
 else await main()

@@ -20,8 +20,9 @@ import { fileURLToPath } from "node:url"
 import Replicate from "replicate"
 import Together from "together-ai"
 import { compile, cpu, document as usual, interleaved, table } from "./fixtures.js"
+import { type Figure, handOver } from "./goals.js"
 
-const rounds = 7
+const rounds = 5
 const concurrency = 64
 const token = "a-token-of-some-length"
 
@@ -65,6 +66,8 @@ const answers = [
 // -----------------------------------------------------------------------------
 // the client
 // -----------------------------------------------------------------------------
+
+const peers = ["`replicate`, `predictions.get`", "`@fal-ai/client`, `queue.status`", "`together-ai`, `queue.retrieve`"]
 
 interface Contender {
   readonly name: string
@@ -174,19 +177,19 @@ const measure = async (origin: string) => {
           polls: many,
           poll: (id) => ask(paths.get(id)!).then(({ body }) => body)
         }),
-        inFibers("`NodeJobQueue`, the same response as before", many, statusOf(lean)),
-        inFibers("`NodeJobQueue`, a different response each time", many, statusOf(leanChanging)),
+        inFibers("`NodeJobQueue`, the same response", many, statusOf(lean)),
+        inFibers("`NodeJobQueue`, a different response", many, statusOf(leanChanging)),
         inFibers("`NodeHttpClient.layerUndici` alone, `execute` and `arrayBuffer`", fewer, read(client)),
-        inFibers("`JobQueue` over it, the same response as before", fewer, statusOf(overUndici)),
-        inFibers("`JobQueue` over it, a different response each time", fewer, statusOf(overUndiciChanging)),
+        inFibers("`JobQueue` over `layerUndici`, the same response", fewer, statusOf(overUndici)),
+        inFibers("`JobQueue` over `layerUndici`, a different response", fewer, statusOf(overUndiciChanging)),
         inPromises({
           name: "`fetch` and `JSON.parse`",
           polls: fewer,
           poll: (id) => fetch(`${origin}${paths.get(id)}`, { headers }).then((response) => response.json())
         }),
         inFibers("`FetchHttpClient.layer` alone, `execute` and `arrayBuffer`", fewer, read(fetchClient)),
-        inFibers("`JobQueue` over it, the same response as before", fewer, statusOf(overFetch)),
-        inFibers("`JobQueue` over it, a different response each time", fewer, statusOf(overFetchChanging)),
+        inFibers("`JobQueue` over `FetchHttpClient`, the same response", fewer, statusOf(overFetch)),
+        inFibers("`JobQueue` over `FetchHttpClient`, a different response", fewer, statusOf(overFetchChanging)),
         inPromises({
           name: "`@azure/core-lro`, `poll` over the first row",
           polls: many,
@@ -222,6 +225,25 @@ const measure = async (origin: string) => {
       ])
     )
     console.log(table(`a poll over loopback, ${concurrency} at a time`, "µs of the client's CPU", rows))
+    const microsOf = (name: string) => rows.find((row) => row.name === name)!.micros
+    const yardstick = "undici `request` and `JSON.parse`"
+    const cheapest = peers.reduce((a, b) => microsOf(a) < microsOf(b) ? a : b)
+    const beside = (name: string, other: string, ...goal: NonNullable<Figure["goal"]>): Figure => ({
+      what: `CPU of a poll: ${name}, beside ${other}`,
+      value: microsOf(name) / microsOf(other),
+      unit: "times",
+      goal
+    })
+    yield* Effect.promise(() =>
+      handOver([
+        beside("`NodeJobQueue`, the same response", yardstick, "≤", 1.2),
+        beside("`NodeJobQueue`, a different response", yardstick, "≤", 1.6),
+        beside("`JobQueue` over `layerUndici`, the same response", yardstick, "≤", 5),
+        beside("`JobQueue` over `layerUndici`, a different response", yardstick, "≤", 6),
+        beside("`JobQueue` over `layerUndici`, the same response", cheapest, "<", 1),
+        beside("`JobQueue` over `FetchHttpClient`, the same response", "`fetch` and `JSON.parse`", "≤", 1.3)
+      ])
+    )
   })
 
   await program.pipe(Effect.scoped, Effect.provide(NodeHttpClient.layerUndici), Effect.runPromise)
@@ -248,6 +270,7 @@ const main = async () => {
   })
   const port = await new Promise<number>((resolve) => server.once("message", (port) => resolve(Number(port))))
   const client = fork(file, [`http://127.0.0.1:${port}`], { execArgv: [] })
+  client.on("message", (figures) => void handOver(figures as ReadonlyArray<Figure>))
   const isPinned = availableParallelism() > 1 && pin(0, client.pid) && pin(1, server.pid)
   const where = isPinned ? "the client on one core, the server on another" : "neither on a core of its own"
   console.log(`Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model.trim()}, ${where}\n`)

@@ -1,4 +1,4 @@
-// What TypeScript says of every file and of the code in the documents, and the rules of the Effect language service of
+// What TypeScript says of every file and of the code in pages and doc comments, and the rules of the Effect language service of
 // every file: `npm run check`.
 //
 // As in an editor, a file is looked at with the rules of the nearest tsconfig.json. All is done in one program: `tsc` and
@@ -8,6 +8,7 @@ import init from "@effect/language-service"
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join, relative } from "node:path"
 import ts from "typescript"
+import { idOf, snippetsOf } from "./snippets.ts"
 import { link, modules, root, temporary } from "./tools.mjs"
 
 const folder = temporary()
@@ -34,21 +35,18 @@ const configPath = join(root, "tsconfig.json")
 const { fileNames, options } = parse(configPath)
 const files = [...fileNames, canary]
 
-// The TypeScript blocks of a page, and what its diffs make, are modules, with the lines that they have in the page. One
-// that is a whole file is checked as that file.
+// The TypeScript that pages and doc comments show is modules, with the lines that it has there. What is a whole file is
+// checked as that file.
 const texts = new Set(fileNames.map((name) => readFileSync(name, "utf8")))
 const pages = ["README.md", ...readdirSync(join(root, "docs")).map((name) => join("docs", name))]
+const sources = readdirSync(join(root, "src"), { recursive: true }).map((name) => join("src", name))
 const blocks = new Map(
-  pages.filter((page) => page.endsWith(".md")).flatMap((page) => {
-    const text = readFileSync(join(root, page), "utf8")
-    return Array.from(text.matchAll(/^```(ts|diff)\n([^]*?)^```$/gm), ({ 1: language, 2: content, index }, i) => {
-      const block = language === "ts" ? content : content.replace(/^-.*/gm, "").replace(/^[ +]/gm, "")
-      return [
-        join(root, `${page}.${i + 1}.ts`),
-        { block, text: text.slice(0, index).replace(/[^\n]/g, "") + "\n" + block }
-      ]
-    })
-  }).filter(([, { block }]) => !texts.has(block))
+  [...pages.filter((name) => name.endsWith(".md")), ...sources.filter((name) => name.endsWith(".ts"))].flatMap((name) =>
+    snippetsOf(name, readFileSync(join(root, name), "utf8")).map(({ line, text }, i) => [
+      join(root, idOf(name, i + 1)),
+      { block: text, text: "\n".repeat(line - 1) + text }
+    ])
+  ).filter(([, { block }]) => !texts.has(block))
 )
 // what a block declares may be for the reader
 const unused = new Set([6133, 6192, 6196, 6198])
@@ -112,9 +110,14 @@ if (!found.some((diagnostic) => isOfCanary(diagnostic) && print(diagnostic).incl
 }
 if (checked.length !== files.length) problems.push(`Only ${checked.length} of ${files.length} files were checked`)
 
-if (blocks.size < 3) problems.push("The code in the documents was not found")
+for (const kind of [".md.1.ts", ".ts.1.ts"]) {
+  if (![...blocks.keys()].some((name) => name.endsWith(kind))) problems.push(`There is no snippet like ${kind}`)
+}
 
 console.log(
-  [...problems, `${checked.length} files, ${blocks.size} blocks of documents, ${problems.length} problems`].join("\n")
+  [
+    ...problems,
+    `${checked.length} files, ${blocks.size} snippets of pages and doc comments, ${problems.length} problems`
+  ].join("\n")
 )
 if (problems.length > 0) process.exitCode = 1

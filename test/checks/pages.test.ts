@@ -3,7 +3,7 @@ import { execFile } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { environment } from "./environment.js"
-import { blocksOf } from "./pages.js"
+import { blocksOf } from "./snippets.js"
 
 const path = (from: string) => fileURLToPath(new URL(from, import.meta.url))
 

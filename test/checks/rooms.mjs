@@ -8,23 +8,27 @@ const onNode = [...anywhere, "@effect/platform-node"]
 /** `isCore`: exported by the main entry point, which every other room may be absent from. */
 const rooms = {
   model: { floor: 1, isCore: true, packages: anywhere },
+  browser: { floor: 1, packages: [] },
   queue: { floor: 2, isCore: true, packages: anywhere },
   policy: { floor: 2, isCore: true, packages: anywhere },
   watch: { floor: 3, isCore: true, packages: anywhere },
+  api: { floor: 3, packages: anywhere },
   run: { floor: 4, isCore: true, packages: anywhere },
   telemetry: { floor: 4, isCore: true, packages: ["effect"] },
   testing: { floor: 4, packages: anywhere },
-  node: { floor: 5, packages: onNode, isOnNode: true },
-  gateway: { floor: 4, packages: [...anywhere, "jose"] },
+  gateway: { floor: 5, packages: [...anywhere, "jose"] },
+  sql: { floor: 6, packages: ["effect", "@effect/sql"] },
+  rpc: { floor: 6, packages: [...anywhere, "@effect/rpc"] },
   cluster: {
     floor: 4,
     packages: [...onNode, "@effect/cluster", "@effect/rpc", "@effect/sql"],
     isOnNode: true
   },
   workflow: { floor: 5, packages: [...anywhere, "@effect/cluster", "@effect/rpc", "@effect/workflow"] },
-  emulator: { floor: 5, packages: onNode, isOnNode: true },
+  node: { floor: 6, packages: onNode, isOnNode: true },
+  emulator: { floor: 6, packages: onNode, isOnNode: true },
   cli: {
-    floor: 6,
+    floor: 7,
     packages: [
       ...onNode,
       ...["@effect/cluster", "@effect/sql", "@effect/sql-pg"],

@@ -1,4 +1,4 @@
-// Every link of the site leads to a page, and to the heading that it names: `npm run docs:site`, which builds it first.
+// Every link of the site leads to a page, and to the heading that it names: `npm run docs`, which builds it first.
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { root } from "./tools.mjs"

@@ -1,15 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Http from "node:http"
+import { errorsOf, hasChromium, launch } from "../fixtures/chromium.js"
 import { startCommand, until } from "../fixtures/command.js"
 import { readEvents } from "../fixtures/gateway.js"
 
 const env = { TOGETHER_API_KEY: "any", TOGETHER_BASE_URL: "http://127.0.0.1:9/v1" }
 
 /** Starts a command that serves, and waits for its address. */
-const serve = (...args: ReadonlyArray<string>) =>
+const serve = (...args: ReadonlyArray<string>) => serveWith({}, ...args)
+
+const serveWith = (more: { readonly [name: string]: string }, ...args: ReadonlyArray<string>) =>
   Effect.gen(function*() {
-    const running = yield* startCommand(args, env)
+    const running = yield* startCommand(args, { ...env, ...more })
     yield* until(() => running.stdout().endsWith("\n"))
     return { ...running, url: running.stdout().trim() }
   })
@@ -64,18 +67,54 @@ describe.concurrent("serve", () => {
       }
     }))
 
-  it.scopedLive("listens at another address only if it is told that this is public", () =>
+  it.scopedLive("listens at another address only with a token", () =>
     Effect.gen(function*() {
       for (const host of ["0.0.0.0", "::", "example.com"]) {
         const { code, stderr, stdout } = yield* notStarted("serve", "--port", "0", "--host", host)
         assert.deepStrictEqual([code, stdout], [2, ""])
         assert.include(stderr, `--host ${host}: other machines could read`)
-        assert.include(stderr, "--public")
+        assert.include(stderr, "JOB_GATEWAY_TOKEN")
       }
-      const { stderr, url } = yield* serve("serve", "--port", "0", "--host", "0.0.0.0", "--public")
-      assert.include(stderr(), "There is no access control")
-      assert.strictEqual((yield* read(url, undefined, { host: "example.com" })).status, 200)
     }))
+
+  it.scopedLive("answers only those who have the token", () =>
+    Effect.gen(function*() {
+      const token = "aLongToken:withAColon"
+      const { stderr, stdout, url } = yield* serveWith(
+        { JOB_GATEWAY_TOKEN: token },
+        ...["serve", "--emulate", "--port", "0", "--host", "0.0.0.0"]
+      )
+      const basic = (text: string) => ({ authorization: `Basic ${Buffer.from(text).toString("base64")}` })
+      const refused = [{}, basic(`any:${token}x`), basic(token), { authorization: "Bearer x" }, {
+        authorization: `Digest ${token}`
+      }, { authorization: "Basic %" }]
+      for (const path of ["", "board.js", "events", "jobs/status?job=a/b", `jobs/events?job=a/b&token=${token}`]) {
+        for (const headers of refused) {
+          assert.strictEqual((yield* read(`${url}${path}`, undefined, headers)).status, 401, path)
+        }
+      }
+      for (const headers of [basic(`any:${token}`), { authorization: `Bearer ${token}`, host: "example.com" }]) {
+        assert.strictEqual((yield* read(url, undefined, headers)).status, 200)
+        assert.isTrue(hasJobs((yield* read(`${url}events`, hasJobs, headers)).text))
+      }
+      assert.notInclude(stderr() + stdout(), token)
+    }))
+
+  it.scopedLive.skipIf(!hasChromium)(
+    "is a page for which a browser asks a password, once",
+    () =>
+      Effect.gen(function*() {
+        const token = "aLongToken"
+        const { url } = yield* serveWith({ JOB_GATEWAY_TOKEN: token }, "serve", "--emulate", "--port", "0")
+        const open = yield* launch
+        const page = yield* open({ httpCredentials: { username: "any", password: token } })
+        const errors = errorsOf(page)
+        yield* Effect.promise(() => page.goto(url))
+        // the rows come by an `EventSource`, which sends the password as well
+        yield* Effect.promise(() => page.getByText("my-org/upscaler").first().waitFor())
+        assert.deepStrictEqual(errors, [])
+      })
+  )
 
   it.scopedLive("prints its addresses as JSON, and says that a port is taken", () =>
     Effect.gen(function*() {

@@ -146,8 +146,6 @@ describe("a view", () => {
         // what the model said of itself may be anything
         const ours = view.reason === "" ? details : details.replace(view.reason, "a reason")
         assert.notMatch(ours, /NaN|Infinity|undefined|, ,|-\d/)
-        const left = View.timeLeft(view, now, 0)
-        if (Option.isSome(left)) assert.isAtLeast(left.value, 0)
       }
       assert.deepStrictEqual(
         Option.getOrNull(view.cursor),
@@ -180,7 +178,7 @@ describe("a view", () => {
           return life.transitions.map((transition) => {
             const now = DateTime.toEpochMillis(transition.observedAt) - ahead
             view = View.add(view, transition, now)
-            return [View.describe(view, now + 2_000, ahead), View.timeLeft(view, now + 2_000, ahead)]
+            return View.describe(view, now + 2_000, ahead)
           })
         }
         assert.deepStrictEqual(shown(ahead), shown(0))
@@ -201,6 +199,7 @@ describe("rows", () => {
       state: "running" as const,
       attempt: 2,
       progress: Option.some({ fraction: 0.45, at: 187_000 }),
+      expectedEnd: Option.some(415_000),
       changedAt: 187_000
     }))
   ]

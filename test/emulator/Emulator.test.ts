@@ -11,9 +11,9 @@ import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import * as Os from "node:os"
+import { QueueApi } from "../../src/api/index.js"
 import { Emulator } from "../../src/emulator/index.js"
 import * as WorkerApi from "../../src/emulator/internal/workerApi.js"
-import { QueueApi } from "../../src/index.js"
 import { Worker } from "../../src/testing/index.js"
 import {
   bearer,

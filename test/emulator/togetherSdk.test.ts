@@ -148,7 +148,7 @@ describe("the vendor's SDK", () => {
     Effect.gen(function*() {
       const running = yield* start()
       const id = yield* submit(running)
-      const settings = { origin: running.origin, model, claimTimeout: 0.3 }
+      const settings = { origin: running.origin, model, claimTimeout: 2 }
       const first = yield* call(() => OutsideWorker.retrieve(settings))
       yield* call(() => OutsideWorker.report(settings, first!, "running", { info: { progress: 0.4 } }))
       assert.deepInclude(yield* retrieve(running, id), { status: "running", retries: 0, info: { progress: 0.4 } })

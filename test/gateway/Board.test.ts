@@ -38,7 +38,7 @@ const workers: Worker.Pool = {
   )
 }
 
-type Services = Board.Board | JobWatcher.JobWatcher | JobQueue.JobQueue | Scope.Scope
+type Services = Board.Board | JobWatcher.JobWatcher | JobQueue.JobQueue | TestJobQueue.TestJobQueue | Scope.Scope
 
 const test = <A, E>(
   effect: Effect.Effect<A, E, Services>,
@@ -120,7 +120,7 @@ describe("the page", () => {
       assert.strictEqual((yield* get(board, "/index.html")).status, 404)
       assert.strictEqual((yield* get(board, "/constructor")).status, 404)
       assert.strictEqual((yield* get(board, "/", {}, Infinity, "POST")).status, 405)
-      for (const path of ["/events", "/outputs?job=m/1"]) {
+      for (const path of ["/events", "/outputs?job=m/1", "/why?job=m/1"]) {
         const { headers, status } = yield* get(board, path, { "sec-fetch-site": "cross-site" })
         assert.strictEqual(status, 403)
         assert.include(headers["content-security-policy"], "default-src 'none'")
@@ -169,6 +169,26 @@ describe("the jobs", () => {
       assert.strictEqual((yield* get(board, "/outputs?job=m/another")).status, 404)
       assert.strictEqual((yield* get(board, "/outputs?job=nonsense")).status, 404)
     })))
+
+  it.effect("are explained by what the watcher knows, without a request", () =>
+    test(
+      Effect.gen(function*() {
+        const jobs = yield* Effect.replicateEffect(Effect.zipLeft(submit, Effect.sleep("1 millis")), 3)
+        yield* Effect.forEach(jobs, watch)
+        yield* Effect.sleep("4500 millis")
+        const why = (job: string) => Effect.flatMap(app, (board) => get(board, `/why?${new URLSearchParams({ job })}`))
+        const before = (yield* TestJobQueue.calls).length
+        const { text } = yield* why(Job.format(jobs[2]!))
+        assert.match(
+          JSON.parse(text).summary,
+          /^1 of your jobs is ahead of it at priority 0; 1 of your jobs runs; the job, created at \S+, waits at priority 0;/
+        )
+        assert.strictEqual((yield* TestJobQueue.calls).length, before)
+        assert.strictEqual((yield* why(`${model}/another`)).status, 404)
+        assert.strictEqual((yield* why("nonsense")).status, 404)
+      }),
+      { queue: { workers: { ...workers, workers: 1 } } }
+    ))
 
   it.effect("are bounded: the oldest that ended go first, and those that are left out are counted", () =>
     test(

@@ -11,15 +11,14 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FastCheck from "effect/FastCheck"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
-import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import { createServer } from "node:http"
 import { Gateway, GatewayClient } from "../../src/gateway/index.js"
 import { Deadline, Job, JobQueue, JobStream, JobWatcher, QueueError, WatchPolicy } from "../../src/index.js"
-import { Arbitraries, Conformance, TestJobQueue, VirtualTime } from "../../src/testing/index.js"
+import { Conformance, TestJobQueue, VirtualTime } from "../../src/testing/index.js"
+import { seesHistory } from "../fixtures/brokenConnection.js"
 import { type App, get, make } from "../fixtures/gateway.js"
 import { job, model } from "../fixtures/job.js"
 import { runs } from "../fixtures/runs.js"
@@ -100,38 +99,17 @@ const respondBy = (app: App): Respond => (url) =>
     ({ headers, status, text }) => new Response(text, { status, headers })
   )
 
-it("law: whatever happens to the job and to the connection, its transitions are those of its history", async () => {
-  let lost = 0
-  await FastCheck.assert(
-    FastCheck.asyncProperty(
-      Arbitraries.pool,
-      FastCheck.infiniteStream(FastCheck.nat(9)),
-      FastCheck.integer({ min: 0, max: 4 }),
-      (workers, chances, rate) =>
-        Effect.gen(function*() {
-          const job = yield* JobQueue.submit({ model, payload: {} })
-          const respond = respondBy(yield* make())
-          const breaking: Respond = (url) =>
-            Effect.suspend(() => {
-              if (chances.next().value >= rate) return respond(url)
-              lost++
-              return Effect.fail("break")
-            })
-          const seen = yield* Stream.runCollect(
-            JobStream.transitions(job, { retry: Schedule.spaced("100 millis"), deadline: Deadline.none })
-          ).pipe(Effect.provide(behind(breaking)))
-          yield* TestJobQueue.expectMatchesHistory(job, seen)
-        }).pipe(
-          Effect.scoped,
-          VirtualTime.run,
-          Effect.provide(TestJobQueue.layer({ workers })),
-          Effect.runPromise
-        )
-    ),
-    { numRuns: runs(20, 200) }
-  )
-  assert.isAbove(lost, 20)
-})
+it("law: whatever happens to the job and to the connection, its transitions are those of its history", () =>
+  seesHistory(
+    (breaks) =>
+      Layer.unwrapScoped(
+        Effect.map(make(), (app) => {
+          const respond = respondBy(app)
+          return behind((url) => Effect.suspend(() => breaks() ? Effect.fail("break") : respond(url)))
+        })
+      ),
+    runs(20, 200)
+  ))
 
 describe("errors", () => {
   /** The error of a watch without retries. */

@@ -7,7 +7,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
+import { build } from "esbuild"
 import * as Http from "node:http"
+import { fileURLToPath } from "node:url"
 import type { Page } from "playwright-core"
 import { Emulator } from "../../src/emulator/index.js"
 import { Board } from "../../src/gateway/index.js"
@@ -70,6 +72,18 @@ const waitFor = (page: Page, isSo: () => boolean): Effect.Effect<void> =>
 const stepsOf = (page: Page): Promise<ReadonlyArray<string>> =>
   page.locator(".detail li").evaluateAll((items) => items.map((item: any) => item.dataset.step))
 
+/** The client for browsers, as a script. */
+const client = Effect.promise(() =>
+  build({
+    entryPoints: [fileURLToPath(new URL("../../src/browser/index.ts", import.meta.url))],
+    bundle: true,
+    format: "iife",
+    globalName: "client",
+    footer: { js: "window.client = client" },
+    write: false
+  })
+)
+
 const isStateChange = (step: string) => !step.startsWith("Progressed")
 
 const Queue = Layer.unwrapScoped(
@@ -83,7 +97,7 @@ const Queue = Layer.unwrapScoped(
 ).pipe(Layer.provide(NodeHttpClient.layerUndici))
 
 describe.skipIf(!hasChromium)("in Chromium", () => {
-  it.scopedLive("a server that is killed and restarted leaves no gap and no repeat, on the page and for an EventSource", () =>
+  it.scopedLive("a server that is killed and restarted leaves no gap and no repeat, on the page, for an EventSource and for the client", () =>
     Effect.gen(function*() {
       const { baseUrl } = yield* Emulator.Emulator
       const port = yield* freePort
@@ -99,8 +113,18 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
       const page = yield* (yield* launch)()
       yield* run(() => page.goto(`http://127.0.0.1:${port}/`))
       const job = Job.format(yield* submit(model))
+      const script = (yield* client).outputFiles[0]?.text ?? assert.fail()
+      yield* run(() => page.evaluate(script))
       yield* run(() =>
         page.evaluate((job) => {
+          const followed: Array<string> = []
+          const follow = async () => {
+            for await (const event of (window as any).client.watch({ url: "/jobs", job })) {
+              followed.push(event._tag === "Disconnected" ? event._tag : `${event._tag} ${event.attempt} ${event.id}`)
+            }
+            followed.push("the end")
+          }
+          follow()
           const seen: Array<string> = []
           const states: Array<string> = []
           const source = new EventSource(`/jobs/events?${new URLSearchParams({ job })}`)
@@ -115,7 +139,7 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
             const state = document.querySelector("tbody .state b")?.textContent ?? "no row"
             if (state !== states.at(-1)) states.push(state)
           }).observe(document.body, { childList: true, subtree: true, characterData: true })
-          Object.assign(window, { seen, states })
+          Object.assign(window, { followed, seen, states })
           location.hash = new URLSearchParams({ job }).toString()
         }, job)
       )
@@ -137,12 +161,17 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
       assert.strictEqual(new Set(shown).size, shown.length)
 
       yield* waitFor(page, () => (window as any).seen.some((event: string) => event.startsWith("Completed")))
-      const { seen, states } = yield* run(() =>
-        page.evaluate<{ seen: Array<string>; states: Array<string> }>("({ seen, states })")
+      yield* waitFor(page, () => (window as any).followed.at(-1) === "the end")
+      const { followed, seen, states } = yield* run(() =>
+        page.evaluate<Record<"followed" | "seen" | "states", Array<string>>>("({ followed, seen, states })")
       )
-      const steps = seen.map((event) => event.split(" ").slice(0, 2).join(" "))
-      assert.deepStrictEqual(steps.filter(isStateChange), history)
-      assert.strictEqual(new Set(seen.map((event) => event.split(" ")[2])).size, seen.length, "each cursor once")
+      assert.include(followed, "Disconnected")
+      const byClient = followed.filter((event) => !/^(Connected|Disconnected|Trouble|Recovered|the end)/.test(event))
+      for (const events of [seen, byClient]) {
+        const steps = events.map((event) => event.split(" ").slice(0, 2).join(" "))
+        assert.deepStrictEqual(steps.filter(isStateChange), history)
+        assert.strictEqual(new Set(events.map((event) => event.split(" ")[2])).size, events.length, "each cursor once")
+      }
       // what the page has shown never goes back
       assert.notInclude(states.slice(states.findIndex((state) => state.includes("queued"))).join(), "asking")
       assert.strictEqual(states.filter((state) => state.includes("done")).length, 1)

@@ -1,5 +1,6 @@
 /**
- * The status call is written by hand, for speed. It is the call that the `HttpApi` defines.
+ * The calls are written by hand: the status call for speed, and all of them so that a client need not load `HttpApi`. They
+ * are the calls that the `HttpApi` defines.
  */
 import * as HttpApiClient from "@effect/platform/HttpApiClient"
 import * as HttpClient from "@effect/platform/HttpClient"
@@ -7,7 +8,8 @@ import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import { assert, describe, it } from "@effect/vitest"
 import { deepStrictEqual } from "@effect/vitest/utils"
-import { Job, JobQueue, QueueApi } from "effect-queue-status"
+import { Job, JobQueue } from "effect-queue-status"
+import { QueueApi } from "effect-queue-status/api"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -21,12 +23,16 @@ import { tally } from "../fixtures/tally.js"
 const token = "tgp_v1_0123456789abcdef"
 const baseUrl = "https://queue.test/some/v1"
 
+const textOf = (bytes: Uint8Array): unknown => JSON.parse(new TextDecoder().decode(bytes))
+
 /** A client whose responses have this body, and the requests that it was given. */
 const recording = (body: string) => {
-  const requests: Array<{ readonly method: string; readonly url: string; readonly headers: object }> = []
+  const requests: Array<{ readonly [part: string]: unknown }> = []
   const client = HttpClient.make((request, url) => {
     const { "accept-encoding": _, "cache-control": __, ...headers } = request.headers
-    requests.push({ method: request.method, url: url.href, headers })
+    const { body: sent, method } = request
+    const json = sent._tag === "Uint8Array" ? textOf(sent.body) : undefined
+    requests.push({ method, url: url.href, headers, json })
     return Effect.succeed(HttpClientResponse.fromWeb(
       request,
       new Response(body, { headers: { "content-type": "application/json", "content-length": `${body.length}` } })
@@ -35,8 +41,8 @@ const recording = (body: string) => {
   return { client, requests }
 }
 
-/** The answers of both to one call, and their requests. */
-const both = (job: Job.JobRef, body: string) =>
+/** The client of the `HttpApi`, and the queue, over one that records. */
+const clients = (body: string) =>
   Effect.gen(function*() {
     const { client, requests } = recording(body)
     const derived = yield* HttpApiClient.makeWith(QueueApi.QueueApi, {
@@ -48,13 +54,20 @@ const both = (job: Job.JobRef, body: string) =>
         HttpClient.withTracerPropagation(false)
       )
     })
-    const expected = yield* Effect.either(
-      derived.queue.status({ urlParams: { request_id: job.requestId, model: job.model } })
-    )
     const queue = yield* Effect.provideService(
       JobQueue.make({ apiKey: Redacted.make(token), baseUrl }),
       HttpClient.HttpClient,
       client
+    )
+    return { derived, queue, requests }
+  })
+
+/** The answers of both to one status call, and their requests. */
+const both = (job: Job.JobRef, body: string) =>
+  Effect.gen(function*() {
+    const { derived, queue, requests } = yield* clients(body)
+    const expected = yield* Effect.either(
+      derived.queue.status({ urlParams: { request_id: job.requestId, model: job.model } })
     )
     const actual = yield* Effect.either(queue.status(job))
     const again = yield* Effect.either(queue.status(job))
@@ -93,4 +106,51 @@ describe("the status call", () => {
     )
     met("decoded", "refused")
   })
+})
+
+const canceledAs = (result: JobQueue.CancelResult) => result._tag === "Canceled" ? "canceled" : result.status
+
+describe("the other calls", () => {
+  it.effect.prop(
+    "send the requests of the HttpApi, and decode its responses",
+    {
+      job: Arbitrary.make(Job.JobRef),
+      payload: Arbitrary.make(Job.JsonObject),
+      info: Arbitrary.make(Job.JsonObject),
+      priority: FastCheck.integer()
+    },
+    ({ info, job, payload, priority }) =>
+      Effect.gen(function*() {
+        const { derived: { queue: expected }, queue, requests } = yield* clients(JSON.stringify({
+          requestId: job.requestId,
+          status: "canceled",
+          canceled_count: 2,
+          messages_running: 3,
+          messages_waiting: 4,
+          total_jobs: 7
+        }))
+        const request = { model: job.model, payload, info, priority }
+        const pairs: ReadonlyArray<readonly [Effect.Effect<unknown, unknown>, Effect.Effect<unknown, unknown>]> = [
+          [
+            Effect.map(expected.submit({ payload: request }), ({ requestId }) => Job.ref(job.model, requestId)),
+            queue.submit(request)
+          ],
+          [
+            Effect.map(expected.cancel({ payload: job }), ({ status }) => status),
+            Effect.map(queue.cancel(job), canceledAs)
+          ],
+          [
+            Effect.map(expected.clear({ payload: { model: job.model } }), ({ canceledCount }) => canceledCount),
+            queue.clear(job.model)
+          ],
+          [expected.metrics({ urlParams: { model: job.model } }), queue.metrics(job.model)]
+        ]
+        for (const [derived, direct] of pairs) {
+          deepStrictEqual(yield* direct, yield* derived)
+          const [actual, wanted] = requests.splice(0)
+          deepStrictEqual(actual, wanted)
+        }
+      }),
+    { fastCheck: { numRuns: runs(20, 200) } }
+  )
 })

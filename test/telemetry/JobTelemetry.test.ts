@@ -34,9 +34,10 @@ import { Conformance, Fault, TestJobQueue, Worker } from "effect-queue-status/te
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as History from "../../src/telemetry/internal/history.js"
-import { Jobs } from "../../src/telemetry/internal/jobs.js"
 import * as Metrics from "../../src/telemetry/internal/metrics.js"
+import { JobObserver } from "../../src/telemetry/internal/observer.js"
 import * as Spans from "../../src/telemetry/internal/spans.js"
+import * as TraceContext from "../../src/telemetry/internal/traceContext.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import * as Histories from "../fixtures/histories.js"
 import { job as someJob } from "../fixtures/job.js"
@@ -60,23 +61,24 @@ const runSync = <A, E>(effect: Effect.Effect<A, E>): A =>
 /** Adds the transitions of a job to a history, and ends it. */
 const fold = (
   transitions: ReadonlyArray<Transition.Transition>,
-  onStep: (history: History.History, transition: Transition.Transition) => void
+  onStep: (history: History.History, transition: Transition.Transition) => void,
+  isTraced: boolean
 ): History.Ended | undefined => {
   let history: History.History | undefined
-  let ended: History.Ended | undefined
   for (const transition of transitions) {
-    history ??= History.begin(transition)
+    history ??= History.begin(transition, isTraced)
     onStep(history, transition)
-    ended = History.add(history, transition)
+    if (Transition.isTerminal(transition)) return History.end(history, transition)
+    History.add(history, transition)
   }
-  return ended ?? (history && History.leave(history, 0))
+  return history && History.leave(history, 0)
 }
 
 /** The spans of a job with these transitions, whose watch then ends. */
 const spansOf = (transitions: ReadonlyArray<Transition.Transition>): ReadonlyArray<Span> => {
   const { spans, tracer } = CollectingTracer.make()
-  const ended = fold(transitions, () => {})
-  if (ended !== undefined) Spans.draw(tracer, Option.none(), ended)
+  const ended = fold(transitions, () => {}, true)
+  if (ended !== undefined) Spans.draw(tracer, Option.none(), undefined, ended)
   return spans
 }
 
@@ -500,7 +502,8 @@ const metered = (...watches: ReadonlyArray<ReadonlyArray<Transition.Transition>>
     const { step } = Metrics.make()
     fold(
       transitions.map((transition) => ({ ...transition, job: Job.ref(model, transition.job.requestId) })),
-      step
+      step,
+      false
     )
   }
   return figuresOf(model)
@@ -670,17 +673,19 @@ describe("the layer", () => {
 
   it.effect("remembers the last 10,000 jobs whose watches have ended", () =>
     Effect.gen(function*() {
-      const jobs = new Jobs()
+      const observer = new JobObserver()
       const policy = yield* WatchPolicy.Default
       const rules = { readProgress: () => Option.none(), readReason: () => Option.none() }
       const model = `layer-${models++}`
+      /** Whether the job is new. */
       const watch = (requestId: string) => {
         const job = Job.ref(model, requestId)
-        const watched = jobs.join(requestId, job, undefined, Option.none())
+        const watched = Effect.runSync(observer.begin(job, undefined))
+        const isNew = watched.cursor === undefined
         const sample = { watch: { job, cursor: undefined }, status: Job.Done({ job }), at: DateTime.unsafeMake(0) }
-        const ended = jobs.see(watched, { _tag: "Sample", ...sample }, rules, policy)
-        jobs.leave(watched, 0)
-        return ended !== undefined
+        observer.onNotice(watched, { _tag: "Sample", ...sample }, { rules, policy })
+        observer.end(watched)
+        return isNew
       }
       assert.isTrue(watch("first"))
       for (let i = 1; i < 10_000; i++) assert.isTrue(watch(`${i}`))
@@ -770,6 +775,137 @@ describe("the layer", () => {
       assert.strictEqual(Chunk.unsafeLast(statuses)._tag, "Ended")
       assert.match(String(logged), /^The spans of a job could not be made,Error: no span job$/)
     }).pipe(inTime, Effect.provide(queue(done))))
+})
+
+describe("the trace context of a submit", () => {
+  const traceId = "4bf92f3577b34da6a3ce929d0e0e4736"
+  const spanId = "00f067aa0ba902b7"
+
+  it.effect("travels with the job, and links its trace in another process", () =>
+    Effect.gen(function*() {
+      const { job, trace } = yield* Effect.all({
+        job: JobRun.submit({ model: "my-org/video-generator", payload: {}, info: { user: "a" } }),
+        trace: Effect.map(Effect.orDie(Effect.currentSpan), ({ traceId }) => traceId)
+      }).pipe(Effect.withSpan("order"), Effect.provide(JobTelemetry.propagation))
+      const { info } = yield* JobQueue.status(job)
+      assert.strictEqual(info["user"], "a")
+      const [root, ...phases] = yield* spansOfWatch(job)
+      assert.deepStrictEqual(root!.links.map(({ span }) => span.traceId), [trace])
+      assert.isTrue(phases.every(({ links }) => links.length === 0))
+    }).pipe(inTime, Effect.provide(queue(done))))
+
+  it.effect("is neither written without the layer or a span, nor instead of one that is there", () =>
+    Effect.gen(function*() {
+      const infoOf = (info: object) =>
+        Effect.flatMap(
+          JobQueue.submit({ model: "my-org/video-generator", payload: {}, info }),
+          (job) => Effect.map(JobQueue.status(job), ({ info }) => info)
+        )
+      const inSpan = Effect.withSpan("a span")
+      assert.deepStrictEqual(yield* inSpan(infoOf({})), {})
+      assert.deepStrictEqual(yield* Effect.provide(infoOf({}), JobTelemetry.propagation), {})
+      const untraced = Effect.withTracerEnabled(inSpan(infoOf({})), false)
+      assert.deepStrictEqual(yield* Effect.provide(untraced, JobTelemetry.propagation), {})
+      const own = { traceparent: "mine" }
+      assert.deepStrictEqual(yield* Effect.provide(inSpan(infoOf(own)), JobTelemetry.propagation), own)
+    }).pipe(inTime, Effect.provide(queue(done))))
+
+  it("is ignored if it is forged, unless it is valid", () => {
+    const parse = (traceparent: unknown) => TraceContext.parse({ traceparent } as Job.JsonObject)
+    const valid = `00-${traceId}-${spanId}-00`
+    assert.deepInclude(parse(valid), { traceId, spanId, sampled: false })
+    assert.deepInclude(parse(`cc-${traceId}-${spanId}-01-what-comes-later`), { traceId, sampled: true })
+    for (
+      const forged of [
+        undefined,
+        null,
+        7,
+        [valid],
+        "",
+        valid.toUpperCase(),
+        `${valid}-more`,
+        ` ${valid}`,
+        `${valid}\n`,
+        `ff-${traceId}-${spanId}-00`,
+        `00-${"0".repeat(32)}-${spanId}-00`,
+        `00-${traceId}-${"0".repeat(16)}-00`,
+        `cc-${traceId}-${spanId}-00-${"x".repeat(10_000)}`
+      ]
+    ) assert.isUndefined(parse(forged), String(forged))
+    FastCheck.assert(FastCheck.property(FastCheck.string(), (text) => parse(text) === undefined), { numRuns })
+  })
+})
+
+describe("bad input", () => {
+  const at = (millis: number) => Option.some(DateTime.unsafeMake(millis))
+  const hour = 3_600_000
+
+  /** The spans of a watch that receives these snapshots, one a second. */
+  const spansOfSnapshots = (statuses: ReadonlyArray<Job.JobStatus>) =>
+    spansOf(Histories.transitionsOf(statuses.map((status, i) => ({
+      moment: undefined,
+      status,
+      observedAt: DateTime.unsafeMake(10 * hour + i * 1_000)
+    }))))
+
+  it("is a server whose clock is hours off: its own times are kept, and those between are moved", () => {
+    for (const ahead of [-5 * hour, 5 * hour]) {
+      const server = 10 * hour + ahead
+      const spans = spansOfSnapshots([
+        Job.Pending({ job: someJob, createdAt: at(server) }),
+        // the time of the claim is missing
+        Job.Running({ job: someJob, createdAt: at(server) }),
+        Job.Done({ job: someJob, createdAt: at(server), doneAt: at(server + 3_000) })
+      ])
+      assertWellFormed(spans)
+      assert.deepStrictEqual([spans[0]!.start, spans[0]!.end], [server, server + 3_000])
+      assert.isTrue(spans[2]!.attributes.get("queue.start_estimated"))
+    }
+  })
+
+  it("is a server whose clock runs backwards between attempts", () => {
+    const times = { job: someJob, createdAt: at(10 * hour) }
+    const spans = spansOfSnapshots([
+      Job.Running({ ...times, claimedAt: at(10 * hour + 1_000), retries: Option.some(0) }),
+      Job.Running({ ...times, claimedAt: at(9 * hour), retries: Option.some(1) }),
+      Job.Done({ ...times, claimedAt: at(8 * hour), doneAt: at(7 * hour), retries: Option.some(2) })
+    ])
+    assertWellFormed(spans)
+    assert.deepStrictEqual(attemptsOf(spans).map(({ name }) => name), ["attempt 1", "attempt 2", "attempt 3"])
+  })
+
+  it("is a job without any time", () => {
+    const spans = spansOfSnapshots([Job.Pending({ job: someJob }), Job.Done({ job: someJob })])
+    assertWellFormed(spans)
+    assert.isTrue(spans.every(({ attributes }) => attributes.has("queue.end_estimated")))
+  })
+
+  it("is a job of 10,000 attempts", () => {
+    const spans = spansOfSnapshots([Job.Done({ job: someJob, retries: Option.some(9_999) })])
+    assertWellFormed(spans)
+    assert.isAtMost(spans.length, 20_001)
+    assert.strictEqual(spans[0]!.attributes.get("queue.attempts"), attemptsOf(spans).length)
+  })
+})
+
+describe("a sample", () => {
+  it.effect("is derived once for the layer and the subscriber, and not again while it shows nothing new", () =>
+    Effect.gen(function*() {
+      let derived = 0
+      const counting = Effect.provideService(Job.ProgressRule, () => {
+        derived++
+        return Option.none()
+      })
+      const job = yield* submit
+      const polls = yield* Stream.runCount(JobStream.statuses(job, everySecond)).pipe(counting)
+      assert.isAbove(polls, 10)
+      const alone = derived
+      yield* Stream.runDrain(JobStream.transitions(yield* submit, everySecond)).pipe(counting)
+      assert.strictEqual(derived - alone, alone)
+    }).pipe(
+      inTime,
+      Effect.provide(queue({ script: Worker.always(Worker.progress("5 seconds", 0.5), Worker.finish("10 seconds")) }))
+    ))
 })
 
 describe("the guide", () => {

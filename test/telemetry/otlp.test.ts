@@ -128,6 +128,26 @@ describe("a collector receives one trace", () => {
       assert.deepStrictEqual(treeOf(spans), ["job 0-3", "  queued 0-3"])
     }))
 
+  it.scopedLive("of a job that another program has submitted, with a link to that submit", () =>
+    Effect.gen(function*() {
+      const { spans, url } = yield* Receiver.start
+      yield* Effect.gen(function*() {
+        const job = yield* run(
+          url,
+          Effect.withSpan(submit, "the submitter").pipe(Effect.provide(JobTelemetry.propagation))
+        )
+        yield* run(url, Effect.withSpan(watch(job), "the watcher"))
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("1 second")) } })))
+      const [job, submitter, watcher] = ["job", "the submitter", "the watcher"].map((name) =>
+        spans.find((span) => span.name === name)!
+      )
+      assert.strictEqual(job!.traceId, watcher!.traceId)
+      assert.notStrictEqual(job!.traceId, submitter!.traceId)
+      assert.deepStrictEqual(job!.links!.map(({ spanId, traceId }) => [traceId, spanId]), [
+        [submitter!.traceId, submitter!.spanId]
+      ])
+    }))
+
   it.scopedLive("of a job that another program continues to watch, from the cursor and the span", () =>
     Effect.gen(function*() {
       const { spans, url } = yield* Receiver.start

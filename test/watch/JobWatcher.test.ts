@@ -1281,6 +1281,7 @@ describe("metrics", () => {
       assert.strictEqual(yield* counted("watcher_watches", ""), 11)
       assert.strictEqual(yield* counted("watcher_pollers", ""), 10)
       assert.strictEqual(yield* counted("watcher_queue_depth", name), 10)
+      assert.isAbove(yield* counted("watcher_budget_use", ""), 0)
       const made = (yield* polls).length
       assert.strictEqual(yield* counted("watcher_polls", name), made)
       assert.strictEqual(yield* counted("watcher_staleness_millis", name), made)
@@ -1292,6 +1293,28 @@ describe("metrics", () => {
       assert.strictEqual(yield* counted("watcher_pollers", ""), 0)
       assert.strictEqual(yield* counted("watcher_queue_depth", name), 0)
     }).pipe(VirtualTime.run, Effect.provide(layer())))
+
+  it.effect("count the running jobs, and the polls of each that has ended", () =>
+    Effect.gen(function*() {
+      const name = "my-org/counted-runs"
+      const job = yield* submitTo(name)
+      const watch = yield* Effect.fork(JobStream.result(job, everySecond))
+      yield* Effect.sleep("2 seconds")
+      assert.strictEqual(yield* counted("watcher_running", name), 1)
+      yield* watch
+      assert.strictEqual(yield* counted("watcher_running", name), 0)
+      assert.strictEqual(yield* counted("watcher_polls_per_job", name), 1)
+      const pairs = yield* Metric.snapshot
+      const sums = pairs.flatMap(({ metricKey: { name: key, tags }, metricState }) =>
+        key.endsWith("polls_per_job") && tags.some(({ value }) => value === name) && "sum" in metricState
+          ? [metricState.sum]
+          : []
+      )
+      assert.deepStrictEqual(sums, [(yield* polls).length])
+    }).pipe(
+      VirtualTime.run,
+      Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("10 seconds")) } }))
+    ))
 })
 
 describe("layerConfig", () => {

@@ -2,21 +2,19 @@
  * A watcher in another process, behind the port: the `JobQueue` of the near process asks the far watcher, in JSON, over a
  * connection that may break. The deadlines and retries of each subscriber stay on its own side.
  */
-import { assert, it } from "@effect/vitest"
+import { it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
-import * as FastCheck from "effect/FastCheck"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
-import { Cadence, Deadline, Job, JobQueue, JobStream, JobWatcher, QueueError, WatchPolicy } from "../../src/index.js"
-import { Arbitraries, Conformance, TestJobQueue, VirtualTime } from "../../src/testing/index.js"
-import { model } from "../fixtures/job.js"
+import { Cadence, Deadline, Job, JobQueue, JobWatcher, QueueError, WatchPolicy } from "../../src/index.js"
+import { Conformance } from "../../src/testing/index.js"
+import { seesHistory } from "../fixtures/brokenConnection.js"
 import { runs } from "../fixtures/runs.js"
 
 const cadence = Cadence.fixed("50 millis")
@@ -75,29 +73,5 @@ it.effect("the laws of the port hold for a watcher that asks another", () =>
     discard: true
   }))
 
-it("law: whatever happens to the job and to the connection, its transitions are those of its history", async () => {
-  let lost = 0
-  await FastCheck.assert(
-    FastCheck.asyncProperty(
-      Arbitraries.pool,
-      FastCheck.infiniteStream(FastCheck.nat(9)),
-      FastCheck.integer({ min: 0, max: 4 }),
-      (workers, chances, rate) =>
-        Effect.gen(function*() {
-          const job = yield* JobQueue.submit({ model, payload: {} })
-          const seen = yield* Stream.runCollect(
-            JobStream.transitions(job, { cadence, retry: Schedule.spaced("100 millis"), deadline: Deadline.none })
-          ).pipe(
-            Effect.provide(remote(() => {
-              const isLost = chances.next().value < rate
-              if (isLost) lost++
-              return isLost
-            }))
-          )
-          yield* TestJobQueue.expectMatchesHistory(job, seen)
-        }).pipe(VirtualTime.run, Effect.provide(TestJobQueue.layer({ workers })), Effect.runPromise)
-    ),
-    { numRuns: runs(20, 200) }
-  )
-  assert.isAbove(lost, 20)
-})
+it("law: whatever happens to the job and to the connection, its transitions are those of its history", () =>
+  seesHistory(remote, runs(20, 200)))

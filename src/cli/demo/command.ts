@@ -5,6 +5,7 @@ import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Cadence from "../../policy/Cadence.js"
 import * as JobQueue from "../../queue/JobQueue.js"
@@ -79,7 +80,7 @@ const board = Options.boolean("board").pipe(
 )
 
 const onBoard = (options: { readonly json: boolean }) =>
-  Serve.serve({ ...options, host: "127.0.0.1", port: 0, isPublic: false, isSimulated: true })
+  Serve.serve({ ...options, host: "127.0.0.1", port: 0, token: Option.none(), isSimulated: true })
 
 /** The command for any queue. */
 export const withAnyQueue = Command.make(

@@ -16,10 +16,11 @@ import * as Option from "effect/Option"
 import * as ClusterWatcher from "../../cluster/ClusterWatcher.js"
 import * as Fleet from "../../cluster/Fleet.js"
 import * as Gateway from "../../gateway/Gateway.js"
+import * as NodeGateway from "../../node/NodeGateway.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
 import * as Exit from "../exit.js"
 import { checked, every, host, json, port } from "../options.js"
-import { isPublic, listen, urlOf } from "../serve/command.js"
+import { listen, token } from "../serve/command.js"
 import { print } from "../terminal.js"
 import { jsonLine } from "../text.js"
 import * as Metrics from "./metrics.js"
@@ -49,7 +50,6 @@ const health = Effect.gen(function*() {
 
 const app = HttpRouter.empty.pipe(
   HttpRouter.mountApp("/jobs", Gateway.httpApp()),
-  HttpRouter.get("/health", health),
   HttpRouter.get(
     "/metrics",
     Effect.map(Metrics.text, (text) => HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4" }))
@@ -59,7 +59,6 @@ const app = HttpRouter.empty.pipe(
 interface Settings {
   readonly host: string
   readonly port: number
-  readonly isPublic: boolean
   readonly json: boolean
   readonly runnerHost: string
   readonly runnerPort: number
@@ -85,7 +84,6 @@ const options = {
   json,
   host,
   port: port(8080),
-  isPublic,
   runnerHost: Options.text("runner-host").pipe(
     Options.withDescription(
       "the address of this machine that the other runners reach; by default RUNNER_HOST, or 127.0.0.1"
@@ -109,14 +107,16 @@ const options = {
 
 export const command = Command.make("runner", options, (settings) =>
   Effect.gen(function*() {
-    const { host, json } = settings
-    const url = urlOf(yield* listen(app, settings), host)
+    const { host, json, port } = settings
+    // what checks the health of a process has no token
+    const open = HttpRouter.get(HttpRouter.empty, "/health", health)
+    const url = yield* listen({ host, port, token: yield* token }, app, open)
     yield* Console.error(
       `The gateway is at ${url}/jobs, /health and /metrics beside it. SIGTERM hands the jobs to the other runners.`
     )
     yield* print(json ? jsonLine({ gateway: `${url}/jobs` }) : `${url}/jobs`)
     return yield* Effect.never
-  }).pipe(Effect.scoped)).pipe(Command.withDescription(
+  }).pipe(Effect.provide(NodeGateway.layer), Effect.scoped)).pipe(Command.withDescription(
     "Polls jobs as one process of a fleet, which shares the PostgreSQL database of DATABASE_URL, and serves the gateway. " +
       "Any runner answers for every job."
   ))

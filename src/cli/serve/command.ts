@@ -3,15 +3,20 @@
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
+import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Encoding from "effect/Encoding"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Random from "effect/Random"
+import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { createServer } from "node:http"
@@ -19,6 +24,8 @@ import { isIPv4 } from "node:net"
 import { isEverywhere } from "../../emulator/internal/server.js"
 import * as Board from "../../gateway/Board.js"
 import * as Gateway from "../../gateway/Gateway.js"
+import { isOneOf } from "../../gateway/internal/secret.js"
+import * as NodeGateway from "../../node/NodeGateway.js"
 import * as LearnedCadence from "../../policy/LearnedCadence.js"
 import * as JobQueue from "../../queue/JobQueue.js"
 import * as JobStream from "../../watch/JobStream.js"
@@ -39,7 +46,7 @@ const app = HttpRouter.empty.pipe(
 )
 
 // The page of another site could reach this machine by a name of its own, and read what is served here.
-const onlyLocal = HttpMiddleware.make((app) =>
+const onlyLocal = <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
   Effect.flatMap(
     HttpServerRequest.HttpServerRequest,
     ({ headers }) =>
@@ -47,7 +54,27 @@ const onlyLocal = HttpMiddleware.make((app) =>
         ? app
         : HttpServerResponse.text("this server is for this machine alone\n", { status: 403 })
   )
-)
+
+/** The token of a request: a bearer token, or the password that a browser has asked for. */
+const tokenOf = (authorization = ""): string | undefined => {
+  const [, scheme = "", value = ""] = authorization.match(/^(bearer|basic) +(\S+)$/i) ?? []
+  return scheme.toLowerCase() !== "basic"
+    ? value
+    : Either.getOrUndefined(Encoding.decodeBase64String(value))?.replace(/^[^:]*:/, "")
+}
+
+const unauthorized = HttpServerResponse.text("a token is required: the password, or a bearer token\n", {
+  status: 401,
+  headers: { "www-authenticate": `Basic realm="queue-status", charset="UTF-8"` }
+})
+
+/** A browser keeps the password, and sends it with all requests of the page. */
+const withToken = <E, R>(token: Redacted.Redacted, app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
+  Effect.gen(function*() {
+    const { headers } = yield* HttpServerRequest.HttpServerRequest
+    const given = Redacted.make(tokenOf(headers["authorization"]) ?? "")
+    return (yield* isOneOf([token], given)) ? yield* app : unauthorized
+  })
 
 /** A queue on this machine, with simulated workers. */
 export const EmulatedQueue = JobWatcher.layer().pipe(
@@ -71,81 +98,83 @@ const simulatedJobs = Effect.zipRight(
 export interface Settings {
   readonly host: string
   readonly port: number
-  readonly isPublic: boolean
+  /** What the users of the page and the gateway must have. Without it, only this machine can reach them. */
+  readonly token: Option.Option<Redacted.Redacted>
   /** Whether to submit jobs. */
   readonly isSimulated: boolean
   readonly json: boolean
 }
 
-/** Serves an app until the scope closes, to this machine alone unless it is public. Returns its address. */
-export const listen = <R>(
-  app: HttpRouter.HttpRouter<never, R>,
-  settings: Pick<Settings, "host" | "isPublic" | "port">
+/**
+ * Serves an app until the scope closes, and returns its URL for this machine. The app requires the token, or is for this
+ * machine alone; the routes beside it are open.
+ */
+export const listen = <E, R, E2 = never, R2 = never>(
+  { host, port, token }: Pick<Settings, "host" | "port" | "token">,
+  app: HttpApp.Default<E, R>,
+  open: HttpRouter.HttpRouter<E2, R2> = HttpRouter.empty
 ) =>
   Effect.gen(function*() {
-    const { host, isPublic } = settings
-    if (!isLoopback(host) && !isPublic) {
+    if (!isLoopback(host) && Option.isNone(token)) {
       return yield* Exit.usage(
-        `--host ${host}: other machines could read the status and the outputs of jobs, as there is no access control; ` +
-          "--public allows that"
+        `--host ${host}: other machines could read the status and the outputs of jobs; set JOB_GATEWAY_TOKEN to a token ` +
+          "that they must have"
       )
     }
     const node = createServer()
     const server = yield* Effect.mapError(
-      NodeHttpServer.make(() => node, settings),
-      Exit.fromServeError(settings)
+      NodeHttpServer.make(() => node, { host, port }),
+      Exit.fromServeError({ host, port })
     )
     // closing a server waits for its connections to end
     yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))
+    const guarded = Option.match(token, { onNone: () => onlyLocal(app), onSome: (token) => withToken(token, app) })
     yield* Effect.provideService(
-      HttpServer.serveEffect(isPublic ? app : onlyLocal(app)),
+      HttpServer.serveEffect(HttpRouter.mountApp(open, "/", guarded)),
       HttpServer.HttpServer,
       server
     )
-    return server.address
+    const bound = server.address._tag === "TcpAddress" ? server.address.port : 0
+    return `http://${isEverywhere(host) ? "localhost" : host.includes(":") ? `[${host}]` : host}:${bound}`
   })
 
 export const serve = (settings: Settings) =>
   Effect.gen(function*() {
-    const board = yield* Layer.build(Board.layer())
-    const address = yield* Effect.provide(listen(app, settings), board)
-    yield* announce(address, settings)
-    const jobs = settings.isSimulated ? simulatedJobs : Effect.void
-    return yield* Effect.provide(Effect.zipRight(jobs, Effect.never), board)
-  }).pipe(Effect.scoped)
+    const url = yield* listen(settings, app)
+    yield* announce(url, settings)
+    if (settings.isSimulated) yield* simulatedJobs
+    return yield* Effect.never
+  }).pipe(Effect.provide(Layer.merge(Board.layer(), NodeGateway.layer)), Effect.scoped)
 
-/** The URL of a server, for this machine. */
-export const urlOf = (address: HttpServer.Address, host: string): string => {
-  const port = address._tag === "TcpAddress" ? address.port : 0
-  return `http://${isEverywhere(host) ? "localhost" : host.includes(":") ? `[${host}]` : host}:${port}`
-}
-
-const announce = (address: HttpServer.Address, { host, json }: Settings) =>
+const announce = (url: string, { json, token }: Settings) =>
   Effect.gen(function*() {
-    const url = urlOf(address, host)
     yield* Console.error([
       `The board is at ${url}/, the gateway at ${url}/jobs.`,
-      ...(isLoopback(host) ? [] : ["There is no access control: whoever can reach this address can read them."]),
+      ...(Option.isSome(token) ? ["Both ask for the token of JOB_GATEWAY_TOKEN; a browser, for a password."] : []),
       "Ctrl-C stops both; the jobs continue."
     ].join("\n"))
     yield* print(json ? jsonLine({ board: `${url}/`, gateway: `${url}/jobs` }) : `${url}/`)
   })
 
-export const isPublic = Options.boolean("public").pipe(
-  Options.withDescription("listens at an address that other machines can reach, without access control")
-)
-
 const options = {
   json,
   host,
   port: port(8080),
-  isPublic,
   isSimulated: Options.boolean("emulate").pipe(
     Options.withDescription("runs a queue on this machine, with simulated workers and jobs")
   )
 }
 
-export const command = Command.make("serve", options, serve).pipe(Command.withDescription(
+/** The token that the environment configures. */
+export const token = Config.option(Config.nonEmptyString("JOB_GATEWAY_TOKEN").pipe(Config.map(Redacted.make))).pipe(
+  Effect.mapError(Exit.fromConfigError)
+)
+
+export const command = Command.make(
+  "serve",
+  options,
+  (options) => Effect.flatMap(token, (token) => serve({ ...options, token }))
+).pipe(Command.withDescription(
   "Serves a page that shows jobs, and the gateway, by which other services, browsers and shells follow them. Prints the " +
-    "address of the page when it is ready."
+    "address of the page when it is ready. With JOB_GATEWAY_TOKEN, both require this token."
 ))

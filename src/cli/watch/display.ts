@@ -2,6 +2,7 @@
 import * as Terminal from "@effect/platform/Terminal"
 import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
 import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -10,7 +11,7 @@ import type * as Scope from "effect/Scope"
 import type { JobRef } from "../../model/Job.js"
 import { format } from "../../model/Job.js"
 import type { Cursor } from "../../model/Transition.js"
-import { LearnedCadence } from "../../policy/LearnedCadence.js"
+import * as LearnedCadence from "../../policy/LearnedCadence.js"
 import type * as Exit from "../exit.js"
 import * as Output from "../terminal.js"
 import { inShort, printable, shortNameOf } from "../text.js"
@@ -79,12 +80,12 @@ export const make = (options: {
       yield* Effect.forkScoped(Effect.repeat(Effect.suspend(() => draw([])), Schedule.spaced("100 millis")))
     }
 
-    const learned = yield* Effect.serviceOption(LearnedCadence)
+    const eta = yield* LearnedCadence.estimates
     const expectedEnd = (event: Event, now: number) =>
-      !isLive || Option.isNone(learned) || !("snapshot" in event)
+      !isLive || !("snapshot" in event)
         ? Effect.succeed({})
-        : Effect.map(learned.value.eta(event.snapshot), (eta) => ({
-          expectedEnd: Option.map(eta, ({ median }) => now + Duration.toMillis(median))
+        : Effect.map(eta(event.snapshot, DateTime.unsafeMake(now + serverClock.ahead())), (eta) => ({
+          expectedEnd: Option.map(eta, ({ left }) => now + Duration.toMillis(left))
         }))
 
     // not for what only moves the bar, nor for the same trouble again

@@ -40,7 +40,7 @@ export interface View {
   readonly changedAt: number
   /** The last progress of this attempt, and when it was seen. */
   readonly progress: Option.Option<{ readonly fraction: number; readonly at: number }>
-  /** When the job is expected to end, by the jobs of its model that ended before. */
+  /** When the job is expected to end. */
   readonly expectedEnd: Option.Option<number>
   readonly trouble: Option.Option<Extract<WatchEvent, { readonly _tag: "Trouble" }>>
   /** Why the job failed. */
@@ -159,23 +159,11 @@ export const add = (self: View, event: Event, now: number): View => {
 /** A running job is reported as unchanged after this time. */
 export const quietAfter: Duration.Duration = Duration.minutes(1)
 
-/** The time left if the job continues at the speed that it has had since its claim. */
-export const timeLeft = (view: View, now: number, ahead: number): Option.Option<number> =>
-  Option.flatMap(view.progress, ({ at, fraction }) => {
-    // the difference of the clocks is known to a second only
-    const took = since(view.since, at, ahead)
-    if (view.state !== "running" || fraction <= 0 || fraction >= 1 || took <= 0) return Option.none()
-    return Option.some(Math.max(0, took / fraction - since(view.since, now, ahead)))
+const leftOf = ({ expectedEnd }: View, now: number): ReadonlyArray<string> =>
+  Option.match(Option.filter(expectedEnd, (end) => end > now), {
+    onNone: () => [],
+    onSome: (end) => [`about ${elapsed(end - now)} left`]
   })
-
-const leftOf = (view: View, now: number, ahead: number): ReadonlyArray<string> =>
-  timeLeft(view, now, ahead).pipe(
-    Option.orElse(() => Option.filter(Option.map(view.expectedEnd, (end) => end - now), (left) => left > 0)),
-    Option.match({
-      onNone: () => [],
-      onSome: (left) => [left > 0 ? `about ${elapsed(left)} left` : "any moment now"]
-    })
-  )
 
 const troubleOf = ({ trouble }: View, now: number): ReadonlyArray<string> =>
   Option.match(trouble, {
@@ -215,7 +203,7 @@ export const describe = (view: View, now: number, ahead: number, omitted: Omitte
   const age = elapsed(inState)
   const total = `after ${elapsed(since(view.createdAt, now, ahead) - inState)}`
   const attempt = omitted.attempt === true ? "" : `attempt ${view.attempt} of ${maxAttempts}`
-  const left = omitted.left === true ? [] : leftOf(view, now, ahead)
+  const left = omitted.left === true ? [] : leftOf(view, now)
   const words = (...details: ReadonlyArray<string>): string =>
     [...details, ...troubleOf(view, now)].filter((detail) => detail !== "").join(", ")
   switch (view.state) {

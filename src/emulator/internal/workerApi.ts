@@ -10,9 +10,10 @@ import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
+import { errorBody } from "../../api/internal/errorBody.js"
+import { Authorization } from "../../api/QueueApi.js"
 import { JsonObject, ModelName, RequestId } from "../../model/Job.js"
-import { errorBody, renamed } from "../../queue/internal/wire.js"
-import { Authorization } from "../../queue/QueueApi.js"
+import { renamed } from "../../queue/internal/wire.js"
 import { parse } from "./duration.js"
 
 /**

@@ -10,13 +10,14 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import { keyOf } from "../../model/internal/jobKey.js"
-import type { Rules } from "../../model/internal/rules.js"
 import * as Job from "../../model/Job.js"
 import * as JobSummary from "../../model/JobSummary.js"
 import type { WatchError } from "../../model/QueueError.js"
-import * as Transition from "../../model/Transition.js"
+import type * as Transition from "../../model/Transition.js"
 import type { Service as Learned } from "../../policy/LearnedCadence.js"
-import type { Notice, Service as Watcher } from "../../watch/JobWatcher.js"
+import type { Observer } from "../../watch/internal/observed.js"
+import { deriveFrom, type DeriveRules } from "../../watch/internal/reader.js"
+import type { Notice } from "../../watch/JobWatcher.js"
 import { encodersOf } from "./view.js"
 
 const slim = encodersOf("slim")
@@ -56,8 +57,7 @@ export class Entry {
   private encoded: string | undefined
   /** When the job is expected to end, by our clock. */
   expectedEnd: DateTime.Utc | undefined
-  /** How many subscriptions watch the job. */
-  watches = 0
+  isWatched = true
 
   constructor(readonly job: Job.JobRef) {
     this.summary = JobSummary.empty(job)
@@ -69,7 +69,7 @@ export class Entry {
 
   /** Whether nothing more is expected. */
   get isOver(): boolean {
-    return this.watches === 0 || Option.isSome(this.outcome) || this.error !== undefined
+    return !this.isWatched || Option.isSome(this.outcome) || this.error !== undefined
   }
 
   changed(): void {
@@ -77,7 +77,7 @@ export class Entry {
   }
 
   /** Notes what a subscription has received. Returns whether the job has made a step, and whether anything is new. */
-  note(notice: Notice, rules: Rules): { readonly hasMoved: boolean; readonly isNew: boolean } {
+  note(notice: Notice, rules: DeriveRules): { readonly hasMoved: boolean; readonly isNew: boolean } {
     const had = this.trouble !== undefined || this.error !== undefined
     switch (notice._tag) {
       case "Sample": {
@@ -103,12 +103,8 @@ export class Entry {
     }
   }
 
-  private derive({ at, status }: Extract<Notice, { readonly _tag: "Sample" }>, rules: Rules): boolean {
-    const derived = Transition.derive(Option.fromNullable(this.cursor), status, {
-      observedAt: at,
-      ...rules,
-      unrecognized: "end"
-    })
+  private derive(sample: Extract<Notice, { readonly _tag: "Sample" }>, { rules }: DeriveRules): boolean {
+    const derived = deriveFrom(this.cursor, sample, { policy: { unrecognized: "end" }, rules })
     if (Either.isLeft(derived)) return false
     const { cursor, transitions } = derived.right
     this.cursor = cursor
@@ -138,7 +134,7 @@ export class Entry {
       expectedEnd: this.expectedEnd === undefined ? undefined : DateTime.formatIso(this.expectedEnd),
       trouble: this.trouble,
       error: this.error,
-      isWatched: this.watches > 0
+      isWatched: this.isWatched
     })
   }
 }
@@ -150,16 +146,12 @@ export interface Follower {
 }
 
 /** The jobs that are watched, or were. @internal */
-export class Jobs {
+export class Jobs implements Observer<Job.JobRef> {
   private readonly entries = new Map<string, Entry>()
-  private readonly watches = new Map<string, number>()
+  private readonly watched = new Set<string>()
   readonly followers = new Set<Follower>()
 
-  constructor(
-    private readonly maxJobs: number,
-    private readonly rules: Rules,
-    private readonly learned: Option.Option<Learned>
-  ) {}
+  constructor(private readonly maxJobs: number, private readonly eta: Learned["eta"]) {}
 
   /** The jobs, in the order in which they became known. */
   get all(): Iterable<Entry> {
@@ -169,12 +161,46 @@ export class Jobs {
   /** How many jobs are watched, but are too many to show. */
   get hidden(): number {
     let hidden = 0
-    for (const key of this.watches.keys()) if (!this.entries.has(key)) hidden++
+    for (const key of this.watched) if (!this.entries.has(key)) hidden++
     return hidden
   }
 
   get(job: Job.JobRef): Entry | undefined {
     return this.entries.get(keyOf(job))
+  }
+
+  begin(job: Job.JobRef): Effect.Effect<Job.JobRef> {
+    return Effect.sync(() => {
+      this.watched.add(keyOf(job))
+      const entry = this.getOrAdd(job)
+      if (entry !== undefined) this.setWatched(entry, true)
+      return job
+    })
+  }
+
+  onNotice(job: Job.JobRef, notice: Notice, rules: DeriveRules): Effect.Effect<void> | undefined {
+    const entry = this.getOrAdd(job)
+    if (entry === undefined) return undefined
+    const { hasMoved, isNew } = entry.note(notice, rules)
+    if (isNew) this.changed(entry)
+    if (!hasMoved || notice._tag !== "Sample") return undefined
+    return Effect.map(this.eta(notice.status), (eta) => {
+      entry.expectedEnd = Option.getOrUndefined(
+        Option.map(eta, ({ left }) => DateTime.addDuration(notice.at, left))
+      )
+      this.changed(entry)
+    })
+  }
+
+  end(job: Job.JobRef): undefined {
+    this.watched.delete(keyOf(job))
+    const entry = this.get(job)
+    if (entry !== undefined) this.setWatched(entry, false)
+  }
+
+  private setWatched(entry: Entry, isWatched: boolean): void {
+    entry.isWatched = isWatched
+    this.changed(entry)
   }
 
   private getOrAdd(job: Job.JobRef): Entry | undefined {
@@ -200,61 +226,5 @@ export class Jobs {
   private changed(entry: Entry): void {
     entry.changed()
     for (const follower of this.followers) follower.changed(entry)
-  }
-
-  /** Changes the number of subscriptions that watch a job. */
-  private count(job: Job.JobRef, change: 1 | -1): void {
-    const key = keyOf(job)
-    const watches = (this.watches.get(key) ?? 0) + change
-    if (watches > 0) this.watches.set(key, watches)
-    else this.watches.delete(key)
-    const entry = change > 0 ? this.getOrAdd(job) : this.get(job)
-    if (entry === undefined) return
-    entry.watches = watches
-    this.changed(entry)
-  }
-
-  private note(notice: Notice): Effect.Effect<void> {
-    const entry = this.getOrAdd(notice.watch.job)
-    if (entry === undefined) return Effect.void
-    entry.watches = this.watches.get(keyOf(notice.watch.job)) ?? 0
-    const { hasMoved, isNew } = entry.note(notice, this.rules)
-    if (isNew) this.changed(entry)
-    if (!hasMoved || notice._tag !== "Sample" || Option.isNone(this.learned)) return Effect.void
-    return Effect.map(this.learned.value.eta(notice.status), (eta) => {
-      entry.expectedEnd = Option.getOrUndefined(
-        Option.map(eta, ({ median }) => DateTime.addDuration(notice.at, median))
-      )
-      this.changed(entry)
-    })
-  }
-
-  /** A watcher whose jobs are noted. It costs no request. */
-  noting(watcher: Watcher): Watcher {
-    return {
-      ...watcher,
-      subscribe: (options) =>
-        Effect.gen(this, function*() {
-          const watched = new Set<Job.JobRef>()
-          const ended = (job: Job.JobRef) => {
-            if (watched.delete(job)) this.count(job, -1)
-          }
-          yield* Effect.addFinalizer(() => Effect.sync(() => watched.forEach(ended)))
-          const subscription = yield* watcher.subscribe(options)
-          return {
-            add: (job, from) =>
-              Effect.tap(subscription.add(job, from), (isAdded) => {
-                if (!isAdded) return
-                watched.add(job)
-                this.count(job, 1)
-              }),
-            next: Effect.tap(Effect.suspend(() => subscription.next), (notices) =>
-              Effect.forEach(notices, (notice) => {
-                if (notice._tag === "Ended") ended(notice.watch.job)
-                return this.note(notice)
-              }, { discard: true }))
-          }
-        })
-    }
   }
 }

@@ -57,15 +57,15 @@ export const open = (
     )
     const send = Effect.map(Clock.currentTimeMillis, (now) => {
       if (removed.size > 0) {
-        buffer.push(eventOf("removed", JSON.stringify(Array.from(removed, ({ job }) => format(job)))))
+        buffer.write(eventOf("removed", JSON.stringify(Array.from(removed, ({ job }) => format(job)))))
       }
-      if (changed.size > 0) buffer.push(eventOf("jobs", `[${Array.from(changed, ({ json }) => json)}]`))
+      if (changed.size > 0) buffer.write(eventOf("jobs", `[${Array.from(changed, ({ json }) => json)}]`))
       // the end of a batch; the page corrects its clock by it
-      buffer.push(eventOf("clock", JSON.stringify({ now, hidden: jobs.hidden })))
+      buffer.write(eventOf("clock", JSON.stringify({ now, hidden: jobs.hidden })))
       removed.clear()
       changed.clear()
     })
-    buffer.push(encodeText(yield* retryField))
+    buffer.write(encodeText(yield* retryField))
     yield* begin(buffer)
     yield* send
     yield* Effect.schedule(news.open, Schedule.spaced(clockInterval)).pipe(Effect.forkScoped)

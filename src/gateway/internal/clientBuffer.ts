@@ -19,16 +19,14 @@ export class ClientBuffer {
   private reader: (() => void) | undefined = undefined
   private writer: (() => void) | undefined = undefined
 
-  push(bytes: Uint8Array): void {
-    if (bytes.length === 0) return
+  write(bytes: Uint8Array): void {
     this.chunks.push(bytes)
     this.size += bytes.length
     this.wake()
   }
 
-  /** Adds bytes only if the client has taken everything. */
-  pushIfIdle(bytes: Uint8Array): void {
-    if (this.size === 0 && !this.isEnded) this.push(bytes)
+  get isIdle(): boolean {
+    return this.size === 0
   }
 
   end(): void {
@@ -71,7 +69,6 @@ export class ClientBuffer {
     })
   }
 
-  /** Waits until there is room for more. */
   get room(): Effect.Effect<void> {
     return this.size < maxBuffered ? Effect.void : Effect.async((resume) => {
       if (this.size < maxBuffered) return resume(Effect.void)

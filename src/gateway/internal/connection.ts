@@ -8,8 +8,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
-import type * as Scope from "effect/Scope"
-import type * as Stream from "effect/Stream"
+import * as Scope from "effect/Scope"
 import { keyOf } from "../../model/internal/jobKey.js"
 import { type Rules, rules } from "../../model/internal/rules.js"
 import { isTransient } from "../../model/QueueError.js"
@@ -20,7 +19,7 @@ import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import * as Fiber from "../../queue/internal/fiber.js"
 import { JobWatcher } from "../../watch/JobWatcher.js"
 import type { Notice, Subscription, Watch } from "../../watch/JobWatcher.js"
-import { ClientBuffer } from "./clientBuffer.js"
+import type { Output } from "../GatewayOutput.js"
 import { type Encoder, encodeText, type Step } from "./encoder.js"
 import { formatCursors, isOpen, type Query } from "./request.js"
 
@@ -32,7 +31,7 @@ class Writer {
   private watched: number
 
   constructor(
-    readonly buffer: ClientBuffer,
+    private readonly output: Output,
     { jobs }: Query,
     private readonly encoder: Encoder,
     private readonly policy: WatchPolicy,
@@ -44,27 +43,29 @@ class Writer {
     )
   }
 
+  get isEnded(): boolean {
+    return this.watched === 0
+  }
+
   /** Throws the defect of a watch that dies. */
   write(notices: Iterable<Notice>): void {
     for (const notice of notices) {
       if (!this.failed.has(notice.watch)) this.writeOne(notice)
     }
-    if (this.watched > 0) return
-    this.buffer.push(this.encoder.end)
-    this.buffer.end()
+    if (this.isEnded) this.output.write(this.encoder.end)
   }
 
   private writeOne(notice: Notice): void {
-    const { encoder, buffer } = this
+    const { encoder, output } = this
     switch (notice._tag) {
       case "Sample": {
         const step = encoder.step(notice, this.policy, this.rules)
         return Either.isLeft(step) ? this.fail(notice.watch, step.left) : this.writeStep(notice.watch, step.right)
       }
       case "Trouble":
-        return buffer.push(encoder.trouble(notice))
+        return output.write(encoder.trouble(notice))
       case "Recovered":
-        return buffer.push(encoder.recovered(notice))
+        return output.write(encoder.recovered(notice))
       case "Ended": {
         if (Exit.isFailure(notice.exit)) {
           const error = Cause.failureOrCause(notice.exit.cause)
@@ -76,56 +77,59 @@ class Writer {
     }
   }
 
-  private writeStep(watch: Watch, { bytes, cursor, events }: Step): void {
-    watch.cursor = cursor
-    if (this.cursors === undefined) return this.buffer.push(bytes)
+  private writeStep(watch: Watch, step: Step): void {
+    watch.cursor = step.cursor
+    if (step.events.length === 0) return
+    if (this.cursors === undefined) return this.output.write(step.bytes)
     const key = keyOf(watch.job)
-    for (const { cursor, text } of events) {
+    for (const { bytes, cursor } of step.events) {
       this.cursors.set(key, cursor)
-      this.buffer.push(encodeText(this.encoder.format.writeId(formatCursors(this.cursors.values())) + text))
+      const id = this.encoder.format.writeId(formatCursors(this.cursors.values()))
+      if (id !== "") this.output.write(encodeText(id))
+      this.output.write(bytes)
     }
   }
 
   private fail(watch: Watch, error: WatchError): void {
     this.failed.add(watch)
     this.watched--
-    this.buffer.push(this.encoder.failed(watch.job, error))
+    this.output.write(this.encoder.failed(watch.job, error))
   }
 }
 
 /** Sends heartbeats to all connections of a gateway, by one timer, which runs only while there is one. @internal */
 export class Heartbeats {
-  private readonly buffers = new Map<ClientBuffer, Uint8Array>()
+  private readonly outputs = new Map<Output, Uint8Array>()
   private timer: Fiber.Fiber | undefined
 
   constructor(private readonly interval: Duration.Duration) {}
 
-  for(buffer: ClientBuffer, heartbeat: Uint8Array): Effect.Effect<void, never, Scope.Scope> {
-    return Effect.acquireRelease(
-      Effect.map(Fiber.runtime, (runtime) => {
-        this.buffers.set(buffer, heartbeat)
-        this.timer ??= Fiber.fork(runtime, Effect.interruptible(Effect.forever(this.beat)))
-      }),
-      () =>
-        Effect.sync(() => {
-          this.buffers.delete(buffer)
-          if (this.buffers.size > 0 || this.timer === undefined) return
-          Fiber.interrupt(this.timer)
-          this.timer = undefined
-        })
-    )
+  /** Sends them to an output until the scope is closed. */
+  begin(output: Output, heartbeat: Uint8Array, scope: Scope.Scope): Effect.Effect<void> {
+    return Effect.flatMap(Fiber.runtime, (runtime) => {
+      this.outputs.set(output, heartbeat)
+      this.timer ??= Fiber.fork(runtime, Effect.interruptible(Effect.forever(this.beat)))
+      return Scope.addFinalizer(scope, Effect.sync(() => this.end(output)))
+    })
+  }
+
+  private end(output: Output): void {
+    this.outputs.delete(output)
+    if (this.outputs.size > 0 || this.timer === undefined) return
+    Fiber.interrupt(this.timer)
+    this.timer = undefined
   }
 
   private readonly beat: Effect.Effect<void> = Effect.suspend(() =>
     Effect.map(Effect.sleep(this.interval), () => {
-      for (const [buffer, heartbeat] of this.buffers) buffer.pushIfIdle(heartbeat)
+      for (const [output, heartbeat] of this.outputs) if (output.isIdle) output.write(heartbeat)
     })
   )
 }
 
 /**
- * Opens the stream of a request. If it is about one job, fails if that can't be watched: an `EventSource` stops after an
- * error response, but connects again after a stream that reports an error.
+ * Opens the stream of a request, and returns what writes it. If it is about one job, fails if that can't be watched: an
+ * `EventSource` stops after an error response, but connects again after a stream that reports an error.
  *
  * @internal
  */
@@ -133,33 +137,39 @@ export const open = (
   query: Query,
   encoder: Encoder,
   heartbeats: Heartbeats
-): Effect.Effect<Stream.Stream<Uint8Array>, WatchError, JobWatcher | Scope.Scope> =>
+): Effect.Effect<(output: Output) => Effect.Effect<void>, WatchError, JobWatcher | Scope.Scope> =>
   Effect.gen(function*() {
     const policy = yield* Default
+    const rulesOfJobs = yield* rules
+    const begin = yield* encoder.format.begin
     const subscription = yield* (yield* JobWatcher).subscribe({ policy, wants: "changes" })
-    const buffer = new ClientBuffer()
-    buffer.push(yield* encoder.format.begin)
-    const writer = new Writer(buffer, query, encoder, policy, yield* rules)
-    if (query.jobs.length === 1) {
-      const [{ from, job }] = query.jobs
-      yield* subscription.add(job, from)
-      writer.write(yield* untilKnown(subscription))
-    } else {
-      // some may have news before the last one is added
-      yield* Effect.forkScoped(Effect.forEach(
+    const scope = yield* Effect.scope
+    const [{ from, job }] = query.jobs
+    const isOne = query.jobs.length === 1
+    if (isOne) yield* subscription.add(job, from)
+    let first: Iterable<Notice> = isOne ? yield* untilKnown(subscription) : []
+    return (output) => {
+      const writer = new Writer(output, query, encoder, policy, rulesOfJobs)
+      const write = (notices: Iterable<Notice>): Effect.Effect<void> => {
+        writer.write(notices)
+        return writer.isEnded ? Effect.void : Effect.zipRight(output.room, next)
+      }
+      const next = Effect.flatMap(Effect.suspend(() => subscription.next), write)
+      const written = Effect.flatMap(heartbeats.begin(output, encoder.format.heartbeat, scope), () => {
+        output.write(begin)
+        const notices = first
+        first = []
+        return write(notices)
+      })
+      if (isOne) return written
+      // some may have news before the last one is added; a watcher that is closed adds none
+      const added = Effect.forEach(
         query.jobs.filter(isOpen),
         ({ from, job }) => subscription.add(job, from),
         { discard: true }
-      ))
+      )
+      return Effect.raceFirst(written, Effect.zipRight(added, Effect.never))
     }
-    yield* heartbeats.for(buffer, encoder.format.heartbeat)
-    const pump: Effect.Effect<never> = Effect.flatMap(subscription.next, (notices) => {
-      writer.write(notices)
-      return Effect.zipRight(buffer.room, pump)
-    })
-    // after a defect the client connects again
-    yield* Effect.forkScoped(Effect.ensuring(pump, Effect.sync(() => buffer.end())))
-    return buffer.stream
   })
 
 /** Returns the notices up to the first that shows whether the job can be watched. */

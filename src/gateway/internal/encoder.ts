@@ -55,9 +55,38 @@ const lines: Format = {
 /** The transitions that a sample adds. @internal */
 export interface Step {
   readonly cursor: Transition.Cursor
-  readonly events: ReadonlyArray<{ readonly cursor: string; readonly text: string }>
-  /** All of them, with their ids, for a client of this job alone. */
+  /** Each of them, without an id, for a follower of several jobs. */
+  readonly events: ReadonlyArray<{ readonly cursor: string; readonly bytes: Uint8Array }>
+  /** All of them, with their ids, for a follower of this job alone. */
   readonly bytes: Uint8Array
+}
+
+const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
+  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const part of parts) {
+    bytes.set(part, at)
+    at += part.length
+  }
+  return bytes
+}
+
+/** Makes a step whose events are parts of its bytes. */
+const stepOf = (
+  cursor: Transition.Cursor,
+  events: ReadonlyArray<{ readonly cursor: string; readonly id: Uint8Array; readonly event: Uint8Array }>
+): Step => {
+  const bytes = concat(events.flatMap(({ event, id }) => [id, event]))
+  let at = 0
+  return {
+    cursor,
+    bytes,
+    events: events.map(({ cursor, event, id }) => {
+      const begin = at + id.length
+      at = begin + event.length
+      return { cursor, bytes: bytes.subarray(begin, at) }
+    })
+  }
 }
 
 type Derived = Either.Either<Step, UnrecognizedStatus | JobMismatch>
@@ -81,12 +110,17 @@ export class Encoder {
     if (known !== undefined) return Either.right(known)
     const { encoders, format } = this
     return Either.map(deriveFrom(before, sample, { policy, rules }), ({ cursor, transitions }) => {
-      const events = transitions.map((transition) => ({
-        cursor: Transition.formatCursor(transition.cursor),
-        text: format.write(transition._tag, encoders.event(transition))
-      }))
-      const bytes = encodeText(events.map(({ cursor, text }) => `${format.writeId(cursor)}${text}`).join(""))
-      const step: Step = { cursor, events, bytes }
+      const step = stepOf(
+        cursor,
+        transitions.map((transition) => {
+          const cursor = Transition.formatCursor(transition.cursor)
+          return {
+            cursor,
+            id: encodeText(format.writeId(cursor)),
+            event: encodeText(format.write(transition._tag, encoders.event(transition)))
+          }
+        })
+      )
       steps.set(before ?? nothing, step)
       return step
     })

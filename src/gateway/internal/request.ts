@@ -91,7 +91,8 @@ const parseWait = (model: string, text: string | null): Either.Either<number, In
     ? Either.right(Number(text))
     : invalid({ model }, "wait", "the wait is a number of seconds")
 
-const parseToken = (header: string | undefined, query: string | null): Option.Option<Token> => {
+/** @internal */
+export const parseToken = (header: string | undefined, query: string | null = null): Option.Option<Token> => {
   const [, inHeader] = header?.match(/^bearer +(\S+)$/i) ?? []
   return inHeader !== undefined
     ? Option.some({ value: Redacted.make(inHeader), isInQuery: false })

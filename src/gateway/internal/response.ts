@@ -71,11 +71,11 @@ const pauseMillis: Effect.Effect<number> = Random.nextIntBetween(1_000, 5_001)
 /** The pause after which an `EventSource` connects again. @internal */
 export const retryField: Effect.Effect<string> = Effect.map(pauseMillis, (millis) => `retry: ${millis}\n\n`)
 
-/** @internal */
-export const tooManyConnections: Effect.Effect<HttpServerResponse.HttpServerResponse> = Effect.map(
-  pauseMillis,
-  (millis) =>
-    json({ _tag: "TooManyConnections", message: "the gateway serves as many requests as it may" }, 503, {
-      "retry-after": String(Math.ceil(millis / 1_000))
-    })
-)
+/** 429 if the client itself has them open. @internal */
+export const tooManyConnections = (status: 429 | 503): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
+  Effect.map(pauseMillis, (millis) => {
+    const message = status === 429
+      ? "this client has as many requests open as it may"
+      : "the gateway serves as many requests as it may"
+    return json({ _tag: "TooManyConnections", message }, status, { "retry-after": String(Math.ceil(millis / 1_000)) })
+  })

@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Rules } from "../../model/internal/rules.js"
 import * as Job from "../../model/Job.js"
-import { InvalidCursor, WatchError } from "../../model/QueueError.js"
+import { InvalidCursor, QueueError, WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
 import { WatchEvent } from "../../watch/JobStream.js"
 
@@ -27,9 +27,11 @@ const encodeStatus = Schema.encodeSync(Job.JobStatus)
 const encodeEvent = Schema.encodeSync(WatchEvent)
 const encodeFields = Schema.encodeSync(Schema.Union(WatchError, InvalidCursor))
 const decodeError = Schema.decodeUnknownSync(WatchError)
+const decodeTrouble = Schema.decodeUnknownSync(QueueError)
 
 // a failed job keeps its outputs too: they may have the reason
-const slimStatus = (status: Job.JobStatus): Job.JobStatus => ({
+/** @internal */
+export const slimStatus = (status: Job.JobStatus): Job.JobStatus => ({
   ...status,
   inputs: Job.absent,
   outputs: Job.isTerminal(status) ? status.outputs : Job.absent
@@ -79,7 +81,13 @@ const full: Encoders = {
   error: encodeError
 }
 
-const error = (error: WatchError) => encodeError(decodeError(slimError(encodeFields(error))))
+/** An error without the inputs and outputs of the job, and without texts that may quote them. @internal */
+export const slimErrorOf = (error: WatchError): WatchError => decodeError(slimError(encodeFields(error)))
+
+/** @internal */
+export const slimTroubleOf = (error: QueueError): QueueError => decodeTrouble(slimError(encodeFields(error)))
+
+const error = (error: WatchError) => encodeError(slimErrorOf(error))
 
 const slim: Encoders = {
   snapshot: (status) => encodeStatus(slimStatus(status)),

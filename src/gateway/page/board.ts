@@ -1,5 +1,6 @@
 // The script of the board's page. `npm run page` makes `../internal/page.ts` of it.
-// @effect-diagnostics globalDate:off globalTimers:off preferSchemaOverJson:off
+// @effect-diagnostics asyncFunction:off globalDate:off globalTimers:off
+import { eventStream } from "../../browser/internal/eventStream.js"
 import { clock, type Job } from "./job.js"
 import { byId, countsOf, receive, remove, render, rows, write } from "./rows.js"
 
@@ -16,11 +17,10 @@ const say = (text: string): void => write(byId("spoken"), text)
 setInterval(() => isConnected && say(rows.size === 0 ? "" : countsOf(rows.values())), 10_000)
 
 let isConnected = false
-let source: EventSource | undefined
-let lastEvent = 0
+let connection = new AbortController()
 
 const lost = (): void => {
-  if (isConnected || source?.readyState === EventSource.CLOSED) say("The connection is lost")
+  if (isConnected) say("The connection is lost")
   isConnected = false
   const shown = byId("connection")
   write(shown, "No connection; trying again")
@@ -30,55 +30,70 @@ const lost = (): void => {
 /** The jobs that the user has added: in the address, so that a bookmark has them. */
 const added = (): Array<string> => new URLSearchParams(location.hash.slice(1)).getAll("job")
 
-const connect = (): void => {
-  source?.close()
-  const events = source = new EventSource(`events?${new URLSearchParams(added().map((job) => ["job", job]))}`)
-  let received = new Set<string>()
+/** The events of the server that sent this page. */
+type Event =
+  | { readonly name: "jobs"; readonly data: ReadonlyArray<Job> }
+  | { readonly name: "removed"; readonly data: ReadonlyArray<string> }
+  | { readonly name: "refused"; readonly data: { readonly job: string; readonly message: string } }
+  | { readonly name: "clock"; readonly data: { readonly now: number; readonly hidden: number } }
+
+const follow = async (signal: AbortSignal): Promise<void> => {
+  const received = new Set<string>()
   let isComplete = false
-  const on = <A>(name: string, handle: (data: A) => void): void =>
-    events.addEventListener(name, (event) => {
-      lastEvent = Date.now()
-      handle(JSON.parse(event.data) as A) // of the server that sent this page
-    })
-  events.onopen = () => {
-    received = new Set()
-    isComplete = false
-    lastEvent = Date.now()
-  }
-  events.onerror = lost
-  on<ReadonlyArray<Job>>("jobs", (jobs) => {
-    for (const job of jobs) {
-      received.add(job.job)
-      receive(job)
+  const notices = eventStream({
+    url: `events?${new URLSearchParams(added().map((job) => ["job", job]))}`,
+    from: undefined,
+    token: () => undefined,
+    signal,
+    maxSilence: 30_000,
+    toError: () => undefined
+  })
+  for await (const notice of notices) {
+    if (notice._tag === "Disconnected") lost()
+    if (notice._tag === "Connected") {
+      received.clear()
+      isComplete = false
     }
-  })
-  on<ReadonlyArray<string>>("removed", (jobs) => jobs.forEach(remove))
-  on<{ readonly job: string; readonly message: string }>("refused", ({ job, message }) => {
-    write(byId("refused"), `${job}: ${message}`)
-    location.replace(`#${new URLSearchParams(added().filter((name) => name !== job).map((name) => ["job", name]))}`)
-  })
-  on<{ readonly now: number; readonly hidden: number }>("clock", ({ hidden, now }) => {
-    clock.ahead = now - Date.now()
-    // after the server has restarted, it may know fewer jobs
-    if (!isComplete) { for (const name of rows.keys()) if (!received.has(name)) remove(name) }
-    isComplete = true
-    if (!isConnected) say("Connected")
-    isConnected = true
-    const shown = byId("connection")
-    write(shown, "Live")
-    shown.className = ""
-    write(byId("hidden"), hidden === 0 ? "" : `${hidden} more jobs are watched, but not shown.`)
-  })
+    if (notice._tag !== "Event") continue
+    const event = notice as unknown as Event
+    switch (event.name) {
+      case "jobs":
+        for (const job of event.data) {
+          received.add(job.job)
+          receive(job)
+        }
+        break
+      case "removed":
+        event.data.forEach(remove)
+        break
+      case "refused": {
+        const { job, message } = event.data
+        write(byId("refused"), `${job}: ${message}`)
+        location.replace(`#${new URLSearchParams(added().filter((name) => name !== job).map((name) => ["job", name]))}`)
+        break
+      }
+      case "clock": {
+        const { hidden, now } = event.data
+        clock.ahead = now - Date.now()
+        // after the server has restarted, it may know fewer jobs
+        if (!isComplete) { for (const name of rows.keys()) if (!received.has(name)) remove(name) }
+        isComplete = true
+        if (!isConnected) say("Connected")
+        isConnected = true
+        const shown = byId("connection")
+        write(shown, "Live")
+        shown.className = ""
+        write(byId("hidden"), hidden === 0 ? "" : `${hidden} more jobs are watched, but not shown.`)
+      }
+    }
+  }
 }
 
-// an `EventSource` does not connect again after an error response, and waits for ever on a connection that is dead
-setInterval(() => {
-  const isDead = source?.readyState === EventSource.CLOSED ||
-    (source?.readyState === EventSource.OPEN && Date.now() - lastEvent > 30_000)
-  if (!isDead) return
-  lost()
-  connect()
-}, 5_000)
+const connect = (): void => {
+  connection.abort()
+  connection = new AbortController()
+  follow(connection.signal).catch(() => {}) // it ends with the signal alone
+}
 
 // -----------------------------------------------------------------------------
 // the user

@@ -45,6 +45,9 @@ class Row {
   private detail: HTMLTableRowElement | undefined
   private readonly facts = new Map<string, HTMLElement>()
   private readonly timeline = element("ol")
+  /** Why the job has not ended yet. */
+  private readonly cause = element("p", { hidden: true })
+  private explainedAt = 0
   private shown: ReadonlyArray<Step> = []
   private outputs: HTMLElement | undefined
   /** Whether the row can be seen, or nearly. */
@@ -111,7 +114,8 @@ class Row {
       this.facts.set(name, value)
       list.append(element("dt", {}, title), value)
     }
-    const cell = element("td", { colSpan: columns.length }, list, this.timeline)
+    this.explainedAt = 0
+    const cell = element("td", { colSpan: columns.length }, this.cause, list, this.timeline)
     if (this.outputs !== undefined) cell.append(this.outputs)
     this.detail = element("tr", { className: "detail" }, cell)
     this.tr.after(this.detail)
@@ -128,6 +132,17 @@ class Row {
       this.timeline.replaceChildren(...items)
     }
     if (job.steps.at(-1)?._tag === "Completed" && this.outputs === undefined) this.loadOutputs()
+    this.cause.hidden = !this.isLive || this.cause.textContent === ""
+    if (this.isLive && now() - this.explainedAt > 5_000) this.explain()
+  }
+
+  private explain(): void {
+    this.explainedAt = now()
+    fetch(`why?${new URLSearchParams({ job: this.job.job })}`).then((response) => response.json()).then(
+      // nothing is known of a job that is not watched
+      ({ summary }) => write(this.cause, summary ?? ""),
+      () => write(this.cause, "")
+    )
   }
 
   private item(step: Step, before: Step | undefined): HTMLLIElement {

@@ -75,9 +75,6 @@ export const isTraced = (fiber: Fiber<unknown, unknown>): boolean => fiber.getFi
 export const clockOf = (fiber: Fiber<unknown, unknown>): Clock.Clock =>
   Context.get(fiber.getFiberRef(DefaultServices.currentServices), Clock.Clock)
 
-/** Whether the current fiber is traced. @internal */
-export const isTracerEnabled: Effect.Effect<boolean> = FiberRef.get(FiberRef.currentTracerEnabled)
-
 /** A runtime with the clock and the scheduler of a fiber, and without spans. @internal */
 export const untracedRuntimeLike = (base: Runtime, fiber: Fiber<unknown, unknown>): Runtime =>
   runSync(
@@ -91,6 +88,16 @@ export const untracedRuntimeLike = (base: Runtime, fiber: Fiber<unknown, unknown
 
 /** The tracer of a program that has no other. @internal */
 export const defaultTracer: Tracer.Tracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+/** Whether the current fiber is traced. @internal */
+export const isTracerEnabled: Effect.Effect<boolean> = FiberRef.get(FiberRef.currentTracerEnabled)
+
+/** Whether the spans of the current fiber go anywhere. @internal */
+export const isExported: Effect.Effect<boolean> = Effect.zipWith(
+  isTracerEnabled,
+  Effect.tracer,
+  (isEnabled, tracer) => isEnabled && tracer !== defaultTracer
+)
 
 /** Interrupts a fiber, and waits for its end. @internal */
 export const interruptAndWait = (fiber: Fiber<unknown, unknown>): Effect.Effect<void> =>

@@ -1,13 +1,20 @@
 /**
- * The bodies and endpoints of the client side of the queue API.
+ * The paths and bodies of the client side of the queue API. `QueueApi` makes an `HttpApi` of them, which takes more time to
+ * load than the rest of the client.
  *
  * @internal
  */
-import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
-import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
-import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
-import { JobStatus, JsonObject, ModelName, RequestId } from "../../model/Job.js"
+import { JsonObject, ModelName, RequestId } from "../../model/Job.js"
+
+/** @internal */
+export const paths = {
+  status: "/queue/status",
+  submit: "/queue/submit",
+  cancel: "/queue/cancel",
+  clear: "/queue/clear",
+  metrics: "/queue/metrics"
+} as const
 
 /**
  * The headers of every request. Without the second, a service or gateway may compress, and clients other than `fetch`
@@ -57,11 +64,10 @@ export const CancelResponse = Schema.Struct({ status: Schema.Literal("canceled")
  *
  * @internal
  */
-export const CancelConflict = Schema.Struct({ status: Schema.NonEmptyString }).annotations(HttpApiSchema.annotations({
-  status: 409,
+export const CancelConflict = Schema.Struct({ status: Schema.NonEmptyString }).annotations({
   identifier: "CancelConflict",
   description: "The job was not pending: running, done, failed, or canceled before."
-}))
+})
 
 /** @internal */
 export const ClearRequest = Schema.Struct({ model: ModelName }).annotations({ identifier: "ClearRequest" })
@@ -92,56 +98,3 @@ export const ErrorBody = Schema.Struct({
   param: Schema.optional(Schema.String),
   type: Schema.optional(Schema.String)
 })
-
-/** @internal */
-export const errorBody = (status: number) =>
-  ErrorBody.annotations(HttpApiSchema.annotations({
-    status,
-    identifier: "QueueError",
-    description: "`type` is a category, such as invalid_request_error"
-  }))
-
-const status = HttpApiEndpoint.get("status", "/queue/status")
-  .setUrlParams(Schema.Struct({ request_id: RequestId, model: ModelName }))
-  .addSuccess(JobStatus)
-  .addError(errorBody(400))
-  .addError(errorBody(404))
-  .addError(errorBody(500))
-  .annotate(OpenApi.Description, "The status of a job.")
-
-const submit = HttpApiEndpoint.post("submit", "/queue/submit")
-  .setPayload(SubmitRequest)
-  .addSuccess(SubmitResponse)
-  .addError(errorBody(400))
-  .addError(errorBody(413))
-  .addError(errorBody(500))
-  .annotate(OpenApi.Description, "Adds a job to the queue of a model.")
-
-const cancel = HttpApiEndpoint.post("cancel", "/queue/cancel")
-  .setPayload(CancelRequest)
-  .addSuccess(CancelResponse)
-  .addSuccess(CancelConflict)
-  .addError(errorBody(400))
-  .addError(errorBody(404))
-  .addError(errorBody(413))
-  .addError(errorBody(500))
-  .annotate(OpenApi.Description, "Cancels a job that is pending; any other is left as it is.")
-
-const clear = HttpApiEndpoint.post("clear", "/queue/clear")
-  .setPayload(ClearRequest)
-  .addSuccess(ClearResponse)
-  .addError(errorBody(400))
-  .addError(errorBody(404))
-  .addError(errorBody(413))
-  .addError(errorBody(500))
-  .annotate(OpenApi.Description, "Cancels every pending job of a model.")
-
-const metrics = HttpApiEndpoint.get("metrics", "/queue/metrics")
-  .setUrlParams(Schema.Struct({ model: ModelName }))
-  .addSuccess(Metrics)
-  .addError(errorBody(400))
-  .addError(errorBody(500))
-  .annotate(OpenApi.Description, "How many jobs of a model are waiting and running.")
-
-/** @internal */
-export const endpoints = { status, submit, cancel, clear, metrics }

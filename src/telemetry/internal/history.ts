@@ -4,7 +4,6 @@
 import * as Option from "effect/Option"
 import { millis } from "../../model/internal/position.js"
 import type { JobRef } from "../../model/Job.js"
-import { isTerminal } from "../../model/Transition.js"
 import type { Terminal, Transition } from "../../model/Transition.js"
 
 /** When a step happened: by the server's clock, if reported, else when it was observed, by ours. */
@@ -32,6 +31,8 @@ export interface History {
   readonly job: JobRef
   readonly from: Time
   readonly isResumed: boolean
+  /** Whether spans are made of it. Metrics need only the open phase. */
+  readonly isTraced: boolean
   /** Oldest first; only the last one is open. */
   phases: ReadonlyArray<OpenPhase>
 }
@@ -98,41 +99,44 @@ const phaseBefore = (next: Transition): readonly [Kind, at: number | undefined] 
 }
 
 /** Returns the history of a job before its first known transition. @internal */
-export const begin = (first: Transition): History => {
+export const begin = (first: Transition, isTraced: boolean): History => {
   const observedAt = first.observedAt.epochMillis
   const before = phaseBefore(first)
   return {
     job: first.job,
     from: timeOf(millis(first.snapshot.createdAt), observedAt),
     isResumed: first._tag !== "Queued",
+    isTraced,
     phases: before === undefined
       ? []
       : [open(before[0], timeOf(before[1], observedAt), false, true)]
   }
 }
 
-/** Adds a transition to a history. Returns the job if it ends. @internal */
-export const add = (self: History, transition: Transition): Ended | undefined => {
-  if (isTerminal(transition)) return end(self, timeOfStep(transition), transition)
+/** Adds a transition to a history. @internal */
+export const add = (self: History, transition: Exclude<Transition, Terminal>): void => {
   if (transition._tag === "Progressed") {
     const phase = self.phases.at(-1)
-    if (phase === undefined) return undefined
+    if (phase === undefined || !self.isTraced) return
     const event = {
       observedAt: transition.observedAt.epochMillis,
       fraction: Option.getOrUndefined(transition.progress)
     }
     phase.progress = phase.progress.slice(1 - maxProgress).concat(event)
-    return undefined
+    return
   }
   const { _tag, attempt, evidence } = transition
   const kind = _tag === "Claimed" ? running(attempt) : _tag === "Queued" ? queued : requeued
-  self.phases = self.phases.concat(open(kind, timeOfStep(transition), evidence === "inferred", false))
-  return undefined
+  const phase = open(kind, timeOfStep(transition), evidence === "inferred", false)
+  self.phases = self.isTraced ? self.phases.concat(phase) : [phase]
 }
+
+/** Ends a job with its last transition. @internal */
+export const end = (self: History, last: Terminal): Ended => endAt(self, timeOfStep(last), last)
 
 /** Ends the watch of a job that goes on. The open phase is left out: the watch that resumes will have it. @internal */
 export const leave = (self: History, now: number): Ended => {
-  const ended = end(self, timeOf(undefined, now), undefined)
+  const ended = endAt(self, timeOf(undefined, now), undefined)
   return { ...ended, phases: ended.phases.slice(0, -1), openPhase: ended.phases.at(-1)?.name }
 }
 
@@ -143,7 +147,7 @@ const timeOf = (at: number | undefined, observedAt: number): Time => ({
 
 const timeOfStep = ({ at, observedAt }: Transition): Time => timeOf(millis(at), observedAt.epochMillis)
 
-const end = ({ from, isResumed, job, phases }: History, to: Time, last: Terminal | undefined): Ended => {
+const endAt = ({ from, isResumed, job, phases }: History, to: Time, last: Terminal | undefined): Ended => {
   const [start, ...times] = fit([from, ...phases.map(({ from }) => from), to]) as [Time, ...Array<Time>] // one for each
   return {
     job,

@@ -41,13 +41,23 @@ const troubles = counter("troubles", "polls that failed, for a reason that may p
 
 const inTrouble = Metric.gauge(nameOf("in_trouble"), { description: "watched jobs whose last poll failed" })
 
+// To make a metric costs more than to update it.
+const memoized = <A>(make: (name: string) => A): (name: string) => A => {
+  const all = new Map<string, A>()
+  return (name) => {
+    const value = all.get(name) ?? make(name)
+    all.set(name, value)
+    return value
+  }
+}
+
 const ofModel = (model: string) => ({
   queueTime: Metric.tagged(queueTime, "model", model),
   runTime: Metric.tagged(runTime, "model", model),
   attempts: Metric.tagged(attempts, "model", model),
   staleness: Metric.tagged(staleness, "model", model),
-  outcomes: Metric.tagged(outcomes, "model", model),
-  troubles: Metric.tagged(troubles, "model", model),
+  outcomes: memoized((outcome: string) => Metric.tagged(Metric.tagged(outcomes, "model", model), "outcome", outcome)),
+  troubles: memoized((error: string) => Metric.tagged(Metric.tagged(troubles, "model", model), "error", error)),
   inTrouble: Metric.tagged(inTrouble, "model", model)
 })
 
@@ -63,13 +73,7 @@ export interface Metrics {
 
 /** @internal */
 export const make = (): Metrics => {
-  const models = new Map<string, ReturnType<typeof ofModel>>()
-  // The metrics of each model are made once.
-  const get = (model: string): ReturnType<typeof ofModel> => {
-    const metrics = models.get(model) ?? ofModel(model)
-    models.set(model, metrics)
-    return metrics
-  }
+  const get = memoized(ofModel)
   return {
     step: ({ job: { model }, phases }, transition) => {
       if (transition._tag === "Progressed") return
@@ -82,12 +86,12 @@ export const make = (): Metrics => {
       }
       if (!isTerminal(transition)) return
       metrics.attempts.unsafeUpdate(transition.attempt, [])
-      Metric.tagged(metrics.outcomes, "outcome", transition._tag).unsafeUpdate(1, [])
+      metrics.outcomes(transition._tag).unsafeUpdate(1, [])
       if (at !== undefined) metrics.staleness.unsafeUpdate(Math.max(0, transition.observedAt.epochMillis - at), [])
     },
     trouble: (model, error, isFirst) => {
       const metrics = get(model)
-      Metric.tagged(metrics.troubles, "error", error._tag).unsafeUpdate(1, [])
+      metrics.troubles(error._tag).unsafeUpdate(1, [])
       if (isFirst) metrics.inTrouble.unsafeModify(1, [])
     },
     recovered: (model) => get(model).inTrouble.unsafeModify(-1, [])

@@ -38,16 +38,22 @@ const failureOfPhase = ({ attempt, last }: Phase): Failure | undefined => {
 
 const nanos = (millis: number): bigint => BigInt(Math.trunc(millis)) * 1_000_000n
 
-/** Makes the span of a job, and those of its phases as children. @internal */
-export const draw = (tracer: Tracer.Tracer, parent: Option.Option<Tracer.AnySpan>, ended: Ended): void => {
+/** Makes the span of a job, linked to that of its submit, if known, and those of its phases as children. @internal */
+export const draw = (
+  tracer: Tracer.Tracer,
+  parent: Option.Option<Tracer.AnySpan>,
+  submit: Tracer.AnySpan | undefined,
+  ended: Ended
+): void => {
   const { job, last, openPhase } = ended
   const begin = (
     name: string,
     parent: Option.Option<Tracer.AnySpan>,
     of: Ended | Phase,
-    attributes: { readonly [name: string]: unknown }
+    attributes: { readonly [name: string]: unknown },
+    links: ReadonlyArray<Tracer.SpanLink> = []
   ): Tracer.Span => {
-    const span = tracer.span(name, parent, Context.empty(), [], nanos(of.start.millis), "internal")
+    const span = tracer.span(name, parent, Context.empty(), links, nanos(of.start.millis), "internal")
     const all = {
       "messaging.system": "together_ai",
       "messaging.destination.name": job.model,
@@ -69,7 +75,7 @@ export const draw = (tracer: Tracer.Tracer, parent: Option.Option<Tracer.AnySpan
     "queue.outcome": last?._tag,
     "queue.attempts": last?.attempt,
     "queue.open_phase": openPhase
-  })
+  }, submit === undefined ? [] : [{ _tag: "SpanLink", span: submit, attributes: {} }])
   for (const phase of ended.phases) {
     const { attempt, end, isInferred, name, progress, start } = phase
     const failure = failureOfPhase(phase)

@@ -32,6 +32,11 @@ export class Deadlines {
     return this.queue.first
   }
 
+  /** When the first deadline of a poller passes; `Infinity` if it has none. */
+  of(poller: Poller): number {
+    return poller.deadlineSlot === -1 ? Infinity : this.queue.timeOf(poller.deadlineSlot)
+  }
+
   /** Adds the deadlines of a new subscriber. */
   add(poller: Poller, subscriber: Subscriber): void {
     const { at } = this.expiryOf(poller, subscriber)

@@ -22,6 +22,12 @@ export const pauses = counter("watcher_pauses", "pauses after a 429")
 export const stretch = gauge("watcher_stretch", "by how much the budget lengthens the pauses; 1 while it suffices")
 
 /** @internal */
+export const budgetUse = gauge(
+  "watcher_budget_use",
+  "the part of the budget that the cadences ask for; over 1, pauses are stretched"
+)
+
+/** @internal */
 export const stale = counter("stale_snapshots", "snapshots of a job that were older than what was known")
 
 const polls = counter("watcher_polls", "polls that were answered, or met trouble")
@@ -41,6 +47,14 @@ const staleness = Metric.histogram(
 
 const queueDepth = gauge("watcher_queue_depth", "watched jobs that wait in the queue")
 
+const running = gauge("watcher_running", "watched jobs that run")
+
+const pollsPerJob = Metric.histogram(
+  "effect_queue_status_watcher_polls_per_job",
+  MetricBoundaries.exponential({ start: 1, factor: 2, count: 14 }),
+  "polls of a job that has ended while it was watched"
+)
+
 const orderLost = counter("watcher_queue_order_lost", "times that jobs were seen to start out of order")
 
 /** @internal */
@@ -50,6 +64,8 @@ export const ofModel = (model: string) => ({
   savedByOrder: Metric.tagged(savedByOrder, "model", model),
   staleness: Metric.tagged(staleness, "model", model),
   queueDepth: Metric.tagged(queueDepth, "model", model),
+  running: Metric.tagged(running, "model", model),
+  pollsPerJob: Metric.tagged(pollsPerJob, "model", model),
   orderLost: Metric.tagged(orderLost, "model", model),
   stale: Metric.tagged(stale, "model", model)
 })

@@ -7,9 +7,10 @@ import type * as Data from "effect/Data"
 import type * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import type { Rules } from "../../model/internal/rules.js"
 import type { JobRef, JobStatus } from "../../model/Job.js"
 import type { QueueError, RateLimited, WatchError } from "../../model/QueueError.js"
-import type { Cursor } from "../../model/Transition.js"
+import type { Cursor, derive } from "../../model/Transition.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 
 /** One job of a subscription. */
@@ -32,6 +33,18 @@ export interface Sample {
   readonly status: JobStatus
   /** When the snapshot arrived, by our clock. */
   readonly at: DateTime.Utc
+  /** @internal */
+  derived?: Derived | undefined
+}
+
+/** What was derived from a sample last, by which rules and from which cursor. @internal */
+export interface Derived extends Rules {
+  /** The cursor before the sample. */
+  readonly cursor: Cursor | undefined
+  /** How an unknown state was treated. */
+  readonly unrecognized: WatchPolicy["unrecognized"]
+  /** What the sample adds to the cursor. */
+  readonly result: ReturnType<typeof derive>
 }
 
 /** Polls of the job fail, for a reason that may pass. */
@@ -93,3 +106,25 @@ export type PollingEvent = Data.TaggedEnum<{
   PollingPaused: { readonly at: DateTime.Utc; readonly until: DateTime.Utc; readonly error: RateLimited }
   QueueOrderViolated: { readonly at: DateTime.Utc; readonly model: string }
 }>
+
+/** What a watcher knows of the jobs of a model. Times are by our clock. @internal */
+export interface Inspection {
+  /** The jobs that are watched. */
+  readonly jobs: ReadonlyArray<InspectedJob>
+  /** The jobs that ended in the last minutes: their last snapshots, and when those arrived. */
+  readonly ended: ReadonlyArray<Pick<Sample, "status" | "at">>
+  /** No job is polled until then, because of a 429. */
+  readonly pause: { readonly at: DateTime.Utc; readonly until: DateTime.Utc } | undefined
+}
+
+/** A job that is watched. @internal */
+export interface InspectedJob {
+  /** The reference of the job. */
+  readonly job: JobRef
+  /** The last snapshot, and when it was last confirmed. */
+  readonly last: Pick<Sample, "status" | "at"> | undefined
+  /** The errors of its polls, while they fail, and when the last one came. */
+  readonly trouble: (Pick<Trouble, "error" | "since" | "nextTryAt"> & { readonly at: DateTime.Utc }) | undefined
+  /** When the first of its watches gives up. */
+  readonly deadline: DateTime.Utc | undefined
+}

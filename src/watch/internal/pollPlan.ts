@@ -56,8 +56,9 @@ export class PollPlan {
   private isOrderUsed = false
   /** Jobs that became due since then are still to be staggered. */
   private pausedAt: number | undefined = undefined
-  /** No poll begins before. */
+  /** No poll begins before, because of a 429 at `last429At`. */
   pausedUntil = -Infinity
+  last429At = -Infinity
   private consecutive429s = 0
 
   constructor(
@@ -71,6 +72,10 @@ export class PollPlan {
 
   find(job: JobRef): Poller | undefined {
     return this.orders.get(job.model)?.pollers.get(job.requestId)
+  }
+
+  ofModel(model: string): Iterable<Poller> {
+    return this.orders.get(model)?.pollers.values() ?? []
   }
 
   get all(): ReadonlyArray<Poller> {
@@ -98,7 +103,7 @@ export class PollPlan {
     const { job, order, status } = poller
     order.pollers.set(job.requestId, poller)
     Metrics.pollers.unsafeUpdate(++this.pollers, [])
-    if (status?._tag === "Pending") order.countPending(1)
+    order.count(status, 1)
   }
 
   leave(poller: Poller): void {
@@ -106,7 +111,7 @@ export class PollPlan {
     this.setPeriod(poller, undefined)
     this.unschedule(poller)
     order.leave(poller)
-    if (status?._tag === "Pending") order.countPending(-1)
+    order.count(status, -1)
     Metrics.pollers.unsafeUpdate(--this.pollers, [])
     order.pollers.delete(job.requestId)
     if (order.pollers.size === 0) this.orders.delete(order.model)
@@ -132,7 +137,9 @@ export class PollPlan {
     if (isBehind) this.isOrderUsed = true
     const planned = isBehind ? this.queuedPause(poller) : poller.pause
     this.setPeriod(poller, Math.max(planned, period ?? 0))
-    const stretch = this.demand.stretch(this.pollers, this.capacity)
+    const use = this.demand.use(this.pollers, this.capacity)
+    const stretch = Math.max(1, use)
+    Metrics.budgetUse.unsafeUpdate(use, [])
     this.time.setStretch(stretch, now)
     if (stretch !== this.announcedStretch) this.announce(stretch, now)
     this.add(poller, this.scheduled, this.time.at(from) + planned)
@@ -272,9 +279,10 @@ export class PollPlan {
   }
 
   /** Counts a request against the rate limit. */
-  spend({ order }: Poller, now: number): void {
+  spend(poller: Poller, now: number): void {
+    poller.polls++
     this.rateLimit.spend(now)
-    Metrics.count(order.metrics.polls, 1)
+    Metrics.count(poller.order.metrics.polls, 1)
   }
 
   private get nextQueue(): DueQueue<Poller> {
@@ -289,6 +297,7 @@ export class PollPlan {
   pause(error: RateLimited, retryAfter: number, now: number): void {
     const pause = retryAfter > 0 ? retryAfter : Math.min(longestRateLimit, firstRateLimit * 2 ** this.consecutive429s)
     const isNew = now >= this.pausedUntil
+    this.last429At = now
     if (isNew && retryAfter === 0) this.consecutive429s++
     this.pausedUntil = Math.max(this.pausedUntil, now + pause)
     if (!isNew) return

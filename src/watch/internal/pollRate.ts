@@ -53,11 +53,11 @@ export class Demand {
   }
 
   /**
-   * The factor by which pauses must be longer for the demand to fit the capacity, at least 1. Jobs with an unknown period
-   * count as average ones.
+   * The part of the capacity that all jobs ask for; if over 1, the factor by which pauses must be longer. Jobs with an unknown
+   * period count as average ones.
    */
-  stretch(all: number, capacity: number): number {
-    return this.jobs === 0 ? 1 : Math.max(1, this.perSecond * (all / this.jobs) / capacity)
+  use(all: number, capacity: number): number {
+    return this.jobs === 0 ? 0 : this.perSecond * (all / this.jobs) / capacity
   }
 }
 

@@ -153,6 +153,8 @@ export class Poller extends PollGroup implements JobState, Queued {
   unchangedSince = 0
   trouble: Trouble | undefined = undefined
 
+  /** The number of requests so far. */
+  polls = 0
   /** When the newest request was sent. */
   sentAt: number | undefined = undefined
   /** When a poll was first needed to confirm that a deadline has passed, until that poll has ended. */

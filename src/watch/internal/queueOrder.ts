@@ -10,12 +10,18 @@ import type { ModelMetrics } from "./metrics.js"
 /** @internal */
 export const headLength = 3
 
-const priorityOf = (status: JobStatus): number => Option.getOrElse(status.priority, () => 0)
+/** @internal */
+export const priorityOf = (status: JobStatus): number => Option.getOrElse(status.priority, () => 0)
 
 const createdAt = ({ createdAt }: JobStatus): number => Option.isSome(createdAt) ? createdAt.value.epochMillis : 0
 
-/** The promised order. The service orders neither jobs of one millisecond nor a job without a time of submission. */
-const compare = (a: JobStatus, b: JobStatus): number => priorityOf(b) - priorityOf(a) || createdAt(a) - createdAt(b)
+/**
+ * The promised order. The service orders neither jobs of one millisecond nor a job without a time of submission.
+ *
+ * @internal
+ */
+export const compare = (a: JobStatus, b: JobStatus): number =>
+  priorityOf(b) - priorityOf(a) || createdAt(a) - createdAt(b)
 
 /** The part of a poller that the order reads. Times are of the same clock. @internal */
 export interface Queued {
@@ -42,7 +48,8 @@ interface Head<P> {
   overtakenAt: number | undefined
 }
 
-const isOrdered = (status: JobStatus): boolean => status._tag === "Pending" && Option.isSome(status.createdAt)
+/** @internal */
+export const isOrdered = (status: JobStatus): boolean => status._tag === "Pending" && Option.isSome(status.createdAt)
 
 const isClaimed = ({ _tag }: JobStatus): boolean => _tag === "Running" || _tag === "Done" || _tag === "Failed"
 
@@ -50,6 +57,7 @@ const isClaimed = ({ _tag }: JobStatus): boolean => _tag === "Running" || _tag =
 export class QueueOrder<P extends Queued> {
   readonly pollers = new Map<string, P>()
   private pending = 0
+  private running = 0
   private heads: Array<Head<P>> = []
   /** The service's order alone decides here: no job is due at a time. */
   private readonly behind = new DueQueue<P>((poller, slot) => {
@@ -78,17 +86,18 @@ export class QueueOrder<P extends Queued> {
     return this.behind.all
   }
 
-  countPending(by: number): void {
-    this.pending += by
-    this.metrics.queueDepth.unsafeUpdate(this.pending, [])
+  /** Counts jobs in a state. */
+  count(status: JobStatus | undefined, by: number): void {
+    if (status?._tag === "Pending") this.metrics.queueDepth.unsafeUpdate(this.pending += by, [])
+    else if (status?._tag === "Running") this.metrics.running.unsafeUpdate(this.running += by, [])
   }
 
   /** The job is about to have another status. */
   beforeChange(poller: P, status: JobStatus, now: number): void {
     const before = poller.status
     if (before?._tag !== status._tag) {
-      if (before?._tag === "Pending") this.countPending(-1)
-      if (status._tag === "Pending") this.countPending(1)
+      this.count(before, -1)
+      this.count(status, 1)
     }
     if (before === undefined || (!this.isBehind(poller) && this.headOf(poller) === undefined)) return
     if (isOrdered(status) && compare(before, status) === 0) return

@@ -43,24 +43,47 @@ export interface Opened {
   readonly rules: Rules
 }
 
-/** Derives what a sample adds to a cursor. @internal */
+/** How samples are derived. @internal */
+export interface DeriveRules {
+  readonly policy: Pick<WatchPolicy, "unrecognized">
+  readonly rules: Rules
+}
+
+/**
+ * Derives what a sample adds to a cursor. The sample keeps the answer: what observes it on its way to the subscriber mostly
+ * asks the same.
+ *
+ * @internal
+ */
 export const deriveFrom = (
   cursor: Transition.Cursor | undefined,
-  { at, status }: Pick<Sample, "at" | "status">,
-  { policy, rules }: Pick<Opened, "policy" | "rules">
-): ReturnType<typeof Transition.derive> =>
-  Transition.derive(Option.fromNullable(cursor), status, {
+  sample: Sample,
+  { policy: { unrecognized }, rules: { readProgress, readReason } }: DeriveRules
+): ReturnType<typeof Transition.derive> => {
+  const { at, derived: known, status } = sample
+  if (
+    known !== undefined && known.readProgress === readProgress && known.readReason === readReason &&
+    (known.unrecognized === unrecognized || status._tag !== "Unrecognized") && isSame(known.cursor, cursor)
+  ) return known.result
+  const result = Transition.derive(Option.fromNullable(cursor), status, {
     observedAt: at,
-    ...rules,
-    unrecognized: policy.unrecognized === "end" ? "end" : "fail"
+    readProgress,
+    readReason,
+    unrecognized: unrecognized === "end" ? "end" : "fail"
   })
+  sample.derived = { cursor, readProgress, readReason, unrecognized, result }
+  return result
+}
+
+const isSame = (a: Transition.Cursor | undefined, b: Transition.Cursor | undefined): boolean =>
+  a === b || (a !== undefined && b !== undefined && Transition.Cursor.isSame(a, b))
 
 /** Derives the transitions that a sample adds, and moves the subscriber's cursor. @internal */
 export const derive = (
   sample: Sample,
-  reading: Pick<Opened, "policy" | "rules">
+  rules: DeriveRules
 ): Either.Either<ReadonlyArray<Transition.Transition>, UnrecognizedStatus | JobMismatch> =>
-  Either.map(deriveFrom(sample.watch.cursor, sample, reading), ({ cursor, transitions }) => {
+  Either.map(deriveFrom(sample.watch.cursor, sample, rules), ({ cursor, transitions }) => {
     sample.watch.cursor = cursor
     return transitions
   })

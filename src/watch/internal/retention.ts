@@ -38,6 +38,11 @@ export class Retention<A> {
     }
   }
 
+  /** The values that are kept, oldest first. */
+  all(now: number): ReadonlyArray<A> {
+    return Array.from(this.entries.values()).filter(({ until }) => until > now).map(({ value }) => value)
+  }
+
   clear(): void {
     this.entries.clear()
   }

@@ -26,7 +26,7 @@ import { Executor, Timer } from "./executor.js"
 import { type Trouble, troubleOf } from "./expiryErrors.js"
 import * as JobState from "./jobState.js"
 import * as Metrics from "./metrics.js"
-import type { PollingEvent } from "./notice.js"
+import type { Inspection, PollingEvent } from "./notice.js"
 import { isSameGroup, type Outcome, Poller, type PollGroup, type Subscriber } from "./poller.js"
 import { PollPlan, type Settings } from "./pollPlan.js"
 import { Requests } from "./requests.js"
@@ -34,6 +34,10 @@ import { Retention } from "./retention.js"
 import { afterError, afterResponse, firstPause } from "./scheduleSteps.js"
 
 const shortest = Duration.toMillis(minPause)
+
+// Polls that are due less than this many milliseconds after others are sent together: to wake up costs as much as some
+// polls do.
+const shortestWait = 5
 
 /** @internal */
 export class Scheduler {
@@ -329,6 +333,7 @@ export class Scheduler {
     poller.order.beforeChange(poller, status, now)
     JobState.accept(poller, status, now, derivation)
     if (Job.isTerminal(status)) {
+      poller.order.metrics.pollsPerJob.unsafeUpdate(poller.polls, [])
       const outcome = { ...poller.outcome(undefined), before: cursor }
       this.outcomes.set(job, outcome, now + this.settings.resultRetention, now)
       return this.endAll(poller, outcome)
@@ -393,6 +398,34 @@ export class Scheduler {
     this.dropEnded(poller)
   }
 
+  inspect(model: string): Inspection {
+    const { executor, plan } = this
+    const { now } = executor
+    const dated = ({ at, status }: { readonly at: number; readonly status: Job.JobStatus | undefined }) =>
+      status && { status, at: executor.dateOf(at) }
+    return {
+      jobs: Array.from(plan.ofModel(model), (poller) => {
+        const { job, trouble } = poller
+        const deadline = this.deadlines.of(poller)
+        return {
+          job,
+          last: dated(poller),
+          trouble: trouble && {
+            error: trouble.error,
+            at: executor.dateOf(trouble.at),
+            since: executor.dateOf(trouble.since),
+            nextTryAt: executor.dateOf(plan.retryAt(poller))
+          },
+          deadline: deadline === Infinity ? undefined : executor.dateOf(deadline)
+        }
+      }),
+      ended: this.outcomes.all(now).filter(({ job }) => job.model === model).flatMap((outcome) => dated(outcome) ?? []),
+      pause: plan.pausedUntil > now
+        ? { at: executor.dateOf(plan.last429At), until: executor.dateOf(plan.pausedUntil) }
+        : undefined
+    }
+  }
+
   /** Does everything that is due, and sets the timer for what comes next. */
   private pump(): void {
     if (this.isPumping) return
@@ -403,7 +436,8 @@ export class Scheduler {
     this.requests.resend()
     while (this.nextPollAt <= this.executor.now) this.executor.fork(this.pollDue)
     this.isPumping = false
-    this.timer.set(Math.min(this.nextPollAt, this.requests.nextAt, this.deadlines.nextAt))
+    const nextPollAt = Math.max(this.nextPollAt, now + shortestWait)
+    this.timer.set(Math.min(nextPollAt, this.requests.nextAt, this.deadlines.nextAt))
   }
 
   private get nextPollAt(): number {

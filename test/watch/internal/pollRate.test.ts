@@ -40,17 +40,17 @@ describe("StretchedTime", () => {
 describe("Demand", () => {
   it("is what all the jobs ask for, where those that are not known yet are like the others", () => {
     const demand = new Demand()
-    assert.strictEqual(demand.stretch(1_000, 1), 1)
+    assert.strictEqual(demand.use(1_000, 1), 0)
     demand.change(undefined, 2_000)
     demand.change(undefined, 500)
-    assert.strictEqual(demand.stretch(2, 10), 1)
-    assert.strictEqual(demand.stretch(2, 0.5), 5)
-    assert.strictEqual(demand.stretch(20, 5), 5)
+    assert.strictEqual(demand.use(2, 10), 0.25)
+    assert.strictEqual(demand.use(2, 0.5), 5)
+    assert.strictEqual(demand.use(20, 5), 5)
     demand.change(500, 2_000)
-    assert.strictEqual(demand.stretch(2, 0.5), 2)
+    assert.strictEqual(demand.use(2, 0.5), 2)
     demand.change(2_000, undefined)
     demand.change(2_000, undefined)
-    assert.strictEqual(demand.stretch(2, 0.5), 1)
+    assert.strictEqual(demand.use(2, 0.5), 0)
   })
 })
 

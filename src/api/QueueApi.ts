@@ -5,11 +5,15 @@
  * @since 0.1.0
  */
 import * as HttpApi from "@effect/platform/HttpApi"
+import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpApiMiddleware from "@effect/platform/HttpApiMiddleware"
 import * as HttpApiSecurity from "@effect/platform/HttpApiSecurity"
 import * as OpenApi from "@effect/platform/OpenApi"
-import { endpoints, errorBody } from "./internal/wire.js"
+import * as Schema from "effect/Schema"
+import { JobStatus, ModelName, RequestId } from "../model/Job.js"
+import * as Wire from "../queue/internal/wire.js"
+import { errorBody } from "./internal/errorBody.js"
 
 /**
  * Requires a bearer token in every call.
@@ -21,6 +25,48 @@ export class Authorization extends HttpApiMiddleware.Tag<Authorization>()(
   "effect-queue-status/QueueApi/Authorization",
   { failure: errorBody(401), security: { bearer: HttpApiSecurity.bearer } }
 ) {}
+
+const status = HttpApiEndpoint.get("status", Wire.paths.status)
+  .setUrlParams(Schema.Struct({ request_id: RequestId, model: ModelName }))
+  .addSuccess(JobStatus)
+  .addError(errorBody(400))
+  .addError(errorBody(404))
+  .addError(errorBody(500))
+  .annotate(OpenApi.Description, "The status of a job.")
+
+const submit = HttpApiEndpoint.post("submit", Wire.paths.submit)
+  .setPayload(Wire.SubmitRequest)
+  .addSuccess(Wire.SubmitResponse)
+  .addError(errorBody(400))
+  .addError(errorBody(413))
+  .addError(errorBody(500))
+  .annotate(OpenApi.Description, "Adds a job to the queue of a model.")
+
+const cancel = HttpApiEndpoint.post("cancel", Wire.paths.cancel)
+  .setPayload(Wire.CancelRequest)
+  .addSuccess(Wire.CancelResponse)
+  .addSuccess(Wire.CancelConflict, { status: 409 })
+  .addError(errorBody(400))
+  .addError(errorBody(404))
+  .addError(errorBody(413))
+  .addError(errorBody(500))
+  .annotate(OpenApi.Description, "Cancels a job that is pending; any other is left as it is.")
+
+const clear = HttpApiEndpoint.post("clear", Wire.paths.clear)
+  .setPayload(Wire.ClearRequest)
+  .addSuccess(Wire.ClearResponse)
+  .addError(errorBody(400))
+  .addError(errorBody(404))
+  .addError(errorBody(413))
+  .addError(errorBody(500))
+  .annotate(OpenApi.Description, "Cancels every pending job of a model.")
+
+const metrics = HttpApiEndpoint.get("metrics", Wire.paths.metrics)
+  .setUrlParams(Schema.Struct({ model: ModelName }))
+  .addSuccess(Wire.Metrics)
+  .addError(errorBody(400))
+  .addError(errorBody(500))
+  .annotate(OpenApi.Description, "How many jobs of a model are waiting and running.")
 
 // `HttpApi` adds an error of its own for requests that do not decode. This API responds to them with the service's
 // error body, as to any other invalid request.
@@ -46,11 +92,11 @@ const withoutDecodeError = (document: Record<string, unknown>): Record<string, u
 export const QueueApi = HttpApi.make("effect-queue-status")
   .add(
     HttpApiGroup.make("queue")
-      .add(endpoints.status)
-      .add(endpoints.submit)
-      .add(endpoints.cancel)
-      .add(endpoints.clear)
-      .add(endpoints.metrics)
+      .add(status)
+      .add(submit)
+      .add(cancel)
+      .add(clear)
+      .add(metrics)
       .middleware(Authorization)
   )
   .annotate(OpenApi.Title, "Queue")
@@ -62,7 +108,7 @@ export const QueueApi = HttpApi.make("effect-queue-status")
  * Returns the OpenAPI 3.1 document of the API.
  *
  * @example
- * import { QueueApi } from "effect-queue-status"
+ * import { QueueApi } from "effect-queue-status/api"
  *
  * const paths = Object.keys(QueueApi.openApi().paths)
  *

@@ -1,0 +1,292 @@
+/**
+ * The gateway as RPC: the events and snapshots of jobs for other Effect programs, decoded.
+ *
+ * The procedures are a group of `@effect/rpc`, so they can be served over HTTP or WebSockets, by themselves or merged with
+ * those of an app. Use a serialization with framing, `RpcSerialization.layerNdjson`: another one sends a stream at its end.
+ *
+ * @since 0.1.0
+ */
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as Rpc from "@effect/rpc/Rpc"
+import * as RpcClient from "@effect/rpc/RpcClient"
+import { RpcClientError } from "@effect/rpc/RpcClientError"
+import * as RpcGroup from "@effect/rpc/RpcGroup"
+import * as RpcSerialization from "@effect/rpc/RpcSerialization"
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type { Access } from "../gateway/GatewayAccess.js"
+import { parseToken } from "../gateway/internal/request.js"
+import { latest } from "../gateway/internal/snapshot.js"
+import { slimErrorOf, slimStatus, slimTroubleOf } from "../gateway/internal/view.js"
+import { keyOf } from "../model/internal/jobKey.js"
+import * as Job from "../model/Job.js"
+import { AccessDenied, WatchError } from "../model/QueueError.js"
+import * as Transition from "../model/Transition.js"
+import * as JobStream from "../watch/JobStream.js"
+import type { JobWatcher } from "../watch/JobWatcher.js"
+
+/**
+ * A job, and the cursor of its last known transition.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Known = Schema.Struct({ job: Job.JobRef, from: Schema.optional(Transition.CursorFromString) })
+
+/**
+ * A job, and the cursor of its last known transition, if one is known.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Known = typeof Known.Type
+
+/**
+ * What happens to the jobs of a watch: their transitions, the troubles of watching them, and that one can't be watched any
+ * more.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Event = Schema.Union(JobStream.WatchEvent, JobStream.WatchFailed)
+
+/**
+ * An event of a watch.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Event = JobStream.WatchEvent | JobStream.WatchFailed
+
+const maxJobs = 1_000
+
+/**
+ * The procedures.
+ *
+ * - `Watch`: the events of up to 1,000 jobs, each from its cursor to its end. Fails with `AccessDenied` alone.
+ * - `Snapshot`: the latest snapshot of a job; with a cursor, none if there is nothing after it. With a `wait` it comes as
+ *   soon as there is something, or after the wait, a minute at most.
+ *
+ * @since 0.1.0
+ * @category procedures
+ */
+export class Rpcs extends RpcGroup.make(
+  Rpc.make("Watch", {
+    payload: { jobs: Schema.NonEmptyArray(Known).pipe(Schema.maxItems(maxJobs)) },
+    success: Event,
+    error: AccessDenied,
+    stream: true
+  }),
+  Rpc.make("Snapshot", {
+    payload: { ...Known.fields, wait: Schema.optional(Schema.DurationFromMillis) },
+    success: Schema.Option(Job.JobStatus),
+    error: WatchError
+  })
+).prefix("JobGateway.") {}
+
+/**
+ * The options of the handlers.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /**
+   * - `slim`: no `inputs`, no `outputs` before a job ends, no text of the service in errors. The default.
+   * - `full`: everything.
+   */
+  readonly view?: "slim" | "full" | undefined
+  /** Who may watch which job. Without it, everyone who reaches the server may watch every job. */
+  readonly access?: Access | undefined
+}
+
+const slim = (event: Event): Event => {
+  switch (event._tag) {
+    case "Recovered":
+      return event
+    case "Trouble":
+      return { ...event, error: slimTroubleOf(event.error) }
+    case "WatchFailed":
+      return { ...event, error: slimErrorOf(event.error) }
+    default:
+      return { ...event, snapshot: slimStatus(event.snapshot) }
+  }
+}
+
+const maxWait = Duration.minutes(1)
+
+/**
+ * The handlers of the procedures. All clients share the pollers of the `JobWatcher`. The policy of a watch is that of the
+ * app, `WatchPolicy.Default`.
+ *
+ * @example
+ * import { JobQueue, JobWatcher } from "effect-queue-status"
+ * import { GatewayRpc } from "effect-queue-status/rpc"
+ * import { FetchHttpClient, HttpRouter } from "@effect/platform"
+ * import { NodeHttpServer } from "@effect/platform-node"
+ * import { RpcSerialization, RpcServer } from "@effect/rpc"
+ * import { Layer } from "effect"
+ * import { createServer } from "node:http"
+ *
+ * const WatcherLive = JobWatcher.layer().pipe(Layer.provide(JobQueue.layer()), Layer.provide(FetchHttpClient.layer))
+ *
+ * const main = HttpRouter.Default.serve().pipe(
+ *   Layer.provide(RpcServer.layer(GatewayRpc.Rpcs).pipe(Layer.provide(GatewayRpc.layer()))),
+ *   Layer.provide(RpcServer.layerProtocolHttp({ path: "/rpc" })),
+ *   Layer.provide([RpcSerialization.layerNdjson, WatcherLive]),
+ *   Layer.provide(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 8080 }))
+ * )
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: Options = {}
+): Layer.Layer<Rpc.ToHandler<RpcGroup.Rpcs<typeof Rpcs>>, never, JobWatcher> => {
+  const { access = () => Effect.void, view = "slim" } = options
+  const isSlim = view === "slim"
+  return Rpcs.toLayer(Effect.map(Effect.context<JobWatcher>(), (context) =>
+    Rpcs.of({
+      "JobGateway.Watch": ({ jobs }, { headers }) => {
+        const token = parseToken(headers["authorization"])
+        const events = jobs.map(({ from, job }) =>
+          JobStream.events(job, { from }).pipe(
+            Stream.catchAll((error) => Stream.succeed<Event>({ _tag: "WatchFailed", job, error })),
+            isSlim ? Stream.map(slim) : (events) => events
+          )
+        )
+        return Stream.fromEffect(Effect.forEach(jobs, ({ job }) => access(token, job), { discard: true })).pipe(
+          Stream.flatMap(() => Stream.mergeAll(events, { concurrency: "unbounded" })),
+          Stream.provideContext(context)
+        )
+      },
+      "JobGateway.Snapshot": ({ from, job, wait = Duration.zero }, { headers }) =>
+        access(parseToken(headers["authorization"]), job).pipe(
+          Effect.zipRight(latest({ job, from }, Duration.min(wait, maxWait))),
+          Effect.map(Option.map(({ status }) => isSlim ? slimStatus(status) : status)),
+          isSlim ? Effect.mapError(slimErrorOf) : (snapshot) => snapshot,
+          Effect.provide(context)
+        )
+    })))
+}
+
+/**
+ * Calls of the procedures over HTTP. An error response, such as that of a proxy, fails the call; `@effect/rpc` by itself
+ * would wait for ever.
+ *
+ * @since 0.1.0
+ * @category clients
+ */
+export const layerProtocolHttp = (
+  options: {
+    /** The URL of the procedures. */
+    readonly url: string
+  }
+): Layer.Layer<RpcClient.Protocol, never, HttpClient.HttpClient> =>
+  RpcClient.layerProtocolHttp({ url: options.url }).pipe(
+    Layer.provide(Layer.effect(HttpClient.HttpClient, Effect.map(HttpClient.HttpClient, HttpClient.filterStatusOk))),
+    Layer.provide(RpcSerialization.layerNdjson)
+  )
+
+/**
+ * There is no connection to the gateway. It is tried again.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Disconnected {
+  readonly _tag: "Disconnected"
+  /** What happened, for a log. */
+  readonly reason: string
+}
+
+/** The client of the procedures. */
+type Client = RpcClient.RpcClient<RpcGroup.Rpcs<typeof Rpcs>, RpcClientError>
+
+// 0.5 s, 1 s, 2 s, … 30 s
+const reconnect = Schedule.exponential("500 millis").pipe(
+  Schedule.union(Schedule.spaced("30 seconds")),
+  Schedule.jittered
+)
+
+// Over HTTP, a stream that is cut off between two events is not distinguished from one that is silent.
+const maxSilence = Duration.minutes(1)
+
+// not the error itself: it holds the request, and with it the token
+const reasonOf = (error: RpcClientError): string =>
+  error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message
+
+/**
+ * Follows jobs to their ends through breaks of the connection: calls `Watch` again, each job from its cursor. No transition
+ * is missed or repeated. A connection without an event for a minute is replaced.
+ *
+ * @example
+ * import type { Job } from "effect-queue-status"
+ * import { GatewayRpc } from "effect-queue-status/rpc"
+ * import { FetchHttpClient } from "@effect/platform"
+ * import { RpcClient } from "@effect/rpc"
+ * import { Effect, Layer, Stream } from "effect"
+ *
+ * const ProtocolLive = GatewayRpc.layerProtocolHttp({ url: "http://127.0.0.1:8080/rpc" }).pipe(
+ *   Layer.provide(FetchHttpClient.layer)
+ * )
+ *
+ * const log = (job: Job.JobRef) =>
+ *   RpcClient.make(GatewayRpc.Rpcs).pipe(
+ *     Effect.flatMap((client) => Stream.runForEach(GatewayRpc.follow(client, [{ job }]), ({ _tag }) => Effect.log(_tag))),
+ *     Effect.scoped,
+ *     Effect.provide(ProtocolLive)
+ *   )
+ *
+ * @since 0.1.0
+ * @category clients
+ */
+export const follow = (
+  client: Client,
+  jobs: Iterable<Known>
+): Stream.Stream<Event | Disconnected, AccessDenied> =>
+  Stream.unwrap(Effect.map(Schedule.driver(reconnect), (driver) => {
+    const open = new Map(Array.from(jobs, (known) => [keyOf(known.job), known]))
+    const note = (event: Event) =>
+      Effect.suspend(() => {
+        const key = keyOf(event.job)
+        if (event._tag === "WatchFailed") open.delete(key)
+        else if ("cursor" in event) {
+          if (Transition.isTerminal(event)) open.delete(key)
+          else open.set(key, { job: event.job, from: event.cursor })
+        }
+        return driver.reset
+      })
+    const broken = (reason: string): Stream.Stream<Event | Disconnected, AccessDenied> =>
+      Stream.concat(
+        Stream.succeed<Disconnected>({ _tag: "Disconnected", reason }),
+        Stream.unwrap(Effect.as(Effect.ignore(driver.next(reason)), connection))
+      )
+    const connection: Stream.Stream<Event | Disconnected, AccessDenied> = Stream.suspend(() => {
+      const [first, ...others] = open.values()
+      return first === undefined ? Stream.empty : client.JobGateway.Watch({ jobs: [first, ...others] })
+    }).pipe(
+      Stream.timeoutFail(
+        () => new RpcClientError({ reason: "Protocol", message: "no event for a minute" }),
+        maxSilence
+      ),
+      Stream.tap(note),
+      Stream.concat(Stream.suspend(() =>
+        open.size === 0
+          ? Stream.empty
+          : Stream.fail(new RpcClientError({ reason: "Protocol", message: "the stream ended" }))
+      )),
+      Stream.catchTag("RpcClientError", (error) => broken(reasonOf(error))),
+      // the server stops
+      Stream.catchSomeCause((cause) =>
+        Cause.isInterruptedOnly(cause) ? Option.some(broken("the server interrupted the stream")) : Option.none()
+      )
+    )
+    return connection
+  }))

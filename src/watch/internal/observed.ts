@@ -1,0 +1,146 @@
+/**
+ * A watcher whose jobs are observed on the way to their subscribers: each job once, however many watch it.
+ */
+import * as Chunk from "effect/Chunk"
+import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
+import { rules } from "../../model/internal/rules.js"
+import type { JobRef } from "../../model/Job.js"
+import type { Cursor } from "../../model/Transition.js"
+import type { Service } from "../JobWatcher.js"
+import type { Notice, SubscribeOptions, Subscription } from "./notice.js"
+import { derive, type DeriveRules } from "./reader.js"
+
+/** What observes the jobs of a watcher. `A` is its record of a job that is watched. @internal */
+export interface Observer<A> {
+  /** The first watch of a job begins, from a cursor if there is one. */
+  readonly begin: (job: JobRef, from: Cursor | undefined) => Effect.Effect<A>
+  /** A subscription is about to receive a notice. Returns what is to run before, if anything. */
+  readonly onNotice: (record: A, notice: Notice, rules: DeriveRules) => Effect.Effect<void> | undefined
+  /** The last watch of a job has ended. Returns what is to run then, if anything. */
+  readonly end: (record: A) => Effect.Effect<void> | undefined
+}
+
+interface Watched<A> {
+  readonly job: JobRef
+  readonly record: A
+  watches: number
+}
+
+/** The jobs that are watched, each of them once, by model and request id: a key for each notice would cost more. */
+class Jobs<A> {
+  private readonly models = new Map<string, Map<string, Watched<A>>>()
+
+  get({ model, requestId }: JobRef): Watched<A> | undefined {
+    return this.models.get(model)?.get(requestId)
+  }
+
+  getOrAdd(job: JobRef, record: A): Watched<A> {
+    const known = this.get(job)
+    if (known !== undefined) return known
+    const watched = { job, record, watches: 0 }
+    const ofModel = this.models.get(job.model) ?? new Map<string, Watched<A>>()
+    this.models.set(job.model, ofModel.set(job.requestId, watched))
+    return watched
+  }
+
+  remove({ job: { model, requestId } }: Watched<A>): void {
+    const ofModel = this.models.get(model)
+    ofModel?.delete(requestId)
+    if (ofModel?.size === 0) this.models.delete(model)
+  }
+}
+
+class ObservedSubscription<A> implements Subscription {
+  private readonly watched = new Set<Watched<A>>()
+
+  constructor(
+    private readonly inner: Subscription,
+    private readonly jobs: Jobs<A>,
+    private readonly observer: Observer<A>,
+    private readonly wants: SubscribeOptions["wants"],
+    private readonly rules: DeriveRules
+  ) {}
+
+  add(job: JobRef, from?: Cursor): Effect.Effect<boolean> {
+    return Effect.suspend(() => {
+      const watched = this.jobs.get(job)
+      if (watched !== undefined) {
+        this.join(watched)
+        return this.inner.add(job, from)
+      }
+      return Effect.flatMap(this.observer.begin(job, from), (record) => {
+        this.join(this.jobs.getOrAdd(job, record))
+        return this.inner.add(job, from)
+      })
+    })
+  }
+
+  // made anew each time: most subscriptions wait most of the time, and keep no effect meanwhile
+  get next(): Effect.Effect<Chunk.NonEmptyChunk<Notice>> {
+    return Effect.flatMap(this.inner.next, (notices) => {
+      let before: Effect.Effect<void> | undefined
+      for (const notice of notices) {
+        const effect = this.read(notice)
+        if (effect !== undefined) before = before === undefined ? effect : Effect.zipRight(before, effect)
+      }
+      const wanted = this.wants === "end" ? Chunk.filter(notices, (notice) => this.isEnd(notice)) : notices
+      const next = Chunk.isNonEmpty(wanted) ? Effect.succeed(wanted) : this.next
+      return before === undefined ? next : Effect.zipRight(before, next)
+    })
+  }
+
+  /** Ends the watches that remain. */
+  get close(): Effect.Effect<void> {
+    return Effect.suspend(() =>
+      Effect.forEach(this.watched, (watched) => this.leave(watched) ?? Effect.void, { discard: true })
+    )
+  }
+
+  private join(watched: Watched<A>): void {
+    if (this.watched.has(watched)) return
+    this.watched.add(watched)
+    watched.watches++
+  }
+
+  private leave(watched: Watched<A>): Effect.Effect<void> | undefined {
+    this.watched.delete(watched)
+    if (--watched.watches > 0) return undefined
+    this.jobs.remove(watched)
+    return this.observer.end(watched.record)
+  }
+
+  private read(notice: Notice): Effect.Effect<void> | undefined {
+    const watched = this.jobs.get(notice.watch.job)
+    if (watched === undefined || !this.watched.has(watched)) return undefined
+    const effect = this.observer.onNotice(watched.record, notice, this.rules)
+    const left = notice._tag === "Ended" ? this.leave(watched) : undefined
+    return effect === undefined || left === undefined ? effect ?? left : Effect.zipRight(effect, left)
+  }
+
+  /** Whether a subscriber that wants the end alone receives the notice. If not, its cursor moves here. */
+  private isEnd(notice: Notice): boolean {
+    if (notice._tag !== "Sample") return notice._tag === "Ended"
+    if (notice.status._tag !== "Pending" && notice.status._tag !== "Running") return true
+    derive(notice, this.rules)
+    return false
+  }
+}
+
+/** The watcher, with an observer of all its jobs. It costs no request. @internal */
+export const observed = <A>(watcher: Service, observer: Observer<A>): Service => {
+  const jobs = new Jobs<A>()
+  return {
+    ...watcher,
+    subscribe: (options) =>
+      Effect.gen(function*() {
+        const { policy, wants } = options
+        // the end alone does not show the steps before it
+        const inner = yield* watcher.subscribe(wants === "end" ? { ...options, wants: "changes" } : options)
+        const subscription = new ObservedSubscription(inner, jobs, observer, wants, { policy, rules: yield* rules })
+        // `Effect.addFinalizer` would keep the context of the fiber
+        yield* Scope.addFinalizer(yield* Scope.Scope, subscription.close)
+        return subscription
+      })
+  }
+}

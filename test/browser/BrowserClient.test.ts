@@ -1,0 +1,229 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { build } from "esbuild"
+import { fileURLToPath } from "node:url"
+import { gzipSync } from "node:zlib"
+import { type ErrorTag, type Options, watch, type WatchEvent } from "../../src/browser/index.js"
+import { Job, Transition } from "../../src/index.js"
+import { TestJobQueue } from "../../src/testing/index.js"
+import { inFrontOf, quick, serve, submit } from "../fixtures/gatewayServer.js"
+import * as HostileServer from "../fixtures/hostileServer.js"
+import { job, model } from "../fixtures/job.js"
+
+const { answer, silence } = HostileServer
+
+/** The events of a watch up to its end, and the error that it throws. */
+const collect = (
+  options: Options
+): Effect.Effect<{ readonly events: ReadonlyArray<WatchEvent>; readonly error: any }> =>
+  Effect.promise(async () => {
+    const events: Array<WatchEvent> = []
+    try {
+      for await (const event of watch(options)) events.push(event)
+      return { events, error: undefined }
+    } catch (error) {
+      return { events, error }
+    }
+  })
+
+const isTransition = (event: WatchEvent) => "cursor" in event
+
+const name = Job.format(job)
+
+it.scopedLive("jobs are followed through cut connections to several gateways, without gap and repeat", () =>
+  Effect.gen(function*() {
+    const jobs = [yield* submit, yield* submit]
+    const gateways = [yield* serve(), yield* serve()]
+    for (const watched of [jobs.slice(0, 1), jobs]) {
+      const port = yield* inFrontOf(gateways, [400, 700, 1_000, 1_300, 1_600, 2_000, 2_500])
+      const url = `http://127.0.0.1:${port}/jobs/`
+      const { error, events } = yield* collect({ url, job: watched.map(Job.format) })
+      assert.isUndefined(error)
+      assert.isAbove(events.filter(({ _tag }) => _tag === "Disconnected").length, 4)
+      const transitions = events.filter(isTransition).map((event) =>
+        Schema.decodeUnknownSync(Transition.Transition)(event)
+      )
+      for (const job of watched) {
+        const own = transitions.filter((transition) => transition.job.requestId === job.requestId)
+        yield* TestJobQueue.expectMatchesHistory(job, own)
+        assert.strictEqual(own.at(-1)?._tag, "Completed")
+      }
+      // the id of any transition continues after it
+      const half = events.filter(isTransition).at(3) ?? assert.fail()
+      const rest = yield* collect({ url, job: watched.map(Job.format), from: half.id })
+      const continued = rest.events.filter(isTransition)
+      assert.isAbove(continued.length, 0)
+      const before = new Set(events.filter(isTransition).slice(0, 4).map(({ cursor }) => cursor))
+      for (const { cursor } of continued) assert.isFalse(before.has(cursor))
+    }
+  }).pipe(Effect.provide(TestJobQueue.layer({ workers: quick }))))
+
+/** An event stream that shortens the pause of its client. */
+const streaming = (text: string): HostileServer.Handler => (response) => {
+  response.writeHead(200, { "content-type": "text/event-stream", "connection": "close" })
+  response.end(`retry: 1\n\n${text}`)
+}
+
+const event = (name: string, data: unknown, id?: string) =>
+  `${id === undefined ? "" : `id: ${id}\n`}event: ${name}\ndata: ${JSON.stringify(data)}\n\n`
+
+const error = (tag: string) => ({ _tag: tag, message: `the message of ${tag}` })
+
+/** Follows a job at a server that responds like this, one response after the other. */
+const following = (
+  handlers: ReadonlyArray<HostileServer.Handler>,
+  options: Partial<Options> = {}
+) =>
+  Effect.gen(function*() {
+    const server = yield* HostileServer.make((response, request, index) =>
+      (handlers[index] ?? assert.fail("another request"))(response, request, index)
+    )
+    return { ...(yield* collect({ url: `${server.url}/jobs`, job: name, ...options })), server }
+  })
+
+const end = streaming(event("end", { _tag: "End" }))
+
+describe("errors", () => {
+  it.scopedLive("of the gateway are thrown, with their tags", () =>
+    Effect.gen(function*() {
+      const cases: ReadonlyArray<readonly [HostileServer.Handler, ErrorTag, httpStatus?: number]> = [
+        [answer(404, error("JobNotFound")), "JobNotFound", 404],
+        [answer(401, error("AccessDenied")), "AccessDenied", 401],
+        [answer(503, error("RateLimited")), "RateLimited", 503],
+        [streaming(event("watch-failed", { _tag: "WatchFailed", error: error("Stalled") })), "Stalled"],
+        // something else at this URL
+        [answer(404, "<h1>Not Found</h1>"), "UnexpectedResponse", 404],
+        [answer(200, "<h1>Welcome</h1>"), "UnexpectedResponse", 200]
+      ]
+      for (const [handler, tag, httpStatus] of cases) {
+        const { error, server } = yield* following([handler])
+        assert.deepInclude(error, { name: "WatchError", _tag: tag, httpStatus })
+        assert.include(error.message, tag === "UnexpectedResponse" ? `HTTP ${httpStatus}` : `the message of ${tag}`)
+        assert.strictEqual(error.details?._tag, tag === "UnexpectedResponse" ? undefined : tag)
+        assert.strictEqual(server.requests.length, 1)
+      }
+    }))
+
+  it.scopedLive("of one of several jobs are events", () =>
+    Effect.gen(function*() {
+      const failed = { _tag: "WatchFailed", job: { ...job }, error: error("JobNotFound") }
+      const text = event("watch-failed", failed) + event("end", { _tag: "End" })
+      const { error: thrown, events } = yield* following([streaming(text)], { job: [name, `${model}/2`] })
+      assert.isUndefined(thrown)
+      assert.deepStrictEqual<unknown>(events, [{ _tag: "Connected" }, failed])
+    }))
+
+  it.scopedLive("that may pass are tried again, after the pause that the server asks for", () =>
+    Effect.gen(function*() {
+      const busy: HostileServer.Handler = (response) =>
+        response.writeHead(503, { "retry-after": "1" }).end(JSON.stringify(error("TooManyConnections")))
+      const { events, server, ...outcome } = yield* following([
+        streaming(event("Queued", { _tag: "Queued", cursor: "a" }, "a")),
+        (response) => response.destroy(),
+        answer(502, "<h1>Bad Gateway</h1>"),
+        busy,
+        end
+      ], { from: "before" })
+      assert.isUndefined(outcome.error)
+      assert.deepStrictEqual(events.map(({ _tag }) => _tag), [
+        ...["Connected", "Queued", "Disconnected", "Disconnected", "Disconnected", "Disconnected", "Connected"]
+      ])
+      const reasons = events.flatMap((event) => event._tag === "Disconnected" ? [event.reason] : [])
+      assert.deepStrictEqual([reasons[0], ...reasons.slice(2)], ["the stream ended", "HTTP 502", "HTTP 503"])
+      const pauses = events.flatMap((event) => event._tag === "Disconnected" ? [event.retryIn] : [])
+      assert.strictEqual(pauses[3], 1_000)
+      for (const pause of pauses.slice(0, 3)) assert.isBelow(pause, 10)
+      assert.deepStrictEqual(server.requests.map(({ headers }) => headers["last-event-id"]), [
+        ...["before", "a", "a", "a", "a"]
+      ])
+    }))
+})
+
+it.scopedLive("a token is sent in a header, and asked for again for each connection", () =>
+  Effect.gen(function*() {
+    let nth = 0
+    const { server } = yield* following([streaming(""), end], { token: () => Promise.resolve(`token-${++nth}`) })
+    assert.deepStrictEqual(server.requests.map(({ headers, url }) => [headers.authorization, url.includes("token")]), [
+      ["Bearer token-1", false],
+      ["Bearer token-2", false]
+    ])
+  }))
+
+it.scopedLive("a connection that is silent is given up; a slow consumer is no silence", () =>
+  Effect.gen(function*() {
+    const silent: HostileServer.Handler = (response) => {
+      response.writeHead(200, { "content-type": "text/event-stream" }).write("retry: 1\n\n")
+    }
+    const { events, server } = yield* following([silent, silence, end], { maxSilence: 100 })
+    assert.deepStrictEqual(
+      events.map((event) => event._tag === "Disconnected" ? event.reason : event._tag),
+      ["Connected", "silent for 100 ms", "silent for 100 ms", "Connected"]
+    )
+    yield* server.until("no connection is left", () => server.open.size === 0)
+    // the events of one response
+    const several = ["a", "b", "c"].map((id) => event("Queued", { _tag: "Queued", cursor: id }, id)).join("")
+    const slow = yield* HostileServer.make(streaming(several + event("end", {})))
+    const seen: Array<string> = []
+    yield* Effect.promise(async () => {
+      for await (const event of watch({ url: slow.url, job: name, maxSilence: 250 })) {
+        seen.push(event._tag)
+        await new Promise((resolve) => setTimeout(resolve, 400))
+      }
+    })
+    assert.deepStrictEqual(seen, ["Connected", "Queued", "Queued", "Queued"])
+  }))
+
+it.scopedLive("a consumer that aborts or stops closes the connection", () =>
+  Effect.gen(function*() {
+    const server = yield* HostileServer.make((response) => {
+      response.writeHead(200, { "content-type": "text/event-stream" })
+      response.write(`retry: 60000\n\n${event("Queued", { _tag: "Queued", cursor: "a" }, "a")}`)
+    })
+    const options = { url: server.url, job: name }
+    yield* Effect.promise(async () => {
+      for await (const { _tag } of watch(options)) if (_tag === "Queued") break
+    })
+    yield* server.until("the connection is closed", () => server.open.size === 0)
+    // while it waits for an event
+    const controller = new AbortController()
+    const reason = new Error("the user has left")
+    const waiting = yield* Effect.fork(collect({ ...options, signal: controller.signal }))
+    yield* server.until("the second request is there", () => server.requests.length === 2)
+    controller.abort(reason)
+    assert.strictEqual((yield* waiting).error, reason)
+    yield* server.until("its connection is closed", () => server.open.size === 0)
+    // while it pauses
+    const pausing = new AbortController()
+    const url = `http://127.0.0.1:${yield* HostileServer.closedPort}`
+    const { error } = yield* Effect.promise(async () => {
+      try {
+        for await (const { _tag } of watch({ url, job: name, signal: pausing.signal })) {
+          if (_tag === "Disconnected") setImmediate(() => pausing.abort(reason))
+        }
+        return { error: undefined }
+      } catch (error) {
+        return { error }
+      }
+    })
+    assert.strictEqual(error, reason)
+    assert.strictEqual((yield* collect({ ...options, signal: AbortSignal.abort(reason) })).error, reason)
+    assert.strictEqual(server.requests.length, 2)
+  }))
+
+it("is less than 2 kB, and needs no package", async () => {
+  const { metafile, outputFiles: [file] } = await build({
+    entryPoints: [fileURLToPath(new URL("../../src/browser/index.ts", import.meta.url))],
+    bundle: true,
+    format: "esm",
+    target: "es2022",
+    platform: "browser",
+    minify: true,
+    metafile: true,
+    write: false
+  })
+  for (const input of Object.keys(metafile.inputs)) assert.match(input, /src\/browser\//)
+  const size = gzipSync(file?.contents ?? assert.fail(), { level: 9 }).length
+  assert.isAbove(size, 500)
+  assert.isBelow(size, 2_000)
+})

@@ -1,0 +1,195 @@
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as NodeSocket from "@effect/platform-node/NodeSocket"
+import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServer from "@effect/platform/HttpServer"
+import * as RpcClient from "@effect/rpc/RpcClient"
+import * as RpcSerialization from "@effect/rpc/RpcSerialization"
+import * as RpcServer from "@effect/rpc/RpcServer"
+import * as RpcTest from "@effect/rpc/RpcTest"
+import { assert, describe, it } from "@effect/vitest"
+import * as Chunk from "effect/Chunk"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Http from "node:http"
+import { GatewayAccess } from "../../src/gateway/index.js"
+import { Job, type JobQueue, JobWatcher, Transition } from "../../src/index.js"
+import { GatewayRpc } from "../../src/rpc/index.js"
+import { Fault, TestJobQueue } from "../../src/testing/index.js"
+import { secret, submit as submitSecret, test } from "../fixtures/gateway.js"
+import { inFrontOf, noting, quick, quickly, submit } from "../fixtures/gatewayServer.js"
+import * as HostileServer from "../fixtures/hostileServer.js"
+import { job } from "../fixtures/job.js"
+
+type Transport = "HTTP" | "WebSocket"
+
+/** A server of the procedures, and its port. */
+const serve = (
+  transport: Transport,
+  watcher: Layer.Layer<JobWatcher.JobWatcher, never, JobQueue.JobQueue> = JobWatcher.layer()
+) => {
+  const protocol = transport === "HTTP" ? RpcServer.layerProtocolHttp : RpcServer.layerProtocolWebsocket
+  return HttpRouter.Default.serve().pipe(
+    Layer.provide(RpcServer.layer(GatewayRpc.Rpcs).pipe(Layer.provide(GatewayRpc.layer({ view: "full" })))),
+    Layer.provide(protocol({ path: "/rpc" })),
+    Layer.provide([RpcSerialization.layerNdjson, watcher, quickly]),
+    Layer.provideMerge(NodeHttpServer.layer(Http.createServer, { host: "127.0.0.1", port: 0 })),
+    Layer.build,
+    Effect.map((context) => Context.get(context, HttpServer.HttpServer).address),
+    Effect.map((address) => address._tag === "TcpAddress" ? address.port : assert.fail(address.path))
+  )
+}
+
+const connect = (transport: Transport, port: number) =>
+  Effect.flatMap(
+    Layer.build(
+      transport === "HTTP"
+        ? GatewayRpc.layerProtocolHttp({ url: `http://127.0.0.1:${port}/rpc` }).pipe(
+          Layer.provide(NodeHttpClient.layerUndici)
+        )
+        : RpcClient.layerProtocolSocket().pipe(
+          Layer.provide([NodeSocket.layerWebSocket(`ws://127.0.0.1:${port}/rpc`), RpcSerialization.layerNdjson])
+        )
+    ),
+    (context) => Effect.provide(RpcClient.make(GatewayRpc.Rpcs), context)
+  )
+
+const isTransition = Schema.is(Schema.typeSchema(Transition.Transition))
+
+for (const transport of ["HTTP", "WebSocket"] as const) {
+  describe(`over ${transport}`, () => {
+    it.scopedLive("jobs are followed through cut connections to several servers, without gap and repeat", () =>
+      Effect.gen(function*() {
+        const jobs = [yield* submit, yield* submit]
+        const port = yield* inFrontOf([yield* serve(transport), yield* serve(transport)], [1_500, 3_000])
+        const client = yield* connect(transport, port)
+        const events = yield* Stream.runCollect(GatewayRpc.follow(client, jobs.map((job) => ({ job }))))
+        assert.isAbove(Chunk.filter(events, ({ _tag }) => _tag === "Disconnected").length, 0)
+        for (const job of jobs) {
+          const seen = Chunk.filter(
+            Chunk.filter(events, isTransition),
+            (event) => event.job.requestId === job.requestId
+          )
+          yield* TestJobQueue.expectMatchesHistory(job, seen)
+          assert.strictEqual(Option.getOrThrow(Chunk.last(seen))._tag, "Completed")
+        }
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers: quick }))))
+
+    it.scopedLive("a stream that is interrupted ends its watch at once", () =>
+      Effect.gen(function*() {
+        const begun = yield* Deferred.make<void>()
+        const ended = yield* Deferred.make<void>()
+        const client = yield* connect(transport, yield* serve(transport, noting("changes", begun, ended)))
+        const fiber = yield* Effect.fork(
+          Stream.runDrain(client.JobGateway.Watch({ jobs: [{ job: yield* submit }] }))
+        )
+        yield* Deferred.await(begun)
+        assert.isFalse(yield* Deferred.isDone(ended))
+        yield* Fiber.interrupt(fiber)
+        yield* Deferred.await(ended)
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+  })
+}
+
+it.scopedLive("an error response fails a call over HTTP, and shows no token", () =>
+  Effect.gen(function*() {
+    for (const status of [404, 502]) {
+      const server = yield* HostileServer.make(HostileServer.answer(status, "<h1>no</h1>"))
+      const client = yield* connect("HTTP", Number(new URL(server.url).port))
+      const call = client.JobGateway.Snapshot({ job })
+      assert.strictEqual((yield* Effect.flip(call))._tag, "RpcClientError")
+      const [first] = yield* GatewayRpc.follow(client, [{ job }]).pipe(
+        Stream.take(1),
+        Stream.runCollect,
+        RpcClient.withHeaders({ authorization: "Bearer aSecretToken" })
+      )
+      assert(first?._tag === "Disconnected")
+      assert.include(first.reason, String(status))
+      assert.notInclude(first.reason, "aSecretToken")
+      assert.isTrue(server.requests.some(({ body }) => body.includes("aSecretToken")))
+    }
+  }))
+
+describe("the procedures", () => {
+  const calling = <A, E>(
+    options: GatewayRpc.Options,
+    use: (
+      client: Effect.Effect.Success<ReturnType<typeof connect>>
+    ) => Effect.Effect<A, E, JobQueue.JobQueue | TestJobQueue.TestJobQueue | Scope.Scope>
+  ) =>
+    test(
+      RpcTest.makeClient(GatewayRpc.Rpcs).pipe(
+        Effect.flatMap(use),
+        Effect.provide(GatewayRpc.layer(options).pipe(Layer.provide(JobWatcher.layer())))
+      )
+    )
+
+  it.effect("have nothing of the inputs, unless the view is full", () =>
+    Effect.gen(function*() {
+      const sent = (view: "slim" | "full") =>
+        calling({ view }, (client) =>
+          Effect.gen(function*() {
+            const job = yield* submitSecret
+            yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.nth(1)))
+            const events = yield* Stream.runCollect(client.JobGateway.Watch({ jobs: [{ job }] }))
+            assert.strictEqual(Option.getOrThrow(Chunk.head(events))._tag, "Trouble")
+            const snapshot = yield* client.JobGateway.Snapshot({ job })
+            assert.isTrue(Chunk.some(events, isTransition))
+            return JSON.stringify([
+              Schema.encodeSync(Schema.Chunk(GatewayRpc.Event))(events),
+              Schema.encodeSync(Schema.Option(Job.JobStatus))(snapshot)
+            ])
+          }))
+      assert.notInclude(yield* sent("slim"), secret)
+      assert.include(yield* sent("full"), secret)
+    }))
+
+  it.effect("continue from a cursor, and wait for news after it", () =>
+    calling({}, (client) =>
+      Effect.gen(function*() {
+        const job = yield* submitSecret
+        const [first] = yield* Stream.runCollect(Stream.take(client.JobGateway.Watch({ jobs: [{ job }] }), 1))
+        assert(first?._tag === "Queued")
+        const from = first.cursor
+        assert.isTrue(Option.isNone(yield* client.JobGateway.Snapshot({ job, from })))
+        const news = yield* client.JobGateway.Snapshot({ job, from, wait: Duration.minutes(1) })
+        assert.notStrictEqual(Option.getOrThrow(news)._tag, "Pending")
+        const rest = yield* Stream.runCollect(client.JobGateway.Watch({ jobs: [{ job, from }] }))
+        assert.isFalse(Chunk.some(rest, ({ _tag }) => _tag === "Queued"))
+      })))
+
+  it.effect("report a job that can't be watched, and continue with the others", () =>
+    calling({}, (client) =>
+      Effect.gen(function*() {
+        const other = yield* submitSecret
+        const events = yield* Stream.runCollect(GatewayRpc.follow(client, [{ job }, { job: other }]))
+        const failed = Chunk.filter(events, (event) => event._tag === "WatchFailed")
+        assert.deepStrictEqual(Chunk.toReadonlyArray(failed).map(({ error, job }) => [job, error._tag]), [
+          [job, "JobNotFound"]
+        ])
+        assert.isTrue(Chunk.some(events, (event) => isTransition(event) && Transition.isTerminal(event)))
+      })))
+
+  it.effect("ask who may watch", () =>
+    calling({ access: GatewayAccess.bearer([Redacted.make("right")]) }, (client) =>
+      Effect.gen(function*() {
+        const job = yield* submitSecret
+        const watch = Stream.runCollect(GatewayRpc.follow(client, [{ job }]))
+        for (const call of [watch, client.JobGateway.Snapshot({ job })]) {
+          for (const headers of [{}, { authorization: "Bearer wrong" }]) {
+            const error = yield* Effect.flip(RpcClient.withHeaders(call as Effect.Effect<unknown, any>, headers))
+            assert.strictEqual(error._tag, "AccessDenied")
+          }
+          yield* RpcClient.withHeaders(call as Effect.Effect<unknown, any>, { authorization: "Bearer right" })
+        }
+      })))
+})
