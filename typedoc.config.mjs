@@ -55,7 +55,7 @@ export default {
   projectDocuments: [...guides, "CHANGELOG.md"],
   plugin: [withNames, withTags],
   blockTags: ["@category", "@default", "@example", "@see", "@since"],
-  highlightLanguages: ["bash", "js", "json", "mermaid", "python", "sh", "text", "ts", "typescript"],
+  highlightLanguages: ["bash", "diff", "js", "json", "mermaid", "python", "sh", "text", "ts", "typescript"],
   disableSources: true,
   excludeExternals: true,
   excludeInternal: true,

@@ -179,17 +179,7 @@ export interface Service {
  */
 export class Webhooks extends Context.Tag("effect-queue-status/Webhook/Webhooks")<Webhooks, Service>() {}
 
-export {
-  /**
-   * The HTTP client that sends the webhooks. Its own tag, because the URLs are those of others: a client that connects to
-   * any address gives them access to the network of the app. On Node, use `NodeWebhookClient.layer()`, which connects to
-   * public addresses only. Elsewhere, provide a client that sends through a proxy that ensures this.
-   *
-   * @since 0.1.0
-   * @category context
-   */
-  Client
-}
+export { Client }
 
 /**
  * The default retry policy: 6 retries, after pauses of 5 seconds, 5 minutes, 30 minutes, 2, 5 and 10 hours, plus or minus

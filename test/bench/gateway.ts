@@ -20,6 +20,7 @@ import type { AddressInfo } from "node:net"
 import { connect } from "node:net"
 import { fileURLToPath } from "node:url"
 import { compile, median } from "./fixtures.js"
+import { type Figure, handOver } from "./goals.js"
 
 const jobs = 100
 
@@ -319,10 +320,32 @@ const main = async () => {
     }
   }
   for (const [i, { kind, name }] of contenders.entries()) print(kind, name, 1_000, measured[i]!)
+  const of = (i: number, get: (row: Measured) => number) => median(measured[i]!.map(get))
+  const figures: Array<Figure> = [
+    {
+      what: "CPU of an event to a client, beside bare `node:http`",
+      value: of(2, (row) => row.micros) / of(0, (row) => row.micros),
+      unit: "times",
+      goal: ["≤", 3]
+    },
+    { what: "heap of a connected client", value: of(2, (row) => row.heap) / 1_000, unit: "kB", goal: ["≤", 24] },
+    {
+      what: "polls a second of a job with 10 followers and a cadence of a second",
+      value: of(2, (row) => row.polls) / jobs,
+      goal: ["≤", 1.1]
+    }
+  ]
   // each job progresses every 4 seconds: the clients, too, have to be served by this machine
   const { soft } = (process.report.getReport() as any).userLimits.open_files
   if (soft !== "unlimited" && soft < 11_000) console.log(`10,000 clients: not measured, ${soft} open files are allowed`)
-  else print("node", "the same", 10_000, [await measure(file, "node", 10_000, { cadence: 4, seconds: 12 })])
+  else {
+    const row = await measure(file, "node", 10_000, { cadence: 4, seconds: 12 })
+    print("node", "the same", 10_000, [row])
+    figures.push(
+      { what: "events lost, 10,000 clients", value: row.lost, goal: ["≤", 0] },
+      { what: "from poll to client, p99, 10,000 clients", value: row.p99, unit: "ms", goal: ["<", 250] }
+    )
+  }
   const { cpu, last, peak } = await restart(file, 1_000)
   console.log(
     `\nAfter a restart 1,000 clients are back within ${
@@ -330,7 +353,14 @@ const main = async () => {
     } s, at most ${peak} of them in 100 ms; ` +
       `the new server takes ${cpu.toFixed(0)} ms of CPU.`
   )
-  console.log(`A client that never reads costs ${kib(await neverRead(file, 50))}, with events of 200 kB.`)
+  const unread = await neverRead(file, 50)
+  console.log(`A client that never reads costs ${kib(unread)}, with events of 200 kB.`)
+  await handOver([...figures, {
+    what: "a client that never reads, with events of 200 kB",
+    value: unread / 1_024,
+    unit: "KiB",
+    goal: ["≤", 1_024]
+  }])
 }
 
 const [command, first = "", ...others] = process.argv.slice(2)

@@ -19,16 +19,21 @@ const benches: { readonly [name: string]: ReadonlyArray<string> } = {
   telemetry: [],
   testkit: [],
   gateway: [],
+  cluster: [],
   emulator: [],
   submit: []
 }
+
+/** In milliseconds: one that hangs fails. */
+const timeout = 240_000
 
 const secondsSince = (begun: number) => ((performance.now() - begun) / 1_000).toFixed(0)
 
 const run = async (name: string, flags: ReadonlyArray<string>) => {
   let figures: ReadonlyArray<Figure> = []
   const bench = fork(fileURLToPath(new URL(`./${name}.ts`, import.meta.url)), {
-    execArgv: [...flags, "--import", "tsx"]
+    execArgv: [...flags, "--import", "tsx"],
+    timeout
   })
     .on("message", (message) => {
       figures = message as ReadonlyArray<Figure>

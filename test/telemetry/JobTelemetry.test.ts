@@ -678,20 +678,20 @@ describe("the layer", () => {
       const rules = { readProgress: () => Option.none(), readReason: () => Option.none() }
       const model = `layer-${models++}`
       /** Whether the job is new. */
-      const watch = (requestId: string) => {
+      const watch = Effect.fnUntraced(function*(requestId: string) {
         const job = Job.ref(model, requestId)
-        const watched = Effect.runSync(observer.begin(job, undefined))
+        const watched = yield* observer.begin(job, undefined)
         const isNew = watched.cursor === undefined
         const sample = { watch: { job, cursor: undefined }, status: Job.Done({ job }), at: DateTime.unsafeMake(0) }
         observer.onNotice(watched, { _tag: "Sample", ...sample }, { rules, policy })
         observer.end(watched)
         return isNew
-      }
-      assert.isTrue(watch("first"))
-      for (let i = 1; i < 10_000; i++) assert.isTrue(watch(`${i}`))
-      assert.isFalse(watch("first"))
-      for (let i = 0; i < 10_000; i++) watch(`another ${i}`)
-      assert.isTrue(watch("first"))
+      })
+      assert.isTrue(yield* watch("first"))
+      for (let i = 1; i < 10_000; i++) assert.isTrue(yield* watch(`${i}`))
+      assert.isFalse(yield* watch("first"))
+      for (let i = 0; i < 10_000; i++) yield* watch(`another ${i}`)
+      assert.isTrue(yield* watch("first"))
     }))
 
   it.effect("observes `JobRun`, as a child of its span", () =>

@@ -110,13 +110,15 @@ export const command = Command.make("runner", options, (settings) =>
     const { host, json, port } = settings
     // what checks the health of a process has no token
     const open = HttpRouter.get(HttpRouter.empty, "/health", health)
-    const url = yield* listen({ host, port, token: yield* token }, app, open)
+    const url = yield* listen({ host, port, token: yield* token }, app, open).pipe(
+      Effect.provide(yield* Layer.build(NodeGateway.layer))
+    )
     yield* Console.error(
       `The gateway is at ${url}/jobs, /health and /metrics beside it. SIGTERM hands the jobs to the other runners.`
     )
     yield* print(json ? jsonLine({ gateway: `${url}/jobs` }) : `${url}/jobs`)
     return yield* Effect.never
-  }).pipe(Effect.provide(NodeGateway.layer), Effect.scoped)).pipe(Command.withDescription(
+  }).pipe(Effect.scoped)).pipe(Command.withDescription(
     "Polls jobs as one process of a fleet, which shares the PostgreSQL database of DATABASE_URL, and serves the gateway. " +
       "Any runner answers for every job."
   ))

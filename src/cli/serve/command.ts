@@ -140,11 +140,11 @@ export const listen = <E, R, E2 = never, R2 = never>(
 
 export const serve = (settings: Settings) =>
   Effect.gen(function*() {
-    const url = yield* listen(settings, app)
-    yield* announce(url, settings)
-    if (settings.isSimulated) yield* simulatedJobs
+    const context = yield* Layer.build(Layer.merge(Board.layer(), NodeGateway.layer))
+    yield* announce(yield* Effect.provide(listen(settings, app), context), settings)
+    if (settings.isSimulated) yield* Effect.provide(simulatedJobs, context)
     return yield* Effect.never
-  }).pipe(Effect.provide(Layer.merge(Board.layer(), NodeGateway.layer)), Effect.scoped)
+  }).pipe(Effect.scoped)
 
 const announce = (url: string, { json, token }: Settings) =>
   Effect.gen(function*() {
