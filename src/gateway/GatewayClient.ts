@@ -79,7 +79,7 @@ export const make = (
     const { token } = options
     const scrub = token === undefined ? identity : scrubber(token)
     const client = withNoStore(yield* HttpClient.HttpClient)
-    const status = yield* makeStatus(
+    const { status } = yield* makeStatus(
       { scrub, requestTimeout, maxResponseBytes, hasAnswered: false, toError },
       overHttp(
         { traced: HttpClient.withTracerDisabledWhen(client, () => true), untraced: client },

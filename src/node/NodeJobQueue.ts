@@ -134,7 +134,7 @@ export const make = (
       Object.entries({ authorization: `Bearer ${Redacted.value(apiKey)}`, ...readHeaders, ...headers }).flat()
     const plain = headersWith({})
     const compressed = headersWith({ "accept-encoding": "gzip" })
-    const status = yield* makeStatus<Undici.Dispatcher.DispatchOptions>(
+    const { clockAhead, status } = yield* makeStatus<Undici.Dispatcher.DispatchOptions>(
       { scrub: scrubber(apiKey), requestTimeout, maxResponseBytes, hasAnswered: false, toError: fromRefusal },
       (outcomes) => ({
         prepare: ({ model, requestId }) => ({
@@ -153,7 +153,7 @@ export const make = (
         }
       })
     )
-    return JobQueue.JobQueue.of({ ...ordinary, status })
+    return JobQueue.JobQueue.of({ ...ordinary, status, clockAhead })
   })
 
 /**

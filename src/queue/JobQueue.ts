@@ -108,6 +108,12 @@ export interface Service {
   readonly clear: (model: string) => Effect.Effect<number, QueueError>
   /** Returns the number of waiting and running jobs of a model. */
   readonly metrics: (model: string) => Effect.Effect<QueueMetrics, QueueError>
+  /**
+   * How far the service's clock is ahead of ours, in milliseconds; 0 while it is not known to differ.
+   *
+   * @internal
+   */
+  readonly clockAhead?: (() => number) | undefined
 }
 
 /**
@@ -180,7 +186,7 @@ export const make = (
         HttpClientRequest.setHeaders(request.method === "GET" ? Wire.readHeaders : Wire.requestHeaders)
       )
 
-    const status = yield* makeStatus(
+    const { clockAhead, status } = yield* makeStatus(
       connection,
       overHttp(
         { traced: client, untraced },
@@ -227,6 +233,7 @@ export const make = (
 
     return JobQueue.of({
       status,
+      clockAhead,
 
       submit: Effect.fn("JobQueue.submit")(function*(input) {
         const request = yield* checkSubmit(input)

@@ -51,7 +51,7 @@ import * as TraceContext from "./internal/traceContext.js"
  */
 export const layer: Layer.Layer<JobWatcher, never, JobWatcher> = Layer.effect(
   JobWatcher,
-  Effect.map(JobWatcher, (watcher) => observed(watcher, new JobObserver()))
+  Effect.map(JobWatcher, (watcher) => observed(watcher, new JobObserver(watcher.clockAhead)))
 )
 
 /**

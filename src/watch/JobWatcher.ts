@@ -117,6 +117,12 @@ export interface Service {
    * @internal
    */
   readonly inspect?: (model: string) => Effect.Effect<internal.Inspection>
+  /**
+   * How far the service's clock is ahead of ours, in milliseconds; 0 while it is not known to differ.
+   *
+   * @internal
+   */
+  readonly clockAhead?: (() => number) | undefined
 }
 
 /**
@@ -234,6 +240,7 @@ export const makePart = (options: Options, share: () => number) =>
     return {
       subscribe: (options: SubscribeOptions) => subscribe(scheduler, queue, options),
       pollingEvents: Stream.fromPubSub(events),
+      clockAhead: jobQueue.clockAhead,
       inspect: (model: string) => Effect.sync(() => scheduler.inspect(model))
     }
   })

@@ -100,8 +100,8 @@ const quietPolls = (telemetry: Telemetry) =>
     yield* Effect.forkScoped(Stream.runDrain(watchAll(refs(10_000), Cadence.fixed("10 seconds"))))
     yield* Effect.sleep("15 seconds")
     const before = yield* cpu
-    yield* Effect.sleep("4 minutes")
-    return ((yield* cpu) - before) / 240_000
+    yield* Effect.sleep("2 minutes")
+    return ((yield* cpu) - before) / 120_000
   })).pipe(provided(telemetry, [running]), VirtualTime.run, Effect.provide(TestContext.TestContext))
 
 /** Microseconds of CPU a job that is polled twelve times, from its submit to its end. */
@@ -110,8 +110,8 @@ const jobs = (telemetry: Telemetry) =>
     const watch = (count: number) => Stream.runDrain(watchAll(refs(count), Cadence.fixed("10 seconds")))
     yield* watch(2_000)
     const before = yield* cpu
-    yield* watch(20_000)
-    return ((yield* cpu) - before) / 20_000
+    yield* watch(10_000)
+    return ((yield* cpu) - before) / 10_000
   }).pipe(
     provided(telemetry, [
       ...Array.from({ length: 5 }, () => pending),

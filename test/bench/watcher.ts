@@ -348,11 +348,11 @@ const once: { readonly [name: string]: Row } = {
 
 /** CPU and durations. */
 const timed: { readonly [name: string]: Row } = {
-  few: () => schedulingAlone(together, 1_000, "100 millis", "1 minute"),
-  many: () => schedulingAlone(together, 100_000, "10 seconds", "1 minute"),
+  few: () => schedulingAlone(together, 1_000, "100 millis", "30 seconds"),
+  many: () => schedulingAlone(together, 100_000, "10 seconds", "30 seconds"),
   apart: () => schedulingAlone(apart, 1_000, "100 millis", "10 seconds"),
-  fewInTime: () => scheduling(together, 1_000, "100 millis", "6 seconds"),
-  manyInTime: () => scheduling(together, 100_000, "10 seconds", "6 seconds"),
+  fewInTime: () => scheduling(together, 1_000, "100 millis", "5 seconds"),
+  manyInTime: () => scheduling(together, 100_000, "10 seconds", "5 seconds"),
   ticking: () => ticking,
   watcher: () => fanOutOfWatcher,
   pubsub: () => fanOutOfPubSub

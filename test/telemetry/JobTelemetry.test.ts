@@ -1,3 +1,4 @@
+import { HttpClient, HttpClientResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import {
   Cause,
@@ -13,6 +14,7 @@ import {
   MetricState,
   Option,
   Queue,
+  Redacted,
   Stream,
   TestClock,
   TestContext,
@@ -75,10 +77,10 @@ const fold = (
 }
 
 /** The spans of a job with these transitions, whose watch then ends. */
-const spansOf = (transitions: ReadonlyArray<Transition.Transition>): ReadonlyArray<Span> => {
+const spansOf = (transitions: ReadonlyArray<Transition.Transition>, clockAhead = 0): ReadonlyArray<Span> => {
   const { spans, tracer } = CollectingTracer.make()
   const ended = fold(transitions, () => {}, true)
-  if (ended !== undefined) Spans.draw(tracer, Option.none(), undefined, ended)
+  if (ended !== undefined) Spans.draw(tracer, Option.none(), undefined, ended, clockAhead)
   return spans
 }
 
@@ -749,6 +751,37 @@ describe("the layer", () => {
       Effect.provide(queue({ ...done, pickup, workers: 2 }, Fault.unauthorized.pipe(Fault.on("status"), Fault.nth(3))))
     ))
 
+  it.effect("shows how far the server's clock is ahead, and leaves its times as they are", () =>
+    Effect.gen(function*() {
+      const hour = 3_600_000
+      const status = JSON.stringify({
+        request_id: someJob.requestId,
+        model: someJob.model,
+        status: "done",
+        created_at: new Date(hour).toISOString(),
+        claimed_at: new Date(hour + 1_000).toISOString(),
+        done_at: new Date(hour + 5_000).toISOString(),
+        outputs: {}
+      })
+      const client = HttpClient.make((request) =>
+        Effect.succeed(HttpClientResponse.fromWeb(
+          request,
+          new Response(status, { headers: { date: new Date(hour).toUTCString() } })
+        ))
+      )
+      const [span] = yield* jobSpans(Stream.runDrain(JobStream.transitions(someJob))).pipe(
+        Effect.provide(
+          JobTelemetry.layer.pipe(
+            Layer.provide(JobWatcher.layer()),
+            Layer.provide(JobQueue.layer({ apiKey: Redacted.make("token") })),
+            Layer.provide(Layer.succeed(HttpClient.HttpClient, client))
+          )
+        )
+      )
+      assert.strictEqual(span?.attributes.get("queue.clock_ahead_millis"), hour)
+      assert.deepStrictEqual([span?.start, span?.end], [hour, hour + 5_000])
+    }))
+
   it.effect("watches on though the tracer throws, and logs that", () =>
     Effect.gen(function*() {
       const logged: Array<unknown> = []
@@ -925,7 +958,7 @@ describe("the guide", () => {
   const spans = FastCheck.sample(FastCheck.tuple(Histories.anySamplesOfAnyState, FastCheck.nat()), 500).flatMap(
     ([samples, at]) => {
       const transitions = Histories.transitionsOf(samples, { unrecognized: "end" })
-      return [...spansOf(transitions), ...spansOf(transitions.slice(at % transitions.length))]
+      return [...spansOf(transitions, 60_000), ...spansOf(transitions.slice(at % transitions.length))]
     }
   )
 

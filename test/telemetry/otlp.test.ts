@@ -4,6 +4,7 @@
 import * as Otlp from "@effect/opentelemetry/Otlp"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
+import type { Duration } from "effect"
 import { Effect, Layer, Option, Stream, Tracer } from "effect"
 import type { JobWatcher } from "effect-queue-status"
 import { JobQueue, JobStream, JobTelemetry, Transition } from "effect-queue-status"
@@ -11,17 +12,22 @@ import { TestJobQueue, VirtualTime, Worker } from "effect-queue-status/testing"
 import { createRequire } from "node:module"
 import { fileURLToPath } from "node:url"
 import { start } from "../fixtures/command.js"
+import * as HostileServer from "../fixtures/hostileServer.js"
 import { model } from "../fixtures/job.js"
 import * as Receiver from "../fixtures/otlpReceiver.js"
 import { everySecond, submit } from "../fixtures/watching.js"
 
 /** Runs a program that watches jobs and exports traces; all are exported when it ends. */
-const run = <A, E>(url: string, program: Effect.Effect<A, E, JobQueue.JobQueue | JobWatcher.JobWatcher>) =>
+const run = <A, E>(
+  url: string,
+  program: Effect.Effect<A, E, JobQueue.JobQueue | JobWatcher.JobWatcher>,
+  shutdownTimeout: Duration.DurationInput = "3 seconds"
+) =>
   program.pipe(
     Effect.provide(JobTelemetry.layer),
     VirtualTime.run,
     Effect.provide(
-      Otlp.layerJson({ baseUrl: url, resource: { serviceName: "test" } }).pipe(
+      Otlp.layerJson({ baseUrl: url, resource: { serviceName: "test" }, shutdownTimeout }).pipe(
         Layer.provide(NodeHttpClient.layerUndici)
       )
     )
@@ -126,6 +132,21 @@ describe("a collector receives one trace", () => {
       })
       yield* Effect.provide(run(url, Effect.withSpan(program, "order")), TestJobQueue.layer())
       assert.deepStrictEqual(treeOf(spans), ["job 0-3", "  queued 0-3"])
+    }))
+
+  it.scopedLive("or none, and then no watch waits for it", () =>
+    Effect.gen(function*() {
+      const collector = yield* HostileServer.make(HostileServer.silence)
+      let seen: ReadonlyArray<string> = []
+      yield* run(
+        collector.url,
+        Effect.gen(function*() {
+          const transitions = yield* Stream.runCollect(JobStream.transitions(yield* submit, everySecond))
+          seen = Array.from(transitions, ({ _tag }) => _tag)
+        }),
+        "100 millis"
+      ).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("1 second")) } })))
+      assert.deepStrictEqual(seen, ["Queued", "Claimed", "Completed"])
     }))
 
   it.scopedLive("of a job that another program has submitted, with a link to that submit", () =>

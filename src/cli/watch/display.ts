@@ -12,6 +12,7 @@ import type { JobRef } from "../../model/Job.js"
 import { format } from "../../model/Job.js"
 import type { Cursor } from "../../model/Transition.js"
 import * as LearnedCadence from "../../policy/LearnedCadence.js"
+import { JobWatcher } from "../../watch/JobWatcher.js"
 import type * as Exit from "../exit.js"
 import * as Output from "../terminal.js"
 import { inShort, printable, shortNameOf } from "../text.js"
@@ -19,7 +20,6 @@ import { line, localTime, toJson, utcTime } from "./events.js"
 import type { Event } from "./events.js"
 import * as View from "./jobView.js"
 import { render, screen } from "./rows.js"
-import * as ServerClock from "./serverClock.js"
 
 export interface Display {
   /** Whether there are rows. */
@@ -44,7 +44,7 @@ const unwrapped = (text: string): string => `${escape}[?7l${text}${escape}[?7h`
 export const make = (options: {
   readonly json: boolean
   readonly utc: boolean
-}): Effect.Effect<Display, Exit.ExitWith, Terminal.Terminal | Scope.Scope> =>
+}): Effect.Effect<Display, Exit.ExitWith, JobWatcher | Terminal.Terminal | Scope.Scope> =>
   Effect.gen(function*() {
     const terminal = yield* Terminal.Terminal
     const write = (text: string) => Effect.provideService(Output.write(text), Terminal.Terminal, terminal)
@@ -53,7 +53,7 @@ export const make = (options: {
     const clock = options.utc ? utcTime : localTime
     // room for the line of the cursor, and for the next event; some terminals do not report their height
     const most = Effect.map(terminal.rows, (rows) => Math.max(2, (rows > 0 ? rows : 24) - 2))
-    const serverClock = yield* ServerClock.make
+    const { clockAhead = () => 0 } = yield* JobWatcher
     const views = new Map<string, View.View>()
     let drawn = 0
 
@@ -61,7 +61,7 @@ export const make = (options: {
       Effect.gen(function*() {
         const now = yield* Clock.currentTimeMillis
         const rows = screen(Array.from(views.values()), now, {
-          ahead: serverClock.ahead(),
+          ahead: clockAhead(),
           columns: yield* Effect.provideService(Output.columns, Terminal.Terminal, terminal),
           isColored,
           most: yield* most
@@ -84,7 +84,7 @@ export const make = (options: {
     const expectedEnd = (event: Event, now: number) =>
       !isLive || !("snapshot" in event)
         ? Effect.succeed({})
-        : Effect.map(eta(event.snapshot, DateTime.unsafeMake(now + serverClock.ahead())), (eta) => ({
+        : Effect.map(eta(event.snapshot, DateTime.unsafeMake(now + clockAhead())), (eta) => ({
           expectedEnd: Option.map(eta, ({ left }) => now + Duration.toMillis(left))
         }))
 

@@ -5,7 +5,7 @@
  * @internal
  */
 import * as Headers from "@effect/platform/Headers"
-import type * as Clock from "effect/Clock"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -18,6 +18,7 @@ import * as Answer from "./response.js"
 import { decodeText } from "./responseBody.js"
 import { type Entry, ResponseCache } from "./responseCache.js"
 import type { Scrub } from "./scrubber.js"
+import { ServerClock } from "./serverClock.js"
 import { type Expiring, SharedTimeout } from "./sharedTimeout.js"
 import { annotate } from "./span.js"
 
@@ -75,33 +76,53 @@ export interface Transport<Request> {
 const maxCached = 32 * 1024 * 1024
 
 /** @internal */
+export interface StatusCall {
+  readonly status: (job: JobRef) => Outcome
+  /** How far the service's clock is ahead of ours, in milliseconds; 0 while it is not known to differ. */
+  readonly clockAhead: () => number
+}
+
+/** @internal */
 export const makeStatus = <Request>(
   connection: Connection,
   transportOf: (outcomes: Outcomes<Request>) => Transport<Request>
-): Effect.Effect<(job: JobRef) => Outcome> =>
+): Effect.Effect<StatusCall> =>
   Effect.map(Fiber.runtime, (runtime) => {
     const { maxResponseBytes, requestTimeout, scrub, toError } = connection
     const cache = new ResponseCache<Request>(maxCached)
+    const clock = new ServerClock()
 
     const about = ({ job }: Entry<Request>): Answer.About => ({ operation: "status", model: job.model, job })
 
+    const received = (entry: Entry<Request>, httpStatus: number, headers: RawHeaders, body: Uint8Array): Outcome => {
+      connection.hasAnswered = true
+      const refuse = (errorOf: (response: Answer.Response) => QueueError) =>
+        Effect.flatMap(
+          Answer.toResponse(httpStatus, Headers.fromInput(headers), body),
+          (response) => Effect.fail(errorOf(response))
+        )
+      if (!Answer.isOk(httpStatus)) return refuse((response) => toError(about(entry), response, scrub))
+      const text = decodeText(body, headers["content-encoding"])
+      if (entry.status !== undefined && entry.text === text) return Effect.succeed(entry.status)
+      const status = Answer.decode(text, Answer.decodeStatus)
+      if (Either.isLeft(status)) {
+        return refuse((response) => Answer.undecoded(about(entry), response, status.left, scrub))
+      }
+      cache.set(entry, text, status.right)
+      return Effect.succeed(status.right)
+    }
+
     const { prepare, send } = transportOf({
       received: (entry, httpStatus, headers, body) => {
-        connection.hasAnswered = true
-        const refuse = (errorOf: (response: Answer.Response) => QueueError) =>
-          Effect.flatMap(
-            Answer.toResponse(httpStatus, Headers.fromInput(headers), body),
-            (response) => Effect.fail(errorOf(response))
-          )
-        if (!Answer.isOk(httpStatus)) return refuse((response) => toError(about(entry), response, scrub))
-        const text = decodeText(body, headers["content-encoding"])
-        if (entry.status !== undefined && entry.text === text) return Effect.succeed(entry.status)
-        const status = Answer.decode(text, Answer.decodeStatus)
-        if (Either.isLeft(status)) {
-          return refuse((response) => Answer.undecoded(about(entry), response, status.left, scrub))
-        }
-        cache.set(entry, text, status.right)
-        return Effect.succeed(status.right)
+        const outcome = received(entry, httpStatus, headers, body)
+        const { date } = headers
+        // within a second, all responses have the same
+        return typeof date === "string" && clock.isNew(headers)
+          ? Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            clock.set(date, now)
+            return outcome
+          })
+          : outcome
       },
       tooLarge: (entry, httpStatus) => {
         connection.hasAnswered = true
@@ -170,5 +191,8 @@ export const makeStatus = <Request>(
       return yield* poll(job)
     })
 
-    return (input) => Fiber.withSelf((fiber) => Fiber.isTraced(fiber) ? traced(input) : poll(input))
+    return {
+      status: (input) => Fiber.withSelf((fiber) => Fiber.isTraced(fiber) ? traced(input) : poll(input)),
+      clockAhead: () => clock.ahead
+    }
   })

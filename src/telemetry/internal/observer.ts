@@ -41,6 +41,8 @@ export class JobObserver implements Observer<Watched> {
   private readonly past = new Map<string, Cursor>()
   private readonly metrics = Metrics.make()
 
+  constructor(private readonly clockAhead: () => number = () => 0) {}
+
   /** The job continues from where its last watch here ended. */
   begin(job: JobRef, from: Cursor | undefined): Effect.Effect<Watched> {
     return Effect.zipWith(isExported, Effect.option(Effect.currentParentSpan), (isTraced, parent) => ({
@@ -78,7 +80,7 @@ export class JobObserver implements Observer<Watched> {
     }
     return history === undefined
       ? undefined
-      : draw(watched, (now) => History.leave(history, now))
+      : this.draw(watched, (now) => History.leave(history, now))
   }
 
   private onSample(
@@ -100,7 +102,7 @@ export class JobObserver implements Observer<Watched> {
       if (!isTerminal(transition)) History.add(history, transition)
       else {
         watched.history = undefined
-        return draw(watched, () => History.end(history, transition))
+        return this.draw(watched, () => History.end(history, transition))
       }
     }
     return undefined
@@ -118,13 +120,14 @@ export class JobObserver implements Observer<Watched> {
     watched.trouble = undefined
     this.metrics.recovered(watched.job.model)
   }
-}
 
-const draw = ({ parent, status }: Watched, end: (now: number) => History.Ended): Effect.Effect<void> | undefined =>
-  parent &&
-  Effect.zipWith(Effect.tracer, Clock.currentTimeMillis, (tracer, now) =>
-    // a job keeps its `info`
-    Spans.draw(tracer, parent, status && TraceContext.parse(status.info), end(now))).pipe(
-      Effect.catchAllDefect((defect) => Effect.logWarning("The spans of a job could not be made", defect)),
-      Effect.uninterruptible
-    )
+  private draw({ parent, status }: Watched, end: (now: number) => History.Ended): Effect.Effect<void> | undefined {
+    return parent &&
+      Effect.zipWith(Effect.tracer, Clock.currentTimeMillis, (tracer, now) =>
+        // a job keeps its `info`
+        Spans.draw(tracer, parent, status && TraceContext.parse(status.info), end(now), this.clockAhead())).pipe(
+          Effect.catchAllDefect((defect) => Effect.logWarning("The spans of a job could not be made", defect)),
+          Effect.uninterruptible
+        )
+  }
+}

@@ -43,7 +43,8 @@ export const draw = (
   tracer: Tracer.Tracer,
   parent: Option.Option<Tracer.AnySpan>,
   submit: Tracer.AnySpan | undefined,
-  ended: Ended
+  ended: Ended,
+  clockAhead: number
 ): void => {
   const { job, last, openPhase } = ended
   const begin = (
@@ -74,7 +75,9 @@ export const draw = (
     "error.type": failure?.type,
     "queue.outcome": last?._tag,
     "queue.attempts": last?.attempt,
-    "queue.open_phase": openPhase
+    "queue.open_phase": openPhase,
+    // shown, not applied: the times are those of the server
+    "queue.clock_ahead_millis": clockAhead === 0 ? undefined : clockAhead
   }, submit === undefined ? [] : [{ _tag: "SpanLink", span: submit, attributes: {} }])
   for (const phase of ended.phases) {
     const { attempt, end, isInferred, name, progress, start } = phase

@@ -1,0 +1,21 @@
+import * as Option from "effect/Option"
+import { parseDate } from "./retryAfter.js"
+
+/** How far the clock of a service is ahead of ours, by the `Date` of its responses. @internal */
+export class ServerClock {
+  private date: unknown = undefined
+  /** In milliseconds; 0 while it is not known to differ. */
+  ahead = 0
+
+  /** Whether a response has another `Date` than the one before. That of a cached response, which has an `Age`, is an old one. */
+  isNew({ age, date }: { readonly [name: string]: unknown }): boolean {
+    return date !== this.date && age === undefined
+  }
+
+  /** Takes a `Date` that arrived now. It has whole seconds: up to one second is no difference. */
+  set(date: string, now: number): void {
+    this.date = date
+    const sentAt = Option.getOrUndefined(parseDate(date))
+    if (sentAt !== undefined) this.ahead = sentAt > now ? sentAt - now : Math.min(0, sentAt + 999 - now)
+  }
+}
