@@ -758,15 +758,15 @@ describe("the layer", () => {
         request_id: someJob.requestId,
         model: someJob.model,
         status: "done",
-        created_at: new Date(hour).toISOString(),
-        claimed_at: new Date(hour + 1_000).toISOString(),
-        done_at: new Date(hour + 5_000).toISOString(),
+        created_at: "1970-01-01T01:00:00Z",
+        claimed_at: "1970-01-01T01:00:01Z",
+        done_at: "1970-01-01T01:00:05Z",
         outputs: {}
       })
       const client = HttpClient.make((request) =>
         Effect.succeed(HttpClientResponse.fromWeb(
           request,
-          new Response(status, { headers: { date: new Date(hour).toUTCString() } })
+          new Response(status, { headers: { date: "Thu, 01 Jan 1970 01:00:00 GMT" } })
         ))
       )
       const [span] = yield* jobSpans(Stream.runDrain(JobStream.transitions(someJob))).pipe(
