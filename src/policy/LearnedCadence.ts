@@ -202,9 +202,12 @@ const fromExperience = (
   })
 }
 
+// beyond a year the progress is too little to say anything
+const maxLeft = Duration.toMillis(Duration.days(365))
+
 const fromProgress = (age: number, progress: number): Option.Option<Eta> => {
   const millis = remaining(age, progress)
-  if (!Number.isFinite(millis)) return Option.none()
+  if (millis > maxLeft) return Option.none()
   const left = Duration.millis(millis)
   return Option.some({ left, queue: Duration.zero, run: left, interval: Option.none() })
 }

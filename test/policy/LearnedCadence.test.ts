@@ -342,6 +342,9 @@ describe("eta", () => {
       assert.deepStrictEqual(yield* etaAt(30, running), { left: 60, queue: 0, run: 60, high: undefined })
       assert.isUndefined(yield* etaAt(10, running))
       assert.isUndefined(yield* etaAt(30, { ...running, info: { progress: -1 } }))
+      // too little to say anything: the time would be longer than any duration
+      assert.isUndefined(yield* etaAt(30, { ...running, info: { progress: Number.MIN_VALUE } }))
+      assert.isUndefined(yield* etaAt(30, { ...running, info: { progress: 1e-300 } }))
     }))
 
   it.effect("is not confused by a server whose clock is ahead", () =>

@@ -177,7 +177,7 @@ describe("explain", () => {
             Effect.runPromise
           )
       ),
-      { numRuns: runs(100, 1_000) }
+      { numRuns: runs(100, 500) }
     ).then(() => {
       assert.includeMembers([...seen], [
         "Ended",
