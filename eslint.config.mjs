@@ -82,7 +82,7 @@ export default defineConfig(
     rules: { "no-restricted-globals": ["error", "Buffer", "global", "process", "require", "setImmediate"] }
   },
   {
-    files: ["src/watch/**", "src/policy/internal/scheduleDriver.ts", "src/node/internal/**"],
+    files: ["src/watch/**", "src/cluster/**", "src/policy/internal/scheduleDriver.ts", "src/node/internal/**"],
     rules: { "no-restricted-syntax": ["error", ...inSrc, ...noClocks] }
   },
   {

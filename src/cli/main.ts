@@ -15,7 +15,7 @@ import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as GatewayClient from "../gateway/GatewayClient.js"
 import * as NodeJobQueue from "../node/NodeJobQueue.js"
-import * as LearnedCadence from "../policy/LearnedCadence.js"
+import type * as LearnedCadence from "../policy/LearnedCadence.js"
 import * as JobWatcher from "../watch/JobWatcher.js"
 import * as Calls from "./commands.js"
 import * as Completions from "./completions.js"
@@ -31,15 +31,12 @@ import * as Watch from "./watch/command.js"
 
 const { name, version } = Help
 
-// three jobs of a model are enough for a rough time left
-const Learned = LearnedCadence.layer({ minSamples: 3 })
-
 /** The service and the proxy that the environment configures. */
 const Service = Layer.mapError(NodeJobQueue.layer(), Exit.fromConfigError)
 
 const Queue = JobWatcher.layer().pipe(
   Layer.provideMerge(Service),
-  Layer.provideMerge(Learned)
+  Layer.provideMerge(Serve.Learned)
 )
 
 /** A watcher behind a gateway, or that of the service. */
@@ -52,7 +49,7 @@ const watcherBy = ({ gateway }: { readonly gateway: Option.Option<string> }) =>
         Layer.unwrapEffect,
         Layer.mapError(Exit.fromConfigError),
         Layer.provide(NodeHttpClient.layerUndici),
-        Layer.provideMerge(Learned)
+        Layer.provideMerge(Serve.Learned)
       )
   })
 

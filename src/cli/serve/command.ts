@@ -24,6 +24,7 @@ import { isIPv4 } from "node:net"
 import { isEverywhere } from "../../emulator/internal/server.js"
 import * as Board from "../../gateway/Board.js"
 import * as Gateway from "../../gateway/Gateway.js"
+import { parseToken } from "../../gateway/internal/request.js"
 import { isOneOf } from "../../gateway/internal/secret.js"
 import * as NodeGateway from "../../node/NodeGateway.js"
 import * as LearnedCadence from "../../policy/LearnedCadence.js"
@@ -56,12 +57,15 @@ const onlyLocal = <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
   )
 
 /** The token of a request: a bearer token, or the password that a browser has asked for. */
-const tokenOf = (authorization = ""): string | undefined => {
-  const [, scheme = "", value = ""] = authorization.match(/^(bearer|basic) +(\S+)$/i) ?? []
-  return scheme.toLowerCase() !== "basic"
-    ? value
-    : Either.getOrUndefined(Encoding.decodeBase64String(value))?.replace(/^[^:]*:/, "")
-}
+const tokenOf = (authorization: string | undefined): Redacted.Redacted =>
+  Option.match(parseToken(authorization), {
+    onSome: ({ value }) => value,
+    onNone: () => {
+      const [, value = ""] = authorization?.match(/^basic +(\S+)$/i) ?? []
+      const credentials = Either.getOrElse(Encoding.decodeBase64String(value), () => "")
+      return Redacted.make(credentials.replace(/^[^:]*:/, ""))
+    }
+  })
 
 const unauthorized = HttpServerResponse.text("a token is required: the password, or a bearer token\n", {
   status: 401,
@@ -72,14 +76,16 @@ const unauthorized = HttpServerResponse.text("a token is required: the password,
 const withToken = <E, R>(token: Redacted.Redacted, app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
   Effect.gen(function*() {
     const { headers } = yield* HttpServerRequest.HttpServerRequest
-    const given = Redacted.make(tokenOf(headers["authorization"]) ?? "")
-    return (yield* isOneOf([token], given)) ? yield* app : unauthorized
+    return (yield* isOneOf([token], tokenOf(headers["authorization"]))) ? yield* app : unauthorized
   })
+
+/** Three jobs of a model are enough for a rough time left. */
+export const Learned = LearnedCadence.layer({ minSamples: 3 })
 
 /** A queue on this machine, with simulated workers. */
 export const EmulatedQueue = JobWatcher.layer().pipe(
   Layer.provideMerge(emulatedQueue({ workers: toPool(defaultProfile), retention: "10 minutes" })),
-  Layer.provideMerge(LearnedCadence.layer({ minSamples: 3 }))
+  Layer.provideMerge(Learned)
 )
 
 const models = ["my-org/video-generator", "my-org/upscaler", "my-org/music-generator"]

@@ -36,11 +36,14 @@ export const Bucket = Entity.make("effect-queue-status/Bucket", [
 const count = 256
 
 /** The names of all buckets. @internal */
-export const buckets: ReadonlyArray<string> = Array.from({ length: count }, (_, i) => String(i))
+export const buckets: ReadonlyArray<EntityId.EntityId> = Array.from(
+  { length: count },
+  (_, i) => EntityId.make(String(i))
+)
 
 /** The buckets that this process owns. @internal */
 export const ownedBuckets = (sharding: Sharding["Type"]): ReadonlyArray<string> =>
-  buckets.filter((bucket) => sharding.hasShardId(sharding.getShardId(EntityId.make(bucket), "default")))
+  buckets.filter((bucket) => sharding.hasShardId(sharding.getShardId(bucket, "default")))
 
 /** The name of the bucket that has the job. @internal */
 export const bucketOf = (job: JobRef): string => String(Math.abs(Hash.string(keyOf(job)) % count))

@@ -3,13 +3,13 @@
  */
 import { Sharding } from "@effect/cluster/Sharding"
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { keyOf } from "../../model/internal/jobKey.js"
+import { monotonic } from "../../model/internal/time.js"
 import type { JobRef, JobStatus } from "../../model/Job.js"
 import { isQueueError, RateLimited, UnexpectedResponse } from "../../model/QueueError.js"
 import type { QueueError, WatchError } from "../../model/QueueError.js"
@@ -31,6 +31,8 @@ const ownershipInterval = Duration.millis(100)
 
 /** The pause after a 429 without a `Retry-After`. */
 const defaultPause = Duration.seconds(1)
+
+const monotonicNow = Effect.map(Effect.clock, monotonic)
 
 type Answer = Effect.Effect<JobStatus, QueueError | Moved>
 
@@ -61,7 +63,7 @@ const withSharedPause = (queue: JobQueueService, announce: (error: RateLimited) 
   let pause: { readonly error: RateLimited; readonly until: number } | undefined
   /** Returns whether there was no pause before. */
   const begin = (error: RateLimited) =>
-    Effect.map(Clock.currentTimeMillis, (now) => {
+    Effect.map(monotonicNow, (now) => {
       const isNew = pause === undefined || pause.until <= now
       const retryAfter = retryAfterOf(error)
       const until = now + Duration.toMillis(Duration.isZero(retryAfter) ? defaultPause : retryAfter)
@@ -69,7 +71,7 @@ const withSharedPause = (queue: JobQueueService, announce: (error: RateLimited) 
       return isNew
     })
   const status = (job: JobRef) =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    Effect.flatMap(monotonicNow, (now) => {
       if (pause === undefined || pause.until <= now) {
         return Effect.tapErrorTag(
           queue.status(job),
@@ -134,7 +136,7 @@ export const makeRunner = (options: JobWatcher.Options) =>
       return Effect.all(lost, { concurrency: "unbounded", discard: true })
     })
 
-    const dropUnasked = Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    const dropUnasked = Effect.flatMap(monotonicNow, (now) => {
       const expired: Array<Effect.Effect<void>> = []
       for (const jobs of owned.values()) {
         for (const entry of jobs.values()) if (now - entry.askedAt > lease) expired.push(drop(jobs, entry))
@@ -168,7 +170,7 @@ export const makeRunner = (options: JobWatcher.Options) =>
     }
 
     const status = (job: JobRef): Answer =>
-      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      Effect.flatMap(monotonicNow, (now) => {
         const jobs = owned.get(bucketOf(job))
         if (jobs === undefined) return moved
         const known = jobs.get(keyOf(job))

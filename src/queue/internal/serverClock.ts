@@ -3,13 +3,13 @@ import { parseDate } from "./retryAfter.js"
 
 /** How far the clock of a service is ahead of ours, by the `Date` of its responses. @internal */
 export class ServerClock {
-  private date: unknown = undefined
+  private date: string | undefined = undefined
   /** In milliseconds; 0 while it is not known to differ. */
   ahead = 0
 
-  /** Whether a response has another `Date` than the one before. That of a cached response, which has an `Age`, is an old one. */
-  isNew({ age, date }: { readonly [name: string]: unknown }): boolean {
-    return date !== this.date && age === undefined
+  /** The `Date` of a response, unless it is that of the one before, or an old one: a cached response has an `Age`. */
+  newDate({ age, date }: { readonly [name: string]: unknown }): string | undefined {
+    return typeof date === "string" && date !== this.date && age === undefined ? date : undefined
   }
 
   /** Takes a `Date` that arrived now. It has whole seconds: up to one second is no difference. */

@@ -115,14 +115,12 @@ export const makeStatus = <Request>(
     const { prepare, send } = transportOf({
       received: (entry, httpStatus, headers, body) => {
         const outcome = received(entry, httpStatus, headers, body)
-        const { date } = headers
+        const date = clock.newDate(headers)
         // within a second, all responses have the same
-        return typeof date === "string" && clock.isNew(headers)
-          ? Effect.flatMap(Clock.currentTimeMillis, (now) => {
-            clock.set(date, now)
-            return outcome
-          })
-          : outcome
+        return date === undefined ? outcome : Effect.flatMap(Clock.currentTimeMillis, (now) => {
+          clock.set(date, now)
+          return outcome
+        })
       },
       tooLarge: (entry, httpStatus) => {
         connection.hasAnswered = true
