@@ -43,7 +43,7 @@ const licences = Array.from(packages).sort().map((path) => {
   const file = find(/^licen[cs]e/i)
   // some have it at the end of their README
   const text = file === undefined ? /^#+ *licen[cs]e[^]*/im.exec(read(find(/^readme/i)))?.[0] : read(file)
-  if (!["MIT", "ISC"].includes(license) || !/copyright/i.test(text)) {
+  if (!["MIT", "ISC", "Apache-2.0"].includes(license) || !/copyright/i.test(text)) {
     throw new Error(`${name} ${version} (${license}, ${file ?? "no file"}): look whether it may be bundled`)
   }
   return `${name} ${version}\n\n${text.trim()}\n`

@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import * as MachineId from "@effect/cluster/MachineId"
 import type * as MessageStorage from "@effect/cluster/MessageStorage"
 import * as RunnerAddress from "@effect/cluster/RunnerAddress"
 import * as RunnerHealth from "@effect/cluster/RunnerHealth"
@@ -11,6 +12,7 @@ import * as Runners from "@effect/cluster/Runners"
 import * as RunnerStorage from "@effect/cluster/RunnerStorage"
 import * as Sharding from "@effect/cluster/Sharding"
 import * as ShardingConfig from "@effect/cluster/ShardingConfig"
+import * as Snowflake from "@effect/cluster/Snowflake"
 import * as SocketRunner from "@effect/cluster/SocketRunner"
 import * as SqlMessageStorage from "@effect/cluster/SqlMessageStorage"
 import * as SqlRunnerStorage from "@effect/cluster/SqlRunnerStorage"
@@ -19,9 +21,13 @@ import type { SocketServerError } from "@effect/platform/SocketServer"
 import * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import { dateOf, monotonic } from "../model/internal/time.js"
+import { waitsType } from "./internal/entity.js"
+import { keepReserved } from "./internal/keepReserved.js"
 
 /**
  * The services of a cluster: what `ClusterWatcher` and `ClusterWorkflowEngine` need.
@@ -96,6 +102,14 @@ const config = (options: RunnerOptions | undefined) =>
     runnerListenAddress: options?.listen === undefined ? Option.none() : addressOf(options.listen)
   })
 
+const storageLayers = Layer.merge(
+  SqlMessageStorage.layer,
+  Layer.provide(
+    SqlRunnerStorage.layer,
+    Layer.effect(SqlClient.SqlClient, Effect.map(SqlClient.SqlClient, keepReserved))
+  )
+)
+
 /**
  * Creates the tables of a cluster: two for messages, two for runners, one for migrations.
  *
@@ -119,14 +133,53 @@ export const migrate: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effec
     orElse: () => Effect.void
   })
   yield* lock
-  yield* Layer.build(
-    Layer.merge(SqlMessageStorage.layer, SqlRunnerStorage.layer).pipe(Layer.provide(config(undefined)))
-  )
+  yield* Layer.build(Layer.provide(storageLayers, config(undefined)))
 }).pipe(Effect.scoped, Effect.withSpan("Fleet.migrate"))
 
-const storage = Layer.unwrapEffect(
-  Effect.as(migrate, Layer.merge(SqlMessageStorage.layer, SqlRunnerStorage.layer))
-)
+const storage = Layer.unwrapEffect(Effect.as(migrate, storageLayers))
+
+/**
+ * Deletes what is stored of workflows that ended longer ago than `olderThan`: their messages, and the replies to these.
+ * Workflows that run or are suspended are not touched, nor is one that was started by another workflow whose messages are
+ * still stored: that one may ask for its result again.
+ *
+ * A workflow that is executed again with the same key after its purge runs again. So `olderThan` must exceed the time in
+ * which your callers repeat a call, and the life of any workflow that executes one which another has started.
+ *
+ * @since 0.1.0
+ * @category retention
+ */
+export const purge = Effect.fn("Fleet.purge")(function*(
+  options: {
+    /** The age of the end of a workflow, by the clocks of the runners. */
+    readonly olderThan: Duration.DurationInput
+  }
+) {
+  const sql = yield* SqlClient.SqlClient
+  // the identifier of a reply begins with the time when it was made
+  const clock = yield* Effect.clock
+  const { epochMillis: timestamp } = dateOf(clock, monotonic(clock) - Duration.toMillis(options.olderThan))
+  const before = sql.literal(String(Snowflake.make({ machineId: MachineId.make(0), sequence: 0, timestamp })))
+  const payload = sql.literal(sql.onDialectOrElse({ pg: () => "m.payload::json", orElse: () => "m.payload" }))
+  yield* sql`
+    DELETE FROM cluster_messages
+    WHERE (entity_type = ${waitsType} AND last_reply_id < ${before})
+    OR (entity_type LIKE 'Workflow/%' AND entity_id IN (
+      SELECT m.entity_id FROM cluster_messages m
+      JOIN cluster_replies r ON r.id = m.last_reply_id
+      WHERE m.entity_type LIKE 'Workflow/%' AND m.tag = 'run' AND r.id < ${before}
+      AND r.payload LIKE '{"_tag":"Success","value":{"_tag":"Complete"%'
+      AND NOT EXISTS (
+        SELECT 1 FROM cluster_messages parent WHERE parent.entity_type LIKE 'Workflow/%' AND parent.tag = 'run'
+        AND parent.entity_id = (${payload} -> '~@effect/workflow/parent' ->> 'executionId')
+      )
+    ))
+  `
+  yield* sql`
+    DELETE FROM cluster_replies
+    WHERE id < ${before} AND NOT EXISTS (SELECT 1 FROM cluster_messages m WHERE m.id = cluster_replies.request_id)
+  `
+})
 
 // outputs of jobs may be large; the queue's client bounds them
 const serialization = RpcSerialization.layerMsgPackWith({ maxBufferSize: "unbounded" })

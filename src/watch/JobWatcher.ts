@@ -31,6 +31,7 @@ import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { JobRef } from "../model/Job.js"
+import type { RateLimited } from "../model/QueueError.js"
 import { LearnedCadence } from "../policy/LearnedCadence.js"
 import * as Fiber from "../queue/internal/fiber.js"
 import { JobQueue } from "../queue/JobQueue.js"
@@ -208,7 +209,8 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, JobQu
   makePart(options, () => 1)
 
 /**
- * The same, with a part of the budget: `share` is read at each poll. A job can be removed from its subscriptions.
+ * The same, with a part of the budget: `share` is read at each poll. A job can be removed from its subscriptions, and
+ * `pause` is for a 429 to another part.
  *
  * @internal
  */
@@ -240,6 +242,7 @@ export const makePart = (options: Options, share: () => number) =>
     return {
       subscribe: (options: SubscribeOptions) => subscribe(scheduler, queue, options),
       pollingEvents: Stream.fromPubSub(events),
+      pause: (error: RateLimited) => Effect.sync(() => scheduler.pause(error)),
       clockAhead: jobQueue.clockAhead,
       inspect: (model: string) => Effect.sync(() => scheduler.inspect(model))
     }

@@ -26,7 +26,7 @@ import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
-import { bucketOf } from "../cluster/internal/entity.js"
+import { bucketOf, waitsType } from "../cluster/internal/entity.js"
 import { format, JobRef, JobRefFromString, JsonObject } from "../model/Job.js"
 import { OutcomeError, SubmitError, SubmitUncertain, WatchError } from "../model/QueueError.js"
 import type { JobQueue, SubmitRequest } from "../queue/JobQueue.js"
@@ -109,7 +109,7 @@ export const awaitJob = (job: JobRef): Effect.Effect<JsonObject, ResultError, Jo
     execute: JobStream.result(job)
   })
 
-const Waits = Entity.make("effect-queue-status/Waits", [
+const Waits = Entity.make(waitsType, [
   Rpc.make("Await", {
     payload: { job: JobRefFromString, token: DurableDeferred.Token },
     primaryKey: ({ token }) => token

@@ -32,6 +32,7 @@ const rooms = {
     packages: [
       ...onNode,
       ...["@effect/cluster", "@effect/sql", "@effect/sql-pg"],
+      ...["@effect/opentelemetry", "@opentelemetry/exporter-prometheus"],
       ...["@effect/cli", "@effect/printer", "@effect/printer-ansi", "cli-truncate", "string-width"]
     ],
     isOnNode: true

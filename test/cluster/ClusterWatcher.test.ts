@@ -1,13 +1,17 @@
 import * as TestRunner from "@effect/cluster/TestRunner"
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FastCheck from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import { ClusterWatcher } from "../../src/cluster/index.js"
-import { Job, JobQueue, JobStream, QueueError, WatchPolicy } from "../../src/index.js"
+import { Job, JobQueue, JobStream, JobWatcher, QueueError, WatchPolicy } from "../../src/index.js"
 import { Conformance } from "../../src/testing/index.js"
+import { runs } from "../fixtures/runs.js"
 
 /** Snapshots no older than the shortest interval: some checks are about a progress of 400 milliseconds. */
 const policy = Layer.succeed(WatchPolicy.Default, WatchPolicy.withCadence(WatchPolicy.defaultPolicy, "1 millis"))
@@ -34,6 +38,7 @@ const counting = (status: (polls: number) => Effect.Effect<Job.JobStatus, QueueE
   }
   return {
     counts,
+    queue,
     layer: ClusterWatcher.layer().pipe(
       Layer.provideMerge(TestRunner.layer),
       Layer.provide(Layer.succeed(JobQueue.JobQueue, queue)),
@@ -43,6 +48,58 @@ const counting = (status: (polls: number) => Effect.Effect<Job.JobStatus, QueueE
 }
 
 const pending = Effect.succeed(Job.Pending({ job }))
+
+const retryAfter = (millis: number) =>
+  new QueueError.RateLimited({
+    operation: "status",
+    model: job.model,
+    job,
+    httpStatus: 429,
+    retryAfter: Duration.millis(millis)
+  })
+
+const pauses = FastCheck.array(
+  FastCheck.tuple(FastCheck.integer({ min: 1, max: 4_000 }), FastCheck.integer({ min: 1, max: 3_000 })),
+  { maxLength: 5 }
+)
+
+it.effect.prop("after a 429 to another runner nothing is polled until its Retry-After, and no job is in trouble", [
+  pauses
+], ([pauses]) => {
+  const polls: Array<number> = []
+  const { queue } = counting(() =>
+    Effect.zipRight(Effect.map(Clock.currentTimeMillis, (at) => polls.push(at)), pending)
+  )
+  return Effect.gen(function*() {
+    const watcher = yield* JobWatcher.makePart({}, () => 1)
+    const policy = WatchPolicy.withCadence(WatchPolicy.defaultPolicy, "100 millis")
+    const subscription = yield* watcher.subscribe({ policy, wants: "changes" })
+    let notices: ReadonlyArray<string> = []
+    yield* Effect.forkScoped(Effect.forever(
+      Effect.map(subscription.next, (chunk) => {
+        notices = [...notices, ...Array.from(chunk, ({ _tag }) => _tag)]
+      })
+    ))
+    const events: Array<string> = []
+    yield* Effect.forkScoped(
+      Stream.runForEach(watcher.pollingEvents, ({ _tag }) => Effect.sync(() => events.push(_tag)))
+    )
+    yield* subscription.add(job)
+    const asked: Array<readonly [from: number, until: number]> = []
+    for (const [after, millis] of pauses) {
+      yield* TestClock.adjust(after)
+      const now = yield* Clock.currentTimeMillis
+      yield* watcher.pause(retryAfter(millis))
+      asked.push([now, now + millis])
+    }
+    yield* TestClock.adjust("4 seconds")
+    assert.deepStrictEqual(polls.filter((at) => asked.some(([from, until]) => at > from && at < until)), [])
+    assert.isAbove(polls.at(-1)!, Math.max(0, ...asked.map(([, until]) => until)), "the polls go on")
+    const isNew = asked.filter(([from], i) => asked.slice(0, i).every(([, until]) => until <= from))
+    assert.deepStrictEqual(events, isNew.map(() => "PollingPaused"))
+    assert.deepStrictEqual(notices, ["Sample"])
+  }).pipe(Effect.scoped, Effect.provideService(JobQueue.JobQueue, queue))
+}, { fastCheck: { numRuns: runs(20, 200) } })
 
 const watch = Stream.runDrain(JobStream.transitions(job, { cadence: "1 second" }))
 

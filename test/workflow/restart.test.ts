@@ -5,28 +5,18 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { build } from "esbuild"
 import { mkdtempSync, rmSync } from "node:fs"
-import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterAll, beforeAll } from "vitest"
 import { Fault } from "../../src/testing/index.js"
 import * as Command from "../fixtures/command.js"
+import { hasSqlite } from "../fixtures/databases.js"
 import * as Emulator from "../fixtures/emulator.js"
 import { model } from "../fixtures/job.js"
 import * as Worker from "../fixtures/worker.js"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
-
-const hasSqlite = (() => {
-  try {
-    new (createRequire(import.meta.url)("better-sqlite3"))(":memory:").close()
-    return true
-  } catch (cause) {
-    console.warn("Workflows on SQLite are not tested: better-sqlite3 was not built", cause)
-    return false
-  }
-})()
 
 const folder = mkdtempSync(join(tmpdir(), "workflow-"))
 // where its packages are: one of them is native

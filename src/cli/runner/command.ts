@@ -23,7 +23,6 @@ import { checked, every, host, json, port } from "../options.js"
 import { listen, token } from "../serve/command.js"
 import { print } from "../terminal.js"
 import { jsonLine } from "../text.js"
-import * as Metrics from "./metrics.js"
 
 const reasonOf = ({ cause, message }: SqlError | SocketServerError): string =>
   cause instanceof Error && cause.message !== "" ? cause.message : message
@@ -50,10 +49,8 @@ const health = Effect.gen(function*() {
 
 const app = HttpRouter.empty.pipe(
   HttpRouter.mountApp("/jobs", Gateway.httpApp()),
-  HttpRouter.get(
-    "/metrics",
-    Effect.map(Metrics.text, (text) => HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4" }))
-  )
+  // what this needs would slow down the start of every command
+  HttpRouter.get("/metrics", Effect.flatMap(Effect.promise(() => import("./metrics.js")), ({ response }) => response))
 )
 
 interface Settings {
@@ -109,7 +106,7 @@ export const command = Command.make("runner", options, (settings) =>
   Effect.gen(function*() {
     const { host, json, port } = settings
     // what checks the health of a process has no token
-    const open = HttpRouter.get(HttpRouter.empty, "/health", health)
+    const open = HttpRouter.mountApp(HttpRouter.empty, "/health", health)
     const url = yield* listen({ host, port, token: yield* token }, app, open).pipe(
       Effect.provide(yield* Layer.build(NodeGateway.layer))
     )

@@ -47,3 +47,6 @@ export const ownedBuckets = (sharding: Sharding["Type"]): ReadonlyArray<string> 
 
 /** The name of the bucket that has the job. @internal */
 export const bucketOf = (job: JobRef): string => String(Math.abs(Hash.string(keyOf(job)) % count))
+
+/** The entity type of the waits of suspended workflows. @internal */
+export const waitsType = "effect-queue-status/Waits"

@@ -3,21 +3,20 @@
  */
 import { Sharding } from "@effect/cluster/Sharding"
 import * as Cause from "effect/Cause"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
 import { keyOf } from "../../model/internal/jobKey.js"
 import { monotonic } from "../../model/internal/time.js"
 import type { JobRef, JobStatus } from "../../model/Job.js"
 import { isQueueError, RateLimited, UnexpectedResponse } from "../../model/QueueError.js"
 import type { QueueError, WatchError } from "../../model/QueueError.js"
 import * as Deadline from "../../policy/Deadline.js"
-import { retryAfterOf } from "../../policy/internal/retryAfter.js"
 import { Default } from "../../policy/WatchPolicy.js"
-import { JobQueue } from "../../queue/JobQueue.js"
-import type { Service as JobQueueService } from "../../queue/JobQueue.js"
 import * as JobWatcher from "../../watch/JobWatcher.js"
 import { Bucket, bucketOf, buckets, Moved, ownedBuckets } from "./entity.js"
 
@@ -28,9 +27,6 @@ const sweepInterval = Duration.seconds(10)
 
 /** After a move, the old runner polls a job for no longer. */
 const ownershipInterval = Duration.millis(100)
-
-/** The pause after a 429 without a `Retry-After`. */
-const defaultPause = Duration.seconds(1)
 
 const monotonicNow = Effect.map(Effect.clock, monotonic)
 
@@ -46,43 +42,13 @@ interface Watched {
   readonly hasAnswer: Effect.Latch
 }
 
-const answerOf = (job: JobRef, error: WatchError): Answer => {
+const answerOf = (job: JobRef, cause: Cause.Cause<WatchError>): Answer => {
+  const error = Option.getOrUndefined(Cause.failureOption(cause))
+  if (error === undefined) return moved
   if (error._tag === "UnrecognizedStatus") return Effect.succeed(error.snapshot) // each subscriber has its own policy
   if (isQueueError(error)) return Effect.fail(error)
-  const { message: issue } = error
-  return Effect.fail(
-    new UnexpectedResponse({ operation: "status", model: job.model, job, httpStatus: 200, issue, body: "" })
-  )
-}
-
-/**
- * A queue that pauses after a 429 to any runner: until its `Retry-After`, `status` fails with that error, without a
- * request. The watcher then pauses as after a 429 of its own.
- */
-const withSharedPause = (queue: JobQueueService, announce: (error: RateLimited) => Effect.Effect<void>) => {
-  let pause: { readonly error: RateLimited; readonly until: number } | undefined
-  /** Returns whether there was no pause before. */
-  const begin = (error: RateLimited) =>
-    Effect.map(monotonicNow, (now) => {
-      const isNew = pause === undefined || pause.until <= now
-      const retryAfter = retryAfterOf(error)
-      const until = now + Duration.toMillis(Duration.isZero(retryAfter) ? defaultPause : retryAfter)
-      if (pause === undefined || until > pause.until) pause = { error, until }
-      return isNew
-    })
-  const status = (job: JobRef) =>
-    Effect.flatMap(monotonicNow, (now) => {
-      if (pause === undefined || pause.until <= now) {
-        return Effect.tapErrorTag(
-          queue.status(job),
-          "RateLimited",
-          (error) => Effect.whenEffect(announce(error), begin(error))
-        )
-      }
-      const { error, until } = pause
-      return Effect.fail(new RateLimited({ ...error, model: job.model, job, retryAfter: Duration.millis(until - now) }))
-    })
-  return { begin, queue: { ...queue, status } }
+  const issue = { httpStatus: 200, issue: error.message, body: "" }
+  return Effect.fail(new UnexpectedResponse({ operation: "status", model: job.model, job, ...issue }))
 }
 
 /** The handlers of a runner. @internal */
@@ -93,21 +59,9 @@ export const makeRunner = (options: JobWatcher.Options) =>
     const client = yield* Bucket.client
     const owned = new Map<string, Map<string, Watched>>()
 
-    const { begin, queue } = withSharedPause(yield* JobQueue, (error) =>
-      Effect.forEach(buckets, (bucket) =>
-        client(bucket).Pause({ error }, { discard: true }), {
-        concurrency: 16,
-        discard: true
-      }).pipe(
-        Effect.timeout("5 seconds"),
-        Effect.catchAllCause((cause) => Effect.logDebug("A runner did not receive a pause", cause)),
-        Effect.forkIn(scope)
-      ))
     // each runner has the part of the budget that it has of the buckets: together no more than the whole. Never none,
     // which would be an endless pause
-    const share = () =>
-      Math.max(1, owned.size) / buckets.length
-    const watcher = yield* Effect.provideService(JobWatcher.makePart(options, share), JobQueue, queue)
+    const watcher = yield* JobWatcher.makePart(options, () => Math.max(1, owned.size) / buckets.length)
     const policy = yield* Default
     const subscription = yield* watcher.subscribe({
       policy: { ...policy, deadline: Deadline.request(policy.deadline.request), unrecognized: "fail" },
@@ -156,16 +110,9 @@ export const makeRunner = (options: JobWatcher.Options) =>
         case "Recovered": // a sample follows
           return Effect.void
         case "Ended":
-          // the last snapshot of a job is kept like any other
-          if (Exit.isSuccess(notice.exit)) return Effect.void
+          if (Exit.isSuccess(notice.exit)) return Effect.void // the last snapshot is kept like any other
           jobs?.delete(keyOf(job))
-          return setAnswer(
-            entry,
-            Option.match(Cause.failureOption(notice.exit.cause), {
-              onNone: () => moved,
-              onSome: (error) => answerOf(job, error)
-            })
-          )
+          return setAnswer(entry, answerOf(job, notice.exit.cause))
       }
     }
 
@@ -182,6 +129,19 @@ export const makeRunner = (options: JobWatcher.Options) =>
         return Effect.zipRight(Effect.uninterruptible(subscription.add(job)), answer)
       })
 
+    const received = new WeakSet<RateLimited>()
+
+    const onPollingEvent = (event: JobWatcher.PollingEvent): Effect.Effect<void> => {
+      if (event._tag !== "PollingPaused" || received.has(event.error)) return Effect.void
+      const error = new RateLimited({ ...event.error, retryAfter: DateTime.distanceDuration(event.at, event.until) })
+      const announce = (bucket: string) =>
+        owned.has(bucket) ? Effect.void : client(bucket).Pause({ error }, { discard: true })
+      return Effect.forEach(buckets, announce, { concurrency: 16, discard: true }).pipe(
+        Effect.timeout("5 seconds"),
+        Effect.catchAllCause((cause) => Effect.logDebug("A runner did not receive a pause", cause))
+      )
+    }
+
     yield* checkOwnership
     yield* Effect.forkIn(Effect.repeat(checkOwnership, Schedule.spaced(ownershipInterval)), scope)
     yield* Effect.forkIn(Effect.repeat(dropUnasked, Schedule.spaced(sweepInterval)), scope)
@@ -189,8 +149,12 @@ export const makeRunner = (options: JobWatcher.Options) =>
       Effect.forever(Effect.flatMap(subscription.next, Effect.forEach(onNotice, { discard: true }))),
       scope
     )
+    yield* Effect.forkIn(Stream.runForEach(watcher.pollingEvents, onPollingEvent), scope)
     return Bucket.of({
       Status: ({ payload }) => status(payload.job),
-      Pause: ({ payload }) => Effect.asVoid(begin(payload.error))
+      Pause: ({ payload: { error } }) => {
+        received.add(error)
+        return watcher.pause(error)
+      }
     })
   })

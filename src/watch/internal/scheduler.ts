@@ -359,12 +359,17 @@ export class Scheduler {
     if (!poller.isWatched) this.dropEnded(poller)
   }
 
+  /** Pauses all polls, after a 429 to this watcher or to another one with the same token. */
+  pause(error: QueueError.RateLimited): void {
+    this.plan.pause(error, Duration.toMillis(retryAfterOf(error)), this.executor.now)
+  }
+
   private onError(poller: Poller, cause: Cause.Cause<QueueError.QueueError>): Effect.Effect<void> {
     const { epoch, now } = this.executor
     const failure = Cause.failureOption(cause)
     if (Option.isNone(failure)) return this.failWith(poller, cause)
     const error = failure.value
-    if (error._tag === "RateLimited") this.plan.pause(error, Duration.toMillis(retryAfterOf(error)), now)
+    if (error._tag === "RateLimited") this.pause(error)
     const before = poller.trouble
     const trouble = poller.trouble = troubleOf(before, error, now)
     if (!this.isStillWatched(poller, now)) return Effect.void

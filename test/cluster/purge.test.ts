@@ -1,0 +1,116 @@
+import * as ClusterWorkflowEngine from "@effect/cluster/ClusterWorkflowEngine"
+import * as RunnerHealth from "@effect/cluster/RunnerHealth"
+import * as Runners from "@effect/cluster/Runners"
+import * as RunnerStorage from "@effect/cluster/RunnerStorage"
+import * as Sharding from "@effect/cluster/Sharding"
+import * as ShardingConfig from "@effect/cluster/ShardingConfig"
+import * as SqlMessageStorage from "@effect/cluster/SqlMessageStorage"
+import * as SqlClient from "@effect/sql/SqlClient"
+import { assert, describe, it } from "@effect/vitest"
+import * as Workflow from "@effect/workflow/Workflow"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import { Fleet } from "../../src/cluster/index.js"
+import { Job, JobQueue, JobWatcher, WatchPolicy } from "../../src/index.js"
+import { JobWorkflow } from "../../src/workflow/index.js"
+import { databases } from "../fixtures/databases.js"
+import { model } from "../fixtures/job.js"
+
+const job = Job.ref(model, "one")
+
+const options = { payload: { key: Schema.String }, idempotencyKey: ({ key }: { readonly key: string }) => key }
+
+const Child = Workflow.make({ name: "Child", ...options })
+
+const Parent = Workflow.make({
+  name: "Parent",
+  ...options,
+  suspendedRetrySchedule: Schedule.spaced("20 millis")
+})
+
+/** A workflow that executes another one, and is suspended until a job ends. */
+const start = () => {
+  let isDone = false
+  let children = 0
+  const queue: JobQueue.Service = {
+    status: () => Effect.sync(() => isDone ? Job.Done({ job, outputs: {} }) : Job.Pending({ job })),
+    submit: () => Effect.dieMessage("submit"),
+    cancel: () => Effect.dieMessage("cancel"),
+    clear: () => Effect.dieMessage("clear"),
+    metrics: () => Effect.dieMessage("metrics")
+  }
+  const cluster = Sharding.layer.pipe(
+    Layer.provideMerge(Runners.layerNoop),
+    Layer.provideMerge(SqlMessageStorage.layer),
+    Layer.provide([RunnerStorage.layerMemory, RunnerHealth.layerNoop]),
+    Layer.provide(ShardingConfig.layer({ ...Fleet.fleetConfig, entityMessagePollInterval: "20 millis" }))
+  )
+  return {
+    finish: () => {
+      isDone = true
+    },
+    runsOfChild: () => children,
+    layer: Layer.mergeAll(
+      Child.toLayer(() => Effect.sync(() => void children++)),
+      Parent.toLayer(({ key }) =>
+        Effect.zipRight(Child.execute({ key: `of ${key}` }), Effect.orDie(JobWorkflow.awaitJobSuspended(job)))
+      ),
+      JobWorkflow.layerWaits
+    ).pipe(
+      Layer.provideMerge(ClusterWorkflowEngine.layer),
+      Layer.provideMerge(cluster),
+      Layer.provide(JobWatcher.layer()),
+      Layer.provide(Layer.succeed(JobQueue.JobQueue, queue)),
+      Layer.provide(
+        Layer.succeed(WatchPolicy.Default, WatchPolicy.withCadence(WatchPolicy.defaultPolicy, "50 millis"))
+      )
+    )
+  }
+}
+
+/** The types of the entities of which messages are stored. */
+const stored = Effect.gen(function*() {
+  const sql = yield* SqlClient.SqlClient
+  const rows = yield* sql<{ type: string }>`
+    SELECT DISTINCT entity_type AS type FROM cluster_messages ORDER BY entity_type
+  `
+  const orphans = yield* sql`SELECT id FROM cluster_replies WHERE request_id NOT IN (SELECT id FROM cluster_messages)`
+  assert.deepStrictEqual(orphans, [])
+  return rows.map(({ type }) => type)
+})
+
+const purge = Effect.zipRight(Effect.sleep("2 millis"), Fleet.purge({ olderThan: 0 }))
+
+for (const { isMissing, make, name } of databases) {
+  describe.skipIf(isMissing)(`the purge of ${name}`, () => {
+    it.scopedLive("deletes what ended, and nothing that a workflow still needs", () =>
+      Effect.gen(function*() {
+        const database = yield* make
+        const { finish, layer, runsOfChild } = start()
+        yield* Effect.gen(function*() {
+          yield* Child.execute({ key: "alone" })
+          const parent = yield* Effect.fork(Parent.execute({ key: "parent" }))
+          yield* Effect.repeat(Effect.delay(stored, "20 millis"), { until: (types) => types.length === 3 })
+          assert.strictEqual(runsOfChild(), 2)
+
+          yield* Fleet.purge({ olderThan: "1 hour" })
+          yield* Child.execute({ key: "alone" })
+          assert.strictEqual(runsOfChild(), 2, "its result is stored")
+          yield* purge
+          yield* Child.execute({ key: "alone" })
+          assert.strictEqual(runsOfChild(), 3, "it was deleted")
+
+          finish()
+          yield* Fiber.join(parent)
+          assert.strictEqual(runsOfChild(), 3, "the child of a suspended workflow was kept")
+          yield* Parent.execute({ key: "parent" })
+
+          // a child after its parent
+          yield* Effect.repeat(Effect.zipRight(purge, stored), { until: (types) => types.length === 0 })
+        }).pipe(Effect.provide(Layer.provideMerge(layer, database)))
+      }))
+  })
+}
