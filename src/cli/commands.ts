@@ -8,7 +8,6 @@ import * as Terminal from "@effect/platform/Terminal"
 import * as Chunk from "effect/Chunk"
 import * as Console from "effect/Console"
 import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -121,13 +120,13 @@ export const status = Command.make("status", { json, job: jobArgument }, ({ job,
     const { transitions } = yield* Effect.orDie(
       Transition.derive(Option.none(), snapshot, { observedAt, unrecognized: "end" })
     )
-    const eta = yield* LearnedCadence.eta(snapshot)
+    const { clockAhead } = yield* JobQueue.JobQueue
     const view = {
       ...transitions.reduce(
         (view, transition) => View.add(view, transition, epochMillis),
         View.make(printable(format(job)), job, epochMillis)
       ),
-      expectedEnd: Option.map(eta, ({ left }) => epochMillis + Duration.toMillis(left))
+      expectedEnd: yield* LearnedCadence.expectedEnd(yield* LearnedCadence.estimates, snapshot, clockAhead?.())
     }
     const words = [view.name, View.wordFor[view.state], percent(view), View.describe(view, epochMillis, 0)]
     yield* print(words.filter((word) => word !== "").join("  "))

@@ -2,8 +2,6 @@
 import * as Terminal from "@effect/platform/Terminal"
 import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
 import * as Clock from "effect/Clock"
-import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
@@ -81,12 +79,13 @@ export const make = (options: {
     }
 
     const eta = yield* LearnedCadence.estimates
-    const expectedEnd = (event: Event, now: number) =>
+    const withExpectedEnd = (event: Event, view: View.View) =>
       !isLive || !("snapshot" in event)
-        ? Effect.succeed({})
-        : Effect.map(eta(event.snapshot, DateTime.unsafeMake(now + clockAhead())), (eta) => ({
-          expectedEnd: Option.map(eta, ({ left }) => now + Duration.toMillis(left))
-        }))
+        ? Effect.succeed(view)
+        : Effect.map(
+          LearnedCadence.expectedEnd(eta, event.snapshot, clockAhead()),
+          (expectedEnd) => ({ ...view, expectedEnd })
+        )
 
     // not for what only moves the bar, nor for the same trouble again
     const isWorthALine = (event: Event, before: View.View | undefined): boolean =>
@@ -106,7 +105,7 @@ export const make = (options: {
           const now = yield* Clock.currentTimeMillis
           const key = format(event.job)
           const view = views.get(key)
-          if (view !== undefined) views.set(key, { ...View.add(view, event, now), ...(yield* expectedEnd(event, now)) })
+          if (view !== undefined) views.set(key, yield* withExpectedEnd(event, View.add(view, event, now)))
           if (options.json) return yield* write(`${yield* toJson(event)}\n`)
           const lines = isWorthALine(event, view) ? [line(view?.name ?? key, event, now, clock)] : []
           if (isLive) return yield* draw(lines)
