@@ -7,15 +7,16 @@ import type * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import { buildSync } from "esbuild"
 import { spawnSync } from "node:child_process"
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { createServer } from "node:http"
-import { createRequire } from "node:module"
 import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Webhook } from "standardwebhooks"
+import { afterAll } from "vitest"
 import * as film from "../docs/examples/film.js"
 import * as hedge from "../docs/examples/hedge.js"
 import * as many from "../docs/examples/many.js"
@@ -28,13 +29,30 @@ import { emulate, submitted } from "./fixtures/emulator.js"
 import { readEvents } from "./fixtures/gateway.js"
 import { inFrontOf, read } from "./fixtures/gatewayServer.js"
 
-const path = (name: string) => fileURLToPath(new URL(`../docs/examples/${name}`, import.meta.url))
+const root = fileURLToPath(new URL("..", import.meta.url))
 
-// where what is not ours, such as the SDK, is found
-const tsx = createRequire(import.meta.url).resolve("tsx")
+const path = (name: string) => join(root, "docs/examples", name)
 
-// where what is ours is found, before it is built
-const TSX_TSCONFIG_PATH = fileURLToPath(new URL("../tsconfig.json", import.meta.url))
+const names = ["film", "first", "follower", "gateway", "together-sdk", "webhooks", "worker"].map((name) => `${name}.ts`)
+
+const frameworks = "../../test/fixtures/frameworks.ts"
+
+/** The examples without their types, where what is not ours, such as the SDK, is found. */
+const built = mkdtempSync(join(root, "node_modules/.examples-"))
+
+buildSync({
+  entryPoints: [...names, frameworks].map(path),
+  outbase: root,
+  outdir: built,
+  bundle: true,
+  splitting: true,
+  format: "esm",
+  platform: "node",
+  target: "node20",
+  packages: "external"
+})
+
+afterAll(() => rmSync(built, { recursive: true }))
 
 const example = (
   name: string,
@@ -42,10 +60,9 @@ const example = (
   env: { readonly [name: string]: string } = {},
   ...args: ReadonlyArray<string>
 ) =>
-  start([process.execPath, "--import", tsx, path(name), ...args], {
+  start([process.execPath, join(built, "docs/examples", name.replace(/ts$/, "js")), ...args], {
     TOGETHER_BASE_URL: baseUrl,
     TOGETHER_API_KEY: "any",
-    TSX_TSCONFIG_PATH,
     ...env
   })
 
@@ -136,7 +153,7 @@ describe("the examples", () => {
       const emulator = yield* emulate({
         workers: [{ model: "my-org/adder", ...script(1) }, { model: "my-org/slow", ...script(600) }]
       })
-      const servers = yield* example("../../test/fixtures/frameworks.ts", emulator.baseUrl)
+      const servers = yield* example(frameworks, emulator.baseUrl)
       const slow = yield* submitted(emulator, { model: "my-org/slow" })
       yield* until(() => servers.stdout().includes("\n"))
       const ports: ReadonlyArray<readonly [name: string, port: number]> = JSON.parse(linesOf(servers.stdout())[0]!)

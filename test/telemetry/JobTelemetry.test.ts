@@ -170,7 +170,7 @@ describe("the spans of a history", () => {
     FastCheck.assert(
       FastCheck.property(Histories.anySamplesOfAnyState, (samples) => {
         const transitions = Histories.transitionsOf(samples, { unrecognized: "end" })
-        const { attempts, job, outcome } = JobSummary.fromTransitions(transitions[0]!.job, transitions)
+        const { attempts, job, outcome } = transitions.reduce(JobSummary.add, JobSummary.empty(transitions[0]!.job))
         const spans = spansOf(transitions)
         assertWellFormed(spans)
         const ended = attempts.filter(({ end }) => Option.isSome(end))
@@ -510,7 +510,7 @@ describe("the metrics of a history", () => {
     FastCheck.assert(
       FastCheck.property(sampled, ({ samples }) => {
         const transitions = Histories.transitionsOf(samples)
-        const summary = JobSummary.fromTransitions(transitions[0]!.job, transitions)
+        const summary = transitions.reduce(JobSummary.add, JobSummary.empty(transitions[0]!.job))
         const last = transitions.at(-1)!
         const steps = transitions.filter(isStep)
         const waits = steps.flatMap(({ _tag, at }, i) => {
