@@ -78,8 +78,8 @@ describe("the examples", () => {
   it.scopedLive("the vendor's SDK has a job done by a worker that is forty lines long", () =>
     Effect.gen(function*() {
       const { baseUrl } = yield* emulate()
-      const worker = yield* startProgram("worker.ts", baseUrl)
-      const { code, stderr, stdout } = yield* (yield* startProgram("together-sdk.ts", baseUrl)).exited
+      const worker = yield* startProgram("docs/examples/worker", baseUrl)
+      const { code, stderr, stdout } = yield* (yield* startProgram("docs/examples/together-sdk", baseUrl)).exited
       assert.deepStrictEqual([code, stderr], [0, ""])
       const lines = linesOf(stdout)
       assert.match(lines[0]!, /^submitted [0-9a-f-]{36}$/)
@@ -109,9 +109,10 @@ describe("the examples", () => {
           assert.strictEqual(server.stderr(), "")
         })
       yield* Effect.all([
-        follows("gateway.ts", (url, job) => startProgram("follower.ts", "", { JOB_GATEWAY_URL: `${url}/jobs` }, job)),
-        follows("rpcServer.ts", (url, job) =>
-          startProgram("rpcClient.ts", "", {}, `${url.replace("http", "ws")}/rpc`, job))
+        follows("docs/examples/gateway", (url, job) =>
+          startProgram("docs/examples/follower", "", { JOB_GATEWAY_URL: `${url}/jobs` }, job)),
+        follows("docs/examples/rpcServer", (url, job) =>
+          startProgram("docs/examples/rpcClient", "", {}, `${url.replace("http", "ws")}/rpc`, job))
       ], { concurrency: "unbounded" })
     }))
 
@@ -121,7 +122,7 @@ describe("the examples", () => {
       const emulator = yield* emulate({
         workers: [{ model: "my-org/adder", ...script(1) }, { model: "my-org/slow", ...script(600) }]
       })
-      const servers = yield* startProgram("../../test/fixtures/frameworks.ts", emulator.baseUrl)
+      const servers = yield* startProgram("test/fixtures/frameworks", emulator.baseUrl)
       const slow = yield* submitted(emulator, { model: "my-org/slow" })
       yield* until(() => servers.stdout().includes("\n"))
       const ports: ReadonlyArray<readonly [name: string, port: number]> = JSON.parse(linesOf(servers.stdout())[0]!)
@@ -189,11 +190,11 @@ describe("the examples", () => {
         WEBHOOK_ALLOW: "127.0.0.1/32"
       }
       const id = yield* submitted(emulator, { model: "my-org/adder" })
-      const first = yield* startProgram("webhooks.ts", emulator.baseUrl, env, `my-org/adder/${id}`)
+      const first = yield* startProgram("docs/examples/webhooks", emulator.baseUrl, env, `my-org/adder/${id}`)
       kill = () => first.kill("SIGKILL")
       assert.strictEqual((yield* first.exited).signal, "SIGKILL")
       // without arguments: what it has to deliver is in the store
-      const second = yield* startProgram("webhooks.ts", emulator.baseUrl, env)
+      const second = yield* startProgram("docs/examples/webhooks", emulator.baseUrl, env)
       yield* until(() => messages.at(-1)?.type === "job.completed")
       yield* until(() => readdirSync(folder).length === 1)
       second.kill("SIGTERM")
@@ -212,7 +213,7 @@ describe("the examples", () => {
       assert.include(readme, "emulator --simulate --failure-rate 0 --loss-rate 0 --duration 3s\n")
       const profile = { ...defaultProfile, failureRate: 0, lossRate: 0, duration: Duration.seconds(3) }
       const { baseUrl } = yield* emulate({ workers: toPool(profile) })
-      const { code, stderr, stdout } = yield* (yield* startProgram("first.ts", baseUrl)).exited
+      const { code, stderr, stdout } = yield* (yield* startProgram("docs/examples/first", baseUrl)).exited
       assert.deepStrictEqual({ code, stderr, stdout }, { code: 0, stderr: "", stdout: shown ?? "" })
     }))
 
@@ -231,7 +232,7 @@ describe("the examples", () => {
 
   it.scopedLive("a film is made of a text, over HTTP", () =>
     Effect.gen(function*() {
-      const { code, stderr, stdout } = yield* (yield* startProgram("film.ts")).exited
+      const { code, stderr, stdout } = yield* (yield* startProgram("docs/examples/film")).exited
       assert.deepStrictEqual([code, stderr], [0, ""])
       assert.deepStrictEqual(linesOf(stdout), filmed)
     }))

@@ -101,7 +101,7 @@ const make = (options: Options) =>
   Effect.gen(function*() {
     const watcher = yield* JobWatcher
     const eta = yield* LearnedCadence.estimates
-    const jobs = new Jobs(options.maxJobs ?? 1_000, eta)
+    const jobs = new Jobs(options.maxJobs ?? 1_000, eta, watcher.clockAhead)
     const watched = observed(watcher, jobs)
     const { error: encodeError } = encodersOf("slim")
     const pages = new Connections(maxPages, Infinity)

@@ -251,7 +251,7 @@ function suite(make: Database["make"]) {
       })
       const jobs = (yield* Effect.replicateEffect(submitted(emulator, { model }), 6)).map((id) => `${model}/${id}`)
       const first = yield* startProgram(
-        "../../test/fixtures/sqlWebhooks.ts",
+        "test/fixtures/sqlWebhooks",
         emulator.baseUrl,
         {},
         address,
