@@ -52,6 +52,7 @@ export default defineConfig(
       "@typescript-eslint/array-type": ["error", { default: "generic", readonly: "generic" }],
       "@typescript-eslint/consistent-type-imports": ["error", { disallowTypeAnnotations: false }],
       "@typescript-eslint/no-empty-object-type": "off",
+      "@typescript-eslint/no-import-type-side-effects": "error",
       "@typescript-eslint/no-namespace": "off",
       "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_", varsIgnorePattern: "^_" }],
       "@effect/dprint": ["error", {

@@ -7,25 +7,22 @@ import { argv } from "node:process"
 import { fileURLToPath } from "node:url"
 
 const path = (name) => fileURLToPath(new URL(`gateway/${name}`, import.meta.url))
-const read = (name) => readFileSync(path(`page/${name}`), "utf8")
 
-const { outputFiles: [script] } = await build({
-  entryPoints: [path("page/board.ts")],
+const { outputFiles: [style, script] } = await build({
+  entryPoints: [path("page/board.css"), path("page/board.ts")],
   bundle: true,
+  minify: true,
   format: "iife",
   target: "es2022",
   charset: "utf8",
   write: false,
+  outdir: path("page"),
   absWorkingDir: path("."),
   logLevel: "warning"
 })
-const texts = { html: read("index.html"), css: read("board.css"), js: script.text }
+const texts = { html: readFileSync(path("page/index.html"), "utf8"), css: style.text, js: script.text }
 
-// a line of the text a line, so that a change of it can be read
-const exported = ([name, text]) =>
-  `/** @internal */\nexport const ${name}: string = [\n${
-    text.split("\n").map((line) => `  ${JSON.stringify(line)}`).join(",\n")
-  }\n].join("\\n")\n`
+const exported = ([name, text]) => `/** @internal */\nexport const ${name}: string =\n  ${JSON.stringify(text)}\n`
 
 writeFileSync(
   argv[2] ?? path("internal/page.ts"),

@@ -10,7 +10,6 @@ import * as Fiber from "effect/Fiber"
 import { spawnSync } from "node:child_process"
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { createServer } from "node:http"
-import { createRequire } from "node:module"
 import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -23,31 +22,12 @@ import * as telemetry from "../docs/examples/telemetry.js"
 import { defaultProfile, toPool } from "../src/cli/emulator/workerProfile.js"
 import type { JobQueue, JobWatcher } from "../src/index.js"
 import { TestJobQueue, VirtualTime, Worker } from "../src/testing/index.js"
-import { linesOf, start, until } from "./fixtures/command.js"
+import { linesOf, start, startProgram, until } from "./fixtures/command.js"
 import { emulate, submitted } from "./fixtures/emulator.js"
 import { readEvents } from "./fixtures/gateway.js"
 import { inFrontOf, read } from "./fixtures/gatewayServer.js"
 
 const path = (name: string) => fileURLToPath(new URL(`../docs/examples/${name}`, import.meta.url))
-
-// where what is not ours, such as the SDK, is found
-const tsx = createRequire(import.meta.url).resolve("tsx")
-
-// where what is ours is found, before it is built
-const TSX_TSCONFIG_PATH = fileURLToPath(new URL("../tsconfig.json", import.meta.url))
-
-const example = (
-  name: string,
-  baseUrl = "",
-  env: { readonly [name: string]: string } = {},
-  ...args: ReadonlyArray<string>
-) =>
-  start([process.execPath, "--import", tsx, path(name), ...args], {
-    TOGETHER_BASE_URL: baseUrl,
-    TOGETHER_API_KEY: "any",
-    TSX_TSCONFIG_PATH,
-    ...env
-  })
 
 /** Whether a program is installed; if not, what it shows is not tested. */
 const has = (program: string): boolean => {
@@ -98,8 +78,8 @@ describe("the examples", () => {
   it.scopedLive("the vendor's SDK has a job done by a worker that is forty lines long", () =>
     Effect.gen(function*() {
       const { baseUrl } = yield* emulate()
-      const worker = yield* example("worker.ts", baseUrl)
-      const { code, stderr, stdout } = yield* (yield* example("together-sdk.ts", baseUrl)).exited
+      const worker = yield* startProgram("docs/examples/worker", baseUrl)
+      const { code, stderr, stdout } = yield* (yield* startProgram("docs/examples/together-sdk", baseUrl)).exited
       assert.deepStrictEqual([code, stderr], [0, ""])
       const lines = linesOf(stdout)
       assert.match(lines[0]!, /^submitted [0-9a-f-]{36}$/)
@@ -113,21 +93,27 @@ describe("the examples", () => {
       assert.strictEqual(worker.stderr(), "")
     }))
 
-  it.scopedLive("a follower sees the transitions of a job through a gateway", () =>
+  it.scopedLive("followers see the transitions of a job through a gateway, and over RPC", () =>
     Effect.gen(function*() {
       const emulator = yield* emulate({ workers: { script: Worker.always(Worker.finish("1 second")) } })
-      const gateway = yield* example("gateway.ts", emulator.baseUrl, { PORT: "0" })
-      const id = yield* submitted(emulator, { model: "my-org/adder" })
-      yield* until(() => gateway.stdout().includes("Listening on "))
-      const [url] = /http:\S+/.exec(gateway.stdout()) ?? assert.fail(gateway.stdout())
-      const { code, stderr, stdout } = yield* Effect.flatMap(
-        example("follower.ts", undefined, { JOB_GATEWAY_URL: `${url}/jobs` }, `my-org/adder/${id}`),
-        ({ exited }) => exited
-      )
-      assert.deepStrictEqual([code, stderr, linesOf(stdout)], [0, "", ["Queued", "Claimed", "Completed"]])
-      gateway.kill("SIGTERM")
-      yield* gateway.exited
-      assert.strictEqual(gateway.stderr(), "")
+      const follows = (name: string, follower: (url: string, job: string) => ReturnType<typeof startProgram>) =>
+        Effect.gen(function*() {
+          const server = yield* startProgram(name, emulator.baseUrl, { PORT: "0" })
+          const id = yield* submitted(emulator, { model: "my-org/adder" })
+          yield* until(() => server.stdout().includes("Listening on "))
+          const [url] = /http:\S+/.exec(server.stdout()) ?? assert.fail(server.stdout())
+          const { code, stderr, stdout } = yield* (yield* follower(url, `my-org/adder/${id}`)).exited
+          assert.deepStrictEqual([code, stderr, linesOf(stdout)], [0, "", ["Queued", "Claimed", "Completed"]])
+          server.kill("SIGTERM")
+          yield* server.exited
+          assert.strictEqual(server.stderr(), "")
+        })
+      yield* Effect.all([
+        follows("docs/examples/gateway", (url, job) =>
+          startProgram("docs/examples/follower", "", { JOB_GATEWAY_URL: `${url}/jobs` }, job)),
+        follows("docs/examples/rpcServer", (url, job) =>
+          startProgram("docs/examples/rpcClient", "", {}, `${url.replace("http", "ws")}/rpc`, job))
+      ], { concurrency: "unbounded" })
     }))
 
   it.scopedLive("a gateway inside another framework serves a job to its end, and clients in Python and a shell see it", () =>
@@ -136,7 +122,7 @@ describe("the examples", () => {
       const emulator = yield* emulate({
         workers: [{ model: "my-org/adder", ...script(1) }, { model: "my-org/slow", ...script(600) }]
       })
-      const servers = yield* example("../../test/fixtures/frameworks.ts", emulator.baseUrl)
+      const servers = yield* startProgram("test/fixtures/frameworks", emulator.baseUrl)
       const slow = yield* submitted(emulator, { model: "my-org/slow" })
       yield* until(() => servers.stdout().includes("\n"))
       const ports: ReadonlyArray<readonly [name: string, port: number]> = JSON.parse(linesOf(servers.stdout())[0]!)
@@ -204,11 +190,11 @@ describe("the examples", () => {
         WEBHOOK_ALLOW: "127.0.0.1/32"
       }
       const id = yield* submitted(emulator, { model: "my-org/adder" })
-      const first = yield* example("webhooks.ts", emulator.baseUrl, env, `my-org/adder/${id}`)
+      const first = yield* startProgram("docs/examples/webhooks", emulator.baseUrl, env, `my-org/adder/${id}`)
       kill = () => first.kill("SIGKILL")
       assert.strictEqual((yield* first.exited).signal, "SIGKILL")
       // without arguments: what it has to deliver is in the store
-      const second = yield* example("webhooks.ts", emulator.baseUrl, env)
+      const second = yield* startProgram("docs/examples/webhooks", emulator.baseUrl, env)
       yield* until(() => messages.at(-1)?.type === "job.completed")
       yield* until(() => readdirSync(folder).length === 1)
       second.kill("SIGTERM")
@@ -227,7 +213,7 @@ describe("the examples", () => {
       assert.include(readme, "emulator --simulate --failure-rate 0 --loss-rate 0 --duration 3s\n")
       const profile = { ...defaultProfile, failureRate: 0, lossRate: 0, duration: Duration.seconds(3) }
       const { baseUrl } = yield* emulate({ workers: toPool(profile) })
-      const { code, stderr, stdout } = yield* (yield* example("first.ts", baseUrl)).exited
+      const { code, stderr, stdout } = yield* (yield* startProgram("docs/examples/first", baseUrl)).exited
       assert.deepStrictEqual({ code, stderr, stdout }, { code: 0, stderr: "", stdout: shown ?? "" })
     }))
 
@@ -246,7 +232,7 @@ describe("the examples", () => {
 
   it.scopedLive("a film is made of a text, over HTTP", () =>
     Effect.gen(function*() {
-      const { code, stderr, stdout } = yield* (yield* example("film.ts")).exited
+      const { code, stderr, stdout } = yield* (yield* startProgram("docs/examples/film")).exited
       assert.deepStrictEqual([code, stderr], [0, ""])
       assert.deepStrictEqual(linesOf(stdout), filmed)
     }))

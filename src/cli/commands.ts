@@ -8,7 +8,6 @@ import * as Terminal from "@effect/platform/Terminal"
 import * as Chunk from "effect/Chunk"
 import * as Console from "effect/Console"
 import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -55,19 +54,16 @@ const stdin = Effect.map(
 
 // the notation of curl
 const readPayload = (text: string): Effect.Effect<JsonObject, Exit.ExitWith, FileSystem.FileSystem> => {
+  if (text !== "-" && !text.startsWith("@")) return parseObject("the payload", text)
   const file = text.slice(1)
   const [what, bytes] = text === "-"
     ? ["standard input", stdin] as const
-    : text.startsWith("@")
-    ? [`the content of ${file}`, Effect.flatMap(FileSystem.FileSystem, (files) => files.readFile(file))] as const
-    : ["the payload", undefined] as const
-  return bytes === undefined
-    ? parseObject(what, text)
-    : bytes.pipe(
-      Effect.mapError(Exit.fromPlatformError),
-      Effect.flatMap((bytes) => decodeText(what, bytes)),
-      Effect.flatMap((text) => parseObject(what, text))
-    )
+    : [`the content of ${file}`, Effect.flatMap(FileSystem.FileSystem, (files) => files.readFile(file))] as const
+  return bytes.pipe(
+    Effect.mapError(Exit.fromPlatformError),
+    Effect.flatMap((bytes) => decodeText(what, bytes)),
+    Effect.flatMap((text) => parseObject(what, text))
+  )
 }
 
 export const submit = Command.make("submit", {
@@ -121,15 +117,15 @@ export const status = Command.make("status", { json, job: jobArgument }, ({ job,
     const { transitions } = yield* Effect.orDie(
       Transition.derive(Option.none(), snapshot, { observedAt, unrecognized: "end" })
     )
-    const eta = yield* LearnedCadence.eta(snapshot)
+    const { clockAhead } = yield* JobQueue.JobQueue
     const view = {
       ...transitions.reduce(
         (view, transition) => View.add(view, transition, epochMillis),
         View.make(printable(format(job)), job, epochMillis)
       ),
-      expectedEnd: Option.map(eta, ({ left }) => epochMillis + Duration.toMillis(left))
+      expectedEnd: yield* LearnedCadence.expectedEnd(yield* LearnedCadence.estimates, snapshot, clockAhead?.())
     }
-    const words = [view.name, View.wordFor[view.state], percent(view), View.describe(view, epochMillis, 0)]
+    const words = [view.name, View.states[view.state].word, percent(view), View.describe(view, epochMillis, 0)]
     yield* print(words.filter((word) => word !== "").join("  "))
   })).pipe(Command.withDescription("Prints the state of a job, by one request."))
 
@@ -150,11 +146,10 @@ export const result = Command.make(
   { json, gateway, every, timeout, job: jobArgument },
   ({ job, json, ...parts }) =>
     Effect.gen(function*() {
-      const policy = yield* policyOf(parts)
       if (process.stderr.isTTY) {
         yield* Console.error(`Waiting for ${printable(format(job))}. Ctrl-C stops waiting; the job continues.`)
       }
-      const outputs = yield* orExit(JobStream.result(job, policy))
+      const outputs = yield* orExit(JobStream.result(job, policyOf(parts)))
       const isRead = !json && (yield* Effect.flatMap(Terminal.Terminal, ({ isTTY }) => isTTY))
       yield* print(isRead ? jsonText(outputs) : jsonLine(outputs))
     })

@@ -50,13 +50,15 @@ export const fromConfigError = (error: ConfigError.ConfigError): ExitWith =>
 
 export const fromPlatformError = (error: PlatformError): ExitWith => usage(error.message)
 
-export const fromServeError =
-  ({ host, port }: { readonly host: string; readonly port: number }) => ({ cause, message }: ServeError): ExitWith =>
-    usage(`can't listen at ${host}:${port}: ${cause instanceof Error ? cause.message : message}`)
+/** The message of the error behind another one. */
+export const reasonOf = ({ cause, message }: { readonly cause?: unknown; readonly message: string }): string =>
+  cause instanceof Error && cause.message !== "" ? cause.message : message
 
-export const fromUnwritten = (error: PlatformError): ExitWith => {
-  const { cause } = error
-  return Predicate.hasProperty(cause, "code") && cause.code === "EPIPE"
+export const fromServeError =
+  ({ host, port }: { readonly host: string; readonly port: number }) => (error: ServeError): ExitWith =>
+    usage(`can't listen at ${host}:${port}: ${reasonOf(error)}`)
+
+export const fromUnwritten = (error: PlatformError): ExitWith =>
+  Predicate.hasProperty(error.cause, "code") && error.cause.code === "EPIPE"
     ? silently(codes.unread)
-    : usage(`can't write to standard output: ${cause instanceof Error ? cause.message : error.message}`)
-}
+    : usage(`can't write to standard output: ${reasonOf(error)}`)

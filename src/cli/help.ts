@@ -6,6 +6,8 @@ import type * as HelpDoc from "@effect/cli/HelpDoc"
 import type * as Span from "@effect/cli/HelpDoc/Span"
 import * as HashMap from "effect/HashMap"
 import { codes } from "./exit.js"
+import { table, wrapped } from "./text.js"
+import type { Entry } from "./text.js"
 
 export const name = "queue-status"
 
@@ -28,86 +30,60 @@ interface Page {
   readonly codes: ReadonlyArray<number>
 }
 
-const codesOf = ({ codes: others }: Page): ReadonlyArray<number> =>
-  [codes.done, codes.bug, codes.usage, codes.interrupted, ...others].sort((a, b) => a - b)
-
 const job = "my-org/video-generator/019ba379-92da-71e4-ac40-d98059fd67c7"
 
-/** Every subcommand, in the order of the list. */
+const waiting = [codes.failed, codes.canceled, codes.gaveUp]
+
+/** Every subcommand, in the order of the list; the examples without the name. */
 const pages: { readonly [command: string]: Page } = {
   submit: {
     examples: [
-      `${name} submit my-org/video-generator '{"prompt":"a cat at the piano"}'`,
-      `${name} submit my-org/video-generator @payload.json --priority 5`
+      `my-org/video-generator '{"prompt":"a cat at the piano"}'`,
+      "my-org/video-generator @payload.json --priority 5"
     ],
     codes: [codes.gaveUp]
   },
-  status: { examples: [`${name} status ${job}`], codes: [codes.gaveUp] },
-  why: { examples: [`${name} why ${job}`], codes: [codes.gaveUp] },
-  watch: {
-    examples: [`${name} watch ${job}`, `${name} watch ${job} --json --every 5s`],
-    codes: [codes.failed, codes.canceled, codes.gaveUp]
-  },
-  result: {
-    examples: [`${name} result ${job} | jq -r .video_url`],
-    codes: [codes.failed, codes.canceled, codes.gaveUp]
-  },
-  cancel: { examples: [`${name} cancel ${job}`], codes: [codes.gaveUp, codes.notCanceled] },
-  clear: { examples: [`${name} clear my-org/video-generator`], codes: [codes.gaveUp] },
-  metrics: { examples: [`${name} metrics my-org/video-generator --json`], codes: [codes.gaveUp] },
-  serve: { examples: [`${name} serve`, `${name} serve --emulate --port 0`], codes: [codes.gaveUp] },
-  runner: {
-    examples: [`${name} runner`, `${name} runner --runner-host 10.0.0.7 --host 0.0.0.0 --rate 200`],
-    codes: [codes.gaveUp]
-  },
-  migrate: { examples: [`${name} migrate`], codes: [codes.gaveUp] },
+  status: { examples: [job], codes: [codes.gaveUp] },
+  why: { examples: [job], codes: [codes.gaveUp] },
+  watch: { examples: [job, `${job} --json --every 5s`], codes: waiting },
+  result: { examples: [`${job} | jq -r .video_url`], codes: waiting },
+  cancel: { examples: [job], codes: [codes.gaveUp, codes.notCanceled] },
+  clear: { examples: ["my-org/video-generator"], codes: [codes.gaveUp] },
+  metrics: { examples: ["my-org/video-generator --json"], codes: [codes.gaveUp] },
+  serve: { examples: ["", "--emulate --port 0"], codes: [codes.gaveUp] },
+  runner: { examples: ["", "--runner-host 10.0.0.7 --host 0.0.0.0 --rate 200"], codes: [codes.gaveUp] },
+  migrate: { examples: [""], codes: [codes.gaveUp] },
   emulator: {
-    examples: [
-      `${name} emulator`,
-      `${name} emulator --simulate --duration 5s --fault "rate-limited 2s on status probability 10%"`
-    ],
+    examples: ["", "--simulate --duration 5s --fault \"rate-limited 2s on status probability 10%\""],
     codes: []
   },
-  demo: { examples: [`${name} demo`, `${name} demo --jobs 2000`, `${name} demo --board`], codes: [codes.gaveUp] },
-  help: { examples: [`${name} help watch`], codes: [] }
+  demo: { examples: ["", "--jobs 2000", "--board"], codes: [codes.gaveUp] },
+  help: { examples: ["watch"], codes: [] }
 }
 
 export const commands: ReadonlyArray<string> = Object.keys(pages)
 
-// -----------------------------------------------------------------------------
-// what @effect/cli knows of a command
-// -----------------------------------------------------------------------------
-
-const textOf = (span: Span.Span): string => {
-  switch (span._tag) {
-    case "Text":
-    case "URI":
-      return span.value
-    case "Sequence":
-      return textOf(span.left) + textOf(span.right)
-    default:
-      return textOf(span.value)
-  }
-}
-
 const flat = (doc: HelpDoc.HelpDoc): ReadonlyArray<HelpDoc.HelpDoc> =>
   doc._tag === "Sequence" ? [...flat(doc.left), ...flat(doc.right)] : [doc]
+
+const textOf = (span: Span.Span): string =>
+  "left" in span
+    ? textOf(span.left) + textOf(span.right)
+    : typeof span.value === "string"
+    ? span.value
+    : textOf(span.value)
 
 const paragraphs = (doc: HelpDoc.HelpDoc): ReadonlyArray<string> =>
   flat(doc).flatMap((part) => part._tag === "Paragraph" ? [textOf(part.value)] : [])
 
-type Entry = readonly [head: string, about: string]
-
-interface Description {
-  readonly text: string
-  readonly args: ReadonlyArray<Entry>
-  readonly options: ReadonlyArray<Entry>
-}
-
-const descriptionOf = (doc: HelpDoc.HelpDoc): Description => {
+/** What `@effect/cli` knows of a command. */
+const describe = (root: CommandDescriptor.Command<unknown>, command: string | undefined, showBuiltIns: boolean) => {
+  const descriptor = command === undefined
+    ? root
+    : HashMap.unsafeGet(CommandDescriptor.getSubcommands(root), command)
   const sections: { [header: string]: Array<HelpDoc.HelpDoc> } = {}
   let section: Array<HelpDoc.HelpDoc> = []
-  for (const part of flat(doc)) {
+  for (const part of flat(CommandDescriptor.getHelp(descriptor, CliConfig.make({ showBuiltIns })))) {
     if (part._tag === "Header") section = sections[textOf(part.value)] = []
     else section.push(part)
   }
@@ -128,18 +104,6 @@ const descriptionOf = (doc: HelpDoc.HelpDoc): Description => {
   }
 }
 
-const describe = (
-  root: CommandDescriptor.Command<unknown>,
-  command: string | undefined,
-  showBuiltIns: boolean
-): Description => {
-  const config = CliConfig.make({ showBuiltIns })
-  const descriptor = command === undefined
-    ? root
-    : HashMap.unsafeGet(CommandDescriptor.getSubcommands(root), command)
-  return descriptionOf(CommandDescriptor.getHelp(descriptor, config))
-}
-
 /** The names of the options that a command takes. */
 export const optionsOf = (
   root: CommandDescriptor.Command<unknown>,
@@ -147,36 +111,14 @@ export const optionsOf = (
 ): ReadonlyArray<string> =>
   describe(root, command, true).options.flatMap(([head]) => head.match(/(?<![\w-])--?[a-z][a-z-]*/g) ?? [])
 
-// -----------------------------------------------------------------------------
-// pages
-// -----------------------------------------------------------------------------
-
-const columns = 100
-
-/** Breaks a text between words, each line after a head, or after blanks as wide. (`Doc.reflow` takes exponential time.) */
-const wrapped = (head: string, text: string): ReadonlyArray<string> => {
-  const lines = [head]
-  for (const word of text.split(" ")) {
-    const last = lines.length - 1
-    if (lines[last]!.length + word.length > columns) lines.push(" ".repeat(head.length) + word + " ")
-    else lines[last] += `${word} `
-  }
-  return lines.map((line) => line.trimEnd())
-}
-
 const section = (title: string, lines: ReadonlyArray<string>): ReadonlyArray<string> =>
   lines.length === 0 ? [] : ["", `${title}:`, ...lines]
-
-const table = (entries: ReadonlyArray<Entry>): ReadonlyArray<string> => {
-  const width = Math.max(0, ...entries.map(([head]) => head.length))
-  return entries.flatMap(([head, about]) => wrapped(`  ${head.padEnd(width)}  `, about))
-}
 
 /** The help of a subcommand, or of the whole command. */
 export const page = (root: CommandDescriptor.Command<unknown>, command: string | undefined): string => {
   const { args, options, text } = describe(root, command, command === undefined)
-  const lines = command === undefined
-    ? [
+  if (command === undefined) {
+    return [
       `Usage: ${name} <command> [options]`,
       "",
       ...wrapped("", text),
@@ -184,15 +126,17 @@ export const page = (root: CommandDescriptor.Command<unknown>, command: string |
       ...section("Options", table(options)),
       "",
       `Options, examples and exit codes of a command: ${name} help <command>`
-    ]
-    : [
-      `Usage: ${[name, command, ...options.length > 0 ? ["[options]"] : [], ...args.map(([head]) => head)].join(" ")}`,
-      "",
-      ...wrapped("", text),
-      ...section("Arguments", table(args)),
-      ...section("Options", table(options)),
-      ...section("Examples", pages[command]!.examples.map((example) => `  ${example}`)),
-      ...section("Exit codes", table(codesOf(pages[command]!).map((code) => [String(code), about[code] ?? ""])))
-    ]
-  return lines.join("\n")
+    ].join("\n")
+  }
+  const { codes: others, examples } = pages[command]!
+  const all = [codes.done, codes.bug, codes.usage, codes.interrupted, ...others].sort((a, b) => a - b)
+  return [
+    `Usage: ${[name, command, ...options.length > 0 ? ["[options]"] : [], ...args.map(([head]) => head)].join(" ")}`,
+    "",
+    ...wrapped("", text),
+    ...section("Arguments", table(args)),
+    ...section("Options", table(options)),
+    ...section("Examples", examples.map((example) => `  ${name} ${command} ${example}`.trimEnd())),
+    ...section("Exit codes", table(all.map((code) => [String(code), about[code] ?? ""])))
+  ].join("\n")
 }

@@ -3,12 +3,13 @@ import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
 import * as ValidationError from "@effect/cli/ValidationError"
 import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Option from "effect/Option"
 import { parse } from "../emulator/internal/duration.js"
 
-const invalid = (message: string) => ValidationError.invalidValue(HelpDoc.p(message))
+/** A value is wrong. */
+export const invalid = (message: string): ValidationError.ValidationError =>
+  ValidationError.invalidValue(HelpDoc.p(message))
 
 export const json: Options.Options<boolean> = Options.boolean("json").pipe(
   Options.withDescription("prints JSON, one object a line")
@@ -25,10 +26,13 @@ export const checked = <A>(
   issue: string
 ): Options.Options<A> => Options.mapEffect(option, Either.liftPredicate(isGood, () => invalid(issue)))
 
+export const positiveCount = (name: string): Options.Options<number> =>
+  checked(Options.integer(name), (count) => count > 0, `--${name}: must be 1 or more`)
+
 export const duration = (name: string): Options.Options<Duration.Duration> =>
   Options.text(name).pipe(
     Options.withPseudoName("duration"),
-    Options.mapEffect((text) => Effect.mapError(parse(text), ({ message }) => invalid(`--${name}: ${message}`)))
+    Options.mapEffect((text) => Either.mapLeft(parse(text), (issue) => invalid(`--${name}: ${issue}`)))
   )
 
 export const positiveDuration = (name: string): Options.Options<Duration.Duration> =>

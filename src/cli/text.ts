@@ -14,10 +14,11 @@ export const printable = (text: string): string => text.replace(/[\u0000-\u001f\
 /** JSON in one line, with control characters escaped. */
 export const jsonLine = (value: unknown): string => printable(JSON.stringify(value))
 
-/** Indented JSON, with control characters escaped. */
-export const jsonText = (value: unknown): string => JSON.stringify(value, null, 2).split("\n").map(printable).join("\n")
+/** Text of several lines, with all other control characters escaped. */
+export const printableLines = (text: string): string => text.split("\n").map(printable).join("\n")
 
-export const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)} s`
+/** Indented JSON, with control characters escaped. */
+export const jsonText = (value: unknown): string => printableLines(JSON.stringify(value, null, 2))
 
 const two = (n: number): string => String(n).padStart(2, "0")
 
@@ -45,23 +46,43 @@ export const inShort = (error: QueueError): string => {
       return `no answer within ${elapsed(Duration.toMillis(error.after))}`
     case "JobNotFound":
       return "not found"
-    case "InvalidRequest":
-    case "AccessDenied":
-    case "ResponseTooLarge":
-    case "UnexpectedResponse":
+    default:
       return printable(error.message)
   }
 }
 
-/** Adds blanks up to a width in columns of a terminal: a letter may take two, or none. */
-export const padded = (text: string, columns: number): string =>
-  text + " ".repeat(Math.max(0, columns - stringWidth(text)))
+/** How many columns of a terminal a text takes: a letter may take two, or none. */
+export const widthOf = (text: string): number =>
+  // most texts have no such letter, and to look for letters takes most of the time of a row
+  /^[ -~…█░]*$/.test(text) ? text.length : stringWidth(text)
+
+/** Adds blanks up to a width in columns of a terminal. */
+export const padded = (text: string, columns: number): string => text + " ".repeat(Math.max(0, columns - widthOf(text)))
 
 const ending = (text: string, length: number): string => text.length <= length ? text : `…${text.slice(-length)}`
 
 // The ends of both names: the beginning of a UUIDv7 is the time, which many jobs share.
 export const shortNameOf = ({ model, requestId }: JobRef): string =>
   printable(`${ending(model.slice(model.lastIndexOf("/") + 1), 24)} ${ending(requestId, 8)}`)
+
+/** Breaks a text between words, each line after a head, or after blanks as wide. (`Doc.reflow` takes exponential time.) */
+export const wrapped = (head: string, text: string): ReadonlyArray<string> => {
+  const lines = [head]
+  for (const word of text.split(" ")) {
+    const last = lines.length - 1
+    if (lines[last]!.length + word.length > 100) lines.push(" ".repeat(head.length) + word + " ")
+    else lines[last] += `${word} `
+  }
+  return lines.map((line) => line.trimEnd())
+}
+
+export type Entry = readonly [head: string, about: string]
+
+/** The lines of two columns. */
+export const table = (entries: ReadonlyArray<Entry>): ReadonlyArray<string> => {
+  const width = Math.max(0, ...entries.map(([head]) => head.length))
+  return entries.flatMap(([head, about]) => wrapped(`  ${head.padEnd(width)}  `, about))
+}
 
 const exactly = CliConfig.make({ isCaseSensitive: true })
 

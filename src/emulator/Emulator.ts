@@ -64,11 +64,7 @@ export interface Options {
   readonly tls?: { readonly cert: string; readonly key: string } | undefined
   /** The accepted bearer tokens. Defaults to every token that is not blank. */
   readonly apiKeys?: ReadonlyArray<Redacted.Redacted> | undefined
-  /** The maximum size of a request body, in bytes. A larger one is rejected with 413. Defaults to 8 MiB. */
-  readonly maxBodyBytes?: number | undefined
 }
-
-const defaultMaxBodyBytes: number = 8 * 1024 * 1024
 
 const defaultRetention: Duration.Duration = Duration.days(1)
 
@@ -120,14 +116,13 @@ const Api = QueueApi.QueueApi.prefix("/v1").add(WorkerApi.WorkerApi)
 
 const documentPath = "/openapi.json"
 
-// A GET endpoint also accepts HEAD, except `retrieve`, which claims a job.
-const methodsOf = (name: string, method: string): ReadonlyArray<string> =>
-  method === "GET" && name !== "retrieve" ? ["GET", "HEAD"] : [method]
-
 const methods: ReadonlyMap<string, ReadonlyArray<string>> = new Map([
   [documentPath, ["GET", "HEAD"]],
   ...Object.values(Api.groups).flatMap(({ endpoints }) =>
-    Object.values(endpoints).map(({ method, name, path }) => [path, methodsOf(name, method)] as const)
+    Object.values(endpoints).map(({ method, name, path }) =>
+      // a GET endpoint also accepts HEAD, except `retrieve`, which claims a job
+      [path, method === "GET" && name !== "retrieve" ? ["GET", "HEAD"] : [method]] as const
+    )
   )
 ])
 
@@ -194,7 +189,7 @@ const makeCalled = (faults: FaultInjection.Faults) => {
     })
 }
 
-const handlers = (queue: SimulatedQueue.SimulatedQueue, faults: FaultInjection.Faults, maxBodyBytes: number) =>
+const handlers = (queue: SimulatedQueue.SimulatedQueue, faults: FaultInjection.Faults) =>
   HttpApiBuilder.group(Api, "queue", (endpoints) => {
     const responses = HttpResponses.make(queue)
     const called = makeCalled(faults)
@@ -203,24 +198,21 @@ const handlers = (queue: SimulatedQueue.SimulatedQueue, faults: FaultInjection.F
         const job = ref(urlParams.model, urlParams.request_id)
         return called("status", job, responses.status(job))
       })
-      .handleRaw("submit", ({ request }) =>
-        readSubmit(request, maxBodyBytes).pipe(
-          Effect.orDie,
-          Effect.flatMap((request) => called("submit", request, responses.submit(request)))
-        ))
+      .handleRaw(
+        "submit",
+        ({ request }) =>
+          Effect.flatMap(readSubmit(request), (request) => called("submit", request, responses.submit(request)))
+      )
       .handleRaw("cancel", ({ request }) =>
-        readCancel(request, maxBodyBytes).pipe(
-          Effect.orDie,
-          Effect.flatMap(({ model, requestId }) => {
-            const job = ref(model, requestId)
-            return called("cancel", job, responses.cancel(job))
-          })
-        ))
-      .handleRaw("clear", ({ request }) =>
-        readClear(request, maxBodyBytes).pipe(
-          Effect.orDie,
-          Effect.flatMap(({ model }) => called("clear", { model }, responses.clear(model)))
-        ))
+        Effect.flatMap(readCancel(request), ({ model, requestId }) => {
+          const job = ref(model, requestId)
+          return called("cancel", job, responses.cancel(job))
+        }))
+      .handleRaw(
+        "clear",
+        ({ request }) =>
+          Effect.flatMap(readClear(request), ({ model }) => called("clear", { model }, responses.clear(model)))
+      )
       .handleRaw("metrics", ({ urlParams: { model } }) => called("metrics", { model }, responses.metrics(model)))
   })
 
@@ -232,7 +224,7 @@ const taskOf = (status: JobStatus) => {
   return { ...rest, payload: status.inputs }
 }
 
-const workerHandlers = (queue: SimulatedQueue.SimulatedQueue, maxBodyBytes: number) =>
+const workerHandlers = (queue: SimulatedQueue.SimulatedQueue) =>
   HttpApiBuilder.group(Api, "worker", (endpoints) =>
     endpoints
       .handleRaw("retrieve", ({ request, urlParams }) =>
@@ -250,22 +242,18 @@ const workerHandlers = (queue: SimulatedQueue.SimulatedQueue, maxBodyBytes: numb
           )
         }))
       .handleRaw("update", ({ request }) =>
-        readUpdate(request, maxBodyBytes).pipe(
-          Effect.orDie,
-          Effect.flatMap(({ info, model, payload, requestId, status }) => {
-            const job = ref(model, requestId)
-            return queue.find(job).pipe(
-              Effect.filterOrDie(Option.isSome, () => new Refused.Refused(noSuchJob(job))),
-              Effect.zipRight(queue.update({
-                ref: job,
-                status,
-                ...(info != null && { info }),
-                ...(payload != null && status !== "running" && { outputs: payload })
-              })),
-              Effect.as(HttpServerResponse.unsafeJson({}))
-            )
+        Effect.gen(function*() {
+          const { info, model, payload, requestId, status } = yield* readUpdate(request)
+          const job = ref(model, requestId)
+          if (Option.isNone(yield* queue.find(job))) return yield* Effect.die(new Refused.Refused(noSuchJob(job)))
+          yield* queue.update({
+            ref: job,
+            status,
+            ...(info != null && { info }),
+            ...(payload != null && status !== "running" && { outputs: payload })
           })
-        )))
+          return HttpServerResponse.unsafeJson({})
+        })))
 
 // -----------------------------------------------------------------------------
 // the server
@@ -304,7 +292,6 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
   Layer.scoped(
     Emulator,
     Effect.gen(function*() {
-      const maxBodyBytes = options.maxBodyBytes ?? defaultMaxBodyBytes
       const { seed = defaultSeed } = options
       const queue = SimulatedQueue.make({
         workers: options.workers,
@@ -316,37 +303,35 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
       const faults = new FaultInjection.Faults(seed, yield* Clock.currentTimeMillis)
       for (const fault of options.faults ?? []) faults.add(fault)
       const log: Array<LoggedRequest> = []
-      const host = options.host ?? "127.0.0.1"
 
       const server = yield* Effect.try({
         try: () => Server.make({ tls: options.tls }),
         catch: (cause) => new HttpServerError.ServeError({ cause })
       })
-      const httpServer = yield* NodeHttpServer.make(() => server, { host, port: options.port ?? 0 })
-      // closing a server waits for its connections to end
-      yield* Effect.addFinalizer(() => Effect.sync(() => server.closeAllConnections()))
+      const { httpServer, origin } = yield* Server.listen(server, {
+        host: options.host ?? "127.0.0.1",
+        port: options.port ?? 0
+      })
 
-      const noteAndMend = HttpApiBuilder.middleware(Effect.succeed((app) =>
+      const logAndRoute = HttpApiBuilder.middleware(Effect.succeed((app) =>
         Effect.gen(function*() {
           const request = yield* HttpServerRequest.HttpServerRequest
           const at = yield* Clock.currentTimeMillis
           log.push({ at, method: request.method, url: request.url })
           if (log.length > maxLoggedRequests) log.shift()
-          const refused = Refused.route(methods, request)
-          return refused === undefined
-            ? yield* Effect.catchAllCause(app, Refused.answer)
-            : Refused.toResponse(refused)
-        })
+          yield* Refused.route(methods, request)
+          return yield* app
+        }).pipe(Effect.catchAllCause(Refused.toResponse))
       ))
 
       yield* HttpApiBuilder.serve().pipe(
         Layer.provide(
           HttpApiBuilder.middlewareOpenApi({ path: documentPath, additionalPropertiesStrategy: "allow" })
         ),
-        Layer.provide(noteAndMend),
+        Layer.provide(logAndRoute),
         Layer.provide(HttpApiBuilder.api(Api)),
-        Layer.provide(handlers(queue, faults, maxBodyBytes)),
-        Layer.provide(workerHandlers(queue, maxBodyBytes)),
+        Layer.provide(handlers(queue, faults)),
+        Layer.provide(workerHandlers(queue)),
         Layer.provide(authorization(options.apiKeys)),
         Layer.provide(Layer.succeed(HttpServer.HttpServer, httpServer)),
         Layer.provide(NodeHttpServer.layerContext),
@@ -356,14 +341,6 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
       // Handles an upgrade like any other request, with the same timeouts.
       server.removeAllListeners("upgrade")
 
-      const { address } = httpServer
-      // a server with a port has no other kind of address
-      const port = address._tag === "TcpAddress" ? address.port : 0
-      // a server on every address is also on the loopback address
-      const isIPv6 = host.includes(":")
-      const name = Server.isEverywhere(host) ? (isIPv6 ? "::1" : "127.0.0.1") : host
-      const scheme = options.tls === undefined ? "http" : "https"
-      const origin = `${scheme}://${isIPv6 ? `[${name}]` : name}:${port}`
       return Emulator.of({
         baseUrl: `${origin}/v1`,
         origin,

@@ -14,6 +14,7 @@ import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -27,9 +28,10 @@ import { Default } from "../policy/WatchPolicy.js"
 import { explain } from "../telemetry/internal/explanation.js"
 import { observed } from "../watch/internal/observed.js"
 import { JobWatcher } from "../watch/JobWatcher.js"
-import { Jobs } from "./internal/boardJobs.js"
-import { open, refusal } from "./internal/boardStream.js"
-import type { ClientBuffer } from "./internal/clientBuffer.js"
+import { type Entry, Jobs } from "./internal/boardJobs.js"
+import { refusal, writeTo } from "./internal/boardStream.js"
+import { Connections } from "./internal/connections.js"
+import { GatewayOutput, type Output } from "./internal/output.js"
 import * as Page from "./internal/page.js"
 import { maxJobs as maxAdded, pathOf } from "./internal/request.js"
 import * as Response from "./internal/response.js"
@@ -89,8 +91,6 @@ const files: { readonly [path: string]: HttpServerResponse.HttpServerResponse } 
 
 const notFound = (message: string) => Response.json({ _tag: "NotFound", message }, 404)
 
-const noSuchJob = notFound("no such job is watched")
-
 const crossOrigin = Response.json({ _tag: "CrossOrigin", message: "the board serves its own page alone" }, 403)
 
 /** A page of another origin may send a request, though it can't read the response. */
@@ -101,81 +101,75 @@ const make = (options: Options) =>
   Effect.gen(function*() {
     const watcher = yield* JobWatcher
     const eta = yield* LearnedCadence.estimates
-    const jobs = new Jobs(options.maxJobs ?? 1_000, eta)
+    const jobs = new Jobs(options.maxJobs ?? 1_000, eta, watcher.clockAhead)
     const watched = observed(watcher, jobs)
     const { error: encodeError } = encodersOf("slim")
-    const pages = new Set<ClientBuffer>()
-    yield* Effect.addFinalizer(() => Effect.sync(() => pages.forEach((page) => page.end())))
+    const pages = new Connections(maxPages, Infinity)
+    const stopped = yield* Deferred.make<void>()
+    yield* Effect.addFinalizer(() => Deferred.succeed(stopped, undefined))
 
-    /** Watches the jobs that the page names, for as long as it is open. To look at a job must not cancel it. */
-    const watch = Effect.fnUntraced(function*(names: ReadonlyArray<string>, page: ClientBuffer) {
-      if (names.length === 0) return
+    const events = Effect.fnUntraced(function*(query: URLSearchParams, request: HttpServerRequest.HttpServerRequest) {
+      if (pages.isFull) return yield* Response.tooManyConnections(503)
+      yield* pages.open(undefined)
+      const names = Array.from(new Set(query.getAll("job")))
+      // The jobs of a page are watched for as long as it is open. To look at a job must not cancel it.
       const policy = yield* Default
       const subscription = yield* watched.subscribe({
         policy: { ...policy, deadline: Deadline.request(policy.deadline.request) },
         wants: "changes"
       })
-      for (const [i, name] of names.entries()) {
-        const job = Job.parse(name)
-        if (Either.isRight(job) && i < maxAdded) yield* subscription.add(job.right)
-        else {
-          page.write(
-            refusal(name, i < maxAdded ? "a job is named MODEL/REQUEST_ID" : `a page adds ${maxAdded} jobs at most`)
-          )
-        }
-      }
-      yield* Effect.forkScoped(Effect.forever(subscription.next))
-    })
-
-    const events = Effect.fnUntraced(function*(query: URLSearchParams) {
-      if (pages.size >= maxPages) return yield* Response.tooManyConnections(503)
-      const names = Array.from(new Set(query.getAll("job")))
-      const bytes = yield* open(jobs, (page) =>
-        Effect.zipRight(
-          Effect.acquireRelease(
-            Effect.sync(() => pages.add(page)),
-            () => Effect.sync(() => pages.delete(page))
-          ),
-          watch(names, page)
-        ))
+      const add = (output: Output) =>
+        Effect.forEach(names, (name, i) => {
+          const job = Job.parse(name)
+          if (Either.isRight(job) && i < maxAdded) return subscription.add(job.right)
+          const reason = i < maxAdded ? "a job is named MODEL/REQUEST_ID" : `a page adds ${maxAdded} jobs at most`
+          return Effect.sync(() => output.write(refusal(name, reason)))
+        }, { discard: true })
+      const send = yield* GatewayOutput
+      const ended = Effect.raceFirst(Effect.forever(subscription.next), Deferred.await(stopped))
+      const bytes = yield* send(request, (output) => Effect.raceFirst(writeTo(output, jobs, add(output)), ended))
       return Response.stream("text/event-stream", bytes)
     })
 
-    const outputs = (query: URLSearchParams) =>
-      Effect.gen(function*() {
-        const job = Either.getOrUndefined(Job.parse(query.get("job") ?? ""))
-        const outcome = job === undefined ? undefined : jobs.get(job)?.outcome
-        if (job === undefined || outcome === undefined || !Option.contains(outcome, "Completed")) {
-          return notFound("the board knows no such job that is done")
-        }
-        const snapshot = yield* latest({ job, from: undefined }, Duration.zero)
-        return Option.match(snapshot, {
-          onNone: () => notFound("the job has no outputs"),
-          onSome: ({ status }) => Response.json(status.outputs)
-        })
-      }).pipe(
-        Effect.provideService(JobWatcher, watcher),
-        Effect.catchAll((error) => Effect.succeed(Response.ofError(error, encodeError(error))))
+    const outputs = ({ job, outcome }: Entry) =>
+      Option.contains(outcome, "Completed")
+        ? latest({ job, from: undefined }, Duration.zero).pipe(
+          Effect.map(Option.match({
+            onNone: () => notFound("the job has no outputs"),
+            onSome: ({ status }) => Response.json(status.outputs)
+          })),
+          Effect.provideService(JobWatcher, watcher),
+          Effect.catchAll((error) => Effect.succeed(Response.ofError(error, encodeError(error))))
+        )
+        : Effect.succeed(notFound("the job is not done"))
+
+    // the watcher may know nothing of a job that is shown: then there is nothing to explain
+    const why = ({ job }: Entry) =>
+      Effect.map(
+        explain(job, watcher, eta, undefined),
+        // the summary begins with the job
+        ({ summary }) => Response.json({ summary: summary.slice(Job.format(job).length + 2) })
       )
 
-    const why = (query: URLSearchParams) =>
-      Either.match(Job.parse(query.get("job") ?? ""), {
-        onLeft: () => Effect.succeed(noSuchJob),
-        onRight: (job) =>
-          Effect.map(explain(job, watcher, eta, undefined), ({ causes, summary }) =>
-            // the summary begins with the job
-            causes.length === 0 ? noSuchJob : Response.json({ summary: summary.slice(Job.format(job).length + 2) }))
-      })
+    const ofJob = (respond: typeof outputs) => (query: URLSearchParams) => {
+      const job = Either.getOrUndefined(Job.parse(query.get("job") ?? ""))
+      const entry = job && jobs.get(job)
+      return entry === undefined ? Effect.succeed(notFound("the board shows no such job")) : respond(entry)
+    }
+
+    const data: { readonly [path: string]: typeof events | undefined } = {
+      "/events": events,
+      "/outputs": ofJob(outputs),
+      "/why": ofJob(why)
+    }
 
     const httpApp = Effect.gen(function*() {
       const request = yield* HttpServerRequest.HttpServerRequest
       const path = pathOf(request)
-      const query = new URLSearchParams(request.url.slice(path.length))
       if (request.method !== "GET") return Response.methodNotAllowed
-      if (path === "/events") return isOwn(request) ? yield* events(query) : crossOrigin
-      if (path === "/outputs") return isOwn(request) ? yield* outputs(query) : crossOrigin
-      if (path === "/why") return isOwn(request) ? yield* why(query) : crossOrigin
-      return files[path] ?? notFound("the page is /")
+      const respond = data[path]
+      if (respond === undefined) return files[path] ?? notFound("the page is /")
+      return isOwn(request) ? yield* respond(new URLSearchParams(request.url.slice(path.length)), request) : crossOrigin
     }).pipe(Effect.map(secure), Effect.interruptible)
 
     return Context.make(Board, { httpApp }).pipe(Context.add(JobWatcher, watched))

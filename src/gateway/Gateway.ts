@@ -25,10 +25,10 @@ import type * as Scope from "effect/Scope"
 import { rules } from "../model/internal/rules.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
 import type { Access } from "./GatewayAccess.js"
-import { GatewayOutput } from "./GatewayOutput.js"
 import { Heartbeats, open } from "./internal/connection.js"
 import { Connections } from "./internal/connections.js"
 import { encodersBy } from "./internal/encoder.js"
+import { GatewayOutput } from "./internal/output.js"
 import { isOpen, maxJobs, parseQuery, pathOf, type Query } from "./internal/request.js"
 import * as Response from "./internal/response.js"
 import { latest } from "./internal/snapshot.js"
@@ -55,8 +55,6 @@ export interface Options {
   readonly access?: Access | undefined
   /** The interval of heartbeats on a stream, for proxies that close idle connections. Defaults to 15 seconds. */
   readonly heartbeat?: Duration.DurationInput | undefined
-  /** The longest `wait` of a request for a snapshot. Defaults to one minute. */
-  readonly maxWait?: Duration.DurationInput | undefined
   /** How many requests may be open. Others are rejected with 503 and `Retry-After`. Defaults to 1,000. */
   readonly maxConnections?: number | undefined
   /**
@@ -101,7 +99,6 @@ export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatche
   const encoders = encodersOf(options.view)
   const encoderFor = encodersBy(encoders)
   const heartbeats = new Heartbeats(Duration.decode(options.heartbeat ?? "15 seconds"))
-  const maxWait = Duration.decode(options.maxWait ?? "1 minute")
   const access = options.access ?? (() => Effect.void)
   const connections = new Connections(options.maxConnections ?? 1_000, options.maxConnectionsPerClient ?? Infinity)
 
@@ -121,7 +118,7 @@ export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatche
 
   const status = Effect.fnUntraced(function*({ jobs: [known], wait }: Query) {
     if (!isOpen(known)) return Response.noNews
-    const snapshot = yield* latest(known, Duration.min(Duration.seconds(wait), maxWait))
+    const snapshot = yield* latest(known, Duration.seconds(wait))
     if (Option.isNone(snapshot)) return Response.noNews
     const { at, status } = snapshot.value
     return Response.json(encoders.snapshot(status, at, yield* rules), 200, {

@@ -42,9 +42,8 @@ import { parseRetryAfter } from "../queue/internal/retryAfter.js"
 import { Client } from "../queue/internal/webhookClient.js"
 import * as JobStream from "../watch/JobStream.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
-import { keyOf } from "./internal/keyValueOutbox.js"
 import { messageOf, requestOf } from "./internal/webhookMessage.js"
-import { type Delivery, OutboxError, WebhookStore } from "./WebhookStore.js"
+import { type Delivery, keyOf, OutboxError, WebhookStore } from "./WebhookStore.js"
 
 // -----------------------------------------------------------------------------
 // errors

@@ -13,15 +13,15 @@ import * as KeyValueStore from "@effect/platform/KeyValueStore"
 import type * as Path from "@effect/platform/Path"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
+import type { ParseError } from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { TaggedError } from "../model/internal/taggedError.js"
-import type { JobRef } from "../model/Job.js"
-import type { Cursor } from "../model/Transition.js"
+import { format, JobRef } from "../model/Job.js"
+import { type Cursor, CursorFromString } from "../model/Transition.js"
 import { fileStore } from "../queue/internal/fileStore.js"
-import { make } from "./internal/keyValueOutbox.js"
 
 /**
  * The store of the deliveries failed, or has a value that cannot be read.
@@ -85,6 +85,26 @@ export interface Service {
  */
 export class WebhookStore extends Context.Tag("effect-queue-status/WebhookStore")<WebhookStore, Service>() {}
 
+// -----------------------------------------------------------------------------
+// on a KeyValueStore
+// -----------------------------------------------------------------------------
+
+// The index, one value, has the deliveries and the disabled endpoints. Each delivery has a value of its own with the cursor
+// of the last accepted transition.
+const Index = Schema.Struct({
+  deliveries: Schema.Array(Schema.Struct({ job: JobRef, endpoint: Schema.String })),
+  disabled: Schema.Array(Schema.String)
+})
+
+const indexKey = "effect-queue-status/webhook/outbox"
+
+/** The identity of a delivery. @internal */
+export const keyOf = ({ endpoint, job }: Delivery): string =>
+  `effect-queue-status/webhook/${encodeURIComponent(endpoint)}/${format(job)}`
+
+const run = <A>(effect: Effect.Effect<A, PlatformError | ParseError>): Effect.Effect<A, OutboxError> =>
+  Effect.mapError(effect, ({ message }) => new OutboxError({ reason: message }))
+
 /**
  * A store on a `KeyValueStore`, whose `set` must replace a value atomically.
  *
@@ -93,7 +113,61 @@ export class WebhookStore extends Context.Tag("effect-queue-status/WebhookStore"
  */
 export const layerKeyValueStore: Layer.Layer<WebhookStore, OutboxError, KeyValueStore.KeyValueStore> = Layer.effect(
   WebhookStore,
-  make(({ message }) => new OutboxError({ reason: message }))
+  Effect.gen(function*() {
+    const store = yield* KeyValueStore.KeyValueStore
+    const indexes = store.forSchema(Index)
+    const cursors = store.forSchema(CursorFromString)
+    const stored = yield* run(indexes.get(indexKey))
+    const { deliveries: open, disabled: gone } = Option.getOrElse(stored, () => ({ deliveries: [], disabled: [] }))
+    const deliveries = new Map(open.map((delivery) => [keyOf(delivery), delivery]))
+    const disabled = new Set(gone)
+
+    const write = run(
+      Effect.suspend(() =>
+        indexes.set(indexKey, { deliveries: Array.from(deliveries.values()), disabled: Array.from(disabled) })
+      )
+    )
+    const turn = yield* Effect.makeSemaphore(1)
+    const inTurn = (effect: Effect.Effect<void, OutboxError>) => Effect.uninterruptible(turn.withPermits(1)(effect))
+
+    const stopped = new Set<string>()
+
+    return WebhookStore.of({
+      add: (delivery) =>
+        inTurn(Effect.suspend(() => {
+          const key = keyOf(delivery)
+          stopped.delete(key)
+          if (deliveries.has(key)) return Effect.void
+          deliveries.set(key, delivery)
+          return Effect.onError(write, () => Effect.sync(() => deliveries.delete(key)))
+        })),
+      remove: (delivery) =>
+        inTurn(Effect.suspend(() => {
+          const key = keyOf(delivery)
+          deliveries.delete(key)
+          // the index first: a delivery that remained in it without its cursor would be repeated from the beginning
+          return Effect.zipRight(write, run(cursors.remove(key)))
+        })),
+      stop: (delivery) => Effect.sync(() => void stopped.add(keyOf(delivery))),
+      hold: Effect.sync(() => Array.from(deliveries.values()).filter((delivery) => !stopped.has(keyOf(delivery)))),
+      holdInterval: Option.none(),
+      check: ({ endpoint }) => Effect.sync(() => disabled.has(endpoint) ? "Disabled" : "Held"),
+      accepted: (delivery) => run(cursors.get(keyOf(delivery))),
+      accept: (delivery, cursor) => Effect.uninterruptible(run(cursors.set(keyOf(delivery), cursor))),
+      // an endpoint is disabled from here on, even if that cannot be stored
+      disable: (endpoint) =>
+        Effect.suspend(() => {
+          disabled.add(endpoint)
+          return inTurn(write)
+        }),
+      enable: (endpoint) =>
+        Effect.suspend(() => {
+          disabled.delete(endpoint)
+          for (const [key, delivery] of deliveries) if (delivery.endpoint === endpoint) stopped.delete(key)
+          return inTurn(write)
+        })
+    })
+  })
 )
 
 /**

@@ -17,10 +17,6 @@ export * as GatewayClient from "./GatewayClient.js"
 /**
  * @since 0.1.0
  */
-export * as GatewayOutput from "./GatewayOutput.js"
-/**
- * @since 0.1.0
- */
 export * as Webhook from "./Webhook.js"
 /**
  * @since 0.1.0

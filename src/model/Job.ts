@@ -49,11 +49,7 @@ const wellFormed = (what: string) =>
     jsonSchema: {}
   })
 
-/**
- * The name of a model, such as `my-org/video-generator`. Any string that is not blank.
- *
- * @internal
- */
+/** The name of a model, such as `my-org/video-generator`. Any string that is not blank. @internal */
 export const ModelName = Schema.String.pipe(
   wellFormed("a model name"),
   Schema.pattern(/\S/, {
@@ -64,11 +60,7 @@ export const ModelName = Schema.String.pipe(
   })
 )
 
-/**
- * The identifier that the service assigned to a job (a UUIDv7 today). Any string that is not blank.
- *
- * @internal
- */
+/** The identifier that the service assigned to a job (a UUIDv7 today). Any string that is not blank. @internal */
 export const RequestId = Schema.String.pipe(
   wellFormed("a request id"),
   Schema.pattern(/\S/, {
@@ -83,11 +75,6 @@ export const RequestId = Schema.String.pipe(
  * Identifies a job: the two parameters of `GET /queue/status`. Another process needs nothing else to watch the job.
  *
  * Any object with these two fields is accepted. References from this library compare by value with `Equal.equals`.
- *
- * @example
- * import { Job } from "effect-queue-status"
- *
- * const job: Job.JobRef = { model: "my-org/video-generator", requestId: "019ba379-92da-71e4-ac40-d98059fd67c7" }
  *
  * @since 0.1.0
  * @category models
@@ -166,11 +153,6 @@ export const JobRefFromString: Schema.Schema<JobRef, string> = Schema.transformO
 /**
  * Parses a reference that `format` wrote.
  *
- * @example
- * import { Job } from "effect-queue-status"
- *
- * Job.parse("my-org/video-generator/019ba379-92da-71e4-ac40-d98059fd67c7")
- *
  * @since 0.1.0
  * @category formatting
  */
@@ -211,20 +193,29 @@ const fields = {
   )
 }
 
-const PendingFromSelf = Schema.TaggedStruct("Pending", fields)
-const RunningFromSelf = Schema.TaggedStruct("Running", fields)
-const DoneFromSelf = Schema.TaggedStruct("Done", fields)
-const FailedFromSelf = Schema.TaggedStruct("Failed", fields)
-const CanceledFromSelf = Schema.TaggedStruct("Canceled", fields)
+/** The tag of each `status` of a document. @internal */
+export const tags = {
+  pending: "Pending",
+  running: "Running",
+  done: "Done",
+  failed: "Failed",
+  canceled: "Canceled"
+} as const
 
-const tags = { pending: "Pending", running: "Running", done: "Done", failed: "Failed", canceled: "Canceled" } as const
+/** @internal */
+export const isKnownState = (status: string): status is keyof typeof tags => Object.hasOwn(tags, status)
 
-const isKnownState = (status: string): status is keyof typeof tags => Object.hasOwn(tags, status)
-
-const UnrecognizedFromSelf = Schema.TaggedStruct("Unrecognized", {
-  ...fields,
-  status: Schema.String.pipe(Schema.filter((status) => !isKnownState(status), { description: "an unknown status" }))
-})
+const variants = {
+  Pending: Schema.TaggedStruct("Pending", fields),
+  Running: Schema.TaggedStruct("Running", fields),
+  Done: Schema.TaggedStruct("Done", fields),
+  Failed: Schema.TaggedStruct("Failed", fields),
+  Canceled: Schema.TaggedStruct("Canceled", fields),
+  Unrecognized: Schema.TaggedStruct("Unrecognized", {
+    ...fields,
+    status: Schema.String.pipe(Schema.filter((status) => !isKnownState(status), { description: "an unknown status" }))
+  })
+}
 
 /**
  * The fields of every snapshot of a job. An optional field that the service omitted, or sent as `null`, is `None` (`{}`
@@ -269,7 +260,7 @@ export interface Pending extends Snapshot {
  * @since 0.1.0
  * @category constructors
  */
-export const Pending = PendingFromSelf.make
+export const Pending = variants.Pending.make
 
 /**
  * A worker has claimed the job.
@@ -287,7 +278,7 @@ export interface Running extends Snapshot {
  * @since 0.1.0
  * @category constructors
  */
-export const Running = RunningFromSelf.make
+export const Running = variants.Running.make
 
 /**
  * The job has finished, with its `outputs`.
@@ -305,7 +296,7 @@ export interface Done extends Snapshot {
  * @since 0.1.0
  * @category constructors
  */
-export const Done = DoneFromSelf.make
+export const Done = variants.Done.make
 
 /**
  * The job has failed: the model reported an error, or no retries are left.
@@ -323,7 +314,7 @@ export interface Failed extends Snapshot {
  * @since 0.1.0
  * @category constructors
  */
-export const Failed = FailedFromSelf.make
+export const Failed = variants.Failed.make
 
 /**
  * The job was canceled while it was pending.
@@ -341,7 +332,7 @@ export interface Canceled extends Snapshot {
  * @since 0.1.0
  * @category constructors
  */
-export const Canceled = CanceledFromSelf.make
+export const Canceled = variants.Canceled.make
 
 /**
  * The job is in a state that this version of the library does not know.
@@ -361,7 +352,7 @@ export interface Unrecognized extends Snapshot {
  * @since 0.1.0
  * @category constructors
  */
-export const Unrecognized = UnrecognizedFromSelf.make
+export const Unrecognized = variants.Unrecognized.make
 
 /**
  * A snapshot of a job: one response of the status endpoint.
@@ -401,25 +392,10 @@ export type Terminal = Done | Failed | Canceled
 export const isTerminal = (status: JobStatus): status is Terminal =>
   status._tag === "Done" || status._tag === "Failed" || status._tag === "Canceled"
 
-const states: ReadonlySet<unknown> = new Set([...Object.values(tags), "Unrecognized"])
-
 // `Document`, on the encoded side, checks every field. Checking them here too would double the cost.
 const JobStatusFromSelf: Schema.Schema<JobStatus> = Schema.declare(
-  (u): u is JobStatus => isJsonObject(u) && states.has(u["_tag"]),
-  {
-    identifier: "JobStatusFromSelf",
-    arbitrary: () =>
-      Arbitrary.makeLazy(
-        Schema.Union(
-          PendingFromSelf,
-          RunningFromSelf,
-          DoneFromSelf,
-          FailedFromSelf,
-          CanceledFromSelf,
-          UnrecognizedFromSelf
-        )
-      )
-  }
+  (u): u is JobStatus => isJsonObject(u) && typeof u["_tag"] === "string" && Object.hasOwn(variants, u["_tag"]),
+  { identifier: "JobStatusFromSelf", arbitrary: () => Arbitrary.makeLazy(Schema.Union(...Object.values(variants))) }
 )
 
 const orNull = <A, I>(schema: Schema.Schema<A, I>) => Schema.optional(Schema.NullOr(schema))
@@ -500,27 +476,10 @@ export const isDocument = (u: unknown): u is typeof Document.Type =>
   isAbsentOrCount(u["retries"]) &&
   isAbsentOrTexts(u["warnings"])
 
-const wireStatus = (status: JobStatus): string => {
-  switch (status._tag) {
-    case "Pending":
-      return "pending"
-    case "Running":
-      return "running"
-    case "Done":
-      return "done"
-    case "Failed":
-      return "failed"
-    case "Canceled":
-      return "canceled"
-    case "Unrecognized":
-      return status.status
-  }
-}
-
 const toDocument = (status: JobStatus): typeof Document.Type => ({
   request_id: status.job.requestId,
   model: status.job.model,
-  status: wireStatus(status),
+  status: status._tag === "Unrecognized" ? status.status : status._tag.toLowerCase(),
   ...(Option.isSome(status.createdAt) && { created_at: writeTime(status.createdAt.value) }),
   ...(Option.isSome(status.claimedAt) && { claimed_at: writeTime(status.claimedAt.value) }),
   ...(Option.isSome(status.doneAt) && { done_at: writeTime(status.doneAt.value) }),
@@ -645,16 +604,6 @@ export const failureReason = (status: JobStatus): Option.Option<string> =>
 
 /**
  * The rule by which streams read the reason of a failure. Defaults to `failureReason`.
- *
- * @example
- * import { Job } from "effect-queue-status"
- * import { Layer, Option } from "effect"
- *
- * // workers that report an exit code
- * const exitCodes = Layer.succeed(Job.ReasonRule, (status) =>
- *   typeof status.info["exit_code"] === "number"
- *     ? Option.some(`exit code ${status.info["exit_code"]}`)
- *     : Job.failureReason(status))
  *
  * @since 0.1.0
  * @category failures

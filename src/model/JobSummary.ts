@@ -115,7 +115,7 @@ const measure = (self: JobSummary, phase: "inQueue" | "running", transition: Tra
 }
 
 /**
- * Adds a transition to a summary. Made for `Stream.scan`, `Stream.runFold` and `Ref.update`.
+ * Adds a transition to a summary. Made for `Stream.scan`, `Stream.runFold`, `Ref.update` and `Array.reduce`.
  *
  * @example
  * import { JobStream, JobSummary } from "effect-queue-status"
@@ -140,43 +140,23 @@ export const add = (self: JobSummary, transition: Transition): JobSummary => {
     transitions,
     exact: self.exact && Option.isSome(transition.at)
   }
-  switch (transition._tag) {
+  const { _tag, at, attempt } = transition
+  switch (_tag) {
     case "Queued":
       return next
-    case "Claimed":
-      return {
-        ...next,
-        progress: Option.none(),
-        attempts: [
-          ...self.attempts,
-          { attempt: transition.attempt, claimedAt: transition.at, endedAt: Option.none(), end: Option.none() }
-        ]
-      }
+    case "Claimed": {
+      const claim: Attempt = { attempt, claimedAt: at, endedAt: Option.none(), end: Option.none() }
+      return { ...next, progress: Option.none(), attempts: [...self.attempts, claim] }
+    }
     case "Canceled":
-      return { ...next, outcome: Option.some(transition._tag) }
-    case "Unrecognized":
-    case "Requeued":
-    case "Completed":
-    case "FailedByModel":
-    case "RetriesExhausted":
+      return { ...next, outcome: Option.some(_tag) }
+    default:
       return {
         ...next,
-        attempts: last === undefined || !wasRunning
-          ? self.attempts
-          : [...self.attempts.slice(0, -1), { ...last, endedAt: transition.at, end: Option.some(transition._tag) }],
-        outcome: transition._tag === "Requeued" ? Option.none() : Option.some(transition._tag)
+        attempts: wasRunning
+          ? [...self.attempts.slice(0, -1), { ...last, endedAt: at, end: Option.some(_tag) }]
+          : self.attempts,
+        outcome: _tag === "Requeued" ? Option.none() : Option.some(_tag)
       }
   }
-}
-
-/**
- * Returns the summary of a job's transitions, oldest first.
- *
- * @since 0.1.0
- * @category folding
- */
-export const fromTransitions = (job: JobRef, transitions: Iterable<Transition>): JobSummary => {
-  let summary = empty(job)
-  for (const transition of transitions) summary = add(summary, transition)
-  return summary
 }

@@ -73,8 +73,11 @@ const about = {
   previousError: Schema.optional(Schema.String)
 }
 
-// The error body of the service (WIRE: code, message, param, type) and two of its headers.
-const said = {
+// With the error body of the service (WIRE: code, message, param, type) and two of its headers. The status is missing
+// if the request was not sent.
+const refusal = {
+  ...about,
+  httpStatus: Schema.optional(Schema.Int),
   code: Schema.optional(Schema.String),
   type: Schema.optional(Schema.String),
   param: Schema.optional(Schema.String),
@@ -83,23 +86,13 @@ const said = {
   retryAfter: Schema.optional(Millis)
 }
 
-const answer = { ...about, httpStatus: Schema.Int, ...said }
+const answer = { ...refusal, httpStatus: Schema.Int }
 
 const sighting = ({ age, status }: LastSeen): string =>
   `last seen ${status._tag.toLowerCase()} ${Duration.format(age)} ago`
 
 const sentence = (
-  error: {
-    readonly operation: string
-    readonly model: string
-    readonly job?: JobRef | undefined
-    readonly lastSeen?: LastSeen | undefined
-    readonly httpStatus?: number | undefined
-    readonly param?: string | undefined
-    readonly detail?: string | undefined
-    readonly httpRequestId?: string | undefined
-    readonly retryAfter?: Duration.Duration | undefined
-  },
+  error: Schema.Struct.Type<typeof about> & Partial<Schema.Struct.Type<typeof refusal>>,
   what: string
 ): string => {
   const facts = [
@@ -124,7 +117,7 @@ const sentence = (
  */
 export class InvalidRequest extends TaggedError<InvalidRequest>()(
   "InvalidRequest",
-  { ...about, httpStatus: Schema.optional(Schema.Int), ...said },
+  refusal,
   (error) =>
     sentence(error, error.httpStatus === undefined ? "not sent, the request is invalid" : "the request is invalid")
 ) {}
@@ -456,17 +449,12 @@ const expired = {
   job: JobRef,
   after: Millis,
   lastSeen: Schema.optional(LastSeen),
-  lastError: Schema.optional(Schema.suspend(() => QueueError)),
+  lastError: Schema.optional(QueueError),
   cancel: Schema.optional(Schema.String)
 }
 
 const expiry = (
-  error: {
-    readonly job: JobRef
-    readonly lastSeen?: LastSeen | undefined
-    readonly lastError?: QueueError | undefined
-    readonly cancel?: string | undefined
-  },
+  error: Schema.Struct.Type<typeof expired>,
   what: string
 ): string => {
   const { lastSeen } = error

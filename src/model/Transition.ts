@@ -33,44 +33,23 @@ import { InvalidCursor, JobMismatch, UnrecognizedStatus } from "./QueueError.js"
  * Cursors compare by value. `formatCursor` and `parseCursor` convert one to a text for a URL, a header or the `id:` of
  * a server-sent event, and back; `CursorFromString` is the same as a schema.
  *
- * - `job`: a hash of the job's reference.
- * - `phase`: the phase of the job; `retries`: the least number of times that it went back to the queue.
- * - `at`: the latest server time of a transition. `claimedAt`: when the last claim was made, even if it was lost. Both
- *   in milliseconds since the epoch, `undefined` if the server did not report it.
- * - `info`: a digest of the `info` that was last emitted, `undefined` if none was.
- *
  * @since 0.1.0
  * @category cursors
  */
-export class Cursor extends Data.Class<{
-  readonly job: string
-  readonly phase: Position.Phase
-  readonly retries: number
-  readonly at: number | undefined
-  readonly claimedAt: number | undefined
-  readonly info: string | undefined
-}> {
+export class Cursor extends Data.Class<Position.Known> {
   // Not part of the value: with the objects at hand, no hash needs to be computed.
   #ref: Job.JobRef | undefined
   #seen: Job.JsonObject | undefined
 
   /** @internal */
-  static from(
-    fields: Pick<Cursor, "job" | "phase" | "retries" | "at" | "claimedAt" | "info">,
-    ref: Job.JobRef,
-    seen: Job.JsonObject | undefined
-  ): Cursor {
+  static from(fields: Position.Known, ref: Job.JobRef | undefined, seen: Job.JsonObject | undefined): Cursor {
     const cursor = new Cursor(fields)
     cursor.#ref = ref
     cursor.#seen = seen
     return cursor
   }
 
-  /**
-   * Returns whether two cursors of a job are equal, as far as that is known without a hash.
-   *
-   * @internal
-   */
+  /** Returns whether two cursors of a job are equal, as far as that is known without a hash. @internal */
   static isSame(a: Cursor, b: Cursor): boolean {
     return a === b ||
       (a.phase === b.phase && a.retries === b.retries && a.at === b.at && a.claimedAt === b.claimedAt &&
@@ -79,10 +58,7 @@ export class Cursor extends Data.Class<{
 
   /** @internal */
   static withClaimedAt(cursor: Cursor, claimedAt: number | undefined): Cursor {
-    const copy = new Cursor({ ...cursor, claimedAt })
-    copy.#ref = cursor.#ref
-    copy.#seen = cursor.#seen
-    return copy
+    return Cursor.from({ ...cursor, claimedAt }, cursor.#ref, cursor.#seen)
   }
 
   /** @internal */
@@ -145,33 +121,6 @@ export const CursorFromString: Schema.Schema<Cursor, string> = Schema.transformO
 // -----------------------------------------------------------------------------
 // transitions
 // -----------------------------------------------------------------------------
-
-const fields = {
-  job: Job.JobRef,
-  attempt: Schema.NonNegativeInt,
-  at: Schema.optionalWith(TimeText, { as: "Option" }),
-  observedAt: TimeText,
-  evidence: Schema.Literal("observed", "inferred"),
-  snapshot: Job.JobStatus,
-  cursor: CursorFromString
-}
-
-const QueuedSchema = Schema.TaggedStruct("Queued", fields)
-const ClaimedSchema = Schema.TaggedStruct("Claimed", fields)
-const ProgressedSchema = Schema.TaggedStruct("Progressed", {
-  ...fields,
-  progress: Schema.optionalWith(Schema.Number, { as: "Option" }),
-  changed: Job.JsonObject
-})
-const RequeuedSchema = Schema.TaggedStruct("Requeued", { ...fields, retriesLeft: Schema.NonNegativeInt })
-const CompletedSchema = Schema.TaggedStruct("Completed", { ...fields, outputs: Job.JsonObject })
-const FailedByModelSchema = Schema.TaggedStruct("FailedByModel", {
-  ...fields,
-  reason: Schema.optionalWith(Schema.String, { as: "Option" })
-})
-const RetriesExhaustedSchema = Schema.TaggedStruct("RetriesExhausted", fields)
-const CanceledSchema = Schema.TaggedStruct("Canceled", fields)
-const UnrecognizedSchema = Schema.TaggedStruct("Unrecognized", { ...fields, status: Schema.String })
 
 /**
  * The fields of every transition.
@@ -319,6 +268,16 @@ export type Transition =
   | Canceled
   | Unrecognized
 
+const fields = {
+  job: Job.JobRef,
+  attempt: Schema.NonNegativeInt,
+  at: Schema.optionalWith(TimeText, { as: "Option" }),
+  observedAt: TimeText,
+  evidence: Schema.Literal("observed", "inferred"),
+  snapshot: Job.JobStatus,
+  cursor: CursorFromString
+}
+
 /**
  * The schema of a transition, for server-sent events, RPC or storage.
  *
@@ -326,15 +285,19 @@ export type Transition =
  * @category schemas
  */
 export const Transition = Schema.Union(
-  QueuedSchema,
-  ClaimedSchema,
-  ProgressedSchema,
-  RequeuedSchema,
-  CompletedSchema,
-  FailedByModelSchema,
-  RetriesExhaustedSchema,
-  CanceledSchema,
-  UnrecognizedSchema
+  Schema.TaggedStruct("Queued", fields),
+  Schema.TaggedStruct("Claimed", fields),
+  Schema.TaggedStruct("Progressed", {
+    ...fields,
+    progress: Schema.optionalWith(Schema.Number, { as: "Option" }),
+    changed: Job.JsonObject
+  }),
+  Schema.TaggedStruct("Requeued", { ...fields, retriesLeft: Schema.NonNegativeInt }),
+  Schema.TaggedStruct("Completed", { ...fields, outputs: Job.JsonObject }),
+  Schema.TaggedStruct("FailedByModel", { ...fields, reason: Schema.optionalWith(Schema.String, { as: "Option" }) }),
+  Schema.TaggedStruct("RetriesExhausted", fields),
+  Schema.TaggedStruct("Canceled", fields),
+  Schema.TaggedStruct("Unrecognized", { ...fields, status: Schema.String })
 )
 
 /**

@@ -11,8 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { IncomingMessage, type ServerResponse } from "node:http"
-import { GatewayOutput } from "../gateway/GatewayOutput.js"
-import type { Output } from "../gateway/GatewayOutput.js"
+import { GatewayOutput, type Output } from "../gateway/internal/output.js"
 import * as Fiber from "../queue/internal/fiber.js"
 
 class ResponseOutput implements Output {

@@ -10,7 +10,7 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import type * as Schedule from "effect/Schedule"
 import * as Job from "../model/Job.js"
-import { maxPause, minPause } from "./internal/pauses.js"
+import { pauseOf } from "./internal/pauses.js"
 import { remaining } from "./internal/progress.js"
 import { ask, make } from "./internal/schedule.js"
 
@@ -23,10 +23,6 @@ import { ask, make } from "./internal/schedule.js"
  * @category models
  */
 export type Cadence = Schedule.Schedule<unknown, Job.JobStatus>
-
-// Zero, negative and NaN durations are the shortest pause, infinite ones the longest.
-const pauseOf = (input: Duration.DurationInput): number =>
-  Duration.toMillis(Duration.clamp(Duration.decode(input), { minimum: minPause, maximum: maxPause }))
 
 /**
  * Polls every `interval`. Only the first pause is randomly shorter, so that watches that began together do not poll

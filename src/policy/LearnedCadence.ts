@@ -15,7 +15,7 @@ import * as Schema from "effect/Schema"
 import * as Job from "../model/Job.js"
 import { type Cadence, defaultCadence } from "./Cadence.js"
 import * as Sketch from "./internal/durationHistogram.js"
-import { maxPause, minPause } from "./internal/pauses.js"
+import { maxPause, pauseOf } from "./internal/pauses.js"
 import { remaining } from "./internal/progress.js"
 import * as Steps from "./internal/schedule.js"
 import * as WatchPolicy from "./WatchPolicy.js"
@@ -238,9 +238,8 @@ const estimateBy = (
  */
 export const make = (options: Options = {}): Effect.Effect<Service> =>
   Effect.sync(() => {
-    const bounds = { minimum: minPause, maximum: maxPause }
-    const cap = Duration.toMillis(Duration.clamp(options.cap ?? Duration.seconds(30), bounds))
-    const floor = Math.min(cap, Duration.toMillis(Duration.clamp(options.floor ?? Duration.millis(200), bounds)))
+    const cap = pauseOf(options.cap ?? Duration.seconds(30))
+    const floor = Math.min(cap, pauseOf(options.floor ?? Duration.millis(200)))
     const pollCost = Duration.toMillis(Duration.clamp(options.pollCost ?? Duration.millis(200), {
       minimum: Duration.millis(1),
       maximum: maxPause
@@ -371,6 +370,23 @@ export const estimates: Effect.Effect<Service["eta"]> = Effect.map(
     onSome: ({ eta }) => eta
   })
 )
+
+/**
+ * Returns when the job in this snapshot is expected to end, by our clock, in milliseconds since the epoch. The server's clock
+ * is ahead by `clockAhead` milliseconds.
+ *
+ * @internal
+ */
+export const expectedEnd = (
+  eta: Service["eta"],
+  status: Job.JobStatus,
+  clockAhead = 0
+): Effect.Effect<Option.Option<number>> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) =>
+    Effect.map(
+      eta(status, DateTime.unsafeMake(now + clockAhead)),
+      Option.map(({ left }) => now + Duration.toMillis(left))
+    ))
 
 /**
  * Estimates the remaining time of the job in this snapshot, as the service does; without one, by progress alone.

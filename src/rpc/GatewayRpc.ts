@@ -119,8 +119,6 @@ const slim = (event: Event): Event => {
   }
 }
 
-const maxWait = Duration.minutes(1)
-
 /**
  * The handlers of the procedures. All clients share the pollers of the `JobWatcher`. The policy of a watch is that of the
  * app, `WatchPolicy.Default`.
@@ -168,7 +166,7 @@ export const layer = (
       },
       "JobGateway.Snapshot": ({ from, job, wait = Duration.zero }, { headers }) =>
         access(parseToken(headers["authorization"]), job).pipe(
-          Effect.zipRight(latest({ job, from }, Duration.min(wait, maxWait))),
+          Effect.zipRight(latest({ job, from }, wait)),
           Effect.map(Option.map(({ status }) => isSlim ? slimStatus(status) : status)),
           isSlim ? Effect.mapError(slimErrorOf) : (snapshot) => snapshot,
           Effect.provide(context)
@@ -263,11 +261,8 @@ export const follow = (
         }
         return driver.reset
       })
-    const broken = (reason: string): Stream.Stream<Event | Disconnected, AccessDenied> =>
-      Stream.concat(
-        Stream.succeed<Disconnected>({ _tag: "Disconnected", reason }),
-        Stream.unwrap(Effect.as(Effect.ignore(driver.next(reason)), connection))
-      )
+    const disconnected = (reason: string): Stream.Stream<Event | Disconnected, AccessDenied> =>
+      Stream.succeed({ _tag: "Disconnected", reason })
     const connection: Stream.Stream<Event | Disconnected, AccessDenied> = Stream.suspend(() => {
       const [first, ...others] = open.values()
       return first === undefined ? Stream.empty : client.JobGateway.Watch({ jobs: [first, ...others] })
@@ -282,11 +277,18 @@ export const follow = (
           ? Stream.empty
           : Stream.fail(new RpcClientError({ reason: "Protocol", message: "the stream ended" }))
       )),
-      Stream.catchTag("RpcClientError", (error) => broken(reasonOf(error))),
+      Stream.catchTag("RpcClientError", (error) => disconnected(reasonOf(error))),
       // the server stops
       Stream.catchSomeCause((cause) =>
-        Cause.isInterruptedOnly(cause) ? Option.some(broken("the server interrupted the stream")) : Option.none()
+        Cause.isInterruptedOnly(cause) ? Option.some(disconnected("the server interrupted the stream")) : Option.none()
       )
     )
-    return connection
+    const pause = Stream.drain(
+      Stream.fromEffect(Effect.suspend(() => open.size === 0 ? Effect.void : Effect.ignore(driver.next(undefined))))
+    )
+    // one connection after the other: each inside the one before would keep all of them
+    return Stream.repeatEffectOption(Effect.suspend(() => open.size === 0 ? Effect.fail(Option.none()) : Effect.void))
+      .pipe(
+        Stream.flatMap(() => Stream.concat(connection, pause))
+      )
   }))

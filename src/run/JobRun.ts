@@ -13,24 +13,16 @@
  *
  * @since 0.1.0
  */
-import type * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import * as Mailbox from "effect/Mailbox"
 import * as Option from "effect/Option"
-import * as Queue from "effect/Queue"
-import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as Take from "effect/Take"
 import type { JobRef, JsonObject } from "../model/Job.js"
-import type * as QueueError from "../model/QueueError.js"
 import type { RunError, SubmitError } from "../model/QueueError.js"
-import type { WatchPolicy } from "../policy/WatchPolicy.js"
 import type { JobQueue, SubmitRequest } from "../queue/JobQueue.js"
 import { decodeOutputs, outputsOf } from "../watch/internal/outcome.js"
-import type * as JobStream from "../watch/JobStream.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
 import * as Own from "./internal/ownership.js"
 import * as RunToEnd from "./internal/runToEnd.js"
@@ -46,15 +38,7 @@ import * as Submit from "./internal/submit.js"
  * @since 0.1.0
  * @category models
  */
-export interface SubmitOptions {
-  /**
-   * The key of this submit: the same again after a restart of the program, such as `order-17`. It is written to the
-   * job's `info`, as `client_key`. Defaults to a new key for each submit.
-   */
-  readonly key?: string | undefined
-  /** When to send again a request that has not arrived. Defaults to the retry policy of `WatchPolicy.Default`. */
-  readonly retry?: WatchPolicy["retry"] | undefined
-}
+export interface SubmitOptions extends Submit.Options {}
 
 /**
  * Submits a job, and never creates two. The request is sent again only if it provably has not arrived: the connection
@@ -122,18 +106,7 @@ export const Release = Own.Release
  * @since 0.1.0
  * @category models
  */
-export interface ScopedOptions extends SubmitOptions {
-  /**
-   * The time limit for releasing the job. Closing the scope, or interrupting the effect, takes at most this long, or
-   * twice as long if the submit was in flight. Defaults to 5 seconds.
-   */
-  readonly releaseTimeout?: Duration.DurationInput | undefined
-  /**
-   * Receives the release, even if an error reports the same, because code that combines runs may drop an error.
-   * Defaults to the log, as a warning if a job may continue, unless `events` reports the release.
-   */
-  readonly onRelease?: ((release: Release) => Effect.Effect<void>) | undefined
-}
+export interface ScopedOptions extends Own.ScopedOptions {}
 
 /**
  * Submits a job that belongs to the scope. When the scope closes, a pending job is canceled, and a running one is
@@ -177,19 +150,7 @@ export const scoped: (
  * @since 0.1.0
  * @category models
  */
-export interface RunOptions extends ScopedOptions, JobStream.Options {
-  /**
-   * Whether a pending job is canceled when the run is interrupted or its watch fails. With `leave`, a run that is
-   * interrupted during its submit still waits for the response, up to `releaseTimeout`: the journal must record the
-   * job. Defaults to `cancel`.
-   */
-  readonly onInterrupt?: "cancel" | "leave" | undefined
-  /**
-   * How often a job that ran out of retries is submitted again, and after which pauses. With a `key`, the jobs after
-   * the first have `key/2`, `key/3` and so on. Defaults to never.
-   */
-  readonly resubmit?: Schedule.Schedule<unknown, QueueError.JobRetriesExhausted> | undefined
-}
+export interface RunOptions extends RunToEnd.Options {}
 
 /**
  * An event of a run in an effect: see `events`. `stage` is the name of the job's `JobStage`, if any.
@@ -290,23 +251,14 @@ const ahead = 16
  */
 export const events = <A, E, R>(self: Effect.Effect<A, E, R>): Stream.Stream<Event<A>, E, R> =>
   Stream.unwrapScoped(Effect.gen(function*() {
-    const queue = yield* Queue.bounded<Take.Take<Event<A>, E>>(ahead)
-    // the queue has been shut down when jobs are released after an interruption
-    const listener: Context.Tag.Service<RunToEnd.Listener> = (event) =>
-      Effect.map(Effect.exit(Queue.offer(queue, Take.of<Event<A>>(event))), Exit.isSuccess)
+    const mailbox = yield* Mailbox.make<Event<A>, E>(ahead)
     yield* self.pipe(
-      Effect.provideService(RunToEnd.Listener, listener),
-      Effect.exit,
-      Effect.flatMap(Exit.match({
-        onFailure: (cause) => Queue.offer(queue, Take.failCause(cause)),
-        onSuccess: (value) =>
-          Effect.zipRight(
-            Queue.offer(queue, Take.of<Event<A>>({ _tag: "Succeeded", value })),
-            Queue.offer(queue, Take.end)
-          )
-      })),
+      Effect.provideService(RunToEnd.Listener, (event) => mailbox.offer(event)),
+      Effect.flatMap((value) => mailbox.offer({ _tag: "Succeeded", value })),
+      Mailbox.into(mailbox),
       Effect.forkScoped
     )
-    yield* Effect.addFinalizer(() => Queue.shutdown(queue))
-    return Stream.flattenTake(Stream.fromQueue(queue))
+    // before the effect is interrupted: a full mailbox would delay the release of its jobs
+    yield* Effect.addFinalizer(() => mailbox.shutdown)
+    return Mailbox.toStream(mailbox)
   }))

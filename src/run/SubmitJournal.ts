@@ -29,7 +29,7 @@ import type * as Path from "@effect/platform/Path"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { TimeText } from "../model/internal/timestamp.js"
 import { JobRef } from "../model/Job.js"
@@ -142,46 +142,14 @@ export const make = (store: Store): Effect.Effect<Service> =>
     })
   })
 
-/**
- * A journal in memory, for tests, and for programs that submit the same thing twice.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerMemory: Layer.Layer<SubmitJournal> = Layer.effect(
-  SubmitJournal,
-  Effect.suspend(() => {
-    const entries = new Map<string, Entry>()
-    return make({
-      get: (key) => Effect.sync(() => Option.fromNullable(entries.get(key))),
-      set: (key, entry) => Effect.sync(() => entries.set(key, entry)),
-      remove: (key) => Effect.sync(() => entries.delete(key))
-    })
-  })
-)
-
 const ofStore = (store: KeyValueStore.KeyValueStore): Effect.Effect<Service> => {
-  const json = Schema.parseJson(Entry)
-  const decode = Schema.decode(json)
-  const encode = Schema.encode(json)
-  const name = (key: string) => `effect-queue-status/submit/${key}`
+  const entries = KeyValueStore.prefix(store, "effect-queue-status/submit/").forSchema(Entry)
   const failed = (key: string, operation: JournalError["operation"]) => ({ message }: { readonly message: string }) =>
     new JournalError({ key, operation, reason: message })
   return make({
-    get: (key) =>
-      store.get(name(key)).pipe(
-        Effect.flatMap(Option.match({
-          onNone: () => Effect.succeedNone,
-          onSome: (text) => Effect.asSome(decode(text))
-        })),
-        Effect.mapError(failed(key, "get"))
-      ),
-    set: (key, entry) =>
-      encode(entry).pipe(
-        Effect.flatMap((text) => store.set(name(key), text)),
-        Effect.mapError(failed(key, "set"))
-      ),
-    remove: (key) => Effect.mapError(store.remove(name(key)), failed(key, "remove"))
+    get: (key) => Effect.mapError(entries.get(key), failed(key, "get")),
+    set: (key, entry) => Effect.mapError(entries.set(key, entry), failed(key, "set")),
+    remove: (key) => Effect.mapError(entries.remove(key), failed(key, "remove"))
   })
 }
 
@@ -199,6 +167,14 @@ export const layerKeyValueStore: Layer.Layer<SubmitJournal, never, KeyValueStore
   SubmitJournal,
   Effect.flatMap(KeyValueStore.KeyValueStore, ofStore)
 )
+
+/**
+ * A journal in memory, for tests, and for programs that submit the same thing twice.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemory: Layer.Layer<SubmitJournal> = Layer.provide(layerKeyValueStore, KeyValueStore.layerMemory)
 
 /**
  * A journal in files, one for each key, in a directory that is created if it is missing. A new entry is written to the

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type * as Schema from "effect/Schema"
 import type { JobRef } from "../model/Job.js"
 import { eta } from "../policy/LearnedCadence.js"
 import { JobQueue } from "../queue/JobQueue.js"
@@ -110,20 +111,20 @@ export const propagation: Layer.Layer<JobQueue, never, JobQueue> = Layer.effect(
 export type Cause = internal.Cause
 
 /**
- * Why a job has not ended yet.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Explanation extends internal.Explanation {}
-
-/**
  * The schema of an explanation.
  *
  * @since 0.1.0
  * @category schemas
  */
 export const Explanation = internal.Explanation
+
+/**
+ * Why a job has not ended yet, at a time by our clock: the causes, the weightiest first, and all of them as one sentence.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Explanation extends Schema.Schema.Type<typeof Explanation> {}
 
 /**
  * Explains why a job has not ended yet. Asks the queue for the status of the job and the metrics of its model, once each. If

@@ -64,16 +64,14 @@ const printInfo = (info: JsonObject): string => {
   return count === 0 ? "" : count > 8 ? ` { ${count} entries }` : ` ${JSON.stringify(info)}`
 }
 
-const printStep = (step: Worker.Step): string => {
-  if (step._tag === "Die") return "die"
-  const after = typeof step.after === "function" ? "some time" : Duration.format(step.after)
-  const what = step._tag === "Heartbeat"
-    ? `heartbeat${printInfo(step.info)}`
-    : step._tag === "Finish"
-    ? `finish${printInfo(step.outputs)}`
-    : `fail ${JSON.stringify(step.reason)}`
-  return `${what} after ${after}${step.late ? ", late" : ""}`
-}
+const words = { running: "heartbeat", done: "finish", failed: "fail" }
+
+const printStep = ({ after, late, report }: Worker.Step): string =>
+  report === undefined
+    ? "die"
+    : `${words[report.status]}${printInfo(report.outputs ?? report.info ?? {})} after ${
+      typeof after === "function" ? "some time" : Duration.format(after)
+    }${late ? ", late" : ""}`
 
 interface Scripted {
   readonly script: Worker.Script
@@ -159,28 +157,6 @@ export const pool: FastCheck.Arbitrary<Worker.Pool> = FastCheck.record({
  * Generates up to four faults, each of any kind and with up to three conditions, in any order. Many of them never end.
  *
  * Not generated are `Fault.blockedUntil`, `Fault.where`, `Fault.ofJob` and `Fault.ofModel`, whose arguments only a test knows.
- *
- * @example
- * import { JobQueue, JobStream } from "effect-queue-status"
- * import { Arbitraries, TestJobQueue, VirtualTime } from "effect-queue-status/testing"
- * import { Effect, FastCheck, TestContext } from "effect"
- *
- * const program = JobQueue.submit({ model: "my-org/adder", payload: { a: 1, b: 2 } }).pipe(
- *   Effect.flatMap((job) => JobStream.result(job)),
- *   Effect.ignore
- * )
- *
- * // the program ends without a defect under any faults
- * const holds = () =>
- *   FastCheck.assert(
- *     FastCheck.asyncProperty(Arbitraries.pool, Arbitraries.faults, (workers, faults) =>
- *       program.pipe(
- *         VirtualTime.run,
- *         Effect.provide(TestJobQueue.layer({ workers, faults })),
- *         Effect.provide(TestContext.TestContext),
- *         Effect.runPromise
- *       ))
- *   )
  *
  * @since 0.1.0
  * @category faults

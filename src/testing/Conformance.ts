@@ -52,11 +52,9 @@ export interface Target<out E = never> {
 /**
  * A watcher to check. `E` is the error of its layer, which fails the check.
  */
-interface WatcherTarget<out E = never> {
+interface WatcherTarget<out E = never> extends Pick<Target, "pass"> {
   /** The watcher, of the jobs of a queue in memory. It is built anew for each check. */
   readonly watcher: Layer.Layer<JobWatcher.JobWatcher, E, JobQueue>
-  /** Lets time pass, for the watcher and for the check: `TestClock.adjust`, or `Effect.sleep`. */
-  readonly pass: (duration: Duration.DurationInput) => Effect.Effect<void>
 }
 
 /**
@@ -141,14 +139,6 @@ export const checks = <E = never>(subject: Target<E>): ReadonlyArray<Check> => {
 
 /**
  * Returns the checks of a watcher, on a queue in memory with scripted workers.
- *
- * @example
- * import { JobWatcher } from "effect-queue-status"
- * import { Conformance } from "effect-queue-status/testing"
- * import { TestClock } from "effect"
- *
- * // with @effect/vitest: for (const check of checks) it.effect(check.name, () => check.run)
- * const checks = Conformance.watcherChecks({ watcher: JobWatcher.layer(), pass: TestClock.adjust })
  *
  * @since 0.1.0
  * @category checks

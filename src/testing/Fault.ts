@@ -51,20 +51,12 @@ const make = (label: string, effect: FaultEffect, conditions: ReadonlyArray<Cond
   }
 })
 
-const add = (self: Fault, condition: Condition): Fault =>
-  make(self.label, self[TypeId].effect, [...self[TypeId].conditions, condition])
-
 // -----------------------------------------------------------------------------
 // effects
 // -----------------------------------------------------------------------------
 
 /**
  * Sends this response; the queue does nothing. A string `body` is sent as it is, an object as JSON.
- *
- * @example
- * import { Fault } from "effect-queue-status/testing"
- *
- * const teapot = Fault.answer(418, { message: "I am a teapot" }, { "x-request-id": "req-1" })
  *
  * @since 0.1.0
  * @category answers
@@ -240,13 +232,6 @@ const snapshot = (
 /**
  * Changes the snapshot before it is sent. `label` describes the change, and defaults to "changed snapshot".
  *
- * @example
- * import { Fault } from "effect-queue-status/testing"
- * import { Option } from "effect"
- *
- * // a service that omits the number of retries
- * const fault = Fault.mapStatus((status) => ({ ...status, retries: Option.none() }), "without retries")
- *
  * @since 0.1.0
  * @category snapshots
  */
@@ -262,7 +247,7 @@ export const mapStatus = (
  * @category snapshots
  */
 export const unknownStatus = (status: string): Fault => {
-  if (["pending", "running", "done", "failed", "canceled"].includes(status)) {
+  if (Job.isKnownState(status)) {
     throw new RangeError(`Fault.unknownStatus: "${status}" is a known status`)
   }
   return snapshot(`status "${status}"`, ({ _tag, ...rest }) => Job.Unrecognized({ ...rest, status }))
@@ -309,6 +294,16 @@ export const clockBehind = (by: Duration.DurationInput): Fault =>
 // conditions
 // -----------------------------------------------------------------------------
 
+const condition = <Args extends ReadonlyArray<unknown>>(of: (...args: Args) => Condition): {
+  (...args: Args): (self: Fault) => Fault
+  (self: Fault, ...args: Args): Fault
+} =>
+  dual(
+    (args) => isFault(args[0]),
+    ({ label, [TypeId]: { conditions, effect } }: Fault, ...args: Args): Fault =>
+      make(label, effect, [...conditions, of(...args)])
+  )
+
 /**
  * Affects only calls that satisfy the predicate. `label` describes it in the text of the fault, and defaults to "some
  * calls".
@@ -316,13 +311,8 @@ export const clockBehind = (by: Duration.DurationInput): Fault =>
  * @since 0.1.0
  * @category conditions
  */
-export const where: {
-  (predicate: (call: Call) => boolean, label?: string): (self: Fault) => Fault
-  (self: Fault, predicate: (call: Call) => boolean, label?: string): Fault
-} = dual(
-  (args) => isFault(args[0]),
-  (self: Fault, predicate: (call: Call) => boolean, label: string = "some calls"): Fault =>
-    add(self, Condition.Where({ label, predicate }))
+export const where = condition((predicate: (call: Call) => boolean, label: string = "some calls") =>
+  Condition.Where({ label, predicate })
 )
 
 /**
@@ -331,12 +321,8 @@ export const where: {
  * @since 0.1.0
  * @category conditions
  */
-export const on: {
-  (operation: Operation): (self: Fault) => Fault
-  (self: Fault, operation: Operation): Fault
-} = dual(
-  2,
-  (self: Fault, operation: Operation): Fault => where(self, (call) => call.operation === operation, operation)
+export const on = condition((operation: Operation) =>
+  Condition.Where({ label: operation, predicate: (call) => call.operation === operation })
 )
 
 /**
@@ -345,13 +331,11 @@ export const on: {
  * @since 0.1.0
  * @category conditions
  */
-export const ofJob: {
-  (job: Job.JobRef): (self: Fault) => Fault
-  (self: Fault, job: Job.JobRef): Fault
-} = dual(
-  2,
-  (self: Fault, job: Job.JobRef): Fault =>
-    where(self, ({ model, requestId }) => requestId === job.requestId && model === job.model, Job.format(job))
+export const ofJob = condition((job: Job.JobRef) =>
+  Condition.Where({
+    label: Job.format(job),
+    predicate: ({ model, requestId }) => requestId === job.requestId && model === job.model
+  })
 )
 
 /**
@@ -360,10 +344,9 @@ export const ofJob: {
  * @since 0.1.0
  * @category conditions
  */
-export const ofModel: {
-  (model: string): (self: Fault) => Fault
-  (self: Fault, model: string): Fault
-} = dual(2, (self: Fault, model: string): Fault => where(self, (call) => call.model === model, model))
+export const ofModel = condition((model: string) =>
+  Condition.Where({ label: model, predicate: (call) => call.model === model })
+)
 
 /**
  * Affects only the calls from number `from` to number `to`, 1 for the first; `to` may be `Infinity`, and defaults to
@@ -378,16 +361,10 @@ export const ofModel: {
  * @since 0.1.0
  * @category conditions
  */
-export const nth: {
-  (from: number, to?: number): (self: Fault) => Fault
-  (self: Fault, from: number, to?: number): Fault
-} = dual(
-  (args) => isFault(args[0]),
-  (self: Fault, from: number, to: number = from): Fault => {
-    if (!(from >= 1 && to >= from)) throw new RangeError(`Fault.nth: there are no calls ${from} to ${to}`)
-    return add(self, Condition.Nth({ from, to }))
-  }
-)
+export const nth = condition((from: number, to: number = from) => {
+  if (!(from >= 1 && to >= from)) throw new RangeError(`Fault.nth: there are no calls ${from} to ${to}`)
+  return Condition.Nth({ from, to })
+})
 
 /**
  * Affects only this fraction of the calls, from 0 to 1, chosen by the seed of the queue.
@@ -395,14 +372,11 @@ export const nth: {
  * @since 0.1.0
  * @category conditions
  */
-export const withProbability: {
-  (fraction: number): (self: Fault) => Fault
-  (self: Fault, fraction: number): Fault
-} = dual(2, (self: Fault, fraction: number): Fault => {
+export const withProbability = condition((fraction: number) => {
   if (!(fraction >= 0 && fraction <= 1)) {
     throw new RangeError(`Fault.withProbability: ${fraction} is not between 0 and 1`)
   }
-  return add(self, Condition.Share({ fraction }))
+  return Condition.Share({ fraction })
 })
 
 /**
@@ -412,39 +386,22 @@ export const withProbability: {
  * @since 0.1.0
  * @category conditions
  */
-export const during: {
-  (from: Duration.DurationInput, to?: Duration.DurationInput): (self: Fault) => Fault
-  (self: Fault, from: Duration.DurationInput, to?: Duration.DurationInput): Fault
-} = dual(
-  (args) => isFault(args[0]),
-  (self: Fault, from: Duration.DurationInput, to: Duration.DurationInput = Duration.infinity): Fault => {
-    const during = { from: Duration.decode(from), to: Duration.decode(to) }
-    if (Duration.greaterThanOrEqualTo(during.from, during.to)) {
-      throw new RangeError(
-        `Fault.during: there is no time from ${Duration.format(during.from)} to ${Duration.format(during.to)}`
-      )
-    }
-    return add(self, Condition.During(during))
+export const during = condition((from: Duration.DurationInput, to: Duration.DurationInput = Duration.infinity) => {
+  const span = { from: Duration.decode(from), to: Duration.decode(to) }
+  if (Duration.greaterThanOrEqualTo(span.from, span.to)) {
+    throw new RangeError(
+      `Fault.during: there is no time from ${Duration.format(span.from)} to ${Duration.format(span.to)}`
+    )
   }
-)
+  return Condition.During(span)
+})
 
 /**
  * Affects only calls above a rate: those after the first `calls` in any span of `per`.
  *
- * @example
- * import { Fault } from "effect-queue-status/testing"
- *
- * // allows ten calls a second
- * const fault = Fault.rateLimited("1 second").pipe(Fault.aboveRate(10, "1 second"))
- *
  * @since 0.1.0
  * @category conditions
  */
-export const aboveRate: {
-  (calls: number, per: Duration.DurationInput): (self: Fault) => Fault
-  (self: Fault, calls: number, per: Duration.DurationInput): Fault
-} = dual(
-  3,
-  (self: Fault, calls: number, per: Duration.DurationInput): Fault =>
-    add(self, Condition.OverRate({ calls, per: Duration.decode(per) }))
+export const aboveRate = condition((calls: number, per: Duration.DurationInput) =>
+  Condition.OverRate({ calls, per: Duration.decode(per) })
 )

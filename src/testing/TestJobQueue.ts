@@ -20,7 +20,7 @@ import * as Expectation from "./internal/expectation.js"
 import * as InMemoryQueue from "./internal/inMemoryQueue.js"
 import * as SeededRandom from "./internal/seededRandom.js"
 import * as StillClock from "./internal/stillClock.js"
-import type { Pool, Task } from "./Worker.js"
+import type { Pool, Report, Task } from "./Worker.js"
 
 // -----------------------------------------------------------------------------
 // models
@@ -75,11 +75,7 @@ interface Service {
   /** Claims the next job of a model. */
   readonly claim: (model: string, timeout?: Duration.DurationInput) => Effect.Effect<Option.Option<Task>>
   /** Reports a heartbeat (`running`) or the end of a job. Returns `false` if the worker has lost its claim. */
-  readonly report: (worker: Job.JobRef | Task, report: {
-    readonly status: "running" | "done" | "failed"
-    readonly info?: Job.JsonObject | undefined
-    readonly outputs?: Job.JsonObject | undefined
-  }) => Effect.Effect<boolean>
+  readonly report: (worker: Job.JobRef | Task, report: Report) => Effect.Effect<boolean>
 }
 
 /**
@@ -269,20 +265,21 @@ export const fail = (worker: Job.JobRef | Task, reason: string): Effect.Effect<b
 // expectations
 // -----------------------------------------------------------------------------
 
-const expectation = (
+const log: Effect.Effect<Expectation.Log, never, TestJobQueue> = Effect.all({ startedAt, calls, jobs })
+
+const expectation = <A>(
   /** The function that the test called: the stack of a failure begins below it. */
   stating: (...args: never) => unknown,
-  check: (queue: Service) => Effect.Effect<Option.Option<string>>
+  facts: Effect.Effect<A, never, TestJobQueue>,
+  check: (facts: A) => Option.Option<string>
 ): Effect.Effect<void, never, TestJobQueue> => {
   const stated = { stack: "" }
   if ("captureStackTrace" in Error) Error.captureStackTrace(stated, stating)
-  return Effect.flatMap(
-    Effect.flatMap(TestJobQueue, check),
-    Option.match({
+  return Effect.flatMap(facts, (facts) =>
+    Option.match(check(facts), {
       onNone: () => Effect.void,
       onSome: (message) => Effect.die(Expectation.failed(message, stated.stack))
-    })
-  )
+    }))
 }
 
 /**
@@ -294,17 +291,6 @@ type ExpectedTransition = Transition.Transition["_tag"] | `${Transition.Transiti
  * Expects these transitions and no others, seen by a program or true (`transitions`). If no `Progressed` is expected, all
  * of them are ignored. Dies with the difference otherwise.
  *
- * @example
- * import { JobQueue, JobStream } from "effect-queue-status"
- * import { TestJobQueue, VirtualTime } from "effect-queue-status/testing"
- * import { Effect, Stream } from "effect"
- *
- * const test = Effect.gen(function*() {
- *   const job = yield* JobQueue.submit({ model: "my-org/adder", payload: { a: 1, b: 2 } })
- *   const seen = yield* Stream.runCollect(JobStream.transitions(job))
- *   yield* TestJobQueue.expectTransitions(seen, ["Queued", "Claimed 1", "Requeued 1", "Claimed 2", "Completed 2"])
- * })
- *
  * @since 0.1.0
  * @category expectations
  */
@@ -312,7 +298,7 @@ export const expectTransitions = (
   transitions: Iterable<Transition.Transition>,
   expected: ReadonlyArray<ExpectedTransition>
 ): Effect.Effect<void, never, TestJobQueue> =>
-  expectation(expectTransitions, () => Effect.succeed(Expectation.ofTransitions(transitions, expected)))
+  expectation(expectTransitions, Effect.void, () => Expectation.ofTransitions(transitions, expected))
 
 /**
  * Expects that what a program saw of a job so far is what happened: every step and no other, at its reported time, and no
@@ -328,8 +314,8 @@ export const expectMatchesHistory = (
 ): Effect.Effect<void, never, TestJobQueue> =>
   expectation(
     expectMatchesHistory,
-    ({ startedAt, transitions }) =>
-      Effect.map(transitions(job), (truth) => Expectation.ofTruth(job, startedAt, truth, Array.from(seen)))
+    Effect.all({ startedAt, truth: transitions(job) }),
+    ({ startedAt, truth }) => Expectation.ofTruth(job, startedAt, truth, Array.from(seen))
   )
 
 /**
@@ -339,11 +325,7 @@ export const expectMatchesHistory = (
  * @category expectations
  */
 export const expectJobs = (expected: number): Effect.Effect<void, never, TestJobQueue> =>
-  expectation(
-    expectJobs,
-    ({ calls, jobs, startedAt }) =>
-      Effect.zipWith(jobs, calls, (jobs, calls) => Expectation.ofJobs(startedAt, jobs, calls, expected))
-  )
+  expectation(expectJobs, log, (log) => Expectation.ofJobs(log, expected))
 
 /**
  * Expects this number of `status` calls for a job, or such calls at these times since the queue was created.
@@ -356,10 +338,7 @@ export const expectPolls = (
   expected: number | ReadonlyArray<Duration.DurationInput>
 ): Effect.Effect<void, never, TestJobQueue> => {
   const times = typeof expected === "number" ? expected : expected.map((time) => Duration.decode(time))
-  return expectation(
-    expectPolls,
-    ({ calls, startedAt }) => Effect.map(calls, (calls) => Expectation.ofPolls(job, startedAt, calls, times))
-  )
+  return expectation(expectPolls, log, (log) => Expectation.ofPolls(log, job, times))
 }
 
 /**
@@ -370,8 +349,5 @@ export const expectPolls = (
  */
 export const expectNoCallsAfter = (time: Duration.DurationInput): Effect.Effect<void, never, TestJobQueue> => {
   const after = Duration.decode(time)
-  return expectation(
-    expectNoCallsAfter,
-    ({ calls, startedAt }) => Effect.map(calls, (calls) => Expectation.ofSilence(startedAt, calls, after))
-  )
+  return expectation(expectNoCallsAfter, log, (log) => Expectation.ofSilence(log, after))
 }

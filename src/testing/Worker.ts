@@ -71,24 +71,37 @@ export const lognormal = (median: Duration.DurationInput, spread: number = 0.5):
 // -----------------------------------------------------------------------------
 
 /**
- * A step of a worker, `after` a pause since the step before it, or since the claim. A worker keeps its claim during the
- * pauses, by heartbeats without `info`.
- *
- * - `Heartbeat`: sends a heartbeat that merges `info` into that of the job.
- * - `Finish`: finishes the job, with `outputs`.
- * - `Fail`: fails the job, with `reason` in `info.error`; it is not tried again.
- * - `Die`: stops, and its claim expires. A worker without further steps does the same.
- *
- * The pause of a `late` step begins when the claim has expired.
+ * The report of a worker to the queue.
  *
  * @since 0.1.0
  * @category steps
  */
-export type Step =
-  | { readonly _tag: "Heartbeat"; readonly after: Timing; readonly late: boolean; readonly info: JsonObject }
-  | { readonly _tag: "Finish"; readonly after: Timing; readonly late: boolean; readonly outputs: JsonObject }
-  | { readonly _tag: "Fail"; readonly after: Timing; readonly late: boolean; readonly reason: string }
-  | { readonly _tag: "Die" }
+export interface Report {
+  /** `running` is a heartbeat; the others are the end of the job, which is not tried again. */
+  readonly status: "running" | "done" | "failed"
+  /** Entries to merge into the `info` of the job. */
+  readonly info?: JsonObject | undefined
+  /** The outputs of the job. */
+  readonly outputs?: JsonObject | undefined
+}
+
+/**
+ * A step of a worker: a pause, then a report. A worker keeps its claim during the pauses, by heartbeats without `info`. A
+ * worker without further steps stops.
+ *
+ * @since 0.1.0
+ * @category steps
+ */
+export interface Step {
+  /** The pause since the step before it, or since the claim. */
+  readonly after: Timing
+  /** Whether the pause begins only when the claim has expired. */
+  readonly late: boolean
+  /** The report; `undefined` if the worker stops, and its claim expires. */
+  readonly report: Report | undefined
+}
+
+const step = (after: Timing, report: Report | undefined): Step => ({ after, late: false, report })
 
 /**
  * Sends a heartbeat, which merges `info` into that of the job.
@@ -96,12 +109,7 @@ export type Step =
  * @since 0.1.0
  * @category steps
  */
-export const heartbeat = (after: Timing, info: JsonObject = {}): Step => ({
-  _tag: "Heartbeat",
-  after,
-  late: false,
-  info
-})
+export const heartbeat = (after: Timing, info: JsonObject = {}): Step => step(after, { status: "running", info })
 
 /**
  * Sends a heartbeat with the progress, a fraction from 0 to 1, in `info.progress`.
@@ -126,12 +134,7 @@ export const progressInSteps = (count: number, pause: Timing): ReadonlyArray<Ste
  * @since 0.1.0
  * @category steps
  */
-export const finish = (after: Timing, outputs: JsonObject = {}): Step => ({
-  _tag: "Finish",
-  after,
-  late: false,
-  outputs
-})
+export const finish = (after: Timing, outputs: JsonObject = {}): Step => step(after, { status: "done", outputs })
 
 /**
  * Fails the job, with `reason` in `info.error`.
@@ -139,12 +142,7 @@ export const finish = (after: Timing, outputs: JsonObject = {}): Step => ({
  * @since 0.1.0
  * @category steps
  */
-export const fail = (after: Timing, reason: string): Step => ({
-  _tag: "Fail",
-  after,
-  late: false,
-  reason
-})
+export const fail = (after: Timing, reason: string): Step => step(after, { status: "failed", info: { error: reason } })
 
 /**
  * Stops without a report: the claim of the worker expires.
@@ -152,24 +150,15 @@ export const fail = (after: Timing, reason: string): Step => ({
  * @since 0.1.0
  * @category steps
  */
-export const stopResponding: Step = { _tag: "Die" }
+export const stopResponding: Step = step(0, undefined)
 
 /**
  * Makes a step late: its pause begins when the claim has expired, so that its report has no effect on the job.
  *
- * @example
- * import { Worker } from "effect-queue-status/testing"
- *
- * // the first worker reports when the second one is at work
- * const script = Worker.attempts(
- *   [Worker.progress("1 second", 0.5), Worker.late(Worker.finish("10 seconds", { by: "the first" }))],
- *   [Worker.finish("1 minute", { by: "the second" })]
- * )
- *
  * @since 0.1.0
  * @category steps
  */
-export const late = (step: Step): Step => step._tag === "Die" ? step : { ...step, late: true }
+export const late = (step: Step): Step => step.report === undefined ? step : { ...step, late: true }
 
 // -----------------------------------------------------------------------------
 // scripts
@@ -258,15 +247,6 @@ export const byModel = (
 
 /**
  * Follows one of several scripts at random, each as often as its weight.
- *
- * @example
- * import { Worker } from "effect-queue-status/testing"
- *
- * // one worker of twenty dies
- * const script = Worker.weighted(
- *   [19, [Worker.finish(Worker.lognormal("20 seconds"))]],
- *   [1, [Worker.stopResponding]]
- * )
  *
  * @since 0.1.0
  * @category scripts

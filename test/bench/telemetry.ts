@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: what `JobTelemetry.layer` adds to a `JobWatcher`. Status is answered in the process, in virtual time
- * where CPU is measured. Each figure of CPU is the median of three processes, which take turns.
+ * where CPU is measured. Each figure of CPU is the median of three processes, which take turns (with traces, that of one).
  */
 import { Effect, Layer, Schema, Stream, TestContext, Tracer } from "effect"
 import { Cadence, Job, JobQueue, JobStream, JobTelemetry, JobWatcher } from "effect-queue-status"
@@ -104,14 +104,30 @@ const quietPolls = (telemetry: Telemetry) =>
     return ((yield* cpu) - before) / 120_000
   })).pipe(provided(telemetry, [running]), VirtualTime.run, Effect.provide(TestContext.TestContext))
 
-/** Microseconds of CPU a job that is polled twelve times, from its submit to its end. */
+/** Bytes that a poll allocates that shows nothing new. Needs a young generation that is never collected meanwhile. */
+const allocations = (telemetry: Telemetry) =>
+  Effect.scoped(Effect.gen(function*() {
+    const count = 50_000
+    yield* Effect.forkScoped(Stream.runDrain(watchAll(refs(count), Cadence.fixed("10 seconds"))))
+    // until the code is optimized
+    yield* Effect.sleep("45 seconds")
+    const rounds: Array<number> = []
+    for (let round = 0; round < 5; round++) {
+      const before = heap()
+      yield* Effect.sleep("10 seconds")
+      rounds.push((process.memoryUsage().heapUsed - before) / count)
+    }
+    return median(rounds)
+  })).pipe(provided(telemetry, [running]), VirtualTime.run, Effect.provide(TestContext.TestContext))
+
+/** Microseconds of CPU a job of 100,000 that is polled twelve times, from its submit to its end. */
 const jobs = (telemetry: Telemetry) =>
   Effect.gen(function*() {
     const watch = (count: number) => Stream.runDrain(watchAll(refs(count), Cadence.fixed("10 seconds")))
     yield* watch(2_000)
     const before = yield* cpu
-    yield* watch(10_000)
-    return ((yield* cpu) - before) / 10_000
+    yield* watch(100_000)
+    return ((yield* cpu) - before) / 100_000
   }).pipe(
     provided(telemetry, [
       ...Array.from({ length: 5 }, () => pending),
@@ -126,7 +142,12 @@ const rows: { readonly [name: string]: (telemetry: Telemetry) => Effect.Effect<n
   memory,
   memoryOfResults,
   quietPolls,
+  allocations,
   jobs
+}
+
+const flags: { readonly [name: string]: ReadonlyArray<string> } = {
+  allocations: ["--min-semi-space-size=512", "--max-semi-space-size=512", "--no-minor-gc-task"]
 }
 
 const columns: ReadonlyArray<Telemetry> = ["none", "metrics", "traces"]
@@ -136,10 +157,11 @@ const measure = async () => {
   const all = new Map<string, Array<number>>()
   for (let round = 0; round < 3; round++) {
     for (const row of round === 0 ? Object.keys(rows) : ["quietPolls", "jobs"]) {
-      for (const column of columns) {
+      // a goal is of metrics alone: traces are measured once
+      for (const column of round === 0 ? columns : ["none", "metrics"] as const) {
         const figures = all.get(`${row} ${column}`) ?? []
         all.set(`${row} ${column}`, figures)
-        figures.push(Number(await child(file, ["--expose-gc"], [row, column])))
+        figures.push(Number(await child(file, ["--expose-gc", ...flags[row] ?? []], [row, column])))
       }
     }
   }
@@ -148,7 +170,8 @@ const measure = async () => {
   const micros = (value: number) => `${value.toFixed(1)} µs`
   const lines: ReadonlyArray<readonly [what: string, row: string, format: (value: number) => string]> = [
     ["CPU of a poll that shows nothing new", "quietPolls", micros],
-    ["CPU of a job, from its submit to its end, 12 polls", "jobs", micros],
+    ["allocated by a poll that shows nothing new", "allocations", bytes],
+    ["CPU of a job of 100,000, from its submit to its end, 12 polls", "jobs", micros],
     ["memory of a running job, 100,000 watched together", "memory", bytes],
     ["memory of a running job, each with a `JobStream.result`", "memoryOfResults", bytes]
   ]
@@ -167,7 +190,14 @@ const measure = async () => {
   })
   await handOver([
     withMetrics("CPU of a poll that shows nothing new,", "quietPolls"),
-    withMetrics("CPU of a job, from its submit to its end,", "jobs")
+    withMetrics("CPU of a job of 100,000, from its submit to its end,", "jobs"),
+    {
+      // rounds differ by some bytes, and no object has fewer than 16
+      what: "allocated by a poll that shows nothing new, with metrics more than without",
+      value: Math.max(0, of("allocations", "metrics") - of("allocations", "none")),
+      unit: "bytes",
+      goal: ["<", 16]
+    }
   ])
 }
 

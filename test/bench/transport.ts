@@ -22,7 +22,7 @@ import Together from "together-ai"
 import { compile, cpu, document as usual, interleaved, table } from "./fixtures.js"
 import { type Figure, handOver } from "./goals.js"
 
-const rounds = 4
+const rounds = 3
 const concurrency = 64
 const token = "a-token-of-some-length"
 

@@ -7,7 +7,10 @@ import ts from "typescript"
 const src = fileURLToPath(new URL("../../src", import.meta.url))
 
 // internal, but public types extend their interfaces
-const extended = ["watch/internal/notice.ts", "watch/internal/outcome.ts", "queue/internal/options.ts"]
+const extended = [
+  ...["watch/internal/notice.ts", "watch/internal/outcome.ts", "queue/internal/options.ts"],
+  ...["run/internal/submit.ts", "run/internal/ownership.ts", "run/internal/runToEnd.ts"]
+]
 
 const files = readdirSync(src, { recursive: true, encoding: "utf8" })
   .map((name) => name.replaceAll("\\", "/"))
@@ -16,6 +19,9 @@ const files = readdirSync(src, { recursive: true, encoding: "utf8" })
 const isExported = (node: ts.Node): boolean =>
   ts.canHaveModifiers(node) &&
   ts.getModifiers(node)?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword) === true
+
+/** Whether the build leaves a declaration out. */
+const isInternal = (node: ts.Node): boolean => ts.getJSDocTags(node).some(({ tagName }) => tagName.text === "internal")
 
 /** The names in exported declarations: an interface among them is seen by users, exported itself or not. */
 const shownBy = (source: ts.SourceFile): ReadonlySet<string> => {
@@ -41,7 +47,7 @@ const propertiesOf = (
   const shown = shownBy(source)
   const properties: Array<{ readonly name: string; readonly hasComment: boolean }> = []
   const visit = (node: ts.Node): void => {
-    if (ts.isInterfaceDeclaration(node) && (isExported(node) || shown.has(node.name.text))) {
+    if (ts.isInterfaceDeclaration(node) && !isInternal(node) && (isExported(node) || shown.has(node.name.text))) {
       for (const member of node.members) {
         if (!ts.isPropertySignature(member) && !ts.isMethodSignature(member)) continue
         const name = member.name.getText(source)
@@ -80,6 +86,10 @@ export interface Options {
   listen(): void
 }
 interface Private {
+  readonly port: number
+}
+/** @internal */
+export interface Internal {
   readonly port: number
 }
 interface Base {

@@ -10,6 +10,7 @@ import { join } from "node:path"
 import { Emulator } from "../../src/emulator/index.js"
 import { Fault, Worker } from "../../src/testing/index.js"
 import * as Certificate from "../fixtures/certificate.js"
+import { runInside } from "../fixtures/cli.js"
 import {
   command,
   escape,
@@ -96,8 +97,8 @@ describe.concurrent("queue-status", () => {
 
     it.live("--help, or nothing, names every command, and in a pipe has no escape codes", () =>
       Effect.gen(function*() {
-        for (const args of [[], ["--help"], ["-h"]]) {
-          const { code, stderr, stdout } = yield* run(args)
+        for (const told of [run(["--help"]), runInside([]), runInside(["-h"])]) {
+          const { code, stderr, stdout } = yield* told
           assert.deepStrictEqual([code, stderr], [0, ""])
           assert.notInclude(stdout, escape)
           for (const word of ["Usage: queue-status", "TOGETHER_API_KEY", "TOGETHER_BASE_URL", ...commands]) {
@@ -108,7 +109,7 @@ describe.concurrent("queue-status", () => {
 
     it.live("--help of each command has its options", () =>
       Effect.gen(function*() {
-        const helps = yield* Effect.forEach(commands, (name) => run([name, "--help"]), { concurrency: 2 })
+        const helps = yield* Effect.forEach(commands, (name) => runInside([name, "--help"]))
         for (const [i, { code, stderr, stdout }] of helps.entries()) {
           assert.deepStrictEqual([code, stderr], [0, ""], commands[i])
           assert.notInclude(stdout, escape, commands[i])
@@ -122,11 +123,14 @@ describe.concurrent("queue-status", () => {
 
     it.live("help does as --help, of the whole and of each command", () =>
       Effect.gen(function*() {
-        assert.strictEqual((yield* run(["help"])).stdout, (yield* run(["--help"])).stdout)
-        assert.strictEqual((yield* run(["help", "watch"])).stdout, (yield* run(["watch", "--help"])).stdout)
-        assert.match((yield* run(["help", "watch"])).stdout, /^Usage: queue-status watch \[options\] <job>\.\.\.\n/)
+        assert.strictEqual((yield* runInside(["help"])).stdout, (yield* runInside(["--help"])).stdout)
+        assert.strictEqual((yield* runInside(["help", "watch"])).stdout, (yield* runInside(["watch", "--help"])).stdout)
         assert.match(
-          (yield* run(["help", "submit"])).stdout,
+          (yield* runInside(["help", "watch"])).stdout,
+          /^Usage: queue-status watch \[options\] <job>\.\.\.\n/
+        )
+        assert.match(
+          (yield* runInside(["help", "submit"])).stdout,
           /^Usage: queue-status submit \[options\] <model> \[<payload>\]\n/
         )
       }))
@@ -164,7 +168,7 @@ describe.concurrent("queue-status", () => {
     for (const [args, message] of wrong) {
       it.live(args.join(" "), () =>
         Effect.gen(function*() {
-          const { code, stderr, stdout } = yield* run(args, { TOGETHER_API_KEY: key })
+          const { code, stderr, stdout } = yield* runInside(args, { TOGETHER_API_KEY: key })
           assert.deepStrictEqual([code, stdout], [2, ""], stderr)
           assert.match(stderr, message)
           assert.notInclude(stderr, escape)
@@ -172,10 +176,21 @@ describe.concurrent("queue-status", () => {
         }))
     }
 
+    it.live("as a process does", () =>
+      Effect.gen(function*() {
+        // one is found by `@effect/cli`, one before it
+        for (const [args, message] of wrong.filter(([args]) => ["watch", "wtach"].includes(args.join(" ")))) {
+          const { code, stderr, stdout } = yield* run(args)
+          assert.deepStrictEqual([code, stdout], [2, ""], stderr)
+          assert.match(stderr, message)
+        }
+      }))
+
     it.live("where the environment has no token, or one that is none", () =>
       Effect.gen(function*() {
-        for (const env of [{}, { TOGETHER_API_KEY: " " }, { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: "ftp://x" }]) {
-          const { code, stderr, stdout } = yield* run(["metrics", "m"], env as { [name: string]: string })
+        const bad = [{}, { TOGETHER_API_KEY: " " }, { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: "ftp://x" }]
+        for (const env of bad as ReadonlyArray<{ readonly [name: string]: string }>) {
+          const { code, stderr, stdout } = yield* runInside(["metrics", "m"], env)
           assert.deepStrictEqual([code, stdout], [2, ""])
           assert.match(stderr, /^queue-status: TOGETHER_(API_KEY|BASE_URL)\b.*\n$/)
           assert.notInclude(stderr, key)
@@ -216,12 +231,12 @@ describe.concurrent("queue-status", () => {
         piped.end("{\"do\": \"finish\"}\n")
         const binary = join(folder, "binary.json")
         writeFileSync(binary, Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]))
-        const refused = yield* run(["submit", model, `@${binary}`], env)
+        const refused = yield* runInside(["submit", model, `@${binary}`], env)
         assert.deepStrictEqual([refused.code, refused.stdout], [2, ""])
         assert.include(refused.stderr, "is not UTF-8")
         for (const { code, stdout } of [fromFile, yield* piped.exited]) {
           assert.strictEqual(code, 0)
-          const { stdout: outputs } = yield* run(["result", stdout.trim()], env)
+          const { stdout: outputs } = yield* runInside(["result", stdout.trim()], env)
           assert.strictEqual(outputs, "{\"answer\":42}\n")
         }
       }))
@@ -229,11 +244,11 @@ describe.concurrent("queue-status", () => {
     it.scopedLive("says of a job that has failed why, and exits with 3", () =>
       Effect.gen(function*() {
         const { env } = yield* service
-        const { stdout } = yield* run(["submit", model, "{\"do\":\"fail\"}"], env)
+        const { stdout } = yield* runInside(["submit", model, "{\"do\":\"fail\"}"], env)
         const result = yield* run(["result", stdout.trim()], env)
         assert.deepStrictEqual([result.code, result.stdout], [3, ""])
         assert.match(result.stderr, /^queue-status: .*CUDA out of memory\n$/)
-        assert.strictEqual((yield* run(["watch", stdout.trim()], env)).code, 3)
+        assert.strictEqual((yield* runInside(["watch", stdout.trim()], env)).code, 3)
       }))
 
     it.scopedLive.skipIf(!hasTerminal)(
@@ -241,7 +256,7 @@ describe.concurrent("queue-status", () => {
       () =>
         Effect.gen(function*() {
           const { env } = yield* service
-          const { stdout } = yield* run(["submit", model, "{\"do\":\"attack\"}"], env)
+          const { stdout } = yield* runInside(["submit", model, "{\"do\":\"attack\"}"], env)
           const { stdout: text } = yield* (yield* startOnTerminal(["result", stdout.trim()], { env })).exited
           assert.include(text, "\\u001b[31mEVIL\\u009b1m")
           assert.notMatch(text.replaceAll("\r\n", ""), /[\u0000-\u001f\u007f-\u009f]/)
@@ -251,7 +266,10 @@ describe.concurrent("queue-status", () => {
     it.scopedLive("says of a token that is not good so, and exits with 5", () =>
       Effect.gen(function*() {
         const { env } = yield* service
-        const { code, stderr, stdout } = yield* run(["metrics", model], { ...env, TOGETHER_API_KEY: "wrong-token" })
+        const { code, stderr, stdout } = yield* runInside(["metrics", model], {
+          ...env,
+          TOGETHER_API_KEY: "wrong-token"
+        })
         assert.deepStrictEqual([code, stdout], [5, ""])
         assert.match(stderr, /does not accept this token \(HTTP 401/)
         assert.notInclude(stderr, "wrong-token")
@@ -261,7 +279,7 @@ describe.concurrent("queue-status", () => {
       "says of a service that is not there so, at once where nothing is watched",
       () =>
         Effect.gen(function*() {
-          const { code, stderr } = yield* run(["metrics", model], {
+          const { code, stderr } = yield* runInside(["metrics", model], {
             TOGETHER_API_KEY: key,
             TOGETHER_BASE_URL: "http://127.0.0.1:1/v1"
           })
@@ -296,7 +314,7 @@ describe.concurrent("queue-status", () => {
         () =>
           Effect.gen(function*() {
             const { env, requests } = yield* service
-            const { stdout } = yield* run(["submit", model], env)
+            const { stdout } = yield* runInside(["submit", model], env)
             const watching = yield* startCommand(["watch", stdout.trim()], env)
             yield* until(() => watching.stdout().includes("Progressed"))
             watching.kill(signal)
@@ -322,7 +340,7 @@ describe.concurrent("queue-status", () => {
         Effect.gen(function*() {
           const { env } = yield* service
           // it must not be over before the reader is gone, however long a process takes to start
-          const { stdout } = yield* run(["submit", model, "{\"do\":\"work\"}"], env)
+          const { stdout } = yield* runInside(["submit", model, "{\"do\":\"work\"}"], env)
           const shell = ["sh", "-c", "{ \"$@\"; echo \"exit $?\" >&2; } | head -1", "sh"] as const
           const exited = yield* (yield* start([...shell, ...command, "watch", stdout.trim()], env)).exited
           assert.include(exited.stdout, "Queued")
@@ -367,7 +385,7 @@ describe.concurrent("queue-status", () => {
       () =>
         Effect.gen(function*() {
           const { env } = yield* service
-          const { stdout } = yield* run(["submit", model], env)
+          const { stdout } = yield* runInside(["submit", model], env)
           const watching = yield* startOnTerminal(["watch", stdout.trim()], { env })
           yield* until(() => /█{8}░{8} +50 % +running/.test(withoutEscapes(watching.stdout())))
           watching.write("\u0003")
@@ -400,37 +418,35 @@ describe.concurrent("queue-status", () => {
       )
     }
 
-    it.scopedLive.skipIf(!hasTerminal)(
-      "draws no colors where none are wanted, and no rows on one that is dumb",
-      () =>
-        Effect.gen(function*() {
-          const { env } = yield* service
-          const { stdout } = yield* run(["submit", model, "{\"do\":\"finish\"}"], env)
-          const plain = yield* (yield* startOnTerminal(["watch", stdout.trim()], { env: { ...env, NO_COLOR: "1" } }))
-            .exited
-          assert.match(withoutEscapes(plain.stdout), /█{16} +100 % +done/)
-          assert.notMatch(plain.stdout, /\u001b\[0;3\dm/)
-          const dumb = yield* (yield* startOnTerminal(["watch", stdout.trim()], { env: { ...env, TERM: "dumb" } }))
-            .exited
-          assert.notInclude(dumb.stdout, escape)
-          assert.include(dumb.stdout, "Completed")
-          const ci = yield* (yield* startOnTerminal(["watch", stdout.trim()], { env: { ...env, CI: "true" } })).exited
-          assert.notInclude(ci.stdout, escape)
-          const forced = { ...env, NO_COLOR: "1", FORCE_COLOR: "1", COLUMNS: "40" }
-          const colored = yield* (yield* startOnTerminal(["watch", stdout.trim()], { env: forced })).exited
-          assert.match(colored.stdout, /\u001b\[0;3\dm/)
-          const rows = withoutEscapes(colored.stdout).split("\r\n").filter((line) => /100 % +done/.test(line))
-          assert.isNotEmpty(rows)
-          for (const row of rows) assert.isAtMost(row.length, 40, row)
-        })
-    )
+    it.scopedLive("draws no colors where none are wanted, and no rows on one that is dumb", () =>
+      Effect.gen(function*() {
+        const { env } = yield* service
+        const { stdout } = yield* runInside(["submit", model, "{\"do\":\"finish\"}"], env)
+        const watchWith = (more: { readonly [name: string]: string }) =>
+          Effect.map(
+            runInside(["watch", stdout.trim()], { ...env, ...more }, { isTTY: true }),
+            ({ stdout }) => stdout
+          )
+        const plain = yield* watchWith({ NO_COLOR: "1" })
+        assert.match(withoutEscapes(plain), /█{16} +100 % +done/)
+        assert.notMatch(plain, /\u001b\[0;3\dm/)
+        const dumb = yield* watchWith({ TERM: "dumb" })
+        assert.notInclude(dumb, escape)
+        assert.include(dumb, "Completed")
+        assert.notInclude(yield* watchWith({ CI: "true" }), escape)
+        const colored = yield* watchWith({ NO_COLOR: "1", FORCE_COLOR: "1", COLUMNS: "40" })
+        assert.match(colored, /\u001b\[0;3\dm/)
+        const rows = withoutEscapes(colored).split("\n").filter((line) => /100 % +done/.test(line))
+        assert.isNotEmpty(rows)
+        for (const row of rows) assert.isAtMost(row.length, 40, row)
+      }))
 
     it.scopedLive.skipIf(!hasTerminal)(
       "follows the width of the terminal, and says that a result is waited for",
       () =>
         Effect.gen(function*() {
           const { env } = yield* service
-          const { stdout } = yield* run(["submit", model], env)
+          const { stdout } = yield* runInside(["submit", model], env)
           // the terminal becomes narrow when its first line is read
           const narrow = ["sh", "-c", "(read -r _ < /dev/tty; stty cols 40 < /dev/tty) & exec \"$@\"", "sh", ...command]
           const line = [...narrow, "watch", stdout.trim()].map((word) => `'${word}'`).join(" ")
@@ -486,16 +502,16 @@ describe.concurrent("queue-status", () => {
           const { baseUrl, env, exited, kill, stderr } = yield* emulator()
           assert.match(baseUrl, /^http:\/\/127\.0\.0\.1:\d+\/v1$/)
           assert.include(stderr(), `export TOGETHER_BASE_URL=${baseUrl} TOGETHER_API_KEY=any`)
-          const { code, stdout } = yield* run(["submit", "m"], env)
+          const { code, stdout } = yield* runInside(["submit", "m"], env)
           assert.strictEqual(code, 0)
           // nobody does it
-          assert.strictEqual((yield* run(["metrics", "m"], env)).stdout, "1 waiting, 0 running\n")
-          assert.strictEqual((yield* run(["cancel", stdout.trim()], env)).stdout, "canceled\n")
+          assert.strictEqual((yield* runInside(["metrics", "m"], env)).stdout, "1 waiting, 0 running\n")
+          assert.strictEqual((yield* runInside(["cancel", stdout.trim()], env)).stdout, "canceled\n")
           kill("SIGINT")
           const { code: exit, stderr: last, stdout: all } = yield* exited
           assert.deepStrictEqual([exit, all], [130, `${baseUrl}\n`])
           assert.notInclude(last, escape)
-          assert.strictEqual((yield* run(["metrics", "m"], env)).code, 5)
+          assert.strictEqual((yield* runInside(["metrics", "m"], env)).code, 5)
         })
     )
 
@@ -504,8 +520,8 @@ describe.concurrent("queue-status", () => {
         const profile = ["--duration", "100ms", "--pickup=0s", "--failure-rate", "0", "--loss-rate", "0", "--seed", "x"]
         const { env, stderr } = yield* emulator(["--simulate", ...profile])
         assert.include(stderr(), "4 simulated workers do the jobs of each model, each in about 0.1 s")
-        const { stdout } = yield* run(["submit", "m", "{\"a\":1}"], env)
-        const result = yield* run(["result", stdout.trim()], env)
+        const { stdout } = yield* runInside(["submit", "m", "{\"a\":1}"], env)
+        const result = yield* runInside(["result", stdout.trim()], env)
         assert.deepStrictEqual(JSON.parse(result.stdout), { simulated: true, inputs: { a: 1 } })
       }))
 
@@ -514,16 +530,16 @@ describe.concurrent("queue-status", () => {
         const faults = ["--fault", "unavailable 502 on metrics nth 1", "--fault", "answer-lost on submit"]
         const { env, stderr } = yield* emulator(faults)
         assert.include(stderr(), "What goes wrong: HTTP 502, metrics, call 1\n")
-        assert.match((yield* run(["metrics", "m"], env)).stderr, /HTTP 502/)
-        assert.strictEqual((yield* run(["submit", "m"], env)).code, 5)
-        assert.strictEqual((yield* run(["metrics", "m"], env)).stdout, "1 waiting, 0 running\n")
+        assert.match((yield* runInside(["metrics", "m"], env)).stderr, /HTTP 502/)
+        assert.strictEqual((yield* runInside(["submit", "m"], env)).code, 5)
+        assert.strictEqual((yield* runInside(["metrics", "m"], env)).stdout, "1 waiting, 0 running\n")
       }))
 
     it.scopedLive("takes only the keys of its environment, and tells none of them", () =>
       Effect.gen(function*() {
         const { env, exited, kill } = yield* emulator([], { EMULATOR_API_KEYS: "one-key, another-key" })
         for (const [token, code] of [["one-key", 0], ["another-key", 0], ["any", 5]] as const) {
-          assert.strictEqual((yield* run(["metrics", "m"], { ...env, TOGETHER_API_KEY: token })).code, code)
+          assert.strictEqual((yield* runInside(["metrics", "m"], { ...env, TOGETHER_API_KEY: token })).code, code)
         }
         kill("SIGTERM")
         const { code, stderr, stdout } = yield* exited
@@ -544,12 +560,12 @@ describe.concurrent("queue-status", () => {
         assert.match(baseUrl, /^https:/)
         const trusting = yield* run(["metrics", "m"], { ...env, NODE_EXTRA_CA_CERTS: cert })
         assert.deepStrictEqual([trusting.code, trusting.stdout], [0, "0 waiting, 0 running\n"])
-        assert.strictEqual((yield* run(["metrics", "m"], env)).code, 5)
+        assert.strictEqual((yield* runInside(["metrics", "m"], env)).code, 5)
         // a key that is none, and one alone
-        const bad = yield* run(["emulator", "--port", "0", "--tls-cert", cert, "--tls-key", cert])
+        const bad = yield* runInside(["emulator", "--port", "0", "--tls-cert", cert, "--tls-key", cert])
         assert.strictEqual(bad.code, 2)
         assert.match(bad.stderr, /^queue-status: can't listen at 127\.0\.0\.1:0: .+\n$/)
-        const alone = yield* run(["emulator", "--tls-cert", cert])
+        const alone = yield* runInside(["emulator", "--tls-cert", cert])
         assert.deepStrictEqual([alone.code, alone.stderr], [2, "queue-status: --tls-cert and --tls-key go together\n"])
       }))
 
@@ -570,7 +586,7 @@ describe.concurrent("queue-status", () => {
 
     it.live("lists what can go wrong", () =>
       Effect.gen(function*() {
-        const { code, stdout } = yield* run(["emulator", "--list-faults"])
+        const { code, stdout } = yield* runInside(["emulator", "--list-faults"])
         assert.strictEqual(code, 0)
         assert.match(stdout, /^ {2}rate-limited \[DURATION\] +HTTP 429/m)
       }))
@@ -580,7 +596,7 @@ describe.concurrent("queue-status", () => {
     it.live("commands and options, in bash", () =>
       Effect.gen(function*() {
         const { code, stdout } = yield* run(["--completions", "bash"])
-        assert.strictEqual((yield* run(["watch", "--completions", "bash"])).stdout, stdout)
+        assert.strictEqual((yield* runInside(["watch", "--completions", "bash"])).stdout, stdout)
         assert.strictEqual(code, 0)
         const bash = spawnSync("bash", ["--version"])
         if (bash.error !== undefined) return console.warn("Completions are not tried: there is no bash")
@@ -618,7 +634,7 @@ printf '%s\\n' "\${COMPREPLY[@]}"`,
       "in zsh, at the first Tab, as a function in a folder of fpath",
       () =>
         Effect.gen(function*() {
-          const { stdout } = yield* run(["--completions", "zsh"])
+          const { stdout } = yield* runInside(["--completions", "zsh"])
           const folder = yield* Effect.acquireRelease(
             Effect.sync(() => mkdtempSync(join(tmpdir(), "zsh-"))),
             (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
@@ -642,7 +658,7 @@ done`
 
     it.scopedLive.skipIf(!isThere("fish"))("in fish", () =>
       Effect.gen(function*() {
-        const { stdout } = yield* run(["--completions", "fish"])
+        const { stdout } = yield* runInside(["--completions", "fish"])
         const complete = (line: string) =>
           Effect.map(
             Effect.flatMap(start(["fish", "-N", "-c", `${stdout}\ncomplete -C '${line}'`]), ({ exited }) => exited),

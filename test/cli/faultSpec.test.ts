@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as FastCheck from "effect/FastCheck"
-import { examples, FaultSpecError, parseFault, usage } from "../../src/cli/emulator/faultSpec.js"
+import { parseFault, usage } from "../../src/cli/emulator/faultSpec.js"
 import { JobQueue } from "../../src/index.js"
 import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 import { TypeId } from "../../src/testing/internal/fault.js"
@@ -11,7 +11,7 @@ import { TypeId } from "../../src/testing/internal/fault.js"
 const read = (spec: string): Fault.Fault => Either.getOrThrow(parseFault(spec))
 
 const issueOf = (spec: string): string =>
-  Either.match(parseFault(spec), { onLeft: ({ reason }) => reason, onRight: (fault) => `read as ${fault}` })
+  Either.match(parseFault(spec), { onLeft: (issue) => issue, onRight: (fault) => `read as ${fault}` })
 
 describe("parseFault", () => {
   const pairs: ReadonlyArray<readonly [string, Fault.Fault]> = [
@@ -70,11 +70,6 @@ describe("parseFault", () => {
     }
   })
 
-  it("reads every example that it tells", () => {
-    assert.isAbove(examples.length, 20)
-    for (const example of examples) read(example)
-  })
-
   it("says which word is wrong, and what would be right", () => {
     const wrong: ReadonlyArray<readonly [string, RegExp]> = [
       ["", /^what happens is missing$/],
@@ -106,14 +101,14 @@ describe("parseFault", () => {
 
   it("throws nothing, whatever the words", () => {
     const word = FastCheck.oneof(
-      FastCheck.constantFrom(...examples.flatMap((example) => example.split(" "))),
+      FastCheck.constantFrom(...pairs.flatMap(([spec]) => spec.split(" "))),
       FastCheck.string({ unit: "binary", maxLength: 5 })
     )
     FastCheck.assert(
       FastCheck.property(FastCheck.array(word, { maxLength: 8 }), (words) => {
         const parsed = parseFault(words.join(" "))
         if (Either.isRight(parsed)) assert.isTrue(TypeId in parsed.right)
-        else assert.instanceOf(parsed.left, FaultSpecError)
+        else assert.isNotEmpty(parsed.left)
       }),
       { numRuns: 2_000 }
     )

@@ -14,6 +14,7 @@ import { codes } from "../../src/cli/exit.js"
 import { Gateway, GatewayAccess } from "../../src/gateway/index.js"
 import { Job, JobQueue, JobWatcher } from "../../src/index.js"
 import { TestJobQueue, Worker } from "../../src/testing/index.js"
+import { runInside } from "../fixtures/cli.js"
 import { linesOf, run } from "../fixtures/command.js"
 import { model } from "../fixtures/job.js"
 
@@ -43,15 +44,15 @@ it.scopedLive("watches and waits through a gateway", () =>
     assert.deepStrictEqual([watched.code, watched.stderr], [codes.done, ""])
     const tags = linesOf(watched.stdout).map((line) => JSON.parse(line)._tag)
     assert.deepStrictEqual([tags[0], tags.at(-1)], ["Queued", "Completed"])
-    const result = yield* run(["result", job, "--gateway", url], { JOB_GATEWAY_TOKEN: token })
+    const result = yield* runInside(["result", job, "--gateway", url], { JOB_GATEWAY_TOKEN: token })
     assert.deepStrictEqual([result.code, JSON.parse(result.stdout)], [codes.done, { answer: 42 }])
     for (const env of [{}, { JOB_GATEWAY_TOKEN: "another-token" }]) {
-      const refused = yield* run(["result", job, "--gateway", url], env)
+      const refused = yield* runInside(["result", job, "--gateway", url], env)
       assert.strictEqual(refused.code, codes.gaveUp)
       assert.include(refused.stderr, "token")
       assert.notInclude(refused.stderr, "another-token")
     }
-    const wrong = yield* run(["result", job, "--gateway", "nowhere"])
+    const wrong = yield* runInside(["result", job, "--gateway", "nowhere"])
     assert.strictEqual(wrong.code, codes.usage)
   }).pipe(Effect.provide(TestJobQueue.layer({
     workers: { pickup: "50 millis", script: Worker.always(Worker.finish("300 millis", { answer: 42 })) }

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Http from "node:http"
 import { errorsOf, hasChromium, launch } from "../fixtures/chromium.js"
+import { runInside } from "../fixtures/cli.js"
 import { startCommand, until } from "../fixtures/command.js"
 import { readEvents } from "../fixtures/gateway.js"
 
@@ -38,7 +39,7 @@ const read = (url: string, isEnough = (_text: string) => false, headers: Http.Ou
 
 const hasJobs = (text: string) => text.includes("Claimed") && text.endsWith("\n\n")
 
-const notStarted = (...args: ReadonlyArray<string>) => Effect.flatMap(startCommand(args, env), ({ exited }) => exited)
+const notStarted = (...args: ReadonlyArray<string>) => runInside(args, env)
 
 describe.concurrent("serve", () => {
   it.scopedLive("has a page that shows jobs, and the gateway", () =>
@@ -55,10 +56,14 @@ describe.concurrent("serve", () => {
       assert.strictEqual((yield* exited).code, 130)
     }))
 
-  it.scopedLive("answers only those that address it as this machine", () =>
+  it.scopedLive("prints its addresses as JSON, and answers only those that address it as this machine", () =>
     Effect.gen(function*() {
-      const { url } = yield* serve("serve", "--port", "0")
+      const { board: url, gateway } = JSON.parse((yield* serve("serve", "--port", "0", "--json")).url)
+      assert.strictEqual(gateway, `${url}jobs`)
       const { port } = new URL(url)
+      const { code, stderr } = yield* notStarted("serve", "--port", port)
+      assert.strictEqual(code, 2)
+      assert.match(stderr, /can't listen at 127\.0\.0\.1:\d+: .*EADDRINUSE/)
       for (const host of [`localhost:${port}`, "127.0.0.1", `[::1]:${port}`]) {
         assert.strictEqual((yield* read(url, undefined, { host })).status, 200, host)
       }
@@ -115,16 +120,6 @@ describe.concurrent("serve", () => {
         assert.deepStrictEqual(errors, [])
       })
   )
-
-  it.scopedLive("prints its addresses as JSON, and says that a port is taken", () =>
-    Effect.gen(function*() {
-      const { url } = yield* serve("serve", "--port", "0", "--json")
-      const { board, gateway } = JSON.parse(url)
-      assert.strictEqual(gateway, `${board}jobs`)
-      const { code, stderr } = yield* notStarted("serve", "--port", new URL(board).port)
-      assert.strictEqual(code, 2)
-      assert.match(stderr, /can't listen at 127\.0\.0\.1:\d+: .*EADDRINUSE/)
-    }))
 
   it.scopedLive("is what `demo --board` shows", () =>
     Effect.gen(function*() {

@@ -5,7 +5,7 @@ import * as FastCheck from "effect/FastCheck"
 import * as Option from "effect/Option"
 import stringWidth from "string-width"
 import * as JobArgument from "../../src/cli/jobArgument.js"
-import { elapsed, jsonText, printable, shortNameOf } from "../../src/cli/text.js"
+import { elapsed, jsonText, printable, shortNameOf, widthOf } from "../../src/cli/text.js"
 import * as View from "../../src/cli/watch/jobView.js"
 import { screen } from "../../src/cli/watch/rows.js"
 import { Job, QueueError, Transition } from "../../src/index.js"
@@ -45,6 +45,16 @@ describe("text from elsewhere", () => {
       assert.notMatch(printable(text), /[\u0000-\u001f\u007f-\u009f]/)
       assert.deepStrictEqual(JSON.parse(jsonText({ text })), { text })
       assert.notMatch(jsonText({ text }), /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/)
+    }))
+  })
+})
+
+describe("the width of a text", () => {
+  it("is that of its letters, with any of them or without", () => {
+    const letter = FastCheck.oneof(FastCheck.constantFrom("…", "█", "░"), FastCheck.string({ unit: "grapheme-ascii" }))
+    const text = FastCheck.array(FastCheck.oneof(letter, FastCheck.string({ unit: "grapheme", maxLength: 2 })))
+    FastCheck.assert(FastCheck.property(text, (letters) => {
+      assert.strictEqual(widthOf(letters.join("")), stringWidth(letters.join("")))
     }))
   })
 })
@@ -139,7 +149,7 @@ describe("a view", () => {
       for (const transition of transitions) {
         const now = DateTime.toEpochMillis(transition.observedAt)
         view = View.add(view, transition, now)
-        const [details, state] = [View.describe(view, now, 0), View.wordFor[view.state]]
+        const [details, state] = [View.describe(view, now, 0), View.states[view.state].word]
         assert.strictEqual(view.attempt, transition.attempt)
         assert.strictEqual(View.isOver(view), Transition.isTerminal(transition))
         assert.isNotEmpty(state)
@@ -165,7 +175,7 @@ describe("a view", () => {
     const derived = Transition.derive(Option.none(), status, { observedAt: at(70_000) })
     assert(derived._tag === "Right")
     const view = View.make("a job", job, 121_000, Option.some(derived.right.cursor))
-    const [details, state] = [View.describe(view, 121_000, 0), View.wordFor[view.state]]
+    const [details, state] = [View.describe(view, 121_000, 0), View.states[view.state].word]
     assert.deepStrictEqual([state, details], ["running", "1 m 00 s, attempt 2 of 4"])
   })
 
@@ -198,7 +208,7 @@ describe("rows", () => {
       ...View.make(name, Job.ref("m", name), 0),
       state: "running" as const,
       attempt: 2,
-      progress: Option.some({ fraction: 0.45, at: 187_000 }),
+      progress: Option.some(0.45),
       expectedEnd: Option.some(415_000),
       changedAt: 187_000
     }))

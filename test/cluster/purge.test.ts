@@ -16,7 +16,7 @@ import * as Schema from "effect/Schema"
 import { Fleet } from "../../src/cluster/index.js"
 import { Job, JobQueue, JobWatcher, WatchPolicy } from "../../src/index.js"
 import { JobWorkflow } from "../../src/workflow/index.js"
-import { databases } from "../fixtures/databases.js"
+import { clientOf, databases } from "../fixtures/databases.js"
 import { model } from "../fixtures/job.js"
 
 const job = Job.ref(model, "one")
@@ -88,7 +88,7 @@ for (const { isMissing, make, name } of databases) {
   describe.skipIf(isMissing)(`the purge of ${name}`, () => {
     it.scopedLive("deletes what ended, and nothing that a workflow still needs", () =>
       Effect.gen(function*() {
-        const database = yield* make
+        const database = clientOf(yield* make)
         const { finish, layer, runsOfChild } = start()
         yield* Effect.gen(function*() {
           yield* Child.execute({ key: "alone" })

@@ -6,7 +6,7 @@ import { parse } from "../../src/emulator/internal/duration.js"
 
 const messageOf = (text: string): string =>
   Either.match(parse(text), {
-    onLeft: ({ message }) => message,
+    onLeft: (message) => message,
     onRight: (duration) => `it is ${Duration.format(duration)}`
   })
 

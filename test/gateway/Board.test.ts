@@ -236,6 +236,9 @@ describe("the jobs", () => {
       const [data] = jobsOf(yield* read())
       assert.isFalse(data.isWatched)
       assert.deepStrictEqual(tagsOf(data), ["Queued 0", "Claimed 1"])
+      // its row may be opened: there is nothing to explain, but no error either
+      const { status, text } = yield* get(yield* app, `/why?${new URLSearchParams({ job: data.job })}`)
+      assert.deepStrictEqual([status, JSON.parse(text)], [200, { summary: "" }])
     })))
 
   it.effect("show the trouble of watching them, without the text of the service", () =>

@@ -14,7 +14,7 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Gateway, GatewayAccess } from "../../src/gateway/index.js"
-import { Job, JobWatcher, QueueError, Transition } from "../../src/index.js"
+import { Job, JobQueue, JobWatcher, QueueError, Transition } from "../../src/index.js"
 import type { Worker } from "../../src/testing/index.js"
 import { Arbitraries, Fault, TestJobQueue } from "../../src/testing/index.js"
 import {
@@ -188,6 +188,18 @@ describe("GET /events", () => {
       ])
     })))
 
+  it.effect("is about any job: slashes, other scripts, and what has a meaning in a URL", () =>
+    test(Effect.gen(function*() {
+      const job = yield* Effect.orDie(JobQueue.submit({ model: "组织/模型/v1.5 ü+&=%?#", payload: {} }))
+      const app = yield* make()
+      const events = readEvents((yield* get(app, path("events", job))).text)
+      assert.deepStrictEqual(events.at(-2)?.data.job, { ...job })
+      assert.strictEqual(JSON.parse((yield* get(app, path("status", job))).text).model, job.model)
+      const unknown = Job.ref("a/b//c", "ид+&=%?#,é")
+      const { status, text } = yield* get(app, path("status", unknown))
+      assert.deepStrictEqual([status, JSON.parse(text).job], [404, { ...unknown }])
+    })))
+
   it.effect("polls a job for a hundred clients as for one", () =>
     Effect.gen(function*() {
       const pollsFor = (clients: number) =>
@@ -303,7 +315,7 @@ describe("GET /status", () => {
   it.effect("waits for news after a cursor, as long as it may", () =>
     test(Effect.gen(function*() {
       const job = yield* submit
-      const app = yield* make({ maxWait: "20 seconds" })
+      const app = yield* make()
       const since = yield* DateTime.now
       const at = Effect.map(DateTime.now, (now) => DateTime.distance(since, now))
       const cursors = new Map<string, string>()
@@ -336,7 +348,7 @@ describe("GET /status", () => {
       const before = yield* at
       const later = yield* get(
         app,
-        path("status", other, { from: Transition.formatCursor(progressed.cursor), wait: 600 })
+        path("status", other, { from: Transition.formatCursor(progressed.cursor), wait: 20 })
       )
       assert.deepStrictEqual([later.status, later.text], [204, ""])
       assert.strictEqual(yield* at, before + 20_000)
@@ -345,6 +357,22 @@ describe("GET /status", () => {
       assert.strictEqual((yield* get(app, path("status", job, { from: end, wait: 10 }))).status, 204)
       assert.strictEqual(yield* at, before + 20_000)
     })))
+
+  it.effect("waits a minute at most", () =>
+    test(
+      Effect.gen(function*() {
+        const job = yield* submit
+        const app = yield* make()
+        const { cursor } = yield* Transition.derive(Option.none(), yield* JobQueue.status(job), {
+          observedAt: yield* DateTime.now
+        })
+        const begun = yield* DateTime.now
+        const from = Transition.formatCursor(cursor)
+        assert.strictEqual((yield* get(app, path("status", job, { from, wait: 600 }))).status, 204)
+        assert.strictEqual(DateTime.distance(begun, yield* DateTime.now), 60_000)
+      }),
+      { workers: [] }
+    ))
 
   it.effect("returns the error of the poll, and after a wait that of the last one", () =>
     test(Effect.gen(function*() {

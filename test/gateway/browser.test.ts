@@ -11,6 +11,7 @@ import { build } from "esbuild"
 import * as Http from "node:http"
 import { fileURLToPath } from "node:url"
 import type { Page } from "playwright-core"
+import type { JobState } from "../../docs/examples/useJob.js"
 import { Emulator } from "../../src/emulator/index.js"
 import { Board } from "../../src/gateway/index.js"
 import { Cadence, Job, JobQueue, JobStream, JobWatcher } from "../../src/index.js"
@@ -72,10 +73,29 @@ const waitFor = (page: Page, isSo: () => boolean): Effect.Effect<void> =>
 const stepsOf = (page: Page): Promise<ReadonlyArray<string>> =>
   page.locator(".detail li").evaluateAll((items) => items.map((item: any) => item.dataset.step))
 
-/** The client for browsers, as a script. */
+/** The client for browsers, and a component with the hook of the guide, as a script. */
 const client = Effect.promise(() =>
   build({
-    entryPoints: [fileURLToPath(new URL("../../src/browser/index.ts", import.meta.url))],
+    stdin: {
+      contents: `
+        import { createElement } from "react"
+        import { createRoot } from "react-dom/client"
+        import { useJob } from "./docs/examples/useJob.js"
+        export { watch } from "./src/browser/index.js"
+        export const show = (job) => {
+          const root = createRoot(document.createElement("div"))
+          const states = []
+          const Component = () => {
+            states.push(useJob(job))
+            return null
+          }
+          root.render(createElement(Component))
+          return { states, unmount: () => root.unmount() }
+        }`,
+      resolveDir: fileURLToPath(new URL("../..", import.meta.url))
+    },
+    alias: { "effect-queue-status/browser": fileURLToPath(new URL("../../src/browser/index.ts", import.meta.url)) },
+    define: { "process.env.NODE_ENV": "\"production\"" },
     bundle: true,
     format: "iife",
     globalName: "client",
@@ -97,7 +117,7 @@ const Queue = Layer.unwrapScoped(
 ).pipe(Layer.provide(NodeHttpClient.layerUndici))
 
 describe.skipIf(!hasChromium)("in Chromium", () => {
-  it.scopedLive("a server that is killed and restarted leaves no gap and no repeat, on the page, for an EventSource and for the client", () =>
+  it.scopedLive("a server that is killed and restarted leaves no gap and no repeat, on the page, for an EventSource, the client and a React hook", () =>
     Effect.gen(function*() {
       const { baseUrl } = yield* Emulator.Emulator
       const port = yield* freePort
@@ -113,6 +133,7 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
       const page = yield* (yield* launch)()
       yield* run(() => page.goto(`http://127.0.0.1:${port}/`))
       const job = Job.format(yield* submit(model))
+      const other = Job.format(yield* submit(model))
       const script = (yield* client).outputFiles[0]?.text ?? assert.fail()
       yield* run(() => page.evaluate(script))
       yield* run(() =>
@@ -136,15 +157,26 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
           for (const tag of tags) source.addEventListener(tag, note)
           source.addEventListener("end", () => source.close())
           new MutationObserver(() => {
-            const state = document.querySelector("tbody .state b")?.textContent ?? "no row"
+            const state = document.querySelector(`[data-job="${job}"] .state b`)?.textContent ?? "no row"
             if (state !== states.at(-1)) states.push(state)
           }).observe(document.body, { childList: true, subtree: true, characterData: true })
-          Object.assign(window, { followed, seen, states })
+          const shown = (window as any).client.show(job).states
+          Object.assign(window, { followed, seen, shown, states })
           location.hash = new URLSearchParams({ job }).toString()
         }, job)
       )
-      const state = page.locator("tbody .state b")
+      const state = page.locator(`[data-job="${job}"] .state b`)
       yield* run(() => state.getByText("running").waitFor())
+      // a component that is gone ends its watch
+      const row = page.locator(`[data-job="${other}"]`)
+      yield* run(() =>
+        page.evaluate((job) => {
+          ;(window as any).other = (window as any).client.show(job)
+        }, other)
+      )
+      yield* waitFor(page, () => (window as any).other.states.at(-1).last !== undefined)
+      yield* run(() => page.evaluate(() => (window as any).other.unmount()))
+      yield* run(() => row.getByText("not watched any more").waitFor())
       first.kill("SIGKILL")
       yield* first.exited
       yield* run(() => page.locator("#connection.lost").waitFor())
@@ -155,16 +187,26 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
       yield* second.exited
       yield* start
       yield* run(() => state.getByText("done").waitFor())
-      yield* run(() => page.locator("tbody th button").click())
+      yield* run(() => page.locator(`[data-job="${job}"] button`).click())
       const shown = yield* run(() => stepsOf(page))
       assert.deepStrictEqual(shown.filter(isStateChange), history)
       assert.strictEqual(new Set(shown).size, shown.length)
 
       yield* waitFor(page, () => (window as any).seen.some((event: string) => event.startsWith("Completed")))
       yield* waitFor(page, () => (window as any).followed.at(-1) === "the end")
-      const { followed, seen, states } = yield* run(() =>
-        page.evaluate<Record<"followed" | "seen" | "states", Array<string>>>("({ followed, seen, states })")
+      yield* waitFor(page, () => (window as any).shown.at(-1).last?._tag === "Completed")
+      const { followed, seen, shown: shownByHook, states } = yield* run(() =>
+        page.evaluate<
+          & Record<"followed" | "seen" | "states", Array<string>>
+          & { readonly shown: ReadonlyArray<JobState> }
+        >("({ followed, seen, shown, states })")
       )
+      const connections = shownByHook.map(({ isConnected }) => isConnected)
+      assert.isBelow(connections.indexOf(true), connections.lastIndexOf(false))
+      const rendered = shownByHook.flatMap(({ last }) => last === undefined ? [] : `${last._tag} ${last.attempt}`)
+      // updates that come together are rendered once
+      assert.deepStrictEqual(rendered.filter((step) => history.includes(step)).at(-1), "Completed 2")
+      assert.isTrue(shownByHook.every(({ error, progress = 0 }) => error === undefined && progress <= 1))
       assert.include(followed, "Disconnected")
       const byClient = followed.filter((event) => !/^(Connected|Disconnected|Trouble|Recovered|the end)/.test(event))
       for (const events of [seen, byClient]) {

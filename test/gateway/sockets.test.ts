@@ -3,6 +3,7 @@
  */
 import * as HttpApp from "@effect/platform/HttpApp"
 import { assert, describe, it } from "@effect/vitest"
+import * as Chunk from "effect/Chunk"
 import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -12,16 +13,18 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { subscribe, unsubscribe } from "node:diagnostics_channel"
 import * as Http from "node:http"
 import type * as Net from "node:net"
 import { Gateway } from "../../src/gateway/index.js"
-import { type Job, JobQueue, JobStream, JobWatcher, Transition } from "../../src/index.js"
+import { Job, JobQueue, JobStream, JobWatcher, Transition } from "../../src/index.js"
 import { NodeGateway } from "../../src/node/index.js"
 import { TestJobQueue, Worker } from "../../src/testing/index.js"
 import { until } from "../fixtures/command.js"
 import { closed, connect } from "../fixtures/emulator.js"
 import { follow, path, readEvents } from "../fixtures/gateway.js"
 import { inFrontOf, noting, quick, quickly, read, serve, submit } from "../fixtures/gatewayServer.js"
+import { job as someJob } from "../fixtures/job.js"
 
 /** The request of a client that goes while the gateway waits for news of a job. */
 const abandoned = (
@@ -118,6 +121,44 @@ describe.each(outputs)("streams that are sent %s", (_, output) => {
       }
       assert.strictEqual(sockets.size, 1)
     }).pipe(Effect.provide(TestJobQueue.layer({ workers: quick }))))
+
+  it.scopedLive("clients that never read cost a buffer of bounded size each", () =>
+    Effect.gen(function*() {
+      const sockets = new Set<Net.Socket>()
+      const channel = "http.server.request.start"
+      const onRequest = (message: unknown) => sockets.add((message as { readonly socket: Net.Socket }).socket)
+      yield* Effect.acquireRelease(
+        Effect.sync(() => subscribe(channel, onRequest)),
+        () => Effect.sync(() => unsubscribe(channel, onRequest))
+      )
+      // a job that progresses as often as it is looked at
+      let asked = 0
+      const next = Effect.map(Effect.sleep("1 millis"), () => {
+        const watch: JobWatcher.Watch = { job: someJob, cursor: undefined }
+        const status = Job.Running({ job: someJob, info: { progress: ++asked / 100_000 } })
+        return Chunk.of<JobWatcher.Notice>({ _tag: "Sample", watch, status, at: DateTime.unsafeMake(0) })
+      })
+      const watcher = Layer.succeed(JobWatcher.JobWatcher, {
+        subscribe: () => Effect.succeed({ add: () => Effect.succeed(true), next }),
+        pollingEvents: Stream.empty
+      })
+      const text = "x".repeat(100_000)
+      const port = yield* serve(watcher, { view: () => ({ text }) }, output)
+      for (let i = 0; i < 10; i++) {
+        const socket = yield* connect(port)
+        socket.pause().write(`GET /jobs${path("events", someJob)} HTTP/1.1\r\nhost: gateway\r\n\r\n`)
+      }
+      let before = 0
+      yield* until(() => {
+        const isAtRest = sockets.size === 10 && asked === before
+        before = asked
+        return isAtRest
+      })
+      for (const { writableLength } of sockets) {
+        assert.isAbove(writableLength, 0)
+        assert.isAtMost(writableLength, 1024 * 1024)
+      }
+    }).pipe(Effect.provide(TestJobQueue.layer())))
 
   it.scopedLive("a client that reads late receives every state, of jobs whose outputs are large", () =>
     Effect.gen(function*() {

@@ -347,6 +347,23 @@ describe("eta", () => {
       assert.isUndefined(yield* etaAt(30, { ...running, info: { progress: 1e-300 } }))
     }))
 
+  it.effect.prop("is the same, by our clock, however far the server's is ahead", [
+    FastCheck.integer({ min: -10_000_000, max: 10_000_000 }),
+    FastCheck.constantFrom("Pending" as const, "Running" as const),
+    FastCheck.nat(60)
+  ], ([ahead, tag, age]) =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(epoch)
+      const { eta } = yield* trained
+      const end = (ahead: number) => {
+        const since = ahead / 1_000 - age
+        const status = snapshot(tag, { createdAt: since, claimedAt: since })
+        return Effect.map(LearnedCadence.expectedEnd(eta, status, ahead), Option.getOrUndefined)
+      }
+      assert.isAbove((yield* end(0))!, epoch)
+      assert.strictEqual(yield* end(ahead), yield* end(0))
+    }))
+
   it.effect("is not confused by a server whose clock is ahead", () =>
     Effect.gen(function*() {
       const ahead = yield* etaAt(0, snapshot("Running", { createdAt: 500, claimedAt: 500 }))

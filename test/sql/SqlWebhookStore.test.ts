@@ -13,14 +13,18 @@ import * as Exit from "effect/Exit"
 import * as FastCheck from "effect/FastCheck"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as Runtime from "effect/Runtime"
 import * as Scope from "effect/Scope"
 import { Webhook, WebhookStore } from "../../src/gateway/index.js"
 import { Job, JobQueue, JobWatcher, Transition, WatchPolicy } from "../../src/index.js"
+import { NodeJobQueue, NodeWebhookClient } from "../../src/node/index.js"
 import { SqlWebhookStore } from "../../src/sql/index.js"
 import { TestJobQueue, Worker } from "../../src/testing/index.js"
-import { until } from "../fixtures/command.js"
-import { type Client, type Database, databases } from "../fixtures/databases.js"
+import { startProgram, until } from "../fixtures/command.js"
+import { type Client, clientOf, type Database, databases } from "../fixtures/databases.js"
+import { emulate, submitted } from "../fixtures/emulator.js"
+import * as HostileServer from "../fixtures/hostileServer.js"
 import { model } from "../fixtures/job.js"
 import { runs } from "../fixtures/runs.js"
 import { secret, url } from "../fixtures/webhooks.js"
@@ -93,9 +97,11 @@ for (const { isMissing, make, name } of databases) describe.skipIf(isMissing)(na
 function suite(make: Database["make"]) {
   // one server for all tests, with other jobs in each
   const scope = Effect.runSync(Scope.make())
+  let address = ""
   let client: Client = Layer.die("not started")
   beforeAll(async () => {
-    client = await Effect.runPromise(Scope.extend(make, scope))
+    address = await Effect.runPromise(Scope.extend(make, scope))
+    client = clientOf(address)
     // processes that start at the same time
     await Effect.runPromise(Effect.all(
       Array.from({ length: 4 }, () => Effect.provide(SqlWebhookStore.migrate, client)),
@@ -224,13 +230,69 @@ function suite(make: Database["make"]) {
       yield* start(client, http, "1 hour")
       yield* until(() => accepted.get(job.requestId)?.length === 3)
     }).pipe(Effect.provide(quick)))
+
+  it.scopedLive("the deliveries of a real process that is killed are continued, in order and at least once", () =>
+    Effect.gen(function*() {
+      const emulator = yield* emulate({ workers: { workers: 6, script: Worker.always(Worker.finish("100 millis")) } })
+      const received = new Map<string, Array<{ readonly id: unknown; readonly type: string }>>()
+      // the messages that come before all jobs are registered
+      let held: Array<() => void> | undefined = []
+      let kill: (() => void) | undefined
+      const { url } = yield* HostileServer.make((response, { body, headers }) => {
+        const { data, type } = JSON.parse(body)
+        const { requestId } = data.job
+        received.set(requestId, [...received.get(requestId) ?? [], { id: headers["webhook-id"], type }])
+        const accept = () => void response.writeHead(204).end()
+        if (held !== undefined) return held.push(accept)
+        if (type === "job.queued" || kill === undefined) return accept()
+        // it has arrived, but the sender does not learn that
+        kill()
+        kill = undefined
+      })
+      const jobs = (yield* Effect.replicateEffect(submitted(emulator, { model }), 6)).map((id) => `${model}/${id}`)
+      const first = yield* startProgram(
+        "test/fixtures/sqlWebhooks",
+        emulator.baseUrl,
+        {},
+        address,
+        url,
+        ...jobs
+      )
+      yield* until(() => first.stdout().includes("registered"))
+      kill = () => first.kill("SIGKILL")
+      for (const accept of held) accept()
+      held = undefined
+      assert.strictEqual((yield* first.exited).signal, "SIGKILL")
+      const { baseUrl } = emulator
+      yield* Webhook.layer({ endpoint: () => Effect.succeedSome({ url, secrets: [secret] }) }).pipe(
+        Layer.provide([
+          Layer.provide(SqlWebhookStore.layer({ lease: "600 millis" }), client),
+          NodeWebhookClient.layer({ allow: ["127.0.0.1/32"] }),
+          JobWatcher.layer()
+        ]),
+        Layer.provide([
+          quickly,
+          Layer.scoped(JobQueue.JobQueue, NodeJobQueue.make({ baseUrl, apiKey: Redacted.make("any") }))
+        ]),
+        Layer.build
+      )
+      yield* until(() => Array.from(received.values()).every((messages) => messages.at(-1)?.type === "job.completed"))
+      assert.strictEqual(received.size, jobs.length)
+      for (const messages of received.values()) {
+        const once = new Map(messages.map(({ id, type }) => [id, type]))
+        assert.deepStrictEqual(Array.from(once.values()), history)
+        // at most the one that was being sent
+        assert.isAtMost(messages.length, once.size + 1)
+      }
+      assert.isAbove(Array.from(received.values()).flat().length, history.length * jobs.length)
+    }))
 }
 
 const [sqlite] = databases
 
 it.scopedLive.skipIf(sqlite!.isMissing)("reports what the database reports", () =>
   Effect.gen(function*() {
-    const withoutTables = yield* sqlite!.make
+    const withoutTables = clientOf(yield* sqlite!.make)
     const error = yield* Effect.flip(Effect.provide(SqlWebhookStore.make(), withoutTables))
     assert.strictEqual(error._tag, "OutboxError")
     assert.match(error.message, /queue_status_webhooks/)

@@ -61,15 +61,10 @@ const runSync = <A, E>(effect: Effect.Effect<A, E>): A =>
   Effect.runSync(Effect.provide(effect, TestContext.TestContext))
 
 /** Adds the transitions of a job to a history, and ends it. */
-const fold = (
-  transitions: ReadonlyArray<Transition.Transition>,
-  onStep: (history: History.History, transition: Transition.Transition) => void,
-  isTraced: boolean
-): History.Ended | undefined => {
+const fold = (transitions: ReadonlyArray<Transition.Transition>): History.Ended | undefined => {
   let history: History.History | undefined
   for (const transition of transitions) {
-    history ??= History.begin(transition, isTraced)
-    onStep(history, transition)
+    history ??= History.begin(transition)
     if (Transition.isTerminal(transition)) return History.end(history, transition)
     History.add(history, transition)
   }
@@ -79,7 +74,7 @@ const fold = (
 /** The spans of a job with these transitions, whose watch then ends. */
 const spansOf = (transitions: ReadonlyArray<Transition.Transition>, clockAhead = 0): ReadonlyArray<Span> => {
   const { spans, tracer } = CollectingTracer.make()
-  const ended = fold(transitions, () => {}, true)
+  const ended = fold(transitions)
   if (ended !== undefined) Spans.draw(tracer, Option.none(), undefined, ended, clockAhead)
   return spans
 }
@@ -175,7 +170,7 @@ describe("the spans of a history", () => {
     FastCheck.assert(
       FastCheck.property(Histories.anySamplesOfAnyState, (samples) => {
         const transitions = Histories.transitionsOf(samples, { unrecognized: "end" })
-        const { attempts, job, outcome } = JobSummary.fromTransitions(transitions[0]!.job, transitions)
+        const { attempts, job, outcome } = transitions.reduce(JobSummary.add, JobSummary.empty(transitions[0]!.job))
         const spans = spansOf(transitions)
         assertWellFormed(spans)
         const ended = attempts.filter(({ end }) => Option.isSome(end))
@@ -502,11 +497,7 @@ const metered = (...watches: ReadonlyArray<ReadonlyArray<Transition.Transition>>
   const model = `metered-${models++}`
   for (const transitions of watches) {
     const { step } = Metrics.make()
-    fold(
-      transitions.map((transition) => ({ ...transition, job: Job.ref(model, transition.job.requestId) })),
-      step,
-      false
-    )
+    for (const transition of transitions) step({ ...transition, job: Job.ref(model, transition.job.requestId) })
   }
   return figuresOf(model)
 }
@@ -519,7 +510,7 @@ describe("the metrics of a history", () => {
     FastCheck.assert(
       FastCheck.property(sampled, ({ samples }) => {
         const transitions = Histories.transitionsOf(samples)
-        const summary = JobSummary.fromTransitions(transitions[0]!.job, transitions)
+        const summary = transitions.reduce(JobSummary.add, JobSummary.empty(transitions[0]!.job))
         const last = transitions.at(-1)!
         const steps = transitions.filter(isStep)
         const waits = steps.flatMap(({ _tag, at }, i) => {
@@ -676,13 +667,14 @@ describe("the layer", () => {
   it.effect("remembers the last 10,000 jobs whose watches have ended", () =>
     Effect.gen(function*() {
       const observer = new JobObserver()
+      const fiber = yield* Effect.fork(Effect.void)
       const policy = yield* WatchPolicy.Default
       const rules = { readProgress: () => Option.none(), readReason: () => Option.none() }
       const model = `layer-${models++}`
       /** Whether the job is new. */
       const watch = Effect.fnUntraced(function*(requestId: string) {
         const job = Job.ref(model, requestId)
-        const watched = yield* observer.begin(job, undefined)
+        const watched = observer.begin(job, undefined, fiber)
         const isNew = watched.cursor === undefined
         const sample = { watch: { job, cursor: undefined }, status: Job.Done({ job }), at: DateTime.unsafeMake(0) }
         observer.onNotice(watched, { _tag: "Sample", ...sample }, { rules, policy })
@@ -751,7 +743,7 @@ describe("the layer", () => {
       Effect.provide(queue({ ...done, pickup, workers: 2 }, Fault.unauthorized.pipe(Fault.on("status"), Fault.nth(3))))
     ))
 
-  it.effect("shows how far the server's clock is ahead, and leaves its times as they are", () =>
+  it.effect("shows how far the server's clock is ahead, and leaves its times as they are; a poll has no span", () =>
     Effect.gen(function*() {
       const hour = 3_600_000
       const status = JSON.stringify({
@@ -769,7 +761,7 @@ describe("the layer", () => {
           new Response(status, { headers: { date: "Thu, 01 Jan 1970 01:00:00 GMT" } })
         ))
       )
-      const [span] = yield* jobSpans(Stream.runDrain(JobStream.transitions(someJob))).pipe(
+      const spans = yield* collected(Stream.runDrain(JobStream.transitions(someJob))).pipe(
         Effect.provide(
           JobTelemetry.layer.pipe(
             Layer.provide(JobWatcher.layer()),
@@ -778,6 +770,8 @@ describe("the layer", () => {
           )
         )
       )
+      assert.sameMembers(spans.map(({ name }) => name), ["job", "queued", "attempt 1", "JobStream.transitions"])
+      const span = spans.find(({ name }) => name === "job")
       assert.strictEqual(span?.attributes.get("queue.clock_ahead_millis"), hour)
       assert.deepStrictEqual([span?.start, span?.end], [hour, hour + 5_000])
     }))

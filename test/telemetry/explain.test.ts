@@ -3,6 +3,7 @@ import {
   DateTime,
   Duration,
   Effect,
+  Either,
   FastCheck,
   Layer,
   Logger,
@@ -17,6 +18,7 @@ import { Job, JobQueue, JobStream, JobTelemetry, JobWatcher, LearnedCadence } fr
 import { Arbitraries, Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
+import { explain } from "../../src/telemetry/internal/explanation.js"
 import { runs } from "../fixtures/runs.js"
 import { inTime } from "../fixtures/watching.js"
 
@@ -304,6 +306,20 @@ describe("explain", () => {
         ]
       }))
     ))
+
+  it.effect("estimates by the server's clock, as everywhere", () =>
+    Effect.gen(function*() {
+      const ahead = 3_600_000
+      const at = DateTime.unsafeMake(ahead - 10_000)
+      const job = Job.ref(model, "a-job")
+      const status = Job.Running({ job, claimedAt: Option.some(at), info: { progress: 0.5 } })
+      const watcher = { ...yield* JobWatcher.JobWatcher, clockAhead: () => ahead }
+      const answers = { status: Either.right({ status, at: DateTime.unsafeMake(0) }), queue: Option.none() }
+      const { causes } = yield* explain(job, watcher, LearnedCadence.eta, answers)
+      const expected = causes.find(({ _tag }) => _tag === "Expected")
+      assert(expected?._tag === "Expected")
+      assert.strictEqual(Duration.toMillis(expected.eta.left), 10_000)
+    }).pipe(Effect.provide(TestJobQueue.layer())))
 
   it("has the causes that the guide names", () => {
     const guide = readFileSync(fileURLToPath(new URL("../../docs/telemetry.md", import.meta.url)), "utf8")

@@ -9,9 +9,7 @@ import { Effect, Layer, Option, Stream, Tracer } from "effect"
 import type { JobWatcher } from "effect-queue-status"
 import { JobQueue, JobStream, JobTelemetry, Transition } from "effect-queue-status"
 import { TestJobQueue, VirtualTime, Worker } from "effect-queue-status/testing"
-import { createRequire } from "node:module"
-import { fileURLToPath } from "node:url"
-import { start } from "../fixtures/command.js"
+import { startProgram } from "../fixtures/command.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
 import { model } from "../fixtures/job.js"
 import * as Receiver from "../fixtures/otlpReceiver.js"
@@ -217,15 +215,7 @@ describe("the recipe of the guide", () => {
   it.scopedLive("sends the trace of its job to a collector", () =>
     Effect.gen(function*() {
       const { spans, url } = yield* Receiver.start
-      const recipe = yield* start([
-        process.execPath,
-        "--import",
-        createRequire(import.meta.url).resolve("tsx"),
-        fileURLToPath(new URL("../../docs/examples/telemetryOtlp.ts", import.meta.url))
-      ], {
-        OTEL_EXPORTER_OTLP_ENDPOINT: url,
-        TSX_TSCONFIG_PATH: fileURLToPath(new URL("../../tsconfig.json", import.meta.url))
-      })
+      const recipe = yield* startProgram("docs/examples/telemetryOtlp", "", { OTEL_EXPORTER_OTLP_ENDPOINT: url })
       const { code, stderr, stdout } = yield* recipe.exited
       assert.deepStrictEqual({ code, stderr, stdout }, { code: 0, stderr: "", stdout: "https://example.com/cat.mp4\n" })
       const order = spans.find(({ name }) => name === "make a film")

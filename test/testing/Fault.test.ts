@@ -15,6 +15,7 @@ import * as Supervisor from "effect/Supervisor"
 import * as TestClock from "effect/TestClock"
 import { Job, JobQueue, QueueError } from "../../src/index.js"
 import { Fault, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
+import { runs } from "../fixtures/runs.js"
 
 /** A fault that happens from now on, for good. */
 const afflict = (fault: Fault.Fault) => Effect.asVoid(TestJobQueue.inject(fault))
@@ -641,11 +642,12 @@ describe("Fault", () => {
     it.effect("share: to this part of them, the same ones for the same seed", () =>
       Effect.gen(function*() {
         const status = Fault.unavailable().pipe(Fault.on("status"))
+        const polls = runs(200, 2_000)
         for (const fraction of [0.05, 0.3, 0.9]) {
-          const met = yield* pollsThatMeet(500, status.pipe(Fault.withProbability(fraction)))
+          const met = yield* pollsThatMeet(polls, status.pipe(Fault.withProbability(fraction)))
           // four standard deviations: one seed of 15,000 would not do
-          const deviation = 4 * Math.sqrt(500 * fraction * (1 - fraction))
-          assert.isBelow(Math.abs(met.length - 500 * fraction), deviation, `${fraction}: ${met.length}`)
+          const deviation = 4 * Math.sqrt(polls * fraction * (1 - fraction))
+          assert.isBelow(Math.abs(met.length - polls * fraction), deviation, `${fraction}: ${met.length}`)
         }
         assert.lengthOf(yield* pollsThatMeet(50, status.pipe(Fault.withProbability(0))), 0)
         assert.lengthOf(yield* pollsThatMeet(50, status.pipe(Fault.withProbability(1))), 50)

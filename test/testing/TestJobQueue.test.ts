@@ -857,15 +857,15 @@ describe("TestJobQueue", () => {
           Worker.late(Worker.stopResponding)
         )({ job: Job.ref(model, "id"), nth: 3, attempt: 7, payload: {}, info: {} }, noChance),
         [
-          { _tag: "Heartbeat", after: 5, late: false, info: {} },
-          { _tag: "Heartbeat", after: "2 seconds", late: false, info: { step: 1 } },
-          { _tag: "Heartbeat", after: "1 minute", late: false, info: { progress: 0.25 } },
-          { _tag: "Finish", after: 0, late: false, outputs: {} },
-          { _tag: "Finish", after: "1 second", late: false, outputs: { answer: 42 } },
-          { _tag: "Fail", after: "1 second", late: false, reason: "why" },
-          { _tag: "Die" },
-          { _tag: "Heartbeat", after: 5, late: true, info: {} },
-          { _tag: "Die" }
+          { after: 5, late: false, report: { status: "running", info: {} } },
+          { after: "2 seconds", late: false, report: { status: "running", info: { step: 1 } } },
+          { after: "1 minute", late: false, report: { status: "running", info: { progress: 0.25 } } },
+          { after: 0, late: false, report: { status: "done", outputs: {} } },
+          { after: "1 second", late: false, report: { status: "done", outputs: { answer: 42 } } },
+          { after: "1 second", late: false, report: { status: "failed", info: { error: "why" } } },
+          { after: 0, late: false, report: undefined },
+          { after: 5, late: true, report: { status: "running", info: {} } },
+          { after: 0, late: false, report: undefined }
         ]
       )
     })

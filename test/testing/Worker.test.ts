@@ -88,10 +88,9 @@ describe("Worker", () => {
       deepStrictEqual(
         steps,
         [0.25, 0.5, 0.75, 1].map((progress) => ({
-          _tag: "Heartbeat" as const,
           after: "1 second" as const,
           late: false,
-          info: { progress }
+          report: { status: "running" as const, info: { progress } }
         }))
       )
       deepStrictEqual(Worker.progressInSteps(0, "1 second"), [])
@@ -340,7 +339,7 @@ describe("Worker", () => {
       for (const [step, share] of [[one, 0.6], [two, 0.3], [three, 0.1], [Worker.stopResponding, 0]] as const) {
         const count = drawn.filter((other) => other === step).length
         // four standard deviations
-        assert.closeTo(count, 10_000 * share, 4 * Math.sqrt(10_000 * share * (1 - share)), step._tag)
+        assert.closeTo(count, 10_000 * share, 4 * Math.sqrt(10_000 * share * (1 - share)), step.report?.status)
       }
       deepStrictEqual(Worker.weighted()(task(model), random), [])
       deepStrictEqual(Worker.weighted([0, [one]], [5, [two]])(task(model), () => 0), [two])

@@ -9,7 +9,7 @@ import * as FastCheck from "effect/FastCheck"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
 import { Job, JobQueue, QueueError } from "../../src/index.js"
-import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+import { Fault, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
 import { runs } from "../fixtures/runs.js"
 
 const models = ["my-org/video-generator", "größe/模型 🦊?&=%2F", "__proto__", "a lone \ud800", " "] as const
@@ -138,7 +138,7 @@ const run = (commands: ReadonlyArray<Command>, options: TestJobQueue.Options) =>
     // an error as JSON: where it was made, its stack, is not the same
     const answers = yield* Effect.forEach(commands, (command) => Effect.either(Effect.mapError(act(command), encode)))
     return { answers, calls: yield* calls, jobs: yield* jobs }
-  }).pipe(Effect.provide(TestJobQueue.layer(options)))
+  }).pipe(VirtualTime.run, Effect.provide(TestJobQueue.layer(options)))
 
 const encode = Schema.encodeSync(QueueError.QueueError)
 

@@ -5,8 +5,8 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as TestClock from "effect/TestClock"
-import * as TestContext from "effect/TestContext"
 import type { JobRef } from "../../src/model/Job.js"
+import { VirtualTime } from "../../src/testing/index.js"
 import * as SimulatedQueue from "../../src/testing/internal/simulatedQueue.js"
 import { runs } from "../fixtures/runs.js"
 
@@ -117,7 +117,7 @@ const play = (actions: ReadonlyArray<readonly [number, Action]>) =>
     yield* Fiber.interruptAll(workers.map(({ fiber }) => fiber))
     for (const { fiber } of workers) assert.isTrue(Option.isSome(yield* Fiber.poll(fiber)))
     return served
-  }).pipe(Effect.provide(TestContext.TestContext))
+  }).pipe(VirtualTime.run)
 
 describe("workers that wait in line", () => {
   it("are served in their order, miss nothing, and take nothing when they have left", async () => {

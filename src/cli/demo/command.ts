@@ -2,7 +2,6 @@
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
 import * as Console from "effect/Console"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -12,33 +11,13 @@ import * as JobQueue from "../../queue/JobQueue.js"
 import * as JobStream from "../../watch/JobStream.js"
 import * as JobWatcher from "../../watch/JobWatcher.js"
 import { emulatedQueue } from "../emulator/queue.js"
-import { checked, json, utc } from "../options.js"
+import { json, positiveCount, utc } from "../options.js"
 import * as Serve from "../serve/command.js"
 import { columns, print } from "../terminal.js"
 import * as Display from "../watch/display.js"
 import { manyJobs } from "./manyJobs.js"
 import * as Scenario from "./scenario.js"
 import { table } from "./table.js"
-
-/** How often each job was polled, by request id. */
-class Polls extends Context.Tag("effect-queue-status/cli/demo/command/Polls")<Polls, Map<string, number>>() {}
-
-export const counted = <E, R>(
-  queue: Layer.Layer<JobQueue.JobQueue, E, R>
-): Layer.Layer<JobQueue.JobQueue | Polls, E, R> =>
-  Layer.effectContext(Effect.map(JobQueue.JobQueue, (service) => {
-    const polls = new Map<string, number>()
-    return Context.make(Polls, polls).pipe(
-      Context.add(JobQueue.JobQueue, {
-        ...service,
-        status: (job) =>
-          Effect.suspend(() => {
-            polls.set(job.requestId, (polls.get(job.requestId) ?? 0) + 1)
-            return service.status(job)
-          })
-      })
-    )
-  })).pipe(Layer.provide(queue))
 
 const policy = { cadence: Cadence.exponential({ base: "400 millis", factor: 1.2, cap: "1 second" }) }
 
@@ -61,16 +40,12 @@ const demo = (options: { readonly json: boolean; readonly utc: boolean }) =>
     const display = yield* Display.make(options)
     yield* watchAll(display)
     yield* display.finish
-    const polls = yield* Polls
-    const width = display.isLive ? yield* columns : Infinity
-    const text = table(yield* display.views, (job) => polls.get(job.requestId) ?? 0, width)
+    const text = table(yield* display.views, display.isLive ? yield* columns : Infinity)
     // in a pipe, standard output has the events only
     yield* display.isLive ? print(text) : Console.error(text)
   }).pipe(Effect.scoped)
 
-const EmulatedQueue = counted(emulatedQueue({ workers: Scenario.pools }))
-
-const jobs = checked(Options.integer("jobs"), (count) => count > 0, "--jobs: must be 1 or more").pipe(
+const jobs = positiveCount("jobs").pipe(
   Options.withDescription("submits this many short jobs instead, watched as one stream"),
   Options.withDefault(undefined)
 )
@@ -93,10 +68,8 @@ export const withAnyQueue = Command.make(
 ))
 
 // the queue is on this machine, and bears more polls than a service would
-const Queue = JobWatcher.layer({ pollsPerSecond: 400 }).pipe(Layer.provideMerge(EmulatedQueue))
-
-export const command = withAnyQueue.pipe(
-  Command.provide(({ board }): typeof Queue =>
-    board ? Layer.merge(Serve.EmulatedQueue, Layer.succeed(Polls, new Map())) : Queue
-  )
+const Queue = JobWatcher.layer({ pollsPerSecond: 400 }).pipe(
+  Layer.provideMerge(emulatedQueue({ workers: Scenario.pools }))
 )
+
+export const command = Command.provide(withAnyQueue, ({ board }): typeof Queue => board ? Serve.EmulatedQueue : Queue)

@@ -2,6 +2,7 @@
 import type * as Terminal from "@effect/platform/Terminal"
 import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
 import cliTruncate from "cli-truncate"
+import * as Array from "effect/Array"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -34,24 +35,14 @@ export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
     const isLive = !json && (yield* Output.isLive)
     const clock = yield* Effect.clock
     const begun = monotonic(clock)
-    const outcomes = new Map<string, number>()
-    let seen = 0
-    let running = 0
-    let over = 0
+    const latest = new Map<string, Transition.Transition>()
 
-    const note = (step: Transition.Transition): void => {
-      const { _tag } = step
-      const isEnd = Transition.isTerminal(step)
-      if (_tag === "Queued") seen++
-      if (_tag === "Claimed") running++
-      if (_tag === "Requeued" || (isEnd && _tag !== "Canceled")) running--
-      if (!isEnd) return
-      over++
-      outcomes.set(_tag, (outcomes.get(_tag) ?? 0) + 1)
-    }
     const progress = Effect.flatMap(Output.columns, (columns) => {
-      const waiting = Math.max(0, seen - running - over)
-      const text = `${over} of ${count} jobs ended, ${running} running, ${waiting} seen waiting`
+      const steps = Array.fromIterable(latest.values())
+      const ended = steps.filter(Transition.isTerminal).length
+      const waiting = steps.filter(({ _tag }) => _tag === "Queued" || _tag === "Requeued").length
+      const running = steps.length - ended - waiting
+      const text = `${ended} of ${count} jobs ended, ${running} running, ${waiting} seen waiting`
       return Output.write(`\r${render(AnsiDoc.eraseLine)}${cliTruncate(text, columns)}`)
     })
     if (isLive) yield* Effect.forkScoped(Effect.repeat(progress, Schedule.spaced("100 millis")))
@@ -59,7 +50,7 @@ export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
     yield* JobStream.watchAll(submitted(count), policy).pipe(
       Stream.runForEach((step): Effect.Effect<void, Exit.ExitWith, Terminal.Terminal> => {
         if (step._tag === "WatchFailed") return Effect.fail(Exit.fromError(step.error))
-        note(step)
+        latest.set(step.job.requestId, step)
         return json ? Effect.flatMap(toJson(step), Output.print) : Effect.void
       })
     )
@@ -69,7 +60,9 @@ export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
     const [polls, byOrder] = yield* Effect.all([Metric.value(ofModel.polls), Metric.value(ofModel.savedByOrder)])
     const lines = [
       `${counted("jobs", count)} ended in ${Duration.format(Duration.seconds(Math.round(seconds)))}`,
-      ...Array.from(outcomes, ([outcome, jobs]) => `  ${counted(outcome, jobs)}`),
+      ...Object.entries(Array.groupBy(latest.values(), ({ _tag }) => _tag)).map(([outcome, jobs]) =>
+        `  ${counted(outcome, jobs.length)}`
+      ),
       `${counted("polls", polls.count)}, ${(polls.count / count).toFixed(1)} a job, ${
         (polls.count / seconds).toFixed(0)
       } a second`,

@@ -1,37 +1,27 @@
 import cliTruncate from "cli-truncate"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
-import stringWidth from "string-width"
-import type { JobRef } from "../../model/Job.js"
-import type { JobSummary } from "../../model/JobSummary.js"
-import { padded, seconds } from "../text.js"
+import { padded, widthOf } from "../text.js"
 import type { View } from "../watch/jobView.js"
 
 /** The outcome of each job, in rows of at most so many columns. */
-export const table = (views: ReadonlyArray<View>, polls: (job: JobRef) => number, columns: number): string => {
-  const about = (summary: JobSummary, duration: Duration.Duration) =>
-    `${summary.exact ? "" : "~"}${seconds(Duration.toMillis(duration))}`
+export const table = (views: ReadonlyArray<View>, columns: number): string => {
   const lines = [
-    ["job", "outcome", "steps", "attempts", "polls", "in queue", "running"],
-    ...views.map(({ name, summary }) => [
+    ["job", "outcome", "steps", "attempts", "in queue", "running"],
+    ...views.map(({ name, summary: { attempts, exact, inQueue, outcome, running, transitions } }) => [
       name,
-      Option.getOrElse(summary.outcome, () => "-"),
-      String(summary.transitions),
-      String(summary.attempts.length),
-      String(polls(summary.job)),
-      about(summary, summary.inQueue),
-      about(summary, summary.running)
+      Option.getOrElse(outcome, () => "-"),
+      String(transitions),
+      String(attempts.length),
+      ...[inQueue, running].map((time) => `${exact ? "" : "~"}${Duration.toSeconds(time).toFixed(1)} s`)
     ])
   ]
-  const widths = lines[0]?.map((_, column) => Math.max(...lines.map((line) => stringWidth(line[column] ?? "")))) ?? []
+  const widths = lines[0]?.map((_, i) => Math.max(...lines.map((line) => widthOf(line[i] ?? "")))) ?? []
   const text = lines.map((line) =>
-    line.map((cell, i) => {
-      const width = widths[i] ?? 0
-      return i < 2 ? padded(cell, width) : cell.padStart(width)
-    }).join("  ").trimEnd()
+    line.map((cell, i) => i < 2 ? padded(cell, widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)).join("  ").trimEnd()
   )
-  const note = views.some(({ summary }) => !summary.exact)
-    ? ["~ by the time of a poll, not reported by the service"]
-    : []
+  const note = views.every(({ summary }) => summary.exact)
+    ? []
+    : ["~ by the time of a poll, not reported by the service"]
   return ["", ...[...text, ...note].map((line) => cliTruncate(line, columns)), ""].join("\n")
 }

@@ -1,8 +1,6 @@
 // `queue-status emulator`.
 import * as Command from "@effect/cli/Command"
-import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
-import * as ValidationError from "@effect/cli/ValidationError"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
@@ -12,57 +10,47 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Record from "effect/Record"
 import * as Redacted from "effect/Redacted"
 import * as Emulator from "../../emulator/Emulator.js"
 import { isEverywhere } from "../../emulator/internal/server.js"
 import * as Exit from "../exit.js"
-import { checked, duration, host, json, port, positiveDuration } from "../options.js"
+import { checked, duration, host, invalid, json, port, positiveCount, positiveDuration } from "../options.js"
 import { print } from "../terminal.js"
 import { elapsed, jsonLine } from "../text.js"
 import * as FaultSpec from "./faultSpec.js"
 import { defaultProfile, toPool } from "./workerProfile.js"
+import type { Profile } from "./workerProfile.js"
 
 const rate = (name: string) =>
   checked(Options.float(name), (rate) => rate >= 0 && rate <= 1, `--${name}: must be from 0 to 1`)
 
-const withProfile = <A>(option: Options.Options<A>, about: string, usual: string) =>
-  option.pipe(Options.withDescription(`with --simulate: ${about}; by default ${usual}`), Options.optional)
+/** An option of the simulated workers. Its default is in its description: whether it is given must be known. */
+const simulated = <K extends keyof Profile>(
+  key: K,
+  option: (name: string) => Options.Options<Profile[K]>,
+  about: string
+): Options.Options<Option.Option<Profile[K]>> => {
+  const usual = defaultProfile[key]
+  return option(key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)).pipe(
+    Options.withDescription(
+      `with --simulate: ${about}; by default ${typeof usual === "number" ? usual : Duration.format(usual)}`
+    ),
+    Options.optional
+  )
+}
 
 const profile = {
-  workers: withProfile(
-    checked(Options.integer("workers"), (count) => count > 0, "--workers: must be 1 or more"),
-    "how many jobs of a model run at the same time",
-    String(defaultProfile.workers)
-  ),
-  pickup: withProfile(
-    duration("pickup"),
-    "how long an idle worker takes to claim a job",
-    Duration.format(defaultProfile.pickup)
-  ),
-  duration: withProfile(
-    positiveDuration("duration"),
-    "the median duration of an attempt",
-    Duration.format(defaultProfile.duration)
-  ),
-  progressEvery: withProfile(
-    positiveDuration("progress-every"),
-    "how often a worker reports its progress",
-    Duration.format(defaultProfile.progressEvery)
-  ),
-  failureRate: withProfile(
-    rate("failure-rate"),
-    "the fraction of the attempts that the model fails",
-    String(defaultProfile.failureRate)
-  ),
-  lossRate: withProfile(
-    rate("loss-rate"),
-    "the fraction of the attempts whose worker stops responding",
-    String(defaultProfile.lossRate)
-  ),
-  claimTimeout: withProfile(
-    positiveDuration("claim-timeout"),
-    "how long a claim lasts without a heartbeat; then the job is requeued",
-    Duration.format(defaultProfile.claimTimeout)
+  workers: simulated("workers", positiveCount, "how many jobs of a model run at the same time"),
+  pickup: simulated("pickup", duration, "how long an idle worker takes to claim a job"),
+  duration: simulated("duration", positiveDuration, "the median duration of an attempt"),
+  progressEvery: simulated("progressEvery", positiveDuration, "how often a worker reports its progress"),
+  failureRate: simulated("failureRate", rate, "the fraction of the attempts that the model fails"),
+  lossRate: simulated("lossRate", rate, "the fraction of the attempts whose worker stops responding"),
+  claimTimeout: simulated(
+    "claimTimeout",
+    positiveDuration,
+    "how long a claim lasts without a heartbeat; then the job is requeued"
   )
 }
 
@@ -82,9 +70,10 @@ const options = {
     Options.withPseudoName("fault"),
     Options.repeated,
     Options.mapEffect((specs) =>
-      Effect.mapError(
-        Either.all(specs.map(FaultSpec.parseFault)),
-        ({ message }) => ValidationError.invalidValue(HelpDoc.p(`--fault ${message}`))
+      Either.all(
+        specs.map((spec) =>
+          Either.mapLeft(FaultSpec.parseFault(spec), (issue) => invalid(`--fault "${spec}": ${issue}`))
+        )
       )
     ),
     Options.withDescription(
@@ -110,16 +99,10 @@ const options = {
 
 type Given = Command.Command.ParseConfig<typeof options>
 
-const profileOf = (given: Given): Either.Either<Option.Option<typeof defaultProfile>, Exit.ExitWith> => {
-  const told = Object.entries(profile).flatMap(([name]) => {
-    const value: Option.Option<unknown> = given[name as keyof typeof profile]
-    return Option.isSome(value) ? [[name, value.value] as const] : []
-  })
-  if (given.simulate) return Either.right(Option.some({ ...defaultProfile, ...Object.fromEntries(told) }))
-  return told.length === 0
-    ? Either.right(Option.none())
-    : Either.left(Exit.usage("the options of simulated workers have no effect: --simulate is missing"))
-}
+/** The given options of the simulated workers. */
+const givenOf = (given: Given): Partial<Profile> =>
+  // the values keep their types
+  Record.getSomes(Record.map(profile, (_, key): Option.Option<unknown> => given[key]))
 
 // From the environment: a list of processes shows the arguments.
 const apiKeys = Config.array(Config.string(), "EMULATOR_API_KEYS").pipe(
@@ -143,21 +126,20 @@ const tlsOf = (given: Given) =>
     return { cert: yield* read(given.tlsCert.value), key: yield* read(given.tlsKey.value) }
   })
 
-const simulated = (given: typeof defaultProfile): string =>
-  `${given.workers} simulated workers do the jobs of each model, each in about ${
-    elapsed(Duration.toMillis(given.duration))
-  }`
-
 const emulate = (given: Given) =>
   Effect.gen(function*() {
     if (given.listFaults) return yield* print(FaultSpec.usage)
-    const profile = yield* profileOf(given)
+    const values = givenOf(given)
+    if (!given.simulate && Object.keys(values).length > 0) {
+      return yield* Exit.usage("the options of simulated workers have no effect: --simulate is missing")
+    }
+    const profile = given.simulate ? { ...defaultProfile, ...values } : undefined
     const keys = yield* apiKeys
     const tls = yield* tlsOf(given)
     const { baseUrl, origin } = yield* Emulator.layer({
       host: given.host,
       port: given.port,
-      workers: Option.getOrUndefined(Option.map(profile, toPool)),
+      workers: profile && toPool(profile),
       seed: Option.getOrUndefined(given.seed),
       // with faults, the emulator keeps every past snapshot of a job
       faults: given.faults.length > 0 ? given.faults : undefined,
@@ -174,10 +156,10 @@ const emulate = (given: Given) =>
       `  export TOGETHER_BASE_URL=${baseUrl} TOGETHER_API_KEY=${
         Option.isSome(keys) ? "one-of-EMULATOR_API_KEYS" : "any"
       }`,
-      Option.match(profile, {
-        onNone: () => `Workers find it at ${origin}; without one, or --simulate, jobs wait.`,
-        onSome: (profile) => `${simulated(profile)}; others find it at ${origin}.`
-      }),
+      profile === undefined
+        ? `Workers find it at ${origin}; without one, or --simulate, jobs wait.`
+        : `${profile.workers} simulated workers do the jobs of each model, each in about ` +
+          `${elapsed(Duration.toMillis(profile.duration))}; others find it at ${origin}.`,
       ...given.faults.map((fault) => `What goes wrong: ${fault}`),
       ...(isEverywhere(given.host) ? ["It listens at every address of this machine."] : []),
       `Ctrl-C stops it, and forgets every job.`

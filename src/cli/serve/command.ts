@@ -2,7 +2,6 @@
 // @effect-diagnostics nodeBuiltinImport:off
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
@@ -21,7 +20,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { createServer } from "node:http"
 import { isIPv4 } from "node:net"
-import { isEverywhere } from "../../emulator/internal/server.js"
+import * as Server from "../../emulator/internal/server.js"
 import * as Board from "../../gateway/Board.js"
 import * as Gateway from "../../gateway/Gateway.js"
 import { parseToken } from "../../gateway/internal/request.js"
@@ -127,60 +126,48 @@ export const listen = <E, R, E2 = never, R2 = never>(
           "that they must have"
       )
     }
-    const node = createServer()
-    const server = yield* Effect.mapError(
-      NodeHttpServer.make(() => node, { host, port }),
+    const { httpServer, origin } = yield* Effect.mapError(
+      Server.listen(createServer(), { host, port }),
       Exit.fromServeError({ host, port })
     )
-    // closing a server waits for its connections to end
-    yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))
     const guarded = Option.match(token, { onNone: () => onlyLocal(app), onSome: (token) => withToken(token, app) })
     yield* Effect.provideService(
       HttpServer.serveEffect(HttpRouter.mountApp(open, "/", guarded)),
       HttpServer.HttpServer,
-      server
+      httpServer
     )
-    const bound = server.address._tag === "TcpAddress" ? server.address.port : 0
-    return `http://${isEverywhere(host) ? "localhost" : host.includes(":") ? `[${host}]` : host}:${bound}`
+    return origin
   })
 
 export const serve = (settings: Settings) =>
   Effect.gen(function*() {
     const context = yield* Layer.build(Layer.merge(Board.layer(), NodeGateway.layer))
-    yield* announce(yield* Effect.provide(listen(settings, app), context), settings)
+    const url = yield* Effect.provide(listen(settings, app), context)
+    yield* Console.error([
+      `The board is at ${url}/, the gateway at ${url}/jobs.`,
+      ...(Option.isSome(settings.token)
+        ? ["Both ask for the token of JOB_GATEWAY_TOKEN; a browser, for a password."]
+        : []),
+      "Ctrl-C stops both; the jobs continue."
+    ].join("\n"))
+    yield* print(settings.json ? jsonLine({ board: `${url}/`, gateway: `${url}/jobs` }) : `${url}/`)
     if (settings.isSimulated) yield* Effect.provide(simulatedJobs, context)
     return yield* Effect.never
   }).pipe(Effect.scoped)
-
-const announce = (url: string, { json, token }: Settings) =>
-  Effect.gen(function*() {
-    yield* Console.error([
-      `The board is at ${url}/, the gateway at ${url}/jobs.`,
-      ...(Option.isSome(token) ? ["Both ask for the token of JOB_GATEWAY_TOKEN; a browser, for a password."] : []),
-      "Ctrl-C stops both; the jobs continue."
-    ].join("\n"))
-    yield* print(json ? jsonLine({ board: `${url}/`, gateway: `${url}/jobs` }) : `${url}/`)
-  })
-
-const options = {
-  json,
-  host,
-  port: port(8080),
-  isSimulated: Options.boolean("emulate").pipe(
-    Options.withDescription("runs a queue on this machine, with simulated workers and jobs")
-  )
-}
 
 /** The token that the environment configures. */
 export const token = Config.option(Config.nonEmptyString("JOB_GATEWAY_TOKEN").pipe(Config.map(Redacted.make))).pipe(
   Effect.mapError(Exit.fromConfigError)
 )
 
-export const command = Command.make(
-  "serve",
-  options,
-  (options) => Effect.flatMap(token, (token) => serve({ ...options, token }))
-).pipe(Command.withDescription(
+export const command = Command.make("serve", {
+  json,
+  host,
+  port: port(8080),
+  isSimulated: Options.boolean("emulate").pipe(
+    Options.withDescription("runs a queue on this machine, with simulated workers and jobs")
+  )
+}, (options) => Effect.flatMap(token, (token) => serve({ ...options, token }))).pipe(Command.withDescription(
   "Serves a page that shows jobs, and the gateway, by which other services, browsers and shells follow them. Prints the " +
     "address of the page when it is ready. With JOB_GATEWAY_TOKEN, both require this token."
 ))

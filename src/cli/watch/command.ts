@@ -11,28 +11,26 @@ import * as Stream from "effect/Stream"
 import type { JobRef } from "../../model/Job.js"
 import { format } from "../../model/Job.js"
 import * as Transition from "../../model/Transition.js"
-import * as Cadence from "../../policy/Cadence.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
 import * as JobStream from "../../watch/JobStream.js"
-import type { JobWatcher } from "../../watch/JobWatcher.js"
 import * as Exit from "../exit.js"
 import { jobArgument, quoted } from "../jobArgument.js"
 import { every, gateway, json, timeout, utc } from "../options.js"
 import * as Display from "./display.js"
 import type { Event } from "./events.js"
-import { isOver } from "./jobView.js"
-import type { State, View } from "./jobView.js"
+import { isOver, states } from "./jobView.js"
+import type { View } from "./jobView.js"
+
+const { deadline } = WatchPolicy.defaultPolicy
 
 /** The default policy, with the options of the command line. */
 export const policyOf = (parts: {
   readonly every: Option.Option<Duration.Duration>
   readonly timeout: Option.Option<Duration.Duration>
-}): Effect.Effect<WatchPolicy.WatchPolicy> =>
-  Effect.map(WatchPolicy.Default, (policy) => ({
-    ...policy,
-    cadence: Option.match(parts.every, { onNone: () => policy.cadence, onSome: Cadence.fixed }),
-    deadline: { ...policy.deadline, total: Option.getOrElse(parts.timeout, () => policy.deadline.total) }
-  }))
+}): JobStream.Options => ({
+  cadence: Option.getOrUndefined(parts.every),
+  deadline: { ...deadline, total: Option.getOrElse(parts.timeout, () => deadline.total) }
+})
 
 interface Watched {
   readonly job: JobRef
@@ -52,109 +50,78 @@ const pair = (
       if (job === undefined) {
         return yield* Either.left(Exit.usage(`--from ${text}: the cursor is of none of these jobs`))
       }
-      cursors.set(format(job), cursor)
+      // the cursor of an ended job does not have its outcome: the watch starts again, and reports the end
+      if (cursor.phase !== "Ended") cursors.set(format(job), cursor)
     }
     const distinct = new Map(jobs.map((job) => [format(job), job]))
     return Array.from(distinct, ([key, job]) => ({ job, from: Option.fromNullable(cursors.get(key)) }))
   })
 
-const codeOf: { readonly [state in State]: number } = {
-  Completed: Exit.codes.done,
-  Canceled: Exit.codes.canceled,
-  FailedByModel: Exit.codes.failed,
-  RetriesExhausted: Exit.codes.failed,
-  Unrecognized: Exit.codes.gaveUp,
-  WatchFailed: Exit.codes.gaveUp,
-  unseen: Exit.codes.gaveUp,
-  queued: Exit.codes.gaveUp,
-  running: Exit.codes.gaveUp
-}
-
 // from the least to the most severe
 const severity: ReadonlyArray<number> = [Exit.codes.done, Exit.codes.canceled, Exit.codes.failed, Exit.codes.gaveUp]
 
-const codeOfAll = (views: ReadonlyArray<View>): number =>
-  severity[Math.max(0, ...views.map(({ state }) => severity.indexOf(codeOf[state])))] ?? Exit.codes.bug
+const codeOf = (views: ReadonlyArray<View>): number =>
+  severity[Math.max(0, ...views.map(({ state }) => severity.indexOf(states[state].code)))] ?? Exit.codes.bug
 
-interface Settings {
-  readonly json: boolean
-  readonly utc: boolean
-  readonly gateway: Option.Option<string>
-  readonly every: Option.Option<Duration.Duration>
-  readonly timeout: Option.Option<Duration.Duration>
-}
+const settings = { json, utc, gateway, every, timeout }
 
-const settingsOf = ({ every, gateway, json, timeout, utc }: Settings): ReadonlyArray<string> => [
-  ...(json ? ["--json"] : []),
-  ...(utc ? ["--utc"] : []),
-  ...Option.match(gateway, { onNone: () => [], onSome: (url) => ["--gateway", url] }),
-  ...[["--every", every] as const, ["--timeout", timeout] as const].flatMap(([name, duration]) =>
-    Option.match(duration, { onNone: () => [], onSome: (duration) => [name, `${Duration.toMillis(duration)}ms`] })
-  )
-]
+type Settings = Command.Command.ParseConfig<typeof settings>
 
-/** The command that resumes the watch of the jobs that have not ended. */
-const resume = (views: ReadonlyArray<View>, settings: Settings): Option.Option<string> => {
+const given = (name: string, value: Option.Option<string>): ReadonlyArray<string> =>
+  Option.match(value, { onNone: () => [], onSome: (value) => [name, value] })
+
+const inMillis = Option.map((duration: Duration.Duration) => `${Duration.toMillis(duration)}ms`)
+
+/** Prints the command that resumes the watch of the jobs that have not ended. */
+const printResume = (
+  views: ReadonlyArray<View>,
+  { every, gateway, json, timeout, utc }: Settings
+): Effect.Effect<void> => {
   const left = views.filter((view) => (!isOver(view) || view.state === "WatchFailed") && !view.isLost)
-  if (left.length === 0) return Option.none()
+  if (left.length === 0) return Effect.void
   const words = [
-    ...left.map(({ job }) => format(job)),
-    ...left.flatMap(({ cursor }) =>
-      Option.match(cursor, { onNone: () => [], onSome: (cursor) => ["--from", Transition.formatCursor(cursor)] })
-    ),
-    ...settingsOf(settings)
+    ...["queue-status", "watch", ...left.map(({ job }) => format(job))],
+    ...left.flatMap(({ cursor }) => given("--from", Option.map(cursor, Transition.formatCursor))),
+    ...(json ? ["--json"] : []),
+    ...(utc ? ["--utc"] : []),
+    ...given("--gateway", gateway),
+    ...given("--every", inMillis(every)),
+    ...given("--timeout", inMillis(timeout))
   ]
-  return Option.some(["queue-status", "watch", ...words.map(quoted)].join(" "))
-}
-
-const tellHowToResume = (views: ReadonlyArray<View>, settings: Settings): Effect.Effect<void> =>
-  Option.match(resume(views, settings), {
-    onNone: () => Effect.void,
-    onSome: (command) => Console.error(`The watch has stopped; the jobs continue. To resume it:\n  ${command}`)
-  })
-
-const eventsOf = (
-  { from, job }: Watched,
-  policy: WatchPolicy.WatchPolicy
-): Stream.Stream<Event, never, JobWatcher> =>
-  JobStream.events(job, { ...policy, from: Option.getOrUndefined(from) }).pipe(
-    Stream.catchAll((error) => Stream.make({ _tag: "WatchFailed" as const, job, error }))
+  return Console.error(
+    `The watch has stopped; the jobs continue. To resume it:\n  ${words.map(quoted).join(" ")}`
   )
-
-// The cursor of an ended job does not have its outcome: the watch starts again, and reports the end.
-const notEnded = (watched: Watched): Watched => ({
-  ...watched,
-  from: Option.filter(watched.from, ({ phase }) => phase !== "Ended")
-})
+}
 
 const watch = ({ from, jobs, ...settings }: Settings & {
   readonly jobs: ReadonlyArray<JobRef>
   readonly from: ReadonlyArray<string>
 }) =>
   Effect.gen(function*() {
-    const all = (yield* pair(jobs, from)).map(notEnded)
-    const policy = yield* policyOf(settings)
+    const all = yield* pair(jobs, from)
+    const policy = policyOf(settings)
     const views = yield* Effect.scoped(Effect.gen(function*() {
       const display = yield* Display.make(settings)
       for (const { from, job } of all) yield* display.watching(job, { from })
-      yield* Stream.mergeAll(all.map((watched) => eventsOf(watched, policy)), { concurrency: "unbounded" }).pipe(
+      const events = all.map(({ from, job }) =>
+        JobStream.events(job, { ...policy, from: Option.getOrUndefined(from) }).pipe(
+          Stream.catchAll((error) => Stream.make<[Event]>({ _tag: "WatchFailed", job, error }))
+        )
+      )
+      yield* Stream.mergeAll(events, { concurrency: "unbounded" }).pipe(
         Stream.runForEach(display.show),
-        Effect.onError(() => Effect.flatMap(display.views, (views) => tellHowToResume(views, settings)))
+        Effect.onError(() => Effect.flatMap(display.views, (views) => printResume(views, settings)))
       )
       yield* display.finish
       return yield* display.views
     }))
-    yield* tellHowToResume(views, settings)
-    const code = codeOfAll(views)
+    yield* printResume(views, settings)
+    const code = codeOf(views)
     if (code !== Exit.codes.done) return yield* Exit.silently(code)
   })
 
 export const command = Command.make("watch", {
-  json,
-  utc,
-  gateway,
-  every,
-  timeout,
+  ...settings,
   from: Options.text("from").pipe(
     Options.withPseudoName("cursor"),
     Options.repeated,

@@ -2,8 +2,6 @@
 import * as Terminal from "@effect/platform/Terminal"
 import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
 import * as Clock from "effect/Clock"
-import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
@@ -29,11 +27,11 @@ export interface Display {
     job: JobRef,
     options?: { readonly name?: string | undefined; readonly from?: Option.Option<Cursor> | undefined }
   ) => Effect.Effect<void>
-  readonly show: (event: Event) => Effect.Effect<void, Exit.ExitWith>
+  readonly show: (event: Event) => Effect.Effect<void, Exit.ExitWith, Terminal.Terminal>
   /** What is known of each job, in the order in which they were added. */
   readonly views: Effect.Effect<ReadonlyArray<View.View>>
   /** Draws the rows for the last time. */
-  readonly finish: Effect.Effect<void, Exit.ExitWith>
+  readonly finish: Effect.Effect<void, Exit.ExitWith, Terminal.Terminal>
 }
 
 const escape = "\u001b"
@@ -46,13 +44,9 @@ export const make = (options: {
   readonly utc: boolean
 }): Effect.Effect<Display, Exit.ExitWith, JobWatcher | Terminal.Terminal | Scope.Scope> =>
   Effect.gen(function*() {
-    const terminal = yield* Terminal.Terminal
-    const write = (text: string) => Effect.provideService(Output.write(text), Terminal.Terminal, terminal)
     const isLive = !options.json && (yield* Output.isLive)
     const isColored = yield* Output.isColored
     const clock = options.utc ? utcTime : localTime
-    // room for the line of the cursor, and for the next event; some terminals do not report their height
-    const most = Effect.map(terminal.rows, (rows) => Math.max(2, (rows > 0 ? rows : 24) - 2))
     const { clockAhead = () => 0 } = yield* JobWatcher
     const views = new Map<string, View.View>()
     let drawn = 0
@@ -60,33 +54,37 @@ export const make = (options: {
     const draw = (log: ReadonlyArray<string>) =>
       Effect.gen(function*() {
         const now = yield* Clock.currentTimeMillis
+        // some terminals do not report their height
+        const height = (yield* (yield* Terminal.Terminal).rows) || 24
         const rows = screen(Array.from(views.values()), now, {
           ahead: clockAhead(),
-          columns: yield* Effect.provideService(Output.columns, Terminal.Terminal, terminal),
+          columns: yield* Output.columns,
           isColored,
-          most: yield* most
+          // room for the line of the cursor, and for the next event
+          most: Math.max(2, height - 2)
         })
         const erase = drawn === 0 ? "" : render(AnsiDoc.eraseLines(drawn + 1))
         drawn = rows.length
         const lines = log.map((line) => `${line}\n`).join("")
-        yield* write(erase + lines + unwrapped([...rows, ""].join("\n")))
+        yield* Output.write(erase + lines + unwrapped([...rows, ""].join("\n")))
       })
 
     if (isLive) {
       yield* Effect.acquireRelease(
-        write(render(AnsiDoc.cursorHide)),
-        () => Effect.ignore(write(render(AnsiDoc.cursorShow)))
+        Output.write(render(AnsiDoc.cursorHide)),
+        () => Effect.ignore(Output.write(render(AnsiDoc.cursorShow)))
       )
       yield* Effect.forkScoped(Effect.repeat(Effect.suspend(() => draw([])), Schedule.spaced("100 millis")))
     }
 
     const eta = yield* LearnedCadence.estimates
-    const expectedEnd = (event: Event, now: number) =>
+    const withExpectedEnd = (event: Event, view: View.View) =>
       !isLive || !("snapshot" in event)
-        ? Effect.succeed({})
-        : Effect.map(eta(event.snapshot, DateTime.unsafeMake(now + clockAhead())), (eta) => ({
-          expectedEnd: Option.map(eta, ({ left }) => now + Duration.toMillis(left))
-        }))
+        ? Effect.succeed(view)
+        : Effect.map(
+          LearnedCadence.expectedEnd(eta, event.snapshot, clockAhead()),
+          (expectedEnd) => ({ ...view, expectedEnd })
+        )
 
     // not for what only moves the bar, nor for the same trouble again
     const isWorthALine = (event: Event, before: View.View | undefined): boolean =>
@@ -106,11 +104,11 @@ export const make = (options: {
           const now = yield* Clock.currentTimeMillis
           const key = format(event.job)
           const view = views.get(key)
-          if (view !== undefined) views.set(key, { ...View.add(view, event, now), ...(yield* expectedEnd(event, now)) })
-          if (options.json) return yield* write(`${yield* toJson(event)}\n`)
+          if (view !== undefined) views.set(key, yield* withExpectedEnd(event, View.add(view, event, now)))
+          if (options.json) return yield* Output.print(yield* toJson(event))
           const lines = isWorthALine(event, view) ? [line(view?.name ?? key, event, now, clock)] : []
           if (isLive) return yield* draw(lines)
-          if (lines.length > 0) yield* write(`${lines.join("\n")}\n`)
+          yield* Effect.forEach(lines, Output.print, { discard: true })
         }),
       views: Effect.sync(() => Array.from(views.values())),
       finish: Effect.suspend(() => isLive ? draw([]) : Effect.void)

@@ -27,16 +27,13 @@ export const toJson = (event: Event): Effect.Effect<string> =>
 /** Writes a time to the second, of this machine's time zone or of UTC. */
 export type Clock = (at: DateTime.DateTime) => string
 
-const two = (n: number): string => String(n).padStart(2, "0")
+const toSecond = (iso: string): string => iso.slice(0, "2026-02-07T03:30:00".length).replace("T", " ")
 
-const timeIn = (zone: (at: DateTime.DateTime) => DateTime.DateTime, suffix: string): Clock => (at) => {
-  const { day, hours, minutes, month, seconds, year } = DateTime.toParts(zone(at))
-  return `${year}-${two(month)}-${two(day)} ${two(hours)}:${two(minutes)}:${two(seconds)}${suffix}`
-}
+const zone = DateTime.zoneMakeLocal()
 
-export const localTime: Clock = timeIn(DateTime.setZone(DateTime.zoneMakeLocal()), "")
+export const localTime: Clock = (at) => toSecond(DateTime.formatIsoOffset(DateTime.setZone(at, zone)))
 
-export const utcTime: Clock = timeIn(DateTime.toUtc, "Z")
+export const utcTime: Clock = (at) => `${toSecond(DateTime.formatIso(at))}Z`
 
 /** The reason of a failed job, and an empty text for any other. */
 export const reasonOf = (transition: Transition.Transition): string => {

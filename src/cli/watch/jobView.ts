@@ -1,5 +1,8 @@
-// What there is to know of a watched job, folded from its events. Nothing here knows of a terminal.
+// What is known of a watched job, folded from its events.
+import * as Ansi from "@effect/printer-ansi/Ansi"
+import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
+import * as Number from "effect/Number"
 import * as Option from "effect/Option"
 import type { JobRef } from "../../model/Job.js"
 import * as JobSummary from "../../model/JobSummary.js"
@@ -7,6 +10,7 @@ import { isQueueError, isTransient } from "../../model/QueueError.js"
 import type { WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
 import type { WatchEvent } from "../../watch/JobStream.js"
+import { codes } from "../exit.js"
 import { elapsed, inShort, printable } from "../text.js"
 import { maxAttempts, reasonOf } from "./events.js"
 import type { Event } from "./events.js"
@@ -14,7 +18,7 @@ import type { Event } from "./events.js"
 export type State = "unseen" | "queued" | "running" | Transition.Terminal["_tag"] | "WatchFailed"
 
 /** A time in milliseconds since the epoch, by the service's clock or by ours. */
-export interface Moment {
+interface Moment {
   readonly at: number
   readonly clock: "service" | "ours"
 }
@@ -22,6 +26,9 @@ export interface Moment {
 const ours = (at: number): Moment => ({ at, clock: "ours" })
 
 const ofService = (at: number): Moment => ({ at, clock: "service" })
+
+const reportedOr = (at: Option.Option<DateTime.Utc>, otherwise: Moment): Moment =>
+  Option.match(at, { onNone: () => otherwise, onSome: ({ epochMillis }) => ofService(epochMillis) })
 
 /** `ahead` is how far the service's clock is ahead of ours. */
 const since = ({ at, clock }: Moment, now: number, ahead: number): number =>
@@ -38,8 +45,8 @@ export interface View {
   /** When the job entered its state, or was first seen in it. */
   readonly since: Moment
   readonly changedAt: number
-  /** The last progress of this attempt, and when it was seen. */
-  readonly progress: Option.Option<{ readonly fraction: number; readonly at: number }>
+  /** The last progress of this attempt. */
+  readonly progress: Option.Option<number>
   /** When the job is expected to end. */
   readonly expectedEnd: Option.Option<number>
   readonly trouble: Option.Option<Extract<WatchEvent, { readonly _tag: "Trouble" }>>
@@ -51,7 +58,7 @@ export interface View {
   readonly summary: JobSummary.JobSummary
 }
 
-/** The view before the first event; a cursor has the state of the job when it was last seen. */
+/** The view before the first event; a cursor has the state of the job, which had not ended, when it was last seen. */
 export const make = (
   name: string,
   job: JobRef,
@@ -77,32 +84,38 @@ export const make = (
   return Option.match(from, {
     onNone: () => start,
     onSome: ({ at, claimedAt, phase, retries }) => {
-      // the cursor of an ended job does not have its outcome
-      if (phase === "Ended") return start
-      const reported = phase === "Running" ? claimedAt : at
-      const since = reported === undefined ? ours(now) : ofService(reported)
-      return phase === "Running"
-        ? { ...start, state: "running", attempt: retries + 1, since }
-        : { ...start, state: "queued", attempt: retries, since }
+      const isRunning = phase === "Running"
+      const reported = isRunning ? claimedAt : at
+      return {
+        ...start,
+        state: isRunning ? "running" : "queued",
+        attempt: isRunning ? retries + 1 : retries,
+        since: reported === undefined ? ours(now) : ofService(reported)
+      }
     }
   })
 }
 
-export const isOver = ({ state }: View): boolean => state !== "unseen" && state !== "queued" && state !== "running"
-
-const stateAfter = (view: View, transition: Transition.Transition): State => {
-  switch (transition._tag) {
-    case "Queued":
-    case "Requeued":
-      return "queued"
-    case "Claimed":
-      return "running"
-    case "Progressed":
-      return view.state
-    default:
-      return transition._tag
-  }
+interface StateView {
+  readonly word: string
+  readonly color: Ansi.Ansi
+  /** The exit code of a watch that ends with the job in this state. */
+  readonly code: number
 }
+
+export const states: { readonly [state in State]: StateView } = {
+  unseen: { word: "asking", color: Ansi.blackBright, code: codes.gaveUp },
+  queued: { word: "queued", color: Ansi.blackBright, code: codes.gaveUp },
+  running: { word: "running", color: Ansi.cyan, code: codes.gaveUp },
+  Completed: { word: "done", color: Ansi.green, code: codes.done },
+  FailedByModel: { word: "failed", color: Ansi.red, code: codes.failed },
+  RetriesExhausted: { word: "failed", color: Ansi.red, code: codes.failed },
+  Canceled: { word: "canceled", color: Ansi.yellow, code: codes.canceled },
+  Unrecognized: { word: "unknown", color: Ansi.magenta, code: codes.gaveUp },
+  WatchFailed: { word: "gave up", color: Ansi.magenta, code: codes.gaveUp }
+}
+
+export const isOver = ({ state }: View): boolean => state !== "unseen" && state !== "queued" && state !== "running"
 
 // The same watch would fail again.
 const isFinal = (error: WatchError): boolean =>
@@ -124,40 +137,27 @@ export const add = (self: View, event: Event, now: number): View => {
         isLost: isFinal(event.error)
       }
     default: {
-      const state = stateAfter(self, event)
-      const hasMoved = event._tag !== "Progressed"
-      return {
+      const view: View = {
         ...self,
-        state,
         attempt: event.attempt,
-        createdAt: Option.match(event.snapshot.createdAt, {
-          onNone: () => self.createdAt,
-          onSome: ({ epochMillis }) => ofService(epochMillis)
-        }),
-        since: hasMoved
-          ? Option.match(event.at, {
-            onNone: () => ours(now),
-            onSome: ({ epochMillis }) => ofService(epochMillis)
-          })
-          : self.since,
+        createdAt: reportedOr(event.snapshot.createdAt, self.createdAt),
         changedAt: now,
-        progress: event._tag === "Progressed"
-          ? Option.map(event.progress, (fraction) => ({ fraction, at: now }))
-          // the row of an ended job keeps its last progress
-          : Transition.isTerminal(event)
-          ? self.progress
-          : Option.none(),
         trouble: Option.none(),
         reason: reasonOf(event),
         cursor: Option.some(event.cursor),
         summary: JobSummary.add(self.summary, event)
       }
+      if (event._tag === "Progressed") return { ...view, progress: event.progress }
+      const since = reportedOr(event.at, ours(now))
+      // the row of an ended job keeps its last progress
+      if (Transition.isTerminal(event)) return { ...view, state: event._tag, since }
+      return { ...view, state: event._tag === "Claimed" ? "running" : "queued", since, progress: Option.none() }
     }
   }
 }
 
 /** A running job is reported as unchanged after this time. */
-export const quietAfter: Duration.Duration = Duration.minutes(1)
+const quietAfter = Duration.toMillis("1 minute")
 
 const leftOf = ({ expectedEnd }: View, now: number): ReadonlyArray<string> =>
   Option.match(Option.filter(expectedEnd, (end) => end > now), {
@@ -178,64 +178,43 @@ const troubleOf = ({ trouble }: View, now: number): ReadonlyArray<string> =>
     }
   })
 
-/** The state in a word. */
-export const wordFor: { readonly [state in State]: string } = {
-  unseen: "asking",
-  queued: "queued",
-  running: "running",
-  Completed: "done",
-  FailedByModel: "failed",
-  RetriesExhausted: "failed",
-  Canceled: "canceled",
-  Unrecognized: "unknown",
-  WatchFailed: "gave up"
-}
-
-/** The details that a narrow row leaves out. */
-export interface Omitted {
-  readonly left?: boolean
-  readonly attempt?: boolean
-}
-
-/** Describes the job in its state; `ahead` is how far the service's clock is ahead of ours, in milliseconds. */
-export const describe = (view: View, now: number, ahead: number, omitted: Omitted = {}): string => {
+/**
+ * Describes the job in its state. `ahead` is how far the service's clock is ahead of ours, in milliseconds. `omitted` is
+ * how many details a narrow row leaves out: the time left, then the attempt.
+ */
+export const describe = (view: View, now: number, ahead: number, omitted: 0 | 1 | 2 = 0): string => {
+  const { reason, state } = view
+  if (state === "Unrecognized" || state === "WatchFailed") return reason
   const inState = since(view.since, now, ahead)
-  const age = elapsed(inState)
-  const total = `after ${elapsed(since(view.createdAt, now, ahead) - inState)}`
-  const attempt = omitted.attempt === true ? "" : `attempt ${view.attempt} of ${maxAttempts}`
-  const left = omitted.left === true ? [] : leftOf(view, now)
-  const words = (...details: ReadonlyArray<string>): string =>
-    [...details, ...troubleOf(view, now)].filter((detail) => detail !== "").join(", ")
-  switch (view.state) {
-    case "unseen":
-      return words(age)
-    case "queued":
-      return words(age, view.attempt > 0 && attempt !== "" ? `${attempt} lost` : "", ...left)
-    case "running": {
-      const quiet = now - view.changedAt
-      return words(
-        age,
-        attempt,
-        ...left,
-        quiet >= Duration.toMillis(quietAfter) ? `NO CHANGE for ${elapsed(quiet)}` : ""
-      )
+  const total = since(view.createdAt, now, ahead) - inState
+  const attempt = omitted < 2 ? [`attempt ${view.attempt} of ${maxAttempts}`] : []
+  const left = omitted < 1 ? leftOf(view, now) : []
+  const quiet = now - view.changedAt
+  const details = (): ReadonlyArray<string> => {
+    switch (state) {
+      case "unseen":
+      case "queued":
+        return [elapsed(inState), ...view.attempt > 0 ? attempt.map((attempt) => `${attempt} lost`) : [], ...left]
+      case "running":
+        return [
+          elapsed(inState),
+          ...attempt,
+          ...left,
+          ...quiet >= quietAfter ? [`NO CHANGE for ${elapsed(quiet)}`] : []
+        ]
+      case "Completed":
+      case "FailedByModel":
+        return [`after ${elapsed(total)}`, reason, ...view.attempt > 1 ? attempt : []]
+      case "RetriesExhausted":
+      case "Canceled":
+        return [`after ${elapsed(total)}`, reason]
     }
-    case "Completed":
-      return words(total, view.attempt > 1 ? attempt : "")
-    case "FailedByModel":
-      return words(total, view.reason, view.attempt > 1 ? attempt : "")
-    case "RetriesExhausted":
-      return words(total, view.reason)
-    case "Canceled":
-      return words(total)
-    case "Unrecognized":
-    case "WatchFailed":
-      return view.reason
   }
+  return [...details(), ...troubleOf(view, now)].filter((detail) => detail !== "").join(", ")
 }
 
 /** The fraction of the work that is done, if it is known. */
 export const fractionOf = (view: View): Option.Option<number> =>
   view.state === "Completed"
     ? Option.some(1)
-    : Option.map(view.progress, ({ fraction }) => Math.max(0, Math.min(1, fraction)))
+    : Option.map(view.progress, Number.clamp({ minimum: 0, maximum: 1 }))

@@ -1,27 +1,13 @@
 // Views as rows of a terminal.
-import * as Ansi from "@effect/printer-ansi/Ansi"
 import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
 import * as Doc from "@effect/printer/Doc"
 import cliTruncate from "cli-truncate"
 import * as Option from "effect/Option"
-import stringWidth from "string-width"
-import { padded } from "../text.js"
-import { describe, fractionOf, isOver, wordFor } from "./jobView.js"
-import type { State, View } from "./jobView.js"
+import { padded, widthOf } from "../text.js"
+import { describe, fractionOf, isOver, states } from "./jobView.js"
+import type { View } from "./jobView.js"
 
 export const render = (doc: AnsiDoc.AnsiDoc): string => AnsiDoc.render(doc, { style: "pretty" })
-
-const colors: { readonly [state in State]: Ansi.Ansi } = {
-  unseen: Ansi.blackBright,
-  queued: Ansi.blackBright,
-  running: Ansi.cyan,
-  Completed: Ansi.green,
-  FailedByModel: Ansi.red,
-  RetriesExhausted: Ansi.red,
-  Canceled: Ansi.yellow,
-  Unrecognized: Ansi.magenta,
-  WatchFailed: Ansi.magenta
-}
 
 const barWidth = 16
 
@@ -37,7 +23,7 @@ export const percent = (view: View): string =>
 const percentWidth = "100 %".length
 const stateWidth = "canceled".length
 
-export interface RowOptions {
+interface RowOptions {
   /** How far the service's clock is ahead of ours, in milliseconds. */
   readonly ahead: number
   /** How many columns a row may take. */
@@ -49,21 +35,21 @@ export interface RowOptions {
 const nameColumns = (names: ReadonlyArray<string>, columns: number): number => {
   const rest = columns - percentWidth - stateWidth - 4
   const room = Math.max(rest - 2 - "59 m 59 s".length, Math.min(8, rest), 0)
-  return Math.min(room, Math.max(0, ...names.map((name) => stringWidth(name))))
+  return Math.min(room, Math.max(0, ...names.map((name) => widthOf(name))))
 }
 
 const segmenter = new Intl.Segmenter()
 
 // By whole letters: cli-truncate cuts the start of a text within an emoji of several code points.
 const ending = (text: string, columns: number): string => {
-  if (stringWidth(text) <= columns) return text
+  if (widthOf(text) <= columns) return text
   const letters = Array.from(segmenter.segment(text), ({ segment }) => segment)
-  while (letters.length > 0 && stringWidth(`…${letters.join("")}`) > columns) letters.shift()
+  while (letters.length > 0 && widthOf(`…${letters.join("")}`) > columns) letters.shift()
   return columns > 0 ? `…${letters.join("")}` : ""
 }
 
 /** Rows whose columns line up. If they do not fit, the bar goes first, then the time left, then the attempt. */
-export const rows = (
+const rows = (
   views: ReadonlyArray<View>,
   now: number,
   { ahead, columns, isColored }: RowOptions
@@ -73,19 +59,19 @@ export const rows = (
     [
       padded(ending(view.name, nameWidth), nameWidth),
       `${hasBar ? `${bar(Option.getOrElse(fractionOf(view), () => 0))} ` : ""}${percent(view).padStart(percentWidth)}`,
-      wordFor[view.state].padEnd(stateWidth)
+      states[view.state].word.padEnd(stateWidth)
     ].join("  ")
-  const fits = (text: string) => stringWidth(text) <= columns
+  const fits = (text: string) => widthOf(text) <= columns
   // the reason of a failure may be of any length: it does not count
   const hasBar = views.every((view) =>
     fits(isOver(view) ? before(view, true) : `${before(view, true)}  ${describe(view, now, ahead)}`)
   )
   return views.map((view) => {
-    const all = [{}, { left: true }, { left: true, attempt: true }].map((omitted) =>
+    const all = ([0, 1, 2] as const).map((omitted) =>
       `${before(view, hasBar)}  ${describe(view, now, ahead, omitted)}`.trimEnd()
     )
-    const row = cliTruncate(all.find(fits) ?? all.at(-1) ?? "", columns)
-    return isColored ? render(Doc.annotate(Doc.text(row), colors[view.state])) : row
+    const row = all.find(fits) ?? cliTruncate(all.at(-1) ?? "", columns)
+    return isColored ? render(Doc.annotate(Doc.text(row), states[view.state].color)) : row
   })
 }
 
@@ -93,8 +79,8 @@ const rank = (view: View): number => isOver(view) ? 2 : view.state === "running"
 
 const counted = (views: ReadonlyArray<View>): string => {
   const counts = new Map<string, number>()
-  for (const { state } of views) counts.set(wordFor[state], (counts.get(wordFor[state]) ?? 0) + 1)
-  return Array.from(counts, ([state, count]) => `${count} ${state}`).join(", ")
+  for (const { word } of views.map(({ state }) => states[state])) counts.set(word, (counts.get(word) ?? 0) + 1)
+  return Array.from(counts, ([word, count]) => `${count} ${word}`).join(", ")
 }
 
 /** At most so many rows: if there are more jobs, running ones come first, then waiting ones, and a line counts the rest. */

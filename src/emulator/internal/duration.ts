@@ -3,19 +3,8 @@
  *
  * @internal
  */
-import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
-
-/** @internal */
-export class DurationError extends Data.TaggedError("DurationError")<{
-  readonly text: string
-  readonly reason: string
-}> {
-  override get message(): string {
-    return `"${this.text}" ${this.reason}`
-  }
-}
 
 const millisPerUnit: { readonly [unit: string]: number } = {
   d: 86_400_000,
@@ -35,12 +24,12 @@ const longest = Duration.days(10_000)
 
 /**
  * Parses a duration, rounded to the millisecond: numbers with their units (`d`, `h`, `m`, `s`, `ms`, `µs`, `ns`), without
- * blanks or a sign.
+ * blanks or a sign. Returns what is wrong with any other text.
  *
  * @internal
  */
-export const parse = (text: string): Either.Either<Duration.Duration, DurationError> => {
-  const refused = (reason: string) => Either.left(new DurationError({ text, reason }))
+export const parse = (text: string): Either.Either<Duration.Duration, string> => {
+  const refused = (reason: string) => Either.left(`"${text}" ${reason}`)
   if (/^\d+(?:\.\d+)?$/.test(text)) return refused(`has no unit: write ${text}s or ${text}ms`)
   if (!form.test(text)) return refused("is not a duration such as 500ms, 30s, 1.5s, 1m30s, 2h or 1d")
   const millis = Array.from(text.matchAll(/([\d.]+)([a-zµ]+)/g)).reduce(

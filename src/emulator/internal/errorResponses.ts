@@ -20,52 +20,30 @@ export class Refused extends Data.TaggedError("Refused")<
 > {}
 
 /** @internal */
-export const invalid = (code: string, message: string, param?: string): Refused =>
-  new Refused({
-    status: 400,
-    body: { code, type: "invalid_request_error", message, ...(param !== undefined && { param }) }
-  })
+export const unauthorized = new Refused(ErrorResponses.unauthorized)
+
+interface Details {
+  readonly type?: string
+  /** The field that is at fault. */
+  readonly param?: string | undefined
+  readonly headers?: { readonly [name: string]: string }
+}
+
+/** @internal */
+export const refused = (
+  status: number,
+  code: string,
+  message: string,
+  { headers = {}, param, type = "invalid_request_error" }: Details = {}
+): Refused => new Refused({ status, headers, body: { code, type, message, ...(param !== undefined && { param }) } })
 
 /**
  * Creates the error of an invalid query or body: its issues, and the first invalid field.
  *
  * @internal
  */
-export const notAsExpected = (issues: ReadonlyArray<Issue>): Refused => {
-  const field = withoutOffers(issues)[0]?.path[0]
-  return invalid("invalid_request", sayIssues(issues), field === undefined ? field : String(field))
-}
-
-/** @internal */
-export const unauthorized = new Refused(ErrorResponses.unauthorized)
-
-/** @internal */
-export const tooLarge = (maxBodyBytes: number): Refused =>
-  new Refused({
-    status: 413,
-    body: {
-      code: "body_too_large",
-      type: "invalid_request_error",
-      message: `the body must not be larger than ${maxBodyBytes} bytes`
-    }
-  })
-
-const wrongMethod = (path: string, allow: string, method: string): Refused =>
-  new Refused({
-    status: 405,
-    headers: { allow },
-    body: {
-      code: "method_not_allowed",
-      type: "invalid_request_error",
-      message: `${path} takes ${allow}, not ${method}`
-    }
-  })
-
-const notFound = (path: string): Refused =>
-  new Refused({
-    status: 404,
-    body: { code: "not_found", type: "not_found_error", message: `there is nothing at ${path}` }
-  })
+export const notAsExpected = (issues: ReadonlyArray<Issue>): Refused =>
+  refused(400, "invalid_request", sayIssues(issues), { param: withoutOffers(issues)[0]?.path[0]?.toString() })
 
 // A request may contain the whole URL, like one to a proxy.
 const pathOf = ({ url }: HttpServerRequest.HttpServerRequest): string =>
@@ -80,38 +58,40 @@ const pathOf = ({ url }: HttpServerRequest.HttpServerRequest): string =>
 export const route = (
   methods: ReadonlyMap<string, ReadonlyArray<string>>,
   request: HttpServerRequest.HttpServerRequest
-): Refused | undefined => {
+): Effect.Effect<void, Refused> => {
   const path = pathOf(request)
   const allowed = methods.get(path)
-  return allowed === undefined
-    ? notFound(path)
-    : allowed.includes(request.method)
-    ? undefined
-    : wrongMethod(path, allowed.join(", "), request.method)
+  if (allowed === undefined) {
+    return refused(404, "not_found", `there is nothing at ${path}`, { type: "not_found_error" })
+  }
+  const allow = allowed.join(", ")
+  return allowed.includes(request.method)
+    ? Effect.void
+    : refused(405, "method_not_allowed", `${path} takes ${allow}, not ${request.method}`, { headers: { allow } })
 }
 
-/** @internal */
-export const toResponse = ({ body, headers, status }: Refused): HttpServerResponse.HttpServerResponse =>
-  HttpServerResponse.unsafeJson(body, { status, headers: headers ?? {} })
+const refusedBy = (failure: unknown): Refused | undefined =>
+  failure instanceof Refused
+    ? failure
+    : Predicate.isTagged(failure, "HttpApiDecodeError")
+    ? notAsExpected((failure as HttpApiError.HttpApiDecodeError).issues)
+    : undefined
 
-const serverError = toResponse(
-  new Refused({
-    status: 500,
-    body: { code: "internal_error", type: "server_error", message: "the emulator has failed; this is a bug in it" }
-  })
-)
+const internalError = refused(500, "internal_error", "the emulator has failed; this is a bug in it", {
+  type: "server_error"
+})
 
 /**
  * Returns the response to a failed request. The API builder's own responses differ in form from the service's.
  *
  * @internal
  */
-export const answer = (cause: Cause.Cause<unknown>): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+export const toResponse = (cause: Cause.Cause<unknown>): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
   if (Cause.isInterrupted(cause)) return Effect.interrupt
-  const failure = Cause.squash(cause)
-  if (failure instanceof Refused) return Effect.succeed(toResponse(failure))
-  if (Predicate.isTagged(failure, "HttpApiDecodeError")) {
-    return Effect.succeed(toResponse(notAsExpected((failure as HttpApiError.HttpApiDecodeError).issues)))
-  }
-  return Effect.as(Effect.logError("a request to the emulator failed", cause), serverError)
+  const known = refusedBy(Cause.squash(cause))
+  const { body, headers, status } = known ?? internalError
+  return Effect.as(
+    known === undefined ? Effect.logError("a request to the emulator failed", cause) : Effect.void,
+    HttpServerResponse.unsafeJson(body, { status, headers: headers ?? {} })
+  )
 }

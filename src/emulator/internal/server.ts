@@ -5,7 +5,9 @@
  * @internal
  */
 // @effect-diagnostics nodeBuiltinImport:off
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import * as Http from "node:http"
 import * as Https from "node:https"
 import type { Duplex } from "node:stream"
@@ -96,3 +98,22 @@ export const make = ({ patience: { headers, idle, request } = defaultPatience, t
   })
   return server
 }
+
+/**
+ * Listens until the scope closes. Returns the server, and its origin for clients on this machine: a server on every address
+ * is also on the loopback address.
+ *
+ * @internal
+ */
+export const listen = (server: Http.Server, { host, port }: { readonly host: string; readonly port: number }) =>
+  Effect.gen(function*() {
+    const httpServer = yield* NodeHttpServer.make(() => server, { host, port })
+    // closing a server waits for its connections to end
+    yield* Effect.addFinalizer(() => Effect.sync(() => server.closeAllConnections()))
+    const { address } = httpServer
+    const scheme = server instanceof Http.Server ? "http" : "https"
+    const name = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host
+    // a server with a port has no other kind of address
+    const bound = address._tag === "TcpAddress" ? address.port : port
+    return { httpServer, origin: `${scheme}://${name.includes(":") ? `[${name}]` : name}:${bound}` }
+  })

@@ -8,6 +8,7 @@ import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
+import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { errorBody } from "../../api/internal/errorBody.js"
@@ -33,42 +34,41 @@ const maxClaimTimeout: Duration.Duration = Duration.days(30)
  */
 export const defaultClaimTimeout: Duration.Duration = Duration.days(1)
 
+const durationText = (
+  description: string,
+  expected: string,
+  parse: (text: string) => Option.Option<Duration.Duration>
+): Schema.Schema<Duration.Duration, string> =>
+  Schema.transformOrFail(Schema.String.annotations({ description }), Schema.DurationFromSelf, {
+    strict: true,
+    decode: (text, _, ast) =>
+      Either.fromOption(parse(text), () => new ParseResult.Type(ast, text, `not ${expected}: "${text}"`)),
+    encode: (duration) => ParseResult.succeed(String(Duration.toSeconds(duration)))
+  })
+
+const isNumber = (text: string): boolean => /^\d+(?:\.\d+)?$/.test(text)
+
 /**
  * How long a worker waits for a job, as a Go duration (`5s`, `500ms`, `1m30s`) or a number of seconds. Without it, the
  * worker does not wait.
  */
-const PollTime: Schema.Schema<Duration.Duration, string> = Schema.transformOrFail(
-  Schema.String.annotations({ description: "such as 5s, 500ms or 1m30s; a number alone is of seconds" }),
-  Schema.DurationFromSelf,
-  {
-    strict: true,
-    decode: (text, _, ast) =>
-      parse(/^\d+(?:\.\d+)?$/.test(text) ? `${text}s` : text).pipe(
-        Either.map(Duration.min(maxPollTime)),
-        Either.mapLeft(() => new ParseResult.Type(ast, text, `not a time such as 5s, 500ms or 1m30s: "${text}"`))
-      ),
-    encode: (duration) => ParseResult.succeed(`${Duration.toMillis(duration)}ms`)
-  }
+const PollTime = durationText(
+  "such as 5s, 500ms or 1m30s; a number alone is of seconds",
+  "a time such as 5s, 500ms or 1m30s",
+  (text) => Option.map(Either.getRight(parse(isNumber(text) ? `${text}s` : text)), Duration.min(maxPollTime))
 )
 
 /**
  * How long a claim lasts from the last heartbeat, in seconds: more than 0, and up to 30 days.
  */
-const ClaimTimeout: Schema.Schema<Duration.Duration, string> = Schema.transformOrFail(
-  Schema.String.annotations({ description: "seconds, more than 0 and up to 2592000 (30 days)" }),
-  Schema.DurationFromSelf,
-  {
-    strict: true,
-    decode: (text, _, ast) => {
-      const seconds = /^\d+(?:\.\d+)?$/.test(text) ? Number(text) : NaN
-      const millis = Math.round(seconds * 1_000)
-      return millis >= 1 && millis <= Duration.toMillis(maxClaimTimeout)
-        ? ParseResult.succeed(Duration.millis(millis))
-        : ParseResult.fail(
-          new ParseResult.Type(ast, text, `not a number of seconds, more than 0 and up to 2592000: "${text}"`)
-        )
-    },
-    encode: (duration) => ParseResult.succeed(String(Duration.toSeconds(duration)))
+const ClaimTimeout = durationText(
+  "seconds, more than 0 and up to 2592000 (30 days)",
+  "a number of seconds, more than 0 and up to 2592000",
+  (text) => {
+    const millis = isNumber(text) ? Math.round(Number(text) * 1_000) : NaN
+    return millis >= 1 && millis <= Duration.toMillis(maxClaimTimeout)
+      ? Option.some(Duration.millis(millis))
+      : Option.none()
   }
 )
 

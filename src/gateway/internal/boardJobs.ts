@@ -14,7 +14,7 @@ import * as Job from "../../model/Job.js"
 import * as JobSummary from "../../model/JobSummary.js"
 import type { WatchError } from "../../model/QueueError.js"
 import type * as Transition from "../../model/Transition.js"
-import type { Service as Learned } from "../../policy/LearnedCadence.js"
+import { expectedEnd, type Service as Learned } from "../../policy/LearnedCadence.js"
 import type { Observer } from "../../watch/internal/observed.js"
 import { deriveFrom, type DeriveRules } from "../../watch/internal/reader.js"
 import type { Notice } from "../../watch/JobWatcher.js"
@@ -55,8 +55,8 @@ export class Entry {
   private trouble: Job.JsonObject | undefined
   private error: unknown
   private encoded: string | undefined
-  /** When the job is expected to end, by our clock. */
-  expectedEnd: DateTime.Utc | undefined
+  /** When the job is expected to end, by our clock, in milliseconds since the epoch. */
+  expectedEnd: Option.Option<number> = Option.none()
   isWatched = true
 
   constructor(readonly job: Job.JobRef) {
@@ -131,7 +131,9 @@ export class Entry {
       since: Option.getOrUndefined(Option.map(this.summary.since, DateTime.formatIso)),
       inQueue: Duration.toMillis(this.summary.inQueue),
       exact: this.summary.exact,
-      expectedEnd: this.expectedEnd === undefined ? undefined : DateTime.formatIso(this.expectedEnd),
+      expectedEnd: Option.getOrUndefined(
+        Option.map(this.expectedEnd, (end) => DateTime.formatIso(DateTime.unsafeMake(end)))
+      ),
       trouble: this.trouble,
       error: this.error,
       isWatched: this.isWatched
@@ -151,7 +153,11 @@ export class Jobs implements Observer<Job.JobRef> {
   private readonly watched = new Set<string>()
   readonly followers = new Set<Follower>()
 
-  constructor(private readonly maxJobs: number, private readonly eta: Learned["eta"]) {}
+  constructor(
+    private readonly maxJobs: number,
+    private readonly eta: Learned["eta"],
+    private readonly clockAhead?: () => number
+  ) {}
 
   /** The jobs, in the order in which they became known. */
   get all(): Iterable<Entry> {
@@ -169,13 +175,11 @@ export class Jobs implements Observer<Job.JobRef> {
     return this.entries.get(keyOf(job))
   }
 
-  begin(job: Job.JobRef): Effect.Effect<Job.JobRef> {
-    return Effect.sync(() => {
-      this.watched.add(keyOf(job))
-      const entry = this.getOrAdd(job)
-      if (entry !== undefined) this.setWatched(entry, true)
-      return job
-    })
+  begin(job: Job.JobRef): Job.JobRef {
+    this.watched.add(keyOf(job))
+    const entry = this.getOrAdd(job)
+    if (entry !== undefined) this.setWatched(entry, true)
+    return job
   }
 
   onNotice(job: Job.JobRef, notice: Notice, rules: DeriveRules): Effect.Effect<void> | undefined {
@@ -184,10 +188,8 @@ export class Jobs implements Observer<Job.JobRef> {
     const { hasMoved, isNew } = entry.note(notice, rules)
     if (isNew) this.changed(entry)
     if (!hasMoved || notice._tag !== "Sample") return undefined
-    return Effect.map(this.eta(notice.status), (eta) => {
-      entry.expectedEnd = Option.getOrUndefined(
-        Option.map(eta, ({ left }) => DateTime.addDuration(notice.at, left))
-      )
+    return Effect.map(expectedEnd(this.eta, notice.status, this.clockAhead?.()), (end) => {
+      entry.expectedEnd = end
       this.changed(entry)
     })
   }

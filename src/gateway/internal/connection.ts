@@ -19,8 +19,8 @@ import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import * as Fiber from "../../queue/internal/fiber.js"
 import { JobWatcher } from "../../watch/JobWatcher.js"
 import type { Notice, Subscription, Watch } from "../../watch/JobWatcher.js"
-import type { Output } from "../GatewayOutput.js"
 import { type Encoder, encodeText, type Step } from "./encoder.js"
+import type { Output } from "./output.js"
 import { formatCursors, isOpen, type Query } from "./request.js"
 
 /** Turns the notices of a subscription into bytes. */
@@ -78,15 +78,16 @@ class Writer {
   }
 
   private writeStep(watch: Watch, step: Step): void {
+    const { cursors, encoder, output } = this
     watch.cursor = step.cursor
-    if (step.events.length === 0) return
-    if (this.cursors === undefined) return this.output.write(step.bytes)
-    const key = keyOf(watch.job)
-    for (const { bytes, cursor } of step.events) {
-      this.cursors.set(key, cursor)
-      const id = this.encoder.format.writeId(formatCursors(this.cursors.values()))
-      if (id !== "") this.output.write(encodeText(id))
-      this.output.write(bytes)
+    for (const { bytes, cursor, withoutId } of step.events) {
+      if (cursors === undefined) output.write(bytes)
+      else {
+        cursors.set(keyOf(watch.job), cursor)
+        const id = encoder.format.writeId(formatCursors(cursors.values()))
+        if (id !== "") output.write(encodeText(id))
+        output.write(withoutId)
+      }
     }
   }
 

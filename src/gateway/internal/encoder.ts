@@ -33,13 +33,15 @@ export const encodeText = (text: string): Uint8Array => utf8.encode(text)
 
 const line = (json: JsonObject) => `${JSON.stringify(json)}\n`
 
-// Neither a cursor, nor a tag, nor JSON contains a line break.
+/** An event of a stream. Neither a cursor, nor a tag, nor JSON contains a line break. @internal */
+export const writeEvent = (name: string, json: string): string => `event: ${name}\ndata: ${json}\n\n`
+
 const serverSentEvents: Format = {
   contentType: "text/event-stream",
   begin: Effect.map(retryField, encodeText),
   heartbeat: encodeText(": heartbeat\n\n"),
   writeId: (id) => `id: ${id}\n`,
-  write: (name, json) => `event: ${name}\ndata: ${line(json)}\n`
+  write: (name, json) => writeEvent(name, JSON.stringify(json))
 }
 
 const heartbeat = encodeText(line({ _tag: "Heartbeat" }))
@@ -55,38 +57,13 @@ const lines: Format = {
 /** The transitions that a sample adds. @internal */
 export interface Step {
   readonly cursor: Transition.Cursor
-  /** Each of them, without an id, for a follower of several jobs. */
-  readonly events: ReadonlyArray<{ readonly cursor: string; readonly bytes: Uint8Array }>
-  /** All of them, with their ids, for a follower of this job alone. */
-  readonly bytes: Uint8Array
-}
-
-const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
-  let at = 0
-  for (const part of parts) {
-    bytes.set(part, at)
-    at += part.length
-  }
-  return bytes
-}
-
-/** Makes a step whose events are parts of its bytes. */
-const stepOf = (
-  cursor: Transition.Cursor,
-  events: ReadonlyArray<{ readonly cursor: string; readonly id: Uint8Array; readonly event: Uint8Array }>
-): Step => {
-  const bytes = concat(events.flatMap(({ event, id }) => [id, event]))
-  let at = 0
-  return {
-    cursor,
-    bytes,
-    events: events.map(({ cursor, event, id }) => {
-      const begin = at + id.length
-      at = begin + event.length
-      return { cursor, bytes: bytes.subarray(begin, at) }
-    })
-  }
+  readonly events: ReadonlyArray<{
+    readonly cursor: string
+    /** The event with its id, for a follower of this job alone. */
+    readonly bytes: Uint8Array
+    /** The part of the bytes without the id, for a follower of several jobs. */
+    readonly withoutId: Uint8Array
+  }>
 }
 
 type Derived = Either.Either<Step, UnrecognizedStatus | JobMismatch>
@@ -110,17 +87,14 @@ export class Encoder {
     if (known !== undefined) return Either.right(known)
     const { encoders, format } = this
     return Either.map(deriveFrom(before, sample, { policy, rules }), ({ cursor, transitions }) => {
-      const step = stepOf(
-        cursor,
-        transitions.map((transition) => {
-          const cursor = Transition.formatCursor(transition.cursor)
-          return {
-            cursor,
-            id: encodeText(format.writeId(cursor)),
-            event: encodeText(format.write(transition._tag, encoders.event(transition)))
-          }
-        })
-      )
+      const events = transitions.map((transition) => {
+        const cursor = Transition.formatCursor(transition.cursor)
+        const id = format.writeId(cursor)
+        const bytes = encodeText(id + format.write(transition._tag, encoders.event(transition)))
+        // an id is ASCII
+        return { cursor, bytes, withoutId: bytes.subarray(id.length) }
+      })
+      const step = { cursor, events }
       steps.set(before ?? nothing, step)
       return step
     })

@@ -65,25 +65,25 @@ const parseJobs = (
     : invalid({ model: "" }, "job", `the query names more than ${maxJobs} job${maxJobs === 1 ? "" : "s"}`)
 }
 
-const parseFrom = (job: Job.JobRef, text: string): Either.Either<Transition.Cursor, QueryError> =>
-  Either.flatMap(
-    Transition.parseCursor(text),
-    (cursor) => Transition.Cursor.isOf(cursor, job) ? Either.right(cursor) : Either.left(new JobMismatch({ job }))
-  )
+const parseKnown = (job: Job.JobRef, cursor: string | undefined): Either.Either<Known, QueryError> =>
+  cursor === undefined
+    ? Either.right({ job, from: undefined })
+    : Either.flatMap(
+      Transition.parseCursor(cursor),
+      (from) => Transition.Cursor.isOf(from, job) ? Either.right({ job, from }) : Either.left(new JobMismatch({ job }))
+    )
 
-const parseFroms = (
+const parseCursors = (
   jobs: Arr.NonEmptyReadonlyArray<Job.JobRef>,
-  text: string | null
+  text: string | undefined
 ): Either.Either<Arr.NonEmptyReadonlyArray<Known>, QueryError> => {
-  const texts = jobs.length === 1 ? [text] : text?.split(",") ?? jobs.map(() => "")
-  return texts.length !== jobs.length
+  const cursors = jobs.length === 1 ? [text] : text?.split(",").map((cursor) => cursor || undefined) ?? []
+  return text !== undefined && cursors.length !== jobs.length
     ? invalid({ model: "" }, "from", "there is not one cursor for each job")
-    : Either.all(Arr.map(jobs, (job, i): Either.Either<Known, QueryError> => {
-      const text = texts[i]
-      return text === null || (text === "" && jobs.length > 1)
-        ? Either.right({ job, from: undefined })
-        : Either.map(parseFrom(job, text ?? ""), (from) => ({ job, from }))
-    })) as Either.Either<Arr.NonEmptyArray<Known>, QueryError>
+    : Either.all(Arr.map(jobs, (job, i) => parseKnown(job, cursors[i]))) as Either.Either<
+      Arr.NonEmptyArray<Known>,
+      QueryError
+    >
 }
 
 const parseWait = (model: string, text: string | null): Either.Either<number, InvalidRequest> =>
@@ -115,7 +115,7 @@ export const parseQuery = (
     }
     const query = new URLSearchParams(request.url.slice(pathOf(request).length))
     const jobs = yield* parseJobs(query.getAll("job"), maxJobs)
-    const known = yield* parseFroms(jobs, request.headers["last-event-id"] ?? query.get("from"))
+    const known = yield* parseCursors(jobs, request.headers["last-event-id"] ?? query.get("from") ?? undefined)
     return {
       jobs: known,
       wait: yield* parseWait(jobs[0].model, query.get("wait")),

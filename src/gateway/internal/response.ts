@@ -24,32 +24,26 @@ export const stream = (contentType: string, body: Parameters<typeof HttpServerRe
   // nginx buffers a response without this header
   HttpServerResponse.stream(body, { contentType, headers: { ...headers, "x-accel-buffering": "no" } })
 
-const statusOf = (error: WatchError | InvalidCursor): number => {
-  switch (error._tag) {
-    case "InvalidCursor":
-    case "InvalidRequest":
-      return 400
-    case "AccessDenied":
-      return error.httpStatus === 403 ? 403 : 401
-    case "JobNotFound":
-      return 404
-    case "JobMismatch":
-      return 409
-    case "RateLimited":
-    case "Unavailable":
-      return 503
-    case "ResponseTimeout":
-    case "PendingTooLong":
-    case "Stalled":
-    case "WatchTimeout":
-      return 504
-    case "Unreachable":
-    case "ResponseTooLarge":
-    case "UnexpectedResponse":
-    case "UnrecognizedStatus":
-      return 502
-  }
+const statuses: { readonly [Tag in (WatchError | InvalidCursor)["_tag"]]: number } = {
+  InvalidCursor: 400,
+  InvalidRequest: 400,
+  AccessDenied: 401,
+  JobNotFound: 404,
+  JobMismatch: 409,
+  Unreachable: 502,
+  ResponseTooLarge: 502,
+  UnexpectedResponse: 502,
+  UnrecognizedStatus: 502,
+  RateLimited: 503,
+  Unavailable: 503,
+  ResponseTimeout: 504,
+  PendingTooLong: 504,
+  Stalled: 504,
+  WatchTimeout: 504
 }
+
+const statusOf = (error: WatchError | InvalidCursor): number =>
+  error._tag === "AccessDenied" && error.httpStatus === 403 ? 403 : statuses[error._tag]
 
 /** @internal */
 export const ofError = (error: WatchError | InvalidCursor, encoded: JsonObject) => {

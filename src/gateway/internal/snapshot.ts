@@ -14,8 +14,8 @@ import type { WatchError } from "../../model/QueueError.js"
 import { derive } from "../../model/Transition.js"
 import * as Deadline from "../../policy/Deadline.js"
 import { Default } from "../../policy/WatchPolicy.js"
-import { JobWatcher } from "../../watch/JobWatcher.js"
-import type { Notice } from "../../watch/JobWatcher.js"
+import { type Reading, untilSome } from "../../watch/internal/reader.js"
+import type { JobWatcher } from "../../watch/JobWatcher.js"
 import type { Known } from "./request.js"
 
 /** A snapshot, and when it arrived. */
@@ -24,42 +24,17 @@ interface Snapshot {
   readonly at: DateTime.Utc
 }
 
-/**
- * Watches a job until `select` returns an effect for one of its notices. Of the deadlines only that of a request applies: to
- * look at a job must not cancel it.
- */
-const watchUntil = <A>(
-  { from, job }: Known,
-  select: (notice: Extract<Notice, { readonly _tag: "Sample" | "Trouble" }>) => Effect.Effect<A, WatchError> | undefined
-): Effect.Effect<A, WatchError, JobWatcher> =>
-  Effect.scoped(Effect.gen(function*() {
-    const policy = yield* Default
-    const subscription = yield* (yield* JobWatcher).subscribe({
-      policy: { ...policy, deadline: Deadline.request(policy.deadline.request), unrecognized: "fail" },
-      wants: "polls"
-    })
-    yield* subscription.add(job, from)
-    while (true) {
-      for (const notice of yield* subscription.next) {
-        if (notice._tag === "Ended") {
-          yield* notice.exit
-          return yield* Effect.dieMessage(`the watcher ended ${format(job)} without a terminal snapshot`)
-        }
-        const selected = notice._tag === "Recovered" ? undefined : select(notice)
-        if (selected !== undefined) return yield* selected
-      }
-    }
-  }))
-
 const hasNews = ({ from }: Known, { at, status }: Snapshot): boolean =>
   from === undefined || Either.match(derive(Option.some(from), status, { observedAt: at, unrecognized: "end" }), {
     onLeft: () => true,
     onRight: ({ transitions }) => transitions.length > 0
   })
 
+const maxWait = Duration.minutes(1)
+
 /**
- * Returns the latest snapshot if it has news for the client; otherwise waits for one that has. Without a `wait` the first
- * poll decides.
+ * Returns the latest snapshot if it has news for the client; otherwise waits for one that has, a minute at most. Without a
+ * `wait` the first poll decides. Of the deadlines only that of a request applies: to look at a job must not cancel it.
  *
  * @internal
  */
@@ -67,24 +42,33 @@ export const latest = (
   known: Known,
   wait: Duration.Duration
 ): Effect.Effect<Option.Option<Snapshot>, WatchError, JobWatcher> =>
-  Effect.suspend(() => {
+  Effect.flatMap(Default, ({ deadline }) => {
+    const { from, job } = known
     const isWaiting = Duration.greaterThan(wait, Duration.zero)
     let trouble: WatchError | undefined
-    const snapshot = watchUntil(known, (notice): Effect.Effect<Option.Option<Snapshot>, WatchError> | undefined => {
-      if (notice._tag === "Trouble") {
-        trouble = notice.error
-        return isWaiting ? undefined : Effect.fail(trouble)
+    const reading: Reading<Option.Option<Snapshot>> = {
+      job,
+      options: { from, deadline: Deadline.request(deadline.request), unrecognized: "fail" },
+      wants: "polls",
+      select: (notice) => {
+        if (notice._tag === "Recovered") return Either.right([])
+        trouble = notice._tag === "Trouble" ? notice.error : undefined
+        if (notice._tag === "Sample" && hasNews(known, notice)) return Either.right([Option.some(notice)])
+        if (isWaiting) return Either.right([])
+        return trouble === undefined ? Either.right([Option.none()]) : Either.left(trouble)
       }
-      trouble = undefined
-      return hasNews(known, notice) ? Effect.succeedSome(notice) : isWaiting ? undefined : Effect.succeedNone
-    }).pipe(
-      // it is for the client to decide what an unknown state means
-      Effect.catchTag("UnrecognizedStatus", ({ snapshot }) =>
-        Effect.map(DateTime.now, (at) => Option.some({ status: snapshot, at })))
-    )
+    }
+    const snapshot = untilSome(reading, ([snapshot]) =>
+      snapshot === undefined
+        ? Effect.dieMessage(`the watcher ended ${format(job)} without a terminal snapshot`)
+        : Effect.succeed(snapshot)).pipe(
+        // it is for the client to decide what an unknown state means
+        Effect.catchTag("UnrecognizedStatus", ({ snapshot }) =>
+          Effect.map(DateTime.now, (at) => Option.some({ status: snapshot, at })))
+      )
     return isWaiting
       ? Effect.flatten(Effect.timeoutTo(snapshot, {
-        duration: wait,
+        duration: Duration.min(wait, maxWait),
         onSuccess: Effect.succeed<Option.Option<Snapshot>>,
         onTimeout: () =>
           trouble === undefined ? Effect.succeedNone : Effect.fail(trouble)

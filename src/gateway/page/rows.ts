@@ -139,8 +139,7 @@ class Row {
   private explain(): void {
     this.explainedAt = now()
     fetch(`why?${new URLSearchParams({ job: this.job.job })}`).then((response) => response.json()).then(
-      // nothing is known of a job that is not watched
-      ({ summary }) => write(this.cause, summary ?? ""),
+      ({ summary }) => write(this.cause, summary ?? ""), // of a job that the board has dropped meanwhile, nothing
       () => write(this.cause, "")
     )
   }

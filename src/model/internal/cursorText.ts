@@ -1,20 +1,7 @@
-/**
- * The text of a cursor: version, job, phase, retries, two times, the digest of `info`, and a checksum.
- *
- * @internal
- */
+/** The text of a cursor: version, job, phase, retries, two times, the digest of `info`, and a checksum. @internal */
 import * as Either from "effect/Either"
 import { checksum, isInfoPrint } from "./fingerprint.js"
-import type { Phase } from "./position.js"
-
-interface Fields {
-  readonly job: string
-  readonly phase: Phase
-  readonly retries: number
-  readonly at: number | undefined
-  readonly claimedAt: number | undefined
-  readonly info: string | undefined
-}
+import type { Known } from "./position.js"
 
 const letters = { Queued: "q", Running: "r", Ended: "e" } as const
 
@@ -31,7 +18,7 @@ const cursorText =
   /^1([0-9a-z]{14})([qre])(\d{1,3})\.(-?[0-9a-z]*)\.(-?[0-9a-z]*)\.(~?[A-Za-z0-9_-]*|\*)\.([0-9a-z]{7})$/
 
 /** @internal */
-export const format = (fields: Fields): string => {
+export const format = (fields: Known): string => {
   const body = `1${fields.job}${letters[fields.phase]}${fields.retries}.${formatTime(fields.at)}.${
     formatTime(fields.claimedAt)
   }.${fields.info ?? "*"}.`
@@ -39,14 +26,14 @@ export const format = (fields: Fields): string => {
 }
 
 /** @internal */
-export const parse = (text: string): Either.Either<Fields, string> => {
+export const parse = (text: string): Either.Either<Known, string> => {
   const match = cursorText.exec(text)
   if (match === null) {
     return Either.left(/^[02-9]/.test(text) ? "written by another version of this library" : "it has another form")
   }
   const [, job = "", letter = "q", retries = "0", at = "", claimedAt = "", info = "", sum = ""] = match
   if (checksum(text.slice(0, -sum.length)) !== sum) return Either.left("it was cut short or changed")
-  const fields: Fields = {
+  const fields: Known = {
     job,
     // the pattern admits no other letter
     phase: phases[letter as keyof typeof phases],

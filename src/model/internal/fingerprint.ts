@@ -18,18 +18,10 @@ const base36 = (value: number): string => value.toString(36).padStart(7, "0")
 // read.
 const print64 = (text: string): string => [base36(hash32(text, 1)), base36(hash32(text, 2))].join("")
 
-/**
- * Returns a hash of a text: seven letters and digits.
- *
- * @internal
- */
+/** Returns a hash of a text: seven letters and digits. @internal */
 export const checksum = (text: string): string => base36(hash32(text, 0))
 
-/**
- * Returns a hash of a job: fourteen letters and digits (64 bits).
- *
- * @internal
- */
+/** Returns a hash of a job: fourteen letters and digits (64 bits). @internal */
 export const jobPrint = (job: JobRef): string => print64(JSON.stringify([job.model, job.requestId]))
 
 // Deeper values are ignored: a document may be nested deeper than the stack.
@@ -68,11 +60,7 @@ const entryPrint = (key: string, value: unknown): string => {
     alphabet.charAt((hash >>> 18) & 63)
 }
 
-/**
- * An object with more entries is hashed as a whole, not entry by entry.
- *
- * @internal
- */
+/** An object with more entries is hashed as a whole, not entry by entry. @internal */
 export const maxEntries = 32
 
 const whole = "~"

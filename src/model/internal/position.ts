@@ -1,8 +1,4 @@
-/**
- * The position of a job in its history, by a cursor and by a snapshot.
- *
- * @internal
- */
+/** The position of a job in its history, by a cursor and by a snapshot. @internal */
 import type * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import type { JobStatus } from "../Job.js"
@@ -11,29 +7,30 @@ import { maxRetries } from "./limits.js"
 // Bounds the length of a path if a service reports a billion retries.
 const mostRetries = 100
 
-// Public types refer to it, so it is not marked as internal: the build would leave it out.
+// Public types are made of these two, so they are not marked as internal: the build would leave them out.
 export type Phase = "Queued" | "Running" | "Ended"
 
-/**
- * What was known before a snapshot. `claimedAt` is the time of the last claim, even if it was lost.
- *
- * @internal
- */
+/** The fields of a cursor. Times are the server's, in milliseconds since the epoch, `undefined` if it reported none. */
 export interface Known {
+  /** A hash of the job's reference. */
+  readonly job: string
+  /** The phase of the job. */
   readonly phase: Phase
+  /** The least number of times that the job went back to the queue. */
   readonly retries: number
+  /** The latest time of a transition. */
+  readonly at: number | undefined
+  /** The time of the last claim, even if it was lost. */
   readonly claimedAt: number | undefined
+  /** A digest of the `info` that was last emitted, `undefined` if none was. */
+  readonly info: string | undefined
 }
 
 /** @internal */
 export const phaseOf = (status: JobStatus): Phase =>
   status._tag === "Pending" ? "Queued" : status._tag === "Running" ? "Running" : "Ended"
 
-/**
- * The job is in the queue, or was canceled there: every claim was lost.
- *
- * @internal
- */
+/** The job is in the queue, or was canceled there: every claim was lost. @internal */
 export const isUnclaimed = (status: JobStatus): boolean => status._tag === "Pending" || status._tag === "Canceled"
 
 /** @internal */

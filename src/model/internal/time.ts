@@ -8,25 +8,13 @@
 import type * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 
-/**
- * Returns the monotonic time, in whole milliseconds. Only differences of it have a meaning.
- *
- * @internal
- */
+/** Returns the monotonic time, in whole milliseconds. Only differences of it have a meaning. @internal */
 export const monotonic = (clock: Clock.Clock): number =>
   // `TestClock` multiplies in floating point, and may be some nanoseconds short
   Number((clock.unsafeCurrentTimeNanos() + 500n) / 1_000_000n)
 
-/**
- * Returns how far the wall clock is ahead of the monotonic time now, in milliseconds.
- *
- * @internal
- */
+/** Returns how far the wall clock is ahead of the monotonic time now, in milliseconds. @internal */
 export const wallOffset = (clock: Clock.Clock): number => clock.unsafeCurrentTimeMillis() - monotonic(clock)
 
-/**
- * Returns the date of a monotonic time, by the current setting of the wall clock.
- *
- * @internal
- */
+/** Returns the date of a monotonic time, by the current setting of the wall clock. @internal */
 export const dateOf = (clock: Clock.Clock, time: number): DateTime.Utc => DateTime.unsafeMake(wallOffset(clock) + time)

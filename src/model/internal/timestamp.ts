@@ -1,8 +1,4 @@
-/**
- * Times in schemas: the RFC 3339 texts of the service, and those that this library stores and sends.
- *
- * @internal
- */
+/** Times in schemas: the RFC 3339 texts of the service, and those that this library stores and sends. @internal */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
@@ -59,18 +55,10 @@ export const readTime = (text: string | null | undefined): Option.Option<DateTim
 /** @internal */
 export const writeTime = (time: DateTime.Utc): string => DateTime.formatIso(time)
 
-/**
- * A time as it is stored and sent: ISO 8601, in UTC.
- *
- * @internal
- */
+/** A time as it is stored and sent: ISO 8601, in UTC. @internal */
 export const TimeText: Schema.Schema<DateTime.Utc, string> = Schema.DateTimeUtc
 
-/**
- * A duration as it is stored and sent: a number of milliseconds. JSON knows no infinite one.
- *
- * @internal
- */
+/** A duration as it is stored and sent: a number of milliseconds. JSON knows no infinite one. @internal */
 export const Millis: Schema.Schema<Duration.Duration, number> = Schema.transform(
   Schema.NonNegative,
   Schema.DurationFromSelf.annotations({

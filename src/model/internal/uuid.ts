@@ -3,11 +3,7 @@ import type * as Random from "effect/Random"
 
 const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, "0")
 
-/**
- * Creates a UUIDv7 (RFC 9562): 48 bits of time, 74 random bits.
- *
- * @internal
- */
+/** Creates a UUIDv7 (RFC 9562): 48 bits of time, 74 random bits. @internal */
 export const uuidv7 = (millis: number, random: Random.Random): Effect.Effect<string> =>
   Effect.map(
     Effect.all([

@@ -92,12 +92,9 @@ export const defaultTracer: Tracer.Tracer = Context.get(DefaultServices.liveServ
 /** Whether the current fiber is traced. @internal */
 export const isTracerEnabled: Effect.Effect<boolean> = FiberRef.get(FiberRef.currentTracerEnabled)
 
-/** Whether the spans of the current fiber go anywhere. @internal */
-export const isExported: Effect.Effect<boolean> = Effect.zipWith(
-  isTracerEnabled,
-  Effect.tracer,
-  (isEnabled, tracer) => isEnabled && tracer !== defaultTracer
-)
+/** Whether the spans of a fiber go anywhere: not if its current span is not sampled. @internal */
+export const isExported = (fiber: Fiber<unknown, unknown>): boolean =>
+  isTraced(fiber) && fiber.currentTracer !== defaultTracer && fiber.currentSpan?.sampled !== false
 
 /** Interrupts a fiber, and waits for its end. @internal */
 export const interruptAndWait = (fiber: Fiber<unknown, unknown>): Effect.Effect<void> =>

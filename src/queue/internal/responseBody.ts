@@ -6,21 +6,31 @@
  * @internal
  */
 export class ResponseBody {
-  private readonly chunks: Array<Uint8Array> = []
+  /** Mostly the only chunk. V8 would take an array that each response has for long-lived. */
+  private first: Uint8Array | undefined
+  private others: Array<Uint8Array> | undefined
   private size = 0
 
   constructor(private readonly maxKept: number, private readonly maxRead: number) {}
 
   add(chunk: Uint8Array): boolean {
     const room = this.maxKept - this.size
-    if (room > 0) this.chunks.push(chunk.length > room ? chunk.subarray(0, room) : chunk)
+    if (room > 0) this.keep(chunk.length > room ? chunk.subarray(0, room) : chunk)
     this.size += chunk.length
     return this.size <= this.maxRead
   }
 
+  private keep(chunk: Uint8Array): void {
+    if (this.first === undefined) this.first = chunk
+    else {
+      this.others ??= []
+      this.others.push(chunk)
+    }
+  }
+
   bytes(): Uint8Array {
-    const [first = empty, ...others] = this.chunks
-    return others.length === 0 ? first : concat(this.chunks)
+    const { first = empty, others } = this
+    return others === undefined ? first : concat([first, ...others])
   }
 }
 

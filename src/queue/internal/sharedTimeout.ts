@@ -5,13 +5,15 @@ import { monotonic } from "../../model/internal/time.js"
 import * as Fiber from "./fiber.js"
 
 /**
- * An operation with a timeout.
+ * A pending operation.
  *
  * @internal
  */
-export interface Expiring {
-  expiresAt: number
-  readonly expire: () => void
+export class Expiring {
+  previous: Expiring = this
+  next: Expiring = this
+
+  constructor(readonly expiresAt: number, readonly expire: () => void) {}
 }
 
 /**
@@ -21,7 +23,9 @@ export interface Expiring {
  * @internal
  */
 export class SharedTimeout {
-  private readonly waiting = new Set<Expiring>()
+  // Between the last and the first of a ring. Not a `Set`, whose past tables refer to the next ones: once V8 has moved one
+  // of them to its old space, all operations since then are kept until a major collection.
+  private readonly end = new Expiring(Infinity, () => {})
   private timer: Fiber.Fiber | undefined
 
   constructor(
@@ -30,23 +34,37 @@ export class SharedTimeout {
     private readonly runtime: Fiber.Runtime
   ) {}
 
-  add(one: Expiring): void {
-    one.expiresAt = monotonic(this.clock) + this.millis
-    this.waiting.add(one)
-    if (this.waiting.size === 1) this.timer = Fiber.fork(this.runtime, this.wait)
+  private get isEmpty(): boolean {
+    return this.end.next === this.end
+  }
+
+  /** `expire` deletes the operation. */
+  add(expire: () => void): Expiring {
+    const { end, isEmpty } = this
+    const one = new Expiring(monotonic(this.clock) + this.millis, expire)
+    one.previous = end.previous
+    one.next = end
+    end.previous.next = one
+    end.previous = one
+    if (isEmpty) this.timer = Fiber.fork(this.runtime, this.wait)
+    return one
   }
 
   delete(one: Expiring): void {
-    if (this.waiting.delete(one) && this.waiting.size === 0 && this.timer !== undefined) Fiber.interrupt(this.timer)
+    if (one.next === one) return
+    one.previous.next = one.next
+    one.next.previous = one.previous
+    one.previous = one.next = one
+    if (this.isEmpty && this.timer !== undefined) Fiber.interrupt(this.timer)
   }
 
   // interruptible, even if the service was created in an uninterruptible region
   private readonly wait: Effect.Effect<void> = Effect.interruptible(Effect.suspend(() => {
     const now = monotonic(this.clock)
-    for (const one of this.waiting) {
-      if (one.expiresAt > now) return Effect.zipRight(this.clock.sleep(Duration.millis(one.expiresAt - now)), this.wait)
-      // it deletes itself
-      one.expire()
+    while (!this.isEmpty) {
+      const { expire, expiresAt } = this.end.next
+      if (expiresAt > now) return Effect.zipRight(this.clock.sleep(Duration.millis(expiresAt - now)), this.wait)
+      expire()
     }
     return Effect.void
   }))

@@ -142,28 +142,37 @@ export const makeStatus = <Request>(
     }
 
     const ask = (entry: Entry<Request>, caller: Fiber.Fiber<JobStatus, QueueError>): Outcome =>
-      Effect.async((resume) => {
+      Effect.uninterruptibleMask((restore) => {
         const timeout = millis === Infinity ? undefined : timeoutBy(Fiber.clockOf(caller))
-        let isPending = true
-        const settle = (outcome: Outcome) => {
-          isPending = false
-          timeout?.delete(call)
-          resume(outcome)
+        let expiring: Expiring | undefined
+        /** Until there is an outcome. */
+        let stop: Effect.Effect<void> | undefined
+        const leave = () => {
+          stop = undefined
+          if (expiring !== undefined) timeout?.delete(expiring)
         }
-        const call: Expiring = {
-          expiresAt: Infinity,
-          expire: () => {
+        const response: Outcome = Effect.async((resume) => {
+          let isPending = true
+          const settle = (outcome: Outcome) => {
+            isPending = false
+            leave()
+            resume(outcome)
+          }
+          const stopRequest = send(entry, settle, caller)
+          if (!isPending) return
+          stop = stopRequest
+          expiring = timeout?.add(() => {
             // a request that can't be interrupted must not delay the timeout
-            const stopping = Fiber.fork(runtime, stop)
+            const stopping = Fiber.fork(runtime, stopRequest)
             const error = new ResponseTimeout({ ...about(entry), after: requestTimeout })
             settle(Effect.zipRight(Fiber.awaitEnd(stopping), Effect.fail(error)))
-          }
-        }
-        const stop = send(entry, settle, caller)
-        if (isPending) timeout?.add(call)
-        return Effect.suspend(() => {
-          timeout?.delete(call)
-          return stop
+          })
+        })
+        // Not a finalizer of `Effect.async`: V8 takes what it consists of for long-lived, and with it the whole request.
+        return Effect.catchAllCause(restore(response), (cause) => {
+          const stopping = stop ?? Effect.void
+          leave()
+          return Effect.zipRight(stopping, Effect.failCause(cause))
         })
       })
 

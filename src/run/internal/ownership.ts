@@ -5,9 +5,10 @@
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import * as Scope from "effect/Scope"
 import { format } from "../../model/Job.js"
 import type { JobRef } from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
@@ -50,10 +51,26 @@ const schedule = respectRetryAfter(
   Schedule.exponential(Duration.millis(100)).pipe(Schedule.union(Schedule.spaced(Duration.seconds(1))))
 )
 
-/** @internal */
-export interface Options extends Submit.Options {
+// Not marked as internal: public types extend them, and the build would remove them.
+export interface ScopedOptions extends Submit.Options {
+  /**
+   * The time limit for releasing the job. Closing the scope, or interrupting the effect, takes at most this long, or
+   * twice as long if the submit was in flight. Defaults to 5 seconds.
+   */
   readonly releaseTimeout?: Duration.DurationInput | undefined
+  /**
+   * Receives the release, even if an error reports the same, because code that combines runs may drop an error.
+   * Defaults to the log, as a warning if a job may continue, unless `events` reports the release.
+   */
   readonly onRelease?: ((release: Release) => Effect.Effect<void>) | undefined
+}
+
+export interface Options extends ScopedOptions {
+  /**
+   * Whether a pending job is canceled when the run is interrupted or its watch fails. With `leave`, a run that is
+   * interrupted during its submit still waits for the response, up to `releaseTimeout`: the journal must record the
+   * job. Defaults to `cancel`.
+   */
   readonly onInterrupt?: "cancel" | "leave" | undefined
 }
 
@@ -139,27 +156,27 @@ export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
 
     return {
       acquire: (request, restore) =>
-        Effect.acquireUseRelease(
-          Scope.make(),
-          (scope) =>
-            Effect.gen(function*() {
-              const attempt = yield* Scope.extend(Submit.start(request, options, within), scope)
-              const { key } = attempt
-              const unknown = Release.Unknown({ model: request?.model, key })
-              const job = yield* restore(attempt.await).pipe(
-                Effect.onInterrupt(() =>
-                  Effect.flatMap(
-                    attempt.abandon(patience),
-                    ({ job, mayHaveArrived }) =>
-                      job !== undefined ? release(job, false) : mayHaveArrived ? report(unknown) : Effect.void
-                  )
-                ),
-                // code that combines runs may drop the error
-                Effect.tapErrorTag("SubmitUncertain", () => report(unknown))
-              )
-              return { job, key }
-            }),
-          (scope, exit) => Scope.close(scope, exit)
+        Effect.scopedWith((scope) =>
+          Effect.gen(function*() {
+            const state = yield* Submit.begin(options)
+            const unknown = Release.Unknown({ model: request?.model, key: state.key })
+            // not a child of the waiting fiber, whose interruption would stop it
+            const fiber = yield* Effect.forkIn(Effect.interruptible(Submit.run(request, options, state)), scope)
+            const abandon = Effect.gen(function*() {
+              state.isAbandoned = true
+              if (state.sentAt !== undefined) yield* within(Effect.asVoid(Fiber.await(fiber)), patience, Effect.void)
+              const exit = yield* Fiber.interrupt(fiber)
+              const job = Exit.isSuccess(exit) ? exit.value : state.found
+              if (job !== undefined) yield* release(job, false)
+              else if (state.sentAt !== undefined) yield* report(unknown)
+            })
+            const job = yield* restore(Fiber.join(fiber)).pipe(
+              Effect.onInterrupt(() => abandon),
+              // code that combines runs may drop the error
+              Effect.tapErrorTag("SubmitUncertain", () => report(unknown))
+            )
+            return { job, key: state.key }
+          })
         ),
       release,
       cancel: cancelOnce

@@ -38,7 +38,12 @@ export class Listener extends Context.Reference<Listener>()("effect-queue-status
   defaultValue: () => (_event: RunEvent): Effect.Effect<boolean> => Effect.succeed(false)
 }) {}
 
-interface Options extends Own.Options, JobStream.Options {
+// Not marked as internal: a public type extends it, and the build would remove it.
+export interface Options extends Own.Options, JobStream.Options {
+  /**
+   * How often a job that ran out of retries is submitted again, and after which pauses. With a `key`, the jobs after
+   * the first have `key/2`, `key/3` and so on. Defaults to never.
+   */
   readonly resubmit?: Schedule.Schedule<unknown, QueueError.JobRetriesExhausted> | undefined
 }
 

@@ -1,17 +1,14 @@
 /**
- * A submit that creates at most one job, and can be abandoned.
- *
- * @internal
+ * A submit that creates at most one job, and the journal of its key. (Not marked as internal: the build would remove the
+ * import below, which a public type needs.)
  */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
-import type * as Scope from "effect/Scope"
 import { jsonPrint } from "../../model/internal/fingerprint.js"
 import { isSameJob } from "../../model/internal/jobKey.js"
 import { uuidv7 } from "../../model/internal/uuid.js"
@@ -20,45 +17,35 @@ import * as QueueError from "../../model/QueueError.js"
 import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import type { Retry } from "../../policy/Retry.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
-import type { Within } from "../../queue/internal/fiber.js"
 import { checkSubmit, invalidSubmit } from "../../queue/internal/request.js"
 import { JobQueue } from "../../queue/JobQueue.js"
 import type { CancelResult, Service as Queue, SubmitRequest } from "../../queue/JobQueue.js"
 import { type Entry, type Service as Journal, SubmitJournal } from "../SubmitJournal.js"
 
-/** @internal */
+// Not marked as internal: a public type extends it, and the build would remove it.
 export interface Options {
+  /**
+   * The key of this submit: the same again after a restart of the program, such as `order-17`. It is written to the
+   * job's `info`, as `client_key`. Defaults to a new key for each submit.
+   */
   readonly key?: string | undefined
+  /** When to send again a request that has not arrived. Defaults to the retry policy of `WatchPolicy.Default`. */
   readonly retry?: Retry | undefined
 }
 
-/** The state of a submit, which only this file changes. */
-interface State {
+/**
+ * The state of a submit. Its owner sets `isAbandoned`.
+ *
+ * @internal
+ */
+export interface State {
   readonly key: string
-  /** The request is in flight, or its outcome is unknown. */
-  mayHaveArrived: boolean
+  /** When a request was sent that may have arrived. */
+  sentAt: DateTime.Utc | undefined
   /** A response may still come, but nothing is sent again. */
   isAbandoned: boolean
   /** A job of an earlier submit with this key, which may be pending. */
   found: JobRef | undefined
-}
-
-/**
- * A submit that runs in its own fiber.
- *
- * @internal
- */
-export interface SubmitAttempt {
-  readonly key: string
-  /** Waits for the job. Interruption ends the wait, not the submit. */
-  readonly await: Effect.Effect<JobRef, QueueError.SubmitError>
-  /**
-   * Sends nothing again, waits up to `patience` milliseconds for the response to a request in flight, and stops.
-   * Returns the job, if there is one, and whether there may be an unknown one.
-   */
-  readonly abandon: (
-    patience: number
-  ) => Effect.Effect<{ readonly job: JobRef | undefined; readonly mayHaveArrived: boolean }>
 }
 
 /** The field of the key in the `info` of a job. */
@@ -69,10 +56,11 @@ const newKey: Effect.Effect<string> = Effect.flatMap(
   (now) => Effect.randomWith((random) => uuidv7(now, random))
 )
 
-const begin = ({ key }: Options): Effect.Effect<State> =>
+/** @internal */
+export const begin = ({ key }: Options): Effect.Effect<State> =>
   Effect.map(
     key === undefined ? newKey : Effect.succeed(key),
-    (key) => ({ key, mayHaveArrived: false, isAbandoned: false, found: undefined })
+    (key) => ({ key, sentAt: undefined, isAbandoned: false, found: undefined })
   )
 
 // `checkSubmit` validates the request itself.
@@ -88,6 +76,22 @@ const withKey = (request: SubmitRequest, key: string): Either.Either<SubmitReque
     : Either.right({ ...request, info: { ...info, [keyField]: key } })
 }
 
+/** Repeats a call that fails, with the pauses of a policy. */
+const retrying =
+  (retry: Retry, mayRetry: (error: QueueError.QueueError) => boolean) =>
+  <A>(call: Effect.Effect<A, QueueError.QueueError>): Effect.Effect<A, QueueError.QueueError> =>
+    Effect.flatMap(ScheduleDriver.make(retry), (driver) =>
+      Effect.retry(call, {
+        while: (error) =>
+          Effect.flatMap(
+            mayRetry(error) ? driver.next(error) : Effect.succeedNone,
+            Option.match({
+              onNone: () => Effect.succeed(false),
+              onSome: (pause) => Effect.as(Effect.sleep(ScheduleDriver.retryPause(pause, error)), true)
+            })
+          )
+      }))
+
 /** Sends a request until it has arrived. A request that may have arrived is not sent again. */
 const send = (
   queue: Queue,
@@ -95,44 +99,36 @@ const send = (
   retry: Retry,
   state: State
 ): Effect.Effect<JobRef, QueueError.QueueError | QueueError.SubmitUncertain> =>
-  Effect.gen(function*() {
-    const driver = yield* ScheduleDriver.make(retry)
-    for (;;) {
-      const at = yield* DateTime.now
-      state.mayHaveArrived = true
-      const answer = yield* Effect.either(queue.submit(request))
-      if (Either.isRight(answer)) return answer.right
-      const error = answer.left
-      if (QueueError.mayHaveArrived(error)) {
-        return yield* new QueueError.SubmitUncertain({ model: request.model, key: state.key, at, error })
-      }
-      state.mayHaveArrived = false
-      if (state.isAbandoned || !QueueError.isTransient(error)) return yield* error
-      const pause = yield* driver.next(error)
-      if (Option.isNone(pause)) return yield* error
-      yield* Effect.sleep(ScheduleDriver.retryPause(pause.value, error))
-    }
-  })
+  DateTime.now.pipe(
+    Effect.flatMap((now) => {
+      state.sentAt = now
+      return queue.submit(request)
+    }),
+    Effect.tapError((error) =>
+      Effect.sync(() => {
+        if (!QueueError.mayHaveArrived(error)) state.sentAt = undefined
+      })
+    ),
+    retrying(
+      retry,
+      (error) => state.sentAt === undefined && !state.isAbandoned && QueueError.isTransient(error)
+    ),
+    Effect.mapError((error) =>
+      state.sentAt === undefined
+        ? error
+        : new QueueError.SubmitUncertain({ model: request.model, key: state.key, at: state.sentAt, error })
+    )
+  )
 
 const orWarn = (effect: Effect.Effect<void, QueueError.JournalError>, what: string): Effect.Effect<void> =>
   Effect.catchAll(effect, (error) => Effect.logWarning(what, error))
 
 /** Returns whether a job is canceled, by a status call that is retried like a poll. */
 const isCanceled = (queue: Queue, job: JobRef, retry: Retry): Effect.Effect<boolean, QueueError.QueueError> =>
-  Effect.flatMap(ScheduleDriver.make(retry), (driver) =>
-    queue.status(job).pipe(
-      Effect.retry({
-        while: (error) =>
-          Effect.flatMap(
-            driver.next(error),
-            Option.match({
-              onNone: () => Effect.succeed(false),
-              onSome: (pause) => Effect.as(Effect.sleep(ScheduleDriver.retryPause(pause, error)), true)
-            })
-          )
-      }),
-      Effect.map((status) => status._tag === "Canceled" && isSameJob(status.job, job))
-    ))
+  queue.status(job).pipe(
+    retrying(retry, () => true),
+    Effect.map((status) => status._tag === "Canceled" && isSameJob(status.job, job))
+  )
 
 /** Sends a request that the journal has no entry of, and records the result. */
 const sendNoted = (
@@ -168,7 +164,7 @@ const sendNoted = (
           journal.set(key, { ...entry, _tag: "Submitted", job: exit.value }),
           "a job that is not in the journal"
         )
-      } else if (!state.mayHaveArrived) {
+      } else if (state.sentAt === undefined) {
         yield* orWarn(journal.remove(key), "a submit that was not sent, and the journal says that it was")
       }
       return yield* exit
@@ -195,7 +191,8 @@ export const keyed = ({ key }: Options): Effect.Effect<Option.Option<Keyed>> =>
     ? Effect.succeedNone
     : Effect.map(Effect.serviceOption(SubmitJournal), Option.map((journal) => ({ key, journal })))
 
-const run = (
+/** @internal */
+export const run = (
   input: SubmitRequest,
   options: Options,
   state: State
@@ -216,33 +213,6 @@ export const submit = (
   options: Options
 ): Effect.Effect<JobRef, QueueError.SubmitError, JobQueue> =>
   Effect.flatMap(begin(options), (state) => run(input, options, state))
-
-/**
- * Starts a submit in the scope, which stops it when it closes.
- *
- * @internal
- */
-export const start = (
-  input: SubmitRequest,
-  options: Options,
-  within: Within
-): Effect.Effect<SubmitAttempt, never, JobQueue | Scope.Scope> =>
-  Effect.gen(function*() {
-    const state = yield* begin(options)
-    // not a child of the waiting fiber, whose interruption would stop it
-    const fiber = yield* Effect.forkScoped(Effect.interruptible(run(input, options, state)))
-    return {
-      key: state.key,
-      await: Fiber.join(fiber),
-      abandon: (patience) =>
-        Effect.gen(function*() {
-          state.isAbandoned = true
-          if (state.mayHaveArrived) yield* within(Effect.asVoid(Fiber.await(fiber)), patience, Effect.void)
-          const exit = yield* Fiber.interrupt(fiber)
-          return { job: Exit.isSuccess(exit) ? exit.value : state.found, mayHaveArrived: state.mayHaveArrived }
-        })
-    }
-  })
 
 /**
  * Cancels a job. The journal is updated before the request is sent: after a crash in between it shows that this program

@@ -12,7 +12,6 @@ import { isSameJob } from "../../model/internal/jobKey.js"
 import { type Rules, rules } from "../../model/internal/rules.js"
 import { TimeText } from "../../model/internal/timestamp.js"
 import { format, JobRef } from "../../model/Job.js"
-import type { Terminal } from "../../model/Job.js"
 import { QueueError } from "../../model/QueueError.js"
 import type { Eta, Service as Learned } from "../../policy/LearnedCadence.js"
 import type { QueueMetrics } from "../../queue/JobQueue.js"
@@ -20,198 +19,72 @@ import type { InspectedJob, Inspection, Sample } from "../../watch/internal/noti
 import { compare, isOrdered, priorityOf } from "../../watch/internal/queueOrder.js"
 import type { Service as Watcher } from "../../watch/JobWatcher.js"
 
-/** What a cause is known from. */
-interface Evidence {
-  /** How old that is, by our clock; zero if it was asked for just now. */
-  readonly age: Duration.Duration
-}
-
-/** The queue returned no status of the job. Evidence: the error of that call. */
-export interface NoStatus extends Evidence {
-  readonly _tag: "NoStatus"
-  /** The error of the call. */
-  readonly error: QueueError
-}
-
-/** The job has ended. Evidence: its status. */
-export interface Ended extends Evidence {
-  readonly _tag: "Ended"
-  /** How the job ended: the tag of its status. */
-  readonly outcome: Terminal["_tag"]
-  /** Why the job failed, if it did and its status has a reason. */
-  readonly reason: Option.Option<string>
-  /** When the job ended, by the server's clock, if reported. */
-  readonly at: Option.Option<DateTime.Utc>
-}
-
-/** The job is in a state that this version of the library does not know. Evidence: its status. */
-export interface Unrecognized extends Evidence {
-  readonly _tag: "Unrecognized"
-  /** The state, exactly as the service reported it. */
-  readonly status: string
-}
-
-/** A worker runs the job. Evidence: its status. */
-export interface Running extends Evidence {
-  readonly _tag: "Running"
-  /** When the worker claimed the job, by the server's clock, if reported. */
-  readonly since: Option.Option<DateTime.Utc>
-}
-
-/** No job is polled, because the service answered a poll with 429. Evidence: that response. */
-export interface Paused extends Evidence {
-  readonly _tag: "Paused"
-  /** Until when. */
-  readonly until: DateTime.Utc
-}
-
-/** Polls of the job fail. Evidence: the last error. */
-export interface InTrouble extends Evidence {
-  readonly _tag: "InTrouble"
-  /** The last error. */
-  readonly error: QueueError
-  /** When the first of these errors came. */
-  readonly since: DateTime.Utc
-  /** When the next poll is tried. */
-  readonly nextTryAt: DateTime.Utc
-}
-
-/** The job waits, and no job of its model runs: it may have no workers. Evidence: the metrics of the queue. */
-export interface NoneRunning extends Evidence {
-  readonly _tag: "NoneRunning"
-}
-
-/** Jobs that this program watches wait before it in the queue. Evidence: their last snapshots, the oldest of them. */
-export interface Behind extends Evidence {
-  readonly _tag: "Behind"
-  /** How many. */
-  readonly jobs: number
-  /** Their priorities, the highest first. */
-  readonly priorities: ReadonlyArray<number>
-}
-
-/** Jobs of the model that this program watches run. Evidence: their last snapshots, the oldest of them. */
-export interface OthersRun extends Evidence {
-  readonly _tag: "OthersRun"
-  /** How many. */
-  readonly jobs: number
-}
-
-/** How often jobs of the model have ended lately. Evidence: the jobs that this program saw end, the last of them. */
-export interface Pace extends Evidence {
-  readonly _tag: "Pace"
-  /** How many ended. */
-  readonly jobs: number
-  /** The mean time between two ends, by the server's clock. */
-  readonly every: Duration.Duration
-}
-
-/** The job waits in the queue. Evidence: its status, and the metrics of the queue. */
-export interface Waiting extends Evidence {
-  readonly _tag: "Waiting"
-  /** When the job was created, by the server's clock, if reported. */
-  readonly createdAt: Option.Option<DateTime.Utc>
-  /** The priority of the job, if reported. Jobs of a higher priority go first. */
-  readonly priority: Option.Option<number>
-  /** The number of waiting and running jobs of the model, if the queue returned them. */
-  readonly queue: Option.Option<Pick<QueueMetrics, "waiting" | "running">>
-}
-
-/** Workers of the job were lost, so that it began anew. Evidence: its status. */
-export interface WorkersLost extends Evidence {
-  readonly _tag: "WorkersLost"
-  /** How many were lost. */
-  readonly times: number
-}
-
-/** An estimate of the time until the job ends. Evidence: its status, and what `LearnedCadence` has learned. */
-export interface Expected extends Evidence {
-  readonly _tag: "Expected"
-  /** The estimate. */
-  readonly eta: Eta
-}
-
-/** A watch of the job gives up before the job has ended. Evidence: its deadlines. */
-export interface GivesUp extends Evidence {
-  readonly _tag: "GivesUp"
-  /** When the first watch does. */
-  readonly at: DateTime.Utc
-}
-
-/** A cause, or a fact that helps to judge the others. */
-export type Cause =
-  | NoStatus
-  | Ended
-  | Unrecognized
-  | Running
-  | Paused
-  | InTrouble
-  | NoneRunning
-  | Behind
-  | OthersRun
-  | Pace
-  | Waiting
-  | WorkersLost
-  | Expected
-  | GivesUp
-
-/** Why a job has not ended yet. */
-export interface Explanation {
-  /** The reference of the job. */
-  readonly job: JobRef
-  /** When it was explained, by our clock. */
-  readonly at: DateTime.Utc
-  /** The causes, the weightiest first. */
-  readonly causes: ReadonlyArray<Cause>
-  /** The causes as one sentence. */
-  readonly summary: string
-}
-
 const time = Schema.optionalWith(TimeText, { as: "Option" })
 
 const Count = Schema.NonNegativeInt
 
+/** How old the evidence of a cause is, by our clock; zero if it was asked for just now. */
 const age = Schema.Duration
+
+// Times are by the server's clock, `None` if not reported, unless they are said to be by ours.
+const Cause = Schema.Union(
+  // evidence: the error of the call for the status
+  Schema.TaggedStruct("NoStatus", { age, error: QueueError }),
+  // evidence: the status, as of all that name no other
+  Schema.TaggedStruct("Ended", {
+    age,
+    outcome: Schema.Literal("Done", "Failed", "Canceled"),
+    reason: Schema.optionalWith(Schema.String, { as: "Option" }),
+    at: time
+  }),
+  Schema.TaggedStruct("Unrecognized", { age, status: Schema.String }),
+  // since the claim
+  Schema.TaggedStruct("Running", { age, since: time }),
+  // evidence: the 429; by our clock
+  Schema.TaggedStruct("Paused", { age, until: TimeText }),
+  // evidence: the last error; since the first one, by our clock
+  Schema.TaggedStruct("InTrouble", { age, error: QueueError, since: TimeText, nextTryAt: TimeText }),
+  // evidence: the metrics of the queue
+  Schema.TaggedStruct("NoneRunning", { age }),
+  // evidence: the last snapshots of those jobs, the oldest of them; the highest priority first
+  Schema.TaggedStruct("Behind", { age, jobs: Count, priorities: Schema.Array(Schema.Int) }),
+  // evidence: the last snapshots of those jobs, the oldest of them
+  Schema.TaggedStruct("OthersRun", { age, jobs: Count }),
+  // evidence: the last of the jobs that ended; the mean time between two ends
+  Schema.TaggedStruct("Pace", { age, jobs: Count, every: Schema.Duration }),
+  // evidence: the status, and the metrics of the queue, if it returned them
+  Schema.TaggedStruct("Waiting", {
+    age,
+    createdAt: time,
+    priority: Schema.optionalWith(Schema.Int, { as: "Option" }),
+    queue: Schema.optionalWith(Schema.Struct({ waiting: Count, running: Count }), { as: "Option" })
+  }),
+  Schema.TaggedStruct("WorkersLost", { age, times: Count }),
+  // evidence: the status, and what `LearnedCadence` has learned
+  Schema.TaggedStruct("Expected", {
+    age,
+    eta: Schema.Struct({
+      left: Schema.Duration,
+      queue: Schema.Duration,
+      run: Schema.Duration,
+      interval: Schema.optionalWith(Schema.Struct({ low: Schema.Duration, high: Schema.Duration }), { as: "Option" })
+    })
+  }),
+  // evidence: the deadlines of the watches, the first of them; by our clock
+  Schema.TaggedStruct("GivesUp", { age, at: TimeText })
+)
 
 export const Explanation = Schema.Struct({
   job: JobRef,
+  /** When it was explained, by our clock. */
   at: TimeText,
-  causes: Schema.Array(Schema.Union(
-    Schema.TaggedStruct("NoStatus", { age, error: QueueError }),
-    Schema.TaggedStruct("Ended", {
-      age,
-      outcome: Schema.Literal("Done", "Failed", "Canceled"),
-      reason: Schema.optionalWith(Schema.String, { as: "Option" }),
-      at: time
-    }),
-    Schema.TaggedStruct("Unrecognized", { age, status: Schema.String }),
-    Schema.TaggedStruct("Running", { age, since: time }),
-    Schema.TaggedStruct("Paused", { age, until: TimeText }),
-    Schema.TaggedStruct("InTrouble", { age, error: QueueError, since: TimeText, nextTryAt: TimeText }),
-    Schema.TaggedStruct("NoneRunning", { age }),
-    Schema.TaggedStruct("Behind", { age, jobs: Count, priorities: Schema.Array(Schema.Int) }),
-    Schema.TaggedStruct("OthersRun", { age, jobs: Count }),
-    Schema.TaggedStruct("Pace", { age, jobs: Count, every: Schema.Duration }),
-    Schema.TaggedStruct("Waiting", {
-      age,
-      createdAt: time,
-      priority: Schema.optionalWith(Schema.Int, { as: "Option" }),
-      queue: Schema.optionalWith(Schema.Struct({ waiting: Count, running: Count }), { as: "Option" })
-    }),
-    Schema.TaggedStruct("WorkersLost", { age, times: Count }),
-    Schema.TaggedStruct("Expected", {
-      age,
-      eta: Schema.Struct({
-        left: Schema.Duration,
-        queue: Schema.Duration,
-        run: Schema.Duration,
-        interval: Schema.optionalWith(Schema.Struct({ low: Schema.Duration, high: Schema.Duration }), { as: "Option" })
-      })
-    }),
-    Schema.TaggedStruct("GivesUp", { age, at: TimeText })
-  )),
+  /** The weightiest first. */
+  causes: Schema.Array(Cause),
+  /** The causes as one sentence. */
   summary: Schema.String
 }).annotations({ identifier: "JobExplanation" })
+
+export type Cause = typeof Cause.Type
 
 /** A snapshot, and when it arrived. */
 type Dated = Pick<Sample, "status" | "at">
@@ -235,14 +108,15 @@ export const explain = (
   watcher: Watcher | undefined,
   estimate: Estimate,
   answers: Answers | undefined
-): Effect.Effect<Explanation> =>
+): Effect.Effect<typeof Explanation.Type> =>
   Effect.gen(function*() {
     const { readReason } = yield* rules
     const inspection = watcher?.inspect && (yield* watcher.inspect(job.model))
     const watch = inspection?.jobs.find((other) => isSameJob(other.job, job))
     const last = answers !== undefined && Either.isRight(answers.status) ? answers.status.right : watch?.last
-    const eta = last === undefined ? Option.none() : yield* estimate(last.status)
     const at = yield* DateTime.now
+    const serverTime = DateTime.add(at, { millis: watcher?.clockAhead?.() ?? 0 })
+    const eta = last === undefined ? Option.none() : yield* estimate(last.status, serverTime)
     // the metrics of now say nothing of an older state
     const queue = answers !== undefined && Either.isRight(answers.status) ? answers.queue : Option.none()
     const causes: ReadonlyArray<Cause> = [

@@ -31,8 +31,6 @@ export interface History {
   readonly job: JobRef
   readonly from: Time
   readonly isResumed: boolean
-  /** Whether spans are made of it. Metrics need only the open phase. */
-  readonly isTraced: boolean
   /** Oldest first; only the last one is open. */
   phases: ReadonlyArray<OpenPhase>
 }
@@ -77,39 +75,48 @@ const open = ({ attempt, name }: Kind, from: Time, isInferred: boolean, isResume
   progress: noProgress
 })
 
-/** Returns the phase that was open at the cursor, given the next transition, and when it began, if known. */
-const phaseBefore = (next: Transition): readonly [Kind, at: number | undefined] | undefined => {
+/** Returns the phase that was open before a transition. */
+const phaseBefore = (next: Transition): Kind | undefined => {
   switch (next._tag) {
     case "Queued":
     case "Unrecognized":
       return undefined
     case "Claimed":
     case "Canceled":
-      return next.attempt === (next._tag === "Claimed" ? 1 : 0)
-        ? [queued, millis(next.snapshot.createdAt)]
-        : [requeued, undefined]
+      return isInFirstQueue(next) ? queued : requeued
+    default:
+      return running(next.attempt)
+  }
+}
+
+const isInFirstQueue = ({ _tag, attempt }: Transition): boolean => attempt === (_tag === "Claimed" ? 1 : 0)
+
+/** Returns when the phase before a transition began, if the server reported it. @internal */
+export const startOfPhase = (next: Transition): number | undefined => {
+  switch (next._tag) {
+    case "Queued":
+    case "Unrecognized":
+      return undefined
+    case "Claimed":
+    case "Canceled":
+      return isInFirstQueue(next) ? millis(next.snapshot.createdAt) : undefined
     case "Progressed":
     case "Requeued": // its snapshot may have the time of a later claim
-      return [running(next.attempt), next.cursor.claimedAt]
-    case "Completed":
-    case "FailedByModel":
-    case "RetriesExhausted": // its cursor has no time of a claim
-      return [running(next.attempt), millis(next.snapshot.claimedAt)]
+      return next.cursor.claimedAt
+    default: // its cursor has no time of a claim
+      return millis(next.snapshot.claimedAt)
   }
 }
 
 /** Returns the history of a job before its first known transition. @internal */
-export const begin = (first: Transition, isTraced: boolean): History => {
+export const begin = (first: Transition): History => {
   const observedAt = first.observedAt.epochMillis
   const before = phaseBefore(first)
   return {
     job: first.job,
     from: timeOf(millis(first.snapshot.createdAt), observedAt),
     isResumed: first._tag !== "Queued",
-    isTraced,
-    phases: before === undefined
-      ? []
-      : [open(before[0], timeOf(before[1], observedAt), false, true)]
+    phases: before === undefined ? [] : [open(before, timeOf(startOfPhase(first), observedAt), false, true)]
   }
 }
 
@@ -117,7 +124,7 @@ export const begin = (first: Transition, isTraced: boolean): History => {
 export const add = (self: History, transition: Exclude<Transition, Terminal>): void => {
   if (transition._tag === "Progressed") {
     const phase = self.phases.at(-1)
-    if (phase === undefined || !self.isTraced) return
+    if (phase === undefined) return
     const event = {
       observedAt: transition.observedAt.epochMillis,
       fraction: Option.getOrUndefined(transition.progress)
@@ -128,7 +135,7 @@ export const add = (self: History, transition: Exclude<Transition, Terminal>): v
   const { _tag, attempt, evidence } = transition
   const kind = _tag === "Claimed" ? running(attempt) : _tag === "Queued" ? queued : requeued
   const phase = open(kind, timeOfStep(transition), evidence === "inferred", false)
-  self.phases = self.isTraced ? self.phases.concat(phase) : [phase]
+  self.phases = self.phases.concat(phase)
 }
 
 /** Ends a job with its last transition. @internal */

@@ -3,11 +3,12 @@
  */
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
+import * as MetricLabel from "effect/MetricLabel"
 import { millis } from "../../model/internal/position.js"
 import type { QueueError } from "../../model/QueueError.js"
 import { isTerminal } from "../../model/Transition.js"
 import type { Transition } from "../../model/Transition.js"
-import type { History } from "./history.js"
+import { startOfPhase } from "./history.js"
 
 const nameOf = (name: string) => `effect_queue_status_job_${name}`
 
@@ -51,20 +52,24 @@ const memoized = <A>(make: (name: string) => A): (name: string) => A => {
   }
 }
 
+// A metric of `Metric.tagged` twice merges the tags and looks its state up at each update.
+const taggedTwice = (metric: Metric.Metric.Counter<number>, tags: { readonly [name: string]: string }) =>
+  Metric.taggedWithLabels(metric, Object.entries(tags).map(([name, value]) => MetricLabel.make(name, value)))
+
 const ofModel = (model: string) => ({
   queueTime: Metric.tagged(queueTime, "model", model),
   runTime: Metric.tagged(runTime, "model", model),
   attempts: Metric.tagged(attempts, "model", model),
   staleness: Metric.tagged(staleness, "model", model),
-  outcomes: memoized((outcome: string) => Metric.tagged(Metric.tagged(outcomes, "model", model), "outcome", outcome)),
-  troubles: memoized((error: string) => Metric.tagged(Metric.tagged(troubles, "model", model), "error", error)),
+  outcomes: memoized((outcome: string) => taggedTwice(outcomes, { model, outcome })),
+  troubles: memoized((error: string) => taggedTwice(troubles, { model, error })),
   inTrouble: Metric.tagged(inTrouble, "model", model)
 })
 
 /** What updates the metrics. @internal */
 export interface Metrics {
-  /** A transition that is about to be added to the history of its job. */
-  readonly step: (history: History, transition: Transition) => void
+  /** A transition of a job. */
+  readonly step: (transition: Transition) => void
   /** A poll of a job failed. */
   readonly trouble: (model: string, error: QueueError, isFirst: boolean) => void
   /** Polls of a job have stopped to fail, or have ended. */
@@ -75,14 +80,15 @@ export interface Metrics {
 export const make = (): Metrics => {
   const get = memoized(ofModel)
   return {
-    step: ({ job: { model }, phases }, transition) => {
+    step: (transition) => {
       if (transition._tag === "Progressed") return
-      const metrics = get(model)
+      const metrics = get(transition.job.model)
       const at = millis(transition.at)
-      const phase = phases.at(-1)
-      if (at !== undefined && phase?.from.isReported === true) {
-        const metric = phase.attempt === undefined ? metrics.queueTime : metrics.runTime
-        metric.unsafeUpdate(Math.max(0, at - phase.from.millis), [])
+      const start = startOfPhase(transition)
+      if (at !== undefined && start !== undefined) {
+        const isInQueue = transition._tag === "Claimed" || transition._tag === "Canceled"
+        const metric = isInQueue ? metrics.queueTime : metrics.runTime
+        metric.unsafeUpdate(Math.max(0, at - start), [])
       }
       if (!isTerminal(transition)) return
       metrics.attempts.unsafeUpdate(transition.attempt, [])

@@ -3,16 +3,16 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import type * as Tracer from "effect/Tracer"
-import { keyOf } from "../../model/internal/jobKey.js"
 import type { JobRef, JobStatus } from "../../model/Job.js"
 import type { QueueError } from "../../model/QueueError.js"
 import { Cursor, isTerminal } from "../../model/Transition.js"
-import { isExported } from "../../queue/internal/fiber.js"
+import * as Fiber from "../../queue/internal/fiber.js"
 import type { Notice } from "../../watch/internal/notice.js"
 import type { Observer } from "../../watch/internal/observed.js"
 import { deriveFrom, type DeriveRules } from "../../watch/internal/reader.js"
+import { Retention } from "../../watch/internal/retention.js"
 import * as History from "./history.js"
 import * as Metrics from "./metrics.js"
 import * as Spans from "./spans.js"
@@ -21,12 +21,12 @@ import * as TraceContext from "./traceContext.js"
 /** A job that is watched. @internal */
 export interface Watched {
   readonly job: JobRef
-  /** The tracer and the current span where the first watch began; `undefined` if nothing is traced there. */
+  /** The current span where the first watch began; `undefined` if nothing is traced there. */
   readonly parent: Option.Option<Tracer.AnySpan> | undefined
   cursor: Cursor | undefined
   /** The last snapshot. */
   status: JobStatus | undefined
-  /** From the first transition until the job ends. */
+  /** From the first transition until the job ends, if it is traced. */
   history: History.History | undefined
   /** The last error, while polls fail. */
   trouble: QueueError | undefined
@@ -37,22 +37,22 @@ const maxPast = 10_000
 
 /** @internal */
 export class JobObserver implements Observer<Watched> {
-  /** The cursors of the jobs that are not watched any more, oldest first. */
-  private readonly past = new Map<string, Cursor>()
+  /** The cursors of the jobs that are not watched any more. */
+  private readonly past = new Retention<Cursor>(maxPast)
   private readonly metrics = Metrics.make()
 
   constructor(private readonly clockAhead: () => number = () => 0) {}
 
   /** The job continues from where its last watch here ended. */
-  begin(job: JobRef, from: Cursor | undefined): Effect.Effect<Watched> {
-    return Effect.zipWith(isExported, Effect.option(Effect.currentParentSpan), (isTraced, parent) => ({
+  begin(job: JobRef, from: Cursor | undefined, fiber: Fiber.Fiber<unknown, unknown>): Watched {
+    return {
       job,
-      parent: isTraced ? parent : undefined,
-      cursor: this.past.get(keyOf(job)) ?? from,
+      parent: Fiber.isExported(fiber) ? Option.fromNullable(fiber.currentSpan) : undefined,
+      cursor: this.past.take(job, 0)?.value ?? from,
       status: undefined,
       history: undefined,
       trouble: undefined
-    }))
+    }
   }
 
   onNotice(watched: Watched, notice: Notice, rules: DeriveRules): Effect.Effect<void> | undefined {
@@ -70,17 +70,12 @@ export class JobObserver implements Observer<Watched> {
 
   end(watched: Watched): Effect.Effect<void> | undefined {
     const { cursor, history, job } = watched
-    const key = keyOf(job)
     this.recover(watched)
-    this.past.delete(key)
     if (cursor !== undefined) {
-      // a copy: the cursor refers to `info`
-      this.past.set(key, new Cursor({ ...cursor }))
-      if (this.past.size > maxPast) this.past.delete(this.past.keys().next().value as string) // it is not empty
+      // the cursor of a job that goes on refers to its `info`: a copy does not
+      this.past.set(job, cursor.phase === "Ended" ? cursor : new Cursor({ ...cursor }), Infinity, 0)
     }
-    return history === undefined
-      ? undefined
-      : this.draw(watched, (now) => History.leave(history, now))
+    return history && this.draw(watched, (now) => History.leave(history, now))
   }
 
   private onSample(
@@ -97,8 +92,9 @@ export class JobObserver implements Observer<Watched> {
     const { cursor, transitions } = derived.right
     watched.cursor = cursor
     for (const transition of transitions) {
-      const history = watched.history ??= History.begin(transition, watched.parent !== undefined)
-      this.metrics.step(history, transition)
+      this.metrics.step(transition)
+      if (watched.parent === undefined) continue
+      const history = watched.history ??= History.begin(transition)
       if (!isTerminal(transition)) History.add(history, transition)
       else {
         watched.history = undefined

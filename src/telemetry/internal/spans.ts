@@ -79,7 +79,7 @@ export const draw = (
     // shown, not applied: the times are those of the server
     "queue.clock_ahead_millis": clockAhead === 0 ? undefined : clockAhead
   }, submit === undefined ? [] : [{ _tag: "SpanLink", span: submit, attributes: {} }])
-  for (const phase of ended.phases) {
+  for (const phase of span.sampled ? ended.phases : []) {
     const { attempt, end, isInferred, name, progress, start } = phase
     const failure = failureOfPhase(phase)
     const child = begin(name, Option.some(span), phase, {

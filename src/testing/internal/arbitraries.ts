@@ -1,19 +1,11 @@
-/**
- * The arbitrary of faults, and the parts of other arbitraries.
- *
- * @internal
- */
+/** The arbitrary of faults, and the parts of other arbitraries. @internal */
 import * as Duration from "effect/Duration"
 import * as FastCheck from "effect/FastCheck"
 import * as Option from "effect/Option"
 import type { Operation } from "../../model/QueueError.js"
 import * as Fault from "../Fault.js"
 
-/**
- * Sets the text that fast-check prints for a value.
- *
- * @internal
- */
+/** Sets the text that fast-check prints for a value. @internal */
 export const printed = <A extends object>(value: A, text: () => string): A =>
   Object.defineProperty(value, FastCheck.toStringMethod, { value: text, enumerable: false })
 
@@ -21,11 +13,7 @@ export const printed = <A extends object>(value: A, text: () => string): A =>
 export const millis = (max: number): FastCheck.Arbitrary<Duration.Duration> =>
   FastCheck.nat({ max }).map(Duration.millis)
 
-/**
- * Chooses one of the arbitraries. Values of the others shrink towards the first.
- *
- * @internal
- */
+/** Chooses one of the arbitraries. Values of the others shrink towards the first. @internal */
 export const either = <A>(...weighted: ReadonlyArray<readonly [weight: number, FastCheck.Arbitrary<A>]>) =>
   FastCheck.oneof(
     { withCrossShrink: true },
@@ -57,11 +45,7 @@ export const stale = either([1, millis(10_000)], [1, millis(3_600_000)]).map((be
 export const lost = (instead: FastCheck.Arbitrary<Fault.Fault>): FastCheck.Arbitrary<Fault.Fault> =>
   either([1, FastCheck.constant(Fault.disconnected)], [1, instead]).map((fault) => Fault.answerLost(fault))
 
-/**
- * Bodies that are no valid response to any call.
- *
- * @internal
- */
+/** Bodies that are no valid response to any call. @internal */
 export const nonsense = FastCheck.constantFrom(
   "{\"request_id\":",
   "",

@@ -1,8 +1,5 @@
-/**
- * Compares values line by line, and prints their difference.
- *
- * @internal
- */
+/** Compares values line by line, and prints their difference. @internal */
+import * as Iterable from "effect/Iterable"
 
 // `-0` differs from `0`, and `undefined` from a missing field, which JSON cannot express.
 const atom = (value: unknown): string | undefined => {
@@ -39,50 +36,38 @@ const contentOf = (value: object): unknown => {
  *
  * @internal
  */
-export const lines = (value: unknown): ReadonlyArray<string> => {
-  const out: Array<string> = []
-  const write = (value: unknown, indent: string, before: string, after: string, above: ReadonlyArray<object>): void => {
-    const known = atom(value)
-    if (known !== undefined) return void out.push(indent + before + known + after)
-    const object = value as object
-    if (above.includes(object)) return void out.push(`${indent}${before}[circular]${after}`)
-    const name = nameOf(object)
-    const content = contentOf(object)
-    const inside = [...above, object]
-    if (content !== object) return write(content, indent, before + name, after, inside)
-    const [open, close] = Array.isArray(object) ? ["[", "]"] : ["{", "}"]
-    const at = out.length
-    out.push(indent + before + name + open)
-    if (Array.isArray(object)) {
-      for (let i = 0; i < object.length; i++) {
-        if (i in object) write(object[i], `${indent}  `, "", ",", inside)
-        else out.push(`${indent}  [nothing],`)
-      }
-    } else {
-      for (const key of Object.keys(object).sort()) {
-        write(object[key as keyof typeof object], `${indent}  `, `${JSON.stringify(key)}: `, ",", inside)
-      }
-    }
-    if (out.length === at + 1) out[at] += close + after
-    else out.push(indent + close + after)
-  }
-  write(value, "", "", "", [])
-  return out
+export const lines = (value: unknown, above: ReadonlyArray<object> = []): ReadonlyArray<string> => {
+  const known = atom(value)
+  if (known !== undefined) return [known]
+  const object = value as object
+  if (above.includes(object)) return ["[circular]"]
+  const inside = [...above, object]
+  const name = nameOf(object)
+  const content = contentOf(object)
+  if (content !== object) return prefixed(name, lines(content, inside))
+  const [open, close] = Array.isArray(object) ? ["[", "]"] : ["{", "}"]
+  const entries = Array.isArray(object)
+    ? Array.from(object, (entry, i) => i in object ? lines(entry, inside) : ["[nothing]"])
+    : Object.keys(object).sort().map((key) =>
+      prefixed(`${JSON.stringify(key)}: `, lines(object[key as keyof typeof object], inside))
+    )
+  return entries.length === 0 ? [name + open + close] : [
+    name + open,
+    ...entries.flatMap((entry) => entry.map((line, i) => `  ${line}${i === entry.length - 1 ? "," : ""}`)),
+    close
+  ]
 }
 
-/**
- * Returns a value on one line.
- *
- * @internal
- */
+const prefixed = (prefix: string, [first = "", ...rest]: ReadonlyArray<string>): ReadonlyArray<string> => [
+  prefix + first,
+  ...rest
+]
+
+/** Returns a value on one line. @internal */
 export const inline = (value: unknown): string =>
   lines(value).map((line) => line.trim()).join(" ").replace(/,(?= [}\]])/g, "")
 
-/**
- * Whether two values have the same lines: every difference is one that is shown.
- *
- * @internal
- */
+/** Whether two values have the same lines: every difference is one that is shown. @internal */
 export const same = (actual: unknown, expected: unknown): boolean => {
   if (Object.is(actual, expected)) return true
   const a = lines(actual)
@@ -97,16 +82,11 @@ const leastHidden = 4
 // Larger texts are not aligned: the table would take too much memory.
 const maxCells = 4_000_000
 
-interface Line {
-  readonly sign: " " | "-" | "+"
-  readonly text: string
-}
-
-/** Aligns the longest common sequence of lines. */
-const align = (expected: ReadonlyArray<string>, actual: ReadonlyArray<string>): Array<Line> => {
+/** Aligns the longest common sequence of lines, each with its sign. */
+const align = (expected: ReadonlyArray<string>, actual: ReadonlyArray<string>): ReadonlyArray<string> => {
   const rows = expected.length
   const columns = actual.length
-  const out: Array<Line> = []
+  const out: Array<string> = []
   let i = 0
   let j = 0
   if (rows * columns <= maxCells) {
@@ -120,16 +100,18 @@ const align = (expected: ReadonlyArray<string>, actual: ReadonlyArray<string>): 
     }
     while (i < rows && j < columns) {
       if (expected[i] === actual[j]) {
-        out.push({ sign: " ", text: expected[i++]! })
+        out.push(unchanged(expected[i++]!))
         j++
-      } else if (at(i + 1, j) >= at(i, j + 1)) out.push({ sign: "-", text: expected[i++]! })
-      else out.push({ sign: "+", text: actual[j++]! })
+      } else if (at(i + 1, j) >= at(i, j + 1)) out.push(removed(expected[i++]!))
+      else out.push(added(actual[j++]!))
     }
   }
-  while (i < rows) out.push({ sign: "-", text: expected[i++]! })
-  while (j < columns) out.push({ sign: "+", text: actual[j++]! })
-  return out
+  return [...out, ...expected.slice(i).map(removed), ...actual.slice(j).map(added)]
 }
+
+const unchanged = (line: string): string => `  ${line}`
+const removed = (line: string): string => `- ${line}`
+const added = (line: string): string => `+ ${line}`
 
 /**
  * Returns the lines to remove from `expected` (`-`) and to add (`+`) to get `actual`, or an empty string if they are
@@ -144,21 +126,15 @@ export const diffLines = (expected: ReadonlyArray<string>, actual: ReadonlyArray
   if (head === expected.length && head === actual.length) return ""
   let tail = 0
   while (tail < shorter - head && expected.at(-1 - tail) === actual.at(-1 - tail)) tail++
-  const unchanged = (lines: ReadonlyArray<string>) => lines.map((text): Line => ({ sign: " ", text }))
   const all = [
-    ...unchanged(expected.slice(0, head)),
+    ...expected.slice(0, head).map(unchanged),
     ...align(expected.slice(head, expected.length - tail), actual.slice(head, actual.length - tail)),
-    ...unchanged(expected.slice(expected.length - tail))
+    ...expected.slice(expected.length - tail).map(unchanged)
   ]
-  const out: Array<string> = []
-  for (let from = 0, to = 0; from < all.length; from = to) {
-    while (to < all.length && all[to]!.sign === " ") to++
-    const shown = all.slice(from, to).map(({ text }) => `  ${text}`)
-    const first = from === 0 ? 0 : context
-    const last = to === all.length ? shown.length : shown.length - context
-    if (last - first >= leastHidden) shown.splice(first, last - first, `  … ${last - first} lines alike`)
-    for (const line of shown) out.push(line)
-    for (; to < all.length && all[to]!.sign !== " "; to++) out.push(`${all[to]!.sign} ${all[to]!.text}`)
-  }
-  return out.join("\n")
+  const isFar = (i: number): boolean =>
+    all.slice(Math.max(0, i - context), i + context + 1).every((line) => line.startsWith(" "))
+  const marked = all.map((line, i) => ({ line, isFar: isFar(i) }))
+  return Array.from(Iterable.groupWith(marked, (a, b) => a.isFar === b.isFar)).flatMap((run) =>
+    run[0].isFar && run.length >= leastHidden ? `  … ${run.length} lines alike` : run.map(({ line }) => line)
+  ).join("\n")
 }

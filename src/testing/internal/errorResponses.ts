@@ -1,11 +1,7 @@
 import * as Duration from "effect/Duration"
 import type { JobRef } from "../../model/Job.js"
 
-/**
- * An error response of the service: its status and its body.
- *
- * @internal
- */
+/** An error response of the service: its status and its body. @internal */
 export interface ErrorResponse {
   readonly status: number
   readonly body: { readonly code: string; readonly type: string; readonly message: string; readonly param?: string }

@@ -1,8 +1,4 @@
-/**
- * Compares what a test expects of a queue with what happened.
- *
- * @internal
- */
+/** Compares what a test expects of a queue with what happened. @internal */
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -29,13 +25,17 @@ export const failed = (message: string, stated: string): ExpectationFailed => {
   return error
 }
 
+/** What the queue in memory has recorded. @internal */
+export interface Log {
+  /** In milliseconds since the epoch. */
+  readonly startedAt: number
+  readonly calls: ReadonlyArray<Call>
+  readonly jobs: ReadonlyArray<JobRef>
+}
+
 type Lines = ReadonlyArray<string>
 
-/**
- * Returns a message with the difference, or none if the lines are equal.
- *
- * @internal
- */
+/** Returns a message with the difference, or none if the lines are equal. @internal */
 export const difference = (what: string, expected: Lines, actual: Lines): Option.Option<string> => {
   const diff = diffLines(expected, actual)
   return diff === "" ? Option.none() : Option.some(`${what} (- expected, + is)\n${diff}`)
@@ -111,9 +111,8 @@ const isPollOf = (job: JobRef) => (call: Call): boolean =>
 
 /** @internal */
 export const ofPolls = (
+  { calls, startedAt }: Log,
   job: JobRef,
-  startedAt: number,
-  calls: ReadonlyArray<Call>,
   expected: number | ReadonlyArray<Duration.Duration>
 ): Option.Option<string> => {
   const times = calls.filter(isPollOf(job)).map(({ at }) => since(startedAt, at))
@@ -135,12 +134,7 @@ const lineOfCall = (startedAt: number, { at, end, model, operation, requestId }:
   }`
 
 /** @internal */
-export const ofJobs = (
-  startedAt: number,
-  jobs: ReadonlyArray<JobRef>,
-  calls: ReadonlyArray<Call>,
-  expected: number
-): Option.Option<string> => {
+export const ofJobs = ({ calls, jobs, startedAt }: Log, expected: number): Option.Option<string> => {
   if (jobs.length === expected) return Option.none()
   const submits = calls.filter(({ operation }) => operation === "submit").map((call) => lineOfCall(startedAt, call))
   return Option.some([
@@ -151,11 +145,7 @@ export const ofJobs = (
 }
 
 /** @internal */
-export const ofSilence = (
-  startedAt: number,
-  calls: ReadonlyArray<Call>,
-  after: Duration.Duration
-): Option.Option<string> => {
+export const ofSilence = ({ calls, startedAt }: Log, after: Duration.Duration): Option.Option<string> => {
   const from = startedAt + Duration.toMillis(after)
   const late = calls.filter((call) => call.at > from || call.end === undefined || call.end.at > from)
   if (late.length === 0) return Option.none()

@@ -55,11 +55,7 @@ export type Condition = Data.TaggedEnum<{
 /** @internal */
 export const Condition = Data.taggedEnum<Condition>()
 
-/**
- * Returns a condition in words.
- *
- * @internal
- */
+/** Returns a condition in words. @internal */
 export const describeCondition = Condition.$match({
   Where: ({ label }) => label,
   Nth: ({ from, to }) => from === to ? `call ${from}` : `calls ${from} to ${to}`,

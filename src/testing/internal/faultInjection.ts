@@ -1,8 +1,4 @@
-/**
- * The responses between a client and the queue, and the faults that change them.
- *
- * @internal
- */
+/** The responses between a client and the queue, and the faults that change them. @internal */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -22,28 +18,16 @@ export interface WireResponse {
   readonly then?: "breaks" | "stalls" | undefined
 }
 
-/**
- * Whether a response with this status has no body in HTTP.
- *
- * @internal
- */
+/** Whether a response with this status has no body in HTTP. @internal */
 export const isBodiless = (status: number): boolean => status === 204 || status === 205 || status === 304
 
-/**
- * The connection ended without a response.
- *
- * @internal
- */
+/** The connection ended without a response. @internal */
 export class Disconnected extends Data.TaggedError("Disconnected")<{
   readonly reason: string
   readonly code: string
 }> {}
 
-/**
- * Which snapshot a `status` call returns: the one of `behind` milliseconds ago, changed by `change`.
- *
- * @internal
- */
+/** Which snapshot a `status` call returns: the one of `behind` milliseconds ago, changed by `change`. @internal */
 export interface View {
   readonly behind: number
   readonly change: (status: JobStatus) => JobStatus
@@ -100,11 +84,7 @@ const applyFault = (effect: FaultEffect, random: () => number, respond: Respond)
   }
 }
 
-/**
- * Applies the faults of a call to its response, the first outermost.
- *
- * @internal
- */
+/** Applies the faults of a call to its response, the first outermost. @internal */
 export const applyFaults = (faults: ReadonlyArray<ActiveFault>, respond: Respond): Respond =>
   faults.reduceRight((inner, { effect, random }) => applyFault(effect, random, inner), respond)
 
@@ -139,11 +119,7 @@ const makeCondition = (condition: Condition, random: () => number, startedAt: nu
   }
 }
 
-/**
- * The faults of a queue, and the state of their conditions.
- *
- * @internal
- */
+/** The faults of a queue, and the state of their conditions. @internal */
 export class Faults {
   private readonly injected = new Map<number, (call: Call) => ActiveFault | undefined>()
   private count = 0
@@ -166,11 +142,6 @@ export class Faults {
 
   /** Returns the faults that affect a call. Conditions count calls, so ask once for each call. */
   activeFor(call: Call): ReadonlyArray<ActiveFault> {
-    const active: Array<ActiveFault> = []
-    for (const check of this.injected.values()) {
-      const fault = check(call)
-      if (fault !== undefined) active.push(fault)
-    }
-    return active
+    return Array.from(this.injected.values()).flatMap((check) => check(call) ?? [])
   }
 }

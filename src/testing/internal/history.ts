@@ -1,26 +1,17 @@
-/**
- * The recorded history of a job, as snapshots and as transitions.
- *
- * @internal
- */
+/** The recorded history of a job, as snapshots and as transitions. @internal */
+import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import type { Rules } from "../../model/internal/rules.js"
+import { tags } from "../../model/Job.js"
 import type { JobStatus } from "../../model/Job.js"
 import * as Transition from "../../model/Transition.js"
 import type { QueuedJob } from "./queueModel.js"
 
-const time = (millis: number | undefined): Option.Option<DateTime.Utc> =>
-  Option.map(Option.fromNullable(millis), DateTime.unsafeMake)
+const time = (millis: number | undefined) => Option.map(Option.fromNullable(millis), DateTime.unsafeMake)
 
-const tags = { pending: "Pending", running: "Running", done: "Done", failed: "Failed", canceled: "Canceled" } as const
-
-/**
- * Returns what the status endpoint reports of a job.
- *
- * @internal
- */
+/** Returns what the status endpoint reports of a job. @internal */
 export const snapshot = (job: QueuedJob): JobStatus => ({
   _tag: tags[job.state],
   job: job.ref,
@@ -35,60 +26,35 @@ export const snapshot = (job: QueuedJob): JobStatus => ({
   warnings: []
 })
 
-/**
- * Returns the job as it was at a time, if it existed then.
- *
- * @internal
- */
-export const asOf = (job: QueuedJob, at: number): Option.Option<QueuedJob> => {
-  let version: QueuedJob | undefined = job
-  while (version !== undefined && version.since > at) version = version.earlier
-  return Option.fromNullable(version)
+// Newest first.
+function* versionsOf(job: QueuedJob): Generator<QueuedJob> {
+  for (let version: QueuedJob | undefined = job; version !== undefined; version = version.earlier) yield version
 }
 
-/**
- * A snapshot, and the time since which the service returns it, in milliseconds since the epoch.
- *
- * @internal
- */
+/** Returns the job as it was at a time, if it existed then. @internal */
+export const asOf = (job: QueuedJob, at: number): Option.Option<QueuedJob> =>
+  Arr.findFirst(versionsOf(job), ({ since }) => since <= at)
+
+/** A snapshot, and the time since which the service returns it, in milliseconds since the epoch. @internal */
 export interface Moment {
   readonly at: number
   readonly status: JobStatus
 }
 
-/**
- * Returns every snapshot of a job, oldest first.
- *
- * @internal
- */
-export const momentsOf = (job: QueuedJob): ReadonlyArray<Moment> => {
-  const moments: Array<Moment> = []
-  for (let version: QueuedJob | undefined = job; version !== undefined; version = version.earlier) {
-    moments.push({ at: version.since, status: snapshot(version) })
-  }
-  return moments.reverse()
-}
+/** Returns every snapshot of a job, oldest first. @internal */
+export const momentsOf = (job: QueuedJob): ReadonlyArray<Moment> =>
+  Array.from(versionsOf(job), (version) => ({ at: version.since, status: snapshot(version) })).reverse()
 
-/**
- * Derives the transitions of a job from its snapshots, each `observed` at the time when it happened.
- *
- * @internal
- */
-export const transitionsOf = (
-  moments: Iterable<Moment>,
-  rules?: Rules
-): ReadonlyArray<Transition.Transition> => {
-  let known = Option.none<Transition.Cursor>()
-  const all: Array<Transition.Transition> = []
-  for (const { at, status } of moments) {
+/** Derives the transitions of a job from its snapshots, each `observed` at the time when it happened. @internal */
+export const transitionsOf = (moments: Iterable<Moment>, rules?: Rules): ReadonlyArray<Transition.Transition> => {
+  const [, derived] = Arr.mapAccum(moments, Option.none<Transition.Cursor>(), (known, { at, status }) => {
     // snapshots of one job, in known states: `derive` cannot fail
     const { cursor, transitions } = Either.getOrThrow(
       Transition.derive(known, status, { observedAt: DateTime.unsafeMake(at), ...rules })
     )
-    known = Option.some(cursor)
-    for (const transition of transitions) all.push(transition)
-  }
-  return all
+    return [Option.some(cursor), transitions]
+  })
+  return derived.flat()
 }
 
 /**

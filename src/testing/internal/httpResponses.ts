@@ -23,17 +23,8 @@ const notFound = (job: Job.JobRef): WireResponse => {
 }
 
 /** @internal */
-export interface HttpResponses {
-  readonly status: (job: Job.JobRef) => Respond
-  readonly submit: (request: typeof QueueWire.SubmitRequest.Type) => Respond
-  readonly cancel: (job: Job.JobRef) => Respond
-  readonly clear: (model: string) => Respond
-  readonly metrics: (model: string) => Respond
-}
-
-/** @internal */
-export const make = (queue: SimulatedQueue): HttpResponses => ({
-  status: (job) => ({ behind, change }) =>
+export const make = (queue: SimulatedQueue) => ({
+  status: (job: Job.JobRef): Respond => ({ behind, change }) =>
     Effect.map(
       queue.status(job, behind),
       Option.match({
@@ -41,8 +32,9 @@ export const make = (queue: SimulatedQueue): HttpResponses => ({
         onSome: (status) => jsonResponse(200, encodeStatus(change(status)))
       })
     ),
-  submit: (request) => () => Effect.map(queue.submit(request), ({ requestId }) => jsonResponse(200, { requestId })),
-  cancel: (job) => () =>
+  submit: (request: typeof QueueWire.SubmitRequest.Type): Respond => () =>
+    Effect.map(queue.submit(request), ({ requestId }) => jsonResponse(200, { requestId })),
+  cancel: (job: Job.JobRef): Respond => () =>
     Effect.map(
       queue.cancel(job),
       Option.match({
@@ -51,6 +43,8 @@ export const make = (queue: SimulatedQueue): HttpResponses => ({
           state === "pending" ? jsonResponse(200, { status: "canceled" }) : jsonResponse(409, { status: state })
       })
     ),
-  clear: (model) => () => Effect.map(queue.clear(model), (count) => jsonResponse(200, { canceled_count: count })),
-  metrics: (model) => () => Effect.map(queue.metrics(model), (metrics) => jsonResponse(200, encodeMetrics(metrics)))
+  clear: (model: string): Respond => () =>
+    Effect.map(queue.clear(model), (count) => jsonResponse(200, { canceled_count: count })),
+  metrics: (model: string): Respond => () =>
+    Effect.map(queue.metrics(model), (metrics) => jsonResponse(200, encodeMetrics(metrics)))
 })

@@ -1,8 +1,4 @@
-/**
- * The queue in memory: `JobQueue` over the simulated queue, with faults and a log of calls.
- *
- * @internal
- */
+/** The queue in memory: `JobQueue` over the simulated queue, with faults and a log of calls. @internal */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -19,7 +15,7 @@ import { fromRefusal } from "../../queue/internal/response.js"
 import { CancelResult, JobQueue } from "../../queue/JobQueue.js"
 import type { Service } from "../../queue/JobQueue.js"
 import type { Fault } from "../Fault.js"
-import type { Pool, Task } from "../Worker.js"
+import type { Pool, Report, Task } from "../Worker.js"
 import type { Call, Outcome } from "./call.js"
 import { noSuchJob } from "./errorResponses.js"
 import { applyFaults, Faults, unchanged } from "./faultInjection.js"
@@ -27,7 +23,6 @@ import type { Respond } from "./faultInjection.js"
 import * as History from "./history.js"
 import * as HttpResponses from "./httpResponses.js"
 import * as Client from "./inProcessClient.js"
-import type { Update } from "./queueModel.js"
 import * as SeededRandom from "./seededRandom.js"
 import * as SimulatedQueue from "./simulatedQueue.js"
 import { defaultClaimTimeout, taskOf } from "./workerSimulation.js"
@@ -51,30 +46,17 @@ const outcomeOf = (exit: Exit.Exit<unknown, QueueError>): Outcome =>
       })
   })
 
-const claimOf = (worker: Job.JobRef | Task): Pick<Update, "ref" | "attempt"> =>
-  "job" in worker ? { ref: worker.job, attempt: worker.attempt } : { ref: worker }
-
 /** @internal */
-export interface Options {
+export const make = ({ faults: initialFaults = [], requestTimeout = defaultRequestTimeout, seed, workers }: {
   readonly workers: Pool | ReadonlyArray<Pool> | undefined
   readonly faults: ReadonlyArray<Fault> | undefined
-  readonly seed: string | number | undefined
+  readonly seed: string | number
   readonly requestTimeout: Duration.DurationInput | undefined
-}
-
-/** @internal */
-export const make = (
-  { faults: initialFaults = [], requestTimeout, seed = SeededRandom.defaultSeed, workers }: Options
-) =>
+}) =>
   Effect.gen(function*() {
     const startedAt = yield* Clock.currentTimeMillis
-    const client = yield* Effect.cached(Client.make(requestTimeout ?? defaultRequestTimeout))
-    const simulated = SimulatedQueue.make({ workers, random: SeededRandom.make(seed), seed, recording: true })
-    const jobs: Array<Job.JobRef> = []
-    const queue: SimulatedQueue.SimulatedQueue = {
-      ...simulated,
-      submit: (request) => Effect.tap(simulated.submit(request), (job) => Effect.sync(() => jobs.push(job)))
-    }
+    const client = yield* Effect.cached(Client.make(requestTimeout))
+    const queue = SimulatedQueue.make({ workers, random: SeededRandom.make(seed), seed, recording: true })
     const responses = HttpResponses.make(queue)
     const faults = new Faults(seed, startedAt)
     for (const fault of initialFaults) faults.add(fault)
@@ -108,15 +90,36 @@ export const make = (
         )
       })
 
+    const ofJob = <A>(
+      operation: "status" | "cancel",
+      direct: (job: Job.JobRef) => Effect.Effect<A, QueueError>,
+      viaClient: (client: Service, job: Job.JobRef) => Effect.Effect<A, QueueError>
+    ) =>
+    (input: Job.JobRef): Effect.Effect<A, QueueError> =>
+      Effect.flatMap(
+        checkRef(operation, input),
+        (job) =>
+          called({ operation, ...job }, direct(job), responses[operation](job), (client) => viaClient(client, job))
+      )
+
+    const ofModel = <A>(
+      operation: "clear" | "metrics",
+      direct: (model: string) => Effect.Effect<A>,
+      viaClient: (client: Service, model: string) => Effect.Effect<A, QueueError>
+    ) =>
+    (input: string): Effect.Effect<A, QueueError> =>
+      Effect.flatMap(
+        checkModel(operation, input),
+        (model) =>
+          called({ operation, model }, direct(model), responses[operation](model), (client) => viaClient(client, model))
+      )
+
     const service = JobQueue.of({
-      status: (input) =>
-        Effect.flatMap(checkRef("status", input), (job) =>
-          called(
-            { operation: "status", ...job },
-            Effect.flatMap(queue.status(job), Effect.mapError(() => notFound("status", job))),
-            responses.status(job),
-            (client) => client.status(job)
-          )),
+      status: ofJob(
+        "status",
+        (job) => Effect.flatMap(queue.status(job), Effect.mapError(() => notFound("status", job))),
+        (client, job) => client.status(job)
+      ),
       submit: (input) =>
         Effect.flatMap(checkSubmit(input), (request) =>
           called(
@@ -125,45 +128,17 @@ export const make = (
             responses.submit(request),
             (client) => client.submit(input)
           )),
-      cancel: (input) =>
-        Effect.flatMap(checkRef("cancel", input), (job) =>
-          called(
-            { operation: "cancel", ...job },
-            Effect.flatMap(
-              queue.cancel(job),
-              Option.match({
-                onNone: () => Effect.fail(notFound("cancel", job)),
-                onSome: (state) =>
-                  Effect.succeed(
-                    state === "pending" ? CancelResult.Canceled() : CancelResult.NotCanceled({ status: state })
-                  )
-              })
-            ),
-            responses.cancel(job),
-            (client) => client.cancel(job)
-          )),
-      clear: (input) =>
-        Effect.flatMap(
-          checkModel("clear", input),
-          (model) =>
-            called(
-              { operation: "clear", model },
-              queue.clear(model),
-              responses.clear(model),
-              (client) => client.clear(model)
-            )
-        ),
-      metrics: (input) =>
-        Effect.flatMap(
-          checkModel("metrics", input),
-          (model) =>
-            called(
-              { operation: "metrics", model },
-              queue.metrics(model),
-              responses.metrics(model),
-              (client) => client.metrics(model)
-            )
-        )
+      cancel: ofJob(
+        "cancel",
+        (job) =>
+          Effect.map(
+            Effect.flatMap(queue.cancel(job), Effect.mapError(() => notFound("cancel", job))),
+            (state) => state === "pending" ? CancelResult.Canceled() : CancelResult.NotCanceled({ status: state })
+          ),
+        (client, job) => client.cancel(job)
+      ),
+      clear: ofModel("clear", queue.clear, (client, model) => client.clear(model)),
+      metrics: ofModel("metrics", queue.metrics, (client, model) => client.metrics(model))
     })
 
     return {
@@ -171,7 +146,7 @@ export const make = (
       handle: {
         startedAt,
         calls: Effect.sync(() => calls.slice()),
-        jobs: Effect.sync(() => jobs.slice()),
+        jobs: queue.jobs,
         transitions: (job: Job.JobRef): Effect.Effect<ReadonlyArray<Transition.Transition>> =>
           Effect.zipWith(
             queue.find(job),
@@ -182,8 +157,11 @@ export const make = (
         inject: (fault: Fault) => Effect.sync(() => ({ remove: Effect.sync(faults.add(fault)) })),
         claim: (model: string, timeout: Duration.DurationInput = defaultClaimTimeout) =>
           Effect.map(queue.claim(model, Duration.toMillis(timeout)), Option.map(taskOf)),
-        report: (worker: Job.JobRef | Task, report: Omit<Update, "ref" | "attempt">) =>
-          queue.update({ ...claimOf(worker), ...report })
+        report: (worker: Job.JobRef | Task, report: Report) =>
+          queue.update({
+            ...("job" in worker ? { ref: worker.job, attempt: worker.attempt } : { ref: worker }),
+            ...report
+          })
       }
     }
   })

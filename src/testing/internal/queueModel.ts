@@ -5,18 +5,16 @@
  *
  * @internal
  */
+import * as Arr from "effect/Array"
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
-import type * as Order from "effect/Order"
+import * as Order from "effect/Order"
 import * as RedBlackTree from "effect/RedBlackTree"
 import { maxRetries } from "../../model/internal/limits.js"
 import * as Job from "../../model/Job.js"
+import type { Report } from "../Worker.js"
 
-/**
- * A step of a job, at the time when it happened.
- *
- * @internal
- */
+/** A step of a job, at the time when it happened. @internal */
 export interface Event {
   readonly _tag: "Queued" | "Claimed" | "Requeued" | "Completed" | "FailedByModel" | "RetriesExhausted" | "Canceled"
   /** The number of the last claim; 0 before the first. */
@@ -26,7 +24,7 @@ export interface Event {
 }
 
 /** @internal */
-export type State = "pending" | "running" | "done" | "failed" | "canceled"
+export type State = keyof typeof Job.tags
 
 /** @internal */
 export interface QueuedJob {
@@ -69,11 +67,7 @@ interface Removal {
   readonly number: number
 }
 
-/**
- * Orders items by a rank, and items of the same rank by their numbers.
- *
- * @internal
- */
+/** Orders items by a rank, and items of the same rank by their numbers. @internal */
 export const byRank = <A extends { readonly number: number }>(rank: (item: A) => number): Order.Order<A> => (a, b) => {
   const difference = rank(a) - rank(b) || a.number - b.number
   return difference < 0 ? -1 : difference > 0 ? 1 : 0
@@ -81,7 +75,12 @@ export const byRank = <A extends { readonly number: number }>(rank: (item: A) =>
 
 const byPlace = byRank<Place>(({ priority }) => -priority)
 
-type PendingJobs = RedBlackTree.RedBlackTree<Place, string>
+interface Unended {
+  /** The pending jobs, the next to be claimed first. */
+  readonly pending: RedBlackTree.RedBlackTree<Place, string>
+  /** The number of running jobs. */
+  readonly running: number
+}
 
 /** @internal */
 export interface QueueModel {
@@ -92,10 +91,8 @@ export interface QueueModel {
   readonly now: number
   readonly submitted: number
   readonly jobs: HashMap.HashMap<string, QueuedJob>
-  /** The pending jobs by model, the next to be claimed first. */
-  readonly pending: HashMap.HashMap<string, PendingJobs>
-  /** The number of running jobs by model. */
-  readonly running: HashMap.HashMap<string, number>
+  /** The jobs of each model that have not ended. */
+  readonly models: HashMap.HashMap<string, Unended>
   /** The claims, the next to expire first. */
   readonly claims: RedBlackTree.RedBlackTree<Claim, string>
   /** The jobs that have ended, the next to be removed first; empty if the retention is infinite. */
@@ -109,28 +106,15 @@ export const empty: QueueModel = {
   now: 0,
   submitted: 0,
   jobs: HashMap.empty(),
-  pending: HashMap.empty(),
-  running: HashMap.empty(),
+  models: HashMap.empty(),
   claims: RedBlackTree.empty(byRank<Claim>(({ expiresAt }) => expiresAt)),
   removals: RedBlackTree.empty(byRank<Removal>(({ at }) => at))
 }
 
-const nonePending: PendingJobs = RedBlackTree.empty(byPlace)
+const none: Unended = { pending: RedBlackTree.empty(byPlace), running: 0 }
 
-const pendingOf = (self: QueueModel, model: string): PendingJobs =>
-  Option.getOrElse(HashMap.get(self.pending, model), () => nonePending)
-
-const runningOf = (self: QueueModel, model: string): number =>
-  Option.getOrElse(HashMap.get(self.running, model), () => 0)
-
-// A model without jobs leaves no entry: there may be any number of names.
-const withEntry = <A>(
-  map: HashMap.HashMap<string, A>,
-  model: string,
-  [before, after]: readonly [A, A],
-  isEmpty: boolean
-): HashMap.HashMap<string, A> =>
-  after === before ? map : isEmpty ? HashMap.remove(map, model) : HashMap.set(map, model, after)
+const unendedOf = (self: QueueModel, model: string): Unended =>
+  Option.getOrElse(HashMap.get(self.models, model), () => none)
 
 type Unrecorded = Omit<QueuedJob, "since" | "earlier">
 
@@ -148,10 +132,7 @@ const move = (self: QueueModel, before: QueuedJob | undefined, unrecorded: Unrec
   // the claim has not changed: neither has any index
   if (after.claim !== undefined && after.claim === before?.claim) return { ...self, jobs }
   let { claims, removals } = self
-  const pendingBefore = pendingOf(self, model)
-  const runningBefore = runningOf(self, model)
-  let pending = pendingBefore
-  let running = runningBefore
+  let { pending, running } = unendedOf(self, model)
   if (before?.state === "pending") pending = RedBlackTree.removeFirst(pending, before.place)
   if (before?.claim !== undefined) {
     claims = RedBlackTree.removeFirst(claims, before.claim)
@@ -167,8 +148,10 @@ const move = (self: QueueModel, before: QueuedJob | undefined, unrecorded: Unrec
   return {
     ...self,
     jobs,
-    pending: withEntry(self.pending, model, [pendingBefore, pending], RedBlackTree.size(pending) === 0),
-    running: withEntry(self.running, model, [runningBefore, running], running === 0),
+    // a model without such jobs leaves no entry: there may be any number of names
+    models: RedBlackTree.size(pending) + running === 0
+      ? HashMap.remove(self.models, model)
+      : HashMap.set(self.models, model, { pending, running }),
     claims,
     removals
   }
@@ -194,19 +177,11 @@ const lose = (self: QueueModel, job: QueuedJob, at: number): QueueModel => {
   return move(self, job, after, at)
 }
 
-/**
- * Returns the time when the next claim expires if no heartbeat comes before.
- *
- * @internal
- */
+/** Returns the time when the next claim expires if no heartbeat comes before. @internal */
 export const nextExpiry = (self: QueueModel): Option.Option<number> =>
   Option.map(RedBlackTree.first(self.claims), ([{ expiresAt }]) => expiresAt)
 
-/**
- * Returns the jobs whose claims expire by a time.
- *
- * @internal
- */
+/** Returns the jobs whose claims expire by a time. @internal */
 export const expiring = (self: QueueModel, now: number): ReadonlyArray<Job.JobRef> => {
   const jobs: Array<Job.JobRef> = []
   for (const [{ expiresAt }, id] of self.claims) {
@@ -246,19 +221,11 @@ export const advance = (self: QueueModel, now: number): QueueModel => {
   return to > model.now ? { ...model, now: to } : model
 }
 
-/**
- * Returns the job, if it has the model of the reference.
- *
- * @internal
- */
+/** Returns the job, if it has the model of the reference. @internal */
 export const get = (self: QueueModel, ref: Job.JobRef): Option.Option<QueuedJob> =>
   Option.filter(HashMap.get(self.jobs, ref.requestId), (job) => job.ref.model === ref.model)
 
-/**
- * Returns the job if a worker holds its claim; with `attempt`, only if that is the number of the claim.
- *
- * @internal
- */
+/** Returns the job if a worker holds its claim; with `attempt`, only if that is the number of the claim. @internal */
 export const claimed = (
   self: QueueModel,
   ref: Job.JobRef,
@@ -299,18 +266,14 @@ export const submit = (
   }, self.now)
 }
 
-/**
- * Claims the next job of a model, for `timeout` milliseconds from the last heartbeat.
- *
- * @internal
- */
+/** Claims the next job of a model, for `timeout` milliseconds from the last heartbeat. @internal */
 export const claim = (
   before: QueueModel,
   now: number,
   request: { readonly model: string; readonly timeout: number }
 ): readonly [QueueModel, Option.Option<QueuedJob>] => {
   const self = advance(before, now)
-  const first = RedBlackTree.first(pendingOf(self, request.model))
+  const first = RedBlackTree.first(unendedOf(self, request.model).pending)
   if (Option.isNone(first)) return [self, Option.none()]
   const job = HashMap.unsafeGet(self.jobs, first.value[1])
   const running: Unrecorded = {
@@ -330,12 +293,9 @@ export const claim = (
  *
  * @internal
  */
-export interface Update {
+export interface Update extends Report {
   readonly ref: Job.JobRef
   readonly attempt?: number | undefined
-  readonly status: "running" | "done" | "failed"
-  readonly info?: Job.JsonObject | undefined
-  readonly outputs?: Job.JsonObject | undefined
 }
 
 const copy = (object: Job.JsonObject | undefined): Job.JsonObject | undefined => {
@@ -344,11 +304,7 @@ const copy = (object: Job.JsonObject | undefined): Job.JsonObject | undefined =>
   return object
 }
 
-/**
- * Returns an update as it arrives over the wire: copies, of what JSON can represent.
- *
- * @internal
- */
+/** Returns an update as it arrives over the wire: copies, of what JSON can represent. @internal */
 export const overTheWire = (update: Update): Update => ({
   ...update,
   info: copy(update.info),
@@ -383,11 +339,7 @@ export const update = (before: QueueModel, now: number, request: Update): readon
   return [move(self, job, after, self.now), true]
 }
 
-/**
- * Extends the claim of a worker that sends heartbeats until a time. A lost claim stays lost.
- *
- * @internal
- */
+/** Extends the claim of a worker that sends heartbeats until a time. A lost claim stays lost. @internal */
 export const keep = (self: QueueModel, ref: Job.JobRef, attempt: number, until: number): QueueModel =>
   Option.match(claimed(self, ref, attempt), {
     onNone: () => self,
@@ -397,11 +349,7 @@ export const keep = (self: QueueModel, ref: Job.JobRef, attempt: number, until: 
 const withdraw = (self: QueueModel, job: QueuedJob): QueueModel =>
   move(self, job, { ...job, state: "canceled", history: withEvent(job, "Canceled", self.now) }, self.now)
 
-/**
- * Cancels a job that is pending. Returns the state before, or none if there is no such job.
- *
- * @internal
- */
+/** Cancels a job that is pending. Returns the state before, or none if there is no such job. @internal */
 export const cancel = (
   before: QueueModel,
   now: number,
@@ -414,24 +362,24 @@ export const cancel = (
     : [self, Option.map(found, (job) => job.state)]
 }
 
-/**
- * Cancels every pending job of a model. Returns their number.
- *
- * @internal
- */
+/** Cancels every pending job of a model. Returns their number. @internal */
 export const clear = (before: QueueModel, now: number, model: string): readonly [QueueModel, number] => {
   let self = advance(before, now)
-  const ids = Array.from(RedBlackTree.values(pendingOf(self, model)))
+  const ids = Array.from(RedBlackTree.values(unendedOf(self, model).pending))
   for (const id of ids) self = withdraw(self, HashMap.unsafeGet(self.jobs, id))
   return [self, ids.length]
 }
+
+/** Returns every job, in the order of submission. @internal */
+export const jobs = (self: QueueModel): ReadonlyArray<Job.JobRef> =>
+  Arr.sortWith(HashMap.values(self.jobs), ({ place }) => place.number, Order.number).map(({ ref }) => ref)
 
 /** @internal */
 export const metrics = (
   self: QueueModel,
   model: string
 ): { readonly running: number; readonly waiting: number; readonly total: number } => {
-  const running = runningOf(self, model)
-  const waiting = RedBlackTree.size(pendingOf(self, model))
+  const { pending, running } = unendedOf(self, model)
+  const waiting = RedBlackTree.size(pending)
   return { running, waiting, total: running + waiting }
 }

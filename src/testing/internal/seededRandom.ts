@@ -7,11 +7,7 @@ import type { Timing } from "../Worker.js"
 /** @internal */
 export const defaultSeed = "effect-queue-status"
 
-/**
- * Returns a source of numbers between 0 and 1, the same numbers for the same seed.
- *
- * @internal
- */
+/** Returns a source of numbers between 0 and 1, the same numbers for the same seed. @internal */
 export const seeded = (seed: string): () => number => {
   let random: PCGRandom | undefined
   return () => {
@@ -20,11 +16,7 @@ export const seeded = (seed: string): () => number => {
   }
 }
 
-/**
- * Returns the `Random` of a seed.
- *
- * @internal
- */
+/** Returns the `Random` of a seed. @internal */
 export const make = (seed: string | number): Random.Random => Random.make(seed)
 
 /**

@@ -1,8 +1,4 @@
-/**
- * A hint for a test that waits on a clock which nothing moves.
- *
- * @internal
- */
+/** A hint for a test that waits on a clock which nothing moves. @internal */
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"

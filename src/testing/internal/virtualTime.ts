@@ -185,11 +185,7 @@ const forward = (clock: TestClock.TestClock, time: VirtualTime): Effect.Effect<v
     Effect.suspend(() => clock.setTime(Math.max(clock.unsafeCurrentTimeMillis(), time.currentTimeMillis)))
   )
 
-/**
- * Runs an effect in virtual time, and sets the test clock, if there is one, to the time at the end.
- *
- * @internal
- */
+/** Runs an effect in virtual time, and sets the test clock, if there is one, to the time at the end. @internal */
 export const run = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   options: { readonly limit?: Duration.DurationInput | undefined }

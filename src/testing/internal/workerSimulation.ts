@@ -4,6 +4,7 @@
  *
  * @internal
  */
+import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
@@ -13,11 +14,7 @@ import type { Pool, Step, Task } from "../Worker.js"
 import * as Queue from "./queueModel.js"
 import { sample, seeded } from "./seededRandom.js"
 
-/**
- * How long a claim of a worker lasts by default.
- *
- * @internal
- */
+/** How long a claim of a worker lasts by default. @internal */
 export const defaultClaimTimeout: Duration.Duration = Duration.seconds(90)
 
 interface Due {
@@ -25,22 +22,19 @@ interface Due {
   readonly number: number
 }
 
-/** A worker with a job: the steps of its script, and the pause before each. */
+/** A worker with a job, and the steps of its script. */
 interface Work {
   readonly pool: number
   readonly job: JobRef
   readonly attempt: number
-  readonly steps: ReadonlyArray<Step>
-  readonly pauses: ReadonlyArray<number>
+  readonly steps: ReadonlyArray<Step & { readonly after: number }>
 }
 
 type Action =
   /** An idle worker of the pool tries to claim a job of the model. */
   | { readonly _tag: "Claim"; readonly pool: number; readonly model: string }
-  /** A worker takes the step of its script with this index. */
+  /** A worker takes the step of its script with this index; without a report, it has stopped and is replaced. */
   | { readonly _tag: "Step"; readonly work: Work; readonly index: number }
-  /** A worker that died is replaced. */
-  | { readonly _tag: "Replace"; readonly work: Work }
 
 /** @internal */
 export interface Simulation {
@@ -54,14 +48,16 @@ export interface Simulation {
 }
 
 /** @internal */
-export const make = (
-  pools: Pool | ReadonlyArray<Pool> = [],
-  options: {
-    readonly seed?: string | number | undefined
-    readonly recording?: boolean | undefined
-    readonly retention?: number | undefined
-  } = {}
-): Simulation => ({
+export interface Options {
+  readonly seed?: string | number | undefined
+  /** Whether each job keeps its earlier versions. Defaults to `false`. */
+  readonly recording?: boolean | undefined
+  /** How long a job is kept after its end, in milliseconds. Defaults to infinite. */
+  readonly retention?: number | undefined
+}
+
+/** @internal */
+export const make = (pools: Pool | ReadonlyArray<Pool> = [], options: Options = {}): Simulation => ({
   queue: { ...Queue.empty, recording: options.recording === true, retention: options.retention ?? Infinity },
   pools: "script" in pools ? [pools] : pools,
   seed: options.seed ?? 0,
@@ -104,29 +100,17 @@ const claimEnds = (self: Simulation, now: number, { attempt, job }: Work): numbe
   })
 
 // How long the worker is alive: it keeps its claim until then, however long the pauses between its steps.
-const aliveFor = ({ pauses, steps }: Work): number => {
-  let millis = 0
-  for (const [i, step] of steps.entries()) {
-    if (step._tag === "Die" || step.late) break
-    millis += pauses[i]!
-  }
-  return millis
-}
+const aliveFor = ({ steps }: Work): number =>
+  Arr.takeWhile(steps, ({ late, report }) => report !== undefined && !late).reduce((sum, { after }) => sum + after, 0)
 
 const scheduleStep = (self: Simulation, now: number, work: Work, index: number): Simulation => {
+  const action: Action = { _tag: "Step", work, index }
   const next = work.steps[index]
-  if (next === undefined || next._tag === "Die") {
-    return schedule(self, claimEnds(self, now, work), { _tag: "Replace", work })
-  }
-  const from = next.late ? claimEnds(self, now, work) : now
-  return schedule(self, from + work.pauses[index]!, { _tag: "Step", work, index })
+  if (next?.report === undefined) return schedule(self, claimEnds(self, now, work), action)
+  return schedule(self, (next.late ? claimEnds(self, now, work) : now) + next.after, action)
 }
 
-/**
- * Returns what a worker receives when it claims a job.
- *
- * @internal
- */
+/** Returns what a worker receives when it claims a job. @internal */
 export const taskOf = (job: Queue.QueuedJob): Task => ({
   job: job.ref,
   nth: job.place.number + 1,
@@ -137,8 +121,6 @@ export const taskOf = (job: Queue.QueuedJob): Task => ({
 
 const act = (self: Simulation, now: number, action: Action): Simulation => {
   switch (action._tag) {
-    case "Replace":
-      return release(self, now, action.work)
     case "Claim": {
       const { model, pool } = action
       const { claimTimeout = defaultClaimTimeout, script, workers = 1 } = self.pools[pool]!
@@ -148,38 +130,25 @@ const act = (self: Simulation, now: number, action: Action): Simulation => {
       const task = taskOf(claimed.value)
       const { attempt, job, nth } = task
       const random = seeded(`${self.seed}/job ${nth}/attempt ${attempt}`)
-      const steps = script(task, random)
-      const pauses = steps.map((step) => step._tag === "Die" ? 0 : sample(step.after, random))
-      const work: Work = { pool, job, attempt, steps, pauses }
+      const steps = script(task, random).map((step) => ({ ...step, after: sample(step.after, random) }))
+      const work: Work = { pool, job, attempt, steps }
       const kept = Queue.keep(queue, job, attempt, now + aliveFor(work))
       return scheduleStep(addBusy({ ...self, queue: kept }, pool, model, 1), now, work, 0)
     }
     case "Step": {
       const { index, work } = action
-      const step = work.steps[index]
-      if (step === undefined || step._tag === "Die") return self
-      const report: Queue.Update = {
-        ref: work.job,
-        attempt: work.attempt,
-        ...(step._tag === "Heartbeat"
-          ? { status: "running", info: step.info }
-          : step._tag === "Finish"
-          ? { status: "done", outputs: step.outputs }
-          : { status: "failed", info: { error: step.reason } })
-      }
-      const [queue] = Queue.update(self.queue, now, Queue.overTheWire(report))
-      return step._tag === "Heartbeat"
+      const report = work.steps[index]?.report
+      if (report === undefined) return release(self, now, work)
+      const update = Queue.overTheWire({ ref: work.job, attempt: work.attempt, ...report })
+      const [queue] = Queue.update(self.queue, now, update)
+      return report.status === "running"
         ? scheduleStep({ ...self, queue }, now, work, index + 1)
         : release({ ...self, queue }, now, work)
     }
   }
 }
 
-/**
- * Returns the time of the next event without a call.
- *
- * @internal
- */
+/** Returns the time of the next event without a call. @internal */
 export const nextEvent = (self: Simulation): Option.Option<number> => {
   const due = Option.map(RedBlackTree.first(self.due), ([{ at }]) => at)
   const expiry = Queue.nextExpiry(self.queue)
@@ -188,11 +157,7 @@ export const nextEvent = (self: Simulation): Option.Option<number> => {
     : Option.orElse(due, () => expiry)
 }
 
-/**
- * Advances to a time, through all events until then, in order.
- *
- * @internal
- */
+/** Advances to a time, through all events until then, in order. @internal */
 export const advance = (self: Simulation, now: number): Simulation => {
   const to = Math.max(now, self.queue.now)
   let simulation = self
@@ -213,11 +178,7 @@ export const advance = (self: Simulation, now: number): Simulation => {
   return { ...simulation, queue: Queue.advance(simulation.queue, to) }
 }
 
-/**
- * Advances to a time, then changes the queue.
- *
- * @internal
- */
+/** Advances to a time, then changes the queue. @internal */
 export const modify = <A>(
   self: Simulation,
   now: number,
@@ -228,11 +189,7 @@ export const modify = <A>(
   return [result, { ...simulation, queue }]
 }
 
-/**
- * Advances to a time, then submits a job.
- *
- * @internal
- */
+/** Advances to a time, then submits a job. @internal */
 export const submit = (
   self: Simulation,
   now: number,

@@ -7,14 +7,15 @@ import * as Scope from "effect/Scope"
 import { rules } from "../../model/internal/rules.js"
 import type { JobRef } from "../../model/Job.js"
 import type { Cursor } from "../../model/Transition.js"
+import * as Fiber from "../../queue/internal/fiber.js"
 import type { Service } from "../JobWatcher.js"
 import type { Notice, SubscribeOptions, Subscription } from "./notice.js"
 import { derive, type DeriveRules } from "./reader.js"
 
 /** What observes the jobs of a watcher. `A` is its record of a job that is watched. @internal */
 export interface Observer<A> {
-  /** The first watch of a job begins, from a cursor if there is one. */
-  readonly begin: (job: JobRef, from: Cursor | undefined) => Effect.Effect<A>
+  /** The first watch of a job begins, in some fiber, and from a cursor if there is one. */
+  readonly begin: (job: JobRef, from: Cursor | undefined, fiber: Fiber.Fiber<unknown, unknown>) => A
   /** A subscription is about to receive a notice. Returns what is to run before, if anything. */
   readonly onNotice: (record: A, notice: Notice, rules: DeriveRules) => Effect.Effect<void> | undefined
   /** The last watch of a job has ended. Returns what is to run then, if anything. */
@@ -35,9 +36,7 @@ class Jobs<A> {
     return this.models.get(model)?.get(requestId)
   }
 
-  getOrAdd(job: JobRef, record: A): Watched<A> {
-    const known = this.get(job)
-    if (known !== undefined) return known
+  add(job: JobRef, record: A): Watched<A> {
     const watched = { job, record, watches: 0 }
     const ofModel = this.models.get(job.model) ?? new Map<string, Watched<A>>()
     this.models.set(job.model, ofModel.set(job.requestId, watched))
@@ -63,16 +62,9 @@ class ObservedSubscription<A> implements Subscription {
   ) {}
 
   add(job: JobRef, from?: Cursor): Effect.Effect<boolean> {
-    return Effect.suspend(() => {
-      const watched = this.jobs.get(job)
-      if (watched !== undefined) {
-        this.join(watched)
-        return this.inner.add(job, from)
-      }
-      return Effect.flatMap(this.observer.begin(job, from), (record) => {
-        this.join(this.jobs.getOrAdd(job, record))
-        return this.inner.add(job, from)
-      })
+    return Fiber.withSelf<boolean>((fiber) => {
+      this.join(this.jobs.get(job) ?? this.jobs.add(job, this.observer.begin(job, from, fiber)))
+      return this.inner.add(job, from)
     })
   }
 

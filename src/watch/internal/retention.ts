@@ -2,7 +2,7 @@
  * Values of jobs that are no longer watched, each kept until a time of its own, and no more than `maxSize` of them.
  */
 import { keyOf } from "../../model/internal/jobKey.js"
-import { type JobRef } from "../../model/Job.js"
+import type { JobRef } from "../../model/Job.js"
 
 /** @internal */
 export interface Retained<A> {

@@ -4,7 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
-import { type Expiring, SharedTimeout } from "../../../src/queue/internal/sharedTimeout.js"
+import { SharedTimeout } from "../../../src/queue/internal/sharedTimeout.js"
 
 const millis = 20
 
@@ -40,14 +40,10 @@ const wait = (deadlines: SharedTimeout, takes: number) =>
   Effect.gen(function*() {
     const clock = yield* Effect.clock
     let expiredAt: number | undefined
-    const one: Expiring = {
-      expiresAt: Infinity,
-      expire: () => {
-        expiredAt = clock.unsafeCurrentTimeMillis()
-        deadlines.delete(one)
-      }
-    }
-    deadlines.add(one)
+    const one = deadlines.add(() => {
+      expiredAt = clock.unsafeCurrentTimeMillis()
+      deadlines.delete(one)
+    })
     yield* Effect.sleep(Duration.millis(takes))
     deadlines.delete(one)
     return expiredAt

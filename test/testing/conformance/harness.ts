@@ -64,7 +64,7 @@ export const spec = (
   name: string,
   body: (harness: ScriptedHarness) => ReturnType<Spec["body"]>,
   workers?: Pool
-): Spec => Harness.spec("scripted", name, (target) => body(makeHarness(target)), workers)
+): Spec => ({ name, needs: "scripted", workers, body: (target) => body(makeHarness(target)) })
 
 export const canceled = CancelResult.Canceled()
 

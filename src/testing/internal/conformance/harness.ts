@@ -1,8 +1,4 @@
-/**
- * The parts of the conformance checks, and their runner.
- *
- * @internal
- */
+/** The parts of the conformance checks, and their runner. @internal */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -37,11 +33,7 @@ export class Difference extends Data.TaggedError("Difference")<{
   readonly actual: string
 }> {}
 
-/**
- * The errors of a check. Other errors than a `Difference` are unexpected.
- *
- * @internal
- */
+/** The errors of a check. Other errors than a `Difference` are unexpected. @internal */
 export type CheckError = Difference | WatchError | OutcomeError
 
 /** @internal */
@@ -63,43 +55,32 @@ export interface Spec {
   readonly name: string
   readonly needs: Needs
   readonly workers: Pool | undefined
-  readonly body: (target: Target) => Effect.Effect<void, CheckError, JobQueue | JobWatcher>
+  readonly body: (target: Target) => Effect.Effect<void, CheckError, JobQueue | JobWatcher | Scope.Scope>
+}
+
+/** Checks by their names. @internal */
+export interface Checks {
+  readonly [name: string]: Spec["body"]
 }
 
 /** @internal */
-export const spec = (needs: Needs, name: string, body: Spec["body"], workers?: Pool): Spec => ({
-  name,
-  needs,
-  workers,
-  body
-})
+export const specs = (needs: Needs, checks: Checks, workers?: Pool): ReadonlyArray<Spec> =>
+  Object.entries(checks).map(([name, body]) => ({ name, needs, workers, body }))
 
-/**
- * Creates a pool whose claims last longer than any check.
- *
- * @internal
- */
+/** Creates a pool whose claims last longer than any check. @internal */
 export const pool = (script: Script, options: Omit<Pool, "script"> = {}): Pool => ({
   claimTimeout: "2 hours",
   ...options,
   script
 })
 
-/**
- * The pauses of a wait: ten seconds, the first of them in small steps.
- *
- * @internal
- */
+/** The pauses of a wait: ten seconds, the first of them in small steps. @internal */
 export const pauses: ReadonlyArray<Duration.DurationInput> = [
   ...Array.from({ length: 100 }, () => "10 millis" as const),
   ...Array.from({ length: 90 }, () => "100 millis" as const)
 ]
 
-/**
- * Lets time pass until an effect has ended. Fails if it does not end within ten seconds.
- *
- * @internal
- */
+/** Lets time pass until an effect has ended. Fails if it does not end within ten seconds. @internal */
 export const inTime = <A, E, R>(
   { pass }: Target,
   what: string,
@@ -121,21 +102,13 @@ export const inTime = <A, E, R>(
 
 const text = (value: unknown): string => lines(value).join("\n")
 
-/**
- * Fails unless the two values have the same lines.
- *
- * @internal
- */
+/** Fails unless the two values have the same lines. @internal */
 export const expect = (what: string, actual: unknown, expected: unknown): Effect.Effect<void, Difference> =>
   same(actual, expected)
     ? Effect.void
     : Effect.fail(new Difference({ what, expected: text(expected), actual: text(actual) }))
 
-/**
- * Fails unless `holds`, with the expectation in words.
- *
- * @internal
- */
+/** Fails unless `holds`, with the expectation in words. @internal */
 export const expectThat = (
   what: string,
   actual: unknown,
@@ -147,11 +120,7 @@ export const expectThat = (
 const millis = (time: Option.Option<DateTime.Utc>): number | null =>
   Option.getOrNull(Option.map(time, DateTime.toEpochMillis))
 
-/**
- * Returns a snapshot as plain values, with `null` for missing fields.
- *
- * @internal
- */
+/** Returns a snapshot as plain values, with `null` for missing fields. @internal */
 export const view = (status: Job.JobStatus) => ({
   tag: status._tag,
   model: status.job.model,
@@ -188,18 +157,10 @@ export const errorOf = <A, R>(
       : Effect.fail(new Difference({ what, expected: "a QueueError", actual: text(result.left) }))
   })
 
-/**
- * An id that no queue knows: that of the example in the documents of the service.
- *
- * @internal
- */
+/** An id that no queue knows: that of the example in the documents of the service. @internal */
 export const unknownId = "019ba379-92da-71e4-ac40-d98059fd67c7"
 
-/**
- * Passes a value of the wrong type, as a program in JavaScript may.
- *
- * @internal
- */
+/** Passes a value of the wrong type, as a program in JavaScript may. @internal */
 export const bad = (value: unknown): never => value as never
 
 // -----------------------------------------------------------------------------
@@ -294,11 +255,7 @@ const explain = (cause: Cause.Cause<unknown>): Omit<Failure, "check" | "calls"> 
   return { what: `unexpected error: ${error}` }
 }
 
-/**
- * Runs a check on a new build of the layers.
- *
- * @internal
- */
+/** Runs a check on a new build of the layers. @internal */
 export const runCheck = <E, LE, WE>(
   subject: Target & {
     readonly layer: Layer.Layer<JobQueue, LE>

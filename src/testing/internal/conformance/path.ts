@@ -1,8 +1,4 @@
-/**
- * The legal paths of a job, written without `Transition.derive`.
- *
- * @internal
- */
+/** The legal paths of a job, written without `Transition.derive`. @internal */
 import type { Transition } from "../../../model/Transition.js"
 
 const next: { readonly [tag: string]: ReadonlyArray<Transition["_tag"]> } = {
@@ -13,27 +9,15 @@ const next: { readonly [tag: string]: ReadonlyArray<Transition["_tag"]> } = {
   Requeued: ["Claimed", "Canceled"]
 }
 
-/**
- * Returns transitions in words, with the number of the attempt: `Claimed 1`.
- *
- * @internal
- */
+/** Returns transitions in words, with the number of the attempt: `Claimed 1`. @internal */
 export const stepsOf = (transitions: ReadonlyArray<Transition>): ReadonlyArray<string> =>
   transitions.map(({ _tag, attempt }) => `${_tag} ${attempt}`)
 
-/**
- * Returns `stepsOf` without progress, of which a watch may see any part.
- *
- * @internal
- */
+/** Returns `stepsOf` without progress, of which a watch may see any part. @internal */
 export const stepsWithoutProgress = (transitions: ReadonlyArray<Transition>): ReadonlyArray<string> =>
   stepsOf(transitions.filter(({ _tag }) => _tag !== "Progressed"))
 
-/**
- * Describes the first illegal transition of a path; `undefined` if there is none.
- *
- * @internal
- */
+/** Describes the first illegal transition of a path; `undefined` if there is none. @internal */
 export const mistakeIn = (transitions: ReadonlyArray<Transition>): string | undefined => {
   let before = "Beginning"
   let attempt = 0

@@ -22,8 +22,8 @@ import { defaultPolicy } from "../../../policy/WatchPolicy.js"
 import * as JobQueue from "../../../queue/JobQueue.js"
 import * as JobStream from "../../../watch/JobStream.js"
 import { inline } from "../diff.js"
-import { bad, errorOf, expect, expectThat, inTime, spec, unknownId, view } from "./harness.js"
-import type { Difference, Spec, Target } from "./harness.js"
+import { bad, errorOf, expect, expectThat, inTime, specs, unknownId, view } from "./harness.js"
+import type { Checks, Difference, Spec, Target } from "./harness.js"
 import { mistakeIn, stepsOf } from "./path.js"
 
 type Queue = JobQueue.JobQueue
@@ -107,97 +107,89 @@ const expectLegal = (transitions: ReadonlyArray<Transition.Transition>) => {
   return expectThat("the steps of the job", stepsOf(transitions), mistake === undefined, `a legal path: ${mistake}`)
 }
 
-const sharedQueue: ReadonlyArray<Spec> = [
-  spec(
-    "shared",
-    "submit: returns a reference whose status shows the job as submitted",
-    (target) =>
-      Effect.gen(function*() {
-        const before = yield* Clock.currentTimeMillis
-        const job = yield* submit(target)
-        const after = yield* Clock.currentTimeMillis
-        yield* expect("the model of the reference", job.model, target.model)
-        yield* expectThat("the request id", job.requestId, /\S/.test(job.requestId), "not blank")
-        const status = yield* look(target, job)
-        yield* expect("the job of its status", status.job, job)
-        const seen = view(status)
-        // a service may omit optional fields
-        if (Object.keys(seen.inputs).length > 0) yield* expect("the inputs", seen.inputs, target.payload)
-        const keys = Object.keys(info)
-        if (Object.keys(seen.info).length > 0) {
-          yield* expect("the submitter's keys in the info", keys.filter((key) => Object.hasOwn(seen.info, key)), keys)
-        }
-        if (seen.priority !== null) yield* expect("the priority", seen.priority, lowest)
-        if (seen.createdAt !== null) {
-          yield* expectThat(
-            "the time of the submission",
-            seen.createdAt,
-            seen.createdAt >= before - maxSkew && seen.createdAt <= after + maxSkew,
-            `between ${before} and ${after}, give or take a quarter of an hour`
-          )
-        }
-        const again = view(yield* look(target, job))
-        yield* expect("the fields that do not change", [again.createdAt, again.inputs, again.priority], [
+const sharedQueue: Checks = {
+  "submit: returns a reference whose status shows the job as submitted": (target) =>
+    Effect.gen(function*() {
+      const before = yield* Clock.currentTimeMillis
+      const job = yield* submit(target)
+      const after = yield* Clock.currentTimeMillis
+      yield* expect("the model of the reference", job.model, target.model)
+      yield* expectThat("the request id", job.requestId, /\S/.test(job.requestId), "not blank")
+      const status = yield* look(target, job)
+      yield* expect("the job of its status", status.job, job)
+      const seen = view(status)
+      // a service may omit optional fields
+      if (Object.keys(seen.inputs).length > 0) yield* expect("the inputs", seen.inputs, target.payload)
+      const keys = Object.keys(info)
+      if (Object.keys(seen.info).length > 0) {
+        yield* expect("the submitter's keys in the info", keys.filter((key) => Object.hasOwn(seen.info, key)), keys)
+      }
+      if (seen.priority !== null) yield* expect("the priority", seen.priority, lowest)
+      if (seen.createdAt !== null) {
+        yield* expectThat(
+          "the time of the submission",
           seen.createdAt,
-          seen.inputs,
-          seen.priority
-        ])
-      })
-  ),
+          seen.createdAt >= before - maxSkew && seen.createdAt <= after + maxSkew,
+          `between ${before} and ${after}, give or take a quarter of an hour`
+        )
+      }
+      const again = view(yield* look(target, job))
+      yield* expect("the fields that do not change", [again.createdAt, again.inputs, again.priority], [
+        seen.createdAt,
+        seen.inputs,
+        seen.priority
+      ])
+    }),
 
-  spec("shared", "submit: returns a different reference for every job", (target) =>
+  "submit: returns a different reference for every job": (target) =>
     Effect.gen(function*() {
       const jobs = yield* submits(target, 3)
       yield* expect("the different ids among three", new Set(jobs.map(({ requestId }) => requestId)).size, 3)
       for (const job of jobs) yield* expect("the job of its status", (yield* look(target, job)).job, job)
-    })),
+    }),
 
-  spec(
-    "shared",
-    "cancel: cancels a job or reports its state, in agreement with its status",
-    (target) =>
-      Effect.gen(function*() {
-        const job = yield* submit(target)
-        yield* look(target, job)
-        const result = yield* JobQueue.cancel(job)
-        if (result._tag === "Canceled") {
-          const status = yield* look(target, job, (status) => status._tag === "Canceled")
-          yield* expect("the state of a job that was canceled", status._tag, "Canceled")
-          const again = yield* JobQueue.cancel(job)
-          yield* expectThat(
-            "cancel of a job that was canceled",
-            again,
-            again._tag === "Canceled" || again.status === "canceled",
-            "Canceled, or NotCanceled with the status canceled"
-          )
-          return
-        }
-        const { status: state } = result
-        // the possible later states; a worker may lose a running job, and another may claim it
-        const later: { readonly [state: string]: ReadonlyArray<string> } = {
-          running: ["Pending", "Running", "Done", "Failed"],
-          done: ["Done"],
-          failed: ["Failed"]
-        }
-        const possible = later[state] ?? []
-        yield* expectThat("why a job was not canceled", state, possible.length > 0, "running, done or failed")
-        const { _tag } = yield* look(target, job, ({ _tag }) => possible.includes(_tag))
-        yield* expectThat(`the state of a job that was ${state}`, _tag, possible.includes(_tag), possible.join(" or "))
-      })
-  ),
+  "cancel: cancels a job or reports its state, in agreement with its status": (target) =>
+    Effect.gen(function*() {
+      const job = yield* submit(target)
+      yield* look(target, job)
+      const result = yield* JobQueue.cancel(job)
+      if (result._tag === "Canceled") {
+        const status = yield* look(target, job, (status) => status._tag === "Canceled")
+        yield* expect("the state of a job that was canceled", status._tag, "Canceled")
+        const again = yield* JobQueue.cancel(job)
+        yield* expectThat(
+          "cancel of a job that was canceled",
+          again,
+          again._tag === "Canceled" || again.status === "canceled",
+          "Canceled, or NotCanceled with the status canceled"
+        )
+        return
+      }
+      const { status: state } = result
+      // the possible later states; a worker may lose a running job, and another may claim it
+      const later: { readonly [state: string]: ReadonlyArray<string> } = {
+        running: ["Pending", "Running", "Done", "Failed"],
+        done: ["Done"],
+        failed: ["Failed"]
+      }
+      const possible = later[state] ?? []
+      yield* expectThat("why a job was not canceled", state, possible.length > 0, "running, done or failed")
+      const { _tag } = yield* look(target, job, ({ _tag }) => possible.includes(_tag))
+      yield* expectThat(`the state of a job that was ${state}`, _tag, possible.includes(_tag), possible.join(" or "))
+    }),
 
-  spec("shared", "not found: an unknown id", ({ model }) => expectNotFound("an unknown id", Job.ref(model, unknownId))),
+  "not found: an unknown id": ({ model }) => expectNotFound("an unknown id", Job.ref(model, unknownId)),
 
-  spec("shared", "not found: a job of another model", (target) =>
+  "not found: a job of another model": (target) =>
     Effect.gen(function*() {
       const job = yield* submit(target)
       yield* look(target, job)
       yield* expectNotFound("a job of another model", Job.ref(`${target.model}-of-another-name`, job.requestId))
       yield* expect("the job of its model", (yield* look(target, job)).job, job)
-    })),
+    }),
 
   // never a clear: a queue that does not refuse it might clear the jobs of others
-  spec("shared", "bad input: a blank model or id is refused", ({ model }) =>
+  "bad input: a blank model or id is refused": ({ model }) =>
     Effect.gen(function*() {
       for (const blank of ["", " ", "\t\n"]) {
         const job = Job.ref(blank, unknownId)
@@ -208,9 +200,9 @@ const sharedQueue: ReadonlyArray<Spec> = [
       }
       yield* expectRefused("status", " ", JobQueue.status(Job.ref(model, " ")))
       yield* expectRefused("cancel", " ", JobQueue.cancel(Job.ref(model, " ")))
-    })),
+    }),
 
-  spec("shared", "bad input: an invalid submit is refused", ({ model }) =>
+  "bad input: an invalid submit is refused": ({ model }) =>
     Effect.gen(function*() {
       const cyclic: { self?: unknown } = {}
       cyclic.self = cyclic
@@ -230,9 +222,9 @@ const sharedQueue: ReadonlyArray<Spec> = [
       for (const fields of invalid) {
         yield* expectRefused("submit", fields, JobQueue.submit(bad({ model, ...fields })))
       }
-    })),
+    }),
 
-  spec("shared", "bad input: an invalid reference or model is refused", () =>
+  "bad input: an invalid reference or model is refused": () =>
     Effect.gen(function*() {
       for (const input of [undefined, null, {}, "my-org/video-generator", 5]) {
         yield* expectRefused("status", input, JobQueue.status(bad(input)))
@@ -242,16 +234,16 @@ const sharedQueue: ReadonlyArray<Spec> = [
       for (const input of [undefined, null, {}, 5]) {
         yield* expectRefused("metrics", input, JobQueue.metrics(bad(input)))
       }
-    })),
+    }),
 
-  spec("shared", "metrics: are counts that add up", (target) =>
+  "metrics: are counts that add up": (target) =>
     Effect.gen(function*() {
       yield* expectMetrics(yield* JobQueue.metrics(target.model))
       yield* submit(target)
       yield* expectMetrics(yield* JobQueue.metrics(target.model))
-    })),
+    }),
 
-  spec("shared", "watch: polls of a job derive a legal path", (target) =>
+  "watch: polls of a job derive a legal path": (target) =>
     Effect.gen(function*() {
       const job = yield* submit(target)
       let known = Option.none<Transition.Cursor>()
@@ -269,77 +261,69 @@ const sharedQueue: ReadonlyArray<Spec> = [
       yield* JobQueue.cancel(job)
       yield* Effect.repeatN(poll, 2)
       yield* expectLegal(seen)
-    })),
+    }),
 
-  spec(
-    "shared",
-    "watch: a stream of transitions is a legal path, and ends when the job is canceled",
-    (target) =>
-      Effect.gen(function*() {
-        const job = yield* submit(target)
-        const seen = yield* Ref.make<ReadonlyArray<Transition.Transition>>([])
-        const policy = { ...defaultPolicy, cadence: Cadence.fixed("200 millis") }
-        const watch = JobStream.transitions(job, policy).pipe(
-          Stream.runForEach((transition) => Ref.update(seen, (before) => [...before, transition]))
-        )
-        const ended = yield* Effect.scoped(Effect.gen(function*() {
-          const fiber = yield* Effect.forkScoped(watch)
-          for (let waited = 0; waited < maxTries * 10; waited++) {
-            if ((yield* Ref.get(seen)).length > 0 || Option.isSome(yield* Fiber.poll(fiber))) break
-            yield* target.pass("50 millis")
-          }
-          const result = yield* JobQueue.cancel(job)
-          // a canceled job ends the watch; any other may run for hours
-          const most = result._tag === "Canceled" ? maxTries * 10 : maxTries
-          for (let waited = 0; waited < most; waited++) {
-            const exit = yield* Fiber.poll(fiber)
-            if (Option.isSome(exit)) return yield* Effect.as(exit.value, true)
-            yield* target.pass("50 millis")
-          }
-          return result._tag === "NotCanceled"
-        }))
-        const transitions = yield* Ref.get(seen)
-        yield* expectThat("the watch of a canceled job", stepsOf(transitions), ended, "an end")
-        yield* expectLegal(transitions)
-      })
-  ),
-
-  spec(
-    "shared",
-    "interruption: an interrupted status call does not change the queue",
-    (target) =>
-      Effect.gen(function*() {
-        const job = yield* submit(target)
-        const before = yield* look(target, job)
-        const delays = [
-          Effect.void,
-          Effect.yieldNow(),
-          Effect.repeatN(Effect.yieldNow(), 5),
-          target.pass("1 millis"),
-          target.pass("3 millis")
-        ]
-        for (const delay of delays) {
-          const exit = yield* Effect.scoped(Effect.gen(function*() {
-            const fiber = yield* Effect.forkScoped(JobQueue.status(job))
-            yield* delay
-            return yield* Fiber.interrupt(fiber)
-          }))
-          yield* expectThat(
-            "an interrupted status call",
-            Exit.match(exit, { onSuccess: ({ _tag }) => _tag, onFailure: String }),
-            Exit.isSuccess(exit) || Exit.isInterrupted(exit),
-            "an interruption, or a response that came before"
-          )
+  "watch: a stream of transitions is a legal path, and ends when the job is canceled": (target) =>
+    Effect.gen(function*() {
+      const job = yield* submit(target)
+      const seen = yield* Ref.make<ReadonlyArray<Transition.Transition>>([])
+      const policy = { ...defaultPolicy, cadence: Cadence.fixed("200 millis") }
+      const watch = JobStream.transitions(job, policy).pipe(
+        Stream.runForEach((transition) => Ref.update(seen, (before) => [...before, transition]))
+      )
+      const ended = yield* Effect.scoped(Effect.gen(function*() {
+        const fiber = yield* Effect.forkScoped(watch)
+        for (let waited = 0; waited < maxTries * 10; waited++) {
+          if ((yield* Ref.get(seen)).length > 0 || Option.isSome(yield* Fiber.poll(fiber))) break
+          yield* target.pass("50 millis")
         }
-        const after = yield* inTime(target, "a status call after interrupted ones", look(target, job))
-        yield* expect("the job", after.job, before.job)
-        yield* expect("its inputs", after.inputs, before.inputs)
-      })
-  )
-]
+        const result = yield* JobQueue.cancel(job)
+        // a canceled job ends the watch; any other may run for hours
+        const most = result._tag === "Canceled" ? maxTries * 10 : maxTries
+        for (let waited = 0; waited < most; waited++) {
+          const exit = yield* Fiber.poll(fiber)
+          if (Option.isSome(exit)) return yield* Effect.as(exit.value, true)
+          yield* target.pass("50 millis")
+        }
+        return result._tag === "NotCanceled"
+      }))
+      const transitions = yield* Ref.get(seen)
+      yield* expectThat("the watch of a canceled job", stepsOf(transitions), ended, "an end")
+      yield* expectLegal(transitions)
+    }),
 
-const exclusiveQueue: ReadonlyArray<Spec> = [
-  spec("exclusive", "clear: cancels the pending jobs, and returns their number", (target) =>
+  "interruption: an interrupted status call does not change the queue": (target) =>
+    Effect.gen(function*() {
+      const job = yield* submit(target)
+      const before = yield* look(target, job)
+      const delays = [
+        Effect.void,
+        Effect.yieldNow(),
+        Effect.repeatN(Effect.yieldNow(), 5),
+        target.pass("1 millis"),
+        target.pass("3 millis")
+      ]
+      for (const delay of delays) {
+        const exit = yield* Effect.scoped(Effect.gen(function*() {
+          const fiber = yield* Effect.forkScoped(JobQueue.status(job))
+          yield* delay
+          return yield* Fiber.interrupt(fiber)
+        }))
+        yield* expectThat(
+          "an interrupted status call",
+          Exit.match(exit, { onSuccess: ({ _tag }) => _tag, onFailure: String }),
+          Exit.isSuccess(exit) || Exit.isInterrupted(exit),
+          "an interruption, or a response that came before"
+        )
+      }
+      const after = yield* inTime(target, "a status call after interrupted ones", look(target, job))
+      yield* expect("the job", after.job, before.job)
+      yield* expect("its inputs", after.inputs, before.inputs)
+    })
+}
+
+const exclusiveQueue: Checks = {
+  "clear: cancels the pending jobs, and returns their number": (target) =>
     Effect.gen(function*() {
       yield* JobQueue.clear(target.model)
       const jobs = yield* submits(target, 3)
@@ -349,9 +333,9 @@ const exclusiveQueue: ReadonlyArray<Spec> = [
       // a replica may lag: waits until no job is pending
       const states = yield* Effect.forEach(jobs, (job) => look(target, job, ({ _tag }) => _tag !== "Pending"))
       yield* expect("the jobs that are canceled", states.filter(({ _tag }) => _tag === "Canceled").length, count)
-    })),
+    }),
 
-  spec("exclusive", "metrics: count the pending jobs of the model", (target) =>
+  "metrics: count the pending jobs of the model": (target) =>
     Effect.gen(function*() {
       yield* JobQueue.clear(target.model)
       const jobs = yield* submits(target, 2)
@@ -367,8 +351,8 @@ const exclusiveQueue: ReadonlyArray<Spec> = [
         metrics.waiting >= waiting && metrics.waiting <= jobs.length,
         `at least ${waiting}, at most ${jobs.length}`
       )
-    }))
-]
+    })
+}
 
 /** @internal */
-export const queueChecks: ReadonlyArray<Spec> = [...sharedQueue, ...exclusiveQueue]
+export const queueChecks: ReadonlyArray<Spec> = [...specs("shared", sharedQueue), ...specs("exclusive", exclusiveQueue)]

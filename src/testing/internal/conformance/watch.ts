@@ -16,8 +16,8 @@ import { defaultPolicy } from "../../../policy/WatchPolicy.js"
 import * as JobQueue from "../../../queue/JobQueue.js"
 import * as JobStream from "../../../watch/JobStream.js"
 import * as Worker from "../../Worker.js"
-import { expect, expectThat, inTime, pool, spec, view } from "./harness.js"
-import type { Spec, Target } from "./harness.js"
+import { expect, expectThat, inTime, pool, specs, view } from "./harness.js"
+import type { Checks, Spec, Target } from "./harness.js"
 import { stepsOf, stepsWithoutProgress } from "./path.js"
 
 const policy = { ...defaultPolicy, cadence: Cadence.fixed(minPause) }
@@ -48,6 +48,8 @@ const script: Worker.Script = ({ attempt, payload }) => {
   switch (payload["do"]) {
     case "finish":
       return [Worker.progress("60 millis", 0.5), Worker.finish("60 millis", { answer: 42 })]
+    case "report":
+      return [Worker.progress("300 millis", 0.5), Worker.finish("400 millis")]
     case "fail":
       return [Worker.fail("60 millis", "CUDA out of memory")]
     case "die":
@@ -61,53 +63,47 @@ const shortClaims = pool(script, { claimTimeout: "100 millis" })
 
 /** A job from its submission to its end: its steps, their times, and its result. */
 const path = (
-  name: string,
   payload: Job.JsonObject,
   steps: ReadonlyArray<string>,
   result: (job: Job.JobRef) => object
-): Spec =>
-  spec("scripted", name, (target) =>
-    Effect.gen(function*() {
-      const job = yield* JobQueue.submit({ model: target.model, payload })
-      const transitions = yield* watched(target, job)
-      yield* expect("the steps of the job", stepsWithoutProgress(transitions), steps)
-      const { claimedAt, createdAt, doneAt } = view(yield* JobQueue.status(job))
-      const at = (transition: Transition.Transition | undefined) =>
-        Option.getOrNull(Option.map(transition?.at ?? Option.none(), ({ epochMillis }) => epochMillis))
-      yield* expect("the times of its beginning, its last claim and its end", [
-        at(transitions[0]),
-        at(transitions.filter(({ _tag }) => _tag === "Claimed").at(-1)),
-        at(transitions.at(-1))
-      ], [createdAt, claimedAt, doneAt])
-      yield* expect("its result", yield* resultOf(target, job), result(job))
-      yield* expect("the steps for a later subscriber", stepsWithoutProgress(yield* watched(target, job)), steps)
-    }), shortClaims)
+): Spec["body"] =>
+(target) =>
+  Effect.gen(function*() {
+    const job = yield* JobQueue.submit({ model: target.model, payload })
+    const transitions = yield* watched(target, job)
+    yield* expect("the steps of the job", stepsWithoutProgress(transitions), steps)
+    const { claimedAt, createdAt, doneAt } = view(yield* JobQueue.status(job))
+    const at = (transition: Transition.Transition | undefined) =>
+      Option.getOrNull(Option.map(transition?.at ?? Option.none(), ({ epochMillis }) => epochMillis))
+    yield* expect("the times of its beginning, its last claim and its end", [
+      at(transitions[0]),
+      at(transitions.filter(({ _tag }) => _tag === "Claimed").at(-1)),
+      at(transitions.at(-1))
+    ], [createdAt, claimedAt, doneAt])
+    yield* expect("its result", yield* resultOf(target, job), result(job))
+    yield* expect("the steps for a later subscriber", stepsWithoutProgress(yield* watched(target, job)), steps)
+  })
 
-/** @internal */
-export const watchChecks: ReadonlyArray<Spec> = [
-  path(
-    "watch: a job that is done",
+const checks: Checks = {
+  "watch: a job that is done": path(
     { do: "finish" },
     ["Queued 0", "Claimed 1", "Completed 1"],
     () => ({ outputs: { answer: 42 } })
   ),
 
-  path(
-    "watch: a job that the model fails",
+  "watch: a job that the model fails": path(
     { do: "fail" },
     ["Queued 0", "Claimed 1", "FailedByModel 1"],
     (job) => ({ _tag: "JobFailed", job, reason: "CUDA out of memory", state: "Failed" })
   ),
 
-  path(
-    "watch: a job that two workers lose and a third one finishes",
+  "watch: a job that two workers lose and a third one finishes": path(
     { do: "die twice" },
     ["Queued 0", "Claimed 1", "Requeued 1", "Claimed 2", "Requeued 2", "Claimed 3", "Completed 3"],
     () => ({ outputs: { by: 3 } })
   ),
 
-  path(
-    "watch: a job that has no retries left",
+  "watch: a job that has no retries left": path(
     { do: "die" },
     [
       ...["Queued 0", "Claimed 1", "Requeued 1", "Claimed 2", "Requeued 2"],
@@ -116,7 +112,36 @@ export const watchChecks: ReadonlyArray<Spec> = [
     (job) => ({ _tag: "JobRetriesExhausted", job, attempts: 4, state: "Failed" })
   ),
 
-  spec("scripted", "watch: a job that is canceled", (target) =>
+  "watch: resumes from the cursor of any step with the next step": (target) =>
+    Effect.gen(function*() {
+      const job = yield* JobQueue.submit({ model: target.model, payload: { do: "die twice" } })
+      const all = yield* watched(target, job)
+      const steps = stepsOf(all)
+      for (const [i, { cursor }] of all.entries()) {
+        const known = yield* Schema.decode(Transition.CursorFromString)(Transition.formatCursor(cursor)).pipe(
+          Effect.orDie
+        )
+        yield* expect(`the steps after ${steps[i]}`, stepsOf(yield* watched(target, job, known)), steps.slice(i + 1))
+      }
+      yield* expectThat("the steps of the job", steps, steps.length >= 7, "at least seven")
+    }),
+
+  "watch: reports progress, and the keys of info that changed": (target) =>
+    Effect.gen(function*() {
+      const job = yield* JobQueue.submit({ model: target.model, payload: { do: "report" }, info: { user_id: "u" } })
+      const transitions = yield* watched(target, job)
+      const progressed = transitions.filter((transition) => transition._tag === "Progressed")
+      yield* expect(
+        "the last progress",
+        progressed.slice(-1).map(({ changed, progress }) => ({ changed, progress: Option.getOrNull(progress) })),
+        [{ changed: { progress: 0.5 }, progress: 0.5 }]
+      )
+    })
+}
+
+// Its job is not claimed.
+const pendingChecks: Checks = {
+  "watch: a job that is canceled": (target) =>
     Effect.gen(function*() {
       const job = yield* JobQueue.submit({ model: target.model, payload: {} })
       const seen: Array<Transition.Transition> = []
@@ -130,31 +155,11 @@ export const watchChecks: ReadonlyArray<Spec> = [
       yield* inTime(target, "a watch", watch)
       yield* expect("the steps of the job", stepsOf(seen), ["Queued 0", "Canceled 0"])
       yield* expect("its result", yield* resultOf(target, job), { _tag: "JobCanceled", job, state: "Canceled" })
-    })),
+    })
+}
 
-  spec("scripted", "watch: resumes from the cursor of any step with the next step", (target) =>
-    Effect.gen(function*() {
-      const job = yield* JobQueue.submit({ model: target.model, payload: { do: "die twice" } })
-      const all = yield* watched(target, job)
-      const steps = stepsOf(all)
-      for (const [i, { cursor }] of all.entries()) {
-        const known = yield* Schema.decode(Transition.CursorFromString)(Transition.formatCursor(cursor)).pipe(
-          Effect.orDie
-        )
-        yield* expect(`the steps after ${steps[i]}`, stepsOf(yield* watched(target, job, known)), steps.slice(i + 1))
-      }
-      yield* expectThat("the steps of the job", steps, steps.length >= 7, "at least seven")
-    }), shortClaims),
-
-  spec("scripted", "watch: reports progress, and the keys of info that changed", (target) =>
-    Effect.gen(function*() {
-      const job = yield* JobQueue.submit({ model: target.model, payload: {}, info: { user_id: "u" } })
-      const transitions = yield* watched(target, job)
-      const progressed = transitions.filter((transition) => transition._tag === "Progressed")
-      yield* expect(
-        "the last progress",
-        progressed.slice(-1).map(({ changed, progress }) => ({ changed, progress: Option.getOrNull(progress) })),
-        [{ changed: { progress: 0.5 }, progress: 0.5 }]
-      )
-    }), pool(Worker.always(Worker.progress("200 millis", 0.5), Worker.finish("400 millis")), { pickup: "100 millis" }))
+/** @internal */
+export const watchChecks: ReadonlyArray<Spec> = [
+  ...specs("scripted", checks, shortClaims),
+  ...specs("scripted", pendingChecks)
 ]

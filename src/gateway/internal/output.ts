@@ -1,18 +1,42 @@
 /**
- * The bytes of a stream that its client has not taken yet.
+ * How streams are sent. By default the body of a response is a stream of bytes, which every server can send. A server with a
+ * cheaper way provides that, as `NodeGateway` does.
  *
  * @internal
  */
+import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Channel from "effect/Channel"
 import * as Chunk from "effect/Chunk"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+
+/** The bytes for one client. @internal */
+export interface Output {
+  /** Writes bytes at once, or keeps them until the client has taken those before. They are not changed later. */
+  readonly write: (bytes: Uint8Array) => void
+  /** Whether the client has taken all bytes. */
+  readonly isIdle: boolean
+  /** Waits until the client has taken enough of the bytes for more. */
+  readonly room: Effect.Effect<void>
+}
+
+/**
+ * Returns the body of the response to a request. `write` writes it, and ends when it does. The scope is that of the request.
+ *
+ * @internal
+ */
+export type Send = (
+  request: HttpServerRequest.HttpServerRequest,
+  write: (output: Output) => Effect.Effect<void>
+) => Effect.Effect<Stream.Stream<Uint8Array>, never, Scope.Scope>
 
 // No more is read from the watcher while the client has so many bytes to take.
 const maxBuffered = 64 * 1024
 
-/** @internal */
-export class ClientBuffer {
+/** The bytes of a stream that its client has not taken yet. */
+class ClientBuffer implements Output {
   private chunks: Array<Uint8Array> = []
   private size = 0
   private isEnded = false
@@ -76,3 +100,16 @@ export class ClientBuffer {
     })
   }
 }
+
+const stream: Send = (_, write) =>
+  Effect.suspend(() => {
+    const buffer = new ClientBuffer()
+    // after a defect the client connects again
+    const written = Effect.ensuring(write(buffer), Effect.sync(() => buffer.end()))
+    return Effect.as(Effect.forkScoped(written), buffer.stream)
+  })
+
+/** @internal */
+export class GatewayOutput extends Context.Reference<GatewayOutput>()("effect-queue-status/GatewayOutput", {
+  defaultValue: (): Send => stream
+}) {}
