@@ -38,7 +38,7 @@ export class SharedTimeout {
     return this.end.next === this.end
   }
 
-  /** `expire` deletes the operation. */
+  /** Calls `expire` unless the operation is deleted before. That may be at once. */
   add(expire: () => void): Expiring {
     const { end, isEmpty } = this
     const one = new Expiring(monotonic(this.clock) + this.millis, expire)
@@ -62,9 +62,10 @@ export class SharedTimeout {
   private readonly wait: Effect.Effect<void> = Effect.interruptible(Effect.suspend(() => {
     const now = monotonic(this.clock)
     while (!this.isEmpty) {
-      const { expire, expiresAt } = this.end.next
-      if (expiresAt > now) return Effect.zipRight(this.clock.sleep(Duration.millis(expiresAt - now)), this.wait)
-      expire()
+      const one = this.end.next
+      if (one.expiresAt > now) return Effect.zipRight(this.clock.sleep(Duration.millis(one.expiresAt - now)), this.wait)
+      this.delete(one)
+      one.expire()
     }
     return Effect.void
   }))

@@ -30,10 +30,12 @@ const counting = Effect.map(Effect.clock, (clock) => {
   return { clock: counted, counter }
 })
 
-const make = Effect.gen(function*() {
+const makeWith = Effect.fn(function*(millis: number) {
   const { clock, counter } = yield* counting
   return { counter, deadlines: new SharedTimeout(clock, millis, yield* Effect.runtime()) }
 })
+
+const make = makeWith(millis)
 
 /** Waits for an answer that takes so long, and tells when it was given up, if it was. */
 const wait = (deadlines: SharedTimeout, takes: number) =>
@@ -42,7 +44,6 @@ const wait = (deadlines: SharedTimeout, takes: number) =>
     let expiredAt: number | undefined
     const one = deadlines.add(() => {
       expiredAt = clock.unsafeCurrentTimeMillis()
-      deadlines.delete(one)
     })
     yield* Effect.sleep(Duration.millis(takes))
     deadlines.delete(one)
@@ -81,6 +82,14 @@ describe("a shared timeout", () => {
         assert.strictEqual(counter.sleeping, 0)
       }))
   )
+
+  it.effect("expire before they are known where there is no time", () =>
+    Effect.gen(function*() {
+      const { counter, deadlines } = yield* makeWith(0)
+      let expired = 0
+      for (let i = 0; i < 3; i++) deadlines.delete(deadlines.add(() => expired++))
+      assert.deepStrictEqual([expired, counter.slept], [3, 0])
+    }))
 
   it.effect("take one timer, however many are waited for", () =>
     VirtualTime.run(Effect.gen(function*() {
