@@ -212,7 +212,8 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
       for (const events of [seen, byClient]) {
         const steps = events.map((event) => event.split(" ").slice(0, 2).join(" "))
         assert.deepStrictEqual(steps.filter(isStateChange), history)
-        assert.strictEqual(new Set(events.map((event) => event.split(" ")[2])).size, events.length, "each cursor once")
+        const cursors = events.map((event) => event.split(" ")[2])
+        assert.strictEqual(new Set(cursors).size, events.length, `each cursor once:\n${events.join("\n")}`)
       }
       // what the page has shown never goes back
       assert.notInclude(states.slice(states.findIndex((state) => state.includes("queued"))).join(), "asking")
