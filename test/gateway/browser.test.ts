@@ -26,7 +26,7 @@ const pool: Worker.Pool = {
   workers: 400,
   claimTimeout: "1 second",
   script: Worker.attempts(
-    [...Worker.progressInSteps(8, "250 millis").slice(0, 3), Worker.stopResponding],
+    [...Worker.progressInSteps(7, "250 millis").slice(0, 3), Worker.stopResponding],
     [
       ...Worker.progressInSteps(20, "250 millis"),
       Worker.finish("250 millis", { video_url: "https://example.com/1.mp4" })

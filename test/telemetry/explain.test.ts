@@ -179,7 +179,7 @@ describe("explain", () => {
             Effect.runPromise
           )
       ),
-      { numRuns: runs(100, 500) }
+      { numRuns: runs(100, 300) }
     ).then(() => {
       assert.includeMembers([...seen], [
         "Ended",
