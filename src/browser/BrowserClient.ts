@@ -298,8 +298,8 @@ const toError = (status: number, body: unknown): WatchError | undefined =>
     : new WatchError("UnexpectedResponse", `no gateway responds at this URL: HTTP ${status}`, status)
 
 /**
- * Follows jobs to their ends, over one connection. It connects again after a break, and sees no transition twice and
- * misses none.
+ * Follows jobs to their ends, over one connection. It connects again after a break, and sees no change of state twice and
+ * misses none. At another replica, whose last poll was earlier, progress may come again.
  *
  * Throws a `WatchError` if the gateway refuses the request or, of a single job, if that can't be watched any more. A break
  * of the connection, an error response of a proxy, and a busy gateway are no errors: they are tried again until the signal
