@@ -13,6 +13,10 @@ export interface Retained<A> {
 /** @internal */
 export class Retention<A> {
   private readonly entries = new Map<string, Retained<A>>()
+  /** Goes on from one call to the next: another iterator would first pass over all that was deleted before. */
+  private scan = this.entries.entries()
+  /** What `scan` found last: the oldest entry, unless it was taken or replaced since. */
+  private oldest: readonly [key: string, entry: Retained<A>] | undefined = undefined
 
   constructor(private readonly maxSize: number) {}
 
@@ -31,11 +35,29 @@ export class Retention<A> {
 
   set(job: JobRef, value: A, until: number, now: number): void {
     if (until <= now) return
-    this.entries.set(keyOf(job), { value, until })
-    for (const [key, oldest] of this.entries) {
-      if (this.entries.size <= this.maxSize && oldest.until > now) return
-      this.entries.delete(key)
+    const key = keyOf(job)
+    this.entries.delete(key)
+    this.entries.set(key, { value, until })
+    this.dropOldest(now)
+  }
+
+  /** Drops the oldest entries while there are too many, or while their time has passed. There is an entry whose has not. */
+  private dropOldest(now: number): void {
+    for (;;) {
+      const [key, entry] = this.oldest ??= this.findOldest()
+      if (this.entries.get(key) === entry) {
+        if (this.entries.size <= this.maxSize && entry.until > now) return
+        this.entries.delete(key)
+      }
+      this.oldest = undefined
     }
+  }
+
+  private findOldest(): readonly [string, Retained<A>] {
+    const next = this.scan.next()
+    if (next.done !== true) return next.value
+    this.scan = this.entries.entries()
+    return this.findOldest()
   }
 
   /** The values that are kept, oldest first. */
@@ -45,5 +67,6 @@ export class Retention<A> {
 
   clear(): void {
     this.entries.clear()
+    this.oldest = undefined
   }
 }
