@@ -24,13 +24,10 @@ import { listen, token } from "../serve/command.js"
 import { print } from "../terminal.js"
 import { jsonLine } from "../text.js"
 
-const reasonOf = ({ cause, message }: SqlError | SocketServerError): string =>
-  cause instanceof Error && cause.message !== "" ? cause.message : message
-
 const fromError = (error: SqlError | SocketServerError): Exit.ExitWith =>
   error._tag === "SqlError"
-    ? new Exit.ExitWith({ code: Exit.codes.gaveUp, message: `the database: ${reasonOf(error)}` })
-    : Exit.usage(`can't listen for other runners: ${reasonOf(error)}`)
+    ? new Exit.ExitWith({ code: Exit.codes.gaveUp, message: `the database: ${Exit.reasonOf(error)}` })
+    : Exit.usage(`can't listen for other runners: ${Exit.reasonOf(error)}`)
 
 /** The database that the environment configures. */
 export const Database = Layer.unwrapEffect(
