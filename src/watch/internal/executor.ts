@@ -14,14 +14,11 @@ import * as Fiber from "../../queue/internal/fiber.js"
 export class Executor {
   /** The monotonic time when the watcher was made. */
   readonly epoch: number
-  /** The wall clock then. */
-  readonly wallEpoch: number
   private runtime: Fiber.Runtime
 
   constructor(private readonly base: Fiber.Runtime, private clock: Clock.Clock) {
     this.runtime = base
     this.epoch = Time.monotonic(clock)
-    this.wallEpoch = this.epoch + Time.wallOffset(clock)
   }
 
   get now(): number {
@@ -29,9 +26,9 @@ export class Executor {
     return Math.floor(Time.monotonic(this.clock) - this.epoch)
   }
 
-  /** How far the wall clock has been set since then. A small number, as `now`: each job keeps one. */
-  get wallShift(): number {
-    return Math.floor(this.epoch + Time.wallOffset(this.clock) - this.wallEpoch)
+  /** How far the wall clock is ahead of the monotonic time now. */
+  get wallOffset(): number {
+    return Time.wallOffset(this.clock)
   }
 
   dateOf(time: number): DateTime.Utc {

@@ -96,25 +96,25 @@ export class PollGroup implements ScheduleDriver.CadenceState {
   next: PollGroup | undefined = undefined
 
   /**
-   * @param wallShift how far the wall clock had been set when the group began
+   * @param wallOffset how far the wall clock was ahead of the monotonic time when the group began
    */
-  constructor(public policy: WatchPolicy, public wallShift: number) {
+  constructor(public policy: WatchPolicy, public wallOffset: number) {
     this.cadence = policy.cadence
     this.state = policy.cadence.initial
   }
 
   /** Adds a follower. Returns the group if it is new for this job. */
-  join(policy: WatchPolicy, wallShift: number): PollGroup | undefined {
+  join(policy: WatchPolicy, wallOffset: number): PollGroup | undefined {
     if (isSameGroup(this.policy, policy)) {
       this.followers++
       return undefined
     }
     if (this.followers === 0) {
-      Object.assign(this, new PollGroup(policy, wallShift), { followers: 1 })
+      Object.assign(this, new PollGroup(policy, wallOffset), { followers: 1 })
       return this
     }
-    if (this.next !== undefined) return this.next.join(policy, wallShift)
-    this.next = new PollGroup(policy, wallShift)
+    if (this.next !== undefined) return this.next.join(policy, wallOffset)
+    this.next = new PollGroup(policy, wallOffset)
     this.next.followers = 1
     return this.next
   }
@@ -178,9 +178,9 @@ export class Poller extends PollGroup implements JobState, Queued {
     public order: QueueOrder<Poller>,
     readonly sequence: number,
     policy: WatchPolicy,
-    wallShift: number
+    wallOffset: number
   ) {
-    super(policy, wallShift)
+    super(policy, wallOffset)
   }
 
   /**

@@ -87,7 +87,7 @@ export class Scheduler {
         this.timer.stop()
         this.executor.adopt(fiber)
       }
-      const { now, wallShift } = this.executor
+      const { now, wallOffset } = this.executor
       subscriber.startedAt = now
       const outcome = this.outcomes.get(job, now)
       if (outcome !== undefined) {
@@ -99,7 +99,7 @@ export class Scheduler {
       poller.add(subscriber)
       this.countSubscribers(1)
       this.deadlines.add(poller, subscriber)
-      const group = poller.join(subscriber.policy, wallShift)
+      const group = poller.join(subscriber.policy, wallOffset)
       if (poller.trouble !== undefined) this.joinRetry(poller, poller.trouble, subscriber)
       else if (group !== undefined && poller.status !== undefined) {
         this.joinCadence(poller, poller.status, subscriber, group)
@@ -116,18 +116,18 @@ export class Scheduler {
     this.runStep(
       poller,
       subscriber,
-      firstPause(group, status, this.executor.wallEpoch, poller.at),
+      firstPause(group, status, this.executor.epoch, poller.at),
       ({ period }) => this.plan.shorten(poller, period)
     )
   }
 
   private joinRetry(poller: Poller, { at, error, notBefore }: Trouble, subscriber: Subscriber): void {
     const { retry } = subscriber.policy
-    const { wallEpoch, wallShift } = this.executor
+    const { epoch, wallOffset } = this.executor
     this.runStep(
       poller,
       subscriber,
-      ScheduleDriver.step(retry, wallShift + wallEpoch + at, error, retry.initial),
+      ScheduleDriver.step(retry, wallOffset + epoch + at, error, retry.initial),
       ([, pause = 0]) => {
         if (poller.phase !== "retrying") return
         this.plan.pollAt(poller, Math.max(notBefore, at + ScheduleDriver.retryPause(pause, error)))
@@ -206,7 +206,7 @@ export class Scheduler {
 
   private start({ policy }: Subscriber, job: Job.JobRef, now: number): Poller {
     const ref = Equal.isEqual(job) ? job : Job.ref(job.model, job.requestId)
-    const poller = new Poller(ref, this.plan.orderOf(job.model), this.sequence++, policy, this.executor.wallShift)
+    const poller = new Poller(ref, this.plan.orderOf(job.model), this.sequence++, policy, this.executor.wallOffset)
     this.plan.enter(poller)
     const stopping = this.requests.stoppingOf(job)
     if (stopping === undefined) this.plan.pollAt(poller, now)
@@ -306,7 +306,7 @@ export class Scheduler {
     }
     if (!this.isStillWatched(poller, now)) return Effect.void
     return flatMapEager(
-      afterResponse(poller, poller.status ?? status, this.executor.wallEpoch, now),
+      afterResponse(poller, poller.status ?? status, this.executor.epoch, now),
       ({ failed, next }) => {
         for (const [policy, cause] of failed) this.failGroup(poller, policy, cause)
         if (poller.isWatched) {
@@ -365,7 +365,7 @@ export class Scheduler {
   }
 
   private onError(poller: Poller, cause: Cause.Cause<QueueError.QueueError>): Effect.Effect<void> {
-    const { now, wallEpoch } = this.executor
+    const { epoch, now } = this.executor
     const failure = Cause.failureOption(cause)
     if (Option.isNone(failure)) return this.failWith(poller, cause)
     const error = failure.value
@@ -373,7 +373,7 @@ export class Scheduler {
     const before = poller.trouble
     const trouble = poller.trouble = troubleOf(before, error, now)
     if (!this.isStillWatched(poller, now)) return Effect.void
-    return Effect.map(afterError(poller, before, error, wallEpoch, now), (failed) => {
+    return Effect.map(afterError(poller, before, error, epoch, now), (failed) => {
       for (const [policy, cause] of failed) this.failGroup(poller, policy, cause)
       if (!poller.isWatched) return
       const due = Math.min(...poller.groups.map(({ retry }) => retry?.at ?? now + shortest))
