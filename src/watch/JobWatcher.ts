@@ -10,7 +10,9 @@
  *   the samples before, or than the cursor that the watch began with.
  * - **Order.** Samples of a job come in the order of its history, and its end comes last. Different jobs have no order.
  * - **Late subscribers.** A subscriber that joins, or returns within the cadence, receives the latest snapshot without a
- *   request. The outcome of a job is kept for five minutes (of 1,000 jobs at most), and reported without a request.
+ *   request. Only if that shows other progress than the cursor that the watch begins with does it wait for a poll: snapshots
+ *   of an attempt have no order. The outcome of a job is kept for five minutes (of 1,000 jobs at most), and reported without a
+ *   request.
  * - **Slow subscribers.** Nothing is queued: a slow subscriber receives the latest snapshot, and does not delay others.
  *   `Transition.derive` infers the states between two snapshots from the subscriber's cursor.
  * - **Deadlines and retries** belong to each subscriber. A deadline that has passed is reported after one more poll, unless

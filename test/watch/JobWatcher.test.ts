@@ -20,7 +20,7 @@ import * as Stream from "effect/Stream"
 import * as TestContext from "effect/TestContext"
 import * as Job from "../../src/model/Job.js"
 import type { WatchError } from "../../src/model/QueueError.js"
-import type * as Transition from "../../src/model/Transition.js"
+import * as Transition from "../../src/model/Transition.js"
 import * as Cadence from "../../src/policy/Cadence.js"
 import * as Deadline from "../../src/policy/Deadline.js"
 import type * as Retry from "../../src/policy/Retry.js"
@@ -414,6 +414,38 @@ describe("sharing", () => {
       const error = yield* Effect.flip(Stream.runDrain(JobStream.transitions(job, { from: queued!.cursor })))
       assert.strictEqual(error._tag, "JobMismatch")
     }).pipe(VirtualTime.run, Effect.provide(layer())))
+
+  it.effect("cursors with other progress than the latest snapshot wait for a poll that they share, since either may be older", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const seldom = { cadence: Schedule.spaced("20 seconds") }
+      const shown: Array<Transition.Transition> = []
+      yield* Effect.fork(
+        Stream.runForEach(JobStream.transitions(job, seldom), (step) => Effect.sync(() => shown.push(step)))
+      )
+      yield* Effect.sleep("50 seconds")
+      // the progress is that of the polls after 20 and 40 seconds
+      const [, , earlier, latest] = shown
+      const ahead = yield* Transition.derive(Option.some(latest!.cursor), yield* JobQueue.status(job), {
+        observedAt: yield* DateTime.now
+      })
+      const next = (from: Transition.Cursor | undefined) =>
+        Effect.map(Stream.runHead(JobStream.transitions(job, { ...seldom, from })), (step) => {
+          assert(Option.isSome(step) && step.value._tag === "Progressed")
+          return Option.getOrThrow(step.value.progress)
+        })
+      const before = (yield* polls).length
+      const together = yield* Effect.replicateEffect(next(earlier!.cursor), 100, { concurrency: "unbounded" })
+      assert.deepStrictEqual(new Set(together), new Set([0.5]))
+      assert.strictEqual((yield* polls).length, before + 1)
+      assert.isAbove(yield* next(ahead.cursor), 0.5)
+      assert.strictEqual((yield* polls).length, before + 2)
+    }).pipe(
+      VirtualTime.run,
+      Effect.provide(layer({
+        workers: { script: Worker.always(...Worker.progressInSteps(100, "1 second"), Worker.finish("1 second")) }
+      }))
+    ))
 
   it.effect("a snapshot of a replica that is behind is passed over, and nobody is given it later", () =>
     Effect.gen(function*() {

@@ -67,10 +67,16 @@ export const isSame = (a: JobStatus, b: JobStatus): boolean =>
 
 const epoch = DateTime.unsafeMake(0)
 
-/** Whether a snapshot is older than a cursor. @internal */
-export const isStale = (cursor: Transition.Cursor, status: JobStatus): boolean => {
+/**
+ * Whether a snapshot is older than a cursor. It is `unknown` if it differs in progress alone: the snapshots of an attempt
+ * have no order.
+ * @internal
+ */
+export const isOlder = (cursor: Transition.Cursor, status: JobStatus): boolean | "unknown" => {
   const derived = Transition.derive(Option.some(cursor), status, { observedAt: epoch, unrecognized: "end" })
-  return Either.isRight(derived) && derived.right.stale
+  if (Either.isLeft(derived)) return false
+  const { stale, transitions: [first] } = derived.right
+  return first?._tag === "Progressed" ? "unknown" : stale
 }
 
 /** The current attempt of the job, or the last one; 0 before the first claim. @internal */

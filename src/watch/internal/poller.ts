@@ -13,7 +13,7 @@ import type * as Fiber from "../../queue/internal/fiber.js"
 import { DueQueue } from "./dueQueue.js"
 import type { Expiry } from "./expiry.js"
 import type { Known, Trouble } from "./expiryErrors.js"
-import type { JobState } from "./jobState.js"
+import { isOlder, type JobState } from "./jobState.js"
 import type { Queued, QueueOrder } from "./queueOrder.js"
 
 /** A deadline of one subscriber has passed. @internal */
@@ -44,7 +44,7 @@ export abstract class Subscriber {
   /** When the snapshot arrived that was taken last. */
   seenAt: number | undefined = undefined
   startedAt = 0
-  /** The cursor that the watch began with, as long as the poller knows less. */
+  /** The cursor that the watch began with, as long as the poller may know less. */
   from: Cursor | undefined = undefined
 
   /** The trouble that was reported last. */
@@ -69,10 +69,11 @@ export abstract class Subscriber {
     return this.wants !== "end" && (poller.trouble !== undefined || poller.status !== undefined)
   }
 
-  /** The latest snapshot, unless it was taken before. */
+  /** The latest snapshot, unless it was taken before, or may be older than what the subscriber knows. */
   takeLatest(): { readonly status: JobStatus; readonly at: number } | undefined {
-    const { source } = this
+    const { from, source } = this
     if (source?.status === undefined || source.at === this.seenAt) return undefined
+    if (from !== undefined && isOlder(from, source.status) === "unknown") return undefined
     this.seenAt = source.at
     return { status: source.status, at: source.at }
   }

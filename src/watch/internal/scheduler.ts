@@ -39,6 +39,10 @@ const shortest = Duration.toMillis(minPause)
 // polls do.
 const shortestWait = 5
 
+// A subscriber that may know more than the poller has a poll so many milliseconds after the last one. Many that come again
+// together, as after a restart, share it.
+const shortestRefresh = 1_000
+
 /** @internal */
 export class Scheduler {
   readonly executor: Executor
@@ -99,6 +103,9 @@ export class Scheduler {
       poller.add(subscriber)
       this.countSubscribers(1)
       this.deadlines.add(poller, subscriber)
+      if (subscriber.from !== undefined && poller.phase === "scheduled") {
+        this.plan.pollAt(poller, Math.max(now, poller.at + shortestRefresh))
+      }
       const group = poller.join(subscriber.policy, wallOffset)
       if (poller.trouble !== undefined) this.joinRetry(poller, poller.trouble, subscriber)
       else if (group !== undefined && poller.status !== undefined) {
@@ -323,7 +330,7 @@ export class Scheduler {
     poller.at = now
     this.plan.afterChange(poller, now)
     poller.each((subscriber) => {
-      if (subscriber.wants === "polls") subscriber.notify()
+      if (this.hasCaughtUp(poller, subscriber) || subscriber.wants === "polls") subscriber.notify()
     })
   }
 
@@ -342,8 +349,18 @@ export class Scheduler {
     if (hasMoved) this.deadlines.refresh(poller)
     this.plan.afterChange(poller, now)
     poller.each((subscriber) => {
-      if (subscriber.wants === "polls" || (hasMoved && subscriber.wants === "changes")) subscriber.notify()
+      if (
+        this.hasCaughtUp(poller, subscriber) || subscriber.wants === "polls" ||
+        (hasMoved && subscriber.wants === "changes")
+      ) subscriber.notify()
     })
+  }
+
+  /** Whether a subscriber that came with a cursor may now take what the poller knows. */
+  private hasCaughtUp(poller: Poller, subscriber: Subscriber): boolean {
+    if (subscriber.from === undefined) return false
+    this.deadlines.add(poller, subscriber)
+    return subscriber.from === undefined && subscriber.wants !== "end"
   }
 
   // by default an unknown state is neither skipped nor polled for ever
