@@ -82,10 +82,13 @@ export class WatchError extends Error {
   }
 }
 
-/** The fields of every transition. */
-interface TransitionBase {
+interface OfJob {
   /** The job. */
   readonly job: JobRef
+}
+
+/** The fields of every transition. */
+interface TransitionBase extends OfJob {
   /** The number of the last claim, 0 before the first one. */
   readonly attempt: number
   /** When the transition happened, by the clock of the service, if reported: an ISO date. */
@@ -188,10 +191,8 @@ export type Transition = StateChanged | Progressed | Requeued | Completed | Fail
  * @since 0.1.0
  * @category models
  */
-export interface Trouble {
+export interface Trouble extends OfJob {
   readonly _tag: "Trouble"
-  /** The job. */
-  readonly job: JobRef
   /** The last error. */
   readonly error: ErrorDetails
   /** When the trouble began: an ISO date. */
@@ -206,10 +207,8 @@ export interface Trouble {
  * @since 0.1.0
  * @category models
  */
-export interface Recovered {
+export interface Recovered extends OfJob {
   readonly _tag: "Recovered"
-  /** The job. */
-  readonly job: JobRef
   /** When the trouble began: an ISO date. */
   readonly since: string
 }
@@ -220,10 +219,8 @@ export interface Recovered {
  * @since 0.1.0
  * @category models
  */
-export interface WatchFailed {
+export interface WatchFailed extends OfJob {
   readonly _tag: "WatchFailed"
-  /** The job. */
-  readonly job: JobRef
   /** Why it can't be watched. */
   readonly error: ErrorDetails
 }
@@ -298,8 +295,8 @@ const toError = (status: number, body: unknown): WatchError | undefined =>
     : new WatchError("UnexpectedResponse", `no gateway responds at this URL: HTTP ${status}`, status)
 
 /**
- * Follows jobs to their ends, over one connection. It connects again after a break, and sees no change of state twice and
- * misses none. At another replica, whose last poll was earlier, progress may come again.
+ * Follows jobs to their ends, over one connection. It connects again after a break, and sees no transition twice and misses
+ * none.
  *
  * Throws a `WatchError` if the gateway refuses the request or, of a single job, if that can't be watched any more. A break
  * of the connection, an error response of a proxy, and a busy gateway are no errors: they are tried again until the signal

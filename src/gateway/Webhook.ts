@@ -275,21 +275,6 @@ export const make = (
         )
       })
 
-    const deliver = (delivery: Delivery) =>
-      Effect.gen(function*() {
-        const from = Option.getOrUndefined(yield* store.accepted(delivery))
-        yield* JobStream.transitions(delivery.job, { from }).pipe(
-          Stream.runForEach((transition) =>
-            Effect.zipRight(
-              send(delivery, transition),
-              Transition.isTerminal(transition)
-                ? store.remove(delivery)
-                : store.accept(delivery, transition.cursor)
-            )
-          )
-        )
-      })
-
     const stopped = (error: DeliveryError, delivery: Delivery) =>
       // while the store fails, it cannot keep this
       Effect.ignore(store.stop(delivery)).pipe(
@@ -298,16 +283,25 @@ export const make = (
         Effect.uninterruptible
       )
 
-    const start = (delivery: Delivery) =>
-      Effect.sync(() => {
-        const stopping = deliver(delivery).pipe(
-          Effect.catchAll((error) => stopped(error, delivery)),
-          Effect.tapErrorCause((cause) =>
-            Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("a webhook delivery died", cause)
+    const deliver = (delivery: Delivery) =>
+      Effect.suspend(() => store.accepted(delivery)).pipe(
+        Effect.flatMap((accepted) =>
+          Stream.runForEach(
+            JobStream.transitions(delivery.job, { from: Option.getOrUndefined(accepted) }),
+            (transition) =>
+              Effect.zipRight(
+                send(delivery, transition),
+                Transition.isTerminal(transition)
+                  ? store.remove(delivery)
+                  : store.accept(delivery, transition.cursor)
+              )
           )
+        ),
+        Effect.catchAll((error) => stopped(error, delivery)),
+        Effect.tapErrorCause((cause) =>
+          Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("a webhook delivery died", cause)
         )
-        run(keyOf(delivery), stopping, { onlyIfMissing: true })
-      })
+      )
 
     const turn = yield* Effect.makeSemaphore(1)
 
@@ -315,7 +309,11 @@ export const make = (
     const reconcile = turn.withPermits(1)(Effect.gen(function*() {
       const held = new Map((yield* store.hold).map((delivery) => [keyOf(delivery), delivery]))
       for (const [key] of fibers) if (!held.has(key)) yield* FiberMap.remove(fibers, key)
-      yield* Effect.forEach(held.values(), start, { discard: true })
+      yield* Effect.forEach(
+        held,
+        ([key, delivery]) => Effect.sync(() => run(key, deliver(delivery), { onlyIfMissing: true })),
+        { discard: true }
+      )
     }))
 
     yield* reconcile

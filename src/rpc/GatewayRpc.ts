@@ -12,9 +12,11 @@ import * as RpcClient from "@effect/rpc/RpcClient"
 import { RpcClientError } from "@effect/rpc/RpcClientError"
 import * as RpcGroup from "@effect/rpc/RpcGroup"
 import * as RpcSerialization from "@effect/rpc/RpcSerialization"
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
@@ -23,7 +25,7 @@ import * as Stream from "effect/Stream"
 import type { Access } from "../gateway/GatewayAccess.js"
 import { parseToken } from "../gateway/internal/request.js"
 import { latest } from "../gateway/internal/snapshot.js"
-import { slimErrorOf, slimStatus, slimTroubleOf } from "../gateway/internal/view.js"
+import { slimErrorOf, slimStatus } from "../gateway/internal/view.js"
 import { keyOf } from "../model/internal/jobKey.js"
 import * as Job from "../model/Job.js"
 import { AccessDenied, WatchError } from "../model/QueueError.js"
@@ -111,7 +113,7 @@ const slim = (event: Event): Event => {
     case "Recovered":
       return event
     case "Trouble":
-      return { ...event, error: slimTroubleOf(event.error) }
+      return { ...event, error: slimErrorOf(event.error) }
     case "WatchFailed":
       return { ...event, error: slimErrorOf(event.error) }
     default:
@@ -156,7 +158,7 @@ export const layer = (
         const events = jobs.map(({ from, job }) =>
           JobStream.events(job, { from }).pipe(
             Stream.catchAll((error) => Stream.succeed<Event>({ _tag: "WatchFailed", job, error })),
-            isSlim ? Stream.map(slim) : (events) => events
+            isSlim ? Stream.map(slim) : identity
           )
         )
         return Stream.fromEffect(Effect.forEach(jobs, ({ job }) => access(token, job), { discard: true })).pipe(
@@ -168,7 +170,7 @@ export const layer = (
         access(parseToken(headers["authorization"]), job).pipe(
           Effect.zipRight(latest({ job, from }, wait)),
           Effect.map(Option.map(({ status }) => isSlim ? slimStatus(status) : status)),
-          isSlim ? Effect.mapError(slimErrorOf) : (snapshot) => snapshot,
+          isSlim ? Effect.mapError(slimErrorOf) : identity,
           Effect.provide(context)
         )
     })))
@@ -216,6 +218,8 @@ const reconnect = Schedule.exponential("500 millis").pipe(
 // Over HTTP, a stream that is cut off between two events is not distinguished from one that is silent.
 const maxSilence = Duration.minutes(1)
 
+const broken = (message: string) => new RpcClientError({ reason: "Protocol", message })
+
 // not the error itself: it holds the request, and with it the token
 const reasonOf = (error: RpcClientError): string =>
   error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message
@@ -261,34 +265,27 @@ export const follow = (
         }
         return driver.reset
       })
-    const disconnected = (reason: string): Stream.Stream<Event | Disconnected, AccessDenied> =>
-      Stream.succeed({ _tag: "Disconnected", reason })
-    const connection: Stream.Stream<Event | Disconnected, AccessDenied> = Stream.suspend(() => {
-      const [first, ...others] = open.values()
-      return first === undefined ? Stream.empty : client.JobGateway.Watch({ jobs: [first, ...others] })
-    }).pipe(
-      Stream.timeoutFail(
-        () => new RpcClientError({ reason: "Protocol", message: "no event for a minute" }),
-        maxSilence
-      ),
-      Stream.tap(note),
-      Stream.concat(Stream.suspend(() =>
-        open.size === 0
-          ? Stream.empty
-          : Stream.fail(new RpcClientError({ reason: "Protocol", message: "the stream ended" }))
-      )),
-      Stream.catchTag("RpcClientError", (error) => disconnected(reasonOf(error))),
-      // the server stops
-      Stream.catchSomeCause((cause) =>
-        Cause.isInterruptedOnly(cause) ? Option.some(disconnected("the server interrupted the stream")) : Option.none()
+    const connect = (jobs: Arr.NonEmptyReadonlyArray<Known>): Stream.Stream<Event | Disconnected, AccessDenied> =>
+      client.JobGateway.Watch({ jobs }).pipe(
+        Stream.timeoutFail(() => broken("no event for a minute"), maxSilence),
+        Stream.tap(note),
+        Stream.concat(Stream.suspend(() => open.size === 0 ? Stream.empty : Stream.fail(broken("the stream ended")))),
+        // the server stops
+        Stream.catchSomeCause((cause) =>
+          Cause.isInterruptedOnly(cause)
+            ? Option.some(Stream.fail(broken("the server interrupted the stream")))
+            : Option.none()
+        ),
+        Stream.catchTag("RpcClientError", (error) =>
+          Stream.concat(
+            Stream.succeed<Disconnected>({ _tag: "Disconnected", reason: reasonOf(error) }),
+            Stream.execute(Effect.when(Effect.ignore(driver.next(undefined)), () => open.size > 0))
+          ))
       )
-    )
-    const pause = Stream.drain(
-      Stream.fromEffect(Effect.suspend(() => open.size === 0 ? Effect.void : Effect.ignore(driver.next(undefined))))
-    )
     // one connection after the other: each inside the one before would keep all of them
-    return Stream.repeatEffectOption(Effect.suspend(() => open.size === 0 ? Effect.fail(Option.none()) : Effect.void))
-      .pipe(
-        Stream.flatMap(() => Stream.concat(connection, pause))
-      )
+    return Effect.sync(() => Array.from(open.values())).pipe(
+      Effect.filterOrFail(Arr.isNonEmptyArray, () => Option.none()),
+      Stream.repeatEffectOption,
+      Stream.flatMap(connect)
+    )
   }))

@@ -17,6 +17,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type { ParseError } from "effect/ParseResult"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -68,16 +69,23 @@ export const migrate: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effec
   }))
 }).pipe(Effect.withSpan("SqlWebhookStore.migrate"))
 
-const Row = Schema.Struct({ endpoint: Schema.String, model: Schema.String, request: Schema.String })
+const run = <A>(effect: Effect.Effect<A, SqlError | ParseError>): Effect.Effect<A, OutboxError> =>
+  Effect.mapError(
+    effect,
+    ({ cause, message }) =>
+      new OutboxError({ reason: cause instanceof Error ? `${message}: ${cause.message}` : message })
+  )
 
-const decodeRows = Schema.decodeUnknown(Schema.Array(Row))
+const execute = (effect: Effect.Effect<unknown, SqlError>) => Effect.asVoid(run(effect))
 
-const decodeCursor = Schema.decodeUnknown(Transition.CursorFromString)
+const rowsOf = <A, I>(row: Schema.Schema<A, I>) => {
+  const decode = Schema.decodeUnknown(Schema.Array(row))
+  return (query: Effect.Effect<ReadonlyArray<unknown>, SqlError>) => run(Effect.flatMap(query, decode))
+}
 
-const failed = (reason: string) => new OutboxError({ reason })
+const deliveryRows = rowsOf(Schema.Struct({ endpoint: Schema.String, model: Schema.String, request: Schema.String }))
 
-const fromSqlError = ({ cause, message }: SqlError): OutboxError =>
-  failed(cause instanceof Error ? `${message}: ${cause.message}` : message)
+const cursorRows = rowsOf(Schema.Struct({ cursor: Schema.NullOr(Transition.CursorFromString) }))
 
 /**
  * Creates the store. Its deliveries are released when the scope is closed.
@@ -101,10 +109,6 @@ export const make = (
     const expiry = sql`${now} + ${Duration.toMillis(lease)}`
     const isOf = ({ endpoint, job: { model, requestId } }: Delivery) =>
       sql`endpoint = ${endpoint} AND model = ${model} AND request = ${requestId}`
-
-    const run = <A>(effect: Effect.Effect<A, SqlError>): Effect.Effect<A, OutboxError> =>
-      Effect.mapError(effect, fromSqlError)
-    const execute = (effect: Effect.Effect<unknown, SqlError>) => Effect.asVoid(run(effect))
 
     const renew = sql`
       UPDATE queue_status_webhooks SET expires = ${expiry}
@@ -133,9 +137,9 @@ export const make = (
       stop: (delivery) =>
         execute(sql`
           UPDATE queue_status_webhooks SET stopped = 1, owner = NULL WHERE ${isOf(delivery)} AND owner = ${owner}`),
-      hold: run(Effect.zipWith(renew, take, (renewed, taken) => [...renewed, ...taken])).pipe(
-        Effect.flatMap((rows) => Effect.mapError(decodeRows(rows), ({ message }) => failed(message))),
-        Effect.map((rows) => rows.map(({ endpoint, model, request }) => ({ endpoint, job: Job.ref(model, request) })))
+      hold: Effect.map(
+        deliveryRows(Effect.zipWith(renew, take, (renewed, taken) => [...renewed, ...taken])),
+        (rows) => rows.map(({ endpoint, model, request }) => ({ endpoint, job: Job.ref(model, request) }))
       ),
       holdInterval: Option.some(Duration.times(lease, 1 / 3)),
       check: (delivery) =>
@@ -149,13 +153,9 @@ export const make = (
           ([row]) => row === undefined ? "Lost" : row.disabled === null ? "Held" : "Disabled"
         ),
       accepted: (delivery) =>
-        run(sql<{ readonly cursor: string | null }>`
-          SELECT cursor FROM queue_status_webhooks WHERE ${isOf(delivery)}`).pipe(
-          Effect.flatMap(([row]) =>
-            row === undefined || row.cursor === null
-              ? Effect.succeedNone
-              : Effect.asSome(Effect.mapError(decodeCursor(row.cursor), ({ message }) => failed(message)))
-          )
+        Effect.map(
+          cursorRows(sql`SELECT cursor FROM queue_status_webhooks WHERE ${isOf(delivery)}`),
+          ([row]) => Option.fromNullable(row?.cursor)
         ),
       accept: (delivery, cursor) =>
         Effect.uninterruptible(execute(sql`

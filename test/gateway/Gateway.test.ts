@@ -14,9 +14,8 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Gateway, GatewayAccess } from "../../src/gateway/index.js"
-import { Job, JobQueue, JobWatcher, QueueError, Transition } from "../../src/index.js"
-import type { Worker } from "../../src/testing/index.js"
-import { Arbitraries, Fault, TestJobQueue } from "../../src/testing/index.js"
+import { Cadence, Job, JobQueue, JobWatcher, QueueError, Transition, WatchPolicy } from "../../src/index.js"
+import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 import {
   type Answer,
   type App,
@@ -258,19 +257,51 @@ it.effect("a client that does not read costs a buffer of bounded size, and then 
 const transitionsOf = (events: ReadonlyArray<ServerSentEvent>) =>
   events.filter(({ id }) => id !== undefined).map(({ data }) => Schema.decodeUnknownSync(Transition.Transition)(data))
 
+/** Progress that was seen is of the history of the job, in its order. */
+const expectProgressInOrder = (job: Job.JobRef, seen: ReadonlyArray<Transition.Transition>) =>
+  Effect.map(TestJobQueue.transitions(job), (history) => {
+    const printed = (transitions: ReadonlyArray<Transition.Transition>) =>
+      transitions.map(({ attempt, snapshot }) => JSON.stringify([attempt, snapshot.info]))
+    const left = printed(history)
+    for (const progress of printed(seen.filter(({ _tag }) => _tag === "Progressed"))) {
+      const found = left.indexOf(progress)
+      assert.isAtLeast(found, 0, `${progress} comes again, or after what came later`)
+      left.splice(0, found + 1)
+    }
+  })
+
 it("law: whatever happens to the job, the connections and the gateways, clients see its history, without gap and repeat", async () => {
   let cut = 0
+  const cadence = FastCheck.constantFrom<Duration.DurationInput>("100 millis", "1 second", "20 seconds")
+  // progress that replicas see at different times
+  const steady: FastCheck.Arbitrary<Worker.Pool> = FastCheck.record({
+    count: FastCheck.integer({ min: 30, max: 100 }),
+    pause: FastCheck.integer({ min: 500, max: 2_000 })
+  }).map(({ count, pause }) => ({
+    script: Worker.always(...Worker.progressInSteps(count, Duration.millis(pause)), Worker.finish("1 second"))
+  }))
   await FastCheck.assert(
     FastCheck.asyncProperty(
-      Arbitraries.pool,
+      FastCheck.oneof(Arbitraries.pool, steady),
       FastCheck.integer({ min: 1, max: 3 }),
       FastCheck.array(FastCheck.nat(2_500), { maxLength: 12 }),
-      (workers, count, cuts) =>
+      FastCheck.tuple(cadence, cadence),
+      FastCheck.nat(40_000).map(Duration.millis),
+      (workers, count, cuts, cadences, delay) =>
         test(
           Effect.gen(function*() {
             const jobs = yield* Effect.replicateEffect(submit, count)
-            // two replicas, in turn
-            const apps = yield* Effect.all([make({ view: "full" }), make({ view: "full" })])
+            // two replicas, in turn; another client of each keeps its pollers, so that one lags behind the other
+            const apps = yield* Effect.forEach(cadences, (cadence) =>
+              Effect.map(make({ view: "full" }), (app) =>
+                Effect.provideService(app, WatchPolicy.Default, {
+                  ...WatchPolicy.defaultPolicy,
+                  cadence: Cadence.fixed(cadence)
+                })))
+            for (const app of apps) {
+              yield* Effect.fork(get(app, path("events", jobs)))
+            }
+            yield* Effect.sleep(delay)
             const { events, last } = yield* follow((headers, nth) =>
               get(apps[nth % 2] ?? assert.fail(), path("events", jobs), headers, cuts[nth])
             )
@@ -278,10 +309,11 @@ it("law: whatever happens to the job, the connections and the gateways, clients 
             assert.strictEqual(last.status, 204)
             const transitions = transitionsOf(events)
             for (const job of jobs) {
-              yield* TestJobQueue.expectMatchesHistory(
-                job,
-                transitions.filter((transition) => transition.job.requestId === job.requestId)
+              const ofJob = transitions.filter((transition) =>
+                transition.job.requestId === job.requestId
               )
+              yield* TestJobQueue.expectMatchesHistory(job, ofJob)
+              yield* expectProgressInOrder(job, ofJob)
             }
           }),
           { workers }

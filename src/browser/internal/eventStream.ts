@@ -37,22 +37,16 @@ export interface Options {
 
 const maxPause = 30_000
 
-/** The error of a response that is final. */
-class Final {
-  constructor(readonly error: Error) {}
-}
-
+/** Waits, until the signal aborts at the latest. */
 const pause = (millis: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve, reject) => {
-    const abort = () => {
+  new Promise((resolve) => {
+    const end = () => {
       clearTimeout(timer)
-      reject(signal.reason)
-    }
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", abort)
+      signal.removeEventListener("abort", end)
       resolve()
-    }, millis)
-    signal.addEventListener("abort", abort, { once: true })
+    }
+    const timer = setTimeout(end, millis)
+    signal.addEventListener("abort", end)
   })
 
 interface Fields {
@@ -98,6 +92,7 @@ export async function* eventStream({ from, maxSilence, signal, toError, token, u
       }
     }
     let reason: unknown
+    let final: Error | undefined
     try {
       const bearer = await token()
       const response = await soon(fetch(url, {
@@ -112,9 +107,8 @@ export async function* eventStream({ from, maxSilence, signal, toError, token, u
       if (response.status === 204) return
       if (response.headers.get("content-type")?.startsWith("text/event-stream") !== true || response.body === null) {
         retryAfter = Math.min(Number(response.headers.get("retry-after")) || 0, 86_400) * 1_000
-        const error = toError(response.status, await soon(bodyOf(response)))
-        if (error !== undefined) throw new Final(error)
-        throw new Error(`HTTP ${response.status}`)
+        final = toError(response.status, await soon(bodyOf(response)))
+        throw final ?? new Error(`HTTP ${response.status}`)
       }
       failures = 0
       retryAfter = 0
@@ -133,7 +127,7 @@ export async function* eventStream({ from, maxSilence, signal, toError, token, u
       reason = "the stream ended"
     } catch (error) {
       signal.throwIfAborted()
-      if (error instanceof Final) throw error.error
+      if (final !== undefined) throw final
       reason = connection.signal.aborted ? connection.signal.reason : error
     } finally {
       connection.abort()
@@ -142,6 +136,7 @@ export async function* eventStream({ from, maxSilence, signal, toError, token, u
     const spread = failures === 0 ? 1 : 0.5 + Math.random() / 2
     const retryIn = Math.max(retryAfter, Math.min(maxPause, retry * 2 ** failures++) * spread)
     yield { _tag: "Disconnected", reason: reason instanceof Error ? reason.message : String(reason), retryIn }
+    signal.throwIfAborted()
     await pause(retryIn, signal)
   }
 }

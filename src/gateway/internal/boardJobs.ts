@@ -31,18 +31,8 @@ const maxReasonLength = 1_000
 const maxSteps = 64
 
 const stepOf = (transition: Transition.Transition): Job.JsonObject => {
-  const { _tag, at, attempt, evidence, observedAt, progress, reason, retriesLeft, status } = slim.event(transition)
-  return {
-    _tag,
-    at,
-    attempt,
-    evidence,
-    observedAt,
-    progress,
-    reason: typeof reason === "string" ? reason.slice(0, maxReasonLength) : undefined,
-    retriesLeft,
-    status
-  }
+  const { changed: _changed, cursor: _cursor, job: _job, outputs: _outputs, reason, ...step } = slim.event(transition)
+  return typeof reason === "string" ? { ...step, reason: reason.slice(0, maxReasonLength) } : step
 }
 
 /** A job of the board. @internal */
@@ -52,8 +42,8 @@ export class Entry {
   /** The transitions as they are sent, oldest first; of successive `Progressed` the last. */
   private readonly steps: Array<Job.JsonObject> = []
   private isAtProgress = false
-  private trouble: Job.JsonObject | undefined
-  private error: unknown
+  /** That polls fail, and since when, or why a watch has given up. */
+  private problem: { readonly trouble: Job.JsonObject } | { readonly error: unknown } | undefined
   private encoded: string | undefined
   /** When the job is expected to end, by our clock, in milliseconds since the epoch. */
   expectedEnd: Option.Option<number> = Option.none()
@@ -69,7 +59,7 @@ export class Entry {
 
   /** Whether nothing more is expected. */
   get isOver(): boolean {
-    return !this.isWatched || Option.isSome(this.outcome) || this.error !== undefined
+    return !this.isWatched || Option.isSome(this.outcome) || (this.problem !== undefined && "error" in this.problem)
   }
 
   changed(): void {
@@ -78,29 +68,20 @@ export class Entry {
 
   /** Notes what a subscription has received. Returns whether the job has made a step, and whether anything is new. */
   note(notice: Notice, rules: DeriveRules): { readonly hasMoved: boolean; readonly isNew: boolean } {
-    const had = this.trouble !== undefined || this.error !== undefined
-    switch (notice._tag) {
-      case "Sample": {
-        const hasMoved = this.derive(notice, rules)
-        this.trouble = undefined
-        this.error = undefined
-        return { hasMoved, isNew: had || hasMoved }
+    const { problem } = this
+    const hasMoved = notice._tag === "Sample" && this.derive(notice, rules)
+    if (notice._tag === "Sample" || notice._tag === "Recovered") this.problem = undefined
+    else if (notice._tag === "Trouble") {
+      this.problem = { trouble: { message: messageOf(notice.error), since: DateTime.formatIso(notice.since) } }
+    } else if (Exit.isFailure(notice.exit)) {
+      this.problem = {
+        error: Option.match(Cause.failureOption(notice.exit.cause), {
+          onNone: () => "the watch died",
+          onSome: messageOf
+        })
       }
-      case "Trouble":
-        this.trouble = { message: messageOf(notice.error), since: DateTime.formatIso(notice.since) }
-        return { hasMoved: false, isNew: true }
-      case "Recovered":
-        this.trouble = undefined
-        return { hasMoved: false, isNew: had }
-      case "Ended":
-        if (Exit.isFailure(notice.exit)) {
-          this.error = Option.match(Cause.failureOption(notice.exit.cause), {
-            onNone: () => "the watch died",
-            onSome: messageOf
-          })
-        }
-        return { hasMoved: false, isNew: this.error !== undefined }
     }
+    return { hasMoved, isNew: hasMoved || this.problem !== problem }
   }
 
   private derive(sample: Extract<Notice, { readonly _tag: "Sample" }>, { rules }: DeriveRules): boolean {
@@ -134,24 +115,24 @@ export class Entry {
       expectedEnd: Option.getOrUndefined(
         Option.map(this.expectedEnd, (end) => DateTime.formatIso(DateTime.unsafeMake(end)))
       ),
-      trouble: this.trouble,
-      error: this.error,
+      ...this.problem,
       isWatched: this.isWatched
     })
   }
 }
 
-/** A page that follows the jobs. @internal */
-export interface Follower {
-  readonly changed: (entry: Entry) => void
-  readonly removed: (entry: Entry) => void
+/** A page that is open: what it has not been sent yet. @internal */
+export interface Page {
+  readonly changed: Set<Entry>
+  readonly removed: Set<Entry>
+  readonly news: Effect.Latch
 }
 
 /** The jobs that are watched, or were. @internal */
 export class Jobs implements Observer<Job.JobRef> {
   private readonly entries = new Map<string, Entry>()
   private readonly watched = new Set<string>()
-  readonly followers = new Set<Follower>()
+  readonly pages = new Set<Page>()
 
   constructor(
     private readonly maxJobs: number,
@@ -177,8 +158,7 @@ export class Jobs implements Observer<Job.JobRef> {
 
   begin(job: Job.JobRef): Job.JobRef {
     this.watched.add(keyOf(job))
-    const entry = this.getOrAdd(job)
-    if (entry !== undefined) this.setWatched(entry, true)
+    this.setWatched(this.getOrAdd(job), true)
     return job
   }
 
@@ -196,11 +176,11 @@ export class Jobs implements Observer<Job.JobRef> {
 
   end(job: Job.JobRef): undefined {
     this.watched.delete(keyOf(job))
-    const entry = this.get(job)
-    if (entry !== undefined) this.setWatched(entry, false)
+    this.setWatched(this.get(job), false)
   }
 
-  private setWatched(entry: Entry, isWatched: boolean): void {
+  private setWatched(entry: Entry | undefined, isWatched: boolean): void {
+    if (entry === undefined) return
     entry.isWatched = isWatched
     this.changed(entry)
   }
@@ -218,7 +198,11 @@ export class Jobs implements Observer<Job.JobRef> {
     for (const [key, entry] of this.entries) {
       if (entry.isOver) {
         this.entries.delete(key)
-        for (const follower of this.followers) follower.removed(entry)
+        for (const { changed, news, removed } of this.pages) {
+          changed.delete(entry)
+          removed.add(entry)
+          news.unsafeOpen()
+        }
         return true
       }
     }
@@ -227,6 +211,9 @@ export class Jobs implements Observer<Job.JobRef> {
 
   private changed(entry: Entry): void {
     entry.changed()
-    for (const follower of this.followers) follower.changed(entry)
+    for (const { changed, news } of this.pages) {
+      changed.add(entry)
+      news.unsafeOpen()
+    }
   }
 }

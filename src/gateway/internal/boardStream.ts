@@ -6,7 +6,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import { format } from "../../model/Job.js"
-import type { Entry, Jobs } from "./boardJobs.js"
+import type { Jobs, Page } from "./boardJobs.js"
 import { encodeText, writeEvent } from "./encoder.js"
 import type { Output } from "./output.js"
 import { retryField } from "./response.js"
@@ -30,23 +30,11 @@ export const refusal = (job: string, message: string): Uint8Array =>
  */
 export const writeTo = (output: Output, jobs: Jobs, begin: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.scoped(Effect.gen(function*() {
-    const changed = new Set(jobs.all)
-    const removed = new Set<Entry>()
-    const news = yield* Effect.makeLatch()
-    const follower = {
-      changed: (entry: Entry) => {
-        changed.add(entry)
-        news.unsafeOpen()
-      },
-      removed: (entry: Entry) => {
-        changed.delete(entry)
-        removed.add(entry)
-        news.unsafeOpen()
-      }
-    }
+    const page: Page = { changed: new Set(jobs.all), removed: new Set(), news: yield* Effect.makeLatch() }
+    const { changed, news, removed } = page
     yield* Effect.acquireRelease(
-      Effect.sync(() => jobs.followers.add(follower)),
-      () => Effect.sync(() => jobs.followers.delete(follower))
+      Effect.sync(() => jobs.pages.add(page)),
+      () => Effect.sync(() => jobs.pages.delete(page))
     )
     const send = Effect.map(Clock.currentTimeMillis, (now) => {
       if (removed.size > 0) {

@@ -21,7 +21,7 @@ import { JobWatcher } from "../../watch/JobWatcher.js"
 import type { Notice, Subscription, Watch } from "../../watch/JobWatcher.js"
 import { type Encoder, encodeText, type Step } from "./encoder.js"
 import type { Output } from "./output.js"
-import { formatCursors, isOpen, type Query } from "./request.js"
+import { formatCursors, isOpen, type Known, type Query } from "./request.js"
 
 /** Turns the notices of a subscription into bytes. */
 class Writer {
@@ -145,10 +145,10 @@ export const open = (
     const begin = yield* encoder.format.begin
     const subscription = yield* (yield* JobWatcher).subscribe({ policy, wants: "changes" })
     const scope = yield* Effect.scope
-    const [{ from, job }] = query.jobs
-    const isOne = query.jobs.length === 1
-    if (isOne) yield* subscription.add(job, from)
-    let first: Iterable<Notice> = isOne ? yield* untilKnown(subscription) : []
+    const add = ({ from, job }: Known) => subscription.add(job, from)
+    const [one, ...others] = query.jobs
+    const isOne = others.length === 0
+    let first: Iterable<Notice> = isOne ? yield* Effect.zipRight(add(one), untilKnown(subscription)) : []
     return (output) => {
       const writer = new Writer(output, query, encoder, policy, rulesOfJobs)
       const write = (notices: Iterable<Notice>): Effect.Effect<void> => {
@@ -164,11 +164,7 @@ export const open = (
       })
       if (isOne) return written
       // some may have news before the last one is added; a watcher that is closed adds none
-      const added = Effect.forEach(
-        query.jobs.filter(isOpen),
-        ({ from, job }) => subscription.add(job, from),
-        { discard: true }
-      )
+      const added = Effect.forEach(query.jobs.filter(isOpen), add, { discard: true })
       return Effect.raceFirst(written, Effect.zipRight(added, Effect.never))
     }
   })

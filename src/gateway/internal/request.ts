@@ -4,7 +4,7 @@
  * @internal
  */
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
-import * as Arr from "effect/Array"
+import type * as Arr from "effect/Array"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
@@ -45,51 +45,19 @@ const maxUrlLength = 8_192
 /** The cursors of several jobs, in their order, as one text; empty for a job of which nothing is known. @internal */
 export const formatCursors = (cursors: Iterable<string>): string => Array.from(cursors).join(",")
 
-const invalid = (
-  about: { readonly model: string; readonly job?: Job.JobRef },
-  param: string,
-  detail: string
-): Either.Either<never, InvalidRequest> =>
-  Either.left(new InvalidRequest({ operation: "status", ...about, httpStatus: 400, param, detail }))
+const invalid = (param: string, detail: string, model = ""): Either.Either<never, InvalidRequest> =>
+  Either.left(new InvalidRequest({ operation: "status", model, httpStatus: 400, param, detail }))
 
-const parseJob = (text: string): Either.Either<Job.JobRef, InvalidRequest> =>
-  Either.orElse(Job.parse(text), () => invalid({ model: clip(text) }, "job", "a job is named MODEL/REQUEST_ID"))
-
-const parseJobs = (
-  texts: ReadonlyArray<string>,
-  maxJobs: number
-): Either.Either<Arr.NonEmptyReadonlyArray<Job.JobRef>, InvalidRequest> => {
-  const [first = "", ...others] = new Set(texts)
-  return others.length < maxJobs
-    ? Either.all(Arr.map([first, ...others], parseJob)) as Either.Either<Arr.NonEmptyArray<Job.JobRef>, InvalidRequest>
-    : invalid({ model: "" }, "job", `the query names more than ${maxJobs} job${maxJobs === 1 ? "" : "s"}`)
-}
-
-const parseKnown = (job: Job.JobRef, cursor: string | undefined): Either.Either<Known, QueryError> =>
-  cursor === undefined
-    ? Either.right({ job, from: undefined })
-    : Either.flatMap(
-      Transition.parseCursor(cursor),
-      (from) => Transition.Cursor.isOf(from, job) ? Either.right({ job, from }) : Either.left(new JobMismatch({ job }))
+const parseKnown = (name: string, cursor: string | undefined): Either.Either<Known, QueryError> =>
+  Either.gen(function*() {
+    const job = yield* Either.orElse(
+      Job.parse(name),
+      () => invalid("job", "a job is named MODEL/REQUEST_ID", clip(name))
     )
-
-const parseCursors = (
-  jobs: Arr.NonEmptyReadonlyArray<Job.JobRef>,
-  text: string | undefined
-): Either.Either<Arr.NonEmptyReadonlyArray<Known>, QueryError> => {
-  const cursors = jobs.length === 1 ? [text] : text?.split(",").map((cursor) => cursor || undefined) ?? []
-  return text !== undefined && cursors.length !== jobs.length
-    ? invalid({ model: "" }, "from", "there is not one cursor for each job")
-    : Either.all(Arr.map(jobs, (job, i) => parseKnown(job, cursors[i]))) as Either.Either<
-      Arr.NonEmptyArray<Known>,
-      QueryError
-    >
-}
-
-const parseWait = (model: string, text: string | null): Either.Either<number, InvalidRequest> =>
-  text === null || /^\d{1,6}$/.test(text)
-    ? Either.right(Number(text))
-    : invalid({ model }, "wait", "the wait is a number of seconds")
+    if (cursor === undefined) return { job, from: undefined }
+    const from = yield* Transition.parseCursor(cursor)
+    return Transition.Cursor.isOf(from, job) ? { job, from } : yield* Either.left(new JobMismatch({ job }))
+  })
 
 /** @internal */
 export const parseToken = (header: string | undefined, query: string | null = null): Option.Option<Token> => {
@@ -111,14 +79,29 @@ export const parseQuery = (
 ): Either.Either<Query, QueryError> =>
   Either.gen(function*() {
     if (request.url.length > maxUrlLength) {
-      return yield* invalid({ model: "" }, "job", `the URL is longer than ${maxUrlLength} characters`)
+      return yield* invalid("job", `the URL is longer than ${maxUrlLength} characters`)
     }
     const query = new URLSearchParams(request.url.slice(pathOf(request).length))
-    const jobs = yield* parseJobs(query.getAll("job"), maxJobs)
-    const known = yield* parseCursors(jobs, request.headers["last-event-id"] ?? query.get("from") ?? undefined)
+    const [name = "", ...names] = new Set(query.getAll("job"))
+    if (names.length >= maxJobs) {
+      return yield* invalid("job", `the query names more than ${maxJobs} job${maxJobs === 1 ? "" : "s"}`)
+    }
+    const text = request.headers["last-event-id"] ?? query.get("from") ?? undefined
+    const [cursor, ...cursors] = names.length === 0
+      ? [text]
+      : text?.split(",").map((cursor) => cursor || undefined) ?? []
+    if (text !== undefined && cursors.length !== names.length) {
+      return yield* invalid("from", "there is not one cursor for each job")
+    }
+    const first = yield* parseKnown(name, cursor)
+    const others = yield* Either.all(names.map((name, i) => parseKnown(name, cursors[i])))
+    const wait = query.get("wait")
+    if (wait !== null && !/^\d{1,6}$/.test(wait)) {
+      return yield* invalid("wait", "the wait is a number of seconds", first.job.model)
+    }
     return {
-      jobs: known,
-      wait: yield* parseWait(jobs[0].model, query.get("wait")),
+      jobs: [first, ...others],
+      wait: Number(wait),
       token: parseToken(request.headers["authorization"], query.get("token"))
     }
   })

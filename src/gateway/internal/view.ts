@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Rules } from "../../model/internal/rules.js"
 import * as Job from "../../model/Job.js"
-import { InvalidCursor, QueueError, WatchError } from "../../model/QueueError.js"
+import { InvalidCursor, WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
 import { WatchEvent } from "../../watch/JobStream.js"
 
@@ -27,10 +27,8 @@ const encodeStatus = Schema.encodeSync(Job.JobStatus)
 const encodeEvent = Schema.encodeSync(WatchEvent)
 const encodeFields = Schema.encodeSync(Schema.Union(WatchError, InvalidCursor))
 const decodeError = Schema.decodeUnknownSync(WatchError)
-const decodeTrouble = Schema.decodeUnknownSync(QueueError)
 
-// a failed job keeps its outputs too: they may have the reason
-/** @internal */
+/** A snapshot without inputs, and without outputs before the job ends: those of a failed one may have the reason. @internal */
 export const slimStatus = (status: Job.JobStatus): Job.JobStatus => ({
   ...status,
   inputs: Job.absent,
@@ -82,10 +80,9 @@ const full: Encoders = {
 }
 
 /** An error without the inputs and outputs of the job, and without texts that may quote them. @internal */
-export const slimErrorOf = (error: WatchError): WatchError => decodeError(slimError(encodeFields(error)))
-
-/** @internal */
-export const slimTroubleOf = (error: QueueError): QueueError => decodeTrouble(slimError(encodeFields(error)))
+export const slimErrorOf = <E extends WatchError>(error: E): E =>
+  // of the same tag, and so of the same class
+  decodeError(slimError(encodeFields(error))) as E
 
 const error = (error: WatchError) => encodeError(slimErrorOf(error))
 

@@ -110,19 +110,7 @@ export const describe = ({ _tag, attempt, progress, reason, retriesLeft, status 
   }
 }
 
-/** What is wrong, and why. */
-export const troubleOf = ({ error, isWatched, job, steps, trouble }: Job): readonly [what: string, why: string] => {
-  // the messages begin with the job
-  const reason = (message: string) => `: ${message.split(`${job}: `).at(-1)}`
-  if (error !== undefined) return ["gave up", reason(error)]
-  if (trouble !== undefined) {
-    return [`not seen for ${elapsed(now() - Date.parse(trouble.since))}`, reason(trouble.message)]
-  }
-  const last = steps.at(-1)
-  return [isWatched || (last !== undefined && isEnd(last)) ? "" : "not watched any more", ""]
-}
-
-/** The cells of a row, or the facts of an open job: their classes, titles, and texts. */
+/** The cells of a row: their classes and titles. */
 export const columns = [
   ["job", "Job"],
   ["state", "State"],
@@ -133,7 +121,24 @@ export const columns = [
   ["left", "Left"]
 ] as const
 
-export const factsOf = (job: Job): { readonly [name in (typeof columns)[number][0]]: string } => {
+/** What is written of a job: the texts of its cells, and what is wrong. */
+export type Fact = (typeof columns)[number][0] | "trouble" | "why"
+
+export type Facts = { readonly [fact in Fact]: string }
+
+/** What is wrong, and why. */
+const troubleOf = ({ error, isWatched, job, steps, trouble }: Job): Pick<Facts, "trouble" | "why"> => {
+  // the messages begin with the job
+  const reason = (message: string) => `: ${message.split(`${job}: `).at(-1)}`
+  if (error !== undefined) return { trouble: "gave up", why: reason(error) }
+  if (trouble !== undefined) {
+    return { trouble: `not seen for ${elapsed(now() - Date.parse(trouble.since))}`, why: reason(trouble.message) }
+  }
+  const last = steps.at(-1)
+  return { trouble: isWatched || (last !== undefined && isEnd(last)) ? "" : "not watched any more", why: "" }
+}
+
+export const factsOf = (job: Job): Facts => {
   const { exact, expectedEnd, inQueue, since, steps } = job
   const first = steps[0]
   const last = steps.at(-1)
@@ -147,13 +152,14 @@ export const factsOf = (job: Job): { readonly [name in (typeof columns)[number][
     : 0
   const left = expectedEnd === undefined || isOver ? undefined : Date.parse(expectedEnd) - now()
   return {
-    job: job.requestId,
+    job: job.job,
     state: last === undefined ? (job.error === undefined ? "… asking" : "? unknown") : words[last._tag] ?? "? unknown",
     attempt: last === undefined || last.attempt === 0 ? "" : String(last.attempt),
     progress: progress === undefined ? "" : percent(progress),
     age: first === undefined ? "" : inWords(end - timeOf(first)),
     queue: first === undefined ? "" : `${exact ? "" : "about "}${inWords(inQueue + waiting)}`,
-    left: left === undefined ? "" : left > 0 ? `about ${elapsed(left)}` : "any moment"
+    left: left === undefined ? "" : left > 0 ? `about ${elapsed(left)}` : "any moment",
+    ...troubleOf(job)
   }
 }
 

@@ -3,6 +3,8 @@
 import {
   columns,
   describe,
+  type Fact,
+  type Facts,
   factsOf,
   isEnd,
   type Job,
@@ -12,7 +14,6 @@ import {
   precisely,
   type Step,
   timeOf,
-  troubleOf,
   words
 } from "./job.js"
 
@@ -35,15 +36,12 @@ export const write = (node: Node, text: string): void => {
 
 class Row {
   readonly tr = element("tr")
-  readonly button: HTMLButtonElement
-  private readonly cells = new Map<string, HTMLElement>()
-  private readonly state = element("b")
-  private readonly trouble = element("span")
-  private readonly why = element("span", { className: "why" })
+  private readonly button: HTMLButtonElement
   private readonly bar = element("progress", { max: 1, hidden: true })
-  private readonly fraction = element("span")
+  /** Where the texts are written. */
+  private readonly texts = new Map<Fact, HTMLElement>()
   private detail: HTMLTableRowElement | undefined
-  private readonly facts = new Map<string, HTMLElement>()
+  private readonly detailTexts = new Map<Fact, HTMLElement>()
   private readonly timeline = element("ol")
   /** Why the job has not ended yet. */
   private readonly cause = element("p", { hidden: true })
@@ -58,14 +56,18 @@ class Row {
     this.button = element("button", { type: "button", ariaExpanded: "false", title: job.requestId }, name)
     this.button.onclick = () => this.toggle()
     this.bar.ariaLabel = `progress of ${name}`
-    for (const [className] of columns) {
-      const cell = element(className === "job" ? "th" : "td", { className })
-      if (className === "job") Object.assign(cell, { scope: "row" }).append(this.button)
-      if (className === "state") cell.append(this.state, element("small", {}, this.trouble, this.why))
-      if (className === "progress") cell.append(this.bar, this.fraction)
-      this.cells.set(className, cell)
-      this.tr.append(cell)
+    const text = (fact: Fact, node: HTMLElement = element("span")): HTMLElement => {
+      this.texts.set(fact, node)
+      return node
     }
+    const why = text("why", element("span", { className: "why" }))
+    this.tr.append(
+      element("th", { className: "job", scope: "row" }, this.button),
+      element("td", { className: "state" }, text("state", element("b")), element("small", {}, text("trouble"), why)),
+      text("attempt", element("td", { className: "attempt" })),
+      element("td", { className: "progress" }, this.bar, text("progress")),
+      ...(["age", "queue", "left"] as const).map((className) => text(className, element("td", { className })))
+    )
     this.tr.dataset["job"] = job.job
     nearness.observe(this.tr)
   }
@@ -86,18 +88,12 @@ class Row {
   }
 
   render(): void {
-    const { job } = this
-    const facts = factsOf(job)
+    const facts = factsOf(this.job)
     if (this.hasMoved) this.tr.className = this.className
-    write(this.state, facts.state)
-    const [what, why] = troubleOf(job)
-    write(this.trouble, what)
-    write(this.why, why)
-    write(this.fraction, facts.progress)
+    for (const [fact, node] of this.texts) write(node, facts[fact])
     const fraction = parseInt(facts.progress) / 100
     this.bar.hidden = facts.progress === ""
     if (!this.bar.hidden && this.bar.value !== fraction) this.bar.value = fraction
-    for (const name of ["attempt", "age", "queue", "left"] as const) write(this.cells.get(name)!, facts[name])
     if (this.detail !== undefined) this.renderDetail(facts)
   }
 
@@ -111,7 +107,7 @@ class Row {
     const list = element("dl")
     for (const [name, title] of [...columns, ["trouble", "Trouble"]] as const) {
       const value = element("dd")
-      this.facts.set(name, value)
+      this.detailTexts.set(name, value)
       list.append(element("dt", {}, title), value)
     }
     this.explainedAt = 0
@@ -122,10 +118,10 @@ class Row {
     this.render()
   }
 
-  private renderDetail(facts: ReturnType<typeof factsOf>): void {
+  private renderDetail(facts: Facts): void {
     const { job } = this
-    const texts: { readonly [name: string]: string } = { ...facts, job: job.job, trouble: troubleOf(job).join("") }
-    for (const [name, value] of this.facts) write(value, texts[name] || "–")
+    const texts = { ...facts, trouble: facts.trouble + facts.why }
+    for (const [fact, node] of this.detailTexts) write(node, texts[fact] || "–")
     if (this.shown !== job.steps) {
       this.shown = job.steps
       const items = job.steps.map((step, i) => this.item(step, job.steps[i - 1]))
