@@ -1,13 +1,14 @@
 /**
  * `npm run bench`: what it takes to watch many jobs by a `JobWatcher`. Status is answered in the process, so that what
- * is measured is the watcher. Each row is a process of its own. Figures of CPU are the median of three that take turns.
+ * is measured is the watcher. Each row is a process of its own. Figures of CPU are the median of three; what is compared
+ * runs side by side, so that the machine is as fast for both.
  */
 import { Deferred, Duration, Effect, Fiber, FiberId, Layer, Option, PubSub, Schema, Stream, TestContext } from "effect"
 import type { Scope } from "effect"
 import { Cadence, Job, JobQueue, JobStream, JobWatcher } from "effect-queue-status"
 import { TestJobQueue, VirtualTime, Worker } from "effect-queue-status/testing"
 import { fileURLToPath } from "node:url"
-import { child, compile, cpuNow, heap, median } from "./fixtures.js"
+import { child, compile, cpuNow, heap, inPairs, median } from "./fixtures.js"
 import { type Figure, handOver, tableOf } from "./goals.js"
 
 const model = "my-org/video-generator"
@@ -158,7 +159,7 @@ const ticking = Effect.promise(() => tick(500).then(() => tick(1_500))).pipe(Eff
 // --- fan-out
 
 const subscribers = 10_000
-const updates = 15
+const updates = 9
 
 /** Milliseconds from an update until each of the subscribers has it: the median of so many updates. */
 const fanOut = (update: (i: number) => Effect.Effect<void>, seen: () => number) =>
@@ -330,33 +331,32 @@ const wait = Effect.async<never>((resume) => {
 const result = (job: Job.JobRef) => JobStream.result(job, asOften("1 hour"))
 const stream = (job: Job.JobRef) => Stream.runDrain(JobStream.transitions(job, asOften("1 hour")))
 
-type Row = () => Effect.Effect<ReadonlyArray<number>, unknown>
-
-/** Memory and counts, which hardly differ from one time to the next: measured once, two at a time. */
-const once: { readonly [name: string]: Row } = {
+const rows: { readonly [name: string]: () => Effect.Effect<ReadonlyArray<number>, unknown> } = {
+  million: () => million,
   jobs: () => memoryOfJobs,
   results: () => memoryOfSubscribers(result),
   streams: () => memoryOfSubscribers(stream),
   fibers: () => memoryOfSubscribers(() => wait),
   bareStreams: () => memoryOfSubscribers(() => Stream.runDrain(Stream.fromEffect(wait))),
-  million: () => million,
   watchers: () => watchers,
   pending: () => pending,
-  claims: () => claims
-}
-
-/** CPU and durations. */
-const timed: { readonly [name: string]: Row } = {
+  claims: () => claims,
+  apart: () => schedulingAlone(apart, 1_000, "100 millis", "10 seconds"),
+  ticking: () => ticking,
+  stopping: () => stopping,
   few: () => schedulingAlone(together, 1_000, "100 millis", "30 seconds"),
   many: () => schedulingAlone(together, 100_000, "10 seconds", "30 seconds"),
-  apart: () => schedulingAlone(apart, 1_000, "100 millis", "10 seconds"),
   fewInTime: () => scheduling(together, 1_000, "100 millis", "5 seconds"),
   manyInTime: () => scheduling(together, 100_000, "10 seconds", "5 seconds"),
-  ticking: () => ticking,
   watcher: () => fanOutOfWatcher,
-  pubsub: () => fanOutOfPubSub,
-  stopping: () => stopping
+  pubsub: () => fanOutOfPubSub
 }
+
+/** Rows that are measured several times. Those of a group run side by side. */
+const timed = [["few", "many"], ["fewInTime", "manyInTime"], ["watcher"], ["pubsub"]]
+
+/** The others: memory and counts, which hardly differ from one time to the next, and figures without a near goal. */
+const once = Object.keys(rows).filter((name) => !timed.flat().includes(name))
 
 const rounds = 3
 
@@ -367,13 +367,9 @@ const measure = async () => {
     const figures = JSON.parse(await child(file, ["--expose-gc"], [name])) as ReadonlyArray<number>
     all.set(name, [...all.get(name) ?? [], figures])
   }
-  const left = Object.keys(once)
-  const measureOnce = async () => {
-    for (let name = left.pop(); name !== undefined; name = left.pop()) await measureRow(name)
-  }
-  await Promise.all([measureOnce(), measureOnce()])
+  await inPairs(once, measureRow)
   for (let round = 0; round < rounds; round++) {
-    for (const name of Object.keys(timed)) await measureRow(name)
+    for (const names of timed) await Promise.all(names.map(measureRow))
   }
   const of = (name: string, nth = 0) => median((all.get(name) ?? []).map((figures) => figures[nth] ?? Number.NaN))
   const kib = (what: string, bytes: number, limit?: number): Figure => ({
@@ -427,4 +423,4 @@ const measure = async () => {
 
 const [name] = process.argv.slice(2)
 if (name === undefined) await measure()
-else console.log(JSON.stringify(await Effect.runPromise({ ...once, ...timed }[name]!())))
+else console.log(JSON.stringify(await Effect.runPromise(rows[name]!())))
