@@ -416,13 +416,18 @@ const readCount = (count: number | null | undefined): Option.Option<number> =>
 
 const noWarnings: ReadonlyArray<string> = Object.freeze([])
 
-/** @internal */
-export const fromDocument = (document: typeof Document.Type): JobStatus => {
+/**
+ * Decodes a document. `asked` is the job that was asked for: its snapshots share one reference, which saves memory.
+ *
+ * @internal
+ */
+export const fromDocument = (document: typeof Document.Type, asked?: JobRef): JobStatus => {
+  const { model, request_id: requestId } = document
   const _tag = isKnownState(document.status) ? tags[document.status] : "Pending"
   // A single literal: an object with spread fields stores most of them out of line, which costs memory and time.
   const status: Exclude<JobStatus, Unrecognized> = {
     _tag,
-    job: ref(document.model, document.request_id),
+    job: asked?.requestId === requestId && asked.model === model ? asked : ref(model, requestId),
     createdAt: readTime(document.created_at),
     claimedAt: readTime(document.claimed_at),
     doneAt: readTime(document.done_at),
@@ -504,7 +509,7 @@ const toDocument = (status: JobStatus): typeof Document.Type => ({
 export const JobStatus: Schema.Schema<JobStatus, typeof Document.Encoded> = Schema.transform(
   Document,
   JobStatusFromSelf,
-  { strict: true, decode: fromDocument, encode: toDocument }
+  { strict: true, decode: (document) => fromDocument(document), encode: toDocument }
 ).annotations({ identifier: "JobStatus" })
 
 // -----------------------------------------------------------------------------

@@ -60,7 +60,7 @@ const runner = (
   )
 
 const decoded: JobQueue.Service["status"] = (job) =>
-  Effect.sync(() => Job.fromDocument({ ...document, request_id: job.requestId, model: job.model }))
+  Effect.sync(() => Job.fromDocument({ ...document, request_id: job.requestId, model: job.model }, job))
 
 const boundless = { pollsPerSecond: 1_000_000 }
 

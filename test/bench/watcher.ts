@@ -3,7 +3,7 @@
  * is measured is the watcher. Each row is a process of its own. Figures of CPU are the median of three; what is compared
  * runs side by side, so that the machine is as fast for both.
  */
-import { Deferred, Duration, Effect, Fiber, FiberId, Layer, Option, PubSub, Schema, Stream, TestContext } from "effect"
+import { Deferred, Duration, Effect, Fiber, FiberId, Layer, Option, PubSub, Stream, TestContext } from "effect"
 import type { Scope } from "effect"
 import { Cadence, Job, JobQueue, JobStream, JobWatcher } from "effect-queue-status"
 import { TestJobQueue, VirtualTime, Worker } from "effect-queue-status/testing"
@@ -12,7 +12,9 @@ import { child, compile, cpuNow, heap, inPairs, median } from "./fixtures.js"
 import { type Figure, handOver, tableOf } from "./goals.js"
 
 const model = "my-org/video-generator"
-const decode = Schema.decodeUnknownSync(Schema.parseJson(Job.JobStatus))
+
+/** The snapshot in a response, as `JobQueue` decodes it. */
+const decode = (text: string, job: Job.JobRef): Job.JobStatus => Job.fromDocument(JSON.parse(text), job)
 
 const refs = (count: number): ReadonlyArray<Job.JobRef> =>
   // as an answer brings them: a text that is put together is another thing, which turns into a plain one when it is read
@@ -42,7 +44,7 @@ const stub = () => {
       polls++
       let snapshot = known.get(job.requestId)
       if (snapshot === undefined) {
-        snapshot = decode(text(job.requestId, "running", 0))
+        snapshot = decode(text(job.requestId, "running", 0), job)
         known.set(job.requestId, snapshot)
       }
       return snapshot
@@ -86,7 +88,7 @@ const memoryOfJobs = Effect.suspend(() => {
     queue.forget()
     const all = heap() - before
     const alone = heap()
-    const snapshots = jobs.map(({ requestId }) => decode(text(requestId, "running", 0)))
+    const snapshots = jobs.map((job) => decode(text(job.requestId, "running", 0), job))
     const bare = heap() - alone
     return [all / jobs.length, bare / snapshots.length]
   }).pipe(Effect.scoped, Effect.provide(watcherOver(queue.service)))
@@ -178,7 +180,7 @@ const fanOut = (update: (i: number) => Effect.Effect<void>, seen: () => number) 
 
 const fanOutOfWatcher = Effect.suspend(() => {
   const [job] = refs(1)
-  const snapshotOf = (i: number) => decode(text(job!.requestId, "running", i / 1_000))
+  const snapshotOf = (i: number) => decode(text(job!.requestId, "running", i / 1_000), job!)
   // the poll that is on its way is held until there is an update
   let answer = Deferred.unsafeMake<Job.JobStatus>(FiberId.none)
   const update = (i: number) =>
@@ -230,9 +232,9 @@ const fanOutOfPubSub = Effect.scoped(Effect.gen(function*() {
 /** Bytes a job, microseconds of CPU of the first poll of each, and of a poll after that. */
 const million = Effect.suspend(() => {
   const jobs = refs(1_000_000)
-  const last = decode(text("any", "running", 0))
+  const last = decode(text("any", "running", 0), Job.ref(model, "any"))
   // the first snapshot of each job is an object of its own; a later one is garbage as soon as it is seen to be the same
-  let statusOf = ({ requestId }: Job.JobRef) => decode(text(requestId, "running", 0))
+  let statusOf = (job: Job.JobRef) => decode(text(job.requestId, "running", 0), job)
   let polls = 0
   const status = (job: Job.JobRef) =>
     Effect.sync(() => {

@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Equal from "effect/Equal"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
@@ -20,8 +21,10 @@ const offersNothing = ({ message }: Issue): boolean => /^Expected (?:null|undefi
 
 /** Removes the issues that only report that a field could be omitted. @internal */
 export const withoutOffers = <A extends Issue>(issues: ReadonlyArray<A>): ReadonlyArray<A> => {
-  const told = new Set(issues.filter((issue) => !offersNothing(issue)).map(({ path }) => path.map(String).join(".")))
-  return issues.filter((issue) => !offersNothing(issue) || !told.has(issue.path.map(String).join(".")))
+  const reported = new Set(
+    issues.filter((issue) => !offersNothing(issue)).map(({ path }) => path.map(String).join("."))
+  )
+  return issues.filter((issue) => !offersNothing(issue) || !reported.has(issue.path.map(String).join(".")))
 }
 
 /** Formats the first issues for people. @internal */
@@ -62,9 +65,12 @@ const invalid = (operation: Operation, model: unknown, detail: string): InvalidR
     detail: clip(detail)
   })
 
-/** @internal */
+/** Validates a reference. Returns one that compares by value. @internal */
 export const checkRef = (operation: Operation, job: JobRef): Effect.Effect<JobRef, InvalidRequest> =>
-  Effect.mapError(isRef(job), (error) => invalid(operation, job?.model, formatIssues(error)))
+  Effect.mapBoth(isRef(job), {
+    onFailure: (error) => invalid(operation, job?.model, formatIssues(error)),
+    onSuccess: (ref) => Equal.isEqual(job) ? job : ref
+  })
 
 /** @internal */
 export const checkModel = (operation: Operation, model: string): Effect.Effect<string, InvalidRequest> =>

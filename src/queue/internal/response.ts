@@ -201,8 +201,8 @@ const parseJson = (text: string): Either.Either<unknown, ParseResult.ParseError>
 const explainStatus = Schema.decodeUnknownEither(JobStatus)
 
 /** @internal */
-export const decodeStatus: Decode<JobStatus> = (json) =>
-  isDocument(json) ? Either.right(fromDocument(json)) : explainStatus(json)
+export const decodeStatus = (asked: JobRef): Decode<JobStatus> => (json) =>
+  isDocument(json) ? Either.right(fromDocument(json, asked)) : explainStatus(json)
 
 /** @internal */
 export const decode = <A>(text: string, decode: Decode<A>): Either.Either<A, ParseResult.ParseError> =>

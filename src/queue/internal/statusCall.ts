@@ -92,7 +92,7 @@ export const makeStatus = <Request>(
       if (!Answer.isOk(httpStatus)) return refuse((response) => toError(about(entry), response, scrub))
       const text = decodeText(body, headers["content-encoding"])
       if (entry.status !== undefined && entry.text === text) return Effect.succeed(entry.status)
-      const status = Answer.decode(text, Answer.decodeStatus)
+      const status = Answer.decode(text, Answer.decodeStatus(entry.job))
       if (Either.isLeft(status)) {
         return refuse((response) => Answer.undecoded(about(entry), response, status.left, scrub))
       }
