@@ -12,7 +12,7 @@ import type * as Schedule from "effect/Schedule"
 import * as Job from "../model/Job.js"
 import { pauseOf } from "./internal/pauses.js"
 import { remaining } from "./internal/progress.js"
-import { ask, make } from "./internal/schedule.js"
+import { ask, make, type Step } from "./internal/schedule.js"
 
 /**
  * A schedule that accepts every snapshot. Its delays are the pauses between polls; its output is ignored. The first
@@ -23,6 +23,10 @@ import { ask, make } from "./internal/schedule.js"
  * @category models
  */
 export type Cadence = Schedule.Schedule<unknown, Job.JobStatus>
+
+/** A step of a schedule, whose pause is up to a fifth longer or shorter. */
+const jittered = <S>(state: S, pause: number): Effect.Effect<Step<S, undefined>> =>
+  Effect.map(Random.nextRange(0.8, 1.2), (jitter) => [state, undefined, pause * jitter])
 
 /**
  * Polls every `interval`. Only the first pause is randomly shorter, so that watches that began together do not poll
@@ -71,13 +75,7 @@ export const exponential = (options: {
   const factor = options.factor >= 1 ? options.factor : 1
   return make(
     base,
-    (_now, _: Job.JobStatus, pause) =>
-      Effect.map(Random.nextRange(0.8, 1.2), (jitter) =>
-        [
-          Math.min(cap, pause * factor),
-          undefined,
-          Math.min(cap, pause) * jitter
-        ] as const)
+    (_now, _: Job.JobStatus, pause) => jittered(Math.min(cap, pause * factor), Math.min(cap, pause))
   )
 }
 
@@ -147,14 +145,14 @@ export const byAge = (options: {
     const createdAt = Option.getOrElse(Option.map(status.createdAt, DateTime.toEpochMillis), () => start)
     const age = now - Math.min(createdAt, start)
     const pause = steps.find(([upTo]) => age < upTo)?.[1] ?? last
-    return Effect.map(Random.nextRange(0.8, 1.2), (jitter) => [start, undefined, pause * jitter] as const)
+    return jittered(start, pause)
   })
 }
 
 /** The state of `adaptive` between two polls; times in milliseconds. */
 interface Adaptive {
-  /** The pause of the exponential after its next poll, which is due at `due`. */
-  readonly pause: number
+  /** The state of the exponential, whose next poll is due at `due`. */
+  readonly regular: unknown
   readonly due: number
   /** The attempt that is predicted, and when it began. */
   readonly attempt: string | undefined
@@ -205,9 +203,9 @@ export const adaptive = (options: {
   const cap = pauseOf(options.cap)
   const floor = Math.min(cap, pauseOf(options.floor))
   const base = Math.max(floor, pauseOf(options.base ?? Duration.millis(500)))
-  const growth = factor >= 1 ? factor : 1
+  const regular = exponential({ base, factor, cap })
   const start: Adaptive = {
-    pause: base,
+    regular: regular.initial,
     due: -Infinity,
     attempt: undefined,
     since: 0,
@@ -215,30 +213,28 @@ export const adaptive = (options: {
     shortest: floor
   }
 
-  // The predicted end of the attempt; infinite without a prediction.
-  const endOf = (now: number, status: Job.JobStatus, since: number): number => {
-    const progress = Option.getOrElse(readProgress(status.info), () => 0)
-    return now + remaining(now - since, progress)
-  }
-
   return make(start, (now, status: Job.JobStatus, before) => {
     // timers are inexact: a poll slightly before its due time counts as due
     const isDue = now > before.due - floor / 2
-    return Effect.map(isDue ? Random.nextRange(0.8, 1.2) : Effect.succeed(1), (jitter) => {
-      const due = isDue ? now + Math.max(floor, Math.min(cap, before.pause) * jitter) : before.due
-      const pause = isDue ? Math.min(cap, before.pause * growth) : before.pause
-      if (status._tag !== "Running") {
-        return [{ ...before, pause, due }, undefined, Math.max(floor, due - now)] as const
-      }
+    const step: Effect.Effect<Step<unknown, unknown>> = isDue
+      ? ask(regular, now, status, before.regular)
+      : Effect.succeed([before.regular, undefined, before.due - now])
+    return Effect.map(step, ([regular, , left = floor]) => {
+      const pause = Math.max(floor, left)
+      const due = isDue ? now + pause : before.due
+      if (status._tag !== "Running") return [{ ...before, regular, due }, undefined, pause] as const
       const claimedAt = Option.map(status.claimedAt, DateTime.toEpochMillis)
       const attempt = `${Option.getOrElse(status.retries, () => 0)} ${Option.getOrElse(claimedAt, () => 0)}`
       const isNew = attempt !== before.attempt
       const since = isNew ? Math.min(now, Option.getOrElse(claimedAt, () => now)) : before.since
       const shortest = isNew ? floor : now >= before.aim ? before.shortest * 2 : before.shortest
-      const end = Math.max(now + shortest, endOf(now, status, since) + floor / 2)
+      const progress = Option.getOrElse(readProgress(status.info), () => 0)
+      // infinite without progress
+      const predicted = now + remaining(now - since, progress)
+      const end = Math.max(now + shortest, predicted + floor / 2)
       const pays = end + shortest <= due
-      const next: Adaptive = { pause, due, attempt, since, aim: pays ? end : Infinity, shortest }
-      return [next, undefined, pays ? end - now : Math.max(floor, due - now)] as const
+      const next: Adaptive = { regular, due, attempt, since, aim: pays ? end : Infinity, shortest }
+      return [next, undefined, pays ? end - now : pause] as const
     })
   })
 }

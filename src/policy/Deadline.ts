@@ -60,10 +60,7 @@ export const none: Deadline = {
  * @since 0.1.0
  * @category constructors
  */
-export const request = (duration: Duration.DurationInput): Deadline => ({
-  ...none,
-  request: Duration.decode(duration)
-})
+export const request = (duration: Duration.DurationInput): Deadline => ({ ...none, request: Duration.decode(duration) })
 
 /**
  * Limits the time in the queue, for each stay.
@@ -71,10 +68,7 @@ export const request = (duration: Duration.DurationInput): Deadline => ({
  * @since 0.1.0
  * @category constructors
  */
-export const pending = (duration: Duration.DurationInput): Deadline => ({
-  ...none,
-  pending: Duration.decode(duration)
-})
+export const pending = (duration: Duration.DurationInput): Deadline => ({ ...none, pending: Duration.decode(duration) })
 
 /**
  * Limits the running time without a change of the attempt or the `info`. A watch does not see heartbeats without
@@ -83,10 +77,7 @@ export const pending = (duration: Duration.DurationInput): Deadline => ({
  * @since 0.1.0
  * @category constructors
  */
-export const stalled = (duration: Duration.DurationInput): Deadline => ({
-  ...none,
-  stalled: Duration.decode(duration)
-})
+export const stalled = (duration: Duration.DurationInput): Deadline => ({ ...none, stalled: Duration.decode(duration) })
 
 /**
  * Limits the duration of the watch.

@@ -147,28 +147,28 @@ export interface Options {
   readonly snapshot?: Snapshot | undefined
 }
 
+/** The times of a model's jobs in the queue and after the claim. */
 interface Experience {
   readonly wait: Sketch.Sketch
   readonly run: Sketch.Sketch
-  /** What polls need of it, computed once after each new job. */
-  derived: { readonly isKnown: boolean; readonly wait: Sketch.Sketch; readonly run: Sketch.Sketch } | undefined
 }
 
-const atLeast = (least: number, value: number | undefined, otherwise: number): number =>
-  value !== undefined && value >= least ? value : otherwise
+interface Learning extends Experience {
+  /** What polls need of it, computed once after each new job; `None` while there were too few jobs. */
+  known: Option.Option<Experience> | undefined
+}
 
-const between = (from: Option.Option<DateTime.Utc>, to: Option.Option<DateTime.Utc>): number | undefined =>
-  Option.isSome(from) && Option.isSome(to) ? to.value.epochMillis - from.value.epochMillis : undefined
-
-// After a retry, the first claim is not reported.
-const isFirstAttempt = ({ retries }: Job.JobStatus): boolean => Option.getOrElse(retries, () => 0) === 0
+const atLeastOne = (value: number | undefined, otherwise: number): number =>
+  value !== undefined && value >= 1 ? value : otherwise
 
 const millisOf = (time: Option.Option<DateTime.Utc>): number =>
   Option.getOrElse(Option.map(time, DateTime.toEpochMillis), () => Infinity)
 
+const retriesOf = ({ retries }: Job.JobStatus): number => Option.getOrElse(retries, () => 0)
+
 /** The phase of a job, and its beginning by the server's clock; `Infinity` if not reported. */
 const phaseOf = (status: Job.JobStatus): { readonly key: string; readonly since: number } => {
-  const retries = Option.getOrElse(status.retries, () => 0)
+  const retries = retriesOf(status)
   return status._tag === "Pending"
     ? { key: `pending ${retries}`, since: retries === 0 ? millisOf(status.createdAt) : Infinity }
     : { key: `running ${retries} ${millisOf(status.claimedAt)}`, since: millisOf(status.claimedAt) }
@@ -176,7 +176,7 @@ const phaseOf = (status: Job.JobStatus): { readonly key: string; readonly since:
 
 /** The time until the end, counted from the claim if there was one and else from now, and how much of it has passed. */
 const future = (
-  { run, wait }: Pick<Experience, "run" | "wait">,
+  { run, wait }: Experience,
   status: Job.JobStatus,
   age: number
 ): readonly [Sketch.Sketch, number] =>
@@ -185,7 +185,7 @@ const future = (
 const tenth = 0.1
 
 const fromExperience = (
-  experience: Pick<Experience, "run" | "wait">,
+  experience: Experience,
   status: Job.Pending | Job.Running,
   age: number
 ): Option.Option<Eta> => {
@@ -213,7 +213,7 @@ const fromProgress = (age: number, progress: number): Option.Option<Eta> => {
 }
 
 const estimateBy = (
-  experience: Pick<Experience, "run" | "wait"> | undefined,
+  experience: Option.Option<Experience>,
   status: Job.JobStatus,
   at: DateTime.Utc | undefined
 ): Effect.Effect<Option.Option<Eta>> =>
@@ -223,7 +223,7 @@ const estimateBy = (
     (now, readProgress) => {
       if (status._tag !== "Pending" && status._tag !== "Running") return Option.none()
       const age = now - Math.min(now, phaseOf(status).since)
-      const learned = experience === undefined ? Option.none() : fromExperience(experience, status, age)
+      const learned = Option.flatMap(experience, (experience) => fromExperience(experience, status, age))
       return status._tag === "Running"
         ? Option.orElse(learned, () => fromProgress(age, Option.getOrElse(readProgress(status.info), () => 0)))
         : learned
@@ -245,49 +245,42 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
       maximum: maxPause
     }))
     const fallback = options.fallback ?? defaultCadence
-    const fading = 0.5 ** (1 / atLeast(1, options.halfLife, 200))
+    const fading = 0.5 ** (1 / atLeastOne(options.halfLife, 200))
     // the weight of `minSamples` jobs, of which the first has faded most
-    const jobs = atLeast(1, options.minSamples, 10)
+    const jobs = atLeastOne(options.minSamples, 10)
     const enough = fading < 1 ? (1 - fading ** jobs) / (1 - fading) : jobs
-    const limit = Math.floor(atLeast(1, options.models, 256))
+    const limit = Math.floor(atLeastOne(options.models, 256))
 
     // in the order of their use: a `Map` keeps the order of insertion
-    const models = new Map<string, Experience>()
+    const models = new Map<string, Learning>()
 
-    const use = (model: string, experience: Experience): Experience => {
+    const use = (model: string, learning: Learning): void => {
       models.delete(model)
-      models.set(model, experience)
+      models.set(model, learning)
       for (const oldest of models.keys()) {
         if (models.size <= limit) break
         models.delete(oldest)
       }
-      return experience
-    }
-
-    const recall = (model: string): Experience | undefined => {
-      const experience = models.get(model)
-      return experience === undefined ? undefined : use(model, experience)
     }
 
     for (const { model, run, wait } of options.snapshot?.models ?? []) {
-      use(model, { wait: Sketch.fromWeights(wait), run: Sketch.fromWeights(run), derived: undefined })
+      use(model, { wait: Sketch.fromWeights(wait), run: Sketch.fromWeights(run), known: undefined })
     }
 
-    const derivedOf = (experience: Experience) =>
-      experience.derived ??= {
-        isKnown: Sketch.total(experience.run) >= 0.99 * enough,
-        wait: Sketch.smooth(experience.wait),
-        run: Sketch.smooth(experience.run)
-      }
-
-    const known = (experience: Experience | undefined): experience is Experience =>
-      experience !== undefined && derivedOf(experience).isKnown
+    const recall = ({ job: { model } }: Job.JobStatus): Option.Option<Experience> => {
+      const learning = models.get(model)
+      if (learning === undefined) return Option.none()
+      use(model, learning)
+      return learning.known ??= Sketch.total(learning.run) < 0.99 * enough
+        ? Option.none()
+        : Option.some({ wait: Sketch.smooth(learning.wait), run: Sketch.smooth(learning.run) })
+    }
 
     const start = { key: "", since: 0, fallback: fallback.initial as unknown }
 
     const cadence: Cadence = Steps.make(start, (now, status: Job.JobStatus, before) => {
-      const experience = recall(status.job.model)
-      if (!known(experience)) {
+      const experience = recall(status)
+      if (Option.isNone(experience)) {
         return Effect.map(
           Steps.ask(fallback, now, status, before.fallback),
           ([state, out, pause]) => [{ ...before, fallback: state }, out, pause] as const
@@ -295,7 +288,7 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
       }
       const phase = phaseOf(status)
       const since = phase.key === before.key ? before.since : Math.min(now, phase.since)
-      const [sketch, age] = future(derivedOf(experience), status, now - since)
+      const [sketch, age] = future(experience.value, status, now - since)
       const pause = Sketch.balancedPause(Sketch.after(Sketch.withDoubt(sketch), age), pollCost)
       return Effect.map(Random.nextRange(0.9, 1.1), (jitter) =>
         [
@@ -309,25 +302,21 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
       observe: (status) =>
         Effect.sync(() => {
           if (status._tag !== "Done" && status._tag !== "Failed") return
-          const run = between(status.claimedAt, status.doneAt)
-          const wait = isFirstAttempt(status) ? between(status.createdAt, status.claimedAt) : undefined
-          const add = (phase: "run" | "wait", millis: number | undefined): void => {
+          const { job: { model } } = status
+          const add = (phase: "run" | "wait", millis: number): void => {
             if (!Sketch.isMeasurable(millis)) return
-            const { model } = status.job
-            const experience = models.get(model) ?? { wait: Sketch.empty(), run: Sketch.empty(), derived: undefined }
-            Sketch.add(experience[phase], millis, fading)
-            experience.derived = undefined
-            use(model, experience)
+            const learning = models.get(model) ?? { wait: Sketch.empty(), run: Sketch.empty(), known: undefined }
+            Sketch.add(learning[phase], millis, fading)
+            learning.known = undefined
+            use(model, learning)
           }
-          add("run", run)
-          add("wait", wait)
+          const claimedAt = millisOf(status.claimedAt)
+          add("run", millisOf(status.doneAt) - claimedAt)
+          // after a retry, the first claim is not reported
+          if (retriesOf(status) === 0) add("wait", claimedAt - millisOf(status.createdAt))
         }),
       cadence,
-      eta: (status, at) =>
-        Effect.suspend(() => {
-          const experience = recall(status.job.model)
-          return estimateBy(known(experience) ? derivedOf(experience) : undefined, status, at)
-        }),
+      eta: (status, at) => Effect.suspend(() => estimateBy(recall(status), status, at)),
       snapshot: Effect.sync(() => ({
         version: 1,
         models: Array.from(models, ([model, { run, wait }]) => ({
@@ -366,7 +355,7 @@ export const layer = (options?: Options): Layer.Layer<LearnedCadence | WatchPoli
 export const estimates: Effect.Effect<Service["eta"]> = Effect.map(
   Effect.serviceOption(LearnedCadence),
   Option.match({
-    onNone: (): Service["eta"] => (status, now) => estimateBy(undefined, status, now),
+    onNone: (): Service["eta"] => (status, now) => estimateBy(Option.none(), status, now),
     onSome: ({ eta }) => eta
   })
 )

@@ -9,7 +9,7 @@ import * as Schedule from "effect/Schedule"
 import { maxRetryAfter } from "../model/internal/limits.js"
 import { isTransient } from "../model/QueueError.js"
 import type { QueueError } from "../model/QueueError.js"
-import { retryAfterOf } from "./internal/retryAfter.js"
+import { retryAfterOf } from "./internal/pauses.js"
 import * as Steps from "./internal/schedule.js"
 
 /**

@@ -8,18 +8,15 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
-import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
-import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
+import * as Mailbox from "effect/Mailbox"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
-import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as Take from "effect/Take"
 import { rules } from "../model/internal/rules.js"
 import { dateOf, monotonic } from "../model/internal/time.js"
 import { TimeText } from "../model/internal/timestamp.js"
@@ -29,10 +26,9 @@ import { QueueError, WatchError } from "../model/QueueError.js"
 import type { JobMismatch, OutcomeError, UnrecognizedStatus } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import * as Metrics from "./internal/metrics.js"
-import type { Notice } from "./internal/notice.js"
-import { decodeOutputs, outputsOf, policyOf, type PolicyOptions } from "./internal/outcome.js"
-import { derive, type Opened, type Reading, streamed, untilSome } from "./internal/reader.js"
-import { JobWatcher } from "./JobWatcher.js"
+import { decodeOutputs, outputsOf, type PolicyOptions } from "./internal/outcome.js"
+import { derive, Reader, type Reading, streamed, subscribe, untilSome } from "./internal/reader.js"
+import type { JobWatcher } from "./JobWatcher.js"
 
 /**
  * Parts of a policy. A part that is omitted or `undefined` defaults to that of the app, `WatchPolicy.Default`.
@@ -74,22 +70,6 @@ export const statuses = (
     select: (notice) => notice._tag === "Sample" ? Either.right([notice.status]) : nothing
   })
 
-const makeDerive = (unrecognized: "fail" | "end" | undefined) =>
-  Effect.map(
-    rules,
-    (rules) => (known: Option.Option<Transition.Cursor>, status: Job.JobStatus) =>
-      Clock.clockWith((clock) => {
-        const observedAt = dateOf(clock, monotonic(clock))
-        const derived = Transition.derive(known, status, { observedAt, ...rules, unrecognized })
-        if (Either.isLeft(derived)) return Effect.fail(derived.left)
-        const { cursor, stale, transitions } = derived.right
-        const news = [Option.some(cursor), transitions] as const
-        return stale
-          ? Effect.as(Metric.increment(Metric.tagged(Metrics.stale, "model", status.job.model)), news)
-          : Effect.succeed(news)
-      })
-  )
-
 /**
  * Derives the transitions of one job from its snapshots, from any source: see `Transition.derive`. Snapshots that were
  * dropped on the way (`Stream.buffer` with the strategy `sliding`) cost only progress.
@@ -104,9 +84,20 @@ export const fromStatuses = <E, R>(
     readonly unrecognized?: "fail" | "end" | undefined
   } = {}
 ): Stream.Stream<Transition.Transition, E | JobMismatch | UnrecognizedStatus, R> =>
-  Stream.unwrap(Effect.map(makeDerive(options.unrecognized), (derive) =>
+  Stream.unwrap(Effect.map(rules, (rules) =>
     statuses.pipe(
-      Stream.mapAccumEffect(Option.fromNullable(options.from), derive),
+      Stream.mapAccumEffect(Option.fromNullable(options.from), (known, status) =>
+        Clock.clockWith((clock) => {
+          const observedAt = dateOf(clock, monotonic(clock))
+          const { unrecognized } = options
+          const derived = Transition.derive(known, status, { observedAt, ...rules, unrecognized })
+          if (Either.isLeft(derived)) return Effect.fail(derived.left)
+          const { cursor, stale, transitions } = derived.right
+          const news = [Option.some(cursor), transitions] as const
+          return stale
+            ? Effect.as(Metric.increment(Metric.tagged(Metrics.stale, "model", status.job.model)), news)
+            : Effect.succeed(news)
+        })),
       Stream.flattenIterables
     )))
 
@@ -140,31 +131,25 @@ export const transitions = (
     select: (notice, opened) => notice._tag === "Sample" ? derive(notice, opened) : nothing
   })
 
-/**
- * Polls fail, for a reason that may pass.
- */
-interface Trouble {
-  readonly _tag: "Trouble"
+/** Polls fail, for a reason that may pass. */
+const Trouble = Schema.TaggedStruct("Trouble", {
   /** The reference of the job. */
-  readonly job: Job.JobRef
+  job: JobRef,
   /** The last error. */
-  readonly error: QueueError
+  error: QueueError,
   /** When the trouble began. */
-  readonly since: DateTime.Utc
+  since: TimeText,
   /** When the next poll is tried. */
-  readonly nextTryAt: DateTime.Utc
-}
+  nextTryAt: TimeText
+})
 
-/**
- * The trouble has passed: a poll succeeded.
- */
-interface Recovered {
-  readonly _tag: "Recovered"
+/** The trouble has passed: a poll succeeded. */
+const Recovered = Schema.TaggedStruct("Recovered", {
   /** The reference of the job. */
-  readonly job: Job.JobRef
+  job: JobRef,
   /** When the trouble began. */
-  readonly since: DateTime.Utc
-}
+  since: TimeText
+})
 
 /**
  * An event of a watch: a transition of the job, or the begin or end of trouble.
@@ -172,7 +157,7 @@ interface Recovered {
  * @since 0.1.0
  * @category models
  */
-export type WatchEvent = Transition.Transition | Trouble | Recovered
+export type WatchEvent = Transition.Transition | typeof Trouble.Type | typeof Recovered.Type
 
 /**
  * Events as they travel, over server-sent events, RPC or storage.
@@ -180,16 +165,9 @@ export type WatchEvent = Transition.Transition | Trouble | Recovered
  * @since 0.1.0
  * @category schemas
  */
-export const WatchEvent = Schema.Union(
-  Transition.Transition,
-  Schema.TaggedStruct("Trouble", {
-    job: JobRef,
-    error: QueueError,
-    since: TimeText,
-    nextTryAt: TimeText
-  }),
-  Schema.TaggedStruct("Recovered", { job: JobRef, since: TimeText })
-).annotations({ identifier: "WatchEvent" })
+export const WatchEvent = Schema.Union(Transition.Transition, Trouble, Recovered).annotations({
+  identifier: "WatchEvent"
+})
 
 /**
  * The transitions of a job, and between them the troubles of watching it. A user interface can distinguish a slow job from
@@ -217,13 +195,10 @@ export const events = (
 ): Stream.Stream<WatchEvent, WatchError, JobWatcher> =>
   streamed({ span: "JobStream.events", job, options, wants: "changes", select: eventsOf })
 
-const eventsOf = (
-  notice: Exclude<Notice, { readonly _tag: "Ended" }>,
-  opened: Pick<Opened, "policy" | "rules">
-): Either.Either<ReadonlyArray<WatchEvent>, UnrecognizedStatus | JobMismatch> => {
+const eventsOf: Reading<WatchEvent>["select"] = (notice, rules) => {
   switch (notice._tag) {
     case "Sample":
-      return derive(notice, opened)
+      return derive(notice, rules)
     case "Trouble": {
       const { error, nextTryAt, since, watch: { job } } = notice
       return Either.right([{ _tag: "Trouble", job, error, since, nextTryAt }])
@@ -270,7 +245,7 @@ export const result: {
     : Effect.flatMap(ended(job, schemaOrOptions as Options | undefined), outputsOf)
 
 const ended = (job: Job.JobRef, options: Options = {}): Effect.Effect<Transition.Terminal, WatchError, JobWatcher> =>
-  toEnd({ span: "JobStream.result", job, options, wants: "end", select: eventsOf }, () => Effect.void)
+  toEnd({ span: "JobStream.result", job, options, wants: "end" }, () => Effect.void)
 
 /**
  * Watches a job to its end, and calls `onEvent` with each event.
@@ -281,14 +256,13 @@ export const watchToEnd = (
   job: Job.JobRef,
   options: Options,
   onEvent: (event: WatchEvent) => Effect.Effect<unknown>
-): Effect.Effect<Transition.Terminal, WatchError, JobWatcher> =>
-  toEnd({ job, options, wants: "changes", select: eventsOf }, onEvent)
+): Effect.Effect<Transition.Terminal, WatchError, JobWatcher> => toEnd({ job, options, wants: "changes" }, onEvent)
 
 const toEnd = (
-  reading: Reading<WatchEvent>,
+  reading: Omit<Reading<WatchEvent>, "select">,
   onEvent: (event: WatchEvent) => Effect.Effect<unknown>
 ): Effect.Effect<Transition.Terminal, WatchError, JobWatcher> =>
-  untilSome(reading, (events) => {
+  untilSome({ ...reading, select: eventsOf }, (events) => {
     const last = events.at(-1)
     if (last === undefined) {
       return Effect.dieMessage(`the watcher ended ${format(reading.job)} without a terminal snapshot`)
@@ -309,13 +283,7 @@ const toEnd = (
  * @since 0.1.0
  * @category models
  */
-export interface WatchFailed {
-  readonly _tag: "WatchFailed"
-  /** The reference of the job. */
-  readonly job: Job.JobRef
-  /** Why the job can't be watched. */
-  readonly error: WatchError
-}
+export interface WatchFailed extends Schema.Schema.Type<typeof WatchFailed> {}
 
 /**
  * A job that can't be watched, as it travels: see `WatchEvent`.
@@ -323,7 +291,12 @@ export interface WatchFailed {
  * @since 0.1.0
  * @category schemas
  */
-export const WatchFailed = Schema.TaggedStruct("WatchFailed", { job: JobRef, error: WatchError })
+export const WatchFailed = Schema.TaggedStruct("WatchFailed", {
+  /** The reference of the job. */
+  job: JobRef,
+  /** Why the job can't be watched. */
+  error: WatchError
+})
 
 /**
  * The transitions of all jobs of a stream, as they come, those of each job in order. Backpressure applies to the references
@@ -351,58 +324,53 @@ export const watchAll = <E, R>(
   options: Options = {}
 ): Stream.Stream<Transition.Transition | WatchFailed, E, R | JobWatcher> =>
   Stream.unwrapScoped(Effect.gen(function*() {
-    const policy = yield* policyOf(options)
-    const reading = { policy, rules: yield* rules }
-    const subscription = yield* Effect.flatMap(JobWatcher, ({ subscribe }) => subscribe({ policy, wants: "changes" }))
-    const steps = yield* Queue.bounded<Take.Take<Transition.Transition | WatchFailed, E>>(1)
+    const opened = yield* subscribe(options, "changes")
+    const steps = yield* Mailbox.make<ReadonlyArray<Transition.Transition | WatchFailed>, E>(1)
     let watched = 0
     let isComplete = false
-    const endIfOver = Effect.suspend(() =>
-      isComplete && watched === 0 ? Effect.asVoid(Queue.offer(steps, Take.end)) : Effect.void
-    )
 
-    const read = Effect.flatMap(subscription.next, (notices) => {
-      const read: Array<Transition.Transition | WatchFailed> = []
-      for (const notice of notices) {
-        if (notice._tag === "Ended") {
-          watched--
-          if (Exit.isSuccess(notice.exit)) continue
-          const error = Cause.failureOrCause(notice.exit.cause)
-          if (Either.isRight(error)) {
-            return Effect.zipRight(Queue.offer(steps, Take.failCause(error.right)), Effect.never)
-          }
-          read.push({ _tag: "WatchFailed", job: notice.watch.job, error: error.left })
-        } else if (notice._tag === "Sample") {
-          const transitions = derive(notice, reading)
-          if (Either.isLeft(transitions)) {
-            read.push({ _tag: "WatchFailed", job: notice.watch.job, error: transitions.left })
-          } else {for (const transition of transitions.right) {
-              read.push(transition)
-            }}
+    const failed = (job: Job.JobRef, error: WatchError): WatchFailed => ({ _tag: "WatchFailed", job, error })
+    const reader = new Reader<Transition.Transition | WatchFailed, never>(
+      opened,
+      (notice, rules) =>
+        notice._tag === "Sample"
+          ? Either.orElse(derive(notice, rules), (error) => Either.right([failed(notice.watch.job, error)]))
+          : nothing,
+      ({ exit, watch: { job } }, elements) => {
+        watched--
+        if (Exit.isFailure(exit)) {
+          const error = Cause.failureOrCause(exit.cause)
+          if (Either.isRight(error)) return Exit.failCause(error.right)
+          elements.push(failed(job, error.left))
         }
+        return isComplete && watched === 0 ? Exit.void : undefined
       }
-      const offered = read.length === 0 ? Effect.void : Queue.offer(steps, Take.chunk(Chunk.unsafeFromArray(read)))
-      return Effect.zipRight(offered, endIfOver)
-    })
+    )
+    const read: Effect.Effect<void> = Effect.suspend(() =>
+      Effect.flatMap(
+        reader.next,
+        (elements) => elements.length === 0 ? Effect.void : Effect.zipRight(steps.offer(elements), read)
+      )
+    )
 
     const add = (job: Job.JobRef): Effect.Effect<void> => {
       watched++
-      return Effect.map(subscription.add(job), (isNew) => {
+      return Effect.map(opened.subscription.add(job), (isNew) => {
         if (!isNew) watched--
       })
     }
 
-    yield* Effect.forkScoped(Effect.forever(read))
+    yield* Effect.forkScoped(Mailbox.into(read, steps))
     yield* Stream.runForEachChunk(jobs, Effect.forEach((job) => Effect.suspend(() => add(job)), { discard: true }))
       .pipe(
-        Effect.onExit(Exit.match({
-          onFailure: (cause) => Effect.asVoid(Queue.offer(steps, Take.failCause(cause))),
+        Effect.matchCauseEffect({
+          onFailure: (cause) => steps.failCause(cause),
           onSuccess: () => {
             isComplete = true
-            return endIfOver
+            return watched === 0 ? steps.end : Effect.succeed(false)
           }
-        })),
+        }),
         Effect.forkScoped
       )
-    return Stream.flattenTake(Stream.fromQueue(steps))
+    return Stream.flattenIterables(Mailbox.toStream(steps))
   })).pipe(Stream.withSpan("JobStream.watchAll", { captureStackTrace: false }))

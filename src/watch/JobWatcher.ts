@@ -25,7 +25,6 @@
 import * as Config from "effect/Config"
 import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -37,67 +36,11 @@ import type { RateLimited } from "../model/QueueError.js"
 import { LearnedCadence } from "../policy/LearnedCadence.js"
 import * as Fiber from "../queue/internal/fiber.js"
 import { JobQueue } from "../queue/JobQueue.js"
-import type * as internal from "./internal/notice.js"
+import type { Inspection, PollingEvent, SubscribeOptions, Subscription } from "./internal/notice.js"
 import { Scheduler } from "./internal/scheduler.js"
 import { subscribe } from "./internal/subscription.js"
 
-// -----------------------------------------------------------------------------
-// notices
-// -----------------------------------------------------------------------------
-
-/**
- * One job of a subscription.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Watch extends internal.Watch {}
-
-/**
- * A notice of a subscription:
- *
- * - `Sample`: a snapshot of the job. It is an `Unrecognized` only if the policy takes unknown states for the end.
- * - `Trouble`: polls of the job fail, for a reason that may pass.
- * - `Recovered`: a poll of the job succeeded again.
- * - `Ended`: the last notice of a job. It has ended, or it can't be watched any more.
- *
- * @since 0.1.0
- * @category models
- */
-export type Notice = internal.Notice
-
-/**
- * How jobs are watched, and which notices a subscription receives.
- *
- * @since 0.1.0
- * @category models
- */
-export interface SubscribeOptions extends internal.SubscribeOptions {}
-
-/**
- * Jobs that are watched under one policy.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Subscription extends internal.Subscription {}
-
-// -----------------------------------------------------------------------------
-// events of the watcher
-// -----------------------------------------------------------------------------
-
-/**
- * What happens to all jobs of a watcher together. `at` is our clock.
- *
- * - `PollingSlowed`: all pauses are longer by `factor`, because the cadences ask for more polls than the budget allows.
- *   Reported when that begins, ends (`factor` is 1 then), doubles or halves.
- * - `PollingPaused`: the service answered a poll with 429, `error`. No job is polled until `until`; then polls are spread out.
- * - `QueueOrderViolated`: a job of `model` started before its turn. Each job of the model is polled at its cadence from now on.
- *
- * @since 0.1.0
- * @category events
- */
-export type PollingEvent = internal.PollingEvent
+export type { Notice, PollingEvent, SubscribeOptions, Subscription, Watch } from "./internal/notice.js"
 
 // -----------------------------------------------------------------------------
 // the service
@@ -119,7 +62,7 @@ export interface Service {
    *
    * @internal
    */
-  readonly inspect?: (model: string) => Effect.Effect<internal.Inspection>
+  readonly inspect?: (model: string) => Effect.Effect<Inspection>
   /**
    * How far the service's clock is ahead of ours, in milliseconds; 0 while it is not known to differ.
    *
@@ -230,10 +173,7 @@ export const makePart = (options: Options, share: () => number) =>
         pollsPerSecond: positive(options.pollsPerSecond, 100),
         share,
         concurrency: Math.max(1, Math.floor(positive(options.concurrency, 64))),
-        queueOrder: options.queueOrder ?? "auto",
-        resultRetention: Duration.toMillis(Duration.minutes(5)),
-        maxRetainedResults: 1_000,
-        maxQueuedPollInterval: Duration.toMillis(Duration.minutes(2))
+        queueOrder: options.queueOrder ?? "auto"
       },
       yield* Fiber.runtime,
       yield* Effect.clock,
@@ -242,9 +182,9 @@ export const makePart = (options: Options, share: () => number) =>
     )
     yield* Effect.addFinalizer(() => Effect.zipRight(scheduler.close, PubSub.shutdown(events)))
     return {
-      subscribe: (options: SubscribeOptions) => subscribe(scheduler, queue, options),
+      subscribe: (options: SubscribeOptions) => subscribe(scheduler, options),
       pollingEvents: Stream.fromPubSub(events),
-      pause: (error: RateLimited) => Effect.sync(() => scheduler.pause(error)),
+      pause: (error: RateLimited) => Effect.sync(() => scheduler.plan.pause(error)),
       clockAhead: jobQueue.clockAhead,
       inspect: (model: string) => Effect.sync(() => scheduler.inspect(model))
     }

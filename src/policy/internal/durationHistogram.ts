@@ -1,7 +1,6 @@
 /**
  * A compact distribution of times: weights in buckets of an eighth of an octave, from 50 milliseconds to 9 days. Times
  * are in milliseconds.
- *
  * @internal
  */
 import * as Option from "effect/Option"
@@ -29,8 +28,7 @@ const bucketOf = (millis: number): number =>
   millis < unit ? 0 : Math.min(size - 1, Math.floor(perOctave * Math.log2(millis / unit)))
 
 /** @internal */
-export const isMeasurable = (millis: number | undefined): millis is number =>
-  millis !== undefined && millis >= 0 && millis < longest
+export const isMeasurable = (millis: number): boolean => millis >= 0 && millis < longest
 
 // A weight that has faded below this is removed.
 const least = 0.001
@@ -61,7 +59,6 @@ export const fromWeights = (weights: ReadonlyArray<readonly [bucket: number, wei
 /**
  * Spreads each weight over its neighbors: with few jobs, an empty bucket next to a full one means little. The radius is
  * 20 buckets divided by the square root of the number of jobs.
- *
  * @internal
  */
 export const smooth = (sketch: Sketch): Sketch => {
@@ -77,10 +74,11 @@ export const smooth = (sketch: Sketch): Sketch => {
 
 /**
  * The distribution of the remaining time: masses between two times from now on, in order of time, each spread evenly.
- *
  * @internal
  */
 export type Cells = ReadonlyArray<{ readonly from: number; readonly to: number; readonly mass: number }>
+
+const massOf = (cells: Cells): number => cells.reduce((all, { mass }) => all + mass, 0)
 
 /** @internal */
 export const after = (sketch: Sketch, age: number): Cells => {
@@ -94,11 +92,7 @@ export const after = (sketch: Sketch, age: number): Cells => {
   return cells
 }
 
-/**
- * Returns the distribution of two times in sequence. An empty first distribution counts as zero.
- *
- * @internal
- */
+/** Returns the distribution of two times in sequence. An empty first distribution counts as zero. @internal */
 export const sum = (first: Cells, second: Sketch): Sketch => {
   if (first.length === 0) return second
   const masses = empty()
@@ -114,7 +108,6 @@ export const sum = (first: Cells, second: Sketch): Sketch => {
 /**
  * Adds the weight of one unseen job, which may end at any time, each octave being equally likely. So the distribution
  * never becomes empty.
- *
  * @internal
  */
 export const withDoubt = (sketch: Sketch): Sketch => sketch.map((weight) => weight + 1 / size)
@@ -123,12 +116,11 @@ export const withDoubt = (sketch: Sketch): Sketch => sketch.map((weight) => weig
  * Returns the pause that balances the cost of polls and the time that an end stays unseen. If ends come at the rate h,
  * the best density of polls is √(h / (2 cost)) (Keller, 1974): the next poll is due when its integral reaches 1. The
  * pause extends across times in which nothing can end.
- *
  * @internal
  */
 export const balancedPause = (cells: Cells, cost: number): number => {
   let left = Math.sqrt(2 * cost)
-  let alive = cells.reduce((all, { mass }) => all + mass, 0)
+  let alive = massOf(cells)
   for (const { from, mass, to } of cells) {
     if (mass === 0) continue
     // the density is constant within the cell, and the rate grows as fewer are left
@@ -144,7 +136,7 @@ export const balancedPause = (cells: Cells, cost: number): number => {
 
 /** @internal */
 export const quantile = (cells: Cells, part: number): Option.Option<number> => {
-  let left = part * cells.reduce((all, { mass }) => all + mass, 0)
+  let left = part * massOf(cells)
   for (const { from, mass, to } of cells) {
     if (mass > 0 && mass >= left) return Option.some(from + (to - from) * left / mass)
     left -= mass

@@ -1,8 +1,4 @@
-/**
- * Parts of a policy that can be given as a duration.
- *
- * @internal
- */
+/** Parts of a policy that can be given as a duration. @internal */
 import type * as Duration from "effect/Duration"
 import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"

@@ -1,8 +1,4 @@
-/**
- * Creates schedules, and runs them step by step.
- *
- * @internal
- */
+/** Creates schedules, and runs them step by step. @internal */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
@@ -12,7 +8,6 @@ import * as ScheduleIntervals from "effect/ScheduleIntervals"
 
 /**
  * A step of a schedule: its next state, its output, and the pause in milliseconds, `undefined` at its end.
- *
  * @internal
  */
 export type Step<S, Out> = readonly [state: S, out: Out, pause: number | undefined]
@@ -20,7 +15,6 @@ export type Step<S, Out> = readonly [state: S, out: Out, pause: number | undefin
 /**
  * The same as `Effect.flatMap`. An effect that has succeeded already takes no turn of the run loop: most steps of most
  * schedules have, and there is one for each poll.
- *
  * @internal
  */
 export const flatMapEager = <A, E, B, E2>(
@@ -30,11 +24,7 @@ export const flatMapEager = <A, E, B, E2>(
   // the exit is the effect itself, so it has a value of the same type
   Exit.isExit(self) && Exit.isSuccess(self) ? f(self.value as A) : Effect.flatMap(self, f)
 
-/**
- * Creates a schedule from a function that returns the next pause.
- *
- * @internal
- */
+/** Creates a schedule from a function that returns the next pause. @internal */
 export const make = <S, In, Out>(
   initial: S,
   step: (now: number, input: In, state: S) => Effect.Effect<Step<S, Out>>
@@ -52,11 +42,7 @@ export const make = <S, In, Out>(
         ]))
   )
 
-/**
- * Runs one step of a schedule.
- *
- * @internal
- */
+/** Runs one step of a schedule. @internal */
 export const ask = <Out, In>(
   schedule: Schedule.Schedule<Out, In>,
   now: number,

@@ -1,8 +1,4 @@
-/**
- * Drives schedules for their pauses, and leaves the waiting to the caller.
- *
- * @internal
- */
+/** Drives schedules for their pauses, and leaves the waiting to the caller. @internal */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -12,8 +8,7 @@ import { monotonic, wallOffset } from "../../model/internal/time.js"
 import type { JobStatus } from "../../model/Job.js"
 import type { QueueError } from "../../model/QueueError.js"
 import { type Cadence, defaultCadence } from "../Cadence.js"
-import { maxPause, minPause } from "./pauses.js"
-import { retryAfterOf } from "./retryAfter.js"
+import { clampPause, retryAfterOf } from "./pauses.js"
 import { ask, flatMapEager } from "./schedule.js"
 
 /** @internal */
@@ -22,22 +17,12 @@ export interface Pacer<In> {
   readonly next: (input: In) => Effect.Effect<Option.Option<number>>
 }
 
-const shortest = Duration.toMillis(minPause)
-const longest = Duration.toMillis(maxPause)
-
-/**
- * Clamps the pause between two requests to the limits of every policy. `NaN`, as of `Schedule.windowed(0)`, is the
- * shortest.
- */
-const clampPause = (millis: number): number => millis > shortest ? Math.min(longest, millis) : shortest
-
 /**
  * Runs one step of a schedule. Returns its new state and its pause, `undefined` when it has ended.
  *
  * `now` must be a wall clock time, for schedules that use hours and days or compare it with the times of the service,
  * and must not jump between two steps, for those that measure with it: the wall clock at the first step, and from then
  * on the monotonic time (`wallOffset` taken once).
- *
  * @internal
  */
 export const step = <In>(
@@ -68,29 +53,17 @@ export const make = <In>(schedule: Schedule.Schedule<unknown, In>): Effect.Effec
     })
   })
 
-/**
- * Returns the pause before a retry: never shorter than `Retry-After`, whatever the policy returns.
- *
- * @internal
- */
+/** Returns the pause before a retry: never shorter than `Retry-After`, whatever the policy returns. @internal */
 export const retryPause = (millis: number, error: QueueError): number =>
   clampPause(Math.max(millis, Duration.toMillis(retryAfterOf(error))))
 
-/**
- * The current cadence and its state.
- *
- * @internal
- */
+/** The current cadence and its state. @internal */
 export interface CadenceState {
   cadence: Cadence
   state: unknown
 }
 
-/**
- * Returns the next pause of a cadence. When it has ended, the default cadence replaces it.
- *
- * @internal
- */
+/** Returns the next pause of a cadence. When it has ended, the default cadence replaces it. @internal */
 export const nextPause = (current: CadenceState, now: number, status: JobStatus): Effect.Effect<number> =>
   flatMapEager(step(current.cadence, now, status, current.state), ([state, pause]) => {
     current.state = state

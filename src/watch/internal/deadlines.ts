@@ -2,10 +2,11 @@
  * The deadlines of all subscribers: when each passes, and whether one more poll must confirm that.
  */
 import * as Duration from "effect/Duration"
+import * as Exit from "effect/Exit"
+import { shortestPause } from "../../policy/internal/pauses.js"
+import type { Service as JobQueueService } from "../../queue/JobQueue.js"
 import { DueQueue } from "./dueQueue.js"
-import type { Executor } from "./executor.js"
-import { confirmAt, confirmTimeoutOf, type Expiry, nextExpiry } from "./expiry.js"
-import { requestTimeoutOf, troubleOf } from "./expiryErrors.js"
+import { cancelThenFail, confirmTimeoutOf, type Expiry, nextExpiry, requestTimeoutOf } from "./expiry.js"
 import * as JobState from "./jobState.js"
 import type { Outcome, Poller, Subscriber } from "./poller.js"
 
@@ -19,7 +20,7 @@ export class Deadlines {
    * @param end ends the watch of a subscriber
    */
   constructor(
-    private readonly executor: Executor,
+    private readonly jobQueue: JobQueueService,
     private readonly end: (poller: Poller, subscriber: Subscriber, outcome: Outcome) => void
   ) {}
 
@@ -34,13 +35,13 @@ export class Deadlines {
 
   /** When the first deadline of a poller passes; `Infinity` if it has none. */
   of(poller: Poller): number {
-    return poller.deadlineSlot === -1 ? Infinity : this.queue.timeOf(poller.deadlineSlot)
+    return this.queue.timeOf(poller.deadlineSlot)
   }
 
   /** Adds the deadlines of a new subscriber. */
   add(poller: Poller, subscriber: Subscriber): void {
     const { at } = this.expiryOf(poller, subscriber)
-    if (at < this.queue.timeOf(poller.deadlineSlot)) this.set(poller, at)
+    if (at < this.of(poller)) this.set(poller, at)
   }
 
   /** The job has moved: its deadlines count from now. */
@@ -65,45 +66,53 @@ export class Deadlines {
   /**
    * Ends the watches whose deadlines have passed. Returns when to poll for those that need a confirmation first; `Infinity`
    * if there are none.
+   *
+   * An expiry is reported only after a poll that was sent after it, or while the last snapshot is younger than one cadence.
+   * Otherwise the job may have moved long ago, where polls failed, had to wait, or the process was suspended.
    */
   check(poller: Poller, pausedUntil: number, now: number): number {
-    const { status, trouble } = poller
+    const { sentAt, status, trouble } = poller
     const since = poller.confirmingSince ?? now
-    const endedAt = Math.max(poller.sentAt ?? 0, poller.at, trouble?.at ?? 0)
-    const polled = {
-      sentAt: poller.sentAt,
-      endedAt,
-      freshUntil: status === undefined ? -Infinity : poller.at + poller.pause,
-      notBefore: Math.max(pausedUntil, trouble?.notBefore ?? 0)
-    }
+    const endedAt = Math.max(sentAt ?? 0, poller.at, trouble?.at ?? 0)
+    const isFresh = status !== undefined && now <= poller.at + poller.pause
+    // no poll comes before the service allows it
+    const confirmAt = Math.max(now, pausedUntil, trouble?.notBefore ?? 0, endedAt + shortestPause)
     let pollAt = Infinity
     poller.each((subscriber) => {
+      const { policy: { deadline } } = subscriber
       const expiry = this.expiryOf(poller, subscriber)
       if (expiry.at > now) return
-      const timeout = confirmTimeoutOf(subscriber.policy.deadline)
-      const at = confirmAt(expiry, polled, now, since + timeout)
-      if (at !== undefined) {
-        pollAt = Math.min(pollAt, at)
+      const timeout = confirmTimeoutOf(deadline)
+      const isConfirmed = isFresh || (sentAt !== undefined && sentAt >= expiry.at)
+      if (!isConfirmed && confirmAt < since + timeout) {
+        pollAt = confirmAt
         return
       }
-      const known = {
-        state: this.inMonotonicTime(this.stateOf(poller, subscriber)),
-        // without a response, the confirming poll has timed out
-        trouble: poller.phase === "inFlight" && now >= since + timeout
-          ? troubleOf(trouble, requestTimeoutOf(poller.job, Duration.millis(timeout)), now)
-          : trouble,
-        endedAt: this.executor.epoch + endedAt
-      }
-      this.end(poller, subscriber, poller.outcome({ _tag: "Expired", expiry, known }))
+      const state = this.stateOf(poller, subscriber)
+      // without a response, the confirming poll has timed out
+      const lastError = poller.phase === "inFlight" && now >= since + timeout
+        ? requestTimeoutOf(poller.job, Duration.millis(timeout))
+        : trouble?.error
+      const error = new expiry.error({
+        job: poller.job,
+        after: expiry.after,
+        ...JobState.lastSeen(state, now),
+        ...(lastError !== undefined && { lastError })
+      })
+      const exit = deadline.onExpiry === "cancel-pending" && state.cursor?.phase !== "Running"
+        ? cancelThenFail(error, this.jobQueue.cancel(poller.job), deadline, now - endedAt)
+        : Exit.fail(error)
+      this.end(poller, subscriber, poller.outcome(exit))
     })
     poller.confirmingSince = pollAt === Infinity ? undefined : since
+    if (poller.isWatched) this.refresh(poller)
     return pollAt
   }
 
   private set(poller: Poller, at: number): void {
     if (at === Infinity) this.queue.remove(poller.deadlineSlot)
     else if (poller.deadlineSlot === -1) this.queue.add(poller, at)
-    else if (at !== this.queue.timeOf(poller.deadlineSlot)) this.queue.move(poller.deadlineSlot, at)
+    else if (at !== this.of(poller)) this.queue.move(poller.deadlineSlot, at)
   }
 
   private expiryOf(poller: Poller, subscriber: Subscriber): Expiry {
@@ -120,10 +129,5 @@ export class Deadlines {
     if (isOlder === true || (isOlder === "unknown" && at < startedAt)) return JobState.make(from, startedAt)
     subscriber.from = undefined
     return poller
-  }
-
-  private inMonotonicTime({ at, cursor, status, unchangedSince }: JobState.JobState): JobState.JobState {
-    const { epoch } = this.executor
-    return { cursor, status, at: epoch + at, unchangedSince: epoch + unchangedSince }
   }
 }

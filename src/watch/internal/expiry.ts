@@ -1,10 +1,14 @@
 /**
- * When the deadlines of a watch pass: the same for a real watch and for a simulated one.
+ * The deadlines of a watch: when each passes, and its error.
  */
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Job from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
 import type { Deadline } from "../../policy/Deadline.js"
 import { minPause } from "../../policy/internal/pauses.js"
+import { makeWithin, type Within } from "../../queue/internal/fiber.js"
+import type { CancelResult } from "../../queue/JobQueue.js"
 import type { JobState } from "./jobState.js"
 
 /** @internal */
@@ -31,33 +35,48 @@ export const nextExpiry = (startedAt: number, state: JobState, deadline: Deadlin
     : total
 }
 
+/** The error of the fourth deadline, which is that of a request. @internal */
+export const requestTimeoutOf = (job: Job.JobRef, after: Duration.Duration): QueueError.ResponseTimeout =>
+  new QueueError.ResponseTimeout({ operation: "status", model: job.model, job, after })
+
 const maxConfirmTimeout = Duration.toMillis(Duration.seconds(30))
 
 /** How long the poll may take that confirms an expiry, in milliseconds. @internal */
 export const confirmTimeoutOf = (deadline: Deadline): number =>
   Math.min(Duration.toMillis(deadline.request), maxConfirmTimeout)
 
-/** The requests of a watch, as far as its deadlines depend on them. @internal */
-export interface Polled {
-  /** When the last request was sent. */
-  readonly sentAt: number | undefined
-  /** When the last request ended. */
-  readonly endedAt: number
-  /** Until when the cadence asks for no other snapshot. */
-  readonly freshUntil: number
-  /** Until when the service asked for no poll. */
-  readonly notBefore: number
-}
+/** Cancels a job because a deadline of its watch has passed. Returns a description of the result. @internal */
+export const cancelExpired = (
+  within: Within,
+  cancel: Effect.Effect<CancelResult, QueueError.QueueError>,
+  deadline: Deadline
+): Effect.Effect<string> =>
+  within(
+    cancel.pipe(
+      Effect.map((result) => result._tag === "Canceled" ? "canceled" : `not canceled, it is ${result.status}`),
+      Effect.catchAll((error) => Effect.succeed(error.message))
+    ),
+    confirmTimeoutOf(deadline),
+    Effect.succeed("no answer in time")
+  )
 
 /**
- * When to poll once more before an expiry is reported; `undefined` to report it now. An expiry is reported only after a
- * poll that was sent after it, or while the last snapshot is younger than one cadence. Otherwise the job may have moved
- * long ago, where polls failed, had to wait, or the process was suspended. No poll comes before `notBefore`, and none is
- * waited for after `until`.
+ * Fails with the error of a deadline, after its job was canceled if the policy says so. `elapsed` milliseconds have passed
+ * since the last poll: the job is canceled no sooner than another poll could come.
  * @internal
  */
-export const confirmAt = (expiry: Expiry, polled: Polled, now: number, until: number): number | undefined => {
-  if ((polled.sentAt !== undefined && polled.sentAt >= expiry.at) || now <= polled.freshUntil) return undefined
-  const at = Math.max(now, polled.notBefore, polled.endedAt + Duration.toMillis(minPause))
-  return at < until ? at : undefined
-}
+export const cancelThenFail = (
+  error: QueueError.DeadlineError,
+  cancel: Effect.Effect<CancelResult, QueueError.QueueError>,
+  deadline: Deadline,
+  elapsed: number
+): Effect.Effect<never, QueueError.DeadlineError> =>
+  makeWithin.pipe(
+    Effect.delay(Math.max(0, Duration.toMillis(minPause) - elapsed)),
+    Effect.flatMap((within) => cancelExpired(within, cancel, deadline)),
+    Effect.flatMap((result) => Effect.fail(withCancel(error, result)))
+  )
+
+/** Adds the result of canceling the job. @internal */
+export const withCancel = (error: QueueError.DeadlineError, cancel: string): QueueError.DeadlineError =>
+  new QueueError[error._tag]({ ...error, cancel })

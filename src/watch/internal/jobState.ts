@@ -9,8 +9,9 @@ import * as Equivalence from "effect/Equivalence"
 import * as Option from "effect/Option"
 import { sameJson } from "../../model/internal/fingerprint.js"
 import type { JobStatus, Unrecognized } from "../../model/Job.js"
-import type { LastSeen } from "../../model/QueueError.js"
+import * as QueueError from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
+import { retryAfterOf } from "../../policy/internal/pauses.js"
 
 /** Times are monotonic. @internal */
 export interface JobState {
@@ -23,6 +24,26 @@ export interface JobState {
   /** When the last transition was derived. */
   unchangedSince: number
 }
+
+/** The errors of polls since the last response. @internal */
+export interface Trouble {
+  /** The last error. */
+  readonly error: QueueError.QueueError
+  /** When the first error came. */
+  readonly since: number
+  /** When the last error came. */
+  readonly at: number
+  /** Until when the service asked for no poll. */
+  readonly notBefore: number
+}
+
+/** @internal */
+export const troubleOf = (before: Trouble | undefined, error: QueueError.QueueError, now: number): Trouble => ({
+  error,
+  since: before?.since ?? now,
+  at: now,
+  notBefore: now + Duration.toMillis(retryAfterOf(error))
+})
 
 /** The state of a job without a snapshot. @internal */
 export const make = (cursor: Transition.Cursor | undefined, now: number): JobState => ({
@@ -84,7 +105,20 @@ export const attemptOf = ({ cursor }: JobState): number =>
   cursor === undefined ? 0 : cursor.retries + (cursor.phase === "Queued" ? 0 : 1)
 
 /** The `lastSeen` field of an error; empty without a snapshot. @internal */
-export const lastSeen = (state: JobState, now: number): { readonly lastSeen?: LastSeen } =>
+export const lastSeen = (state: JobState, now: number): { readonly lastSeen?: QueueError.LastSeen } =>
   state.status === undefined
     ? {}
     : { lastSeen: { status: state.status, age: Duration.millis(now - state.at), attempt: attemptOf(state) } }
+
+/** Adds what was known of the job before the error. @internal */
+export const withKnown = (
+  error: QueueError.QueueError,
+  state: JobState,
+  trouble: Trouble | undefined,
+  now: number
+): QueueError.QueueError => {
+  // the fields are those of the error's own class; TypeScript would require those of every class
+  const ErrorClass = QueueError[error._tag] as unknown as new(fields: object) => QueueError.QueueError
+  const previousError = trouble?.error.message
+  return new ErrorClass({ ...error, ...lastSeen(state, now), ...(previousError !== undefined && { previousError }) })
+}

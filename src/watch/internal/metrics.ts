@@ -3,6 +3,7 @@
  */
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
+import * as Record from "effect/Record"
 
 const counter = (name: string, description: string) =>
   Metric.counter(`effect_queue_status_${name}`, { description, incremental: true })
@@ -30,48 +31,38 @@ export const budgetUse = gauge(
 /** @internal */
 export const stale = counter("stale_snapshots", "snapshots of a job that were older than what was known")
 
-const polls = counter("watcher_polls", "polls that were answered, or met trouble")
-
-const savedBySharing = counter("watcher_polls_saved_by_sharing", "polls that one answer made good for others")
-
-const savedByOrder = counter(
-  "watcher_polls_saved_by_queue_order",
-  "polls that were not made, since the job was behind others"
-)
-
-const staleness = Metric.histogram(
-  "effect_queue_status_watcher_staleness_millis",
-  MetricBoundaries.exponential({ start: 1, factor: 4, count: 12 }),
-  "from when a poll was due until it began"
-)
-
-const queueDepth = gauge("watcher_queue_depth", "watched jobs that wait in the queue")
-
-const running = gauge("watcher_running", "watched jobs that run")
-
-const pollsPerJob = Metric.histogram(
-  "effect_queue_status_watcher_polls_per_job",
-  MetricBoundaries.exponential({ start: 1, factor: 2, count: 14 }),
-  "polls of a job that has ended while it was watched"
-)
-
-const orderLost = counter("watcher_queue_order_lost", "times that jobs were seen to start out of order")
+const perModel = {
+  polls: counter("watcher_polls", "polls that were answered, or met trouble"),
+  savedBySharing: counter("watcher_polls_saved_by_sharing", "polls that one answer made good for others"),
+  savedByOrder: counter(
+    "watcher_polls_saved_by_queue_order",
+    "polls that were not made, since the job was behind others"
+  ),
+  orderLost: counter("watcher_queue_order_lost", "times that jobs were seen to start out of order"),
+  stale,
+  queueDepth: gauge("watcher_queue_depth", "watched jobs that wait in the queue"),
+  running: gauge("watcher_running", "watched jobs that run"),
+  staleness: Metric.histogram(
+    "effect_queue_status_watcher_staleness_millis",
+    MetricBoundaries.exponential({ start: 1, factor: 4, count: 12 }),
+    "from when a poll was due until it began"
+  ),
+  pollsPerJob: Metric.histogram(
+    "effect_queue_status_watcher_polls_per_job",
+    MetricBoundaries.exponential({ start: 1, factor: 2, count: 14 }),
+    "polls of a job that has ended while it was watched"
+  )
+}
 
 /** @internal */
-export const ofModel = (model: string) => ({
-  polls: Metric.tagged(polls, "model", model),
-  savedBySharing: Metric.tagged(savedBySharing, "model", model),
-  savedByOrder: Metric.tagged(savedByOrder, "model", model),
-  staleness: Metric.tagged(staleness, "model", model),
-  queueDepth: Metric.tagged(queueDepth, "model", model),
-  running: Metric.tagged(running, "model", model),
-  pollsPerJob: Metric.tagged(pollsPerJob, "model", model),
-  orderLost: Metric.tagged(orderLost, "model", model),
-  stale: Metric.tagged(stale, "model", model)
-})
+export type ModelMetrics = typeof perModel
 
 /** @internal */
-export type ModelMetrics = ReturnType<typeof ofModel>
+export const ofModel = (model: string): ModelMetrics => {
+  // metrics are invariant, so those of several kinds have no common type; each keeps its kind
+  const all = perModel as unknown as { readonly [name: string]: typeof stale }
+  return Record.map(all, Metric.tagged("model", model)) as unknown as ModelMetrics
+}
 
 /** @internal */
 export const count = (metric: Metric.Metric.Counter<number>, by: number): void => {

@@ -1,5 +1,5 @@
 /**
- * The notices of a watcher. Public types of `JobWatcher` extend these, so they are not marked as internal: the build would
+ * The notices of a watcher. `JobWatcher` exports most of these types, so they are not marked as internal: the build would
  * leave them out.
  */
 import type * as Chunk from "effect/Chunk"
@@ -13,7 +13,12 @@ import type { QueueError, RateLimited, WatchError } from "../../model/QueueError
 import type { Cursor, derive } from "../../model/Transition.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 
-/** One job of a subscription. */
+/**
+ * One job of a subscription.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Watch {
   /** The reference of the job. */
   readonly job: JobRef
@@ -24,7 +29,7 @@ export interface Watch {
   cursor: Cursor | undefined
 }
 
-/** A snapshot of the job. It is an `Unrecognized` only if the policy takes unknown states for the end. */
+/** See `Notice`. */
 export interface Sample {
   readonly _tag: "Sample"
   /** The job of the subscription. */
@@ -47,7 +52,7 @@ export interface Derived extends Rules {
   readonly result: ReturnType<typeof derive>
 }
 
-/** Polls of the job fail, for a reason that may pass. */
+/** See `Notice`. */
 export interface Trouble {
   readonly _tag: "Trouble"
   /** The job of the subscription. */
@@ -60,7 +65,7 @@ export interface Trouble {
   readonly nextTryAt: DateTime.Utc
 }
 
-/** A poll of the job succeeded again. */
+/** See `Notice`. */
 export interface Recovered {
   readonly _tag: "Recovered"
   /** The job of the subscription. */
@@ -69,7 +74,7 @@ export interface Recovered {
   readonly since: DateTime.Utc
 }
 
-/** The last notice of a job: it has ended, or it can't be watched any more. */
+/** See `Notice`. */
 export interface Ended {
   readonly _tag: "Ended"
   /** The job of the subscription. */
@@ -78,10 +83,25 @@ export interface Ended {
   readonly exit: Exit.Exit<void, WatchError>
 }
 
-/** A notice of a subscription. */
+/**
+ * A notice of a subscription:
+ *
+ * - `Sample`: a snapshot of the job. It is an `Unrecognized` only if the policy takes unknown states for the end.
+ * - `Trouble`: polls of the job fail, for a reason that may pass.
+ * - `Recovered`: a poll of the job succeeded again.
+ * - `Ended`: the last notice of a job. It has ended, or it can't be watched any more.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type Notice = Sample | Trouble | Recovered | Ended
 
-/** How jobs are watched, and which notices a subscription receives. */
+/**
+ * How jobs are watched, and which notices a subscription receives.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface SubscribeOptions {
   /** How the jobs are watched. */
   readonly policy: WatchPolicy
@@ -92,7 +112,12 @@ export interface SubscribeOptions {
   readonly wants: "polls" | "changes" | "end"
 }
 
-/** Jobs that are watched under one policy. */
+/**
+ * Jobs that are watched under one policy.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Subscription {
   /** Watches another job, from a cursor if there is one. Returns `false` if the subscription watches it already. */
   readonly add: (job: JobRef, from?: Cursor) => Effect.Effect<boolean>
@@ -100,7 +125,17 @@ export interface Subscription {
   readonly next: Effect.Effect<Chunk.NonEmptyChunk<Notice>>
 }
 
-/** What happens to all jobs of a watcher together. */
+/**
+ * What happens to all jobs of a watcher together. `at` is our clock.
+ *
+ * - `PollingSlowed`: all pauses are longer by `factor`, because the cadences ask for more polls than the budget allows.
+ *   Reported when that begins, ends (`factor` is 1 then), doubles or halves.
+ * - `PollingPaused`: the service answered a poll with 429, `error`. No job is polled until `until`; then polls are spread out.
+ * - `QueueOrderViolated`: a job of `model` started before its turn. Each job of the model is polled at its cadence from now on.
+ *
+ * @since 0.1.0
+ * @category events
+ */
 export type PollingEvent = Data.TaggedEnum<{
   PollingSlowed: { readonly at: DateTime.Utc; readonly factor: number }
   PollingPaused: { readonly at: DateTime.Utc; readonly until: DateTime.Utc; readonly error: RateLimited }

@@ -40,11 +40,7 @@ export interface PolicyOptions {
   readonly unrecognized?: WatchPolicy.WatchPolicy["unrecognized"] | undefined
 }
 
-/**
- * The policy of a watch: its options, and the policy of the app for those that are not given.
- *
- * @internal
- */
+/** The policy of a watch: its options, and the policy of the app for those that are not given. @internal */
 export const policyOf = (options: PolicyOptions): Effect.Effect<WatchPolicy.WatchPolicy> =>
   Effect.map(WatchPolicy.Default, (policy) => ({
     ...policy,

@@ -6,7 +6,7 @@ import * as Duration from "effect/Duration"
 import type * as Random from "effect/Random"
 import type { JobRef } from "../../model/Job.js"
 import type { RateLimited } from "../../model/QueueError.js"
-import { minPause } from "../../policy/internal/pauses.js"
+import { retryAfterOf, shortestPause } from "../../policy/internal/pauses.js"
 import type { DueQueue } from "./dueQueue.js"
 import type { Executor } from "./executor.js"
 import * as Metrics from "./metrics.js"
@@ -23,18 +23,14 @@ export interface Settings {
   readonly share: () => number
   readonly concurrency: number
   readonly queueOrder: "auto" | "always" | "never"
-  /** How long the outcome of a job is kept, in milliseconds, and of how many jobs. */
-  readonly resultRetention: number
-  readonly maxRetainedResults: number
-  /** The longest pause of a job behind the head of the queue, in milliseconds. */
-  readonly maxQueuedPollInterval: number
 }
-
-const shortest = Duration.toMillis(minPause)
 
 // the pause after a 429 without a Retry-After: twice as long each time in a row
 const firstRateLimit = 1_000
 const longestRateLimit = 60_000
+
+// the longest pause of a job behind the head of the queue
+const longestQueued = Duration.toMillis(Duration.minutes(2))
 
 // stands for the pause of a job without a snapshot
 const defaultPause = 1_000
@@ -201,7 +197,7 @@ export class PollPlan {
   /** Polls after this pause, if that is sooner than planned. */
   private pollSooner(poller: Poller, pause: number): void {
     if (poller.phase !== "scheduled") return
-    const due = this.time.at(poller.at) + Math.max(shortest, pause)
+    const due = this.time.at(poller.at) + Math.max(shortestPause, pause)
     if (due < this.scheduled.timeOf(poller.slot)) this.scheduled.move(poller.slot, due)
   }
 
@@ -243,7 +239,7 @@ export class PollPlan {
   // the last quarter is random, so that jobs of one moment are polled at different times
   private queuedPause({ pause }: Poller): number {
     const random = this.executor.runSync(this.random.next)
-    return Math.max(pause, Math.ceil(this.settings.maxQueuedPollInterval * (0.75 + random / 4)))
+    return Math.max(pause, Math.ceil(longestQueued * (0.75 + random / 4)))
   }
 
   /** Counts the polls that the cadence would have made since the last response. A poll is made now. */
@@ -294,7 +290,9 @@ export class PollPlan {
   }
 
   /** All jobs share one token and its limit, so a 429 pauses all polls. */
-  pause(error: RateLimited, retryAfter: number, now: number): void {
+  pause(error: RateLimited): void {
+    const { now } = this.executor
+    const retryAfter = Duration.toMillis(retryAfterOf(error))
     const pause = retryAfter > 0 ? retryAfter : Math.min(longestRateLimit, firstRateLimit * 2 ** this.consecutive429s)
     const isNew = now >= this.pausedUntil
     this.last429At = now

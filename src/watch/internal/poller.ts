@@ -1,44 +1,44 @@
 /**
  * The record that a watcher keeps of a watched job and of its subscribers. There are many, so each field counts.
  */
-import type * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
 import type { JobRef, JobStatus } from "../../model/Job.js"
 import type { WatchError } from "../../model/QueueError.js"
-import type { Cursor } from "../../model/Transition.js"
+import { Cursor } from "../../model/Transition.js"
 import type { Cadence } from "../../policy/Cadence.js"
 import type * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import type * as Fiber from "../../queue/internal/fiber.js"
 import { DueQueue } from "./dueQueue.js"
-import type { Expiry } from "./expiry.js"
-import type { Known, Trouble } from "./expiryErrors.js"
-import { isOlder, type JobState } from "./jobState.js"
+import { isOlder } from "./jobState.js"
+import type { JobState, Trouble } from "./jobState.js"
+import type { SubscribeOptions, Watch } from "./notice.js"
 import type { Queued, QueueOrder } from "./queueOrder.js"
 
-/** A deadline of one subscriber has passed. @internal */
-export interface Expired {
-  readonly _tag: "Expired"
-  readonly expiry: Expiry
-  /** What the watcher knew of the job then. */
-  readonly known: Known
-}
-
-/** The end of a watch: the last snapshot, then an error if there is one. Times are those of the watcher. @internal */
+/** The end of a watch: the last snapshot, and a success or an error. Times are those of the watcher. @internal */
 export interface Outcome {
   readonly job: JobRef
   readonly status: JobStatus | undefined
   readonly at: number
-  readonly error: Cause.Cause<WatchError> | Expired | undefined
+  /** `Exit.void` if the job has ended, else why the watch has. An effect that cancels the job first takes a while. */
+  readonly exit: Effect.Effect<void, WatchError>
   /** The cursor before `status`. */
   readonly before: Cursor | undefined
 }
 
+/** Where the news of a subscriber's jobs go. @internal */
+export interface Inbox {
+  readonly options: SubscribeOptions
+  readonly push: (subscriber: Subscriber) => void
+}
+
 /**
- * A subscriber reads the state of its poller, or of the outcome, when it is ready to. Nothing is queued for it.
+ * A watch of one subscription. It reads the state of its poller, or of the outcome, when it is ready to: nothing is queued
+ * for it.
  * @internal
  */
-export abstract class Subscriber {
+export class Subscriber implements Watch {
   /** The poller while the watch lasts, then its outcome. */
   source: Poller | Outcome | undefined = undefined
   /** When the snapshot arrived that was taken last. */
@@ -46,13 +46,35 @@ export abstract class Subscriber {
   startedAt = 0
   /** The cursor that the watch began with, as long as the poller may know less. */
   from: Cursor | undefined = undefined
+  private known: Cursor | undefined = undefined
+  /** The trouble that was reported last, until it passes. */
+  trouble: Trouble | undefined = undefined
+  isPending = false
 
-  /** The trouble that was reported last. */
-  abstract readonly trouble: Trouble | undefined
-  abstract readonly policy: WatchPolicy
-  /** What to notify of: every response, every change, or the outcome alone. */
-  abstract readonly wants: "polls" | "changes" | "end"
-  abstract notify(): void
+  constructor(readonly inbox: Inbox) {}
+
+  get job(): JobRef {
+    // `subscribe` has set it
+    return this.source!.job
+  }
+
+  get cursor(): Cursor | undefined {
+    return this.known
+  }
+
+  // mostly an equal cursor of the poller exists: one object is enough
+  set cursor(cursor: Cursor | undefined) {
+    const known = this.poller?.cursor
+    this.known = known !== undefined && cursor !== undefined && Cursor.isSame(known, cursor) ? known : cursor
+  }
+
+  get policy(): WatchPolicy {
+    return this.inbox.options.policy
+  }
+
+  get wants(): SubscribeOptions["wants"] {
+    return this.inbox.options.wants
+  }
 
   get poller(): Poller | undefined {
     return this.source instanceof Poller ? this.source : undefined
@@ -67,6 +89,12 @@ export abstract class Subscriber {
     const { poller } = this
     if (poller === undefined) return this.source !== undefined
     return this.wants !== "end" && (poller.trouble !== undefined || poller.status !== undefined)
+  }
+
+  notify(): void {
+    if (this.isPending) return
+    this.isPending = true
+    this.inbox.push(this)
   }
 
   /** The latest snapshot, unless it was taken before, or may be older than what the subscriber knows. */
@@ -224,9 +252,9 @@ export class Poller extends PollGroup implements JobState, Queued {
     else if (this.subscribers !== undefined) f(this.subscribers)
   }
 
-  outcome(error: Outcome["error"]): Outcome {
+  outcome(exit: Outcome["exit"]): Outcome {
     const { at, cursor, job, status } = this
-    return { job, status, at, before: cursor, error }
+    return { job, status, at, before: cursor, exit }
   }
 }
 

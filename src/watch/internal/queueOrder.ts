@@ -17,7 +17,6 @@ const createdAt = ({ createdAt }: JobStatus): number => Option.isSome(createdAt)
 
 /**
  * The promised order. The service orders neither jobs of one millisecond nor a job without a time of submission.
- *
  * @internal
  */
 export const compare = (a: JobStatus, b: JobStatus): number =>
@@ -42,12 +41,6 @@ const comparePollers = (a: Queued, b: Queued): number => compare(a.status!, b.st
 
 const isBefore = (a: Queued, b: Queued): boolean => (comparePollers(a, b) || a.sequence - b.sequence) < 0
 
-interface Head<P> {
-  readonly poller: P
-  /** When a job from behind was first seen claimed. */
-  overtakenAt: number | undefined
-}
-
 /** @internal */
 export const isOrdered = (status: JobStatus): boolean => status._tag === "Pending" && Option.isSome(status.createdAt)
 
@@ -58,7 +51,9 @@ export class QueueOrder<P extends Queued> {
   readonly pollers = new Map<string, P>()
   private pending = 0
   private running = 0
-  private heads: Array<Head<P>> = []
+  private heads: Array<P> = []
+  /** When a job from behind one of the head was first seen claimed. */
+  private readonly overtakenAt = new Map<P, number>()
   /** The service's order alone decides here: no job is due at a time. */
   private readonly behind = new DueQueue<P>((poller, slot) => {
     poller.queueSlot = slot
@@ -99,7 +94,7 @@ export class QueueOrder<P extends Queued> {
       this.count(before, -1)
       this.count(status, 1)
     }
-    if (before === undefined || (!this.isBehind(poller) && this.headOf(poller) === undefined)) return
+    if (before === undefined || !(this.isBehind(poller) || this.heads.includes(poller))) return
     if (isOrdered(status) && compare(before, status) === 0) return
     this.leave(poller)
     if (isClaimed(status)) this.detectOvertaking(poller, now)
@@ -110,12 +105,12 @@ export class QueueOrder<P extends Queued> {
     if (!this.isEnabled || poller.status === undefined || !isOrdered(poller.status) || this.isBehind(poller)) {
       return true
     }
-    const head = this.headOf(poller)
-    if (head === undefined) this.enter(poller)
-    else if (head.overtakenAt !== undefined && poller.sentAt !== undefined && poller.sentAt >= head.overtakenAt) {
+    const overtakenAt = this.overtakenAt.get(poller)
+    if (!this.heads.includes(poller)) this.enter(poller)
+    else if (overtakenAt !== undefined && poller.sentAt !== undefined && poller.sentAt >= overtakenAt) {
       // the request was sent after a job from behind was claimed, and this job was in the queue all that time
-      if (poller.unchangedSince < head.overtakenAt) return false
-      head.overtakenAt = undefined
+      if (poller.unchangedSince < overtakenAt) return false
+      this.overtakenAt.delete(poller)
     }
     return true
   }
@@ -123,48 +118,48 @@ export class QueueOrder<P extends Queued> {
   /** The job does not wait any more, or is no longer watched. */
   leave(poller: P): void {
     if (this.isBehind(poller)) return this.behind.remove(poller.queueSlot)
-    const head = this.headOf(poller)
-    if (head === undefined) return
-    this.heads.splice(this.heads.indexOf(head), 1)
+    if (!this.heads.includes(poller)) return
+    this.removeHead(poller)
     const next = this.behind.pop()
     if (next !== undefined) {
-      this.heads.push({ poller: next, overtakenAt: undefined })
+      this.heads.push(next)
       this.onHead(next)
     }
   }
 
   /** The order does not hold: from now on every job is polled at its cadence. Returns the jobs in order so far. */
   disable(): ReadonlyArray<P> {
-    const all = this.heads.map(({ poller }) => poller)
+    const all = this.heads
     for (let next = this.behind.pop(); next !== undefined; next = this.behind.pop()) all.push(next)
     this.heads = []
+    this.overtakenAt.clear()
     this.isEnabled = false
     return all
   }
 
-  private headOf(poller: P): Head<P> | undefined {
-    return this.heads.find((head) => head.poller === poller)
-  }
-
   private enter(poller: P): void {
-    const index = this.heads.findIndex((head) => isBefore(poller, head.poller))
+    const index = this.heads.findIndex((head) => isBefore(poller, head))
     if (index === -1 && this.heads.length >= headLength) return this.behind.add(poller, 0)
-    this.heads.splice(index === -1 ? this.heads.length : index, 0, { poller, overtakenAt: undefined })
+    this.heads.splice(index === -1 ? this.heads.length : index, 0, poller)
     if (this.heads.length <= headLength) return
-    const last = this.heads.pop()!.poller
+    const last = this.heads.at(-1)!
+    this.removeHead(last)
     this.behind.add(last, 0)
     this.onBehind(last)
+  }
+
+  private removeHead(poller: P): void {
+    this.heads = this.heads.filter((head) => head !== poller)
+    this.overtakenAt.delete(poller)
   }
 
   // jobs that were ahead of the claimed job when it was last seen pending should be claimed as well
   private detectOvertaking(claimed: P, now: number): void {
     for (const head of this.heads) {
-      if (
-        head.overtakenAt === undefined && comparePollers(head.poller, claimed) < 0 &&
-        head.poller.unchangedSince <= claimed.at
-      ) {
-        head.overtakenAt = now
-        this.onHead(head.poller)
+      const isAhead = comparePollers(head, claimed) < 0 && head.unchangedSince <= claimed.at
+      if (isAhead && !this.overtakenAt.has(head)) {
+        this.overtakenAt.set(head, now)
+        this.onHead(head)
       }
     }
   }

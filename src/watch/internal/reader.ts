@@ -1,8 +1,4 @@
-/**
- * Reads the notices of one job.
- *
- * @internal
- */
+/** Reads the notices of one job, or of many. @internal */
 import * as Channel from "effect/Channel"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
@@ -18,9 +14,15 @@ import type { UnrecognizedStatus, WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import { JobWatcher } from "../JobWatcher.js"
-import type { Notice, Sample, SubscribeOptions, Subscription } from "./notice.js"
+import type { Ended, Notice, Sample, SubscribeOptions, Subscription } from "./notice.js"
 import { policyOf, type PolicyOptions } from "./outcome.js"
 import { spanned } from "./span.js"
+
+/** The elements of a notice. */
+type Select<A, E> = (
+  notice: Exclude<Notice, Ended>,
+  rules: DeriveRules
+) => Either.Either<ReadonlyArray<A>, E>
 
 /** How the notices of one job are read. @internal */
 export interface Reading<A> {
@@ -29,18 +31,7 @@ export interface Reading<A> {
   readonly job: Job.JobRef
   readonly options: PolicyOptions & { readonly from?: Transition.Cursor | undefined }
   readonly wants: SubscribeOptions["wants"]
-  /** The elements of a notice. */
-  readonly select: (
-    notice: Exclude<Notice, { readonly _tag: "Ended" }>,
-    opened: Opened
-  ) => Either.Either<ReadonlyArray<A>, WatchError>
-}
-
-/** @internal */
-export interface Opened {
-  readonly subscription: Subscription
-  readonly policy: WatchPolicy
-  readonly rules: Rules
+  readonly select: Select<A, WatchError>
 }
 
 /** How samples are derived. @internal */
@@ -49,10 +40,13 @@ export interface DeriveRules {
   readonly rules: Rules
 }
 
+interface Opened extends DeriveRules {
+  readonly subscription: Subscription
+}
+
 /**
  * Derives what a sample adds to a cursor. The sample keeps the answer: what observes it on its way to the subscriber mostly
  * asks the same.
- *
  * @internal
  */
 export const deriveFrom = (
@@ -88,50 +82,65 @@ export const derive = (
     return transitions
   })
 
-/** Reads the notices of one job. */
-class Reader<A> {
-  private end: Exit.Exit<void, WatchError> | undefined = undefined
+/** Reads the notices of a subscription. @internal */
+export class Reader<A, E> {
+  private end: Exit.Exit<void, E> | undefined = undefined
 
-  constructor(private readonly opened: Opened, private readonly select: Reading<A>["select"]) {}
+  /**
+   * @param onEnded adds the elements of the end of a job, and returns an exit if no more follow
+   */
+  constructor(
+    private readonly opened: Opened,
+    private readonly select: Select<A, E>,
+    private readonly onEnded: (notice: Ended, elements: Array<A>) => Exit.Exit<void, E> | undefined
+  ) {}
 
   /** The next elements; none after the end. */
-  get next(): Effect.Effect<ReadonlyArray<A>, WatchError> {
+  get next(): Effect.Effect<ReadonlyArray<A>, E> {
     return this.end === undefined
       ? Effect.flatMap(this.opened.subscription.next, this.read)
       : Effect.as(this.end, [])
   }
 
-  private readonly read = (notices: Iterable<Notice>): Reader<A>["next"] => {
+  private readonly read = (notices: Iterable<Notice>): Reader<A, E>["next"] => {
     const elements: Array<A> = []
     for (const notice of notices) {
-      if (notice._tag === "Ended") {
-        this.end = notice.exit
-        break
+      if (notice._tag === "Ended") this.end = this.onEnded(notice, elements)
+      else {
+        const selected = this.select(notice, this.opened)
+        if (Either.isLeft(selected)) this.end = Exit.fail(selected.left)
+        else for (const element of selected.right) elements.push(element)
       }
-      const selected = this.select(notice, this.opened)
-      if (Either.isLeft(selected)) {
-        this.end = Exit.fail(selected.left)
-        break
-      }
-      for (const element of selected.right) elements.push(element)
+      if (this.end !== undefined) break
     }
     return elements.length > 0 ? Effect.succeed(elements) : this.next
   }
 }
 
+/** Subscribes to no jobs yet. @internal */
+export const subscribe = (
+  options: PolicyOptions,
+  wants: SubscribeOptions["wants"]
+): Effect.Effect<Opened, never, JobWatcher | Scope.Scope> =>
+  Effect.gen(function*() {
+    const watcher = yield* JobWatcher
+    const policy = yield* policyOf(options)
+    return { subscription: yield* watcher.subscribe({ policy, wants }), policy, rules: yield* rules }
+  })
+
+const exitOf = ({ exit }: Ended): Exit.Exit<void, WatchError> => exit
+
 const open = <A>(
   { job, options: { from, ...options }, select, span, wants }: Reading<A>,
   scope: Scope.Scope
-): Effect.Effect<Reader<A>, JobMismatch, JobWatcher> =>
+): Effect.Effect<Reader<A, WatchError>, JobMismatch, JobWatcher> =>
   from !== undefined && !Transition.Cursor.isOf(from, job)
     ? Effect.fail(new JobMismatch({ job }))
     : Effect.gen(function*() {
       if (span !== undefined) yield* spanned(span, job)
-      const watcher = yield* JobWatcher
-      const policy = yield* policyOf(options)
-      const subscription = yield* watcher.subscribe({ policy, wants })
-      yield* subscription.add(job, from)
-      return new Reader({ subscription, policy, rules: yield* rules }, select)
+      const opened = yield* subscribe(options, wants)
+      yield* opened.subscription.add(job, from)
+      return new Reader<A, WatchError>(opened, select, exitOf)
     }).pipe(Scope.extend(scope))
 
 // What a watch retains while it waits counts, since there are many. `Effect.scoped` and `Stream.unwrapScoped` would retain
@@ -143,7 +152,7 @@ export const untilSome = <A, B>(
   onElements: (elements: ReadonlyArray<A>) => Effect.Effect<B | undefined>
 ): Effect.Effect<B, WatchError, JobWatcher> =>
   Effect.scopedWith((scope) => {
-    const loop = (reader: Reader<A>): Effect.Effect<B, WatchError> =>
+    const loop = (reader: Reader<A, WatchError>): Effect.Effect<B, WatchError> =>
       Effect.flatMap(reader.next, (elements) =>
         Effect.flatMap(onElements(elements), (result) =>
           result === undefined ? loop(reader) : Effect.succeed(result)))
@@ -164,7 +173,9 @@ export const streamed = <A>(reading: Reading<A>): Stream.Stream<A, WatchError, J
       ))))
 }
 
-const pulled = <A>(reader: Reader<A>): Channel.Channel<Chunk.Chunk<A>, unknown, WatchError, unknown, void> =>
+const pulled = <A>(
+  reader: Reader<A, WatchError>
+): Channel.Channel<Chunk.Chunk<A>, unknown, WatchError, unknown, void> =>
   Channel.flatMap(Channel.fromEffect(reader.next), (elements) =>
     elements.length === 0
       ? Channel.void

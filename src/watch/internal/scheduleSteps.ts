@@ -9,7 +9,7 @@ import type { QueueError, WatchError } from "../../model/QueueError.js"
 import { flatMapEager } from "../../policy/internal/schedule.js"
 import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
-import { type Trouble, withKnown } from "./expiryErrors.js"
+import { type Trouble, withKnown } from "./jobState.js"
 import type { Poller, PollGroup } from "./poller.js"
 
 /** The policies whose watches end. */
@@ -71,18 +71,18 @@ export const afterResponse = (
           (pause) => Effect.succeed({ pause, period: Math.max(pause, period / 2) })
         )
     )
-  return poller.next === undefined ? step(poller) : Effect.reduce(
-    poller.groups,
-    { next: undefined, failed: none } as AfterResponse,
-    (all, group) =>
-      Effect.map(step(group), ({ failed, next }) => ({
-        next: all.next === undefined || next === undefined ? all.next ?? next : {
-          pause: Math.min(all.next.pause, next.pause),
-          period: Math.min(all.next.period, next.period)
-        },
-        failed: [...all.failed, ...failed]
-      }))
-  )
+  return poller.next === undefined ? step(poller) : Effect.map(Effect.forEach(poller.groups, step), shortestOf)
+}
+
+const shortestOf = (all: ReadonlyArray<AfterResponse>): AfterResponse => {
+  const pauses = all.flatMap(({ next }) => next ?? [])
+  return {
+    next: pauses.length === 0 ? undefined : {
+      pause: Math.min(...pauses.map(({ pause }) => pause)),
+      period: Math.min(...pauses.map(({ period }) => period))
+    },
+    failed: all.flatMap(({ failed }) => failed)
+  }
 }
 
 /** Sets the next try of each group that asked for this one. A group without retries left fails. @internal */
@@ -103,7 +103,7 @@ export const afterError = (
         onFailure: (cause) => void failed.push([policy, cause]),
         onSuccess: ([state, pause]) => {
           if (pause !== undefined) group.retry = { state, at: now + ScheduleDriver.retryPause(pause, error) }
-          else failed.push([policy, Cause.fail(withKnown({ state: poller, trouble: before }, error, now))])
+          else failed.push([policy, Cause.fail(withKnown(error, poller, before, now))])
         }
       })
     }, { discard: true }),

@@ -15,25 +15,25 @@ import type * as Random from "effect/Random"
 import * as Job from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
 import type * as Transition from "../../model/Transition.js"
-import { minPause } from "../../policy/internal/pauses.js"
-import { retryAfterOf } from "../../policy/internal/retryAfter.js"
+import { shortestPause } from "../../policy/internal/pauses.js"
 import { flatMapEager } from "../../policy/internal/schedule.js"
 import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import * as Fiber from "../../queue/internal/fiber.js"
 import type { Service as JobQueueService } from "../../queue/JobQueue.js"
 import { Deadlines } from "./deadlines.js"
 import { Executor, Timer } from "./executor.js"
-import { type Trouble, troubleOf } from "./expiryErrors.js"
 import * as JobState from "./jobState.js"
 import * as Metrics from "./metrics.js"
 import type { Inspection, PollingEvent } from "./notice.js"
-import { isSameGroup, type Outcome, Poller, type PollGroup, type Subscriber } from "./poller.js"
+import { type Inbox, isSameGroup, type Outcome, Poller, type PollGroup, type Subscriber } from "./poller.js"
 import { PollPlan, type Settings } from "./pollPlan.js"
 import { Requests } from "./requests.js"
 import { Retention } from "./retention.js"
 import { afterError, afterResponse, firstPause } from "./scheduleSteps.js"
 
-const shortest = Duration.toMillis(minPause)
+// how long the outcome of a job is kept, and of how many jobs
+const outcomeRetention = Duration.toMillis(Duration.minutes(5))
+const maxRetained = 1_000
 
 // Polls that are due less than this many milliseconds after others are sent together: to wake up costs as much as some
 // polls do.
@@ -50,9 +50,9 @@ export class Scheduler {
   private readonly timer: Timer
   private readonly requests: Requests
   private readonly deadlines: Deadlines
-  private readonly outcomes: Retention<Outcome>
+  private readonly outcomes = new Retention<Outcome>(maxRetained)
   /** Pollers without subscribers, until their next polls would be due. */
-  private readonly parked: Retention<Poller>
+  private readonly parked = new Retention<Poller>(maxRetained)
   /** The steps of schedules that new subscribers wait for, if they take a while. */
   private readonly joining = new Map<Subscriber, Fiber.Fiber<unknown>>()
   private sequence = 0
@@ -62,7 +62,7 @@ export class Scheduler {
 
   constructor(
     queue: JobQueueService,
-    private readonly settings: Settings,
+    settings: Settings,
     runtime: Fiber.Runtime,
     clock: Clock.Clock,
     random: Random.Random,
@@ -76,12 +76,7 @@ export class Scheduler {
       onError: (poller, cause) => this.onError(poller, cause),
       onSettled: () => this.pump()
     })
-    this.deadlines = new Deadlines(
-      this.executor,
-      (poller, subscriber, outcome) => this.end(poller, subscriber, outcome)
-    )
-    this.outcomes = new Retention(settings.maxRetainedResults)
-    this.parked = new Retention(settings.maxRetainedResults)
+    this.deadlines = new Deadlines(queue, (poller, subscriber, outcome) => this.end(poller, subscriber, outcome))
   }
 
   subscribe(subscriber: Subscriber, job: Job.JobRef): Effect.Effect<void> {
@@ -91,7 +86,7 @@ export class Scheduler {
         this.timer.stop()
         this.executor.adopt(fiber)
       }
-      const { now, wallOffset } = this.executor
+      const { now } = this.executor
       subscriber.startedAt = now
       const outcome = this.outcomes.get(job, now)
       if (outcome !== undefined) {
@@ -106,11 +101,7 @@ export class Scheduler {
       if (subscriber.from !== undefined && poller.phase === "scheduled") {
         this.plan.pollAt(poller, Math.max(now, poller.at + shortestRefresh))
       }
-      const group = poller.join(subscriber.policy, wallOffset)
-      if (poller.trouble !== undefined) this.joinRetry(poller, poller.trouble, subscriber)
-      else if (group !== undefined && poller.status !== undefined) {
-        this.joinCadence(poller, poller.status, subscriber, group)
-      }
+      this.join(poller, subscriber)
       this.pump()
       return Effect.void
     })
@@ -118,28 +109,29 @@ export class Scheduler {
 
   // A new subscriber counts from the last poll, as if it had been there: the latest snapshot is good enough for it until its
   // own cadence, or its own retry, would have polled again.
-
-  private joinCadence(poller: Poller, status: Job.JobStatus, subscriber: Subscriber, group: PollGroup): void {
-    this.runStep(
-      poller,
-      subscriber,
-      firstPause(group, status, this.executor.epoch, poller.at),
-      ({ period }) => this.plan.shorten(poller, period)
-    )
-  }
-
-  private joinRetry(poller: Poller, { at, error, notBefore }: Trouble, subscriber: Subscriber): void {
-    const { retry } = subscriber.policy
+  private join(poller: Poller, subscriber: Subscriber): void {
+    const { policy: { retry } } = subscriber
     const { epoch, wallOffset } = this.executor
-    this.runStep(
-      poller,
-      subscriber,
-      ScheduleDriver.step(retry, wallOffset + epoch + at, error, retry.initial),
-      ([, pause = 0]) => {
-        if (poller.phase !== "retrying") return
-        this.plan.pollAt(poller, Math.max(notBefore, at + ScheduleDriver.retryPause(pause, error)))
-      }
-    )
+    const group = poller.join(subscriber.policy, wallOffset)
+    if (poller.trouble !== undefined) {
+      const { at, error, notBefore } = poller.trouble
+      this.runStep(
+        poller,
+        subscriber,
+        ScheduleDriver.step(retry, wallOffset + epoch + at, error, retry.initial),
+        ([, pause = 0]) => {
+          if (poller.phase !== "retrying") return
+          this.plan.pollAt(poller, Math.max(notBefore, at + ScheduleDriver.retryPause(pause, error)))
+        }
+      )
+    } else if (group !== undefined && poller.status !== undefined) {
+      this.runStep(
+        poller,
+        subscriber,
+        firstPause(group, poller.status, epoch, poller.at),
+        ({ period }) => this.plan.shorten(poller, period)
+      )
+    }
   }
 
   /** Runs a step of a subscriber's schedule. User code may take a while, or die: then the watch ends with its cause. */
@@ -148,7 +140,7 @@ export class Scheduler {
     const settle = (exit: Exit.Exit<A>): void => {
       if (subscriber.source !== poller) return
       if (Exit.isSuccess(exit)) return then(exit.value)
-      this.end(poller, subscriber, poller.outcome(exit.cause))
+      this.end(poller, subscriber, poller.outcome(exit))
       if (!poller.isWatched) this.drop(poller)
     }
     const exit = Fiber.exitOf(fiber)
@@ -161,12 +153,13 @@ export class Scheduler {
     })
   }
 
-  unsubscribeWhere(predicate: (subscriber: Subscriber) => boolean): Effect.Effect<void> {
+  /** Ends all watches of a subscription. */
+  unsubscribeAll(inbox: Inbox): Effect.Effect<void> {
     return Effect.suspend(() => {
       const found: Array<Subscriber> = []
       for (const poller of this.plan.all) {
         poller.each((subscriber) => {
-          if (predicate(subscriber)) found.push(subscriber)
+          if (subscriber.inbox === inbox) found.push(subscriber)
         })
       }
       return this.unsubscribe(found)
@@ -217,12 +210,7 @@ export class Scheduler {
     this.plan.enter(poller)
     const stopping = this.requests.stoppingOf(job)
     if (stopping === undefined) this.plan.pollAt(poller, now)
-    else {
-      this.requests.afterStop(poller, stopping, () => {
-        this.plan.pollAt(poller, this.executor.now)
-        this.checkConfirmation(poller)
-      })
-    }
+    else this.pollAfterStop(poller, stopping, now)
     return poller
   }
 
@@ -261,18 +249,21 @@ export class Scheduler {
   private expire(poller: Poller, now: number): void {
     const pollAt = this.deadlines.check(poller, this.plan.pausedUntil, now)
     if (!poller.isWatched) return this.drop(poller)
-    this.deadlines.refresh(poller)
     if (pollAt === Infinity) return
     if (poller.phase === "scheduled" || poller.phase === "retrying") this.plan.pollAt(poller, pollAt)
     else if (poller.phase === "idle" && poller.sentAt !== undefined && poller.fiber !== undefined) {
       // a slow schedule must not delay the poll that confirms an expiry
       const { fiber } = poller
       this.requests.stop(poller.job, fiber)
-      this.requests.afterStop(poller, [fiber], () => {
-        this.plan.pollAt(poller, pollAt)
-        this.checkConfirmation(poller)
-      })
+      this.pollAfterStop(poller, [fiber], pollAt)
     }
+  }
+
+  private pollAfterStop(poller: Poller, fibers: Iterable<Fiber.Fiber>, at: number): void {
+    this.requests.afterStop(poller, fibers, () => {
+      this.plan.pollAt(poller, at)
+      this.checkConfirmation(poller)
+    })
   }
 
   /** The next poll is planned: it comes earlier if it is to confirm an expiry. */
@@ -284,8 +275,7 @@ export class Scheduler {
   private isStillWatched(poller: Poller, now: number): boolean {
     if (poller.confirmingSince !== undefined && poller.isWatched) {
       this.deadlines.check(poller, this.plan.pausedUntil, now)
-      if (poller.isWatched) this.deadlines.refresh(poller)
-      else this.dropEnded(poller)
+      if (!poller.isWatched) this.dropEnded(poller)
     }
     return poller.isWatched
   }
@@ -307,7 +297,10 @@ export class Scheduler {
       // one reference for all snapshots and cursors of a job: a copy in each would take 150 bytes more
       const snapshot = { ...status, job }
       const derived = JobState.deriveFrom(poller, snapshot, { observedAt: this.executor.dateOf(now) })
-      if (Either.isLeft(derived)) return this.failWith(poller, Cause.fail(derived.left))
+      if (Either.isLeft(derived)) {
+        this.endAll(poller, poller.outcome(Exit.fail(derived.left)))
+        return Effect.void
+      }
       if (derived.right.stale) Metrics.count(metrics.stale, 1)
       else this.accept(poller, snapshot, derived.right, now)
     }
@@ -341,8 +334,8 @@ export class Scheduler {
     JobState.accept(poller, status, now, derivation)
     if (Job.isTerminal(status)) {
       poller.order.metrics.pollsPerJob.unsafeUpdate(poller.polls, [])
-      const outcome = { ...poller.outcome(undefined), before: cursor }
-      this.outcomes.set(job, outcome, now + this.settings.resultRetention, now)
+      const outcome = { ...poller.outcome(Exit.void), before: cursor }
+      this.outcomes.set(job, outcome, now + outcomeRetention, now)
       return this.endAll(poller, outcome)
     }
     const hasMoved = derivation.transitions.length > 0
@@ -367,33 +360,30 @@ export class Scheduler {
   private onUnrecognized(poller: Poller, status: Job.Unrecognized, now: number): void {
     const { job } = poller
     const error = new QueueError.UnrecognizedStatus({ job, status: status.status, snapshot: status })
-    const failed = poller.outcome(Cause.fail(error))
-    const ended: Outcome = { ...poller.outcome(undefined), status, at: now }
-    poller.each((subscriber) => {
-      const { unrecognized } = subscriber.policy
-      if (unrecognized !== "ignore") this.end(poller, subscriber, unrecognized === "fail" ? failed : ended)
-    })
-    if (!poller.isWatched) this.dropEnded(poller)
-  }
-
-  /** Pauses all polls, after a 429 to this watcher or to another one with the same token. */
-  pause(error: QueueError.RateLimited): void {
-    this.plan.pause(error, Duration.toMillis(retryAfterOf(error)), this.executor.now)
+    const outcomes = {
+      fail: poller.outcome(Exit.fail(error)),
+      end: { ...poller.outcome(Exit.void), status, at: now },
+      ignore: undefined
+    }
+    this.endEach(poller, ({ policy }) => outcomes[policy.unrecognized])
   }
 
   private onError(poller: Poller, cause: Cause.Cause<QueueError.QueueError>): Effect.Effect<void> {
     const { epoch, now } = this.executor
     const failure = Cause.failureOption(cause)
-    if (Option.isNone(failure)) return this.failWith(poller, cause)
+    if (Option.isNone(failure)) {
+      this.endAll(poller, poller.outcome(Exit.failCause(cause)))
+      return Effect.void
+    }
     const error = failure.value
-    if (error._tag === "RateLimited") this.pause(error)
+    if (error._tag === "RateLimited") this.plan.pause(error)
     const before = poller.trouble
-    const trouble = poller.trouble = troubleOf(before, error, now)
+    const trouble = poller.trouble = JobState.troubleOf(before, error, now)
     if (!this.isStillWatched(poller, now)) return Effect.void
     return Effect.map(afterError(poller, before, error, epoch, now), (failed) => {
       for (const [policy, cause] of failed) this.failGroup(poller, policy, cause)
       if (!poller.isWatched) return
-      const due = Math.min(...poller.groups.map(({ retry }) => retry?.at ?? now + shortest))
+      const due = Math.min(...poller.groups.map(({ retry }) => retry?.at ?? now + shortestPause))
       this.plan.pollAt(poller, Math.max(due, trouble.notBefore))
       this.checkConfirmation(poller)
       poller.each((subscriber) => {
@@ -403,21 +393,21 @@ export class Scheduler {
   }
 
   private failGroup(poller: Poller, policy: PollGroup["policy"], cause: Cause.Cause<QueueError.WatchError>): void {
-    const outcome = poller.outcome(cause)
-    poller.each((subscriber) => {
-      if (isSameGroup(policy, subscriber.policy)) this.end(poller, subscriber, outcome)
-    })
-    if (!poller.isWatched) this.dropEnded(poller)
-  }
-
-  private failWith(poller: Poller, cause: Cause.Cause<QueueError.WatchError>): Effect.Effect<void> {
-    this.endAll(poller, poller.outcome(cause))
-    return Effect.void
+    const outcome = poller.outcome(Exit.failCause(cause))
+    this.endEach(poller, (subscriber) => isSameGroup(policy, subscriber.policy) ? outcome : undefined)
   }
 
   private endAll(poller: Poller, outcome: Outcome): void {
-    poller.each((subscriber) => this.end(poller, subscriber, outcome))
-    this.dropEnded(poller)
+    this.endEach(poller, () => outcome)
+  }
+
+  /** Ends the watches for which there is an outcome, after a poll. */
+  private endEach(poller: Poller, outcomeOf: (subscriber: Subscriber) => Outcome | undefined): void {
+    poller.each((subscriber) => {
+      const outcome = outcomeOf(subscriber)
+      if (outcome !== undefined) this.end(poller, subscriber, outcome)
+    })
+    if (!poller.isWatched) this.dropEnded(poller)
   }
 
   inspect(model: string): Inspection {
@@ -487,7 +477,7 @@ export class Scheduler {
     this.plan.close()
     for (const poller of this.plan.all) {
       for (const fiber of this.requests.fibersOf(poller)) fibers.push(fiber)
-      const outcome = poller.outcome(Fiber.interrupted)
+      const outcome = poller.outcome(Exit.failCause(Fiber.interrupted))
       poller.each((subscriber) => this.end(poller, subscriber, outcome))
       this.drop(poller)
     }

@@ -6,13 +6,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { JobRef } from "../../model/Job.js"
-import { Cursor } from "../../model/Transition.js"
-import type { WatchPolicy } from "../../policy/WatchPolicy.js"
-import { makeWithin } from "../../queue/internal/fiber.js"
-import type { Service as JobQueueService } from "../../queue/JobQueue.js"
-import { expire, type Trouble } from "./expiryErrors.js"
-import type { Notice, SubscribeOptions, Subscription, Watch } from "./notice.js"
-import { type Expired, Subscriber } from "./poller.js"
+import type { WatchError } from "../../model/QueueError.js"
+import type { Cursor } from "../../model/Transition.js"
+import type { Notice, SubscribeOptions, Subscription } from "./notice.js"
+import { type Inbox, type Outcome, Subscriber } from "./poller.js"
 import type { Scheduler } from "./scheduler.js"
 
 // while the news of this many jobs wait to be read, no job is added
@@ -21,80 +18,41 @@ const maxPending = 1_024
 // the news of this many jobs make one chunk
 const chunkSize = 256
 
-class Member extends Subscriber implements Watch {
-  private known: Cursor | undefined = undefined
-  /** The trouble that was reported last, until it passes. */
-  trouble: Trouble | undefined = undefined
-  isPending = false
-
-  constructor(readonly subscription: JobSubscription) {
-    super()
-  }
-
-  get cursor(): Cursor | undefined {
-    return this.known
-  }
-
-  // mostly an equal cursor of the poller exists: one object is enough
-  set cursor(cursor: Cursor | undefined) {
-    const known = this.poller?.cursor
-    this.known = known !== undefined && cursor !== undefined && Cursor.isSame(known, cursor) ? known : cursor
-  }
-
-  get job(): JobRef {
-    // `subscribe` has set it
-    return this.source!.job
-  }
-
-  get policy(): WatchPolicy {
-    return this.subscription.options.policy
-  }
-
-  get wants(): SubscribeOptions["wants"] {
-    return this.subscription.options.wants
-  }
-
-  notify(): void {
-    if (this.isPending) return
-    this.isPending = true
-    this.subscription.push(this)
-  }
-}
-
 /** @internal */
-export class JobSubscription implements Subscription {
+export class JobSubscription implements Subscription, Inbox {
   /** The number of watched jobs. */
   private size = 0
   /** The jobs that were added first and last: mostly the same one. */
-  private first: Member | undefined = undefined
-  private last: Member | undefined = undefined
+  private first: Subscriber | undefined = undefined
+  private last: Subscriber | undefined = undefined
   /** Jobs with news, oldest first; those before `taken` have been read. */
-  private news: Array<Member> = []
+  private news: Array<Subscriber> = []
   private taken = 0
-  /** Notices that took a while to compute. */
-  private late: Array<Notice> | undefined = undefined
   private reader: ((next: Subscription["next"]) => void) | undefined = undefined
-  private adders: Array<() => void> | undefined = undefined
+  /** What `add` waits for while too many news are pending. */
+  private room: Effect.Latch | undefined = undefined
 
   constructor(
     private readonly scheduler: Scheduler,
-    private readonly queue: JobQueueService,
     readonly options: SubscribeOptions,
     private readonly scope: Scope.Scope
   ) {}
 
   add(job: JobRef, from?: Cursor): Effect.Effect<boolean> {
     return Effect.suspend(() => {
-      if (this.pending >= maxPending) return Effect.zipRight(this.awaitRoom, this.add(job, from))
+      if (this.pending >= maxPending) {
+        this.room ??= Effect.unsafeMakeLatch()
+        return Effect.zipRight(this.room.await, this.add(job, from))
+      }
       if (this.find(job) !== undefined) return Effect.succeed(false)
-      const member = new Member(this)
-      member.from = from
-      member.cursor = from
+      const subscriber = new Subscriber(this)
+      subscriber.from = from
+      subscriber.cursor = from
       this.size++
-      this.first ??= member
-      this.last = member
-      return Effect.map(this.scheduler.subscribe(member, job), () => {
-        if (member.hasNews) member.notify()
+      this.first ??= subscriber
+      this.last = subscriber
+      return Effect.map(this.scheduler.subscribe(subscriber, job), () => {
+        if (subscriber.hasNews) subscriber.notify()
         return true
       })
     })
@@ -103,36 +61,35 @@ export class JobSubscription implements Subscription {
   /** Ends the watch of a job. No notice of it follows. */
   remove(job: JobRef): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const member = this.find(job)
-      if (member === undefined) return Effect.void
+      const subscriber = this.find(job)
+      if (subscriber === undefined) return Effect.void
       this.size--
-      return this.scheduler.unsubscribe([member])
+      return this.scheduler.unsubscribe([subscriber])
     })
   }
 
-  private find(job: JobRef): Member | undefined {
+  private find(job: JobRef): Subscriber | undefined {
     if (this.size === 0) return undefined
-    let found: Member | undefined
+    let found: Subscriber | undefined
     this.scheduler.plan.find(job)?.each((subscriber) => {
-      if (subscriber instanceof Member && subscriber.subscription === this) found = subscriber
+      if (subscriber.inbox === this) found = subscriber
     })
     return found
   }
 
   get next(): Effect.Effect<Chunk.NonEmptyChunk<Notice>> {
     return Effect.suspend(() => {
-      const notices = this.late ?? []
-      this.late = undefined
-      let expiries: Effect.Effect<void> = Effect.void
+      const notices: Array<Notice> = []
+      let ends: Effect.Effect<void> = Effect.void
       for (let i = 0; i < chunkSize; i++) {
-        const member = this.pop()
-        if (member === undefined) break
-        const end = this.take(member, notices)
-        if (end !== undefined) expiries = Effect.zipRight(expiries, this.expire(member, end))
+        const subscriber = this.pop()
+        if (subscriber === undefined) break
+        const outcome = this.take(subscriber, notices)
+        if (outcome !== undefined) ends = Effect.zipRight(ends, this.awaitEnd(subscriber, outcome))
       }
       this.makeRoom()
       return Effect.zipRight(
-        expiries,
+        ends,
         notices.length > 0
           // the chunk is not empty
           ? Effect.succeed(Chunk.unsafeFromArray(notices) as Chunk.NonEmptyChunk<Notice>)
@@ -141,18 +98,18 @@ export class JobSubscription implements Subscription {
     })
   }
 
-  /** Adds the news of a job. Returns a deadline that has passed, whose error takes a while. */
-  private take(member: Member, notices: Array<Notice>): Expired | undefined {
-    const { outcome, poller, trouble } = member
+  /** Adds the news of a job. Returns its outcome if that takes a while. */
+  private take(subscriber: Subscriber, notices: Array<Notice>): Outcome | undefined {
+    const { outcome, poller, trouble } = subscriber
     const { executor, plan } = this.scheduler
-    member.isPending = false
+    subscriber.isPending = false
     if (poller?.trouble !== undefined) {
       if (poller.trouble === trouble) return undefined
-      member.trouble = poller.trouble
+      subscriber.trouble = poller.trouble
       const { error, since } = poller.trouble
       notices.push({
         _tag: "Trouble",
-        watch: member,
+        watch: subscriber,
         error,
         since: executor.dateOf(since),
         nextTryAt: executor.dateOf(plan.retryAt(poller))
@@ -160,36 +117,32 @@ export class JobSubscription implements Subscription {
       return undefined
     }
     if (trouble !== undefined && (outcome === undefined || outcome.at > trouble.at)) {
-      member.trouble = undefined
-      notices.push({ _tag: "Recovered", watch: member, since: executor.dateOf(trouble.since) })
+      subscriber.trouble = undefined
+      notices.push({ _tag: "Recovered", watch: subscriber, since: executor.dateOf(trouble.since) })
     }
     const isOfEnds = this.options.wants === "end"
-    if (isOfEnds && outcome !== undefined) member.cursor = outcome.before
-    if (!isOfEnds || (outcome !== undefined && outcome.error === undefined)) {
-      const latest = member.takeLatest()
+    if (isOfEnds && outcome !== undefined) subscriber.cursor = outcome.before
+    if (!isOfEnds || outcome?.exit === Exit.void) {
+      const latest = subscriber.takeLatest()
       if (latest !== undefined) {
-        notices.push({ _tag: "Sample", watch: member, status: latest.status, at: executor.dateOf(latest.at) })
+        notices.push({ _tag: "Sample", watch: subscriber, status: latest.status, at: executor.dateOf(latest.at) })
       }
     }
     if (outcome === undefined) return undefined
+    const { exit } = outcome
+    if (!Exit.isExit(exit)) return outcome
     this.size--
-    const { error } = outcome
-    if (error?._tag === "Expired") return error
-    notices.push({ _tag: "Ended", watch: member, exit: error === undefined ? Exit.void : Exit.failCause(error) })
+    // the exit is the effect itself, so it has the same type
+    notices.push({ _tag: "Ended", watch: subscriber, exit: exit as Exit.Exit<void, WatchError> })
     return undefined
   }
 
   // on a fiber of its own: to cancel the job may take a while, and must not delay the other jobs
-  private expire(member: Member, { expiry, known }: Expired): Effect.Effect<void> {
-    const error = Effect.flatMap(
-      makeWithin,
-      (within) => expire(within, this.queue, member.job, this.options.policy, known, expiry)
-    )
+  private awaitEnd(subscriber: Subscriber, outcome: Outcome): Effect.Effect<void> {
     return Effect.asVoid(Effect.forkIn(
-      Effect.map(Effect.exit(error), (exit) => {
-        this.late ??= []
-        this.late.push({ _tag: "Ended", watch: member, exit })
-        this.wake()
+      Effect.map(Effect.exit(outcome.exit), (exit) => {
+        subscriber.source = { ...outcome, exit }
+        subscriber.notify()
       }),
       this.scope
     ))
@@ -200,61 +153,42 @@ export class JobSubscription implements Subscription {
       ? Effect.void
       : this.size === 0 || this.first === this.last
       ? this.scheduler.unsubscribe([this.last])
-      : this.scheduler.unsubscribeWhere((subscriber) =>
-        subscriber instanceof Member && subscriber.subscription === this
-      )
+      : this.scheduler.unsubscribeAll(this)
   }
 
   private get pending(): number {
     return this.news.length - this.taken
   }
 
-  push(member: Member): void {
-    this.news.push(member)
-    this.wake()
+  push(subscriber: Subscriber): void {
+    const { reader } = this
+    this.news.push(subscriber)
+    this.reader = undefined
+    reader?.(this.next)
   }
 
-  private pop(): Member | undefined {
-    const member = this.news[this.taken]
-    if (member === undefined) return undefined
+  private pop(): Subscriber | undefined {
+    const subscriber = this.news[this.taken]
+    if (subscriber === undefined) return undefined
     this.taken++
     if (this.taken === this.news.length) {
       this.news = []
       this.taken = 0
     }
-    return member
-  }
-
-  private wake(): void {
-    const { reader } = this
-    this.reader = undefined
-    reader?.(this.next)
+    return subscriber
   }
 
   private makeRoom(): void {
-    const { adders } = this
-    if (adders === undefined || this.pending >= maxPending) return
-    this.adders = undefined
-    for (const adder of adders) adder()
+    if (this.pending >= maxPending) return
+    this.room?.unsafeOpen()
+    this.room = undefined
   }
 
   // without a finalizer, which would take 1.6 KiB: waking a reader that was interrupted has no effect
   private get awaitNext(): Effect.Effect<Chunk.NonEmptyChunk<Notice>> {
     return Effect.async((resume) => {
-      if (this.pending > 0 || this.late !== undefined) return resume(this.next)
+      if (this.pending > 0) return resume(this.next)
       this.reader = resume
-    })
-  }
-
-  private get awaitRoom(): Effect.Effect<void> {
-    return Effect.async((resume) => {
-      if (this.pending < maxPending) return resume(Effect.void)
-      const adder = () => resume(Effect.void)
-      this.adders ??= []
-      this.adders.push(adder)
-      return Effect.sync(() => {
-        this.adders = this.adders?.filter((other) => other !== adder)
-      })
     })
   }
 }
@@ -262,10 +196,9 @@ export class JobSubscription implements Subscription {
 /** @internal */
 export const subscribe = (
   scheduler: Scheduler,
-  queue: JobQueueService,
   options: SubscribeOptions
 ): Effect.Effect<JobSubscription, never, Scope.Scope> =>
   Effect.flatMap(Scope.Scope, (scope) => {
-    const subscription = new JobSubscription(scheduler, queue, options, scope)
+    const subscription = new JobSubscription(scheduler, options, scope)
     return Effect.as(Scope.addFinalizerExit(scope, () => subscription.close()), subscription)
   })
