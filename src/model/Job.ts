@@ -221,7 +221,8 @@ const variants = {
  * The fields of every snapshot of a job. An optional field that the service omitted, or sent as `null`, is `None` (`{}`
  * for the three JSON objects, `[]` for the warnings).
  */
-interface Snapshot {
+interface Snapshot<Tag extends string> {
+  readonly _tag: Tag
   /** The reference of the job. */
   readonly job: JobRef
   /** When the job was created, by the server's clock. */
@@ -250,9 +251,7 @@ interface Snapshot {
  * @since 0.1.0
  * @category models
  */
-export interface Pending extends Snapshot {
-  readonly _tag: "Pending"
-}
+export interface Pending extends Snapshot<"Pending"> {}
 
 /**
  * Creates a `Pending` snapshot.
@@ -268,9 +267,7 @@ export const Pending = variants.Pending.make
  * @since 0.1.0
  * @category models
  */
-export interface Running extends Snapshot {
-  readonly _tag: "Running"
-}
+export interface Running extends Snapshot<"Running"> {}
 
 /**
  * Creates a `Running` snapshot.
@@ -286,9 +283,7 @@ export const Running = variants.Running.make
  * @since 0.1.0
  * @category models
  */
-export interface Done extends Snapshot {
-  readonly _tag: "Done"
-}
+export interface Done extends Snapshot<"Done"> {}
 
 /**
  * Creates a `Done` snapshot.
@@ -304,9 +299,7 @@ export const Done = variants.Done.make
  * @since 0.1.0
  * @category models
  */
-export interface Failed extends Snapshot {
-  readonly _tag: "Failed"
-}
+export interface Failed extends Snapshot<"Failed"> {}
 
 /**
  * Creates a `Failed` snapshot.
@@ -322,9 +315,7 @@ export const Failed = variants.Failed.make
  * @since 0.1.0
  * @category models
  */
-export interface Canceled extends Snapshot {
-  readonly _tag: "Canceled"
-}
+export interface Canceled extends Snapshot<"Canceled"> {}
 
 /**
  * Creates a `Canceled` snapshot.
@@ -340,8 +331,7 @@ export const Canceled = variants.Canceled.make
  * @since 0.1.0
  * @category models
  */
-export interface Unrecognized extends Snapshot {
-  readonly _tag: "Unrecognized"
+export interface Unrecognized extends Snapshot<"Unrecognized"> {
   /** The state, exactly as the service reported it. */
   readonly status: string
 }
@@ -426,13 +416,18 @@ const readCount = (count: number | null | undefined): Option.Option<number> =>
 
 const noWarnings: ReadonlyArray<string> = Object.freeze([])
 
-/** @internal */
-export const fromDocument = (document: typeof Document.Type): JobStatus => {
+/**
+ * Decodes a document. `asked` is the job that was asked for: its snapshots share one reference, which saves memory.
+ *
+ * @internal
+ */
+export const fromDocument = (document: typeof Document.Type, asked?: JobRef): JobStatus => {
+  const { model, request_id: requestId } = document
   const _tag = isKnownState(document.status) ? tags[document.status] : "Pending"
   // A single literal: an object with spread fields stores most of them out of line, which costs memory and time.
   const status: Exclude<JobStatus, Unrecognized> = {
     _tag,
-    job: ref(document.model, document.request_id),
+    job: asked?.requestId === requestId && asked.model === model ? asked : ref(model, requestId),
     createdAt: readTime(document.created_at),
     claimedAt: readTime(document.claimed_at),
     doneAt: readTime(document.done_at),
@@ -514,7 +509,7 @@ const toDocument = (status: JobStatus): typeof Document.Type => ({
 export const JobStatus: Schema.Schema<JobStatus, typeof Document.Encoded> = Schema.transform(
   Document,
   JobStatusFromSelf,
-  { strict: true, decode: fromDocument, encode: toDocument }
+  { strict: true, decode: (document) => fromDocument(document), encode: toDocument }
 ).annotations({ identifier: "JobStatus" })
 
 // -----------------------------------------------------------------------------

@@ -402,14 +402,11 @@ export const derive = (
   }
   if (before?.phase === "Ended") return Either.right(unchanged(before, Position.phaseOf(status) !== "Ended"))
   const retries = Position.retriesOf(before, status)
-  if (before === undefined) {
-    return Either.right(path(before, status, stepsTo(before, status, retries, options), options))
+  if (before !== undefined) {
+    if (Position.isStale(before, status, retries)) return Either.right(unchanged(before, true))
+    if (isSame(before, status, retries)) return Either.right(unchanged(withClaimedAt(before, status), false))
   }
-  if (Position.isStale(before, status, retries)) return Either.right(unchanged(before, true))
-  const steps = isSame(before, status, retries) ? none : stepsTo(before, status, retries, options)
-  return Either.right(
-    steps.length === 0 ? unchanged(withClaimedAt(before, status), false) : path(before, status, steps, options)
-  )
+  return Either.right(path(before, status, retries, options))
 }
 
 const none: ReadonlyArray<never> = []
@@ -427,167 +424,121 @@ const withClaimedAt = (before: Cursor, status: Job.JobStatus): Cursor => {
   return claimedAt === before.claimedAt ? before : Cursor.withClaimedAt(before, claimedAt)
 }
 
-// -----------------------------------------------------------------------------
-// steps
-// -----------------------------------------------------------------------------
-
-/** A transition, without the fields that depend on the steps before it. */
-interface Step {
-  readonly phase: Position.Phase
-  readonly position: number
-  /** Its time by the server's clock. */
-  readonly time: Option.Option<DateTime.Utc>
-  /** The `info` that is known from this step on, if it changed. */
-  readonly info?: { readonly print: string; readonly seen: Job.JsonObject } | undefined
-  readonly make: (common: TransitionBase) => Transition
-}
-
-/** Returns the path over at least one step. */
+/** Returns the path from a cursor to a snapshot. Without a transition, they match. */
 const path = (
-  before: Cursor | undefined,
-  status: Job.JobStatus,
-  steps: ReadonlyArray<Step>,
-  { observedAt }: DeriveOptions
-): Derivation => {
-  const { job } = status
-  const last = steps.at(-1) as Step
-  const transitions: Array<Transition> = []
-  const cursor = steps.reduce((known: Cursor | undefined, step) => {
-    const at = Position.isEarlier(Position.millis(step.time), known?.at) ? Option.none() : step.time
-    const isReached = step.position === last.position && step.phase === last.phase
-    const cursor = Cursor.from(
-      {
-        job: known?.job ?? jobPrint(job),
-        phase: step.phase,
-        retries: Position.retriesAt(step.position),
-        at: Position.millis(at) ?? known?.at,
-        claimedAt: step.phase === "Ended"
-          ? undefined
-          : step.phase === "Running" && known?.phase !== "Running"
-          ? Position.millis(step.time)
-          : isReached
-          ? Position.later(known?.claimedAt, Position.millis(status.claimedAt))
-          : known?.claimedAt,
-        info: step.info === undefined ? known?.info : step.info.print
-      },
-      job,
-      step.info?.seen
-    )
-    transitions.push(step.make({
-      job,
-      attempt: Position.claimsAt(step.position),
-      at,
-      observedAt,
-      evidence: isReached ? "observed" : "inferred",
-      snapshot: status,
-      cursor
-    }))
-    return cursor
-  }, before)
-  return { transitions, cursor: cursor as Cursor, stale: false }
-}
-
-/** Returns the steps from a cursor to a snapshot; none if they match. */
-const stepsTo = (
   before: Cursor | undefined,
   status: Job.JobStatus,
   retries: number,
   options: DeriveOptions
-): ReadonlyArray<Step> => {
+): Derivation => {
+  const { job } = status
   const from = before === undefined ? -1 : Position.positionOf(before.phase, before.retries)
   const to = status._tag === "Unrecognized"
     // The path to an unknown state is unknown: go straight there.
     ? Math.max(from, Position.positionOf("Queued", retries))
     : Position.positionOf(Position.isUnclaimed(status) ? "Queued" : "Running", retries)
   const lastClaim = status._tag === "Unrecognized" ? undefined : Position.claimsAt(to)
-  const steps: Array<Step> = []
-  for (let position = from + 1; position <= to; position++) {
-    steps.push(
-      position === 0
-        ? queued(status)
-        : Position.isRunningAt(position)
-        ? claimed(position, Position.claimsAt(position) === lastClaim ? status.claimedAt : Option.none())
-        : requeued(position)
+  const transitions: Array<Transition> = []
+  let known = before
+
+  /** Adds a transition, at a time by the server's clock. `info` is known from there on, if it changed. */
+  const add = (
+    phase: Position.Phase,
+    position: number,
+    time: Option.Option<DateTime.Utc>,
+    make: (common: TransitionBase) => Transition,
+    info?: { readonly print: string; readonly seen: Job.JsonObject }
+  ): void => {
+    const at = Position.isEarlier(Position.millis(time), known?.at) ? Option.none() : time
+    const isReached = position === to && phase === Position.phaseOf(status)
+    const cursor = Cursor.from(
+      {
+        job: known?.job ?? jobPrint(job),
+        phase,
+        retries: Position.retriesAt(position),
+        at: Position.millis(at) ?? known?.at,
+        claimedAt: phase === "Ended"
+          ? undefined
+          : phase === "Running" && known?.phase !== "Running"
+          ? Position.millis(time)
+          : isReached
+          ? Position.later(known?.claimedAt, Position.millis(status.claimedAt))
+          : known?.claimedAt,
+        info: info === undefined ? known?.info : info.print
+      },
+      job,
+      info?.seen
     )
+    transitions.push(make({
+      job,
+      attempt: Position.claimsAt(position),
+      at,
+      observedAt: options.observedAt,
+      evidence: isReached ? "observed" : "inferred",
+      snapshot: status,
+      cursor
+    }))
+    known = cursor
   }
-  if (status._tag === "Running") return withProgress(steps, to, before, status, options)
-  if (status._tag !== "Pending") steps.push(ended(to, status, options))
-  return steps
+
+  const news = status._tag === "Running" ? newsOf(before, status, options) : undefined
+  // a job first seen running, without progress: its `info` counts as known
+  const isKnown = before?.info === undefined && news !== undefined && Option.isNone(news.progress) && from < to
+  for (let position = from + 1; position <= to; position++) {
+    if (position === 0) {
+      // the submitter's own `info` is not progress
+      const info = status._tag === "Pending" ? { print: infoPrint(status.info), seen: status.info } : undefined
+      add("Queued", position, status.createdAt, (common) => ({ _tag: "Queued", ...common }), info)
+    } else if (Position.isRunningAt(position)) {
+      const claimedAt = Position.claimsAt(position) === lastClaim ? status.claimedAt : Option.none()
+      const info = isKnown && position === to ? news.info : undefined
+      add("Running", position, claimedAt, (common) => ({ _tag: "Claimed", ...common }), info)
+    } else {
+      const retriesLeft = Math.max(0, maxRetries - Position.retriesAt(position))
+      add("Queued", position, Option.none(), (common) => ({ _tag: "Requeued", ...common, retriesLeft }))
+    }
+  }
+  if (news !== undefined && !isKnown && news.isNew) {
+    const { changed, info, progress } = news
+    add("Running", to, Option.none(), (common) => ({ _tag: "Progressed", ...common, progress, changed }), info)
+  } else if (status._tag !== "Pending" && status._tag !== "Running") {
+    add("Ended", to, status.doneAt, (common) => end(common, status, Position.retriesAt(to), options))
+  }
+  return before !== undefined && transitions.length === 0
+    ? unchanged(withClaimedAt(before, status), false)
+    // without a cursor, the path begins with `Queued`
+    : { transitions, cursor: known as Cursor, stale: false }
 }
 
-const queued = (status: Job.JobStatus): Step => ({
-  phase: "Queued",
-  position: 0,
-  time: status.createdAt,
-  // the submitter's own `info` is not progress
-  info: status._tag === "Pending" ? { print: infoPrint(status.info), seen: status.info } : undefined,
-  make: (common) => ({ _tag: "Queued", ...common })
-})
-
-const claimed = (position: number, time: Option.Option<DateTime.Utc>): Step => ({
-  phase: "Running",
-  position,
-  time,
-  make: (common) => ({ _tag: "Claimed", ...common })
-})
-
-const requeued = (position: number): Step => ({
-  phase: "Queued",
-  position,
-  time: Option.none(),
-  make: (common) => ({
-    _tag: "Requeued",
-    ...common,
-    retriesLeft: Math.max(0, maxRetries - Position.retriesAt(position))
-  })
-})
-
-const withProgress = (
-  steps: ReadonlyArray<Step>,
-  position: number,
-  before: Cursor | undefined,
-  status: Job.Running,
-  options: DeriveOptions
-): ReadonlyArray<Step> => {
-  const progress = (options.readProgress ?? Job.readProgress)(status.info)
+/** Returns what the `info` of a running job shows since a cursor. */
+const newsOf = (before: Cursor | undefined, status: Job.Running, options: DeriveOptions) => {
   const { changed, print } = printInfo(before?.info, status.info)
-  const info = { print, seen: status.info }
-  const claim = steps.at(-1)
-  if (before?.info === undefined && Option.isNone(progress) && claim !== undefined) {
-    // a job first seen running, without progress: its `info` counts as known
-    return [...steps.slice(0, -1), { ...claim, info }]
+  return {
+    progress: (options.readProgress ?? Job.readProgress)(status.info),
+    changed,
+    info: { print, seen: status.info },
+    isNew: before?.info === undefined || Object.keys(changed).length > 0
   }
-  if (before?.info !== undefined && Object.keys(changed).length === 0) return steps
-  return [
-    ...steps,
-    {
-      phase: "Running",
-      position,
-      time: Option.none(),
-      info,
-      make: (common) => ({ _tag: "Progressed", ...common, progress, changed })
-    }
-  ]
 }
 
-const ended = (position: number, status: Job.Terminal | Job.Unrecognized, options: DeriveOptions): Step => ({
-  phase: "Ended",
-  position,
-  time: status.doneAt,
-  make: (common) => {
-    switch (status._tag) {
-      case "Done":
-        return { _tag: "Completed", ...common, outputs: status.outputs }
-      case "Failed": {
-        const reason = (options.readReason ?? Job.failureReason)(status)
-        return Position.retriesAt(position) >= maxRetries && Option.isNone(reason)
-          ? { _tag: "RetriesExhausted", ...common }
-          : { _tag: "FailedByModel", ...common, reason }
-      }
-      case "Canceled":
-        return { _tag: "Canceled", ...common }
-      case "Unrecognized":
-        return { _tag: "Unrecognized", ...common, status: status.status }
+const end = (
+  common: TransitionBase,
+  status: Job.Terminal | Job.Unrecognized,
+  retries: number,
+  options: DeriveOptions
+): Transition => {
+  switch (status._tag) {
+    case "Done":
+      return { _tag: "Completed", ...common, outputs: status.outputs }
+    case "Failed": {
+      const reason = (options.readReason ?? Job.failureReason)(status)
+      return retries >= maxRetries && Option.isNone(reason)
+        ? { _tag: "RetriesExhausted", ...common }
+        : { _tag: "FailedByModel", ...common, reason }
     }
+    case "Canceled":
+      return { _tag: "Canceled", ...common }
+    case "Unrecognized":
+      return { _tag: "Unrecognized", ...common, status: status.status }
   }
-})
+}

@@ -165,12 +165,7 @@ export const make = (
  * import { NodeJobQueue } from "effect-queue-status/node"
  * import { Effect } from "effect"
  *
- * const program = JobQueue.status({
- *   model: "my-org/video-generator",
- *   requestId: "019ba379-92da-71e4-ac40-d98059fd67c7"
- * })
- *
- * const main = program.pipe(Effect.provide(NodeJobQueue.layer()))
+ * const main = JobQueue.metrics("my-org/video-generator").pipe(Effect.provide(NodeJobQueue.layer()))
  *
  * @since 0.1.0
  * @category layers

@@ -108,11 +108,7 @@ export interface Service {
   readonly clear: (model: string) => Effect.Effect<number, QueueError>
   /** Returns the number of waiting and running jobs of a model. */
   readonly metrics: (model: string) => Effect.Effect<QueueMetrics, QueueError>
-  /**
-   * How far the service's clock is ahead of ours, in milliseconds; 0 while it is not known to differ.
-   *
-   * @internal
-   */
+  /** How far the service's clock is ahead of ours, in milliseconds; 0 while it is not known to differ. @internal */
   readonly clockAhead?: (() => number) | undefined
 }
 
@@ -197,18 +193,21 @@ export const make = (
 
     /** Sends a request and reads the whole response. */
     const respond = (about: Answer.About, request: HttpClientRequest.HttpClientRequest) =>
-      outside(Answer.execute(client, prepare(request))).pipe(
-        Effect.tap(() => {
-          connection.hasAnswered = true
-        }),
-        Effect.flatMap((response) => Answer.read(about, response, maxResponseBytes))
-      )
+      Effect.gen(function*() {
+        const response = yield* outside(Answer.execute(client, prepare(request)))
+        connection.hasAnswered = true
+        const { headers, status } = response
+        const body = yield* Answer.readBody(response, headers, maxResponseBytes)
+        if (body === undefined) return yield* Answer.tooLarge(about, status, maxResponseBytes)
+        return yield* Answer.toResponse(status, headers, body)
+      })
 
     /** Sends an encoded request, and decodes the response. A request that is not safe to repeat is sent once. */
     const call = <A>(
       about: Answer.About,
       request: HttpClientRequest.HttpClientRequest,
-      decodeOf: (httpStatus: number) => Answer.Decode<A> | undefined
+      decode: Answer.Decode<A>,
+      decodeConflict?: Answer.Decode<A>
     ): Effect.Effect<A, QueueError> =>
       (request.method === "GET" ? respond(about, request) : sendOnce(respond(about, request))).pipe(
         Effect.mapError((error) =>
@@ -217,13 +216,11 @@ export const make = (
             : Answer.unreachable(about, error.cause, error.reason, connection.hasAnswered, scrub)
         ),
         Effect.flatMap((response) => {
-          const decode = decodeOf(response.httpStatus)
-          return decode === undefined
+          const { httpStatus, text } = response
+          const expected = Answer.isOk(httpStatus) ? decode : httpStatus === 409 ? decodeConflict : undefined
+          return expected === undefined
             ? Effect.fail(Answer.fromRefusal(about, response, scrub))
-            : Either.mapLeft(
-              Answer.decode(response.text, decode),
-              (error) => Answer.undecoded(about, response, error, scrub)
-            )
+            : Either.mapLeft(Answer.decode(text, expected), (error) => Answer.undecoded(about, response, error, scrub))
         }),
         Effect.timeoutFail({
           duration: requestTimeout,
@@ -241,7 +238,7 @@ export const make = (
         const { requestId } = yield* call(
           { operation: "submit", model: request.model },
           post(Wire.paths.submit, encodeSubmit(request)),
-          ok(decodeSubmitted)
+          decodeSubmitted
         )
         yield* annotate(request.model, requestId)
         return ref(request.model, requestId)
@@ -253,7 +250,8 @@ export const make = (
         return yield* call(
           { operation: "cancel", model: job.model, job },
           post(Wire.paths.cancel, encodeCancel(job)),
-          (httpStatus) => httpStatus === 409 ? decodeNotCanceled : ok(decodeCanceled)(httpStatus)
+          decodeCanceled,
+          decodeNotCanceled
         )
       }),
 
@@ -263,7 +261,7 @@ export const make = (
         const { canceledCount } = yield* call(
           { operation: "clear", model },
           post(Wire.paths.clear, encodeClear({ model })),
-          ok(decodeCleared)
+          decodeCleared
         )
         return canceledCount
       }),
@@ -271,11 +269,7 @@ export const make = (
       metrics: Effect.fn("JobQueue.metrics")(function*(input) {
         const model = yield* checkModel("metrics", input)
         yield* annotate(model)
-        return yield* call(
-          { operation: "metrics", model },
-          get(Wire.paths.metrics, { model }),
-          ok(decodeMetrics)
-        )
+        return yield* call({ operation: "metrics", model }, get(Wire.paths.metrics, { model }), decodeMetrics)
       })
     })
   })
@@ -290,9 +284,6 @@ const post = (path: string, json: string) =>
 const encodeSubmit = Schema.encodeSync(Schema.parseJson(Wire.SubmitRequest))
 const encodeCancel = Schema.encodeSync(Schema.parseJson(Wire.CancelRequest))
 const encodeClear = Schema.encodeSync(Schema.parseJson(Wire.ClearRequest))
-
-const ok = <A>(decode: Answer.Decode<A>) => (httpStatus: number): Answer.Decode<A> | undefined =>
-  Answer.isOk(httpStatus) ? decode : undefined
 
 const decodeSubmitted = Schema.decodeUnknownEither(Wire.SubmitResponse)
 const decodeCleared = Schema.decodeUnknownEither(Wire.ClearResponse)

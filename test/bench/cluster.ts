@@ -60,7 +60,7 @@ const runner = (
   )
 
 const decoded: JobQueue.Service["status"] = (job) =>
-  Effect.sync(() => Job.fromDocument({ ...document, request_id: job.requestId, model: job.model }))
+  Effect.sync(() => Job.fromDocument({ ...document, request_id: job.requestId, model: job.model }, job))
 
 const boundless = { pollsPerSecond: 1_000_000 }
 
@@ -154,7 +154,7 @@ const database = (runners: number, origin: string) =>
         row!
     )
     const measured = Effect.gen(function*() {
-      yield* Effect.sleep("8 seconds")
+      yield* Effect.sleep("4 seconds")
       const before = yield* stats
       yield* Effect.sleep("10 seconds")
       const after = yield* stats
@@ -207,9 +207,11 @@ const main = async () => {
     { execArgv: [] }
   )
   const origin = `http://127.0.0.1:${await new Promise((resolve) => server.once("message", resolve))}`
-  const [onRunner, atClient] = await measure("memory") as [number, number]
+  const [[onRunner, atClient], [simulatedRate, longest, simulatedMicros]] = await Promise.all([
+    measure("memory") as Promise<[number, number]>,
+    measure("simulated") as Promise<[number, number, number]>
+  ])
   const [rate, micros] = await measure("polling", origin) as [number, number]
-  const [simulatedRate, longest, simulatedMicros] = await measure("simulated") as [number, number, number]
   const kib = (bytes: number) => number(bytes / 1_024, 2)
   console.log(tableOf("one runner | ", [
     [`heap of a job, of ${number(jobsOfRunner)}`, `${kib(onRunner)} KiB`],

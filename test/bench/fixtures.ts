@@ -111,3 +111,12 @@ export const child = (file: string, flags: ReadonlyArray<string>, args: Readonly
       text += part
     })
   })
+
+/** Does something with each of some names, with two of them at a time. */
+export const inPairs = async (names: ReadonlyArray<string>, f: (name: string) => Promise<void>): Promise<void> => {
+  const left = [...names]
+  const work = async () => {
+    for (let name = left.shift(); name !== undefined; name = left.shift()) await f(name)
+  }
+  await Promise.all([work(), work()])
+}

@@ -1,17 +1,20 @@
 /**
  * `npm run bench`: what it takes to watch many jobs by a `JobWatcher`. Status is answered in the process, so that what
- * is measured is the watcher. Each row is a process of its own. Figures of CPU are the median of three that take turns.
+ * is measured is the watcher. Each row is a process of its own. Figures of CPU are the median of three; what is compared
+ * runs side by side, so that the machine is as fast for both.
  */
-import { Deferred, Duration, Effect, Fiber, FiberId, Layer, Option, PubSub, Schema, Stream, TestContext } from "effect"
+import { Deferred, Duration, Effect, Fiber, FiberId, Layer, Option, PubSub, Stream, TestContext } from "effect"
 import type { Scope } from "effect"
 import { Cadence, Job, JobQueue, JobStream, JobWatcher } from "effect-queue-status"
 import { TestJobQueue, VirtualTime, Worker } from "effect-queue-status/testing"
 import { fileURLToPath } from "node:url"
-import { child, compile, cpuNow, heap, median } from "./fixtures.js"
+import { child, compile, cpuNow, heap, inPairs, median } from "./fixtures.js"
 import { type Figure, handOver, tableOf } from "./goals.js"
 
 const model = "my-org/video-generator"
-const decode = Schema.decodeUnknownSync(Schema.parseJson(Job.JobStatus))
+
+/** The snapshot in a response, as `JobQueue` decodes it. */
+const decode = (text: string, job: Job.JobRef): Job.JobStatus => Job.fromDocument(JSON.parse(text), job)
 
 const refs = (count: number): ReadonlyArray<Job.JobRef> =>
   // as an answer brings them: a text that is put together is another thing, which turns into a plain one when it is read
@@ -41,7 +44,7 @@ const stub = () => {
       polls++
       let snapshot = known.get(job.requestId)
       if (snapshot === undefined) {
-        snapshot = decode(text(job.requestId, "running", 0))
+        snapshot = decode(text(job.requestId, "running", 0), job)
         known.set(job.requestId, snapshot)
       }
       return snapshot
@@ -85,7 +88,7 @@ const memoryOfJobs = Effect.suspend(() => {
     queue.forget()
     const all = heap() - before
     const alone = heap()
-    const snapshots = jobs.map(({ requestId }) => decode(text(requestId, "running", 0)))
+    const snapshots = jobs.map((job) => decode(text(job.requestId, "running", 0), job))
     const bare = heap() - alone
     return [all / jobs.length, bare / snapshots.length]
   }).pipe(Effect.scoped, Effect.provide(watcherOver(queue.service)))
@@ -158,7 +161,7 @@ const ticking = Effect.promise(() => tick(500).then(() => tick(1_500))).pipe(Eff
 // --- fan-out
 
 const subscribers = 10_000
-const updates = 15
+const updates = 9
 
 /** Milliseconds from an update until each of the subscribers has it: the median of so many updates. */
 const fanOut = (update: (i: number) => Effect.Effect<void>, seen: () => number) =>
@@ -177,7 +180,7 @@ const fanOut = (update: (i: number) => Effect.Effect<void>, seen: () => number) 
 
 const fanOutOfWatcher = Effect.suspend(() => {
   const [job] = refs(1)
-  const snapshotOf = (i: number) => decode(text(job!.requestId, "running", i / 1_000))
+  const snapshotOf = (i: number) => decode(text(job!.requestId, "running", i / 1_000), job!)
   // the poll that is on its way is held until there is an update
   let answer = Deferred.unsafeMake<Job.JobStatus>(FiberId.none)
   const update = (i: number) =>
@@ -229,9 +232,9 @@ const fanOutOfPubSub = Effect.scoped(Effect.gen(function*() {
 /** Bytes a job, microseconds of CPU of the first poll of each, and of a poll after that. */
 const million = Effect.suspend(() => {
   const jobs = refs(1_000_000)
-  const last = decode(text("any", "running", 0))
+  const last = decode(text("any", "running", 0), Job.ref(model, "any"))
   // the first snapshot of each job is an object of its own; a later one is garbage as soon as it is seen to be the same
-  let statusOf = ({ requestId }: Job.JobRef) => decode(text(requestId, "running", 0))
+  let statusOf = (job: Job.JobRef) => decode(text(job.requestId, "running", 0), job)
   let polls = 0
   const status = (job: Job.JobRef) =>
     Effect.sync(() => {
@@ -330,33 +333,32 @@ const wait = Effect.async<never>((resume) => {
 const result = (job: Job.JobRef) => JobStream.result(job, asOften("1 hour"))
 const stream = (job: Job.JobRef) => Stream.runDrain(JobStream.transitions(job, asOften("1 hour")))
 
-type Row = () => Effect.Effect<ReadonlyArray<number>, unknown>
-
-/** Memory and counts, which hardly differ from one time to the next: measured once, two at a time. */
-const once: { readonly [name: string]: Row } = {
+const rows: { readonly [name: string]: () => Effect.Effect<ReadonlyArray<number>, unknown> } = {
+  million: () => million,
   jobs: () => memoryOfJobs,
   results: () => memoryOfSubscribers(result),
   streams: () => memoryOfSubscribers(stream),
   fibers: () => memoryOfSubscribers(() => wait),
   bareStreams: () => memoryOfSubscribers(() => Stream.runDrain(Stream.fromEffect(wait))),
-  million: () => million,
   watchers: () => watchers,
   pending: () => pending,
-  claims: () => claims
-}
-
-/** CPU and durations. */
-const timed: { readonly [name: string]: Row } = {
+  claims: () => claims,
+  apart: () => schedulingAlone(apart, 1_000, "100 millis", "10 seconds"),
+  ticking: () => ticking,
+  stopping: () => stopping,
   few: () => schedulingAlone(together, 1_000, "100 millis", "30 seconds"),
   many: () => schedulingAlone(together, 100_000, "10 seconds", "30 seconds"),
-  apart: () => schedulingAlone(apart, 1_000, "100 millis", "10 seconds"),
   fewInTime: () => scheduling(together, 1_000, "100 millis", "5 seconds"),
   manyInTime: () => scheduling(together, 100_000, "10 seconds", "5 seconds"),
-  ticking: () => ticking,
   watcher: () => fanOutOfWatcher,
-  pubsub: () => fanOutOfPubSub,
-  stopping: () => stopping
+  pubsub: () => fanOutOfPubSub
 }
+
+/** Rows that are measured several times. Those of a group run side by side. */
+const timed = [["few", "many"], ["fewInTime", "manyInTime"], ["watcher"], ["pubsub"]]
+
+/** The others: memory and counts, which hardly differ from one time to the next, and figures without a near goal. */
+const once = Object.keys(rows).filter((name) => !timed.flat().includes(name))
 
 const rounds = 3
 
@@ -367,13 +369,9 @@ const measure = async () => {
     const figures = JSON.parse(await child(file, ["--expose-gc"], [name])) as ReadonlyArray<number>
     all.set(name, [...all.get(name) ?? [], figures])
   }
-  const left = Object.keys(once)
-  const measureOnce = async () => {
-    for (let name = left.pop(); name !== undefined; name = left.pop()) await measureRow(name)
-  }
-  await Promise.all([measureOnce(), measureOnce()])
+  await inPairs(once, measureRow)
   for (let round = 0; round < rounds; round++) {
-    for (const name of Object.keys(timed)) await measureRow(name)
+    for (const names of timed) await Promise.all(names.map(measureRow))
   }
   const of = (name: string, nth = 0) => median((all.get(name) ?? []).map((figures) => figures[nth] ?? Number.NaN))
   const kib = (what: string, bytes: number, limit?: number): Figure => ({
@@ -427,4 +425,4 @@ const measure = async () => {
 
 const [name] = process.argv.slice(2)
 if (name === undefined) await measure()
-else console.log(JSON.stringify(await Effect.runPromise({ ...once, ...timed }[name]!())))
+else console.log(JSON.stringify(await Effect.runPromise(rows[name]!())))

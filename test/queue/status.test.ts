@@ -13,6 +13,7 @@ import { QueueApi } from "effect-queue-status/api"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Equal from "effect/Equal"
 import * as FastCheck from "effect/FastCheck"
 import * as Redacted from "effect/Redacted"
 import * as Documents from "../fixtures/documents.js"
@@ -106,6 +107,28 @@ describe("the status call", () => {
     )
     met("decoded", "refused")
   })
+
+  it.effect("shares the reference among the snapshots of a job, and another job has its own", () =>
+    Effect.gen(function*() {
+      const { queue } = yield* clients(
+        JSON.stringify({ model: job.model, request_id: job.requestId, status: "running" })
+      )
+      assert.strictEqual((yield* queue.status(job)).job, job)
+
+      const other = yield* queue.status(Job.ref(job.model, "another"))
+      deepStrictEqual(other.job, job)
+    }))
+
+  it.effect("returns a reference that compares by value, whatever object was passed", () =>
+    Effect.gen(function*() {
+      const { queue } = yield* clients(
+        JSON.stringify({ model: job.model, request_id: job.requestId, status: "running" })
+      )
+      const passed = { model: job.model, requestId: job.requestId }
+      const snapshot = yield* queue.status(passed)
+      passed.requestId = "changed later"
+      assert(Equal.equals(snapshot.job, job))
+    }))
 })
 
 const canceledAs = (result: JobQueue.CancelResult) => result._tag === "Canceled" ? "canceled" : result.status

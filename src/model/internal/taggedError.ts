@@ -41,39 +41,15 @@ const shortField = ([key, value]: [string, unknown]): ReadonlyArray<readonly [st
   return [["state", status._tag], ["attempt", attempt], ["age", Duration.format(age)]]
 }
 
-const toJSON = function(this: Error) {
-  const { _tag, ...fields } = Object.fromEntries(Object.entries(this).flatMap(shortField))
-  return { _tag, message: this.message, ...fields }
-}
-
-const inspect = function(this: Error) {
-  const { _tag, message: _message, ...fields } = toJSON.call(this)
-  return `${this.stack} ${Inspectable.format(fields)}`
-}
-
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- TypeScript wants this of a class that extends a parameter
 type Args = Array<any>
 
 /**
- * A class whose errors have no stack frames: these would be of this library and of Effect's run loop. `Cause.pretty` shows
- * the spans instead.
- */
-const withoutFrames = <Class extends new(...args: Args) => object>(Class: Class): Class =>
-  class extends Class {
-    constructor(...args: Args) {
-      const limit = Error.stackTraceLimit
-      Error.stackTraceLimit = 0
-      try {
-        super(...args)
-      } finally {
-        Error.stackTraceLimit = limit
-      }
-    }
-  }
-
-/**
  * Creates a `Schema.TaggedError` with the short form, and a message made from the fields. The message is cut to a
  * limit, since it may quote texts of any length.
+ *
+ * Its errors have no stack frames: these would be of this library and of Effect's run loop. `Cause.pretty` shows the
+ * spans instead.
  *
  * @internal
  */
@@ -83,18 +59,33 @@ export const TaggedError = <Self>() =>
   fields: Fields,
   describe: (error: Schema.Struct.Type<Fields>) => string
 ): Schema.TaggedErrorClass<Self, Tag, { readonly _tag: Schema.tag<Tag> } & Fields> => {
-  const Class = withoutFrames(Schema.TaggedError<unknown>(`effect-queue-status/${tag}`)(tag, fields))
-  const members: PropertyDescriptorMap = {
-    toJSON: { value: toJSON, writable: true },
-    [Inspectable.NodeInspectSymbol]: { value: inspect, writable: true },
-    message: {
-      get(this: Schema.Struct.Type<Fields>) {
-        return cut(describe(this), maxMessage)
+  // a class can't extend one whose fields are a type parameter
+  const Base = Schema.TaggedError<unknown>(`effect-queue-status/${tag}`)(tag, fields) as new(...args: Args) => Error
+  class ShortError extends Base {
+    constructor(...args: Args) {
+      const limit = Error.stackTraceLimit
+      Error.stackTraceLimit = 0
+      try {
+        super(...args)
+      } finally {
+        Error.stackTraceLimit = limit
       }
     }
+
+    override get message(): string {
+      return cut(describe(this as Schema.Struct.Type<Fields>), maxMessage)
+    }
+
+    toJSON() {
+      const { _tag, ...fields } = Object.fromEntries(Object.entries(this).flatMap(shortField))
+      return { _tag, message: this.message, ...fields }
+    }
+
+    [Inspectable.NodeInspectSymbol]() {
+      const { _tag, message: _message, ...fields } = this.toJSON()
+      return `${this.stack} ${Inspectable.format(fields)}`
+    }
   }
-  for (const member of Object.values(members)) member.configurable = true
-  Object.defineProperties(Class.prototype, members)
   // the extending class, which the type parameter stands for
-  return Class as Schema.TaggedErrorClass<Self, Tag, { readonly _tag: Schema.tag<Tag> } & Fields>
+  return ShortError as unknown as Schema.TaggedErrorClass<Self, Tag, { readonly _tag: Schema.tag<Tag> } & Fields>
 }

@@ -11,11 +11,7 @@ type Headers = Record<string, string | Array<string> | undefined>
 
 const stopped = new Error("not wanted any more")
 
-/**
- * A request over undici. Reports its outcome once, unless it is stopped before.
- *
- * @internal
- */
+/** A request over undici. Reports its outcome once, unless it is stopped before. @internal */
 export class PollRequest implements Undici.Dispatcher.DispatchHandler {
   private controller: Undici.Dispatcher.DispatchController | undefined
   private isOver = false

@@ -1,8 +1,4 @@
-/**
- * Which addresses a webhook may be sent to.
- *
- * @internal
- */
+/** Which addresses a webhook may be sent to. @internal */
 import * as ConfigError from "effect/ConfigError"
 import * as Either from "effect/Either"
 import * as Net from "node:net"
@@ -14,7 +10,8 @@ const familyOf = (address: string): Family | undefined => {
   return version === 0 ? undefined : version === 4 ? "ipv4" : "ipv6"
 }
 
-const listOf = (subnets: ReadonlyArray<string>): Either.Either<Net.BlockList, string> => {
+/** Returns whether an address is in one of the subnets, or the first text that is not a subnet. */
+const inAny = (subnets: ReadonlyArray<string>): Either.Either<(address: string) => boolean, string> => {
   const list = new Net.BlockList()
   for (const subnet of subnets) {
     const [, address = "", prefix = ""] = /^([^/]+)\/(\d{1,3})$/.exec(subnet) ?? []
@@ -22,11 +19,14 @@ const listOf = (subnets: ReadonlyArray<string>): Either.Either<Net.BlockList, st
     if (family === undefined || Number(prefix) > (family === "ipv4" ? 32 : 128)) return Either.left(subnet)
     list.addSubnet(address, Number(prefix), family)
   }
-  return Either.right(list)
+  return Either.right((address) => {
+    const family = familyOf(address)
+    return family !== undefined && list.check(address, family)
+  })
 }
 
 // IANA's registries of special-purpose addresses, and multicast.
-const reserved = Either.getOrThrow(listOf([
+const isReserved = Either.getOrThrow(inAny([
   "0.0.0.0/8",
   "10.0.0.0/8",
   "100.64.0.0/10",
@@ -53,24 +53,17 @@ const reserved = Either.getOrThrow(listOf([
 ]))
 
 // The only part of IPv6 that is assigned to the public Internet. It excludes IPv4 addresses in IPv6 form, and NAT64.
-const globalUnicast = Either.getOrThrow(listOf(["2000::/3"]))
+const isGlobalUnicast = Either.getOrThrow(inAny(["2000::/3"]))
 
 /** @internal */
-export const isPublic = (address: string): boolean => {
-  const family = familyOf(address)
-  return family !== undefined && !reserved.check(address, family) &&
-    (family === "ipv4" || globalUnicast.check(address, family))
-}
+export const isPublic = (address: string): boolean =>
+  Net.isIPv4(address) ? !isReserved(address) : isGlobalUnicast(address) && !isReserved(address)
 
 /** Returns whether an address is in one of the subnets. @internal */
 export const inSubnets = (
   subnets: ReadonlyArray<string>
 ): Either.Either<(address: string) => boolean, ConfigError.ConfigError> =>
-  Either.mapBoth(listOf(subnets), {
-    onLeft: (subnet) =>
-      ConfigError.InvalidData(["allow"], `${JSON.stringify(subnet)} is not a subnet such as 10.1.0.0/16`),
-    onRight: (list) => (address) => {
-      const family = familyOf(address)
-      return family !== undefined && list.check(address, family)
-    }
-  })
+  Either.mapLeft(
+    inAny(subnets),
+    (subnet) => ConfigError.InvalidData(["allow"], `${JSON.stringify(subnet)} is not a subnet such as 10.1.0.0/16`)
+  )

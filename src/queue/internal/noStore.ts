@@ -28,11 +28,7 @@ const Mark = Context.GenericTag<"effect-queue-status/NoStore", number>("effect-q
 // The context of the request, outside of the client.
 const outsideContext = FiberRef.unsafeMake<Context.Context<never> | undefined>(undefined)
 
-/**
- * Sends a request of a client of `withNoStore`.
- *
- * @internal
- */
+/** Sends a request of a client of `withNoStore`. @internal */
 export const outside = <A, E>(request: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.contextWithEffect((context: Context.Context<never>) => {
     const marked = Context.add(context, Mark, NaN)
@@ -42,11 +38,7 @@ export const outside = <A, E>(request: Effect.Effect<A, E>): Effect.Effect<A, E>
     )
   })
 
-/**
- * Sends a request of a client of `withNoStore` in a fiber of its own, for another one.
- *
- * @internal
- */
+/** Sends a request of a client of `withNoStore` in a fiber of its own, for another one. @internal */
 export const forkOutside = <A, E>(
   caller: Fiber.Fiber<unknown, unknown>,
   request: Effect.Effect<A, E>

@@ -1,8 +1,4 @@
-/**
- * The options of a queue over HTTP: validated, and completed from the configuration and the defaults.
- *
- * @internal
- */
+/** The options of a queue over HTTP: validated, and completed from the configuration and the defaults. @internal */
 import * as Config from "effect/Config"
 import * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"

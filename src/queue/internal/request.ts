@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Equal from "effect/Equal"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
@@ -18,21 +19,15 @@ export interface Issue {
 
 const offersNothing = ({ message }: Issue): boolean => /^Expected (?:null|undefined), /.test(message)
 
-/**
- * Removes the issues that only report that a field could be omitted.
- *
- * @internal
- */
+/** Removes the issues that only report that a field could be omitted. @internal */
 export const withoutOffers = <A extends Issue>(issues: ReadonlyArray<A>): ReadonlyArray<A> => {
-  const told = new Set(issues.filter((issue) => !offersNothing(issue)).map(({ path }) => path.map(String).join(".")))
-  return issues.filter((issue) => !offersNothing(issue) || !told.has(issue.path.map(String).join(".")))
+  const reported = new Set(
+    issues.filter((issue) => !offersNothing(issue)).map(({ path }) => path.map(String).join("."))
+  )
+  return issues.filter((issue) => !offersNothing(issue) || !reported.has(issue.path.map(String).join(".")))
 }
 
-/**
- * Formats the first issues for people.
- *
- * @internal
- */
+/** Formats the first issues for people. @internal */
 export const sayIssues = (issues: ReadonlyArray<Issue>): string =>
   withoutOffers(issues)
     .slice(0, 5)
@@ -53,45 +48,37 @@ export const formatIssues = (error: ParseResult.ParseError): string => {
   }
 }
 
-/**
- * Cuts a text to the length that an error keeps.
- *
- * @internal
- */
+/** Cuts a text to the length that an error keeps. @internal */
 export const clip = (text: string, max: number = maxBodyLength): string =>
   text.length <= max ? text : `${text.slice(0, max - 1)}…`
-
-// Replaces a model that is not a string: an object may have no `toString`, or one that throws.
-const text = (value: unknown): string => Predicate.isObject(value) ? "(no string)" : String(value)
 
 const isJsonObject = Schema.is(JsonObject)
 const isRef = Schema.decodeUnknown(JobRef, { errors: "all" })
 const isModel = Schema.decodeUnknown(ModelName)
 const isSubmit = Schema.decodeUnknown(SubmitRequest, { errors: "all" })
 
-/** @internal */
+// A model that is not a string is replaced: an object may have no `toString`, or one that throws.
+const invalid = (operation: Operation, model: unknown, detail: string): InvalidRequest =>
+  new InvalidRequest({
+    operation,
+    model: Predicate.isObject(model) ? "(no string)" : String(model),
+    detail: clip(detail)
+  })
+
+/** Validates a reference. Returns one that compares by value. @internal */
 export const checkRef = (operation: Operation, job: JobRef): Effect.Effect<JobRef, InvalidRequest> =>
-  Effect.mapError(isRef(job), (error) =>
-    new InvalidRequest({
-      operation,
-      model: text(job?.model),
-      detail: clip(formatIssues(error))
-    }))
+  Effect.mapBoth(isRef(job), {
+    onFailure: (error) => invalid(operation, job?.model, formatIssues(error)),
+    onSuccess: (ref) => Equal.isEqual(job) ? job : ref
+  })
 
 /** @internal */
 export const checkModel = (operation: Operation, model: string): Effect.Effect<string, InvalidRequest> =>
-  Effect.mapError(
-    isModel(model),
-    (error) => new InvalidRequest({ operation, model: text(model), detail: clip(`model: ${formatIssues(error)}`) })
-  )
+  Effect.mapError(isModel(model), (error) => invalid(operation, model, `model: ${formatIssues(error)}`))
 
-/**
- * Creates the error of a submit that is rejected before it is sent.
- *
- * @internal
- */
+/** Creates the error of a submit that is rejected before it is sent. @internal */
 export const invalidSubmit = (request: { readonly model: string }, detail: string): InvalidRequest =>
-  new InvalidRequest({ operation: "submit", model: text(request?.model), detail: clip(detail) })
+  invalid("submit", request?.model, detail)
 
 interface Submit {
   readonly model: string
@@ -108,24 +95,15 @@ interface CheckedSubmit extends Submit {
 const asJsonObject = (value: unknown, name: string): Either.Either<JsonObject, string> =>
   Either.filterOrLeft(toJson(value, name), isJsonObject, () => `${name}: its toJSON does not return an object`)
 
-/**
- * Returns the request to send: a copy that JSON represents without loss.
- *
- * @internal
- */
+/** Returns the request to send: a copy that JSON represents without loss. @internal */
 export const checkSubmit = (request: Submit): Effect.Effect<CheckedSubmit, InvalidRequest> =>
-  isSubmit(request).pipe(
-    Effect.mapError(formatIssues),
-    Effect.flatMap(({ info, model, payload, priority }) =>
-      Effect.gen(function*() {
-        return {
-          model,
-          payload: yield* asJsonObject(payload, "payload"),
-          ...(Predicate.isNotNullable(info) && { info: yield* asJsonObject(info, "info") }),
-          // JSON has no -0
-          ...(Predicate.isNotNullable(priority) && { priority: priority + 0 })
-        }
-      })
-    ),
-    Effect.mapError((detail) => invalidSubmit(request, detail))
-  )
+  Effect.gen(function*() {
+    const { info, model, payload, priority } = yield* Effect.mapError(isSubmit(request), formatIssues)
+    return {
+      model,
+      payload: yield* asJsonObject(payload, "payload"),
+      ...(Predicate.isNotNullable(info) && { info: yield* asJsonObject(info, "info") }),
+      // JSON has no -0
+      ...(Predicate.isNotNullable(priority) && { priority: priority + 0 })
+    }
+  }).pipe(Effect.mapError((detail) => invalidSubmit(request, detail)))

@@ -21,22 +21,14 @@ import { parseRetryAfter } from "./retryAfter.js"
 import type { Scrub } from "./scrubber.js"
 import type { ErrorBody } from "./wire.js"
 
-/**
- * The call, which is part of every error.
- *
- * @internal
- */
+/** The call, which is part of every error. @internal */
 export interface About {
   readonly operation: QueueError.Operation
   readonly model: string
   readonly job?: JobRef
 }
 
-/**
- * A response, read to its end: its status, its body, and the headers that an error keeps.
- *
- * @internal
- */
+/** A response, read to its end: its status, its body, and the headers that an error keeps. @internal */
 export interface Response {
   readonly httpStatus: number
   readonly text: string
@@ -44,11 +36,7 @@ export interface Response {
   readonly retryAfter: Duration.Duration | undefined
 }
 
-/**
- * Returns whether a status code means success (RFC 9110: an unknown 2xx means the same as 200).
- *
- * @internal
- */
+/** Returns whether a status code means success (RFC 9110: an unknown 2xx means the same as 200). @internal */
 export const isOk = (httpStatus: number): boolean => httpStatus >= 200 && httpStatus < 300
 
 /** @internal */
@@ -68,11 +56,7 @@ export const toResponse = (
 export const tooLarge = (about: About, httpStatus: number, maxBytes: number): QueueError.ResponseTooLarge =>
   new QueueError.ResponseTooLarge({ ...about, httpStatus, maxBytes })
 
-/**
- * Sends a request. A client that fails on a status code (`filterStatusOk`) still has a response.
- *
- * @internal
- */
+/** Sends a request. A client that fails on a status code (`filterStatusOk`) still has a response. @internal */
 export const execute = (
   client: HttpClient.HttpClient,
   request: HttpClientRequest.HttpClientRequest
@@ -122,39 +106,19 @@ export const readBody = (
   return Effect.map(readChunks(response.stream, body), (isWhole) => isWhole ? body.bytes() : undefined)
 }
 
-/**
- * Reads a response to its end. Fails if the body of a success breaks off or is longer than `maxBytes`.
- *
- * @internal
- */
-export const read = (
-  about: About,
-  response: HttpClientResponse.HttpClientResponse,
-  maxBytes: number
-): Effect.Effect<Response, HttpClientError.ResponseError | QueueError.ResponseTooLarge> =>
-  Effect.suspend(() => {
-    const { headers, status } = response
-    return Effect.flatMap(
-      readBody(response, headers, maxBytes),
-      (body) => body === undefined ? tooLarge(about, status, maxBytes) : toResponse(status, headers, body)
-    )
-  })
-
 const string = (value: unknown): string | undefined =>
   typeof value === "string" && value.trim() !== "" ? value : typeof value === "number" ? String(value) : undefined
 
 const errorBody = (value: unknown): typeof ErrorBody.Type => {
   if (typeof value !== "object" || value === null) return { message: string(value) }
   const { code, error, message, param, type } = value as { readonly [key: string]: unknown }
-  const outer = { code: string(code), type: string(type), param: string(param), message: string(message) }
-  if (error === undefined || error === null) return outer
   // some gateways wrap it: { "error": { … } }, or { "error": "…" }; the outer fields replace missing inner ones
   const inner = errorBody(error)
   return {
-    code: inner.code ?? outer.code,
-    type: inner.type ?? outer.type,
-    param: inner.param ?? outer.param,
-    message: inner.message ?? outer.message
+    code: inner.code ?? string(code),
+    type: inner.type ?? string(type),
+    param: inner.param ?? string(param),
+    message: inner.message ?? string(message)
   }
 }
 
@@ -180,7 +144,7 @@ const compact = <A extends object>(fields: A): A =>
 const kept = (about: About, response: Response, scrub: Scrub) => {
   const clean = (text: string | undefined) => text === undefined ? undefined : clip(scrub(text))
   const { code, message, param, type } = parseBody(response.text, scrub)
-  const fields = compact({
+  return compact({
     ...about,
     httpStatus: response.httpStatus,
     code: clean(code),
@@ -190,22 +154,19 @@ const kept = (about: About, response: Response, scrub: Scrub) => {
     httpRequestId: clean(response.httpRequestId),
     retryAfter: response.retryAfter
   })
-  return { fields, body: clip(scrub(response.text)) }
 }
 
-const unexpected = (about: About, response: Response, issue: string, scrub: Scrub): QueueError.UnexpectedResponse => {
-  const { body, fields } = kept(about, response, scrub)
-  return new QueueError.UnexpectedResponse({ ...fields, issue: clip(scrub(issue)), body })
-}
+const unexpected = (about: About, response: Response, issue: string, scrub: Scrub): QueueError.UnexpectedResponse =>
+  new QueueError.UnexpectedResponse({
+    ...kept(about, response, scrub),
+    issue: clip(scrub(issue)),
+    body: clip(scrub(response.text))
+  })
 
-/**
- * Returns the error for a response that is not a success.
- *
- * @internal
- */
+/** Returns the error for a response that is not a success. @internal */
 export const fromRefusal = (about: About, response: Response, scrub: Scrub): QueueError.QueueError => {
   const { httpStatus } = response
-  const fields = () => kept(about, response, scrub).fields
+  const fields = () => kept(about, response, scrub)
   switch (httpStatus) {
     case 400:
     case 413:
@@ -227,11 +188,7 @@ export const fromRefusal = (about: About, response: Response, scrub: Scrub): Que
   }
 }
 
-/**
- * Decodes the JSON of a body.
- *
- * @internal
- */
+/** Decodes the JSON of a body. @internal */
 export type Decode<A> = (json: unknown) => Either.Either<A, ParseResult.ParseError>
 
 // An empty body is not JSON, and decodes as a missing value.
@@ -244,18 +201,14 @@ const parseJson = (text: string): Either.Either<unknown, ParseResult.ParseError>
 const explainStatus = Schema.decodeUnknownEither(JobStatus)
 
 /** @internal */
-export const decodeStatus: Decode<JobStatus> = (json) =>
-  isDocument(json) ? Either.right(fromDocument(json)) : explainStatus(json)
+export const decodeStatus = (asked: JobRef): Decode<JobStatus> => (json) =>
+  isDocument(json) ? Either.right(fromDocument(json, asked)) : explainStatus(json)
 
 /** @internal */
 export const decode = <A>(text: string, decode: Decode<A>): Either.Either<A, ParseResult.ParseError> =>
   Either.flatMap(parseJson(text), decode)
 
-/**
- * Returns the error for a response whose body does not match its status.
- *
- * @internal
- */
+/** Returns the error for a response whose body does not match its status. @internal */
 export const undecoded = (
   about: About,
   response: Response,
@@ -263,11 +216,7 @@ export const undecoded = (
   scrub: Scrub
 ): QueueError.UnexpectedResponse => unexpected(about, response, formatIssues(error), scrub)
 
-/**
- * Returns the innermost reason: `fetch failed` is caused by `connect ECONNREFUSED 127.0.0.1:1`.
- *
- * @internal
- */
+/** Returns the innermost reason: `fetch failed` is caused by `connect ECONNREFUSED 127.0.0.1:1`. @internal */
 export const reasonOf = (cause: unknown): string | undefined => {
   if (typeof cause === "string") return string(cause)
   if (typeof cause !== "object" || cause === null) return undefined
@@ -278,33 +227,9 @@ export const reasonOf = (cause: unknown): string | undefined => {
 
 // OpenSSL's verification errors of a server certificate, as named by Node. The certificate is verified before any part
 // of the request is sent.
-const certificateErrors: ReadonlySet<unknown> = new Set([
-  "CERT_CHAIN_TOO_LONG",
-  "CERT_HAS_EXPIRED",
-  "CERT_NOT_YET_VALID",
-  "CERT_REJECTED",
-  "CERT_REVOKED",
-  "CERT_SIGNATURE_FAILURE",
-  "CERT_UNTRUSTED",
-  "CRL_HAS_EXPIRED",
-  "CRL_NOT_YET_VALID",
-  "CRL_SIGNATURE_FAILURE",
-  "DEPTH_ZERO_SELF_SIGNED_CERT",
-  "ERR_TLS_CERT_ALTNAME_INVALID",
-  "ERROR_IN_CERT_NOT_AFTER_FIELD",
-  "ERROR_IN_CERT_NOT_BEFORE_FIELD",
-  "HOSTNAME_MISMATCH",
-  "INVALID_CA",
-  "INVALID_PURPOSE",
-  "PATH_LENGTH_EXCEEDED",
-  "SELF_SIGNED_CERT_IN_CHAIN",
-  "UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY",
-  "UNABLE_TO_DECRYPT_CERT_SIGNATURE",
-  "UNABLE_TO_GET_CRL",
-  "UNABLE_TO_GET_ISSUER_CERT",
-  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
-  "UNABLE_TO_VERIFY_LEAF_SIGNATURE"
-])
+const isCertificateError = (code: string): boolean =>
+  /^(?:CERT|CRL|ERR_TLS_CERT|ERROR_IN_CERT|UNABLE_TO)_|SELF_SIGNED_CERT/.test(code) ||
+  ["HOSTNAME_MISMATCH", "INVALID_CA", "INVALID_PURPOSE", "PATH_LENGTH_EXCEEDED"].includes(code)
 
 // The server does not speak TLS, or not our version of it. Over node:http the write of the request fails.
 const isProtocolError = (code: unknown, syscall: unknown): boolean =>
@@ -336,7 +261,7 @@ const unsentBy = (cause: unknown, hasAnswered: boolean): Unsent | undefined => {
   }
   const [, proxyStatus] = refusedTunnel.exec(String(message)) ?? []
   if (proxyStatus !== undefined) return Number(proxyStatus) < 500 ? "stays" : "may pass"
-  if (certificateErrors.has(code) || (!hasAnswered && isProtocolError(code, syscall))) return "stays"
+  if (isCertificateError(String(code)) || (!hasAnswered && isProtocolError(code, syscall))) return "stays"
   return isConnectError(code, syscall, message) ? "may pass" : unsentBy(deeper, hasAnswered)
 }
 

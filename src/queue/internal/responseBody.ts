@@ -34,18 +34,10 @@ export class ResponseBody {
   }
 }
 
-/**
- * The body of an error response, of which an error keeps little.
- *
- * @internal
- */
+/** The body of an error response, of which an error keeps little. @internal */
 export const ofRefusal = (): ResponseBody => new ResponseBody(64 * 1024, 1024 * 1024)
 
-/**
- * The body of a success. `add` returns `false` for more than `maxBytes`.
- *
- * @internal
- */
+/** The body of a success. `add` returns `false` for more than `maxBytes`. @internal */
 export const ofSuccess = (maxBytes: number): ResponseBody => new ResponseBody(maxBytes, maxBytes)
 
 const empty = new Uint8Array()

@@ -1,11 +1,7 @@
 import { keyOf } from "../../model/internal/jobKey.js"
 import type { JobRef, JobStatus } from "../../model/Job.js"
 
-/**
- * A job, its prepared request, and its last response: the text of the body, and the snapshot.
- *
- * @internal
- */
+/** A job, its prepared request, and its last response: the text of the body, and the snapshot. @internal */
 export interface Entry<Request> {
   readonly job: JobRef
   readonly request: Request

@@ -20,11 +20,7 @@ const element = /\s*(?:[A-Z][a-z]+, )?[^,]+/g
 const parseNumber = (text: string): Option.Option<number> =>
   decimal.test(text) ? Option.some(Number(text)) : Option.none()
 
-/**
- * Parses an HTTP date (RFC 9110), to milliseconds since the epoch.
- *
- * @internal
- */
+/** Parses an HTTP date (RFC 9110), to milliseconds since the epoch. @internal */
 export const parseDate = (text: string): Option.Option<number> =>
   httpDate.test(text)
     // All three forms are in GMT. An offset is added: `DateTime` reads a text that ends in `GMT` as one without a zone.

@@ -1,11 +1,8 @@
 import * as Encoding from "effect/Encoding"
+import { identity } from "effect/Function"
 import * as Redacted from "effect/Redacted"
 
-/**
- * Replaces the token in a text.
- *
- * @internal
- */
+/** Replaces the token in a text. @internal */
 export type Scrub = (text: string) => string
 
 // A shorter token, such as a developer's token for an emulator, is not a secret, and removing it would garble texts.
@@ -50,39 +47,34 @@ const maxPasses = 5
 /** A text with some of its escapes decoded. */
 interface Decoded {
   readonly text: string
-  /** The position in the original of each character, and of the end. */
-  readonly origins: ReadonlyArray<number> | undefined
+  /** Returns the position in the original of a character, or of the end. */
+  readonly originOf: (index: number) => number
 }
-
-const originOf = ({ origins }: Decoded, index: number): number => origins === undefined ? index : origins[index]!
 
 /** Decodes the outermost escapes of some kinds. Returns the argument itself if there are none. */
 const decode = (from: Decoded, escapes: RegExp): Decoded => {
-  let text = ""
-  let at = 0
   const origins: Array<number> = []
-  const copy = (to: number) => {
-    for (let i = at; i < to; i++) origins.push(originOf(from, i))
-    text += from.text.slice(at, to)
+  let at = 0
+  const keepTo = (end: number) => {
+    while (at < end) origins.push(at++)
   }
-  for (const { 0: escape, index } of from.text.matchAll(escapes)) {
+  const text = from.text.replace(escapes, (escape, index: number) => {
     const char = unescape(escape)
     // a token consists of printable ASCII characters
-    if (char === undefined || char < "!" || char > "~") continue
-    copy(index)
-    origins.push(originOf(from, index))
-    text += char
-    at = index + escape.length
-  }
+    if (char === undefined || char < "!" || char > "~") return escape
+    keepTo(index)
+    origins.push(index)
+    at += escape.length
+    return char
+  })
   if (at === 0) return from
-  copy(from.text.length)
-  origins.push(originOf(from, from.text.length))
-  return { text, origins }
+  keepTo(from.text.length + 1)
+  return { text, originOf: (index) => from.originOf(origins[index]!) }
 }
 
 /** Returns the text and its decodings: nested escapes in any order, and each kind once (a token may look like one). */
 const decodings = (text: string): ReadonlyArray<Decoded> => {
-  const original: Decoded = { text, origins: undefined }
+  const original: Decoded = { text, originOf: identity }
   const all = [original]
   for (let pass = 0; pass < maxPasses; pass++) {
     const next = decode(all[pass]!, anyKind)
@@ -92,42 +84,38 @@ const decodings = (text: string): ReadonlyArray<Decoded> => {
   return all.length === 1 ? all : [...all, ...kinds.map((kind) => decode(original, kind))]
 }
 
-/** A form of the token, searched with the Knuth–Morris–Pratt algorithm. */
-class Needle {
-  // for each prefix, the length of its longest proper prefix that is also its suffix
-  private readonly borders: ReadonlyArray<number>
+/** A form of the token. A prefix of it is found by `min` characters, and at the end of a text by `minAtEnd`. */
+interface Needle {
+  readonly prefix: string
+  /** All parts of the form that are as long as the prefix. */
+  readonly parts: ReadonlySet<string>
+  readonly minAtEnd: number
+}
 
-  constructor(private readonly form: string, private readonly min: number, private readonly minAtEnd: number) {
-    const borders = [0]
-    for (let i = 1, length = 0; i < form.length; i++) {
-      while (length > 0 && form[i] !== form[length]) length = borders[length - 1]!
-      if (form[i] === form[length]) length++
-      borders.push(length)
-    }
-    this.borders = borders
+const needle = (form: string, charactersPerByte: number): Needle => {
+  const min = Math.min(form.length, Math.ceil(minPrefix * charactersPerByte))
+  return {
+    prefix: form.slice(0, min),
+    parts: new Set(Array.from({ length: form.length - min + 1 }, (_, at) => form.slice(at, at + min))),
+    minAtEnd: Math.min(form.length, Math.ceil(minPrefixAtEnd * charactersPerByte))
   }
+}
 
-  /** Reports each occurrence of the form or a prefix of it. */
-  find(text: string, found: (from: number, to: number) => void): void {
-    const { borders, form, min, minAtEnd } = this
-    const prefix = form.slice(0, min)
-    let at = text.indexOf(prefix)
-    while (at !== -1) {
-      let length = min
-      let end = at + min
-      while (length >= min) {
-        while (length < form.length && text[end] === form[length]) {
-          length++
-          end++
-        }
-        found(end - length, end)
-        length = borders[length - 1]!
-      }
-      at = text.indexOf(prefix, end - length)
-    }
-    for (let length = min - 1; length >= minAtEnd; length--) {
-      if (text.endsWith(form.slice(0, length))) return found(text.length - length, text.length)
-    }
+/** Reports each occurrence of a form or a prefix of it, and of what follows it as long as it consists of parts. */
+const find = (
+  text: string,
+  { minAtEnd, parts, prefix }: Needle,
+  found: (from: number, to: number) => void
+): void => {
+  const min = prefix.length
+  for (let at = text.indexOf(prefix); at !== -1;) {
+    let next = at + 1
+    while (parts.has(text.slice(next, next + min))) next++
+    found(at, next + min - 1)
+    at = text.indexOf(prefix, next)
+  }
+  for (let length = min - 1; length >= minAtEnd; length--) {
+    if (text.endsWith(prefix.slice(0, length))) return found(text.length - length, text.length)
   }
 }
 
@@ -139,12 +127,7 @@ const base64 = (token: string, before: number): string => {
 
 const needlesOf = (token: string): ReadonlyArray<Needle> => {
   const needles = (forms: ReadonlyArray<string>, charactersPerByte: number) =>
-    Array.from(new Set(forms), (form) =>
-      new Needle(
-        form,
-        Math.min(form.length, Math.ceil(minPrefix * charactersPerByte)),
-        Math.min(form.length, Math.ceil(minPrefixAtEnd * charactersPerByte))
-      ))
+    Array.from(new Set(forms), (form) => needle(form, charactersPerByte))
   const hex = Encoding.encodeHex(token)
   const base64s = [0, 1, 2].map((before) => base64(token, before))
   return [
@@ -171,7 +154,7 @@ export const scrubber = (apiKey: Redacted.Redacted): Scrub => {
     const found: Array<readonly [from: number, to: number]> = []
     for (const decoded of decodings(text)) {
       for (const needle of needles) {
-        needle.find(decoded.text, (from, to) => found.push([originOf(decoded, from), originOf(decoded, to)]))
+        find(decoded.text, needle, (from, to) => found.push([decoded.originOf(from), decoded.originOf(to)]))
       }
     }
     let scrubbed = ""

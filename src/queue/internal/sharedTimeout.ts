@@ -4,11 +4,7 @@ import * as Effect from "effect/Effect"
 import { monotonic } from "../../model/internal/time.js"
 import * as Fiber from "./fiber.js"
 
-/**
- * A pending operation.
- *
- * @internal
- */
+/** A pending operation. @internal */
 export class Expiring {
   previous: Expiring = this
   next: Expiring = this

@@ -28,11 +28,7 @@ export type RawHeaders = Record<string, string | ReadonlyArray<string> | undefin
 /** @internal */
 export type Outcome = Effect.Effect<JobStatus, QueueError>
 
-/**
- * What the calls to a service have in common.
- *
- * @internal
- */
+/** What the calls to a service have in common. @internal */
 export interface Connection {
   readonly scrub: Scrub
   readonly requestTimeout: Duration.Duration
@@ -43,11 +39,7 @@ export interface Connection {
   readonly toError: (about: Answer.About, response: Answer.Response, scrub: Scrub) => QueueError
 }
 
-/**
- * The outcomes of a request.
- *
- * @internal
- */
+/** The outcomes of a request. @internal */
 export interface Outcomes<Request> {
   /** A response with its body. That of an error may be incomplete. */
   readonly received: (entry: Entry<Request>, httpStatus: number, headers: RawHeaders, body: Uint8Array) => Outcome
@@ -57,11 +49,7 @@ export interface Outcomes<Request> {
   readonly lost: (entry: Entry<Request>, cause: unknown, reason: string) => Outcome
 }
 
-/**
- * A way to send requests.
- *
- * @internal
- */
+/** A way to send requests. @internal */
 export interface Transport<Request> {
   readonly prepare: (job: JobRef) => Request
   /** Sends a request for a fiber, reports its outcome once, and returns an effect that stops it and waits for its end. */
@@ -104,7 +92,7 @@ export const makeStatus = <Request>(
       if (!Answer.isOk(httpStatus)) return refuse((response) => toError(about(entry), response, scrub))
       const text = decodeText(body, headers["content-encoding"])
       if (entry.status !== undefined && entry.text === text) return Effect.succeed(entry.status)
-      const status = Answer.decode(text, Answer.decodeStatus)
+      const status = Answer.decode(text, Answer.decodeStatus(entry.job))
       if (Either.isLeft(status)) {
         return refuse((response) => Answer.undecoded(about(entry), response, status.left, scrub))
       }

@@ -51,18 +51,11 @@ export const toJson = (value: unknown, name: string): Either.Either<unknown, str
   const path: Array<string | number> = []
   const ancestors = new Set<object>()
 
-  const property = (key: string, value: unknown): unknown => {
+  const part = (key: string | number, value: unknown): unknown => {
     path.push(key)
     const copied = copy(value)
-    path.pop()
-    return copied
-  }
-
-  const element = (value: unknown, index: number): unknown => {
-    path.push(index)
-    const copied = copy(value)
-    // `JSON.stringify` would write null
-    if (copied === undefined) return refuse("undefined")
+    // `JSON.stringify` would write an element as null
+    if (copied === undefined && typeof key === "number") return refuse("undefined")
     path.pop()
     return copied
   }
@@ -84,26 +77,24 @@ export const toJson = (value: unknown, name: string): Either.Either<unknown, str
   }
 
   const copyObject = (value: object): unknown => {
+    // both have a `toJSON` that does not represent their value
+    if (Effect.isEffect(value)) return refuse("an Effect")
+    if (value instanceof Date && Number.isNaN(value.getTime())) return refuse("an invalid Date")
     if (ancestors.has(value)) return refuse("a cycle")
     if (ancestors.size === maxLevels) return refuse(`a nesting of more than ${maxLevels} levels`)
     ancestors.add(value)
-    const copied = copyUnvisited(value)
+    const copied = copyParts(value)
     ancestors.delete(value)
     return copied
   }
 
-  const copyUnvisited = (value: object): unknown => {
-    // both have a `toJSON` that does not represent their value
-    if (Effect.isEffect(value)) return refuse("an Effect")
-    if (value instanceof Date && Number.isNaN(value.getTime())) return refuse("an invalid Date")
+  const copyParts = (value: object): unknown => {
     if ("toJSON" in value && typeof value.toJSON === "function") return copy(value.toJSON(String(path.at(-1) ?? "")))
     // not `map`, which skips holes
-    if (Array.isArray(value)) return Array.from(value, element)
+    if (Array.isArray(value)) return Array.from(value, (element, index) => part(index, element))
     if (!isPlain(value)) return refuse(describeInstance(value))
     return Object.fromEntries(
-      Object.entries(value).map(([key, entry]) => [key, property(key, entry)]).filter(([, entry]) =>
-        entry !== undefined
-      )
+      Object.entries(value).map(([key, entry]) => [key, part(key, entry)]).filter(([, entry]) => entry !== undefined)
     )
   }
 

@@ -50,20 +50,12 @@ export const SubmitResponse = Schema.Struct({ requestId: RequestId }).annotation
 export const CancelRequest = Schema.Struct({ model: ModelName, requestId: renamed(RequestId, "request_id") })
   .annotations({ identifier: "CancelRequest" })
 
-/**
- * The response to a cancel of a job that was pending.
- *
- * @internal
- */
+/** The response to a cancel of a job that was pending. @internal */
 export const CancelResponse = Schema.Struct({ status: Schema.Literal("canceled") }).annotations({
   identifier: "CancelResponse"
 })
 
-/**
- * The response to a cancel of a job that was not pending (HTTP 409): its status.
- *
- * @internal
- */
+/** The response to a cancel of a job that was not pending (HTTP 409): its status. @internal */
 export const CancelConflict = Schema.Struct({ status: Schema.NonEmptyString }).annotations({
   identifier: "CancelConflict",
   description: "The job was not pending: running, done, failed, or canceled before."
@@ -76,22 +68,14 @@ export const ClearRequest = Schema.Struct({ model: ModelName }).annotations({ id
 export const ClearResponse = Schema.Struct({ canceledCount: renamed(Schema.NonNegativeInt, "canceled_count") })
   .annotations({ identifier: "ClearResponse" })
 
-/**
- * The number of waiting and running jobs of a model.
- *
- * @internal
- */
+/** The number of waiting and running jobs of a model. @internal */
 export const Metrics = Schema.Struct({
   running: renamed(Schema.NonNegativeInt, "messages_running"),
   waiting: renamed(Schema.NonNegativeInt, "messages_waiting"),
   total: renamed(Schema.NonNegativeInt, "total_jobs")
 }).annotations({ identifier: "QueueMetrics" })
 
-/**
- * The body of every error response.
- *
- * @internal
- */
+/** The body of every error response. @internal */
 export const ErrorBody = Schema.Struct({
   code: Schema.optional(Schema.String),
   message: Schema.optional(Schema.String),
