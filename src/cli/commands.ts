@@ -119,10 +119,7 @@ export const status = Command.make("status", { json, job: jobArgument }, ({ job,
     )
     const { clockAhead } = yield* JobQueue.JobQueue
     const view = {
-      ...transitions.reduce(
-        (view, transition) => View.add(view, transition, epochMillis),
-        View.make(printable(format(job)), job, epochMillis)
-      ),
+      ...transitions.reduce(View.add, View.make(printable(format(job)), job, epochMillis)),
       expectedEnd: yield* LearnedCadence.expectedEnd(yield* LearnedCadence.estimates, snapshot, clockAhead?.())
     }
     const words = [view.name, View.states[view.state].word, percent(view), View.describe(view, epochMillis, 0)]

@@ -50,9 +50,6 @@ const watcherBy = ({ gateway }: { readonly gateway: Option.Option<string> }) =>
       )
   })
 
-// that there is no free port on this machine is as unexpected as a bug
-const EmulatedQueue = Layer.orDie(Layer.provide(Serve.EmulatedQueue, NodeHttpClient.layerUndici))
-
 const unknownCommand = (word: string): Exit.ExitWith => Exit.usage(unknown("command", word, Help.commands))
 
 const showHelp = (topic: string | undefined): Effect.Effect<void, Exit.ExitWith> =>
@@ -80,11 +77,11 @@ const command = Command.make(name).pipe(
     Command.provide(Calls.cancel, Queue),
     Command.provide(Calls.clear, Queue),
     Command.provide(Calls.metrics, Queue),
-    Command.provide(Serve.command, ({ isSimulated }): typeof Queue => isSimulated ? EmulatedQueue : Queue),
+    Command.provide(Serve.command, ({ isSimulated }): typeof Queue => isSimulated ? Serve.EmulatedQueue : Queue),
     Command.provide(Runner.command, (settings) => Layer.provide(Runner.layer(settings), Service)),
     Command.provide(Runner.migrate, Runner.Database),
     EmulatorCommand.command,
-    Command.provide(Demo.command, NodeHttpClient.layerUndici),
+    Demo.command,
     help
   ])
 )
@@ -95,41 +92,39 @@ const separated = (arg: string): ReadonlyArray<string> => {
   return option === undefined || value === undefined ? [arg] : [option, value]
 }
 
-// `@effect/cli` takes a repeated option without a value for one that is not given.
-const unfinished = (args: ReadonlyArray<string>): string | undefined =>
-  args.find((arg, i) => (arg === "--from" || arg === "--fault") && (args[i + 1] ?? "--").startsWith("--"))
-
-/** What is wrong with the names of the command and its options, with the nearest known name. */
-const misspelled = (words: ReadonlyArray<string>): Exit.ExitWith | undefined => {
-  const topic = words.find((word) => !word.startsWith("-"))
-  if (topic !== undefined && words[0] === topic && !Help.commands.includes(topic)) return unknownCommand(topic)
-  const known = Help.optionsOf(command.descriptor, words[0] === topic ? topic : undefined)
+/** Fails if there is no such command, or if it has no such option, with the nearest known name. */
+const checkNames = (words: ReadonlyArray<string>): Effect.Effect<void, Exit.ExitWith> => {
+  const topic = words[0]?.startsWith("-") ? undefined : words[0]
+  if (topic !== undefined && !Help.commands.includes(topic)) return Effect.fail(unknownCommand(topic))
+  const known = Help.optionsOf(command.descriptor, topic)
   const option = words.map((word) => /^--?[a-z][^=]*/i.exec(word)?.[0])
     .find((option) => option !== undefined && !known.includes(option))
-  return option === undefined ? undefined : Exit.usage(unknown("option", option, known))
+  return option === undefined ? Effect.void : Effect.fail(Exit.usage(unknown("option", option, known)))
 }
 
-const runArguments = ([node = "", script = "", ...args]: ReadonlyArray<string>) => {
-  const end = args.includes("--") ? args.indexOf("--") : args.length
-  const words = args.slice(0, end)
-  const wrong = misspelled(words)
-  if (wrong !== undefined) return Effect.fail(wrong)
-  if (words.length === 0 || words.includes("--help") || words.includes("-h")) {
-    return showHelp(words.find((word) => Help.commands.includes(word)))
-  }
-  const options = words.flatMap(separated)
-  const shell = options[options.indexOf("--completions") + 1]
-  if (options.includes("--completions") && shell !== undefined && Object.hasOwn(Completions.scripts, shell)) {
-    return Effect.flatMap(Completions.scripts[shell]!(command, name), Console.log)
-  }
-  if (options.includes("--wizard") && !(process.stdin.isTTY && process.stdout.isTTY)) {
-    return Effect.fail(Exit.usage("--wizard asks questions, and needs a terminal for that"))
-  }
-  const option = unfinished(options)
-  return option === undefined
-    ? Command.run(command, { name, version })([node, script, ...options, ...args.slice(end)])
-    : Effect.fail(Exit.usage(`${option}: a value is missing`))
-}
+const runArguments = ([node = "", script = "", ...args]: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    const end = args.includes("--") ? args.indexOf("--") : args.length
+    const words = args.slice(0, end)
+    yield* checkNames(words)
+    if (words.length === 0 || words.includes("--help") || words.includes("-h")) {
+      return yield* showHelp(words.find((word) => Help.commands.includes(word)))
+    }
+    const options = words.flatMap(separated)
+    const shell = options[options.indexOf("--completions") + 1]
+    if (options.includes("--completions") && shell !== undefined && Object.hasOwn(Completions.scripts, shell)) {
+      return yield* Effect.flatMap(Completions.scripts[shell]!(command, name), Console.log)
+    }
+    if (options.includes("--wizard") && !(process.stdin.isTTY && process.stdout.isTTY)) {
+      return yield* Exit.usage("--wizard asks questions, and needs a terminal for that")
+    }
+    // `@effect/cli` takes a repeated option without a value for one that is not given
+    const unfinished = options.find((option, i) =>
+      (option === "--from" || option === "--fault") && (options[i + 1] ?? "--").startsWith("--")
+    )
+    if (unfinished !== undefined) return yield* Exit.usage(`${unfinished}: a value is missing`)
+    return yield* Command.run(command, { name, version })([node, script, ...options, ...args.slice(end)])
+  })
 
 /** How the command ends, by its code and its last message. */
 export const toExit = (cause: Cause.Cause<unknown>): Exit.ExitWith => {

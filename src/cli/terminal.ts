@@ -36,14 +36,10 @@ export const columns: Effect.Effect<number, never, Terminal.Terminal> = Effect.g
 
 const plain = (value: unknown): unknown => typeof value === "string" ? stripVTControlCharacters(value) : value
 
-interface Output {
-  readonly isTTY?: boolean | undefined
-}
-
 /** A console without escape codes in what goes to an output that is not a terminal. `@effect/cli` always writes them. */
 export const withoutEscapes = (
   self: Console.Console,
-  { stderr, stdout }: { readonly stdout: Output; readonly stderr: Output }
+  { stderr, stdout }: { readonly [output in "stderr" | "stdout"]: { readonly isTTY?: boolean | undefined } }
 ): Console.Console => ({
   ...self,
   log: (...args) => self.log(...stdout.isTTY === true ? args : args.map(plain)),

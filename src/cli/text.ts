@@ -59,11 +59,22 @@ export const widthOf = (text: string): number =>
 /** Adds blanks up to a width in columns of a terminal. */
 export const padded = (text: string, columns: number): string => text + " ".repeat(Math.max(0, columns - widthOf(text)))
 
-const ending = (text: string, length: number): string => text.length <= length ? text : `…${text.slice(-length)}`
+const segmenter = new Intl.Segmenter()
+
+/** Cuts the start of a text that is too wide, by whole letters: cli-truncate cuts an emoji of several code points. */
+export const ending = (text: string, columns: number): string => {
+  if (widthOf(text) <= columns) return text
+  let end = ""
+  for (const { segment: letter } of Array.from(segmenter.segment(text)).reverse()) {
+    if (widthOf(`…${letter}${end}`) > columns) break
+    end = letter + end
+  }
+  return columns > 0 ? `…${end}` : ""
+}
 
 // The ends of both names: the beginning of a UUIDv7 is the time, which many jobs share.
 export const shortNameOf = ({ model, requestId }: JobRef): string =>
-  printable(`${ending(model.slice(model.lastIndexOf("/") + 1), 24)} ${ending(requestId, 8)}`)
+  `${ending(printable(model.slice(model.lastIndexOf("/") + 1)), 25)} ${ending(printable(requestId), 9)}`
 
 /** Breaks a text between words, each line after a head, or after blanks as wide. (`Doc.reflow` takes exponential time.) */
 export const wrapped = (head: string, text: string): ReadonlyArray<string> => {

@@ -18,7 +18,6 @@ import { Sharding } from "@effect/cluster/Sharding"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type { JobRef, JobStatus } from "../model/Job.js"
@@ -72,19 +71,19 @@ export const layerClient: Layer.Layer<JobWatcher.JobWatcher, never, Sharding> = 
     const client = yield* Bucket.client
     const others = Option.getOrElse(yield* Effect.serviceOption(JobQueue.JobQueue), () => statusOnly("a fleet"))
     const ask = (job: JobRef): Effect.Effect<JobStatus, QueueError | Moved> =>
-      Effect.flatMap(
+      client(bucketOf(job)).Status({ job }).pipe(
         // a runner that hangs must not hold a request when another one has its jobs
-        client(bucketOf(job)).Status({ job }).pipe(Effect.disconnect, Effect.timeoutOption(maxWait), Effect.exit),
-        (exit): Effect.Effect<JobStatus, QueueError | Moved> => {
-          if (Exit.isSuccess(exit)) return Effect.orElse(exit.value, () => ask(job))
-          const { cause } = exit
+        Effect.disconnect,
+        Effect.timeoutOption(maxWait),
+        Effect.catchAllCause((cause): Effect.Effect<never, QueueError | Moved> => {
           const error = Option.getOrUndefined(Cause.failureOption(cause))
           if (isQueueError(error)) return Effect.fail(error)
           // this fiber goes on: an interruption is that of a runner which stops
           if (error?._tag === "Moved" || Cause.isInterrupted(cause)) return Effect.fail(new Moved())
           const reason = Cause.pretty(cause).split("\n", 1)[0] ?? ""
           return Effect.fail(new Unreachable({ operation: "status", model: job.model, job, reason }))
-        }
+        }),
+        Effect.flatMap(Option.match({ onNone: () => ask(job), onSome: Effect.succeed }))
       )
     /** Asks again until the bucket has an owner. */
     const askNext = (job: JobRef, pause: Duration.Duration): Effect.Effect<JobStatus, QueueError> =>

@@ -27,14 +27,14 @@ import { JobStatus, ref } from "../model/Job.js"
 import type { Operation } from "../model/QueueError.js"
 import * as QueueWire from "../queue/internal/wire.js"
 import type { Fault } from "../testing/Fault.js"
-import { noSuchJob } from "../testing/internal/errorResponses.js"
 import * as FaultInjection from "../testing/internal/faultInjection.js"
 import * as HttpResponses from "../testing/internal/httpResponses.js"
 import { defaultSeed } from "../testing/internal/seededRandom.js"
 import * as SimulatedQueue from "../testing/internal/simulatedQueue.js"
+import * as Wire from "../testing/internal/wireResponse.js"
 import type { Pool } from "../testing/Worker.js"
 import * as Refused from "./internal/errorResponses.js"
-import * as Body from "./internal/requestBody.js"
+import { withBody } from "./internal/requestBody.js"
 import * as Server from "./internal/server.js"
 import * as WorkerApi from "./internal/workerApi.js"
 
@@ -137,18 +137,13 @@ const authorization = (apiKeys: ReadonlyArray<Redacted.Redacted> | undefined) =>
         const token = bearer.exec(headers["authorization"] ?? "")?.[1]?.trim()
         return token !== undefined && (good === undefined || good.has(token))
           ? Effect.void
-          : Effect.die(Refused.unauthorized)
+          : Effect.die(new Refused.Refused({ response: Wire.unauthorized }))
       })
   })
 }
 
-const readSubmit = Body.reader(QueueWire.SubmitRequest)
-const readCancel = Body.reader(QueueWire.CancelRequest)
-const readClear = Body.reader(QueueWire.ClearRequest)
-const readUpdate = Body.reader(WorkerApi.UpdateRequest)
-
 const toResponse = (
-  { body, headers, status, then }: FaultInjection.WireResponse,
+  { body, headers, status, then }: Wire.WireResponse,
   socket: Socket
 ): HttpServerResponse.HttpServerResponse => {
   const options = { status, headers }
@@ -159,40 +154,35 @@ const toResponse = (
     const rest = Effect.zipRight(then === "breaks" ? breakOff : Effect.void, Effect.never)
     return HttpServerResponse.stream(Stream.concat(Stream.make(bytes), Stream.fromEffect(rest)), options)
   }
-  return FaultInjection.isBodiless(status)
+  return Wire.isBodiless(status)
     ? HttpServerResponse.empty(options)
     : HttpServerResponse.uint8Array(bytes, { ...options, contentType: headers["content-type"] ?? "text/plain" })
 }
 
 /** Responds to a call, with the faults that apply to it. */
-const makeCalled = (faults: FaultInjection.Faults) => {
-  const counts = new Map<Operation, number>()
-  return (
-    operation: Operation,
-    about: { readonly model: string; readonly requestId?: string | undefined },
-    respond: FaultInjection.Respond
-  ): Effect.Effect<HttpServerResponse.HttpServerResponse, never, HttpServerRequest.HttpServerRequest> =>
-    Effect.gen(function*() {
-      const nth = (counts.get(operation) ?? 0) + 1
-      counts.set(operation, nth)
-      const at = yield* Clock.currentTimeMillis
-      const { socket } = NodeHttpServerRequest.toIncomingMessage(yield* HttpServerRequest.HttpServerRequest)
-      const { model, requestId } = about
-      const active = faults.activeFor({ operation, nth, at, model, requestId, end: undefined })
-      return yield* FaultInjection.applyFaults(active, respond)(FaultInjection.unchanged).pipe(
-        Effect.map((response) => toResponse(response, socket)),
-        Effect.catchTag("Disconnected", () => {
-          socket.destroy()
-          return Effect.never
-        })
-      )
-    })
-}
+const respondWith = (faults: FaultInjection.Faults) =>
+(
+  operation: Operation,
+  { model, requestId }: { readonly model: string; readonly requestId?: string | undefined },
+  respond: FaultInjection.Respond
+): Effect.Effect<HttpServerResponse.HttpServerResponse, never, HttpServerRequest.HttpServerRequest> =>
+  Effect.gen(function*() {
+    const at = yield* Clock.currentTimeMillis
+    const { socket } = NodeHttpServerRequest.toIncomingMessage(yield* HttpServerRequest.HttpServerRequest)
+    const { active } = faults.begin({ operation, at, model, requestId })
+    return yield* FaultInjection.applyFaults(active, respond)(FaultInjection.unchanged).pipe(
+      Effect.map((response) => toResponse(response, socket)),
+      Effect.catchTag("Disconnected", () => {
+        socket.destroy()
+        return Effect.never
+      })
+    )
+  })
 
 const handlers = (queue: SimulatedQueue.SimulatedQueue, faults: FaultInjection.Faults) =>
   HttpApiBuilder.group(Api, "queue", (endpoints) => {
     const responses = HttpResponses.make(queue)
-    const called = makeCalled(faults)
+    const called = respondWith(faults)
     return endpoints
       .handleRaw("status", ({ urlParams }) => {
         const job = ref(urlParams.model, urlParams.request_id)
@@ -200,18 +190,18 @@ const handlers = (queue: SimulatedQueue.SimulatedQueue, faults: FaultInjection.F
       })
       .handleRaw(
         "submit",
-        ({ request }) =>
-          Effect.flatMap(readSubmit(request), (request) => called("submit", request, responses.submit(request)))
+        withBody(QueueWire.SubmitRequest, (request) => called("submit", request, responses.submit(request)))
       )
-      .handleRaw("cancel", ({ request }) =>
-        Effect.flatMap(readCancel(request), ({ model, requestId }) => {
+      .handleRaw(
+        "cancel",
+        withBody(QueueWire.CancelRequest, ({ model, requestId }) => {
           const job = ref(model, requestId)
           return called("cancel", job, responses.cancel(job))
-        }))
+        })
+      )
       .handleRaw(
         "clear",
-        ({ request }) =>
-          Effect.flatMap(readClear(request), ({ model }) => called("clear", { model }, responses.clear(model)))
+        withBody(QueueWire.ClearRequest, ({ model }) => called("clear", { model }, responses.clear(model)))
       )
       .handleRaw("metrics", ({ urlParams: { model } }) => called("metrics", { model }, responses.metrics(model)))
   })
@@ -227,33 +217,38 @@ const taskOf = (status: JobStatus) => {
 const workerHandlers = (queue: SimulatedQueue.SimulatedQueue) =>
   HttpApiBuilder.group(Api, "worker", (endpoints) =>
     endpoints
-      .handleRaw("retrieve", ({ request, urlParams }) =>
-        Effect.suspend(() => {
-          const { socket } = NodeHttpServerRequest.toIncomingMessage(request)
-          return queue.retrieve({
-            model: urlParams.model,
-            patience: Duration.toMillis(urlParams.timeout ?? Duration.zero),
-            timeout: Duration.toMillis(urlParams.claim_timeout ?? WorkerApi.defaultClaimTimeout),
-            isThere: () => !socket.destroyed
-          }).pipe(
-            Effect.map((status) =>
-              HttpServerResponse.unsafeJson(Option.isSome(status) ? { data: taskOf(status.value) } : {})
-            )
-          )
-        }))
-      .handleRaw("update", ({ request }) =>
-        Effect.gen(function*() {
-          const { info, model, payload, requestId, status } = yield* readUpdate(request)
-          const job = ref(model, requestId)
-          if (Option.isNone(yield* queue.find(job))) return yield* Effect.die(new Refused.Refused(noSuchJob(job)))
-          yield* queue.update({
-            ref: job,
-            status,
-            ...(info != null && { info }),
-            ...(payload != null && status !== "running" && { outputs: payload })
+      .handleRaw("retrieve", ({ request, urlParams }) => {
+        const { socket } = NodeHttpServerRequest.toIncomingMessage(request)
+        const task = queue.retrieve({
+          model: urlParams.model,
+          patience: Duration.toMillis(urlParams.timeout ?? Duration.zero),
+          timeout: Duration.toMillis(urlParams.claim_timeout ?? WorkerApi.defaultClaimTimeout),
+          isThere: () => !socket.destroyed
+        })
+        return Effect.map(
+          task,
+          (status) => HttpServerResponse.unsafeJson(Option.isSome(status) ? { data: taskOf(status.value) } : {})
+        )
+      })
+      .handleRaw(
+        "update",
+        withBody(
+          WorkerApi.UpdateRequest,
+          Effect.fnUntraced(function*({ info, model, payload, requestId, status }) {
+            const job = ref(model, requestId)
+            if (Option.isNone(yield* queue.find(job))) {
+              return yield* Effect.die(new Refused.Refused({ response: Wire.noSuchJob(job) }))
+            }
+            yield* queue.update({
+              ref: job,
+              status,
+              ...(info != null && { info }),
+              ...(payload != null && status !== "running" && { outputs: payload })
+            })
+            return HttpServerResponse.unsafeJson({})
           })
-          return HttpServerResponse.unsafeJson({})
-        })))
+        )
+      ))
 
 // -----------------------------------------------------------------------------
 // the server

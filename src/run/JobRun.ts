@@ -21,6 +21,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { JobRef, JsonObject } from "../model/Job.js"
 import type { RunError, SubmitError } from "../model/QueueError.js"
+import type { Terminal } from "../model/Transition.js"
 import type { JobQueue, SubmitRequest } from "../queue/JobQueue.js"
 import { decodeOutputs, outputsOf } from "../watch/internal/outcome.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
@@ -70,7 +71,7 @@ export const submit: (
   request: SubmitRequest,
   options?: SubmitOptions
 ) => Effect.Effect<JobRef, SubmitError, JobQueue> = Effect.fn("JobRun.submit")(function*(request, options = {}) {
-  return yield* Submit.submit(request, options)
+  return yield* (yield* Submit.make(options)).submit(request)
 })
 
 // -----------------------------------------------------------------------------
@@ -132,9 +133,9 @@ export const scoped: (
   function*(request, options = {}) {
     const owner = yield* Own.make(options)
     return yield* Effect.uninterruptibleMask((restore) =>
-      owner.acquire(request, restore).pipe(
-        Effect.map(({ job }) => job),
-        Effect.tap((job) => Effect.addFinalizer(() => owner.release(job, false)))
+      Effect.tap(
+        owner.acquire(request, restore),
+        (job) => Effect.addFinalizer(() => owner.release(job, false))
       )
     )
   }
@@ -170,7 +171,7 @@ export type RunEvent = RunToEnd.RunEvent
  *
  * @example
  * import { JobRun } from "effect-queue-status"
- * import { Effect, Schedule, Schema } from "effect"
+ * import { Schedule, Schema } from "effect"
  *
  * const Video = Schema.Struct({ video_url: Schema.String })
  *
@@ -178,12 +179,6 @@ export type RunEvent = RunToEnd.RunEvent
  *   JobRun.run({ model: "my-org/video-generator", payload: { prompt } }, Video, {
  *     // two more, if the job runs out of retries
  *     resubmit: Schedule.intersect(Schedule.spaced("10 seconds"), Schedule.recurs(2))
- *   })
- *
- * // logs each result when it is ready, with eight jobs at a time
- * const videos = (prompts: ReadonlyArray<string>) =>
- *   Effect.forEach(prompts, (prompt) => video(prompt).pipe(Effect.tap(({ video_url }) => Effect.log(video_url))), {
- *     concurrency: 8
  *   })
  *
  * @since 0.1.0
@@ -201,16 +196,13 @@ export const run: {
   schemaOrOptions: Schema.Schema<A, I, R> | RunOptions = {},
   options: RunOptions = {}
 ): Effect.Effect<A | JsonObject, RunError, JobQueue | JobWatcher | R> => {
-  const ended = (options: RunOptions) =>
-    Effect.mapError(RunToEnd.runToEnd(request, options, Option.none()), ({ error }) => error)
-  return Effect.suspend((): Effect.Effect<A | JsonObject, RunError, JobQueue | JobWatcher | R> =>
-    Schema.isSchema(schemaOrOptions)
-      ? Effect.flatMap(
-        ended(options),
-        (end) => decodeOutputs(end, schemaOrOptions as Schema.Schema<A, I, R>)
-      )
-      : Effect.flatMap(ended(schemaOrOptions as RunOptions), outputsOf)
-  ).pipe(Effect.withSpan("JobRun.run", { attributes: { "queue.model": request?.model }, captureStackTrace: false }))
+  const [decode, runOptions] = Schema.isSchema(schemaOrOptions)
+    ? [(end: Terminal) => decodeOutputs(end, schemaOrOptions as Schema.Schema<A, I, R>), options] as const
+    : [outputsOf, schemaOrOptions as RunOptions] as const
+  return RunToEnd.runToEnd<A | JsonObject, R>(request, runOptions, Option.none(), decode).pipe(
+    Effect.mapError(({ error }) => error),
+    Effect.withSpan("JobRun.run", { attributes: { "queue.model": request?.model }, captureStackTrace: false })
+  )
 }
 
 // -----------------------------------------------------------------------------

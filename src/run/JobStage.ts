@@ -116,11 +116,12 @@ export const make = <In, PayloadI extends object, PayloadR, Out, OutputsI, Outpu
         job: undefined,
         cursor: undefined
       })),
-      Effect.flatMap((payload) => runToEnd({ ...rest, model, payload }, { ...options, ...call }, Option.some(stage))),
-      Effect.flatMap((end) =>
-        Effect.mapError(
-          decodeOutputs(end, outputs),
-          (error): RunFailure => ({ error, job: end.job, cursor: end.cursor })
+      Effect.flatMap((payload) =>
+        runToEnd(
+          { ...rest, model, payload },
+          { ...options, ...call },
+          Option.some(stage),
+          (end) => decodeOutputs(end, outputs)
         )
       ),
       Effect.mapError((failure) => new StageFailed({ stage, ...failure })),

@@ -88,22 +88,23 @@ export const propagation: Layer.Layer<JobQueue, never, JobQueue> = Layer.effect(
 // -----------------------------------------------------------------------------
 
 /**
- * A cause of an explanation, or a fact that helps to judge the others. Each has the `age` of its evidence.
+ * A cause of an explanation, or a fact that helps to judge the others. Each has the `age` of its evidence: of the status,
+ * unless the cause names something else.
  *
  * - `NoStatus`: the queue returned no status of the job. What else is known comes from the `JobWatcher`.
  * - `Ended`: the job has ended, so there is nothing to wait for.
  * - `Unrecognized`: the job is in a state that this version of the library does not know.
  * - `Running`: a worker runs the job.
- * - `Paused`: no job is polled for a while, because the service answered 429.
- * - `InTrouble`: polls of the job fail.
- * - `NoneRunning`: the job waits, and no job of its model runs. It may have no workers.
- * - `Behind`: jobs that this program watches wait before it.
- * - `OthersRun`: jobs of the model that this program watches run.
- * - `Pace`: how often watched jobs of the model have ended lately.
+ * - `Paused`: no job is polled for a while, because the service answered 429. The age is that of the 429.
+ * - `InTrouble`: polls of the job fail. The age is that of the last error.
+ * - `NoneRunning`: the job waits, and, by the metrics of the queue, no job of its model runs. It may have no workers.
+ * - `Behind`: jobs that this program watches wait before it. The age is that of the oldest of their last snapshots.
+ * - `OthersRun`: jobs of the model that this program watches run. The age is that of the oldest of their last snapshots.
+ * - `Pace`: the mean time between the ends of watched jobs of the model lately. The age is that of the last one.
  * - `Waiting`: the job waits in the queue.
  * - `WorkersLost`: the job began anew, since its workers were lost.
  * - `Expected`: the estimate of `LearnedCadence.eta`.
- * - `GivesUp`: a watch of the job has a deadline.
+ * - `GivesUp`: a watch of the job has a deadline; the first one.
  *
  * @since 0.1.0
  * @category models
@@ -148,13 +149,12 @@ export const explain: (job: JobRef) => Effect.Effect<Explanation, never, JobQueu
     const jobQueue = yield* JobQueue
     const watcher = yield* Effect.serviceOption(JobWatcher)
     const status = Effect.flatMap(jobQueue.status(job), (status) => mismatchOf(job, status) ?? Effect.succeed(status))
-    const { at, ...answers } = yield* Effect.all(
+    const answers = yield* Effect.all(
       { status: Effect.either(status), queue: Effect.option(jobQueue.metrics(job.model)) },
       { concurrency: 2 }
-    ).pipe(Effect.bind("at", () => DateTime.now))
-    return yield* internal.explain(job, Option.getOrUndefined(watcher), eta, {
-      status: Either.map(answers.status, (status) => ({ status, at })),
-      queue: answers.queue
-    })
+    )
+    const at = yield* DateTime.now
+    const answer = Either.map(answers.status, (status) => ({ status, at, queue: answers.queue }))
+    return yield* internal.explain(job, Option.getOrUndefined(watcher), eta, answer)
   }
 )

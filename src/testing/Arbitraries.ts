@@ -73,22 +73,6 @@ const printStep = ({ after, late, report }: Worker.Step): string =>
       typeof after === "function" ? "some time" : Duration.format(after)
     }${late ? ", late" : ""}`
 
-interface Scripted {
-  readonly script: Worker.Script
-  readonly text: string
-}
-
-// fast-check shortens an array from its beginning; a later attempt can be left out, an earlier one leads to it
-const scripted: FastCheck.Arbitrary<Scripted> = FastCheck.array(attempt, { minLength: 1, maxLength: 4 }).map(
-  (backwards) => {
-    const attempts = backwards.slice().reverse()
-    return {
-      script: Worker.attempts(...attempts),
-      text: `attempts(${attempts.map((steps) => `[${steps.map(printStep).join("; ")}]`).join(", ")})`
-    }
-  }
-)
-
 /**
  * Generates scripts of workers, the same for every job, with up to four different attempts. Each attempt has up to three
  * heartbeats, most with progress, and then finishes, fails or dies; some steps are late. No pause is longer than 20
@@ -97,8 +81,15 @@ const scripted: FastCheck.Arbitrary<Scripted> = FastCheck.array(attempt, { minLe
  * @since 0.1.0
  * @category workers
  */
-export const script: FastCheck.Arbitrary<Worker.Script> = scripted.map(({ script, text }) =>
-  printed<Worker.Script>((task, random) => script(task, random), () => text)
+export const script: FastCheck.Arbitrary<Worker.Script> = FastCheck.array(attempt, { minLength: 1, maxLength: 4 }).map(
+  (backwards) => {
+    // fast-check shortens an array from its beginning; a later attempt can be left out, an earlier one leads to it
+    const attempts = backwards.slice().reverse()
+    return printed(
+      Worker.attempts(...attempts),
+      () => `attempts(${attempts.map((steps) => `[${steps.map(printStep).join("; ")}]`).join(", ")})`
+    )
+  }
 )
 
 /**
@@ -117,35 +108,31 @@ export const script: FastCheck.Arbitrary<Worker.Script> = scripted.map(({ script
  *   yield* TestJobQueue.expectMatchesHistory(job, seen)
  * })
  *
- * // a watch reports what happened, whatever the workers do
- * const holds = () =>
- *   FastCheck.assert(
- *     FastCheck.asyncProperty(Arbitraries.pool, (workers) =>
- *       test.pipe(
- *         VirtualTime.run,
- *         Effect.provide(TestJobQueue.layer({ workers })),
- *         Effect.provide(TestContext.TestContext),
- *         Effect.runPromise
- *       ))
- *   )
+ * // a watch reports what happened, whatever the workers do: for `FastCheck.assert`
+ * const property = FastCheck.asyncProperty(Arbitraries.pool, (workers) =>
+ *   VirtualTime.run(test).pipe(
+ *     Effect.provide(TestJobQueue.layer({ workers })),
+ *     Effect.provide(TestContext.TestContext),
+ *     Effect.runPromise
+ *   ))
  *
  * @since 0.1.0
  * @category workers
  */
 export const pool: FastCheck.Arbitrary<Worker.Pool> = FastCheck.record({
-  scripted,
+  script,
   workers: FastCheck.integer({ min: 1, max: 3 }),
   claimTimeout: either(
     [1, FastCheck.constantFrom(10_000, 30_000, 5_000)],
     [1, FastCheck.integer({ min: 5_000, max: 30_000 })]
   ).map(Duration.millis),
   pickup: either([1, FastCheck.constant(Duration.zero)], [1, millis(3_000)])
-}).map(({ claimTimeout, pickup, scripted: { script, text }, workers }) =>
+}).map(({ claimTimeout, pickup, script, workers }) =>
   printed<Worker.Pool>(
     { script, workers, claimTimeout, pickup },
     () =>
       `{ workers: ${workers}, claimTimeout: ${Duration.format(claimTimeout)}, pickup: ${Duration.format(pickup)}, ` +
-      `script: ${text} }`
+      `script: ${FastCheck.stringify(script)} }`
   )
 )
 

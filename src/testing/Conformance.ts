@@ -5,16 +5,16 @@
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type { JsonObject } from "../model/Job.js"
 import type { JobQueue } from "../queue/JobQueue.js"
 import * as JobWatcher from "../watch/JobWatcher.js"
 import { runCheck } from "./internal/conformance/harness.js"
+import type { Spec, Subject } from "./internal/conformance/harness.js"
 import { queueChecks } from "./internal/conformance/queue.js"
-import { subscribeChecks } from "./internal/conformance/subscribe.js"
-import { watchChecks } from "./internal/conformance/watch.js"
+import * as Internal from "./internal/conformance/watcher.js"
 import { diffLines } from "./internal/diff.js"
 import * as TestJobQueue from "./TestJobQueue.js"
 
@@ -49,9 +49,7 @@ export interface Target<out E = never> {
   readonly payload?: JsonObject | undefined
 }
 
-/**
- * A watcher to check. `E` is the error of its layer, which fails the check.
- */
+/** A watcher to check. `E` is the error of its layer, which fails the check. */
 interface WatcherTarget<out E = never> extends Pick<Target, "pass"> {
   /** The watcher, of the jobs of a queue in memory. It is built anew for each check. */
   readonly watcher: Layer.Layer<JobWatcher.JobWatcher, E, JobQueue>
@@ -109,6 +107,11 @@ export interface Check {
   readonly run: Effect.Effect<void, ConformanceFailure>
 }
 
+const toCheck = <LE, WE>(subject: Subject<LE, WE>, spec: Spec): Check => ({
+  name: spec.name,
+  run: Effect.mapError(runCheck(subject, spec), (failure) => new ConformanceFailure(failure))
+})
+
 const defaults = { model: "my-org/video-generator", payload: { prompt: "a cat at the piano" } }
 
 /**
@@ -131,10 +134,9 @@ const defaults = { model: "my-org/video-generator", payload: { prompt: "a cat at
 export const checks = <E = never>(subject: Target<E>): ReadonlyArray<Check> => {
   const { access = "shared", layer, model = defaults.model, pass, payload = defaults.payload } = subject
   const target = { layer, watcher: JobWatcher.layer(), pass, model, payload }
-  return queueChecks.filter(({ needs }) => needs === "shared" || needs === access).map((spec) => ({
-    name: spec.name,
-    run: runCheck(target, spec, (failure) => new ConformanceFailure(failure))
-  }))
+  return queueChecks
+    .filter(({ needs }) => needs === "shared" || needs === access)
+    .map((spec) => toCheck(target, spec))
 }
 
 /**
@@ -144,11 +146,6 @@ export const checks = <E = never>(subject: Target<E>): ReadonlyArray<Check> => {
  * @category checks
  */
 export const watcherChecks = <E = never>({ pass, watcher }: WatcherTarget<E>): ReadonlyArray<Check> =>
-  [...watchChecks, ...subscribeChecks].map((spec) => ({
-    name: spec.name,
-    run: runCheck(
-      { layer: TestJobQueue.layer({ workers: spec.workers }), watcher, pass, ...defaults },
-      spec,
-      (failure) => new ConformanceFailure(failure)
-    )
-  }))
+  Internal.watcherChecks.map((spec) =>
+    toCheck({ layer: TestJobQueue.layer({ workers: spec.workers }), watcher, pass, ...defaults }, spec)
+  )

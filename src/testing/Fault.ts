@@ -18,11 +18,10 @@ import * as Pipeable from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
 import * as Job from "../model/Job.js"
 import type { Operation } from "../model/QueueError.js"
-import type { Call } from "./internal/call.js"
-import * as ErrorResponse from "./internal/errorResponses.js"
 import { Condition, describeCondition, FaultEffect, TypeId } from "./internal/fault.js"
-import type { Definition } from "./internal/fault.js"
+import type { Call, Definition } from "./internal/fault.js"
 import { sample } from "./internal/seededRandom.js"
+import * as Wire from "./internal/wireResponse.js"
 import type { Timing } from "./Worker.js"
 
 /**
@@ -68,13 +67,9 @@ export const answer = (
 ): Fault =>
   make(
     "retry-after" in headers ? `HTTP ${status} (Retry-After: ${headers["retry-after"]})` : `HTTP ${status}`,
-    typeof body === "string"
-      ? FaultEffect.Answer({ status, headers, body })
-      : FaultEffect.Answer({
-        status,
-        headers: { "content-type": "application/json", ...headers },
-        body: JSON.stringify(body)
-      })
+    FaultEffect.Answer(
+      typeof body === "string" ? { status, headers, body } : Wire.jsonResponse(status, body, headers)
+    )
   )
 
 /**
@@ -87,7 +82,7 @@ export const rateLimited = (retryAfter?: Duration.DurationInput): Fault =>
   answer(
     429,
     { code: "rate_limit_exceeded", type: "rate_limit_error", message: "too many requests" },
-    ErrorResponse.retryAfterHeaders(retryAfter)
+    Wire.retryAfterHeaders(retryAfter)
   )
 
 /**
@@ -108,7 +103,7 @@ export const unavailable = (
     status === 500
       ? { code: "internal_error", type: "server_error", message: "internal error" }
       : `<html><head><title>${status}</title></head><body><h1>Service unavailable</h1></body></html>`,
-    { ...(status !== 500 && { "content-type": "text/html" }), ...ErrorResponse.retryAfterHeaders(retryAfter) }
+    { ...(status !== 500 && { "content-type": "text/html" }), ...Wire.retryAfterHeaders(retryAfter) }
   )
 }
 
@@ -118,7 +113,7 @@ export const unavailable = (
  * @since 0.1.0
  * @category answers
  */
-export const unauthorized: Fault = answer(ErrorResponse.unauthorized.status, ErrorResponse.unauthorized.body)
+export const unauthorized: Fault = make("HTTP 401", FaultEffect.Answer(Wire.unauthorized))
 
 /**
  * Responds with HTTP 404, as if the job did not exist. The call fails with `JobNotFound`.
@@ -126,7 +121,7 @@ export const unauthorized: Fault = answer(ErrorResponse.unauthorized.status, Err
  * @since 0.1.0
  * @category answers
  */
-export const notFound: Fault = answer(404, ErrorResponse.notFound("there is no such job"))
+export const notFound: Fault = make("HTTP 404", FaultEffect.Answer(Wire.notFound("there is no such job")))
 
 /**
  * Responds with HTTP 200 and an invalid body. The call fails with `UnexpectedResponse`. `body` defaults to

@@ -272,7 +272,6 @@ export const workloads: {
   lognormal: { name: "lognormal", job: seconds(lognormal(3, 1), lognormal(30, 0.6)) },
   video: {
     name: "video",
-    // the weights load for a twentieth of the time, then there are fifty steps
     job: seconds(
       lognormal(5, 1),
       lognormal(90, 0.35),

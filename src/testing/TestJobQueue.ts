@@ -15,8 +15,8 @@ import type * as Transition from "../model/Transition.js"
 import { JobQueue } from "../queue/JobQueue.js"
 import * as JobWatcher from "../watch/JobWatcher.js"
 import type { Fault } from "./Fault.js"
-import type * as Calls from "./internal/call.js"
 import * as Expectation from "./internal/expectation.js"
+import type * as Calls from "./internal/fault.js"
 import * as InMemoryQueue from "./internal/inMemoryQueue.js"
 import * as SeededRandom from "./internal/seededRandom.js"
 import * as StillClock from "./internal/stillClock.js"
@@ -58,9 +58,7 @@ export type Call = Calls.Call
 // context
 // -----------------------------------------------------------------------------
 
-/**
- * The primitives of the functions of this module, such as `calls` and `inject`, which are the way to use them.
- */
+/** The primitives of the functions of this module, such as `calls` and `inject`, which are the way to use them. */
 interface Service {
   /** The time when the queue was created, in milliseconds since the epoch. */
   readonly startedAt: number
@@ -282,9 +280,7 @@ const expectation = <A>(
     }))
 }
 
-/**
- * A transition with the number of its attempt, such as `Claimed 2`, or without, such as `Claimed` for any attempt.
- */
+/** A transition with the number of its attempt, such as `Claimed 2`, or without, such as `Claimed` for any attempt. */
 type ExpectedTransition = Transition.Transition["_tag"] | `${Transition.Transition["_tag"]} ${number}`
 
 /**

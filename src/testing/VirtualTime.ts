@@ -3,9 +3,23 @@
  *
  * @since 0.1.0
  */
-import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
-import * as Internal from "./internal/virtualTime.js"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import type * as TestClock from "effect/TestClock"
+import { isTestClock, VirtualTime } from "./internal/virtualTime.js"
+
+const defaultLimit = Duration.days(30)
+
+const withLock = Effect.unsafeMakeSemaphore(1)
+
+// Never back: several runs may end at once, and to set the clock takes some turns of the host.
+const forward = (clock: TestClock.TestClock, time: VirtualTime): Effect.Effect<void> =>
+  withLock.withPermits(1)(
+    Effect.suspend(() => clock.setTime(Math.max(clock.unsafeCurrentTimeMillis(), time.unsafeCurrentTimeMillis())))
+  )
 
 /**
  * Runs an effect in virtual time: whenever no fiber can run, the clock jumps to the next moment that one waits for. At the
@@ -41,4 +55,42 @@ import * as Internal from "./internal/virtualTime.js"
 export const run = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   options: { readonly limit?: Duration.DurationInput | undefined } = {}
-): Effect.Effect<A, E, R> => Internal.run(effect, options)
+): Effect.Effect<A, E, R> =>
+  Effect.gen(function*() {
+    const clock = yield* Effect.clock
+    const limit = Duration.decode(options.limit ?? defaultLimit)
+    const pastLimit = `VirtualTime.run: it has not ended within ${Duration.format(limit)} of its own time`
+    if (clock instanceof VirtualTime) {
+      return yield* options.limit === undefined ? effect : Effect.timeoutFailCause(effect, {
+        duration: limit,
+        onTimeout: () => Cause.die(new Cause.RuntimeException(pastLimit))
+      })
+    }
+    const start = clock.unsafeCurrentTimeMillis()
+    let settled = yield* Deferred.make<void>()
+    let stuck: string | undefined
+    const time = new VirtualTime(start, start + Duration.toMillis(limit), (why, now) => {
+      stuck ??= why === "past the limit" ?
+        pastLimit :
+        "VirtualTime.run: it waits for what will never happen: " +
+        `nothing is left to do after ${Duration.format(Duration.millis(now - start))}`
+      Deferred.unsafeDone(settled, Effect.void)
+    })
+    const fiber = yield* Effect.fork(effect).pipe(Effect.withClock(time), Effect.withScheduler(time))
+    fiber.addObserver(() => {
+      time.stop()
+      Deferred.unsafeDone(settled, Effect.void)
+    })
+    return yield* Effect.gen(function*() {
+      yield* Deferred.await(settled)
+      if (stuck === undefined) return yield* Fiber.join(fiber)
+      // runs its finalizers, unless they are stuck as well
+      settled = yield* Deferred.make<void>()
+      yield* Fiber.interruptFork(fiber)
+      yield* Deferred.await(settled)
+      return yield* Effect.dieMessage(stuck)
+    }).pipe(
+      Effect.onInterrupt(() => Fiber.interrupt(fiber)),
+      Effect.ensuring(isTestClock(clock) ? forward(clock, time) : Effect.void)
+    )
+  })

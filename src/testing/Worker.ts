@@ -239,10 +239,10 @@ export const attempts = (...each: ReadonlyArray<Script | ReadonlyArray<Step>>): 
 export const byModel = (
   scripts: { readonly [model: string]: Script | ReadonlyArray<Step> },
   otherwise: Script | ReadonlyArray<Step> = []
-): Script => {
-  const known = new Map(Object.entries(scripts).map(([model, script]) => [model, toScript(script)] as const))
-  const rest = toScript(otherwise)
-  return (task, random) => (known.get(task.job.model) ?? rest)(task, random)
+): Script =>
+(task, random) => {
+  const { model } = task.job
+  return toScript(Object.hasOwn(scripts, model) ? scripts[model]! : otherwise)(task, random)
 }
 
 /**

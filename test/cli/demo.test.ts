@@ -9,7 +9,6 @@ import * as Net from "node:net"
 import stringWidth from "string-width"
 import * as Demo from "../../src/cli/demo/command.js"
 import * as Scenario from "../../src/cli/demo/scenario.js"
-import { table } from "../../src/cli/demo/table.js"
 import * as View from "../../src/cli/watch/jobView.js"
 import { Job, JobWatcher, Transition } from "../../src/index.js"
 import { TestJobQueue, VirtualTime } from "../../src/testing/index.js"
@@ -299,7 +298,7 @@ describe.concurrent("the demo", () => {
   it("has a table whose columns line up, and that fits, however wide the letters of a name are", () => {
     const views = ["cat", "größe/模型 🦊", "模型/生成器"].map((name) => View.make(name, Job.ref("m", name), 0))
     for (const columns of [20, 40, 200]) {
-      const lines = table(views, columns).split("\n").filter((line) => line !== "")
+      const lines = Demo.table(views, columns).split("\n").filter((line) => line !== "")
       for (const line of lines) assert.isAtMost(stringWidth(line), columns, line)
       if (columns === 200) assert.strictEqual(new Set(lines.slice(0, 4).map((line) => stringWidth(line))).size, 1)
     }

@@ -60,22 +60,18 @@ const collected = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Reado
 const runSync = <A, E>(effect: Effect.Effect<A, E>): A =>
   Effect.runSync(Effect.provide(effect, TestContext.TestContext))
 
-/** Adds the transitions of a job to a history, and ends it. */
-const fold = (transitions: ReadonlyArray<Transition.Transition>): History.Ended | undefined => {
-  let history: History.History | undefined
-  for (const transition of transitions) {
-    history ??= History.begin(transition)
-    if (Transition.isTerminal(transition)) return History.end(history, transition)
-    History.add(history, transition)
-  }
-  return history && History.leave(history, 0)
-}
-
 /** The spans of a job with these transitions, whose watch then ends. */
 const spansOf = (transitions: ReadonlyArray<Transition.Transition>, clockAhead = 0): ReadonlyArray<Span> => {
   const { spans, tracer } = CollectingTracer.make()
-  const ended = fold(transitions)
-  if (ended !== undefined) Spans.draw(tracer, Option.none(), undefined, ended, clockAhead)
+  const [first] = transitions
+  if (first === undefined) return spans
+  const history = History.begin(first)
+  let last: Transition.Terminal | undefined
+  for (const transition of transitions) {
+    if (Transition.isTerminal(transition)) last = transition
+    else History.add(history, transition)
+  }
+  Spans.draw({ tracer, parent: Option.none(), submit: undefined, clockAhead }, history, last, 0)
   return spans
 }
 

@@ -314,8 +314,8 @@ describe("explain", () => {
       const job = Job.ref(model, "a-job")
       const status = Job.Running({ job, claimedAt: Option.some(at), info: { progress: 0.5 } })
       const watcher = { ...yield* JobWatcher.JobWatcher, clockAhead: () => ahead }
-      const answers = { status: Either.right({ status, at: DateTime.unsafeMake(0) }), queue: Option.none() }
-      const { causes } = yield* explain(job, watcher, LearnedCadence.eta, answers)
+      const answer = Either.right({ status, at: DateTime.unsafeMake(0), queue: Option.none() })
+      const { causes } = yield* explain(job, watcher, LearnedCadence.eta, answer)
       const expected = causes.find(({ _tag }) => _tag === "Expected")
       assert(expected?._tag === "Expected")
       assert.strictEqual(Duration.toMillis(expected.eta.left), 10_000)

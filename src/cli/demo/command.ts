@@ -1,7 +1,9 @@
 // `queue-status demo`: jobs in a queue on this machine, over HTTP.
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
+import cliTruncate from "cli-truncate"
 import * as Console from "effect/Console"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -14,10 +16,11 @@ import { emulatedQueue } from "../emulator/queue.js"
 import { json, positiveCount, utc } from "../options.js"
 import * as Serve from "../serve/command.js"
 import { columns, print } from "../terminal.js"
+import { padded, widthOf } from "../text.js"
 import * as Display from "../watch/display.js"
+import type { View } from "../watch/jobView.js"
 import { manyJobs } from "./manyJobs.js"
 import * as Scenario from "./scenario.js"
-import { table } from "./table.js"
 
 const policy = { cadence: Cadence.exponential({ base: "400 millis", factor: 1.2, cap: "1 second" }) }
 
@@ -34,6 +37,29 @@ const watchAll = (display: Display.Display) =>
     Stream.flatMap((job) => JobStream.events(job, policy), { concurrency: "unbounded" }),
     Stream.runForEach(display.show)
   )
+
+const header = ["job", "outcome", "steps", "attempts", "in queue", "running"]
+
+/** The outcome of each job, in rows of at most so many columns. */
+export const table = (views: ReadonlyArray<View>, columns: number): string => {
+  const cells = [
+    header,
+    ...views.map(({ name, summary: { attempts, exact, inQueue, outcome, running, transitions } }) => [
+      name,
+      Option.getOrElse(outcome, () => "-"),
+      String(transitions),
+      String(attempts.length),
+      ...[inQueue, running].map((time) => `${exact ? "" : "~"}${Duration.toSeconds(time).toFixed(1)} s`)
+    ])
+  ]
+  const widths = header.map((_, i) => Math.max(...cells.map((row) => widthOf(row[i]!))))
+  const rows = cells.map((row) =>
+    row.map((cell, i) => i < 2 ? padded(cell, widths[i]!) : cell.padStart(widths[i]!)).join("  ").trimEnd()
+  )
+  const isExact = views.every(({ summary }) => summary.exact)
+  const lines = isExact ? rows : [...rows, "~ by the time of a poll, not reported by the service"]
+  return ["", ...lines.map((line) => cliTruncate(line, columns)), ""].join("\n")
+}
 
 const demo = (options: { readonly json: boolean; readonly utc: boolean }) =>
   Effect.gen(function*() {

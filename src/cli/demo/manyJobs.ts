@@ -9,7 +9,6 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import { monotonic } from "../../model/internal/time.js"
 import * as Transition from "../../model/Transition.js"
 import * as Cadence from "../../policy/Cadence.js"
 import * as JobQueue from "../../queue/JobQueue.js"
@@ -33,8 +32,6 @@ const counted = (name: string, count: number): string => `${count.toLocaleString
 export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
   Effect.gen(function*() {
     const isLive = !json && (yield* Output.isLive)
-    const clock = yield* Effect.clock
-    const begun = monotonic(clock)
     const latest = new Map<string, Transition.Transition>()
 
     const progress = Effect.flatMap(Output.columns, (columns) => {
@@ -47,15 +44,16 @@ export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
     })
     if (isLive) yield* Effect.forkScoped(Effect.repeat(progress, Schedule.spaced("100 millis")))
 
-    yield* JobStream.watchAll(submitted(count), policy).pipe(
+    const [took] = yield* JobStream.watchAll(submitted(count), policy).pipe(
       Stream.runForEach((step): Effect.Effect<void, Exit.ExitWith, Terminal.Terminal> => {
         if (step._tag === "WatchFailed") return Effect.fail(Exit.fromError(step.error))
         latest.set(step.job.requestId, step)
         return json ? Effect.flatMap(toJson(step), Output.print) : Effect.void
-      })
+      }),
+      Effect.timed
     )
 
-    const seconds = (monotonic(clock) - begun) / 1_000
+    const seconds = Duration.toSeconds(took)
     const ofModel = Metrics.ofModel(Scenario.manyModel)
     const [polls, byOrder] = yield* Effect.all([Metric.value(ofModel.polls), Metric.value(ofModel.savedByOrder)])
     const lines = [

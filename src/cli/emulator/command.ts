@@ -1,7 +1,6 @@
 // `queue-status emulator`.
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
-import * as FileSystem from "@effect/platform/FileSystem"
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
@@ -61,7 +60,7 @@ const options = {
   simulate: Options.boolean("simulate").pipe(
     Options.withDescription("runs simulated workers; without it jobs wait for external workers")
   ),
-  ...profile,
+  profile,
   seed: Options.text("seed").pipe(
     Options.withDescription("the seed of the simulated workers and of the faults with a probability"),
     Options.optional
@@ -83,11 +82,11 @@ const options = {
   listFaults: Options.boolean("list-faults").pipe(
     Options.withDescription("lists the faults and their conditions, and exits")
   ),
-  tlsCert: Options.file("tls-cert").pipe(
+  tlsCert: Options.fileText("tls-cert").pipe(
     Options.withDescription("serves HTTPS, with the certificate in this PEM file; the service's worker requires it"),
     Options.optional
   ),
-  tlsKey: Options.file("tls-key").pipe(
+  tlsKey: Options.fileText("tls-key").pipe(
     Options.withDescription("the PEM file with the key of the certificate"),
     Options.optional
   ),
@@ -98,11 +97,6 @@ const options = {
 }
 
 type Given = Command.Command.ParseConfig<typeof options>
-
-/** The given options of the simulated workers. */
-const givenOf = (given: Given): Partial<Profile> =>
-  // the values keep their types
-  Record.getSomes(Record.map(profile, (_, key): Option.Option<unknown> => given[key]))
 
 // From the environment: a list of processes shows the arguments.
 const apiKeys = Config.array(Config.string(), "EMULATOR_API_KEYS").pipe(
@@ -115,27 +109,19 @@ const apiKeys = Config.array(Config.string(), "EMULATOR_API_KEYS").pipe(
   )
 )
 
-const tlsOf = (given: Given) =>
-  Effect.gen(function*() {
-    if (Option.isNone(given.tlsCert) && Option.isNone(given.tlsKey)) return undefined
-    if (Option.isNone(given.tlsCert) || Option.isNone(given.tlsKey)) {
-      return yield* Exit.usage("--tls-cert and --tls-key go together")
-    }
-    const files = yield* FileSystem.FileSystem
-    const read = (file: string) => Effect.mapError(files.readFileString(file), Exit.fromPlatformError)
-    return { cert: yield* read(given.tlsCert.value), key: yield* read(given.tlsKey.value) }
-  })
-
 const emulate = (given: Given) =>
   Effect.gen(function*() {
     if (given.listFaults) return yield* print(FaultSpec.usage)
-    const values = givenOf(given)
-    if (!given.simulate && Object.keys(values).length > 0) {
+    // they have the types of a profile, as the options do
+    const values = Record.getSomes<string, unknown>(given.profile)
+    if (!given.simulate && !Record.isEmptyRecord(values)) {
       return yield* Exit.usage("the options of simulated workers have no effect: --simulate is missing")
     }
-    const profile = given.simulate ? { ...defaultProfile, ...values } : undefined
+    if (Option.isSome(given.tlsCert) !== Option.isSome(given.tlsKey)) {
+      return yield* Exit.usage("--tls-cert and --tls-key go together")
+    }
+    const profile: Profile | undefined = given.simulate ? { ...defaultProfile, ...values } : undefined
     const keys = yield* apiKeys
-    const tls = yield* tlsOf(given)
     const { baseUrl, origin } = yield* Emulator.layer({
       host: given.host,
       port: given.port,
@@ -144,7 +130,9 @@ const emulate = (given: Given) =>
       // with faults, the emulator keeps every past snapshot of a job
       faults: given.faults.length > 0 ? given.faults : undefined,
       retention: Option.getOrUndefined(given.retention),
-      tls,
+      tls: Option.getOrUndefined(
+        Option.zipWith(given.tlsCert, given.tlsKey, ([_, cert], [__, key]) => ({ cert, key }))
+      ),
       apiKeys: Option.getOrUndefined(keys)
     }).pipe(
       Layer.build,

@@ -3,30 +3,22 @@ import * as Duration from "effect/Duration"
 import { fail, finish, lognormal, progress } from "../../testing/Worker.js"
 import type { Pool, Script, Step } from "../../testing/Worker.js"
 
-export interface Profile {
+export const defaultProfile = {
   /** How many jobs of a model run at the same time. */
-  readonly workers: number
-  /** How long an idle worker takes to claim a job. */
-  readonly pickup: Duration.Duration
-  /** The median duration of an attempt; two of three take between 0.6 and 1.65 times as long. */
-  readonly duration: Duration.Duration
-  readonly progressEvery: Duration.Duration
-  /** The fraction of the attempts that the model fails. */
-  readonly failureRate: number
-  /** The fraction of the attempts whose worker stops responding. */
-  readonly lossRate: number
-  readonly claimTimeout: Duration.Duration
-}
-
-export const defaultProfile: Profile = {
   workers: 4,
+  /** How long an idle worker takes to claim a job. */
   pickup: Duration.millis(500),
+  /** The median duration of an attempt; two of three take between 0.6 and 1.65 times as long. */
   duration: Duration.seconds(20),
   progressEvery: Duration.seconds(1),
+  /** The fraction of the attempts that the model fails. */
   failureRate: 0.05,
+  /** The fraction of the attempts whose worker stops responding. */
   lossRate: 0.05,
   claimTimeout: Duration.seconds(10)
 }
+
+export type Profile = typeof defaultProfile
 
 // bounds the memory of a long attempt
 const mostSteps = 1_000

@@ -9,7 +9,6 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -50,30 +49,6 @@ const app = HttpRouter.empty.pipe(
   HttpRouter.get("/metrics", Effect.flatMap(Effect.promise(() => import("./metrics.js")), ({ response }) => response))
 )
 
-interface Settings {
-  readonly host: string
-  readonly port: number
-  readonly json: boolean
-  readonly runnerHost: string
-  readonly runnerPort: number
-  readonly rate: number
-  readonly every: Option.Option<Duration.Duration>
-}
-
-/** What a runner needs, but for the queue. */
-export const layer = ({ every, rate, runnerHost, runnerPort }: Settings) =>
-  ClusterWatcher.layer({ pollsPerSecond: rate }).pipe(
-    Layer.provide(Layer.succeed(
-      WatchPolicy.Default,
-      Option.match(every, {
-        onNone: () => WatchPolicy.defaultPolicy,
-        onSome: (interval) => WatchPolicy.withCadence(WatchPolicy.defaultPolicy, interval)
-      })
-    )),
-    Layer.provideMerge(Layer.mapError(Fleet.layer({ host: runnerHost, port: runnerPort }), fromError)),
-    Layer.provide(Database)
-  )
-
 const options = {
   json,
   host,
@@ -98,6 +73,20 @@ const options = {
   ),
   every
 }
+
+/** What a runner needs, but for the queue. */
+export const layer = ({ every, rate, runnerHost, runnerPort }: Command.Command.ParseConfig<typeof options>) =>
+  ClusterWatcher.layer({ pollsPerSecond: rate }).pipe(
+    Layer.provide(Layer.succeed(
+      WatchPolicy.Default,
+      Option.match(every, {
+        onNone: () => WatchPolicy.defaultPolicy,
+        onSome: (interval) => WatchPolicy.withCadence(WatchPolicy.defaultPolicy, interval)
+      })
+    )),
+    Layer.provideMerge(Layer.mapError(Fleet.layer({ host: runnerHost, port: runnerPort }), fromError)),
+    Layer.provide(Database)
+  )
 
 export const command = Command.make("runner", options, (settings) =>
   Effect.gen(function*() {

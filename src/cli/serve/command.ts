@@ -45,16 +45,6 @@ const app = HttpRouter.empty.pipe(
   HttpRouter.mountApp("/", Board.httpApp)
 )
 
-// The page of another site could reach this machine by a name of its own, and read what is served here.
-const onlyLocal = <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
-  Effect.flatMap(
-    HttpServerRequest.HttpServerRequest,
-    ({ headers }) =>
-      URL.canParse(`http://${headers["host"]}`) && isLoopback(new URL(`http://${headers["host"]}`).hostname)
-        ? app
-        : HttpServerResponse.text("this server is for this machine alone\n", { status: 403 })
-  )
-
 /** The token of a request: a bearer token, or the password that a browser has asked for. */
 const tokenOf = (authorization: string | undefined): Redacted.Redacted =>
   Option.match(parseToken(authorization), {
@@ -71,11 +61,18 @@ const unauthorized = HttpServerResponse.text("a token is required: the password,
   headers: { "www-authenticate": `Basic realm="queue-status", charset="UTF-8"` }
 })
 
-/** A browser keeps the password, and sends it with all requests of the page. */
-const withToken = <E, R>(token: Redacted.Redacted, app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
-  Effect.gen(function*() {
-    const { headers } = yield* HttpServerRequest.HttpServerRequest
-    return (yield* isOneOf([token], tokenOf(headers["authorization"]))) ? yield* app : unauthorized
+const forbidden = HttpServerResponse.text("this server is for this machine alone\n", { status: 403 })
+
+/** Requires the token, which a browser keeps as the password. Without one, answers this machine alone. */
+const guarded = <E, R>(token: Option.Option<Redacted.Redacted>, app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers }) => {
+    if (Option.isSome(token)) {
+      const isGiven = isOneOf([token.value], tokenOf(headers["authorization"]))
+      return Effect.if(isGiven, { onTrue: () => app, onFalse: () => unauthorized })
+    }
+    // The page of another site could reach this machine by a name of its own, and read what is served here.
+    const url = `http://${headers["host"]}`
+    return URL.canParse(url) && isLoopback(new URL(url).hostname) ? app : forbidden
   })
 
 /** Three jobs of a model are enough for a rough time left. */
@@ -87,11 +84,11 @@ export const EmulatedQueue = JobWatcher.layer().pipe(
   Layer.provideMerge(Learned)
 )
 
-const models = ["my-org/video-generator", "my-org/upscaler", "my-org/music-generator"]
+const models = ["my-org/video-generator", "my-org/upscaler", "my-org/music-generator"] as const
 
 const submitAndWatch = Effect.gen(function*() {
-  const nth = yield* Random.nextIntBetween(0, models.length)
-  const job = yield* Effect.mapError(JobQueue.submit({ model: models[nth]!, payload: {} }), Exit.fromError)
+  const model = yield* Random.choice(models)
+  const job = yield* Effect.mapError(JobQueue.submit({ model, payload: {} }), Exit.fromError)
   yield* JobStream.transitions(job).pipe(Stream.runDrain, Effect.ignoreLogged, Effect.forkScoped)
 })
 
@@ -130,9 +127,8 @@ export const listen = <E, R, E2 = never, R2 = never>(
       Server.listen(createServer(), { host, port }),
       Exit.fromServeError({ host, port })
     )
-    const guarded = Option.match(token, { onNone: () => onlyLocal(app), onSome: (token) => withToken(token, app) })
     yield* Effect.provideService(
-      HttpServer.serveEffect(HttpRouter.mountApp(open, "/", guarded)),
+      HttpServer.serveEffect(HttpRouter.mountApp(open, "/", guarded(token, app))),
       HttpServer.HttpServer,
       httpServer
     )

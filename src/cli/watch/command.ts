@@ -5,7 +5,6 @@ import * as Options from "@effect/cli/Options"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { JobRef } from "../../model/Job.js"
@@ -18,7 +17,7 @@ import { jobArgument, quoted } from "../jobArgument.js"
 import { every, gateway, json, timeout, utc } from "../options.js"
 import * as Display from "./display.js"
 import type { Event } from "./events.js"
-import { isOver, states } from "./jobView.js"
+import { canResume, states } from "./jobView.js"
 import type { View } from "./jobView.js"
 
 const { deadline } = WatchPolicy.defaultPolicy
@@ -32,36 +31,26 @@ export const policyOf = (parts: {
   deadline: { ...deadline, total: Option.getOrElse(parts.timeout, () => deadline.total) }
 })
 
-interface Watched {
-  readonly job: JobRef
-  readonly from: Option.Option<Transition.Cursor>
-}
-
 // A cursor contains its job, so cursors may come in any order.
-const pair = (
-  jobs: ReadonlyArray<JobRef>,
-  texts: ReadonlyArray<string>
-): Either.Either<ReadonlyArray<Watched>, Exit.ExitWith> =>
-  Either.gen(function*() {
+const withCursors = (jobs: ReadonlyArray<JobRef>, texts: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
     const cursors = new Map<string, Transition.Cursor>()
     for (const text of texts) {
-      const cursor = yield* Either.mapLeft(Transition.parseCursor(text), ({ message }) => Exit.usage(message))
+      const cursor = yield* Effect.mapError(Transition.parseCursor(text), ({ message }) => Exit.usage(message))
       const job = jobs.find((job) => Transition.Cursor.isOf(cursor, job))
-      if (job === undefined) {
-        return yield* Either.left(Exit.usage(`--from ${text}: the cursor is of none of these jobs`))
-      }
+      if (job === undefined) return yield* Exit.usage(`--from ${text}: the cursor is of none of these jobs`)
       // the cursor of an ended job does not have its outcome: the watch starts again, and reports the end
       if (cursor.phase !== "Ended") cursors.set(format(job), cursor)
     }
     const distinct = new Map(jobs.map((job) => [format(job), job]))
-    return Array.from(distinct, ([key, job]) => ({ job, from: Option.fromNullable(cursors.get(key)) }))
+    return Array.from(distinct, ([key, job]) => ({ job, from: cursors.get(key) }))
   })
 
-// from the least to the most severe
-const severity: ReadonlyArray<number> = [Exit.codes.done, Exit.codes.canceled, Exit.codes.failed, Exit.codes.gaveUp]
+// the most severe first
+const severity = [Exit.codes.gaveUp, Exit.codes.failed, Exit.codes.canceled]
 
 const codeOf = (views: ReadonlyArray<View>): number =>
-  severity[Math.max(0, ...views.map(({ state }) => severity.indexOf(states[state].code)))] ?? Exit.codes.bug
+  severity.find((code) => views.some(({ state }) => states[state].code === code)) ?? Exit.codes.done
 
 const settings = { json, utc, gateway, every, timeout }
 
@@ -77,11 +66,11 @@ const printResume = (
   views: ReadonlyArray<View>,
   { every, gateway, json, timeout, utc }: Settings
 ): Effect.Effect<void> => {
-  const left = views.filter((view) => (!isOver(view) || view.state === "WatchFailed") && !view.isLost)
+  const left = views.filter(canResume)
   if (left.length === 0) return Effect.void
   const words = [
     ...["queue-status", "watch", ...left.map(({ job }) => format(job))],
-    ...left.flatMap(({ cursor }) => given("--from", Option.map(cursor, Transition.formatCursor))),
+    ...left.flatMap(({ cursor }) => cursor === undefined ? [] : ["--from", Transition.formatCursor(cursor)]),
     ...(json ? ["--json"] : []),
     ...(utc ? ["--utc"] : []),
     ...given("--gateway", gateway),
@@ -98,13 +87,13 @@ const watch = ({ from, jobs, ...settings }: Settings & {
   readonly from: ReadonlyArray<string>
 }) =>
   Effect.gen(function*() {
-    const all = yield* pair(jobs, from)
+    const all = yield* withCursors(jobs, from)
     const policy = policyOf(settings)
     const views = yield* Effect.scoped(Effect.gen(function*() {
       const display = yield* Display.make(settings)
       for (const { from, job } of all) yield* display.watching(job, { from })
       const events = all.map(({ from, job }) =>
-        JobStream.events(job, { ...policy, from: Option.getOrUndefined(from) }).pipe(
+        JobStream.events(job, { ...policy, from }).pipe(
           Stream.catchAll((error) => Stream.make<[Event]>({ _tag: "WatchFailed", job, error }))
         )
       )

@@ -3,7 +3,6 @@ import * as Terminal from "@effect/platform/Terminal"
 import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { JobRef } from "../../model/Job.js"
@@ -25,8 +24,9 @@ export interface Display {
   /** Adds a job, with the name that its row has, and the cursor from which it is watched. */
   readonly watching: (
     job: JobRef,
-    options?: { readonly name?: string | undefined; readonly from?: Option.Option<Cursor> | undefined }
+    options?: { readonly name?: string | undefined; readonly from?: Cursor | undefined }
   ) => Effect.Effect<void>
+  /** Shows an event of a job that was added. */
   readonly show: (event: Event) => Effect.Effect<void, Exit.ExitWith, Terminal.Terminal>
   /** What is known of each job, in the order in which they were added. */
   readonly views: Effect.Effect<ReadonlyArray<View.View>>
@@ -87,11 +87,10 @@ export const make = (options: {
         )
 
     // not for what only moves the bar, nor for the same trouble again
-    const isWorthALine = (event: Event, before: View.View | undefined): boolean =>
+    const isWorthALine = (event: Event, { trouble }: View.View): boolean =>
       event._tag === "Progressed"
         ? !isLive || Object.keys(event.changed).some((key) => key !== "progress")
-        : event._tag !== "Trouble" || before === undefined ||
-          !Option.exists(before.trouble, ({ error }) => inShort(error) === inShort(event.error))
+        : event._tag !== "Trouble" || trouble === undefined || inShort(trouble.error) !== inShort(event.error)
 
     return {
       isLive,
@@ -103,10 +102,10 @@ export const make = (options: {
         Effect.gen(function*() {
           const now = yield* Clock.currentTimeMillis
           const key = format(event.job)
-          const view = views.get(key)
-          if (view !== undefined) views.set(key, yield* withExpectedEnd(event, View.add(view, event, now)))
+          const before = views.get(key)! // added by `watching`
+          views.set(key, yield* withExpectedEnd(event, View.add(before, event)))
           if (options.json) return yield* Output.print(yield* toJson(event))
-          const lines = isWorthALine(event, view) ? [line(view?.name ?? key, event, now, clock)] : []
+          const lines = isWorthALine(event, before) ? [line(before.name, event, now, clock)] : []
           if (isLive) return yield* draw(lines)
           yield* Effect.forEach(lines, Output.print, { discard: true })
         }),

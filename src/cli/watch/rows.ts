@@ -3,7 +3,7 @@ import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
 import * as Doc from "@effect/printer/Doc"
 import cliTruncate from "cli-truncate"
 import * as Option from "effect/Option"
-import { padded, widthOf } from "../text.js"
+import { ending, padded, widthOf } from "../text.js"
 import { describe, fractionOf, isOver, states } from "./jobView.js"
 import type { View } from "./jobView.js"
 
@@ -36,16 +36,6 @@ const nameColumns = (names: ReadonlyArray<string>, columns: number): number => {
   const rest = columns - percentWidth - stateWidth - 4
   const room = Math.max(rest - 2 - "59 m 59 s".length, Math.min(8, rest), 0)
   return Math.min(room, Math.max(0, ...names.map((name) => widthOf(name))))
-}
-
-const segmenter = new Intl.Segmenter()
-
-// By whole letters: cli-truncate cuts the start of a text within an emoji of several code points.
-const ending = (text: string, columns: number): string => {
-  if (widthOf(text) <= columns) return text
-  const letters = Array.from(segmenter.segment(text), ({ segment }) => segment)
-  while (letters.length > 0 && widthOf(`…${letters.join("")}`) > columns) letters.shift()
-  return columns > 0 ? `…${letters.join("")}` : ""
 }
 
 /** Rows whose columns line up. If they do not fit, the bar goes first, then the time left, then the attempt. */

@@ -55,9 +55,9 @@ const answerOf = (job: JobRef, cause: Cause.Cause<WatchError>): Answer => {
 export const makeRunner = (options: JobWatcher.Options) =>
   Effect.gen(function*() {
     const sharding = yield* Sharding
-    const scope = yield* Effect.scope
     const client = yield* Bucket.client
-    const owned = new Map<string, Map<string, Watched>>()
+    let owned: ReadonlySet<string> = new Set()
+    const watched = new Map<string, Watched>()
 
     // each runner has the part of the budget that it has of the buckets: together no more than the whole. Never none,
     // which would be an endless pause
@@ -73,34 +73,27 @@ export const makeRunner = (options: JobWatcher.Options) =>
       return Effect.asVoid(entry.hasAnswer.open)
     }
 
-    const drop = (jobs: Map<string, Watched>, entry: Watched) => {
-      jobs.delete(keyOf(entry.job))
-      return Effect.zipRight(setAnswer(entry, moved), subscription.remove(entry.job))
+    const drop = (isDropped: (entry: Watched) => boolean): Effect.Effect<void> => {
+      const dropped: Array<Effect.Effect<void>> = []
+      for (const [key, entry] of watched) {
+        if (!isDropped(entry)) continue
+        watched.delete(key)
+        dropped.push(Effect.zipRight(setAnswer(entry, moved), subscription.remove(entry.job)))
+      }
+      return Effect.all(dropped, { concurrency: "unbounded", discard: true })
     }
 
     const checkOwnership = Effect.suspend(() => {
       const now = new Set(ownedBuckets(sharding))
-      const lost: Array<Effect.Effect<void>> = []
-      for (const [bucket, jobs] of owned) {
-        if (now.has(bucket)) continue
-        owned.delete(bucket)
-        for (const entry of jobs.values()) lost.push(drop(jobs, entry))
-      }
-      for (const bucket of now) if (!owned.has(bucket)) owned.set(bucket, new Map())
-      return Effect.all(lost, { concurrency: "unbounded", discard: true })
+      const isLost = Array.from(owned).some((bucket) => !now.has(bucket))
+      owned = now
+      return isLost ? drop(({ job }) => !now.has(bucketOf(job))) : Effect.void
     })
 
-    const dropUnasked = Effect.flatMap(monotonicNow, (now) => {
-      const expired: Array<Effect.Effect<void>> = []
-      for (const jobs of owned.values()) {
-        for (const entry of jobs.values()) if (now - entry.askedAt > lease) expired.push(drop(jobs, entry))
-      }
-      return Effect.all(expired, { concurrency: "unbounded", discard: true })
-    })
+    const dropUnasked = Effect.flatMap(monotonicNow, (now) => drop(({ askedAt }) => now - askedAt > lease))
 
     const onNotice = ({ watch: { job }, ...notice }: JobWatcher.Notice): Effect.Effect<void> => {
-      const jobs = owned.get(bucketOf(job))
-      const entry = jobs?.get(keyOf(job))
+      const entry = watched.get(keyOf(job))
       if (entry === undefined) return Effect.void
       switch (notice._tag) {
         case "Sample":
@@ -111,21 +104,20 @@ export const makeRunner = (options: JobWatcher.Options) =>
           return Effect.void
         case "Ended":
           if (Exit.isSuccess(notice.exit)) return Effect.void // the last snapshot is kept like any other
-          jobs?.delete(keyOf(job))
+          watched.delete(keyOf(job))
           return setAnswer(entry, answerOf(job, notice.exit.cause))
       }
     }
 
     const status = (job: JobRef): Answer =>
       Effect.flatMap(monotonicNow, (now) => {
-        const jobs = owned.get(bucketOf(job))
-        if (jobs === undefined) return moved
-        const known = jobs.get(keyOf(job))
+        if (!owned.has(bucketOf(job))) return moved
+        const known = watched.get(keyOf(job))
         const entry = known ?? { job, askedAt: now, answer: moved, hasAnswer: Effect.unsafeMakeLatch() }
         entry.askedAt = now
         const answer = entry.hasAnswer.whenOpen(Effect.suspend(() => entry.answer))
         if (known !== undefined) return answer
-        jobs.set(keyOf(job), entry)
+        watched.set(keyOf(job), entry)
         return Effect.zipRight(Effect.uninterruptible(subscription.add(job)), answer)
       })
 
@@ -143,13 +135,12 @@ export const makeRunner = (options: JobWatcher.Options) =>
     }
 
     yield* checkOwnership
-    yield* Effect.forkIn(Effect.repeat(checkOwnership, Schedule.spaced(ownershipInterval)), scope)
-    yield* Effect.forkIn(Effect.repeat(dropUnasked, Schedule.spaced(sweepInterval)), scope)
-    yield* Effect.forkIn(
-      Effect.forever(Effect.flatMap(subscription.next, Effect.forEach(onNotice, { discard: true }))),
-      scope
+    yield* Effect.forkScoped(Effect.repeat(checkOwnership, Schedule.spaced(ownershipInterval)))
+    yield* Effect.forkScoped(Effect.repeat(dropUnasked, Schedule.spaced(sweepInterval)))
+    yield* Effect.forkScoped(
+      Effect.forever(Effect.flatMap(subscription.next, Effect.forEach(onNotice, { discard: true })))
     )
-    yield* Effect.forkIn(Stream.runForEach(watcher.pollingEvents, onPollingEvent), scope)
+    yield* Effect.forkScoped(Stream.runForEach(watcher.pollingEvents, onPollingEvent))
     return Bucket.of({
       Status: ({ payload }) => status(payload.job),
       Pause: ({ payload: { error } }) => {

@@ -1,8 +1,4 @@
-/**
- * Error responses, in the form of the service.
- *
- * @internal
- */
+/** Error responses, in the form of the service. @internal */
 import type * as HttpApiError from "@effect/platform/HttpApiError"
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
@@ -12,21 +8,17 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import { sayIssues, withoutOffers } from "../../queue/internal/request.js"
 import type { Issue } from "../../queue/internal/request.js"
-import * as ErrorResponses from "../../testing/internal/errorResponses.js"
+import { jsonResponse } from "../../testing/internal/wireResponse.js"
+import type { WireResponse } from "../../testing/internal/wireResponse.js"
 
 /** @internal */
-export class Refused extends Data.TaggedError("Refused")<
-  ErrorResponses.ErrorResponse & { readonly headers?: { readonly [name: string]: string } }
-> {}
-
-/** @internal */
-export const unauthorized = new Refused(ErrorResponses.unauthorized)
+export class Refused extends Data.TaggedError("Refused")<{ readonly response: WireResponse }> {}
 
 interface Details {
   readonly type?: string
   /** The field that is at fault. */
   readonly param?: string | undefined
-  readonly headers?: { readonly [name: string]: string }
+  readonly headers?: WireResponse["headers"]
 }
 
 /** @internal */
@@ -34,14 +26,10 @@ export const refused = (
   status: number,
   code: string,
   message: string,
-  { headers = {}, param, type = "invalid_request_error" }: Details = {}
-): Refused => new Refused({ status, headers, body: { code, type, message, ...(param !== undefined && { param }) } })
+  { headers, param, type = "invalid_request_error" }: Details = {}
+): Refused => new Refused({ response: jsonResponse(status, { code, type, message, param }, headers) })
 
-/**
- * Creates the error of an invalid query or body: its issues, and the first invalid field.
- *
- * @internal
- */
+/** Creates the error of an invalid query or body: its issues, and the first invalid field. @internal */
 export const notAsExpected = (issues: ReadonlyArray<Issue>): Refused =>
   refused(400, "invalid_request", sayIssues(issues), { param: withoutOffers(issues)[0]?.path[0]?.toString() })
 
@@ -89,9 +77,9 @@ const internalError = refused(500, "internal_error", "the emulator has failed; t
 export const toResponse = (cause: Cause.Cause<unknown>): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
   if (Cause.isInterrupted(cause)) return Effect.interrupt
   const known = refusedBy(Cause.squash(cause))
-  const { body, headers, status } = known ?? internalError
+  const { response } = known ?? internalError
   return Effect.as(
     known === undefined ? Effect.logError("a request to the emulator failed", cause) : Effect.void,
-    HttpServerResponse.unsafeJson(body, { status, headers: headers ?? {} })
+    HttpServerResponse.text(response.body, response)
   )
 }

@@ -1,8 +1,4 @@
-/**
- * Reads a request body to its end, up to a maximum size, and decodes it.
- *
- * @internal
- */
+/** Reads a request body to its end, up to a maximum size, and decodes it. @internal */
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Effect from "effect/Effect"
 import * as ParseResult from "effect/ParseResult"
@@ -50,13 +46,14 @@ const isDeeper = (value: unknown, levels: number): boolean =>
 const invalid = (message: string) => refused(400, "invalid_request", message)
 
 /**
- * Returns a reader of bodies. It dies with `Refused`, because the handlers of an API fail with the errors of the API only.
+ * Returns a handler of requests with a body. It dies with `Refused`, because the handlers of an API fail with the errors
+ * of the API only.
  *
  * @internal
  */
-export const reader = <A, I>(schema: Schema.Schema<A, I>) => {
+export const withBody = <A, I, B, R>(schema: Schema.Schema<A, I>, handle: (body: A) => Effect.Effect<B, never, R>) => {
   const decode = Schema.decodeUnknown(schema, { errors: "all" })
-  return (request: HttpServerRequest.HttpServerRequest): Effect.Effect<A> =>
+  return ({ request }: { readonly request: HttpServerRequest.HttpServerRequest }): Effect.Effect<B, never, R> =>
     readBody(request).pipe(
       Effect.flatMap((text) =>
         Effect.mapError(
@@ -75,6 +72,7 @@ export const reader = <A, I>(schema: Schema.Schema<A, I>) => {
           (error) => notAsExpected(ParseResult.ArrayFormatter.formatErrorSync(error))
         )
       ),
-      Effect.orDie
+      Effect.orDie,
+      Effect.flatMap(handle)
     )
 }

@@ -31,11 +31,7 @@ export const defaultPatience: Patience = {
   idle: Duration.minutes(1)
 }
 
-/**
- * Returns whether a server on this host listens at every address of the machine.
- *
- * @internal
- */
+/** Returns whether a server on this host listens at every address of the machine. @internal */
 export const isEverywhere = (host: string): boolean => host === "0.0.0.0" || host === "::"
 
 type Refusal = readonly [status: number, code: string, message: string]

@@ -17,14 +17,10 @@ import { JsonObject, ModelName, RequestId } from "../../model/Job.js"
 import { renamed } from "../../queue/internal/wire.js"
 import { parse } from "./duration.js"
 
-/**
- * The maximum time that a worker waits for a job: 5 minutes. A longer `timeout` is reduced to this.
- */
+/** The maximum time that a worker waits for a job: 5 minutes. A longer `timeout` is reduced to this. */
 const maxPollTime: Duration.Duration = Duration.minutes(5)
 
-/**
- * The maximum duration of a claim: 30 days.
- */
+/** The maximum duration of a claim: 30 days. */
 const maxClaimTimeout: Duration.Duration = Duration.days(30)
 
 /**
@@ -58,9 +54,7 @@ const PollTime = durationText(
   (text) => Option.map(Either.getRight(parse(isNumber(text) ? `${text}s` : text)), Duration.min(maxPollTime))
 )
 
-/**
- * How long a claim lasts from the last heartbeat, in seconds: more than 0, and up to 30 days.
- */
+/** How long a claim lasts from the last heartbeat, in seconds: more than 0, and up to 30 days. */
 const ClaimTimeout = durationText(
   "seconds, more than 0 and up to 2592000 (30 days)",
   "a number of seconds, more than 0 and up to 2592000",
@@ -72,9 +66,7 @@ const ClaimTimeout = durationText(
   }
 )
 
-/**
- * The claimed job; empty if there was none within `timeout`.
- */
+/** The claimed job; empty if there was none within `timeout`. */
 const RetrieveResponse = Schema.Struct({
   data: Schema.optional(Schema.Struct({
     request_id: RequestId,

@@ -1,25 +1,19 @@
 /**
- * The ownership of a job: its release when its owner ends. (Not marked as internal: the build would remove the import
- * below, which a public type needs.)
+ * The ownership of a job: its release when its owner ends. (This and some types are not marked as internal: the build
+ * would remove the import below and the types, which public types need.)
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { format } from "../../model/Job.js"
 import type { JobRef } from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
-import type { SubmitError } from "../../model/QueueError.js"
 import { respectRetryAfter } from "../../policy/Retry.js"
 import { makeWithin } from "../../queue/internal/fiber.js"
-import { JobQueue } from "../../queue/JobQueue.js"
-import type { CancelResult, SubmitRequest } from "../../queue/JobQueue.js"
+import type { CancelResult, JobQueue, SubmitRequest } from "../../queue/JobQueue.js"
 import * as Submit from "./submit.js"
 
-// Not marked as internal: public types refer to it, and the build would remove it.
 export type Release = Data.TaggedEnum<{
   Canceled: { readonly job: JobRef }
   Ended: { readonly job: JobRef; readonly status: string }
@@ -51,7 +45,6 @@ const schedule = respectRetryAfter(
   Schedule.exponential(Duration.millis(100)).pipe(Schedule.union(Schedule.spaced(Duration.seconds(1))))
 )
 
-// Not marked as internal: public types extend them, and the build would remove them.
 export interface ScopedOptions extends Submit.Options {
   /**
    * The time limit for releasing the job. Closing the scope, or interrupting the effect, takes at most this long, or
@@ -74,12 +67,8 @@ export interface Options extends ScopedOptions {
   readonly onInterrupt?: "cancel" | "leave" | undefined
 }
 
-/**
- * The operations of an owner on its job.
- *
- * @internal
- */
-export interface Owner {
+/** The operations of an owner on its job. @internal */
+export interface Owner extends Pick<Submit.Submission, "key" | "cancel" | "wasCanceledByUs"> {
   /**
    * Submits, in an uninterruptible region: `restore` makes the wait interruptible. Interruption meanwhile waits for the
    * response, up to the time limit of a release, and releases the job, if there is one.
@@ -87,31 +76,26 @@ export interface Owner {
   readonly acquire: (
     request: SubmitRequest,
     restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  ) => Effect.Effect<{ readonly job: JobRef; readonly key: string }, SubmitError, JobQueue>
+  ) => Effect.Effect<JobRef, QueueError.SubmitError>
   /** Cancels the job if it is pending, and reports the result. Never fails, and takes a bounded time. */
   readonly release: (job: JobRef, wasSeen: boolean) => Effect.Effect<void>
-  /** Cancels the job for another reason, such as a deadline of its watch, and records that in the journal. */
-  readonly cancel: (job: JobRef) => Effect.Effect<CancelResult, QueueError.QueueError>
 }
 
 /** @internal */
 export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
   Effect.gen(function*() {
-    const queue = yield* JobQueue
+    const submission = yield* Submit.make(options)
+    const { key } = submission
     const within = yield* makeWithin
     const patience = Duration.toMillis(options.releaseTimeout ?? defaultReleaseTimeout)
     const onRelease = options.onRelease ?? log
-    const noted = yield* Submit.keyed(options)
     let isCanceled = false
 
-    const cancelOnce = (job: JobRef): Effect.Effect<CancelResult, QueueError.QueueError> =>
-      Effect.tap(
-        Option.isNone(noted) ? queue.cancel(job) : Submit.cancel(queue, noted.value, job),
-        ({ _tag }) =>
-          Effect.sync(() => {
-            isCanceled = _tag === "Canceled"
-          })
-      )
+    const cancel = (job: JobRef): Effect.Effect<CancelResult, QueueError.QueueError> =>
+      Effect.tap(submission.cancel(job), ({ _tag }) =>
+        Effect.sync(() => {
+          isCanceled = _tag === "Canceled"
+        }))
 
     const report = (release: Release): Effect.Effect<void> =>
       Effect.catchAllCause(
@@ -119,7 +103,7 @@ export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
         (cause) => Effect.logError("onRelease has died", cause)
       )
 
-    const cancel = (job: JobRef, wasSeen: boolean): Effect.Effect<Release> =>
+    const cancelInTime = (job: JobRef, wasSeen: boolean): Effect.Effect<Release> =>
       Effect.suspend(() => {
         if (isCanceled) return Effect.succeed(Release.Canceled({ job }))
         let last: QueueError.QueueError = new QueueError.ResponseTimeout({
@@ -129,7 +113,7 @@ export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
           after: Duration.millis(patience)
         })
         return within(
-          cancelOnce(job).pipe(
+          cancel(job).pipe(
             Effect.tapError((error) => Effect.sync(() => last = error)),
             Effect.retry({
               schedule,
@@ -152,33 +136,28 @@ export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
       })
 
     const release = (job: JobRef, wasSeen: boolean) =>
-      options.onInterrupt === "leave" ? Effect.void : Effect.flatMap(cancel(job, wasSeen), report)
+      options.onInterrupt === "leave" ? Effect.void : Effect.flatMap(cancelInTime(job, wasSeen), report)
 
     return {
+      key,
       acquire: (request, restore) =>
-        Effect.scopedWith((scope) =>
+        Effect.scoped(
           Effect.gen(function*() {
-            const state = yield* Submit.begin(options)
-            const unknown = Release.Unknown({ model: request?.model, key: state.key })
-            // not a child of the waiting fiber, whose interruption would stop it
-            const fiber = yield* Effect.forkIn(Effect.interruptible(Submit.run(request, options, state)), scope)
-            const abandon = Effect.gen(function*() {
-              state.isAbandoned = true
-              if (state.sentAt !== undefined) yield* within(Effect.asVoid(Fiber.await(fiber)), patience, Effect.void)
-              const exit = yield* Fiber.interrupt(fiber)
-              const job = Exit.isSuccess(exit) ? exit.value : state.found
-              if (job !== undefined) yield* release(job, false)
-              else if (state.sentAt !== undefined) yield* report(unknown)
-            })
-            const job = yield* restore(Fiber.join(fiber)).pipe(
+            const reportUnknown = report(Release.Unknown({ model: request?.model, key }))
+            const submit = yield* submission.start(request)
+            const abandon = Effect.flatMap(
+              submit.abandon(patience),
+              (job) => job === undefined ? Effect.void : job === "unknown" ? reportUnknown : release(job, false)
+            )
+            return yield* restore(submit.await).pipe(
               Effect.onInterrupt(() => abandon),
               // code that combines runs may drop the error
-              Effect.tapErrorTag("SubmitUncertain", () => report(unknown))
+              Effect.tapErrorTag("SubmitUncertain", () => reportUnknown)
             )
-            return { job, key: state.key }
           })
         ),
       release,
-      cancel: cancelOnce
+      cancel,
+      wasCanceledByUs: submission.wasCanceledByUs
     }
   })

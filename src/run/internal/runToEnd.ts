@@ -1,6 +1,6 @@
 /**
- * A run: a submit, a watch, and a release if the watch ends before the job. (Not marked as internal: the build would
- * remove the imports below, which a public type needs.)
+ * A run: a submit, a watch, and a release if the watch ends before the job. (This and some types are not marked as
+ * internal: the build would remove the imports below and the types, which public types need.)
  */
 import * as Context from "effect/Context"
 import type * as Data from "effect/Data"
@@ -16,29 +16,22 @@ import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import { makeWithin } from "../../queue/internal/fiber.js"
 import type { JobQueue, SubmitRequest } from "../../queue/JobQueue.js"
 import { cancelExpired, withCancel } from "../../watch/internal/expiry.js"
-import { outputsOf, policyOf } from "../../watch/internal/outcome.js"
+import { policyOf } from "../../watch/internal/outcome.js"
 import * as JobStream from "../../watch/JobStream.js"
 import type { JobWatcher } from "../../watch/JobWatcher.js"
 import * as Own from "./ownership.js"
-import * as Submit from "./submit.js"
 
-// Not marked as internal: public types refer to it, and the build would remove it.
 export type RunEvent = Data.TaggedEnum<{
   Submitted: { readonly stage: Option.Option<string>; readonly job: JobRef; readonly key: string }
   Observed: { readonly stage: Option.Option<string>; readonly job: JobRef; readonly event: JobStream.WatchEvent }
   Released: { readonly stage: Option.Option<string>; readonly release: Own.Release }
 }>
 
-/**
- * Receives the events of the runs in an effect, and returns whether it accepted them.
- *
- * @internal
- */
+/** Receives the events of the runs in an effect, and returns whether it accepted them. @internal */
 export class Listener extends Context.Reference<Listener>()("effect-queue-status/JobRun/Listener", {
   defaultValue: () => (_event: RunEvent): Effect.Effect<boolean> => Effect.succeed(false)
 }) {}
 
-// Not marked as internal: a public type extends it, and the build would remove it.
 export interface Options extends Own.Options, JobStream.Options {
   /**
    * How often a job that ran out of retries is submitted again, and after which pauses. With a `key`, the jobs after
@@ -47,11 +40,7 @@ export interface Options extends Own.Options, JobStream.Options {
   readonly resubmit?: Schedule.Schedule<unknown, QueueError.JobRetriesExhausted> | undefined
 }
 
-/**
- * Why a run failed, the last job that it submitted, if any, and the last cursor of that job, if any.
- *
- * @internal
- */
+/** Why a run failed, the last job that it submitted, if any, and the last cursor of that job, if any. @internal */
 export interface RunFailure {
   readonly error: QueueError.RunError
   readonly job: JobRef | undefined
@@ -82,20 +71,23 @@ const watch = (
   })
 
 /**
- * Submits a job and watches it until it is done. Fails with the reason if it is not. A job that ran out of retries may
- * be submitted again.
+ * Submits a job, watches it until it is done, and decodes its end. Fails with the reason if it is not done. A job that
+ * ran out of retries may be submitted again.
  *
  * @internal
  */
-export const runToEnd = (
+export const runToEnd = <A, R>(
   request: SubmitRequest,
   options: Options,
-  stage: Option.Option<string>
-): Effect.Effect<Transition.Terminal, RunFailure, JobQueue | JobWatcher> =>
+  stage: Option.Option<string>,
+  decode: (end: Transition.Terminal) => Effect.Effect<A, QueueError.RunError, R>
+): Effect.Effect<A, RunFailure, JobQueue | JobWatcher | R> =>
   Effect.suspend(() => {
     let last: { readonly job: JobRef; cursor: Transition.Cursor | undefined } | undefined
 
-    const runOnce = (options: Options) =>
+    const runOnce = (
+      options: Options
+    ): Effect.Effect<Transition.Terminal, QueueError.RunError, JobQueue | JobWatcher> =>
       Effect.gen(function*() {
         const listener = yield* Listener
         const owner = yield* Own.make({
@@ -108,9 +100,9 @@ export const runToEnd = (
                 ? Effect.void
                 : Own.log(release))
         })
-        return yield* Effect.uninterruptibleMask((restore) =>
+        const end = yield* Effect.uninterruptibleMask((restore) =>
           Effect.gen(function*() {
-            const { job, key } = yield* owner.acquire(request, restore)
+            const job = yield* owner.acquire(request, restore)
             const current: typeof last = last = { job, cursor: undefined }
             const onEvent = (event: JobStream.WatchEvent) =>
               Effect.map(listener({ _tag: "Observed", stage, job, event }), () => {
@@ -118,7 +110,7 @@ export const runToEnd = (
               })
             return yield* restore(
               Effect.zipRight(
-                listener({ _tag: "Submitted", stage, job, key }),
+                listener({ _tag: "Submitted", stage, job, key: owner.key }),
                 watch(job, options, owner, () => current.cursor, onEvent)
               )
             ).pipe(
@@ -126,6 +118,9 @@ export const runToEnd = (
             )
           })
         )
+        // another run of this program with the same key, or an earlier process, canceled the job
+        const isAgain = end._tag === "Canceled" && (yield* owner.wasCanceledByUs(end.job))
+        return isAgain ? yield* runOnce(options) : end
       })
 
     return Effect.gen(function*() {
@@ -133,12 +128,9 @@ export const runToEnd = (
       const pauses = resubmit === undefined ? undefined : yield* ScheduleDriver.make(resubmit)
       for (let nth = 1;; nth++) {
         const keyed = key === undefined || nth === 1 ? options : { ...options, key: `${key}/${nth}` }
-        const end = yield* Effect.repeat(runOnce(keyed), {
-          // another run of this program with the same key, or an earlier process, canceled the job
-          while: (end) => end._tag === "Canceled" ? Submit.wasCanceledByUs(keyed, end.job) : false
-        })
-        const outputs = yield* Effect.either(outputsOf(end))
-        if (Either.isRight(outputs)) return end
+        const end = yield* runOnce(keyed)
+        const outputs = yield* Effect.either(decode(end))
+        if (Either.isRight(outputs)) return outputs.right
         const error = outputs.left
         if (error._tag !== "JobRetriesExhausted" || pauses === undefined) return yield* error
         const pause = yield* pauses.next(error)

@@ -26,11 +26,9 @@ const Count = Schema.NonNegativeInt
 /** How old the evidence of a cause is, by our clock; zero if it was asked for just now. */
 const age = Schema.Duration
 
-// Times are by the server's clock, `None` if not reported, unless they are said to be by ours.
+// Times are by the server's clock, `None` if not reported; those of `Paused`, `InTrouble` and `GivesUp` are by ours.
 const Cause = Schema.Union(
-  // evidence: the error of the call for the status
   Schema.TaggedStruct("NoStatus", { age, error: QueueError }),
-  // evidence: the status, as of all that name no other
   Schema.TaggedStruct("Ended", {
     age,
     outcome: Schema.Literal("Done", "Failed", "Canceled"),
@@ -38,21 +36,13 @@ const Cause = Schema.Union(
     at: time
   }),
   Schema.TaggedStruct("Unrecognized", { age, status: Schema.String }),
-  // since the claim
   Schema.TaggedStruct("Running", { age, since: time }),
-  // evidence: the 429; by our clock
   Schema.TaggedStruct("Paused", { age, until: TimeText }),
-  // evidence: the last error; since the first one, by our clock
   Schema.TaggedStruct("InTrouble", { age, error: QueueError, since: TimeText, nextTryAt: TimeText }),
-  // evidence: the metrics of the queue
   Schema.TaggedStruct("NoneRunning", { age }),
-  // evidence: the last snapshots of those jobs, the oldest of them; the highest priority first
   Schema.TaggedStruct("Behind", { age, jobs: Count, priorities: Schema.Array(Schema.Int) }),
-  // evidence: the last snapshots of those jobs, the oldest of them
   Schema.TaggedStruct("OthersRun", { age, jobs: Count }),
-  // evidence: the last of the jobs that ended; the mean time between two ends
   Schema.TaggedStruct("Pace", { age, jobs: Count, every: Schema.Duration }),
-  // evidence: the status, and the metrics of the queue, if it returned them
   Schema.TaggedStruct("Waiting", {
     age,
     createdAt: time,
@@ -60,7 +50,6 @@ const Cause = Schema.Union(
     queue: Schema.optionalWith(Schema.Struct({ waiting: Count, running: Count }), { as: "Option" })
   }),
   Schema.TaggedStruct("WorkersLost", { age, times: Count }),
-  // evidence: the status, and what `LearnedCadence` has learned
   Schema.TaggedStruct("Expected", {
     age,
     eta: Schema.Struct({
@@ -70,7 +59,6 @@ const Cause = Schema.Union(
       interval: Schema.optionalWith(Schema.Struct({ low: Schema.Duration, high: Schema.Duration }), { as: "Option" })
     })
   }),
-  // evidence: the deadlines of the watches, the first of them; by our clock
   Schema.TaggedStruct("GivesUp", { age, at: TimeText })
 )
 
@@ -89,11 +77,8 @@ export type Cause = typeof Cause.Type
 /** A snapshot, and when it arrived. */
 type Dated = Pick<Sample, "status" | "at">
 
-type Estimate = Learned["eta"]
-
-/** What the queue answered just now. @internal */
-export interface Answers {
-  readonly status: Either.Either<Dated, QueueError>
+/** What the queue answered just now: the status of the job, and the metrics of its model, if it returned them. @internal */
+export interface Answer extends Dated {
   readonly queue: Option.Option<QueueMetrics>
 }
 
@@ -106,29 +91,27 @@ export interface Answers {
 export const explain = (
   job: JobRef,
   watcher: Watcher | undefined,
-  estimate: Estimate,
-  answers: Answers | undefined
+  estimate: Learned["eta"],
+  answer: Either.Either<Answer, QueueError> | undefined
 ): Effect.Effect<typeof Explanation.Type> =>
   Effect.gen(function*() {
     const { readReason } = yield* rules
     const inspection = watcher?.inspect && (yield* watcher.inspect(job.model))
     const watch = inspection?.jobs.find((other) => isSameJob(other.job, job))
-    const last = answers !== undefined && Either.isRight(answers.status) ? answers.status.right : watch?.last
+    const answered = answer && Option.getOrUndefined(Either.getRight(answer))
+    // the metrics of now say nothing of an older state
+    const last = answered ?? (watch?.last && { ...watch.last, queue: Option.none() })
     const at = yield* DateTime.now
     const serverTime = DateTime.add(at, { millis: watcher?.clockAhead?.() ?? 0 })
     const eta = last === undefined ? Option.none() : yield* estimate(last.status, serverTime)
-    // the metrics of now say nothing of an older state
-    const queue = answers !== undefined && Either.isRight(answers.status) ? answers.queue : Option.none()
     const causes: ReadonlyArray<Cause> = [
-      ...answers !== undefined && Either.isLeft(answers.status)
-        ? [{ _tag: "NoStatus" as const, age: Duration.zero, error: answers.status.left }]
-        : [],
-      ...last === undefined ? [] : causesOf(last, { job, at, queue, inspection, watch, eta, readReason })
+      ...answer?._tag === "Left" ? [{ _tag: "NoStatus" as const, age: Duration.zero, error: answer.left }] : [],
+      ...last === undefined ? [] : causesOf(last, { job, at, inspection, watch, eta, readReason })
     ]
     return { job, at, causes, summary: `${format(job)}: ${causes.map(phraseOf).join("; ")}` }
   })
 
-interface Known extends Pick<Answers, "queue"> {
+interface Known {
   readonly job: JobRef
   readonly at: DateTime.Utc
   readonly inspection: Inspection | undefined
@@ -138,11 +121,11 @@ interface Known extends Pick<Answers, "queue"> {
   readonly readReason: Rules["readReason"]
 }
 
-const causesOf = (last: Dated, known: Known): ReadonlyArray<Cause> => {
-  const { at: now, eta, inspection, job, queue, readReason, watch } = known
-  const { status } = last
-  const ageOf = (at: DateTime.Utc) => Duration.millis(Math.max(0, now.epochMillis - at.epochMillis))
-  const age = ageOf(last.at)
+const causesOf = (last: Answer, known: Known): ReadonlyArray<Cause> => {
+  const { at: now, eta, inspection, job, readReason, watch } = known
+  const { queue, status } = last
+  const ageOf = (it: Pick<Dated, "at">) => Duration.millis(Math.max(0, now.epochMillis - it.at.epochMillis))
+  const age = ageOf(last)
   switch (status._tag) {
     case "Unrecognized":
       return [{ _tag: "Unrecognized", age, status: status.status }]
@@ -155,11 +138,11 @@ const causesOf = (last: Dated, known: Known): ReadonlyArray<Cause> => {
   }
   const causes: Array<Cause> = []
   if (inspection?.pause !== undefined) {
-    causes.push({ _tag: "Paused", age: ageOf(inspection.pause.at), until: inspection.pause.until })
+    causes.push({ _tag: "Paused", age: ageOf(inspection.pause), until: inspection.pause.until })
   }
   if (watch?.trouble !== undefined) {
     const { at, ...trouble } = watch.trouble
-    causes.push({ _tag: "InTrouble", age: ageOf(at), ...trouble })
+    causes.push({ _tag: "InTrouble", age: ageOf({ at }), ...trouble })
   }
   if (status._tag === "Running") causes.push({ _tag: "Running", age, since: status.claimedAt })
   else {
@@ -168,8 +151,7 @@ const causesOf = (last: Dated, known: Known): ReadonlyArray<Cause> => {
     const others = (inspection?.jobs ?? []).flatMap(({ last }) =>
       last === undefined || isSameJob(last.status.job, job) ? [] : last
     )
-    const oldest = (all: ReadonlyArray<Dated>) =>
-      Duration.millis(Math.max(...all.map(({ at }) => Duration.toMillis(ageOf(at)))))
+    const oldest = (all: ReadonlyArray<Dated>) => all.map(ageOf).reduce(Duration.max)
     const ahead = others.filter((other) =>
       isOrdered(status) && isOrdered(other.status) && compare(other.status, status) < 0
     )
@@ -180,13 +162,10 @@ const causesOf = (last: Dated, known: Known): ReadonlyArray<Cause> => {
     const running = others.filter((other) => other.status._tag === "Running")
     if (running.length > 0) causes.push({ _tag: "OthersRun", age: oldest(running), jobs: running.length })
     const ended = inspection?.ended ?? []
-    const times = ended.flatMap(({ status }) => Option.toArray(status.doneAt)).map(DateTime.toEpochMillis).sort((
-      a,
-      b
-    ) => a - b)
-    if (times.length >= fewestEnds) {
-      const every = Duration.millis((times.at(-1)! - times[0]!) / (times.length - 1))
-      causes.push({ _tag: "Pace", age: ageOf(ended.at(-1)!.at), jobs: times.length, every })
+    const ends = ended.flatMap(({ status }) => Option.toArray(status.doneAt)).map(DateTime.toEpochMillis)
+    if (ends.length >= fewestEnds) {
+      const every = Duration.millis((Math.max(...ends) - Math.min(...ends)) / (ends.length - 1))
+      causes.push({ _tag: "Pace", age: ageOf(ended.at(-1)!), jobs: ends.length, every })
     }
     causes.push({
       _tag: "Waiting",
@@ -207,65 +186,47 @@ const causesOf = (last: Dated, known: Known): ReadonlyArray<Cause> => {
 const fewestEnds = 3
 
 const phraseOf = (cause: Cause): string => {
-  const phrase = textOf(cause)
+  // each text takes the cause of its tag
+  const phrase = (texts[cause._tag] as (cause: Cause) => string)(cause)
   return Duration.lessThan(cause.age, Duration.seconds(1)) ? phrase : `${phrase} (${seconds(cause.age)} ago)`
 }
 
-const textOf = (cause: Cause): string => {
-  switch (cause._tag) {
-    case "NoStatus":
-      return `the queue returned no status (${cause.error._tag})`
-    case "Ended": {
-      const at = optionally(cause.at, (it) => ` at ${DateTime.formatIso(it)}`)
-      return `the job ${outcomes[cause.outcome]}${at}${optionally(cause.reason, (it) => ` (${it})`)}`
-    }
-    case "Unrecognized":
-      return `the job is in an unknown state, ${cause.status}`
-    case "Running":
-      return `a worker has been running the job${optionally(cause.since, (it) => ` since ${DateTime.formatIso(it)}`)}`
-    case "Paused":
-      return `the service answered 429, so no job is polled until ${DateTime.formatIso(cause.until)}`
-    case "InTrouble":
-      return `polls of the job have failed since ${
-        DateTime.formatIso(cause.since)
-      } (${cause.error._tag}), the next try is ` +
-        `at ${DateTime.formatIso(cause.nextTryAt)}`
-    case "NoneRunning":
-      return "no job of its model is running"
-    case "Behind":
-      return `${cause.jobs} of your jobs ${cause.jobs === 1 ? "is" : "are"} ahead of it at priority ${
-        cause.priorities.join(", ")
-      }`
-    case "OthersRun":
-      return `${cause.jobs} of your jobs ${cause.jobs === 1 ? "runs" : "run"}`
-    case "Pace":
-      return `one ended every ${seconds(cause.every)}`
-    case "Waiting": {
-      const { createdAt, priority, queue } = cause
-      const place = optionally(priority, (it) => ` at priority ${it}`)
-      const others = optionally(
-        queue,
-        ({ running, waiting }) => `, and the queue of its model has ${waiting} waiting and ${running} running jobs`
-      )
-      return `the job${optionally(createdAt, (it) => `, created at ${DateTime.formatIso(it)},`)} waits${place}${others}`
-    }
-    case "WorkersLost":
-      return cause.times === 1 ? "its worker was lost once" : `its workers were lost ${cause.times} times`
-    case "Expected": {
-      const { interval, left } = cause.eta
-      return `about ${seconds(left)} to go${
-        optionally(interval, ({ high, low }) => `, for 8 of 10 such jobs ${seconds(low)} to ${seconds(high)}`)
-      }`
-    }
-    case "GivesUp":
-      return `its watch gives up at ${DateTime.formatIso(cause.at)}`
-  }
+const texts: { readonly [Tag in Cause["_tag"]]: (cause: Extract<Cause, { readonly _tag: Tag }>) => string } = {
+  NoStatus: ({ error }) => `the queue returned no status (${error._tag})`,
+  Ended: ({ at, outcome, reason }) =>
+    `the job ${outcomes[outcome]}${optionally(at, (it) => ` at ${iso(it)}`)}${optionally(reason, (it) => ` (${it})`)}`,
+  Unrecognized: ({ status }) => `the job is in an unknown state, ${status}`,
+  Running: ({ since }) => `a worker has been running the job${optionally(since, (it) => ` since ${iso(it)}`)}`,
+  Paused: ({ until }) => `the service answered 429, so no job is polled until ${iso(until)}`,
+  InTrouble: ({ error, nextTryAt, since }) =>
+    `polls of the job have failed since ${iso(since)} (${error._tag}), the next try is at ${iso(nextTryAt)}`,
+  NoneRunning: () => "no job of its model is running",
+  Behind: ({ jobs, priorities }) =>
+    `${jobs} of your jobs ${jobs === 1 ? "is" : "are"} ahead of it at priority ${priorities.join(", ")}`,
+  OthersRun: ({ jobs }) => `${jobs} of your jobs ${jobs === 1 ? "runs" : "run"}`,
+  Pace: ({ every }) => `one ended every ${seconds(every)}`,
+  Waiting: ({ createdAt, priority, queue }) => {
+    const place = optionally(priority, (it) => ` at priority ${it}`)
+    const others = optionally(
+      queue,
+      ({ running, waiting }) => `, and the queue of its model has ${waiting} waiting and ${running} running jobs`
+    )
+    return `the job${optionally(createdAt, (it) => `, created at ${iso(it)},`)} waits${place}${others}`
+  },
+  WorkersLost: ({ times }) => times === 1 ? "its worker was lost once" : `its workers were lost ${times} times`,
+  Expected: ({ eta: { interval, left } }) =>
+    `about ${seconds(left)} to go${
+      optionally(interval, ({ high, low }) => `, for 8 of 10 such jobs ${seconds(low)} to ${seconds(high)}`)
+    }`,
+  GivesUp: ({ at }) => `its watch gives up at ${iso(at)}`
 }
 
 const outcomes = { Done: "was completed", Failed: "failed", Canceled: "was canceled" }
 
 const optionally = <A>(value: Option.Option<A>, text: (value: A) => string): string =>
   Option.match(value, { onNone: () => "", onSome: text })
+
+const iso = DateTime.formatIso
 
 const seconds = (duration: Duration.Duration): string =>
   Duration.format(Duration.seconds(Math.ceil(Duration.toSeconds(duration))))

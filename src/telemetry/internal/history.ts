@@ -6,19 +6,17 @@ import { millis } from "../../model/internal/position.js"
 import type { JobRef } from "../../model/Job.js"
 import type { Terminal, Transition } from "../../model/Transition.js"
 
-/** When a step happened: by the server's clock, if reported, else when it was observed, by ours. */
-interface Time {
+/** When a step happened: by the server's clock, if reported, else when it was observed, by ours. @internal */
+export interface Time {
   readonly millis: number
   readonly isReported: boolean
 }
 
-interface Kind {
+/** A time in the queue, or an attempt. It ends where the next one begins. @internal */
+export interface Phase {
   readonly name: string
   /** The number of the attempt, `undefined` for a time in the queue. */
   readonly attempt: number | undefined
-}
-
-interface OpenPhase extends Kind {
   readonly from: Time
   readonly isInferred: boolean
   /** Whether the phase began before the cursor that the watch resumed from. */
@@ -32,30 +30,13 @@ export interface History {
   readonly from: Time
   readonly isResumed: boolean
   /** Oldest first; only the last one is open. */
-  phases: ReadonlyArray<OpenPhase>
-}
-
-/** A phase that has ended. @internal */
-export interface Phase extends Omit<OpenPhase, "from"> {
-  readonly start: Time
-  readonly end: Time
-  /** The last transition of the job, if it ended this phase. */
-  readonly last: Terminal | undefined
-}
-
-/** A job that has ended, or whose watch has. @internal */
-export interface Ended extends Pick<History, "job" | "isResumed"> {
-  readonly start: Time
-  readonly end: Time
-  readonly phases: ReadonlyArray<Phase>
-  /** The last transition, if the job has ended. */
-  readonly last: Terminal | undefined
-  /** The phase that the watch ended in, if the job goes on. */
-  readonly openPhase: string | undefined
+  phases: ReadonlyArray<Phase>
 }
 
 // The default limit of OpenTelemetry's SDKs for the events of a span. They drop the oldest ones as well.
 const maxProgress = 128
+
+type Kind = Pick<Phase, "name" | "attempt">
 
 const queued: Kind = { name: "queued", attempt: undefined }
 
@@ -63,10 +44,10 @@ const requeued: Kind = { name: "requeued", attempt: undefined }
 
 const running = (attempt: number): Kind => ({ name: `attempt ${attempt}`, attempt })
 
-const noProgress: OpenPhase["progress"] = []
+const noProgress: Phase["progress"] = []
 
 // Not a spread: the objects that it makes take more memory.
-const open = ({ attempt, name }: Kind, from: Time, isInferred: boolean, isResumed: boolean): OpenPhase => ({
+const open = ({ attempt, name }: Kind, from: Time, isInferred: boolean, isResumed: boolean): Phase => ({
   name,
   attempt,
   from,
@@ -138,15 +119,6 @@ export const add = (self: History, transition: Exclude<Transition, Terminal>): v
   self.phases = self.phases.concat(phase)
 }
 
-/** Ends a job with its last transition. @internal */
-export const end = (self: History, last: Terminal): Ended => endAt(self, timeOfStep(last), last)
-
-/** Ends the watch of a job that goes on. The open phase is left out: the watch that resumes will have it. @internal */
-export const leave = (self: History, now: number): Ended => {
-  const ended = endAt(self, timeOf(undefined, now), undefined)
-  return { ...ended, phases: ended.phases.slice(0, -1), openPhase: ended.phases.at(-1)?.name }
-}
-
 const timeOf = (at: number | undefined, observedAt: number): Time => ({
   millis: at ?? observedAt,
   isReported: at !== undefined
@@ -154,29 +126,19 @@ const timeOf = (at: number | undefined, observedAt: number): Time => ({
 
 const timeOfStep = ({ at, observedAt }: Transition): Time => timeOf(millis(at), observedAt.epochMillis)
 
-const endAt = ({ from, isResumed, job, phases }: History, to: Time, last: Terminal | undefined): Ended => {
-  const [start, ...times] = fit([from, ...phases.map(({ from }) => from), to]) as [Time, ...Array<Time>] // one for each
-  return {
-    job,
-    isResumed,
-    start,
-    end: times.at(-1) as Time,
-    phases: phases.map(({ from: _, ...phase }, i) => ({
-      ...phase,
-      start: times[i] as Time,
-      end: times[i + 1] as Time,
-      last: i === phases.length - 1 ? last : undefined
-    })),
-    last,
-    openPhase: undefined
-  }
-}
-
 /**
- * Returns the times of steps, oldest first. A reported time counts, unless it is before that of an earlier step. Any other
- * is the time when the step was observed, moved between the reported ones around it: the clocks may differ.
+ * Returns when the job began, when each of its phases did, and when the job, or its watch, ended. A reported time counts,
+ * unless it is before that of an earlier step. Any other is the time when the step was observed, moved between the reported
+ * ones around it: the clocks may differ.
+ *
+ * @internal
  */
-const fit = (steps: ReadonlyArray<Time>): ReadonlyArray<Time> => {
+export const timesOf = ({ from, phases }: History, last: Terminal | undefined, now: number): ReadonlyArray<Time> => {
+  const steps = [
+    from,
+    ...phases.map(({ from }) => from),
+    last === undefined ? timeOf(undefined, now) : timeOfStep(last)
+  ]
   let next = Infinity
   const latest = steps.map(() => Infinity)
   for (let i = steps.length - 1; i >= 0; i--) {

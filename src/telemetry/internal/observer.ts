@@ -8,6 +8,7 @@ import type * as Tracer from "effect/Tracer"
 import type { JobRef, JobStatus } from "../../model/Job.js"
 import type { QueueError } from "../../model/QueueError.js"
 import { Cursor, isTerminal } from "../../model/Transition.js"
+import type { Terminal } from "../../model/Transition.js"
 import * as Fiber from "../../queue/internal/fiber.js"
 import type { Notice } from "../../watch/internal/notice.js"
 import type { Observer } from "../../watch/internal/observed.js"
@@ -75,7 +76,7 @@ export class JobObserver implements Observer<Watched> {
       // the cursor of a job that goes on refers to its `info`: a copy does not
       this.past.set(job, cursor.phase === "Ended" ? cursor : new Cursor({ ...cursor }), Infinity, 0)
     }
-    return history && this.draw(watched, (now) => History.leave(history, now))
+    return history && this.draw(watched, history, undefined)
   }
 
   private onSample(
@@ -98,7 +99,7 @@ export class JobObserver implements Observer<Watched> {
       if (!isTerminal(transition)) History.add(history, transition)
       else {
         watched.history = undefined
-        return this.draw(watched, () => History.end(history, transition))
+        return this.draw(watched, history, transition)
       }
     }
     return undefined
@@ -117,13 +118,19 @@ export class JobObserver implements Observer<Watched> {
     this.metrics.recovered(watched.job.model)
   }
 
-  private draw({ parent, status }: Watched, end: (now: number) => History.Ended): Effect.Effect<void> | undefined {
+  private draw(
+    { parent, status }: Watched,
+    history: History.History,
+    last: Terminal | undefined
+  ): Effect.Effect<void> | undefined {
     return parent &&
-      Effect.zipWith(Effect.tracer, Clock.currentTimeMillis, (tracer, now) =>
+      Effect.zipWith(Effect.tracer, Clock.currentTimeMillis, (tracer, now) => {
         // a job keeps its `info`
-        Spans.draw(tracer, parent, status && TraceContext.parse(status.info), end(now), this.clockAhead())).pipe(
-          Effect.catchAllDefect((defect) => Effect.logWarning("The spans of a job could not be made", defect)),
-          Effect.uninterruptible
-        )
+        const submit = status && TraceContext.parse(status.info)
+        Spans.draw({ tracer, parent, submit, clockAhead: this.clockAhead() }, history, last, now)
+      }).pipe(
+        Effect.catchAllDefect((defect) => Effect.logWarning("The spans of a job could not be made", defect)),
+        Effect.uninterruptible
+      )
   }
 }

@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import type * as Tracer from "effect/Tracer"
 import type { Terminal } from "../../model/Transition.js"
 import { interrupted } from "../../queue/internal/fiber.js"
-import type { Ended, Phase } from "./history.js"
+import * as History from "./history.js"
 
 /** An error in a span: its `error.type`, and the message of its status. */
 interface Failure {
@@ -31,37 +31,54 @@ const failureOf = (last: Terminal): Failure | undefined => {
   }
 }
 
-const failureOfPhase = ({ attempt, last }: Phase): Failure | undefined => {
-  if (attempt === undefined || last?._tag === "Unrecognized") return undefined
-  return last === undefined || last._tag === "RetriesExhausted" ? workerLost : failureOf(last)
-}
+/** The failure of an attempt, which the last transition of the job ended, or the loss of its worker. */
+const failureOfAttempt = (last: Terminal | undefined): Failure | undefined =>
+  last === undefined || last._tag === "RetriesExhausted"
+    ? workerLost
+    : last._tag === "Unrecognized"
+    ? undefined
+    : failureOf(last)
 
 const nanos = (millis: number): bigint => BigInt(Math.trunc(millis)) * 1_000_000n
 
-/** Makes the span of a job, linked to that of its submit, if known, and those of its phases as children. @internal */
+/** Where the spans of a job belong. @internal */
+export interface Surroundings {
+  readonly tracer: Tracer.Tracer
+  readonly parent: Option.Option<Tracer.AnySpan>
+  /** The span of the submit, if known. */
+  readonly submit: Tracer.AnySpan | undefined
+  /** How far the server's clock is ahead of ours, in milliseconds. */
+  readonly clockAhead: number
+}
+
+/**
+ * Makes the span of a job, linked to that of its submit, and those of its phases as children. Without a last transition, the
+ * watch of the job ends now. The open phase is left out then: the watch that resumes will have it.
+ *
+ * @internal
+ */
 export const draw = (
-  tracer: Tracer.Tracer,
-  parent: Option.Option<Tracer.AnySpan>,
-  submit: Tracer.AnySpan | undefined,
-  ended: Ended,
-  clockAhead: number
+  { clockAhead, parent, submit, tracer }: Surroundings,
+  history: History.History,
+  last: Terminal | undefined,
+  now: number
 ): void => {
-  const { job, last, openPhase } = ended
+  const { job, phases } = history
+  const times = History.timesOf(history, last, now)
   const begin = (
     name: string,
     parent: Option.Option<Tracer.AnySpan>,
-    of: Ended | Phase,
+    [start, end]: readonly [History.Time, History.Time],
     attributes: { readonly [name: string]: unknown },
     links: ReadonlyArray<Tracer.SpanLink> = []
   ): Tracer.Span => {
-    const span = tracer.span(name, parent, Context.empty(), links, nanos(of.start.millis), "internal")
+    const span = tracer.span(name, parent, Context.empty(), links, nanos(start.millis), "internal")
     const all = {
       "messaging.system": "together_ai",
       "messaging.destination.name": job.model,
       "messaging.message.id": job.requestId,
-      "queue.resumed": of.isResumed || undefined,
-      "queue.start_estimated": !of.start.isReported || undefined,
-      "queue.end_estimated": !of.end.isReported || undefined,
+      "queue.start_estimated": !start.isReported || undefined,
+      "queue.end_estimated": !end.isReported || undefined,
       ...attributes
     }
     for (const [name, value] of Object.entries(all)) {
@@ -71,19 +88,23 @@ export const draw = (
   }
 
   const failure = last && failureOf(last)
-  const span = begin("job", parent, ended, {
+  const end = times.at(-1)!
+  const span = begin("job", parent, [times[0]!, end], {
     "error.type": failure?.type,
+    "queue.resumed": history.isResumed || undefined,
     "queue.outcome": last?._tag,
     "queue.attempts": last?.attempt,
-    "queue.open_phase": openPhase,
+    "queue.open_phase": last === undefined ? phases.at(-1)?.name : undefined,
     // shown, not applied: the times are those of the server
     "queue.clock_ahead_millis": clockAhead === 0 ? undefined : clockAhead
   }, submit === undefined ? [] : [{ _tag: "SpanLink", span: submit, attributes: {} }])
-  for (const phase of span.sampled ? ended.phases : []) {
-    const { attempt, end, isInferred, name, progress, start } = phase
-    const failure = failureOfPhase(phase)
-    const child = begin(name, Option.some(span), phase, {
+  const ended = last === undefined ? phases.slice(0, -1) : phases
+  for (const [i, { attempt, isInferred, isResumed, name, progress }] of span.sampled ? ended.entries() : []) {
+    const [start, end] = [times[i + 1]!, times[i + 2]!]
+    const failure = attempt === undefined ? undefined : failureOfAttempt(i === phases.length - 1 ? last : undefined)
+    const child = begin(name, Option.some(span), [start, end], {
       "error.type": failure?.type,
+      "queue.resumed": isResumed || undefined,
       "queue.attempt": attempt,
       "queue.inferred": isInferred || undefined
     })
@@ -96,7 +117,7 @@ export const draw = (
     }
     child.end(nanos(end.millis), exitOf(failure))
   }
-  span.end(nanos(ended.end.millis), last === undefined ? Exit.failCause(interrupted) : exitOf(failure))
+  span.end(nanos(end.millis), last === undefined ? Exit.failCause(interrupted) : exitOf(failure))
 }
 
 const exitOf = (failure: Failure | undefined): Exit.Exit<void, string> =>

@@ -68,12 +68,8 @@ export const inline = (value: unknown): string =>
   lines(value).map((line) => line.trim()).join(" ").replace(/,(?= [}\]])/g, "")
 
 /** Whether two values have the same lines: every difference is one that is shown. @internal */
-export const same = (actual: unknown, expected: unknown): boolean => {
-  if (Object.is(actual, expected)) return true
-  const a = lines(actual)
-  const b = lines(expected)
-  return a.length === b.length && a.every((line, i) => line === b[i])
-}
+export const same = (actual: unknown, expected: unknown): boolean =>
+  Object.is(actual, expected) || lines(actual).join("\n") === lines(expected).join("\n")
 
 // Unchanged lines around a change.
 const context = 3

@@ -6,8 +6,8 @@ import * as Option from "effect/Option"
 import { format } from "../../model/Job.js"
 import type { JobRef } from "../../model/Job.js"
 import type { Transition } from "../../model/Transition.js"
-import type { Call } from "./call.js"
 import { diffLines, same } from "./diff.js"
+import type { Call } from "./fault.js"
 
 /** @internal */
 export class ExpectationFailed extends Data.TaggedError("ExpectationFailed")<{ readonly message: string }> {}
@@ -106,16 +106,17 @@ export const ofTruth = (
   })
 }
 
-const isPollOf = (job: JobRef) => (call: Call): boolean =>
-  call.operation === "status" && call.requestId === job.requestId && call.model === job.model
-
 /** @internal */
 export const ofPolls = (
   { calls, startedAt }: Log,
   job: JobRef,
   expected: number | ReadonlyArray<Duration.Duration>
 ): Option.Option<string> => {
-  const times = calls.filter(isPollOf(job)).map(({ at }) => since(startedAt, at))
+  const times = calls
+    .filter(({ model, operation, requestId }) =>
+      operation === "status" && requestId === job.requestId && model === job.model
+    )
+    .map(({ at }) => since(startedAt, at))
   if (typeof expected !== "number") {
     return difference(
       `${format(job)}: not the polls that were expected`,

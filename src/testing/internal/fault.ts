@@ -1,27 +1,36 @@
 /**
- * The definition of a fault: its effect on a call, and the conditions on the calls that it affects. Public types are made
- * of it, so its types are not marked as internal: the build would leave them out.
+ * A call of the queue, and the definition of a fault: its effect on a call, and the conditions on the calls that it
+ * affects. Public types are made of these, so they are not marked as internal: the build would leave them out.
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type { JobStatus } from "../../model/Job.js"
-import type { Call } from "./call.js"
+import type { Operation, QueueError } from "../../model/QueueError.js"
+
+/** How a call ended: with a response, with an error (its tag), by interruption, or by a defect. */
+export type Outcome = "answered" | "interrupted" | "died" | QueueError["_tag"]
+
+/** A call of the queue. A request that fails validation is not sent, and is no call. */
+export interface Call {
+  /** The operation that was called. */
+  readonly operation: Operation
+  /** The number of the call among those of its operation, 1 for the first. */
+  readonly nth: number
+  /** The time of the call, in milliseconds since the epoch. */
+  readonly at: number
+  /** The model of the call. */
+  readonly model: string
+  /** The request id of the job for `status` and `cancel`; `undefined` for `submit`, `clear` and `metrics`. */
+  readonly requestId: string | undefined
+  /** When the call ended, in milliseconds since the epoch, and how; `undefined` while it is in flight. */
+  readonly end: { readonly at: number; readonly outcome: Outcome } | undefined
+}
 
 /** The key of a fault's definition. */
 export const TypeId: unique symbol = Symbol.for("effect-queue-status/testing/Fault")
 
-/**
- * What a fault does to a call.
- *
- * - `Answer`: sends this response; the queue does nothing.
- * - `Disconnect`: breaks or refuses the connection; the queue does nothing.
- * - `Hang`: never responds; the queue does nothing.
- * - `AnswerLost`: the queue does what was asked, and `instead` replaces its response.
- * - `Wait`: runs this effect first, then continues.
- * - `CutOff`: the body of the response breaks off half way, or stalls there for ever.
- * - `Snapshot`: the response of a `status` call shows the job as it was `behind` ago, changed by `change`.
- */
+/** What a fault does to a call: described at the constructors in `Fault`. */
 export type FaultEffect = Data.TaggedEnum<{
   Answer: { readonly status: number; readonly headers: { readonly [name: string]: string }; readonly body: string }
   Disconnect: { readonly reason: string; readonly code: string }
@@ -35,15 +44,7 @@ export type FaultEffect = Data.TaggedEnum<{
 /** @internal */
 export const FaultEffect = Data.taggedEnum<FaultEffect>()
 
-/**
- * Selects the calls that a fault affects.
- *
- * - `Where`: calls that satisfy the predicate.
- * - `Nth`: the calls from number `from` to number `to`, 1 for the first.
- * - `Share`: this fraction of the calls, chosen by the seed.
- * - `During`: calls that start at least `from`, and less than `to`, after the queue was created.
- * - `OverRate`: calls after the first `calls` in any span of `per`.
- */
+/** Selects the calls that a fault affects: described at the combinators in `Fault`. */
 export type Condition = Data.TaggedEnum<{
   Where: { readonly label: string; readonly predicate: (call: Call) => boolean }
   Nth: { readonly from: number; readonly to: number }

@@ -1,25 +1,13 @@
-/** The responses between a client and the queue, and the faults that change them. @internal */
+/** The faults that change what is between a client and the queue. @internal */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { JobStatus } from "../../model/Job.js"
 import type { Fault } from "../Fault.js"
-import type { Call } from "./call.js"
 import { TypeId } from "./fault.js"
-import type { Condition, FaultEffect } from "./fault.js"
+import type { Call, Condition, FaultEffect } from "./fault.js"
 import { seeded } from "./seededRandom.js"
-
-/** @internal */
-export interface WireResponse {
-  readonly status: number
-  readonly headers: { readonly [name: string]: string }
-  readonly body: string
-  /** What follows the body instead of the end of the response. */
-  readonly then?: "breaks" | "stalls" | undefined
-}
-
-/** Whether a response with this status has no body in HTTP. @internal */
-export const isBodiless = (status: number): boolean => status === 204 || status === 205 || status === 304
+import type { WireResponse } from "./wireResponse.js"
 
 /** The connection ended without a response. @internal */
 export class Disconnected extends Data.TaggedError("Disconnected")<{
@@ -35,13 +23,6 @@ export interface View {
 
 /** @internal */
 export type Respond = (view: View) => Effect.Effect<WireResponse, Disconnected>
-
-/** @internal */
-export const jsonResponse = (status: number, body: unknown): WireResponse => ({
-  status,
-  headers: { "content-type": "application/json" },
-  body: JSON.stringify(body)
-})
 
 /** @internal */
 export const unchanged: View = { behind: 0, change: (status) => status }
@@ -119,8 +100,9 @@ const makeCondition = (condition: Condition, random: () => number, startedAt: nu
   }
 }
 
-/** The faults of a queue, and the state of their conditions. @internal */
+/** The faults of a queue, the number of its calls, and the state of the conditions, which count calls. @internal */
 export class Faults {
+  private readonly calls = { status: 0, submit: 0, cancel: 0, clear: 0, metrics: 0 }
   private readonly injected = new Map<number, (call: Call) => ActiveFault | undefined>()
   private count = 0
 
@@ -140,8 +122,12 @@ export class Faults {
     }
   }
 
-  /** Returns the faults that affect a call. Conditions count calls, so ask once for each call. */
-  activeFor(call: Call): ReadonlyArray<ActiveFault> {
-    return Array.from(this.injected.values()).flatMap((check) => check(call) ?? [])
+  /** Begins a call, and returns it with the faults that affect it. */
+  begin({ at, model, operation, requestId }: Omit<Call, "nth" | "end">): {
+    readonly call: Call
+    readonly active: ReadonlyArray<ActiveFault>
+  } {
+    const call: Call = { operation, nth: ++this.calls[operation], at, model, requestId, end: undefined }
+    return { call, active: Array.from(this.injected.values()).flatMap((check) => check(call) ?? []) }
   }
 }

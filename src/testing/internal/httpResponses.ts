@@ -9,18 +9,12 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Job from "../../model/Job.js"
 import * as QueueWire from "../../queue/internal/wire.js"
-import { noSuchJob } from "./errorResponses.js"
-import { jsonResponse } from "./faultInjection.js"
-import type { Respond, WireResponse } from "./faultInjection.js"
+import type { Respond } from "./faultInjection.js"
 import type { SimulatedQueue } from "./simulatedQueue.js"
+import { jsonResponse, noSuchJob } from "./wireResponse.js"
 
 const encodeStatus = Schema.encodeSync(Job.JobStatus)
 const encodeMetrics = Schema.encodeSync(QueueWire.Metrics)
-
-const notFound = (job: Job.JobRef): WireResponse => {
-  const { body, status } = noSuchJob(job)
-  return jsonResponse(status, body)
-}
 
 /** @internal */
 export const make = (queue: SimulatedQueue) => ({
@@ -28,7 +22,7 @@ export const make = (queue: SimulatedQueue) => ({
     Effect.map(
       queue.status(job, behind),
       Option.match({
-        onNone: () => notFound(job),
+        onNone: () => noSuchJob(job),
         onSome: (status) => jsonResponse(200, encodeStatus(change(status)))
       })
     ),
@@ -38,7 +32,7 @@ export const make = (queue: SimulatedQueue) => ({
     Effect.map(
       queue.cancel(job),
       Option.match({
-        onNone: () => notFound(job),
+        onNone: () => noSuchJob(job),
         onSome: (state) =>
           state === "pending" ? jsonResponse(200, { status: "canceled" }) : jsonResponse(409, { status: state })
       })

@@ -16,8 +16,7 @@ import { CancelResult, JobQueue } from "../../queue/JobQueue.js"
 import type { Service } from "../../queue/JobQueue.js"
 import type { Fault } from "../Fault.js"
 import type { Pool, Report, Task } from "../Worker.js"
-import type { Call, Outcome } from "./call.js"
-import { noSuchJob } from "./errorResponses.js"
+import type { Call, Outcome } from "./fault.js"
 import { applyFaults, Faults, unchanged } from "./faultInjection.js"
 import type { Respond } from "./faultInjection.js"
 import * as History from "./history.js"
@@ -25,13 +24,14 @@ import * as HttpResponses from "./httpResponses.js"
 import * as Client from "./inProcessClient.js"
 import * as SeededRandom from "./seededRandom.js"
 import * as SimulatedQueue from "./simulatedQueue.js"
+import { noSuchJob } from "./wireResponse.js"
 import { defaultClaimTimeout, taskOf } from "./workerSimulation.js"
 
 const notFound = (operation: Operation, job: Job.JobRef): QueueError => {
-  const { body, status } = noSuchJob(job)
+  const { body: text, status: httpStatus } = noSuchJob(job)
   return fromRefusal(
     { operation, model: job.model, job },
-    { httpStatus: status, text: JSON.stringify(body), httpRequestId: undefined, retryAfter: undefined },
+    { httpStatus, text, httpRequestId: undefined, retryAfter: undefined },
     (text) => text
   )
 }
@@ -46,6 +46,20 @@ const outcomeOf = (exit: Exit.Exit<unknown, QueueError>): Outcome =>
       })
   })
 
+/** The queue without faults and without a log of calls. Its requests were checked before. */
+const makeDirect = (queue: SimulatedQueue.SimulatedQueue): Service => ({
+  status: (job) => Effect.flatMap(queue.status(job), Effect.mapError(() => notFound("status", job))),
+  // the type of a service does not show that a payload was checked
+  submit: (request) => queue.submit(request as Parameters<typeof queue.submit>[0]),
+  cancel: (job) =>
+    Effect.map(
+      Effect.flatMap(queue.cancel(job), Effect.mapError(() => notFound("cancel", job))),
+      (state) => state === "pending" ? CancelResult.Canceled() : CancelResult.NotCanceled({ status: state })
+    ),
+  clear: queue.clear,
+  metrics: queue.metrics
+})
+
 /** @internal */
 export const make = ({ faults: initialFaults = [], requestTimeout = defaultRequestTimeout, seed, workers }: {
   readonly workers: Pool | ReadonlyArray<Pool> | undefined
@@ -57,32 +71,26 @@ export const make = ({ faults: initialFaults = [], requestTimeout = defaultReque
     const startedAt = yield* Clock.currentTimeMillis
     const client = yield* Effect.cached(Client.make(requestTimeout))
     const queue = SimulatedQueue.make({ workers, random: SeededRandom.make(seed), seed, recording: true })
+    const direct = makeDirect(queue)
     const responses = HttpResponses.make(queue)
     const faults = new Faults(seed, startedAt)
     for (const fault of initialFaults) faults.add(fault)
     const calls: Array<Call> = []
-    const counts = { status: 0, submit: 0, cancel: 0, clear: 0, metrics: 0 }
 
-    /** Logs a call. It runs `direct`, or `viaClient` on the response of the service if faults affect it. */
+    /** Logs a call. It goes to the queue or, if faults affect it, through the client to the response of the service. */
     const called = <A>(
       about: { readonly operation: Operation; readonly model: string; readonly requestId?: string },
-      direct: Effect.Effect<A, QueueError>,
       respond: Respond,
-      viaClient: (client: Service) => Effect.Effect<A, QueueError>
+      send: (queue: Service) => Effect.Effect<A, QueueError>
     ): Effect.Effect<A, QueueError> =>
       Clock.clockWith((clock) => {
-        const { model, operation, requestId } = about
         const at = clock.unsafeCurrentTimeMillis()
-        const call: Call = { operation, nth: ++counts[operation], at, model, requestId, end: undefined }
+        const { active, call } = faults.begin({ requestId: undefined, ...about, at })
         const index = calls.push(call) - 1
-        const active = faults.activeFor(call)
         return Effect.onExit(
           active.length === 0
-            ? direct
-            : Effect.flatMap(
-              client,
-              (client) => Client.withResponse(viaClient(client), applyFaults(active, respond)(unchanged))
-            ),
+            ? send(direct)
+            : Effect.flatMap(client, (run) => run(send, applyFaults(active, respond)(unchanged))),
           (exit) =>
             Effect.sync(() => {
               calls[index] = { ...call, end: { at: clock.unsafeCurrentTimeMillis(), outcome: outcomeOf(exit) } }
@@ -90,69 +98,48 @@ export const make = ({ faults: initialFaults = [], requestTimeout = defaultReque
         )
       })
 
-    const ofJob = <A>(
-      operation: "status" | "cancel",
-      direct: (job: Job.JobRef) => Effect.Effect<A, QueueError>,
-      viaClient: (client: Service, job: Job.JobRef) => Effect.Effect<A, QueueError>
-    ) =>
-    (input: Job.JobRef): Effect.Effect<A, QueueError> =>
-      Effect.flatMap(
-        checkRef(operation, input),
-        (job) =>
-          called({ operation, ...job }, direct(job), responses[operation](job), (client) => viaClient(client, job))
-      )
-
-    const ofModel = <A>(
-      operation: "clear" | "metrics",
-      direct: (model: string) => Effect.Effect<A>,
-      viaClient: (client: Service, model: string) => Effect.Effect<A, QueueError>
-    ) =>
-    (input: string): Effect.Effect<A, QueueError> =>
-      Effect.flatMap(
-        checkModel(operation, input),
-        (model) =>
-          called({ operation, model }, direct(model), responses[operation](model), (client) => viaClient(client, model))
-      )
-
-    const service = JobQueue.of({
-      status: ofJob(
-        "status",
-        (job) => Effect.flatMap(queue.status(job), Effect.mapError(() => notFound("status", job))),
-        (client, job) => client.status(job)
-      ),
-      submit: (input) =>
-        Effect.flatMap(checkSubmit(input), (request) =>
-          called(
-            { operation: "submit", model: request.model },
-            queue.submit(request),
-            responses.submit(request),
-            (client) => client.submit(input)
-          )),
-      cancel: ofJob(
-        "cancel",
-        (job) =>
-          Effect.map(
-            Effect.flatMap(queue.cancel(job), Effect.mapError(() => notFound("cancel", job))),
-            (state) => state === "pending" ? CancelResult.Canceled() : CancelResult.NotCanceled({ status: state })
-          ),
-        (client, job) => client.cancel(job)
-      ),
-      clear: ofModel("clear", queue.clear, (client, model) => client.clear(model)),
-      metrics: ofModel("metrics", queue.metrics, (client, model) => client.metrics(model))
-    })
-
     return {
-      service,
+      service: JobQueue.of({
+        status: (input) =>
+          Effect.flatMap(checkRef("status", input), (job) =>
+            called({ operation: "status", ...job }, responses.status(job), (queue) => queue.status(job))),
+        submit: (input) =>
+          Effect.flatMap(checkSubmit(input), (request) =>
+            called(
+              { operation: "submit", model: request.model },
+              responses.submit(request),
+              (queue) =>
+                queue.submit(request)
+            )),
+        cancel: (input) =>
+          Effect.flatMap(checkRef("cancel", input), (job) =>
+            called({ operation: "cancel", ...job }, responses.cancel(job), (queue) =>
+              queue.cancel(job))),
+        clear: (input) =>
+          Effect.flatMap(checkModel("clear", input), (model) =>
+            called({ operation: "clear", model }, responses.clear(model), (queue) =>
+              queue.clear(model))),
+        metrics: (input) =>
+          Effect.flatMap(checkModel("metrics", input), (model) =>
+            called({ operation: "metrics", model }, responses.metrics(model), (queue) =>
+              queue.metrics(model)))
+      }),
       handle: {
         startedAt,
-        calls: Effect.sync(() => calls.slice()),
+        calls: Effect.sync(() =>
+          calls.slice()
+        ),
         jobs: queue.jobs,
         transitions: (job: Job.JobRef): Effect.Effect<ReadonlyArray<Transition.Transition>> =>
           Effect.zipWith(
             queue.find(job),
             rules,
             (job, rules) =>
-              Option.match(job, { onNone: () => [], onSome: (job) => History.trueTransitionsOf(job, rules) })
+              Option.match(job, {
+                onNone: () => [],
+                onSome: (job) =>
+                  History.trueTransitionsOf(job, rules)
+              })
           ),
         inject: (fault: Fault) => Effect.sync(() => ({ remove: Effect.sync(faults.add(fault)) })),
         claim: (model: string, timeout: Duration.DurationInput = defaultClaimTimeout) =>

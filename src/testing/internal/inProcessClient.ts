@@ -12,8 +12,9 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type { QueueError } from "../../model/QueueError.js"
 import * as JobQueue from "../../queue/JobQueue.js"
-import { isBodiless } from "./faultInjection.js"
-import type { Disconnected, WireResponse } from "./faultInjection.js"
+import type { Disconnected } from "./faultInjection.js"
+import { isBodiless } from "./wireResponse.js"
+import type { WireResponse } from "./wireResponse.js"
 
 type Responding = Effect.Effect<WireResponse, Disconnected>
 
@@ -50,20 +51,18 @@ const http = HttpClient.make((request) =>
     ))
 )
 
-/** @internal */
-export const make = (requestTimeout: Duration.DurationInput): Effect.Effect<JobQueue.Service> =>
-  JobQueue.make({ apiKey: Redacted.make("test"), baseUrl: "http://queue.test/v1", requestTimeout }).pipe(
-    Effect.provideService(HttpClient.HttpClient, http),
-    Effect.orDie
-  )
-
 /**
- * Runs a call of this client against a response. The queue in memory has no spans, with a fault or without.
+ * Creates a client. It is run with a response for each call, and without spans: the queue in memory has none, with a
+ * fault or without.
  *
  * @internal
  */
-export const withResponse = <A>(
-  call: Effect.Effect<A, QueueError>,
-  responding: Responding
-): Effect.Effect<A, QueueError> =>
-  call.pipe(Effect.provideService(Current, responding), Effect.withTracerEnabled(false))
+export const make = (requestTimeout: Duration.DurationInput) =>
+  JobQueue.make({ apiKey: Redacted.make("test"), baseUrl: "http://queue.test/v1", requestTimeout }).pipe(
+    Effect.provideService(HttpClient.HttpClient, http),
+    Effect.orDie,
+    Effect.map(
+      (client) => <A>(send: (client: JobQueue.Service) => Effect.Effect<A, QueueError>, responding: Responding) =>
+        send(client).pipe(Effect.provideService(Current, responding), Effect.withTracerEnabled(false))
+    )
+  )

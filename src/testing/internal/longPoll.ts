@@ -50,9 +50,19 @@ export class LongPolls {
   /** Runs `take` until it returns something, for up to `timeout` milliseconds, after the polls that began before. */
   take<A>(model: string, take: Effect.Effect<Option.Option<A>>, timeout: number): Effect.Effect<Option.Option<A>> {
     const poll = Effect.acquireUseRelease(
-      Effect.sync(() => this.enter(model)),
+      Effect.sync(() => {
+        const poll: Poll = { signal: makeDeferred(), wakesAt: Infinity }
+        this.polls.set(model, (this.polls.get(model) ?? new Set()).add(poll))
+        return poll
+      }),
       (poll) => Effect.flatMap(Clock.currentTimeMillis, (start) => this.await(model, poll, take, start + timeout)),
-      (poll) => Effect.sync(() => this.leave(model, poll))
+      (poll) =>
+        Effect.sync(() => {
+          const polls = this.polls.get(model)
+          polls?.delete(poll)
+          if (polls?.size === 0) this.polls.delete(model)
+          this.notify()
+        })
     )
     return Effect.suspend(() =>
       this.polls.has(model)
@@ -81,20 +91,5 @@ export class LongPolls {
         yield* Effect.timeoutOption(Deferred.await(poll.signal), Duration.millis(wait))
       }
     })
-  }
-
-  private enter(model: string): Poll {
-    const poll: Poll = { signal: makeDeferred(), wakesAt: Infinity }
-    const polls = this.polls.get(model)
-    if (polls === undefined) this.polls.set(model, new Set([poll]))
-    else polls.add(poll)
-    return poll
-  }
-
-  private leave(model: string, poll: Poll): void {
-    const polls = this.polls.get(model)
-    polls?.delete(poll)
-    if (polls?.size === 0) this.polls.delete(model)
-    this.notify()
   }
 }

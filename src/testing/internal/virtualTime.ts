@@ -9,12 +9,10 @@
 // A clock cannot be made of clocks: this file uses the timers of the host.
 // @effect-diagnostics globalTimers:off
 
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Scheduler from "effect/Scheduler"
 import type * as TestClock from "effect/TestClock"
@@ -53,11 +51,11 @@ const maxRounds = 1_000
 // How many real milliseconds `run` waits for the world outside when no fiber can run.
 const maxRealWait = 2_000
 
-const clocks = new WeakSet<Clock.Clock>()
-
 type Stuck = "past the limit" | "nothing left"
 
-class VirtualTime implements Scheduler.Scheduler {
+/** The clock and the scheduler. `adjust` and `setTime`, which a test may call, sleep. @internal */
+export class VirtualTime implements Scheduler.Scheduler, Clock.Clock, Pick<TestClock.TestClock, "adjust" | "setTime"> {
+  readonly [Clock.ClockTypeId]: Clock.ClockTypeId = Clock.ClockTypeId
   /** Sleepers of the same moment wake in the order in which they fell asleep. */
   private readonly sleepers = new DueQueue<Sleeper>(
     (sleeper, slot) => {
@@ -80,35 +78,29 @@ class VirtualTime implements Scheduler.Scheduler {
     private now: number,
     private readonly end: number,
     private readonly onStuck: (why: Stuck, now: number) => void
-  ) {
-    clocks.add(this.clock)
-  }
+  ) {}
 
-  /** The clock. `adjust` and `setTime`, which a test may call, sleep. */
-  readonly clock: Clock.Clock & Pick<TestClock.TestClock, "adjust" | "setTime"> = {
-    [Clock.ClockTypeId]: Clock.ClockTypeId,
-    unsafeCurrentTimeMillis: () => this.now,
-    unsafeCurrentTimeNanos: () => this.nanos,
-    currentTimeMillis: Effect.sync(() => this.now),
-    currentTimeNanos: Effect.sync(() => this.nanos),
-    sleep: (duration) => this.sleep(duration),
-    adjust: (duration) => this.sleep(Duration.decode(duration)),
-    setTime: (instant) => Effect.suspend(() => this.sleep(Duration.millis(instant - this.now)))
-  }
+  readonly currentTimeMillis = Effect.sync(() => this.now)
 
-  static isClock(clock: Clock.Clock): boolean {
-    return clocks.has(clock)
-  }
+  readonly currentTimeNanos = Effect.sync(() => this.unsafeCurrentTimeNanos())
 
-  get currentTimeMillis(): number {
+  unsafeCurrentTimeMillis(): number {
     return this.now
   }
 
-  private get nanos(): bigint {
+  unsafeCurrentTimeNanos(): bigint {
     return BigInt(Math.round(this.now * 1_000)) * 1_000n
   }
 
-  private sleep(duration: Duration.Duration): Effect.Effect<void> {
+  adjust(duration: Duration.DurationInput): Effect.Effect<void> {
+    return this.sleep(Duration.decode(duration))
+  }
+
+  setTime(instant: number): Effect.Effect<void> {
+    return Effect.suspend(() => this.sleep(Duration.millis(instant - this.now)))
+  }
+
+  sleep(duration: Duration.Duration): Effect.Effect<void> {
     return Effect.async((resume) => {
       const at = this.now + Math.max(0, Duration.toMillis(duration))
       const sleeper: Sleeper = { sequence: this.sequence++, wake: () => resume(Effect.void), slot: -1 }
@@ -172,59 +164,5 @@ class VirtualTime implements Scheduler.Scheduler {
   }
 }
 
-const defaultLimit = Duration.days(30)
-
 /** @internal */
 export const isTestClock = (clock: Clock.Clock): clock is TestClock.TestClock => "setTime" in clock
-
-const withLock = Effect.unsafeMakeSemaphore(1)
-
-// Never back: several runs may end at once, and to set the clock takes some turns of the host.
-const forward = (clock: TestClock.TestClock, time: VirtualTime): Effect.Effect<void> =>
-  withLock.withPermits(1)(
-    Effect.suspend(() => clock.setTime(Math.max(clock.unsafeCurrentTimeMillis(), time.currentTimeMillis)))
-  )
-
-/** Runs an effect in virtual time, and sets the test clock, if there is one, to the time at the end. @internal */
-export const run = <A, E, R>(
-  effect: Effect.Effect<A, E, R>,
-  options: { readonly limit?: Duration.DurationInput | undefined }
-): Effect.Effect<A, E, R> =>
-  Effect.gen(function*() {
-    const clock = yield* Effect.clock
-    const limit = Duration.decode(options.limit ?? defaultLimit)
-    const pastLimit = `VirtualTime.run: it has not ended within ${Duration.format(limit)} of its own time`
-    if (VirtualTime.isClock(clock)) {
-      return yield* options.limit === undefined ? effect : Effect.timeoutFailCause(effect, {
-        duration: limit,
-        onTimeout: () => Cause.die(new Cause.RuntimeException(pastLimit))
-      })
-    }
-    const start = clock.unsafeCurrentTimeMillis()
-    let settled = yield* Deferred.make<void>()
-    let stuck: string | undefined
-    const time = new VirtualTime(start, start + Duration.toMillis(limit), (why, now) => {
-      stuck ??= why === "past the limit" ?
-        pastLimit :
-        "VirtualTime.run: it waits for what will never happen: " +
-        `nothing is left to do after ${Duration.format(Duration.millis(now - start))}`
-      Deferred.unsafeDone(settled, Effect.void)
-    })
-    const fiber = yield* Effect.fork(effect).pipe(Effect.withClock(time.clock), Effect.withScheduler(time))
-    fiber.addObserver(() => {
-      time.stop()
-      Deferred.unsafeDone(settled, Effect.void)
-    })
-    return yield* Effect.gen(function*() {
-      yield* Deferred.await(settled)
-      if (stuck === undefined) return yield* Fiber.join(fiber)
-      // runs its finalizers, unless they are stuck as well
-      settled = yield* Deferred.make<void>()
-      yield* Fiber.interruptFork(fiber)
-      yield* Deferred.await(settled)
-      return yield* Effect.dieMessage(stuck)
-    }).pipe(
-      Effect.onInterrupt(() => Fiber.interrupt(fiber)),
-      Effect.ensuring(isTestClock(clock) ? forward(clock, time) : Effect.void)
-    )
-  })

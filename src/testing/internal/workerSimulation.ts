@@ -152,9 +152,7 @@ const act = (self: Simulation, now: number, action: Action): Simulation => {
 export const nextEvent = (self: Simulation): Option.Option<number> => {
   const due = Option.map(RedBlackTree.first(self.due), ([{ at }]) => at)
   const expiry = Queue.nextExpiry(self.queue)
-  return Option.isSome(due) && Option.isSome(expiry)
-    ? Option.some(Math.min(due.value, expiry.value))
-    : Option.orElse(due, () => expiry)
+  return Option.orElse(Option.zipWith(due, expiry, Math.min), () => Option.orElse(due, () => expiry))
 }
 
 /** Advances to a time, through all events until then, in order. @internal */

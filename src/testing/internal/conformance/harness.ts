@@ -5,13 +5,13 @@ import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import type { YieldWrap } from "effect/Utils"
 import * as Job from "../../../model/Job.js"
 import { QueueError } from "../../../model/QueueError.js"
 import type { OutcomeError, WatchError } from "../../../model/QueueError.js"
@@ -50,22 +50,24 @@ export interface Target {
  */
 type Needs = "shared" | "exclusive" | "scripted"
 
+type Body = Effect.Effect<void, CheckError, JobQueue | JobWatcher | Scope.Scope>
+
 /** @internal */
 export interface Spec {
   readonly name: string
   readonly needs: Needs
   readonly workers: Pool | undefined
-  readonly body: (target: Target) => Effect.Effect<void, CheckError, JobQueue | JobWatcher | Scope.Scope>
+  readonly body: (target: Target) => Body
 }
 
-/** Checks by their names. @internal */
+/** Checks by their names, each as the body of an `Effect.gen`. @internal */
 export interface Checks {
-  readonly [name: string]: Spec["body"]
+  readonly [name: string]: (target: Target) => Generator<YieldWrap<Body>, void, never>
 }
 
 /** @internal */
 export const specs = (needs: Needs, checks: Checks, workers?: Pool): ReadonlyArray<Spec> =>
-  Object.entries(checks).map(([name, body]) => ({ name, needs, workers, body }))
+  Object.entries(checks).map(([name, check]) => ({ name, needs, workers, body: Effect.fnUntraced(check) }))
 
 /** Creates a pool whose claims last longer than any check. @internal */
 export const pool = (script: Script, options: Omit<Pool, "script"> = {}): Pool => ({
@@ -136,7 +138,7 @@ export const view = (status: Job.JobStatus) => ({
   warnings: status.warnings
 })
 
-const encodeError = Schema.encodeUnknownEither(QueueError)
+const encodeError = Schema.encodeUnknown(QueueError)
 
 /**
  * Returns the encoded fields of the error of a call. Fails if the call succeeds, or fails with another error.
@@ -147,15 +149,16 @@ export const errorOf = <A, R>(
   what: string,
   call: Effect.Effect<A, QueueError, R>
 ): Effect.Effect<{ readonly [field: string]: unknown }, Difference, R> =>
-  Effect.flatMap(Effect.either(call), (result) => {
-    if (Either.isRight(result)) {
-      return Effect.fail(new Difference({ what, expected: "an error", actual: "success" }))
-    }
-    const encoded = encodeError(result.left)
-    return Either.isRight(encoded)
-      ? Effect.succeed(Object.fromEntries(Object.entries(encoded.right).filter(([, value]) => value !== undefined)))
-      : Effect.fail(new Difference({ what, expected: "a QueueError", actual: text(result.left) }))
-  })
+  Effect.flip(call).pipe(
+    Effect.mapError(() => new Difference({ what, expected: "an error", actual: "success" })),
+    Effect.flatMap((error) =>
+      Effect.mapError(
+        encodeError(error),
+        () => new Difference({ what, expected: "a QueueError", actual: text(error) })
+      )
+    ),
+    Effect.map((fields) => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)))
+  )
 
 /** An id that no queue knows: that of the example in the documents of the service. @internal */
 export const unknownId = "019ba379-92da-71e4-ac40-d98059fd67c7"
@@ -255,15 +258,14 @@ const explain = (cause: Cause.Cause<unknown>): Omit<Failure, "check" | "calls"> 
   return { what: `unexpected error: ${error}` }
 }
 
+/** @internal */
+export interface Subject<LE, WE> extends Target {
+  readonly layer: Layer.Layer<JobQueue, LE>
+  readonly watcher: Layer.Layer<JobWatcher, WE, JobQueue>
+}
+
 /** Runs a check on a new build of the layers. @internal */
-export const runCheck = <E, LE, WE>(
-  subject: Target & {
-    readonly layer: Layer.Layer<JobQueue, LE>
-    readonly watcher: Layer.Layer<JobWatcher, WE, JobQueue>
-  },
-  spec: Spec,
-  toError: (failure: Failure) => E
-): Effect.Effect<void, E> =>
+export const runCheck = <LE, WE>(subject: Subject<LE, WE>, spec: Spec): Effect.Effect<void, Failure> =>
   Effect.suspend(() => {
     const { layer, pass, watcher } = subject
     const log: Log = { calls: [], jobs: new Map() }
@@ -285,6 +287,6 @@ export const runCheck = <E, LE, WE>(
     // an interruption from outside does not come here; that of a queue that interrupts itself does
     return Effect.catchAllCause(
       Effect.scoped(check),
-      (cause) => Effect.fail(toError({ check: spec.name, ...explain(cause), calls: shownCalls(log) }))
+      (cause) => Effect.fail({ check: spec.name, ...explain(cause), calls: shownCalls(log) })
     )
   })

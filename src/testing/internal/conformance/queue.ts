@@ -11,7 +11,6 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import * as Ref from "effect/Ref"
 import * as Stream from "effect/Stream"
 import * as Job from "../../../model/Job.js"
 import { isTransient } from "../../../model/QueueError.js"
@@ -47,16 +46,19 @@ const maxTries = 20
 const look = (
   target: Target,
   job: Job.JobRef,
-  isSo: (status: Job.JobStatus) => boolean = () => true,
-  tries = 1
-): Effect.Effect<Job.JobStatus, QueueError, Queue> => {
-  const again = Effect.zipRight(target.pass("500 millis"), Effect.suspend(() => look(target, job, isSo, tries + 1)))
-  return Effect.matchEffect(JobQueue.status(job), {
-    onFailure: (error) =>
-      tries < maxTries && (isTransient(error) || error._tag === "JobNotFound") ? again : Effect.fail(error),
-    onSuccess: (status) => tries < maxTries && !isSo(status) ? again : Effect.succeed(status)
+  isSo: (status: Job.JobStatus) => boolean = () => true
+): Effect.Effect<Job.JobStatus, QueueError, Queue> =>
+  Effect.gen(function*() {
+    for (let tries = 1;; tries++) {
+      const seen = yield* Effect.either(JobQueue.status(job))
+      const mayChange = Either.match(seen, {
+        onLeft: (error) => isTransient(error) || error._tag === "JobNotFound",
+        onRight: (status) => !isSo(status)
+      })
+      if (tries === maxTries || !mayChange) return yield* seen
+      yield* target.pass("500 millis")
+    }
   })
-}
 
 // the largest difference between clocks
 const maxSkew = 15 * 60_000
@@ -108,250 +110,235 @@ const expectLegal = (transitions: ReadonlyArray<Transition.Transition>) => {
 }
 
 const sharedQueue: Checks = {
-  "submit: returns a reference whose status shows the job as submitted": (target) =>
-    Effect.gen(function*() {
-      const before = yield* Clock.currentTimeMillis
-      const job = yield* submit(target)
-      const after = yield* Clock.currentTimeMillis
-      yield* expect("the model of the reference", job.model, target.model)
-      yield* expectThat("the request id", job.requestId, /\S/.test(job.requestId), "not blank")
-      const status = yield* look(target, job)
-      yield* expect("the job of its status", status.job, job)
-      const seen = view(status)
-      // a service may omit optional fields
-      if (Object.keys(seen.inputs).length > 0) yield* expect("the inputs", seen.inputs, target.payload)
-      const keys = Object.keys(info)
-      if (Object.keys(seen.info).length > 0) {
-        yield* expect("the submitter's keys in the info", keys.filter((key) => Object.hasOwn(seen.info, key)), keys)
-      }
-      if (seen.priority !== null) yield* expect("the priority", seen.priority, lowest)
-      if (seen.createdAt !== null) {
-        yield* expectThat(
-          "the time of the submission",
-          seen.createdAt,
-          seen.createdAt >= before - maxSkew && seen.createdAt <= after + maxSkew,
-          `between ${before} and ${after}, give or take a quarter of an hour`
-        )
-      }
-      const again = view(yield* look(target, job))
-      yield* expect("the fields that do not change", [again.createdAt, again.inputs, again.priority], [
+  *"submit: returns a reference whose status shows the job as submitted"(target) {
+    const before = yield* Clock.currentTimeMillis
+    const job = yield* submit(target)
+    const after = yield* Clock.currentTimeMillis
+    yield* expect("the model of the reference", job.model, target.model)
+    yield* expectThat("the request id", job.requestId, /\S/.test(job.requestId), "not blank")
+    const status = yield* look(target, job)
+    yield* expect("the job of its status", status.job, job)
+    const seen = view(status)
+    // a service may omit optional fields
+    if (Object.keys(seen.inputs).length > 0) yield* expect("the inputs", seen.inputs, target.payload)
+    const keys = Object.keys(info)
+    if (Object.keys(seen.info).length > 0) {
+      yield* expect("the submitter's keys in the info", keys.filter((key) => Object.hasOwn(seen.info, key)), keys)
+    }
+    if (seen.priority !== null) yield* expect("the priority", seen.priority, lowest)
+    if (seen.createdAt !== null) {
+      yield* expectThat(
+        "the time of the submission",
         seen.createdAt,
-        seen.inputs,
-        seen.priority
-      ])
-    }),
+        seen.createdAt >= before - maxSkew && seen.createdAt <= after + maxSkew,
+        `between ${before} and ${after}, give or take a quarter of an hour`
+      )
+    }
+    const again = view(yield* look(target, job))
+    yield* expect("the fields that do not change", [again.createdAt, again.inputs, again.priority], [
+      seen.createdAt,
+      seen.inputs,
+      seen.priority
+    ])
+  },
 
-  "submit: returns a different reference for every job": (target) =>
-    Effect.gen(function*() {
-      const jobs = yield* submits(target, 3)
-      yield* expect("the different ids among three", new Set(jobs.map(({ requestId }) => requestId)).size, 3)
-      for (const job of jobs) yield* expect("the job of its status", (yield* look(target, job)).job, job)
-    }),
+  *"submit: returns a different reference for every job"(target) {
+    const jobs = yield* submits(target, 3)
+    yield* expect("the different ids among three", new Set(jobs.map(({ requestId }) => requestId)).size, 3)
+    for (const job of jobs) yield* expect("the job of its status", (yield* look(target, job)).job, job)
+  },
 
-  "cancel: cancels a job or reports its state, in agreement with its status": (target) =>
-    Effect.gen(function*() {
-      const job = yield* submit(target)
-      yield* look(target, job)
-      const result = yield* JobQueue.cancel(job)
-      if (result._tag === "Canceled") {
-        const status = yield* look(target, job, (status) => status._tag === "Canceled")
-        yield* expect("the state of a job that was canceled", status._tag, "Canceled")
-        const again = yield* JobQueue.cancel(job)
-        yield* expectThat(
-          "cancel of a job that was canceled",
-          again,
-          again._tag === "Canceled" || again.status === "canceled",
-          "Canceled, or NotCanceled with the status canceled"
-        )
-        return
-      }
-      const { status: state } = result
-      // the possible later states; a worker may lose a running job, and another may claim it
-      const later: { readonly [state: string]: ReadonlyArray<string> } = {
-        running: ["Pending", "Running", "Done", "Failed"],
-        done: ["Done"],
-        failed: ["Failed"]
-      }
-      const possible = later[state] ?? []
-      yield* expectThat("why a job was not canceled", state, possible.length > 0, "running, done or failed")
-      const { _tag } = yield* look(target, job, ({ _tag }) => possible.includes(_tag))
-      yield* expectThat(`the state of a job that was ${state}`, _tag, possible.includes(_tag), possible.join(" or "))
-    }),
+  *"cancel: cancels a job or reports its state, in agreement with its status"(target) {
+    const job = yield* submit(target)
+    yield* look(target, job)
+    const result = yield* JobQueue.cancel(job)
+    if (result._tag === "Canceled") {
+      const status = yield* look(target, job, (status) => status._tag === "Canceled")
+      yield* expect("the state of a job that was canceled", status._tag, "Canceled")
+      const again = yield* JobQueue.cancel(job)
+      yield* expectThat(
+        "cancel of a job that was canceled",
+        again,
+        again._tag === "Canceled" || again.status === "canceled",
+        "Canceled, or NotCanceled with the status canceled"
+      )
+      return
+    }
+    const { status: state } = result
+    // the possible later states; a worker may lose a running job, and another may claim it
+    const later: { readonly [state: string]: ReadonlyArray<string> } = {
+      running: ["Pending", "Running", "Done", "Failed"],
+      done: ["Done"],
+      failed: ["Failed"]
+    }
+    const possible = later[state] ?? []
+    yield* expectThat("why a job was not canceled", state, possible.length > 0, "running, done or failed")
+    const { _tag } = yield* look(target, job, ({ _tag }) => possible.includes(_tag))
+    yield* expectThat(`the state of a job that was ${state}`, _tag, possible.includes(_tag), possible.join(" or "))
+  },
 
-  "not found: an unknown id": ({ model }) => expectNotFound("an unknown id", Job.ref(model, unknownId)),
+  *"not found: an unknown id"({ model }) {
+    yield* expectNotFound("an unknown id", Job.ref(model, unknownId))
+  },
 
-  "not found: a job of another model": (target) =>
-    Effect.gen(function*() {
-      const job = yield* submit(target)
-      yield* look(target, job)
-      yield* expectNotFound("a job of another model", Job.ref(`${target.model}-of-another-name`, job.requestId))
-      yield* expect("the job of its model", (yield* look(target, job)).job, job)
-    }),
+  *"not found: a job of another model"(target) {
+    const job = yield* submit(target)
+    yield* look(target, job)
+    yield* expectNotFound("a job of another model", Job.ref(`${target.model}-of-another-name`, job.requestId))
+    yield* expect("the job of its model", (yield* look(target, job)).job, job)
+  },
 
   // never a clear: a queue that does not refuse it might clear the jobs of others
-  "bad input: a blank model or id is refused": ({ model }) =>
-    Effect.gen(function*() {
-      for (const blank of ["", " ", "\t\n"]) {
-        const job = Job.ref(blank, unknownId)
-        yield* expectRefused("submit", blank, JobQueue.submit({ model: blank, payload: {} }))
-        yield* expectRefused("status", blank, JobQueue.status(job))
-        yield* expectRefused("cancel", blank, JobQueue.cancel(job))
-        yield* expectRefused("metrics", blank, JobQueue.metrics(blank))
-      }
-      yield* expectRefused("status", " ", JobQueue.status(Job.ref(model, " ")))
-      yield* expectRefused("cancel", " ", JobQueue.cancel(Job.ref(model, " ")))
-    }),
+  *"bad input: a blank model or id is refused"({ model }) {
+    for (const blank of ["", " ", "\t\n"]) {
+      const job = Job.ref(blank, unknownId)
+      yield* expectRefused("submit", blank, JobQueue.submit({ model: blank, payload: {} }))
+      yield* expectRefused("status", blank, JobQueue.status(job))
+      yield* expectRefused("cancel", blank, JobQueue.cancel(job))
+      yield* expectRefused("metrics", blank, JobQueue.metrics(blank))
+    }
+    yield* expectRefused("status", " ", JobQueue.status(Job.ref(model, " ")))
+    yield* expectRefused("cancel", " ", JobQueue.cancel(Job.ref(model, " ")))
+  },
 
-  "bad input: an invalid submit is refused": ({ model }) =>
-    Effect.gen(function*() {
-      const cyclic: { self?: unknown } = {}
-      cyclic.self = cyclic
-      const invalid: ReadonlyArray<object> = [
-        { payload: {}, priority: 1.5 },
-        { payload: {}, priority: Number.NaN },
-        { payload: {}, priority: "1" },
-        { payload: [] },
-        { payload: "text" },
-        { payload: null },
-        {},
-        { payload: {}, info: [] },
-        // JSON cannot represent these
-        { payload: cyclic },
-        { payload: { big: BigInt(1) } }
-      ]
-      for (const fields of invalid) {
-        yield* expectRefused("submit", fields, JobQueue.submit(bad({ model, ...fields })))
-      }
-    }),
+  *"bad input: an invalid submit is refused"({ model }) {
+    const cyclic: { self?: unknown } = {}
+    cyclic.self = cyclic
+    const invalid: ReadonlyArray<object> = [
+      { payload: {}, priority: 1.5 },
+      { payload: {}, priority: Number.NaN },
+      { payload: {}, priority: "1" },
+      { payload: [] },
+      { payload: "text" },
+      { payload: null },
+      {},
+      { payload: {}, info: [] },
+      // JSON cannot represent these
+      { payload: cyclic },
+      { payload: { big: BigInt(1) } }
+    ]
+    for (const fields of invalid) {
+      yield* expectRefused("submit", fields, JobQueue.submit(bad({ model, ...fields })))
+    }
+  },
 
-  "bad input: an invalid reference or model is refused": () =>
-    Effect.gen(function*() {
-      for (const input of [undefined, null, {}, "my-org/video-generator", 5]) {
-        yield* expectRefused("status", input, JobQueue.status(bad(input)))
-        yield* expectRefused("cancel", input, JobQueue.cancel(bad(input)))
-        yield* expectRefused("submit", input, JobQueue.submit(bad(input)))
-      }
-      for (const input of [undefined, null, {}, 5]) {
-        yield* expectRefused("metrics", input, JobQueue.metrics(bad(input)))
-      }
-    }),
+  *"bad input: an invalid reference or model is refused"() {
+    for (const input of [undefined, null, {}, "my-org/video-generator", 5]) {
+      yield* expectRefused("status", input, JobQueue.status(bad(input)))
+      yield* expectRefused("cancel", input, JobQueue.cancel(bad(input)))
+      yield* expectRefused("submit", input, JobQueue.submit(bad(input)))
+    }
+    for (const input of [undefined, null, {}, 5]) {
+      yield* expectRefused("metrics", input, JobQueue.metrics(bad(input)))
+    }
+  },
 
-  "metrics: are counts that add up": (target) =>
-    Effect.gen(function*() {
-      yield* expectMetrics(yield* JobQueue.metrics(target.model))
-      yield* submit(target)
-      yield* expectMetrics(yield* JobQueue.metrics(target.model))
-    }),
+  *"metrics: are counts that add up"(target) {
+    yield* expectMetrics(yield* JobQueue.metrics(target.model))
+    yield* submit(target)
+    yield* expectMetrics(yield* JobQueue.metrics(target.model))
+  },
 
-  "watch: polls of a job derive a legal path": (target) =>
-    Effect.gen(function*() {
-      const job = yield* submit(target)
-      let known = Option.none<Transition.Cursor>()
-      const seen: Array<Transition.Transition> = []
-      const poll = Effect.gen(function*() {
-        const status = yield* look(target, job)
-        const { cursor, transitions } = yield* Transition.derive(known, status, { observedAt: yield* DateTime.now })
-        for (const transition of transitions) seen.push(transition)
-        // resumes from text, as another process does
-        known = Either.getRight(Transition.parseCursor(Transition.formatCursor(cursor)))
-        yield* expectThat("a cursor, as text", cursor, Option.isSome(known), "one that can be parsed")
-        yield* target.pass("100 millis")
-      })
-      yield* Effect.repeatN(poll, 2)
-      yield* JobQueue.cancel(job)
-      yield* Effect.repeatN(poll, 2)
-      yield* expectLegal(seen)
-    }),
-
-  "watch: a stream of transitions is a legal path, and ends when the job is canceled": (target) =>
-    Effect.gen(function*() {
-      const job = yield* submit(target)
-      const seen = yield* Ref.make<ReadonlyArray<Transition.Transition>>([])
-      const policy = { ...defaultPolicy, cadence: Cadence.fixed("200 millis") }
-      const watch = JobStream.transitions(job, policy).pipe(
-        Stream.runForEach((transition) => Ref.update(seen, (before) => [...before, transition]))
-      )
-      const ended = yield* Effect.scoped(Effect.gen(function*() {
-        const fiber = yield* Effect.forkScoped(watch)
-        for (let waited = 0; waited < maxTries * 10; waited++) {
-          if ((yield* Ref.get(seen)).length > 0 || Option.isSome(yield* Fiber.poll(fiber))) break
-          yield* target.pass("50 millis")
-        }
-        const result = yield* JobQueue.cancel(job)
-        // a canceled job ends the watch; any other may run for hours
-        const most = result._tag === "Canceled" ? maxTries * 10 : maxTries
-        for (let waited = 0; waited < most; waited++) {
-          const exit = yield* Fiber.poll(fiber)
-          if (Option.isSome(exit)) return yield* Effect.as(exit.value, true)
-          yield* target.pass("50 millis")
-        }
-        return result._tag === "NotCanceled"
-      }))
-      const transitions = yield* Ref.get(seen)
-      yield* expectThat("the watch of a canceled job", stepsOf(transitions), ended, "an end")
-      yield* expectLegal(transitions)
-    }),
-
-  "interruption: an interrupted status call does not change the queue": (target) =>
-    Effect.gen(function*() {
-      const job = yield* submit(target)
-      const before = yield* look(target, job)
-      const delays = [
-        Effect.void,
-        Effect.yieldNow(),
-        Effect.repeatN(Effect.yieldNow(), 5),
-        target.pass("1 millis"),
-        target.pass("3 millis")
-      ]
-      for (const delay of delays) {
-        const exit = yield* Effect.scoped(Effect.gen(function*() {
-          const fiber = yield* Effect.forkScoped(JobQueue.status(job))
-          yield* delay
-          return yield* Fiber.interrupt(fiber)
-        }))
-        yield* expectThat(
-          "an interrupted status call",
-          Exit.match(exit, { onSuccess: ({ _tag }) => _tag, onFailure: String }),
-          Exit.isSuccess(exit) || Exit.isInterrupted(exit),
-          "an interruption, or a response that came before"
-        )
-      }
-      const after = yield* inTime(target, "a status call after interrupted ones", look(target, job))
-      yield* expect("the job", after.job, before.job)
-      yield* expect("its inputs", after.inputs, before.inputs)
+  *"watch: polls of a job derive a legal path"(target) {
+    const job = yield* submit(target)
+    let known = Option.none<Transition.Cursor>()
+    const seen: Array<Transition.Transition> = []
+    const poll = Effect.gen(function*() {
+      const status = yield* look(target, job)
+      const { cursor, transitions } = yield* Transition.derive(known, status, { observedAt: yield* DateTime.now })
+      for (const transition of transitions) seen.push(transition)
+      // resumes from text, as another process does
+      known = Either.getRight(Transition.parseCursor(Transition.formatCursor(cursor)))
+      yield* expectThat("a cursor, as text", cursor, Option.isSome(known), "one that can be parsed")
+      yield* target.pass("100 millis")
     })
+    yield* Effect.repeatN(poll, 2)
+    yield* JobQueue.cancel(job)
+    yield* Effect.repeatN(poll, 2)
+    yield* expectLegal(seen)
+  },
+
+  *"watch: a stream of transitions is a legal path, and ends when the job is canceled"(target) {
+    const job = yield* submit(target)
+    const seen: Array<Transition.Transition> = []
+    const policy = { ...defaultPolicy, cadence: Cadence.fixed("200 millis") }
+    const watch = Stream.runForEach(
+      JobStream.transitions(job, policy),
+      (transition) => Effect.sync(() => seen.push(transition))
+    )
+    const ended = yield* Effect.scoped(Effect.gen(function*() {
+      const fiber = yield* Effect.forkScoped(watch)
+      const hasEnded = Effect.map(Fiber.poll(fiber), Option.isSome)
+      const passUntil = (isSo: Effect.Effect<boolean>, times: number) =>
+        Effect.repeat(Effect.zipRight(target.pass("50 millis"), isSo), { until: (isSo) => isSo, times })
+      yield* passUntil(Effect.map(hasEnded, (hasEnded) => hasEnded || seen.length > 0), maxTries * 10)
+      const result = yield* JobQueue.cancel(job)
+      // a canceled job ends the watch; any other may run for hours
+      yield* passUntil(hasEnded, result._tag === "Canceled" ? maxTries * 10 : maxTries)
+      if (yield* hasEnded) return yield* Effect.as(Fiber.join(fiber), true)
+      return result._tag === "NotCanceled"
+    }))
+    yield* expectThat("the watch of a canceled job", stepsOf(seen), ended, "an end")
+    yield* expectLegal(seen)
+  },
+
+  *"interruption: an interrupted status call does not change the queue"(target) {
+    const job = yield* submit(target)
+    const before = yield* look(target, job)
+    const delays = [
+      Effect.void,
+      Effect.yieldNow(),
+      Effect.repeatN(Effect.yieldNow(), 5),
+      target.pass("1 millis"),
+      target.pass("3 millis")
+    ]
+    for (const delay of delays) {
+      const exit = yield* Effect.scoped(Effect.gen(function*() {
+        const fiber = yield* Effect.forkScoped(JobQueue.status(job))
+        yield* delay
+        return yield* Fiber.interrupt(fiber)
+      }))
+      yield* expectThat(
+        "an interrupted status call",
+        Exit.match(exit, { onSuccess: ({ _tag }) => _tag, onFailure: String }),
+        Exit.isSuccess(exit) || Exit.isInterrupted(exit),
+        "an interruption, or a response that came before"
+      )
+    }
+    const after = yield* inTime(target, "a status call after interrupted ones", look(target, job))
+    yield* expect("the job", after.job, before.job)
+    yield* expect("its inputs", after.inputs, before.inputs)
+  }
 }
 
 const exclusiveQueue: Checks = {
-  "clear: cancels the pending jobs, and returns their number": (target) =>
-    Effect.gen(function*() {
-      yield* JobQueue.clear(target.model)
-      const jobs = yield* submits(target, 3)
-      for (const job of jobs) yield* look(target, job)
-      const count = yield* JobQueue.clear(target.model)
-      yield* expectThat("the number of canceled jobs", count, isCount(count) && count <= 3, "a count of at most three")
-      // a replica may lag: waits until no job is pending
-      const states = yield* Effect.forEach(jobs, (job) => look(target, job, ({ _tag }) => _tag !== "Pending"))
-      yield* expect("the jobs that are canceled", states.filter(({ _tag }) => _tag === "Canceled").length, count)
-    }),
+  *"clear: cancels the pending jobs, and returns their number"(target) {
+    yield* JobQueue.clear(target.model)
+    const jobs = yield* submits(target, 3)
+    for (const job of jobs) yield* look(target, job)
+    const count = yield* JobQueue.clear(target.model)
+    yield* expectThat("the number of canceled jobs", count, isCount(count) && count <= 3, "a count of at most three")
+    // a replica may lag: waits until no job is pending
+    const states = yield* Effect.forEach(jobs, (job) => look(target, job, ({ _tag }) => _tag !== "Pending"))
+    yield* expect("the jobs that are canceled", states.filter(({ _tag }) => _tag === "Canceled").length, count)
+  },
 
-  "metrics: count the pending jobs of the model": (target) =>
-    Effect.gen(function*() {
-      yield* JobQueue.clear(target.model)
-      const jobs = yield* submits(target, 2)
-      for (const job of jobs) yield* look(target, job)
-      const metrics = yield* JobQueue.metrics(target.model)
-      yield* expectMetrics(metrics)
-      const states = yield* Effect.forEach(jobs, (job) => look(target, job))
-      // a job that is pending now, and was never claimed, was pending then
-      const waiting = states.filter(({ _tag, retries }) => _tag === "Pending" && Option.contains(retries, 0)).length
-      yield* expectThat(
-        "the number of pending jobs",
-        metrics.waiting,
-        metrics.waiting >= waiting && metrics.waiting <= jobs.length,
-        `at least ${waiting}, at most ${jobs.length}`
-      )
-    })
+  *"metrics: count the pending jobs of the model"(target) {
+    yield* JobQueue.clear(target.model)
+    const jobs = yield* submits(target, 2)
+    for (const job of jobs) yield* look(target, job)
+    const metrics = yield* JobQueue.metrics(target.model)
+    yield* expectMetrics(metrics)
+    const states = yield* Effect.forEach(jobs, (job) => look(target, job))
+    // a job that is pending now, and was never claimed, was pending then
+    const waiting = states.filter(({ _tag, retries }) => _tag === "Pending" && Option.contains(retries, 0)).length
+    yield* expectThat(
+      "the number of pending jobs",
+      metrics.waiting,
+      metrics.waiting >= waiting && metrics.waiting <= jobs.length,
+      `at least ${waiting}, at most ${jobs.length}`
+    )
+  }
 }
 
 /** @internal */
