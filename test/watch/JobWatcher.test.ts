@@ -694,7 +694,7 @@ describe("sharing", () => {
           yield* Effect.fork(Effect.zipRight(ends, Effect.sync(() => isOver = true)))
           const sleep = (duration: Duration.Duration) =>
             Effect.zipRight(clock.sleep(duration), Effect.suspend(() => isOver ? Effect.never : Effect.void))
-          return yield* Effect.withClock(effect, { ...clock, sleep })
+          return yield* Effect.withClock(effect, Object.assign(Object.create(clock), { sleep }))
         })
       // the first request goes away in the middle of a poll, the second one in a pause
       yield* Effect.forkDaemon(asRequest(JobStream.result(one, everySecond), Effect.sleep("2150 millis")))
