@@ -1,7 +1,7 @@
-// Makes one file of the command and all that it needs, so that it runs wherever Node does, and beside it the licences of
-// what is in there.
+// Bundles the command with all that it needs, so that it runs wherever Node does: one file, and others for what few commands
+// need. Beside them are the licences of what is in there.
 //
-//     node src/cli/bundle.mjs [FOLDER]    dist/bin unless given
+//     node src/cli/bundle.mjs [FOLDER]    defaults to dist/bin
 import { build } from "esbuild"
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
@@ -18,8 +18,9 @@ const require = createRequireOf(import.meta.url)`
 
 const { metafile } = await build({
   absWorkingDir: root,
-  entryPoints: ["src/cli/main.ts"],
-  outfile: join(folder, "queue-status.js"),
+  entryPoints: { "queue-status": "src/cli/main.ts" },
+  outdir: folder,
+  splitting: true,
   banner: { js: head },
   bundle: true,
   format: "esm",

@@ -79,7 +79,7 @@ const command = Command.make(name).pipe(
     Command.provide(Calls.metrics, Queue),
     Command.provide(Serve.command, ({ isSimulated }): typeof Queue => isSimulated ? Serve.EmulatedQueue : Queue),
     Command.provide(Runner.command, (settings) => Layer.provide(Runner.layer(settings), Service)),
-    Command.provide(Runner.migrate, Runner.Database),
+    Runner.migrate,
     EmulatorCommand.command,
     Demo.command,
     help

@@ -2,7 +2,7 @@
 // builds it first.
 import assert from "node:assert"
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
-import { dirname, join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { followReadme } from "./readme.mjs"
 import { link, manifest, modules, run, temporary } from "./tools.mjs"
 
@@ -113,9 +113,9 @@ run(process.execPath, ["smoke.cjs"], wrong)
 // The command has all that it needs with it.
 const [command] = Object.values(manifest.bin)
 const alone = join(folder, "command")
-mkdirSync(alone)
-cpSync(join(packed, command), join(alone, "command.mjs"))
-run(process.execPath, ["command.mjs", "--version"], alone)
+cpSync(join(packed, dirname(command)), alone, { recursive: true })
+writeFileSync(join(alone, "package.json"), JSON.stringify({ type: "module" }))
+run(process.execPath, [basename(command), "--version"], alone)
 const empty = join(folder, "empty")
 mkdirSync(empty)
 cpSync(tarball, join(empty, "packed.tgz")) // npx takes an absolute path for that of a program
