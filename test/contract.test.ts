@@ -310,7 +310,7 @@ describe("the queue in memory and the clients on the emulator", () => {
                 }
               }).pipe(Runtime.runPromise(runtime))
           ),
-          { numRuns: runs(40, 100) }
+          { numRuns: runs(25, 100) }
         )
       )
       assert.deepStrictEqual(kinds.filter((kind) => !heard.has(kind)), [])

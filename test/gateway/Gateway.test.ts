@@ -319,7 +319,7 @@ it("law: whatever happens to the job, the connections and the gateways, clients 
           { workers }
         ).pipe(Effect.runPromise)
     ),
-    { numRuns: runs(30, 300) }
+    { numRuns: runs(30, 120) }
   )
   assert.isAbove(cut, 50)
 })
@@ -588,7 +588,7 @@ describe("views", () => {
         assert.notInclude(await sent(({ _tag }) => ({ _tag }), workers, faults), secret)
         if ((await sent("full", workers, faults)).includes(secret)) shown++
       }),
-      { numRuns: runs(8, 150) }
+      { numRuns: runs(8, 50) }
     )
     assert.isAbove(shown, 3)
   })
@@ -637,7 +637,7 @@ describe("views", () => {
           if ((await refused("full", error)).includes(secret)) shown++
         }
       }),
-      { numRuns: runs(50, 1_000) }
+      { numRuns: runs(50, 400) }
     )
     assert.isAbove(shown, 100)
   })

@@ -179,7 +179,7 @@ describe("explain", () => {
             Effect.runPromise
           )
       ),
-      { numRuns: runs(100, 300) }
+      { numRuns: runs(60, 200) }
     ).then(() => {
       assert.includeMembers([...seen], [
         "Ended",

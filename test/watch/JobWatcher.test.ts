@@ -216,7 +216,7 @@ describe("laws", () => {
           )
         }
       ),
-      { numRuns: runs(15, 200) }
+      { numRuns: runs(15, 120) }
     )
     met("left", "transitions", "statuses", "result", "resumed")
   })
@@ -269,7 +269,7 @@ describe("laws", () => {
           assert.isAtMost(Math.max(...counts) - Math.min(...counts), 2)
         }
       ),
-      { numRuns: runs(8, 100) }
+      { numRuns: runs(8, 60) }
     )
     met("stretched", "not stretched")
   })
@@ -306,7 +306,7 @@ describe("laws", () => {
             })
           )
       ),
-      { numRuns: runs(8, 100) }
+      { numRuns: runs(8, 60) }
     )
   })
 })
@@ -571,7 +571,7 @@ describe("sharing", () => {
             })
           )
       ),
-      { numRuns: runs(8, 100) }
+      { numRuns: runs(8, 60) }
     )
   })
 
@@ -629,7 +629,7 @@ describe("sharing", () => {
             })
           )
       ),
-      { numRuns: runs(5, 60) }
+      { numRuns: runs(5, 40) }
     )
   })
 
@@ -1115,7 +1115,7 @@ describe("queue order", () => {
           )
         }
       ),
-      { numRuns: runs(8, 100) }
+      { numRuns: runs(8, 60) }
     )
     met("soon")
   })
