@@ -1,6 +1,6 @@
 /**
- * What a fleet costs: the heap of a job, the polls of one runner, the load on the database, and from these figures what a
- * fleet for a million jobs takes.
+ * The cost of a fleet: the heap of a job, the polls of one runner, the load on the database, and, from these figures,
+ * the cost of a fleet for a million jobs.
  *
  *     npm run build && node --import tsx test/bench/cluster.ts
  */
@@ -68,7 +68,7 @@ const boundless = { pollsPerSecond: 1_000_000 }
 
 const memory = Effect.gen(function*() {
   const { watch } = yield* runner(decoded, boundless, "1 hour")
-  // all buckets have their entity
+  // every bucket has its entity
   yield* Effect.scoped(watch(refs(2_000, "other"), "1 hour"))
   const before = heap()
   const scope = yield* Scope.make()
@@ -99,7 +99,7 @@ const polling = (origin: string) =>
     return [made / (performance.now() - before.at) * 1_000, (cpuNow() - before.cpu) / made]
   })
 
-/** A minute's cadence with the runner's part of the budget, in virtual time: the polls a second, and the longest pause of a job. */
+/** A minute with the runner's share of the rate limit, in virtual time: polls a second, and a job's longest pause. */
 const simulated = Effect.gen(function*() {
   let polls = 0
   let longest = 0
@@ -122,7 +122,7 @@ const simulated = Effect.gen(function*() {
 
 // --- the database
 
-/** Transactions and rows written a second, and connections, of so many runners: idle, and while 600 jobs are followed. */
+/** Transactions and rows written a second, and connections, of `runners` runners: idle, and with 600 watched jobs. */
 const database = (runners: number, origin: string) =>
   Effect.gen(function*() {
     const { url } = yield* Postgres.make
@@ -174,7 +174,7 @@ const database = (runners: number, origin: string) =>
     return [idle, yield* measured]
   })
 
-// --- what a million jobs take
+// --- a million jobs
 
 const run = <A, E>(effect: Effect.Effect<A, E, Scope.Scope | Reactivity.Reactivity>): Promise<A> =>
   effect.pipe(Effect.scoped, Effect.provide(Reactivity.layer), Effect.runPromise)
@@ -244,7 +244,7 @@ const main = async () => {
         })
       )
     ))
-    // what each runner adds to the first
+    // the increase for each runner after the first
     const slope = (k: number) => (loads[1]![1]![k]! - loads[0]![1]![k]!) / 3
     const ofFleet = (k: number, runners: number) => loads[0]![1]![k]! + slope(k) * (runners - 1)
     const runners = 1_000_000 / jobsOfRunner

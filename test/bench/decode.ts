@@ -1,4 +1,4 @@
-/** What it costs to decode a status document: `node --import tsx test/bench/decode.ts`. */
+/** The cost of decoding a status document: `node --import tsx test/bench/decode.ts`. */
 import { Schema } from "effect"
 import { Job } from "effect-queue-status"
 import { cpu, document, interleaved, large, table } from "./fixtures.js"

@@ -1,4 +1,4 @@
-/** `npm run bench`: what it costs to derive transitions, in time and in memory. */
+/** `npm run bench`: the time and memory that it takes to derive transitions. */
 import { DateTime, Either, Option, Schema } from "effect"
 import { Job, Transition } from "effect-queue-status"
 import { cpu, document, interleaved, table } from "./fixtures.js"
@@ -11,7 +11,7 @@ const derive = (known: Option.Option<Transition.Cursor>, status: Job.JobStatus) 
 
 const pending = decode({ ...document, status: "pending", retries: 0, info: { user_id: "user_123" } })
 const running = decode(document)
-// a poll brings objects of its own, equal as they may be
+// every poll returns new objects, even if they are equal
 const runningAgain = decode(JSON.parse(JSON.stringify(document)))
 const further = decode({ ...document, info: { ...document.info, progress: 0.5 } })
 const done = decode({ ...document, status: "done", done_at: "2026-02-07T10:31:45Z", outputs: { video_url: "…" } })
@@ -44,7 +44,7 @@ console.log(table(
   ])
 ))
 
-// --- memory: what a call leaves on the heap, when nothing is collected in between
+// --- memory: the bytes that a call allocates, without garbage collection in between
 
 const bytes = (f: () => unknown): number => {
   const n = 20_000

@@ -1,11 +1,11 @@
 /**
- * How much the emulator bears, and what it keeps.
+ * The throughput of the emulator, and the memory that it retains.
  *
  *     node --import tsx test/bench/emulator.ts
  *
- * The emulator runs in a process of its own, pinned to nothing: on two cores it shares them with the client. Requests of
- * the first part are due at even times, whatever becomes of those before them, and a latency is counted from when its
- * request was due.
+ * The emulator runs in its own process, not pinned to a core: on two cores it shares them with the client. Requests of
+ * the first part are due at even intervals, independently of the responses to earlier requests. A latency is measured
+ * from the time at which its request was due.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -34,17 +34,17 @@ interface Memory {
 }
 
 const serve = () => {
-  const tell = (message: unknown) => process.send?.(message)
+  const send = (message: unknown) => process.send?.(message)
   const program = Effect.gen(function*() {
-    tell(Context.get(yield* Layer.build(Emulator.layer({ retention })), Emulator.Emulator).origin)
+    send(Context.get(yield* Layer.build(Emulator.layer({ retention })), Emulator.Emulator).origin)
     return yield* Effect.never
   })
-  // no client asks for its spans
+  // no client reads its spans
   const fiber = Effect.runFork(Effect.scoped(program))
   process.on("message", () => {
     globalThis.gc?.()
     const { heapUsed, rss } = process.memoryUsage()
-    tell({ heap: heapUsed / 2 ** 20, rss: rss / 2 ** 20 } satisfies Memory)
+    send({ heap: heapUsed / 2 ** 20, rss: rss / 2 ** 20 } satisfies Memory)
   })
   process.on("disconnect", () => Effect.runFork(Fiber.interrupt(fiber)))
 }
@@ -96,7 +96,7 @@ const quantile = (sorted: ReadonlyArray<number>, q: number): number =>
 
 const millis = (n: number): string => `${n.toFixed(1)} ms`
 
-/** Requests at even times, and how long after those they were answered. */
+/** Requests at even intervals, and the latencies of their responses. */
 const openLoop = async (ask: () => Promise<unknown>) => {
   const latencies: Array<number> = []
   const start = performance.now()
@@ -120,7 +120,7 @@ const openLoop = async (ask: () => Promise<unknown>) => {
   return { latencies, achieved: latencies.length / took }
 }
 
-/** As many as there can be, of so many at a time. */
+/** Requests a second, with `atATime` requests in flight. */
 const closedLoop = async (ask: () => Promise<unknown>, atATime: number, time: number): Promise<number> => {
   const end = performance.now() + time
   let count = 0
@@ -133,7 +133,7 @@ const closedLoop = async (ask: () => Promise<unknown>, atATime: number, time: nu
   return count * 1_000 / time
 }
 
-/** Jobs from their submission to their end, by workers over HTTP; the memory of the emulator on the way. */
+/** Jobs from their submission to their end, by workers over HTTP, with the memory of the emulator meanwhile. */
 const lives = async (ask: (path: string, body?: unknown) => Promise<any>, child: ChildProcess) => {
   const samples: Array<readonly [number, Memory]> = []
   const step = jobs / 3
@@ -153,7 +153,7 @@ const lives = async (ask: (path: string, body?: unknown) => Promise<any>, child:
         await ask("/internal/v1/videos/status", { model, request_id, status: "done", payload: { url: "x" } })
       }
     }))
-    // what ended is forgotten with the next call after its retention
+    // the next call after the retention removes the ended jobs
     await new Promise((resolve) => setTimeout(resolve, retention + 100))
     await ask(`/v1/queue/metrics?model=${model}`)
     samples.push([done + step, await memory(child)])

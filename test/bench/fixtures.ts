@@ -1,4 +1,4 @@
-/** What the benchmarks have in common: documents, compiled files, and medians. */
+/** Shared by the benchmarks: documents, compiled files, and medians. */
 import { build } from "esbuild"
 import { spawn } from "node:child_process"
 import { basename } from "node:path"
@@ -24,8 +24,8 @@ export const large = {
 }
 
 /**
- * A benchmark as a file for Node alone, on the package as it is built: a loader takes time and memory of its own. It finds
- * nothing that lies beside its source.
+ * A benchmark compiled to a file for Node alone, on the built package: a loader would add time and memory. It can't
+ * import files beside its source.
  */
 export const compile = async (source: string): Promise<string> => {
   const outfile = fileURLToPath(new URL(`../../.cache/${basename(source, ".ts")}.mjs`, import.meta.url))
@@ -66,7 +66,7 @@ export const heap = (): number => {
   return process.memoryUsage().heapUsed
 }
 
-/** The medians of several rounds in which every contender has its turn, after one round that does not count. */
+/** The medians of several rounds that run every contender, after one warm-up round. */
 export const interleaved = async (
   rounds: number,
   contenders: ReadonlyArray<{ readonly name: string; readonly run: () => Promise<number> }>
@@ -81,7 +81,7 @@ export const interleaved = async (
   return contenders.map(({ name }, i) => ({ name, micros: median(all[i] ?? []) }))
 }
 
-/** A table in Markdown; the first row is what the others are compared with. */
+/** A table in Markdown; the other rows are compared with the first row. */
 export const table = (
   title: string,
   unit: string,
@@ -100,7 +100,7 @@ export const table = (
   ].join("\n")
 }
 
-/** What a row of a benchmark prints that runs in a process of its own. */
+/** The output of a row of a benchmark that runs in its own process. */
 export const child = (file: string, flags: ReadonlyArray<string>, args: ReadonlyArray<string>): Promise<string> =>
   new Promise((resolve, reject) => {
     const { stdout } = spawn(process.execPath, [...flags, file, ...args], { stdio: ["ignore", "pipe", "inherit"] })
@@ -112,7 +112,7 @@ export const child = (file: string, flags: ReadonlyArray<string>, args: Readonly
     })
   })
 
-/** Does something with each of some names, with two of them at a time. */
+/** Runs a function for each name, two at a time. */
 export const inPairs = async (names: ReadonlyArray<string>, f: (name: string) => Promise<void>): Promise<void> => {
   const left = [...names]
   const work = async () => {

@@ -1,10 +1,11 @@
 /**
- * What a gateway costs for each connected client and for each event written, beside a bare `node:http` server that writes
- * the same bytes at the same pace; how soon clients are back after a restart; what clients that never read cost.
+ * The cost of a gateway for each connected client and for each event written, beside a bare `node:http` server that
+ * writes the same bytes at the same rate; the time until clients reconnect after a restart; the cost of clients that
+ * never read.
  *
  *     npm run build && node --import tsx test/bench/gateway.ts
  *
- * Clients are bare sockets in a process of their own. Each follows one of 100 jobs.
+ * Clients are bare sockets in their own process. Each watches one of 100 jobs.
  */
 import type { HttpApp } from "@effect/platform"
 import { HttpServer } from "@effect/platform"
@@ -31,7 +32,7 @@ const begun = DateTime.make(Date.now() - 60_000)
 
 let polls = 0
 
-/** What the service says of a job: another progress at each poll. */
+/** The status of a job: its progress changes at each poll. */
 const statusOf = (job: Job.JobRef, now: number): Job.JobStatus =>
   Job.Running({
     job,
@@ -107,7 +108,7 @@ const bare = () =>
       cursors[n] = cursor
       for (const client of clients[n]!) client.write(bytes)
     }
-    // jobs progress one after the other, as they do for the gateway: to write all events at once costs half
+    // jobs progress one after the other, as for the gateway: writing all events at once would cost half
     for (let n = 0; n < jobs; n++) setTimeout(() => setInterval(progress, 1_000, n), n * 1_000 / jobs)
     server.listen(0, "127.0.0.1", () => resolve((server.address() as AddressInfo).port))
   })
@@ -140,7 +141,7 @@ const serve = async (kind: string, cadence: number, port: number) => {
     ? await bare()
     : await launch(options, { cadence, output: kind === "stream" ? Layer.empty : NodeGateway.layer, port })
   process.on("message", (question) => {
-    // not before the CPU is read: to collect the garbage of a heap is no cost of the events
+    // after the CPU time is read, so that the collection does not count as a cost of the events
     if (question === "memory") { for (let i = 0; i < 2; i++) globalThis.gc?.() }
     const { external, heapUsed } = process.memoryUsage()
     process.send?.({ heap: heapUsed, memory: heapUsed + external, cpu: process.cpuUsage(), polls })
@@ -155,10 +156,10 @@ const serve = async (kind: string, cadence: number, port: number) => {
 const follow = (port: number, clients: number, isReading: boolean) => {
   let events = 0
   let begun = 0
-  // of each event: when it came first, by how many clients it was seen, and how long after the poll
+  // for each event: the time at which it arrived first, the number of clients with it, and the delays since the poll
   let seen = new Map<string, { readonly at: number; count: number }>()
   let delays: Array<number> = []
-  // when a response began, and the pause after which an `EventSource` connects again
+  // the times at which responses began, and the pause after which an `EventSource` reconnects
   let starts: Array<number> = []
   const open = (n: number, lastEventId: string) => {
     const socket = connect(port, "127.0.0.1")
@@ -195,7 +196,7 @@ const follow = (port: number, clients: number, isReading: boolean) => {
       starts = []
       begun = 0
     }
-    // those in between may still be on their way
+    // the events in between may still be in flight
     const now = Date.now()
     const begin = Math.min(...Array.from(seen.values(), ({ at }) => at)) + 1_000
     const lost = Array.from(seen.values()).filter(({ at }) => at > begin && at < now - 1_500)
@@ -239,8 +240,8 @@ const measure = async (
   { cadence, seconds } = { cadence: 1, seconds: 5 }
 ) => {
   const { empty, followers, server } = await begin(file, kind, clients, cadence)
-  await sleep(8_000) // by then V8 has compiled what is hot
-  const before = await server.ask("memory") // what came before is no cost of the events
+  await sleep(8_000) // until V8 has optimized the hot code
+  const before = await server.ask("memory") // costs before this point do not count
   const { events: eventsBefore } = await followers.ask("reset")
   await sleep(seconds * 1_000)
   const after = await server.ask()
@@ -262,7 +263,7 @@ const measure = async (
 
 type Measured = Awaited<ReturnType<typeof measure>>
 
-/** The server is killed and started again: each client connects again by the `retry:` of its stream. */
+/** The server is killed and started again: each client reconnects after the `retry:` of its stream. */
 const restart = async (file: string, clients: number) => {
   const { followers, server } = await begin(file, "node", clients, 1)
   await sleep(1_000)
@@ -280,10 +281,10 @@ const restart = async (file: string, clients: number) => {
   return { last: Math.max(...starts) - at, peak: Math.max(...peaks.values()), cpu: (cpu.user + cpu.system) / 1_000 }
 }
 
-/** What a client costs that reads the first bytes of its stream, and no more. */
+/** The cost of a client that reads only the first bytes of its stream. */
 const neverRead = async (file: string, clients: number) => {
   const { empty, followers, server } = await begin(file, "large", clients, 0.25, false)
-  await sleep(6_000) // by then the buffers of the system are full
+  await sleep(6_000) // until the buffers of the system are full
   const { memory } = await server.ask("memory")
   followers.stop()
   server.stop()
@@ -336,7 +337,7 @@ const main = async () => {
       goal: ["≤", 1.1]
     }
   ]
-  // each job progresses every 4 seconds: the clients, too, have to be served by this machine
+  // each job progresses every 4 seconds: the clients use the same machine
   const { soft } = (process.report.getReport() as any).userLimits.open_files
   if (soft !== "unlimited" && soft < 11_000) console.log(`10,000 clients: not measured, ${soft} open files are allowed`)
   else {

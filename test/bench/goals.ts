@@ -1,4 +1,4 @@
-/** The figures of a benchmark and the goals that they have to reach, each beside its measurement. */
+/** The figures of a benchmark and their goals, each beside its measurement. */
 
 export interface Figure {
   readonly what: string
@@ -31,7 +31,7 @@ export const tableOf = (title: string, figures: ReadonlyArray<Figure>): string =
     ""
   ].join("\n")
 
-/** Hands the figures to `run.ts`, if it has started this process, for the table of all goals. */
+/** Sends the figures to `run.ts`, if it has started this process, for the table of all goals. */
 export const handOver = (figures: ReadonlyArray<Figure>): Promise<void> =>
   new Promise((resolve) => {
     if (process.send === undefined) resolve()

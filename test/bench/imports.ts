@@ -1,5 +1,5 @@
 /**
- * What it takes to import the package: kB for a browser, and CPU for Node, beside `effect` itself.
+ * The cost of importing the package: kB for a browser, and CPU for Node, beside `effect` itself.
  *
  *     npm run build && node --import tsx test/bench/imports.ts
  */
@@ -11,7 +11,7 @@ import { type Figure, handOver, tableOf } from "./goals.js"
 
 const rounds = 7
 
-/** kB, minified and compressed, of what an app adds to its bundle beside `effect` and `@effect/platform`. */
+/** kB, minified and compressed, that an app adds to its bundle beside `effect` and `@effect/platform`. */
 const kilobytes = async (contents: string): Promise<number> => {
   const { outputFiles: [file] } = await build({
     stdin: { contents, resolveDir: fileURLToPath(new URL("../..", import.meta.url)) },

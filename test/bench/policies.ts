@@ -1,6 +1,6 @@
 /**
- * `node --import tsx test/bench/policies.ts`: what policies cost in polls, and what they are worth in staleness. With
- * `--write`, the tables go into `docs/measured.md`. Time is virtual and chance has a seed: the figures are exact.
+ * `node --import tsx test/bench/policies.ts`: the polls and the staleness of policies. With `--write`, the tables go
+ * into `docs/measured.md`. Time is virtual and the random source has a seed: the figures are exact.
  */
 import { DateTime, Duration, Effect, Option, Random, Schedule, ScheduleDecision, ScheduleInterval } from "effect"
 import { Cadence, Job, LearnedCadence, WatchPolicy } from "effect-queue-status"
@@ -62,11 +62,11 @@ const trained = (
 
 // --- the best possible: dynamic programming over the known distribution
 //
-// A poll costs `cost` seconds, a second that an end lies unseen costs one. Waits and runs are independent, and a poll
-// tells the phase and when it began; progress is not looked at. So the state is the time since submission while the job
-// is pending, and the time since the claim while it runs. In each the next poll is chosen to minimise the staleness that
-// it finds, or the cost to go if there is no end yet. Times are on a grid of 0.1 seconds, or 1.5 % where that is more.
-// `cost` is then chosen so that as many polls are made as by the default cadence.
+// A poll costs `cost` seconds; a second between an end and its observation costs one. Waits and runs are independent. A
+// poll returns the phase and its start; progress is ignored. So the state is the time since submission while the job is
+// pending, and the time since the claim while it runs. In each state, the next poll minimises the expected staleness,
+// or the remaining cost if the job has not ended. Times are on a grid of 0.1 seconds, or 1.5 % where that is more.
+// `cost` is then chosen so that there are as many polls as with the default cadence.
 
 const indexAt = (sorted: ReadonlyArray<number>, value: number): number => {
   let [low, high] = [0, sorted.length]
@@ -78,7 +78,7 @@ const indexAt = (sorted: ReadonlyArray<number>, value: number): number => {
   return low
 }
 
-/** The part of all times that is not longer than so many seconds. */
+/** The fraction of all times that are at most `seconds`. */
 type Distribution = (seconds: number) => number
 
 // Abramowitz and Stegun, 7.1.26
@@ -93,7 +93,7 @@ const exponentially = (mean: number): Distribution => (seconds) => 1 - Math.exp(
 const mixed = (part: number, one: Distribution, other: Distribution): Distribution => (seconds) =>
   part * one(seconds) + (1 - part) * other(seconds)
 
-// What `PolicySimulation.workloads` draws from.
+// The distributions of `PolicySimulation.workloads`.
 const distributions: { readonly [name: string]: { readonly wait: Distribution; readonly run: Distribution } } = {
   lognormal: { wait: lognormally(3, 1), run: lognormally(30, 0.6) },
   video: { wait: lognormally(5, 1), run: lognormally(90, 0.35) },
@@ -128,15 +128,15 @@ const known = (workload: PolicySimulation.Workload) => {
   const sample = lives(workload, 10_000)
   checkSample(workload.name, sample.map((job) => job.run), run)
   checkSample(workload.name, sample.map((job) => job.wait), wait)
-  // until a job in a million is left
+  // until one job in a million has not ended
   const grid = gridTo(quantile(run, 1 - 1e-6) + quantile(wait, 1 - 1e-6))
   const ended = grid.map(run)
-  // the mean time of those that have ended, times how many they are; between two times they are spread evenly
+  // the mean time of the ended jobs, times their fraction; they are spread evenly between two times
   const sums = [0]
   for (let i = 1; i < grid.length; i++) {
     sums.push(sums[i - 1]! + (ended[i]! - ended[i - 1]!) * (grid[i]! + grid[i - 1]!) / 2)
   }
-  // the waits, as 200 equally likely ones
+  // the waits, as 200 equally likely values
   const claims = Array.from({ length: 200 }, (_, i) => quantile(wait, (i + 0.5) / 200))
   return { grid, ended, sums, claims }
 }
@@ -154,7 +154,7 @@ const best = ({ claims, ended, grid, sums }: ReturnType<typeof known>, cost: num
     running[i] = least
   }
 
-  // what a job costs that was claimed so long ago, was not seen since, and is looked at now
+  // the cost of a poll now for a job that was claimed `time` ago and was not polled since
   const looks = grid.map((time, i) => time * ended[i]! - sums[i]! + (1 - ended[i]!) * running[i]!.value)
   const claimedAgo = (time: number): number => {
     const i = Math.min(grid.length - 2, indexAt(grid, time) - 1)
@@ -185,7 +185,7 @@ const best = ({ claims, ended, grid, sums }: ReturnType<typeof known>, cost: num
     const age = (now - Option.getOrThrow(since).epochMillis) / 1_000
     const plan = status._tag === "Pending" ? pending : running
     const next = plan[indexAt(grid, age + 1e-6) - 1]?.next ?? -1
-    // longer than any known
+    // longer than any known time
     return Effect.succeed(next < 0 || grid[next]! <= age ? Math.max(0.1, 0.1 * age) : grid[next]! - age)
   })
 }

@@ -24,7 +24,7 @@ const benches: { readonly [name: string]: ReadonlyArray<string> } = {
   submit: []
 }
 
-/** In milliseconds: one that hangs fails. */
+/** In milliseconds: a benchmark that hangs fails. */
 const timeout = 360_000
 
 const secondsSince = (begun: number) => ((performance.now() - begun) / 1_000).toFixed(0)
@@ -38,7 +38,7 @@ const run = async (name: string, flags: ReadonlyArray<string>) => {
     .on("message", (message) => {
       figures = message as ReadonlyArray<Figure>
     })
-  // the last message may come after the exit
+  // the last message may arrive after the exit
   const [[code]] = await Promise.all([once(bench, "exit"), once(bench, "disconnect")])
   return { figures, hasFailed: code !== 0 }
 }

@@ -1,10 +1,10 @@
 /**
- * One submit whose answer is lost: how many jobs does it make? Each client as it comes, on the emulator.
+ * The number of jobs that one submit creates if its response is lost. Each client with its defaults, on the emulator.
  *
  *     node --import tsx test/bench/submit.ts
  *
- * fal's client and replicate's speak other protocols. Their requests are put into the words of this queue on their way,
- * and the answers into theirs; whether and when they are sent again is their own business.
+ * The clients of fal and Replicate use other protocols. Their requests are translated to the protocol of this queue,
+ * and the responses to theirs; the clients themselves decide whether and when they repeat a request.
  */
 import { NodeHttpClient } from "@effect/platform-node"
 import { createFalClient } from "@fal-ai/client"
@@ -18,7 +18,7 @@ import Together from "together-ai"
 const model = "my-org/video-generator"
 const payload = { prompt: "a cat at the piano" }
 
-/** Whatever is posted becomes a submit, and its answer what `toAnswer` makes of it. */
+/** Translates every request to a submit, and its response with `toAnswer`. */
 const translating = (baseUrl: string, toAnswer: (requestId: string) => object): typeof fetch => async (_, init) => {
   const answer = await fetch(`${baseUrl}/queue/submit`, {
     method: "POST",

@@ -1,7 +1,7 @@
 /**
- * `npm run bench`: what `JobTelemetry.layer` adds to a `JobWatcher`. Status is answered in the process, in virtual time
- * where CPU is measured. Each figure of CPU is the median of three processes (with traces, that of one). What is compared
- * runs side by side, so that the machine is as fast for both.
+ * `npm run bench`: the cost that `JobTelemetry.layer` adds to a `JobWatcher`. The queue is in the process, in virtual
+ * time where CPU is measured. Each CPU figure is the median of three processes (with traces, of one). Compared rows run
+ * side by side, so that the machine is equally fast for both.
  */
 import { Effect, Layer, Schema, Stream, TestContext, Tracer } from "effect"
 import { Cadence, Job, JobQueue, JobStream, JobTelemetry, JobWatcher } from "effect-queue-status"
@@ -13,7 +13,7 @@ import { type Figure, handOver } from "./goals.js"
 const { model } = document
 
 const refs = (count: number): ReadonlyArray<Job.JobRef> =>
-  // `JSON.parse` makes a flat text, as that of a response is
+  // `JSON.parse` returns a flat text, as in a response
   Array.from({ length: count }, (_, i) => Job.ref(model, JSON.parse(`"${String(i).padStart(36, "0")}"`)))
 
 const decode = Schema.decodeUnknownSync(Job.JobStatus)
@@ -62,7 +62,7 @@ const watchAll = (jobs: ReadonlyArray<Job.JobRef>, cadence: Cadence.Cadence) =>
 
 const { done, pending, running } = statuses
 
-/** Bytes of memory a job that runs and is watched with many others. */
+/** Bytes of memory for each running job that is watched with many others. */
 const memory = (telemetry: Telemetry) => {
   const jobs = refs(100_000)
   return Effect.scoped(Effect.gen(function*() {
@@ -80,7 +80,7 @@ const memory = (telemetry: Telemetry) => {
   })).pipe(provided(telemetry, [running]))
 }
 
-/** Bytes of memory a job whose result is awaited by a fiber of its own. */
+/** Bytes of memory for each job whose result is awaited by its own fiber. */
 const memoryOfResults = (telemetry: Telemetry) => {
   const jobs = refs(10_000)
   return Effect.gen(function*() {
@@ -95,7 +95,7 @@ const memoryOfResults = (telemetry: Telemetry) => {
 
 const cpu = Effect.sync(cpuNow)
 
-/** Microseconds of CPU a poll that shows nothing new. */
+/** Microseconds of CPU for a poll without a change. */
 const quietPolls = (telemetry: Telemetry) =>
   Effect.scoped(Effect.gen(function*() {
     yield* Effect.forkScoped(Stream.runDrain(watchAll(refs(10_000), Cadence.fixed("10 seconds"))))
@@ -105,7 +105,7 @@ const quietPolls = (telemetry: Telemetry) =>
     return ((yield* cpu) - before) / 120_000
   })).pipe(provided(telemetry, [running]), VirtualTime.run, Effect.provide(TestContext.TestContext))
 
-/** Bytes that a poll allocates that shows nothing new. Needs a young generation that is never collected meanwhile. */
+/** Bytes that a poll without a change allocates. Needs a young generation that is not collected meanwhile. */
 const allocations = (telemetry: Telemetry) =>
   Effect.scoped(Effect.gen(function*() {
     const count = 50_000
@@ -165,7 +165,7 @@ const measure = async () => {
       await Promise.all([measureRow(row, "none"), measureRow(row, "metrics")])
     }
   }
-  // a goal is of metrics alone
+  // only metrics have a goal
   await inPairs(Object.keys(rows), (row) => measureRow(row, "traces"))
   const of = (row: string, column: Telemetry) => median(all.get(`${row} ${column}`)!)
   const bytes = (value: number) => `${value.toFixed(0)} bytes`

@@ -1,6 +1,6 @@
 /**
- * `npm run bench`: what it costs to run many jobs, and many polls, on the queue in memory. Each row is a process of its
- * own, so that its memory is its own; two run at a time.
+ * `npm run bench`: the cost of many jobs, and of many polls, on the queue in memory. Each row runs in its own process,
+ * to measure its memory separately; two run at a time.
  */
 import { Effect, Fiber, Layer, Schedule, Stream, TestClock, TestContext } from "effect"
 import { JobQueue, JobStream } from "effect-queue-status"
@@ -10,7 +10,7 @@ import { child, compile, inPairs } from "./fixtures.js"
 
 const model = "my-org/video-generator"
 
-/** Each job is claimed, sends ten heartbeats and ends; all are watched to their end, so many at a time. */
+/** Each job is claimed, sends ten heartbeats and ends. All are watched to their end, with bounded concurrency. */
 const manyJobs = (jobs: number, atATime: number, watch: "transitions" | "result") =>
   Effect.gen(function*() {
     const refs = yield* Effect.replicateEffect(JobQueue.submit({ model, payload: {} }), jobs)
@@ -85,7 +85,7 @@ const measure = (row: Effect.Effect<number>) =>
     ].join(" | ")
   })
 
-// a heap that may grow does grow: only who may not shows what it takes
+// V8 lets a heap grow up to its limit: only a low limit shows the memory that a row needs
 const heapOf = (name: string) =>
   name.includes("all at once") ? [] : ["--max-old-space-size=192", "--max-semi-space-size=32"]
 

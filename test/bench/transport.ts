@@ -1,11 +1,11 @@
 /**
- * What one poll costs the client: both transports, bare undici and `fetch`, the platform's clients, and those of others.
+ * The client's cost of one poll: both transports, bare undici and `fetch`, the platform's clients, and other libraries.
  *
  *     npm run build && node --import tsx test/bench/transport.ts
  *
- * Each asks for the status of 64 jobs at a time over loopback, over 64 connections where that can be said, and is given
- * a document of some 600 bytes in the form of its own protocol. Where there is `taskset`, the client is on one core and
- * the server on another.
+ * Each polls 64 jobs at a time over loopback, over 64 connections if it has that setting, and receives a document of
+ * some 600 bytes in the form of its own protocol. With `taskset`, the client runs on one core and the server on
+ * another.
  */
 import { createHttpPoller } from "@azure/core-lro"
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "@effect/platform"
@@ -29,7 +29,7 @@ const token = "a-token-of-some-length"
 // letters
 const size = 600
 
-/** A document with as many letters in it as it takes. */
+/** A document that is padded to its length. */
 const padded = (make: (letters: string) => object): object => make("x".repeat(size - JSON.stringify(make("")).length))
 
 const requestId = usual.request_id
@@ -80,7 +80,7 @@ const fewer = 60 * concurrency
 
 const statusOf = (queue: JobQueue.Service) => (id: string) => queue.status(Job.ref(usual.model, id))
 
-// each makes so many polls, as many at a time as there are jobs
+// each contender makes `polls` polls, one at a time for each job
 const inPromises = ({ name, poll, polls }: Contender) => ({
   name,
   run: () =>
@@ -128,7 +128,7 @@ const measure = async (origin: string) => {
     requestMiddleware: async (request) => ({ ...request, url: request.url.replace("https://queue.fal.run", origin) })
   })
 
-  /** A poller of Azure, for so many polls, over the same `request` as the first row and with the signal that it gives. */
+  /** A poller of Azure for `polls` polls, over the same `request` as the first row and with the signal of Azure. */
   const pollerOf = (id: string, polls: number) => {
     let left = polls
     return createHttpPoller({
@@ -251,7 +251,7 @@ const measure = async (origin: string) => {
 }
 
 // -----------------------------------------------------------------------------
-// the server, and where both run
+// the server, and the cores of both
 // -----------------------------------------------------------------------------
 
 const pin = (core: number, pid: number | undefined): boolean => {

@@ -1,5 +1,5 @@
-// Answers every request at once with the document of its path, in the name of the job that it asks for. A server as bare
-// as can be: it must not be what a client waits for.
+// Responds to every request at once with the document of its path, for the requested job. The server is minimal, so
+// that the clients are the bottleneck.
 import { Buffer } from "node:buffer"
 import { createServer } from "node:net"
 
@@ -22,7 +22,7 @@ createServer((socket) => {
   socket.setNoDelay(true)
   socket.on("error", () => {})
   socket.on("data", (data) => {
-    // a request is small, and comes alone: none of the clients sends two at a time over one connection
+    // a request is small, and arrives alone: no client sends two at a time over one connection
     const line = data.latin1Slice(0, data.indexOf("\r\n"))
     const { answer, id, path, progress } = documents.find(({ path }) => line.includes(path))
     const copy = Buffer.from(answer)

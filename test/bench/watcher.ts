@@ -1,7 +1,7 @@
 /**
- * `npm run bench`: what it takes to watch many jobs by a `JobWatcher`. Status is answered in the process, so that what
- * is measured is the watcher. Each row is a process of its own. Figures of CPU are the median of three; what is compared
- * runs side by side, so that the machine is as fast for both.
+ * `npm run bench`: the cost of watching many jobs with a `JobWatcher`. The queue is in the process, so that only the
+ * watcher is measured. Each row runs in its own process. CPU figures are the median of three. Compared rows run side by
+ * side, so that the machine is equally fast for both.
  */
 import { Deferred, Duration, Effect, Fiber, FiberId, Layer, Option, PubSub, Stream, TestContext } from "effect"
 import type { Scope } from "effect"
@@ -17,7 +17,7 @@ const model = "my-org/video-generator"
 const decode = (text: string, job: Job.JobRef): Job.JobStatus => Job.fromDocument(JSON.parse(text), job)
 
 const refs = (count: number): ReadonlyArray<Job.JobRef> =>
-  // as an answer brings them: a text that is put together is another thing, which turns into a plain one when it is read
+  // flat texts, as in a response: a concatenated text takes other memory until it is read
   Array.from({ length: count }, (_, i) =>
     Job.ref(model, JSON.parse(`"019ba379-92da-71e4-ac40-${String(i).padStart(12, "0")}"`)))
 
@@ -35,7 +35,7 @@ const text = (requestId: string, status: string, progress: number): string =>
     ...(status === "done" && { done_at: "2026-02-07T10:31:45Z", outputs: {} })
   })
 
-/** A queue whose answers are there at once: of each job the same snapshot, an object of its own. */
+/** A queue that responds at once: with the same snapshot for each job, as its own object. */
 const stub = () => {
   let polls = 0
   const known = new Map<string, Job.JobStatus>()
@@ -84,7 +84,7 @@ const memoryOfJobs = Effect.suspend(() => {
     )
     // Queued, Claimed, Progressed
     while (reported < 3 * jobs.length) yield* Effect.sleep("50 millis")
-    // what the watcher holds is its own: what the stub held is not
+    // the memory of the stub does not count
     queue.forget()
     const all = heap() - before
     const alone = heap()
@@ -120,13 +120,13 @@ const apart: Watched = (jobs, pause) =>
     discard: true
   })
 
-/** Microseconds of CPU a poll, and polls a second, over so much time. */
+/** Microseconds of CPU a poll, and polls a second, during `time`. */
 const scheduling = (watched: Watched, count: number, pause: Duration.DurationInput, time: Duration.DurationInput) =>
   Effect.suspend(() => {
     const queue = stub()
     return Effect.gen(function*() {
       yield* watched(refs(count), pause)
-      // a round to get warm, and for the jobs to part
+      // a warm-up round, which also spreads the jobs
       yield* Effect.sleep(Duration.times(pause, 1.5))
       const polls = queue.polls
       const before = cpuNow()
@@ -135,7 +135,7 @@ const scheduling = (watched: Watched, count: number, pause: Duration.DurationInp
     }).pipe(Effect.scoped, Effect.provide(watcherOver(queue.service)))
   })
 
-/** The same in virtual time: one poll after the other, and nothing of the host in between. */
+/** The same in virtual time: one poll after the other, without waits of the host in between. */
 const schedulingAlone = (
   watched: Watched,
   count: number,
@@ -143,7 +143,7 @@ const schedulingAlone = (
   time: Duration.DurationInput
 ) => VirtualTime.run(scheduling(watched, count, pause, time)).pipe(Effect.provide(TestContext.TestContext))
 
-/** Microseconds of CPU a timer, where one goes off each millisecond and nothing is done, over so many of them. */
+/** Microseconds of CPU a timer, with one empty timer each millisecond, `ticks` times. */
 const tick = (ticks: number): Promise<number> =>
   new Promise((resolve) => {
     const before = cpuNow()
@@ -155,7 +155,7 @@ const tick = (ticks: number): Promise<number> =>
     next()
   })
 
-// what is measured is the second round
+// only the second round is measured
 const ticking = Effect.promise(() => tick(500).then(() => tick(1_500))).pipe(Effect.map((micros) => [micros]))
 
 // --- fan-out
@@ -163,12 +163,12 @@ const ticking = Effect.promise(() => tick(500).then(() => tick(1_500))).pipe(Eff
 const subscribers = 10_000
 const updates = 9
 
-/** Milliseconds from an update until each of the subscribers has it: the median of so many updates. */
+/** Milliseconds from an update until every subscriber has it: the median of all updates. */
 const fanOut = (update: (i: number) => Effect.Effect<void>, seen: () => number) =>
   Effect.gen(function*() {
     const times: Array<number> = []
     for (let i = 1; i <= updates; i++) {
-      // what is still to be done of the last one is not part of this one
+      // the remaining work of the last update does not count
       yield* Effect.sleep("60 millis")
       const begun = performance.now()
       yield* update(i)
@@ -181,7 +181,7 @@ const fanOut = (update: (i: number) => Effect.Effect<void>, seen: () => number) 
 const fanOutOfWatcher = Effect.suspend(() => {
   const [job] = refs(1)
   const snapshotOf = (i: number) => decode(text(job!.requestId, "running", i / 1_000), job!)
-  // the poll that is on its way is held until there is an update
+  // the poll in flight waits for an update
   let answer = Deferred.unsafeMake<Job.JobStatus>(FiberId.none)
   const update = (i: number) =>
     Effect.suspend(() => {
@@ -233,7 +233,7 @@ const fanOutOfPubSub = Effect.scoped(Effect.gen(function*() {
 const million = Effect.suspend(() => {
   const jobs = refs(1_000_000)
   const last = decode(text("any", "running", 0), Job.ref(model, "any"))
-  // the first snapshot of each job is an object of its own; a later one is garbage as soon as it is seen to be the same
+  // the first snapshot of each job is its own object; a later one is garbage as soon as it is found to be equal
   let statusOf = (job: Job.JobRef) => decode(text(job.requestId, "running", 0), job)
   let polls = 0
   const status = (job: Job.JobRef) =>
@@ -262,7 +262,7 @@ const million = Effect.suspend(() => {
 
 // --- stopping
 
-/** Seconds to stop so many watches, and how many polls came after. */
+/** Seconds to stop 100,000 watches, and the number of polls afterwards. */
 const stopping = Effect.suspend(() => {
   const jobs = refs(100_000)
   const queue = stub()
@@ -305,7 +305,7 @@ const pending = inMemory(Effect.gen(function*() {
   return [(yield* TestJobQueue.counts).status]
 }))
 
-/** Seconds from the claim of a job until it is seen: the longest and the median of a thousand, one claimed a second. */
+/** Seconds from a claim until a poll shows it: the maximum and the median of a thousand, one claim a second. */
 const claims = inMemory(
   Effect.gen(function*() {
     const jobs = yield* submitted(1_000)
@@ -324,7 +324,7 @@ const claims = inMemory(
   { workers: 10, script: Worker.always(Worker.finish("10 seconds")) }
 )
 
-// what waits must be reachable, and an async effect without a parameter would make an AbortController
+// a waiting fiber must be reachable, and an async effect without a parameter would create an AbortController
 const waiting: Array<unknown> = []
 const wait = Effect.async<never>((resume) => {
   waiting.push(resume)
@@ -357,7 +357,7 @@ const rows: { readonly [name: string]: () => Effect.Effect<ReadonlyArray<number>
 /** Rows that are measured several times. Those of a group run side by side. */
 const timed = [["few", "many"], ["fewInTime", "manyInTime"], ["watcher"], ["pubsub"]]
 
-/** The others: memory and counts, which hardly differ from one time to the next, and figures without a near goal. */
+/** The other rows: memory and counts, which hardly vary, and figures far from their goals. */
 const once = Object.keys(rows).filter((name) => !timed.flat().includes(name))
 
 const rounds = 3

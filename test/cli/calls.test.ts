@@ -23,7 +23,7 @@ const jobOf = (line: string) => {
 }
 
 describe("queue-status submit", () => {
-  it.effect("prints the job as the other commands take it", () =>
+  it.effect("prints the job in the format of the other commands", () =>
     Effect.gen(function*() {
       const { exit, stdout } = yield* runHere(Calls.submit, [
         model,
@@ -50,7 +50,7 @@ describe("queue-status submit", () => {
       assert.deepStrictEqual((yield* JobQueue.status(job)).inputs, {})
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("refuses what is no JSON object, and sends nothing", () =>
+  it.effect("rejects a payload that is not a JSON object, and sends nothing", () =>
     Effect.gen(function*() {
       for (
         const [args, message] of [
@@ -67,7 +67,7 @@ describe("queue-status submit", () => {
       assert.isEmpty(yield* TestJobQueue.calls)
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("sends it once, and says so when the answer is lost", () =>
+  it.effect("sends it once, and warns if the response is lost", () =>
     Effect.gen(function*() {
       const { exit, stderr, stdout } = yield* runHere(Calls.submit, [model])
       assert.strictEqual(said(exit)[0], codes.gaveUp)
@@ -76,7 +76,7 @@ describe("queue-status submit", () => {
       assert.strictEqual((yield* TestJobQueue.jobs).length, 1)
     }).pipe(Effect.provide(TestJobQueue.layer({ faults: [Fault.answerLost().pipe(Fault.on("submit"))] }))))
 
-  it.effect("does not say so when it was refused", () =>
+  it.effect("does not warn if the service rejected it", () =>
     Effect.gen(function*() {
       const { exit, stderr } = yield* runHere(Calls.submit, [model])
       assert.strictEqual(said(exit)[0], codes.gaveUp)
@@ -109,7 +109,7 @@ describe("queue-status status", () => {
       }))
     ))
 
-  it.effect("prints it as the service sent it with --json, and a job that is not there is code 5", () =>
+  it.effect("prints the document of the service with --json, and exits with 5 for an unknown job", () =>
     Effect.gen(function*() {
       const job = yield* JobQueue.submit({ model, payload: { prompt: "a cat" } })
       const { stdout } = yield* runHere(Calls.status, ["--json", format(job)])
@@ -121,7 +121,7 @@ describe("queue-status status", () => {
 })
 
 describe("queue-status why", () => {
-  it.effect("prints the causes as a sentence, or as JSON, and code 5 if there is no status", () =>
+  it.effect("prints the causes as a sentence, or as JSON, and exits with 5 if there is no status", () =>
     Effect.gen(function*() {
       const job = yield* JobQueue.submit({ model, payload: {} })
       const { exit, stdout } = yield* runHere(Calls.why, [format(job)])
@@ -154,7 +154,7 @@ describe("queue-status result", () => {
       assert.strictEqual(line, "{\"answer\":42}\n")
     }).pipe(VirtualTime.run, withWorker(Worker.finish("1 hour", { answer: 42 }))))
 
-  it.effect("prints nothing of a job that has failed, and says why", () =>
+  it.effect("prints nothing for a failed job, and reports the reason", () =>
     Effect.gen(function*() {
       const { exit, stdout } = yield* runHere(Calls.result, [format(yield* submitted)])
       const [code, message] = said(exit)
@@ -162,7 +162,7 @@ describe("queue-status result", () => {
       assert.include(message!, "out of memory")
     }).pipe(VirtualTime.run, withWorker(Worker.fail("1 hour", "out of memory"))))
 
-  it.effect("gives up when it is told to", () =>
+  it.effect("fails after --timeout", () =>
     Effect.gen(function*() {
       const { exit } = yield* runHere(Calls.result, [format(yield* submitted), "--timeout", "1m"])
       const [code, message] = said(exit)
@@ -172,7 +172,7 @@ describe("queue-status result", () => {
 })
 
 describe("queue-status cancel, clear and metrics", () => {
-  it.effect("cancel a job that waits, and say that it does not run any more", () =>
+  it.effect("cancel a pending job, and report a job that was canceled before", () =>
     Effect.gen(function*() {
       const job = yield* JobQueue.submit({ model, payload: {} })
       for (const expected of ["canceled\n", "canceled before\n"]) {
@@ -181,7 +181,7 @@ describe("queue-status cancel, clear and metrics", () => {
       }
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("cancel as JSON has the state, whatever it is", () =>
+  it.effect("cancel with --json prints the state, canceled or not", () =>
     Effect.gen(function*() {
       const job = yield* JobQueue.submit({ model, payload: {} })
       const first = yield* runHere(Calls.cancel, [format(job), "--json"])
@@ -193,7 +193,7 @@ describe("queue-status cancel, clear and metrics", () => {
       TestJobQueue.layer({ workers: { model, script: Worker.always(Worker.finish("1 hour")) } })
     )))
 
-  it.effect("leave a job that runs alone, and tell so by a code of its own", () =>
+  it.effect("do not cancel a running job, and exit with a separate code", () =>
     Effect.gen(function*() {
       const job = yield* JobQueue.submit({ model, payload: {} })
       const { exit, stdout } = yield* runHere(Calls.cancel, [format(job)])
@@ -202,14 +202,14 @@ describe("queue-status cancel, clear and metrics", () => {
       assert.include(message!, "not canceled, it is running")
     }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("1 hour")) } }))))
 
-  it.effect("count, in words and as JSON", () =>
+  it.effect("print counts, as text and as JSON", () =>
     Effect.gen(function*() {
       for (let i = 0; i < 3; i++) yield* JobQueue.submit({ model, payload: {} })
-      const tell = (command: "clear" | "metrics", ...args: ReadonlyArray<string>) =>
+      const printed = (command: "clear" | "metrics", ...args: ReadonlyArray<string>) =>
         Effect.map(runHere(Calls[command] as typeof Calls.clear, args), ({ stdout }) => stdout)
-      assert.strictEqual(yield* tell("metrics", model), "2 waiting, 1 running\n")
-      assert.strictEqual(yield* tell("metrics", "--json", model), "{\"running\":1,\"waiting\":2,\"total\":3}\n")
-      assert.strictEqual(yield* tell("clear", model), "2 canceled\n")
-      assert.strictEqual(yield* tell("clear", model, "--json"), "{\"canceled\":0}\n")
+      assert.strictEqual(yield* printed("metrics", model), "2 waiting, 1 running\n")
+      assert.strictEqual(yield* printed("metrics", "--json", model), "{\"running\":1,\"waiting\":2,\"total\":3}\n")
+      assert.strictEqual(yield* printed("clear", model), "2 canceled\n")
+      assert.strictEqual(yield* printed("clear", model, "--json"), "{\"canceled\":0}\n")
     }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("1 hour")) } }))))
 })

@@ -56,7 +56,7 @@ const service = Effect.map(
   }
 )
 
-/** One that never answers. */
+/** A service that never responds. */
 const hanging = Effect.map(
   Layer.build(Emulator.layer({ faults: [Fault.noResponse] })),
   (context) => {
@@ -87,18 +87,18 @@ const dateIn = (millis: number) => new Date(Date.now() + millis)
 const job = "my-org/video/019ba379-92da-71e4-ac40-d98059fd67c7"
 
 describe.concurrent("queue-status", () => {
-  describe("told", () => {
-    it.live("--version has that of the package", () =>
+  describe("with --help or --version", () => {
+    it.live("--version prints the version of the package", () =>
       Effect.gen(function*() {
         const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"))
         const { code, stderr, stdout } = yield* run(["--version"])
         assert.deepStrictEqual([code, stdout.trim(), stderr], [0, version, ""])
       }))
 
-    it.live("--help, or nothing, names every command, and in a pipe has no escape codes", () =>
+    it.live("--help, or no argument, lists every command, without escape codes in a pipe", () =>
       Effect.gen(function*() {
-        for (const told of [run(["--help"]), runInside([]), runInside(["-h"])]) {
-          const { code, stderr, stdout } = yield* told
+        for (const help of [run(["--help"]), runInside([]), runInside(["-h"])]) {
+          const { code, stderr, stdout } = yield* help
           assert.deepStrictEqual([code, stderr], [0, ""])
           assert.notInclude(stdout, escape)
           for (const word of ["Usage: queue-status", "TOGETHER_API_KEY", "TOGETHER_BASE_URL", ...commands]) {
@@ -107,7 +107,7 @@ describe.concurrent("queue-status", () => {
         }
       }))
 
-    it.live("--help of each command has its options", () =>
+    it.live("--help of each command lists its options", () =>
       Effect.gen(function*() {
         const helps = yield* Effect.forEach(commands, (name) => runInside([name, "--help"]))
         for (const [i, { code, stderr, stdout }] of helps.entries()) {
@@ -121,7 +121,7 @@ describe.concurrent("queue-status", () => {
         }
       }))
 
-    it.live("help does as --help, of the whole and of each command", () =>
+    it.live("help prints the same as --help, for all commands and for one", () =>
       Effect.gen(function*() {
         assert.strictEqual((yield* runInside(["help"])).stdout, (yield* runInside(["--help"])).stdout)
         assert.strictEqual((yield* runInside(["help", "watch"])).stdout, (yield* runInside(["watch", "--help"])).stdout)
@@ -136,7 +136,7 @@ describe.concurrent("queue-status", () => {
       }))
   })
 
-  describe("used wrongly says what is wrong, on standard error, without escape codes, and exits with 2", () => {
+  describe("used wrongly reports the mistake on standard error, without escape codes, and exits with 2", () => {
     const wrong: ReadonlyArray<readonly [args: ReadonlyArray<string>, message: RegExp]> = [
       [["wtach"], /no command "wtach": did you mean "watch"\?/],
       [["help", "wach"], /no command "wach": did you mean "watch"\?/],
@@ -176,9 +176,9 @@ describe.concurrent("queue-status", () => {
         }))
     }
 
-    it.live("as a process does", () =>
+    it.live("also as a process", () =>
       Effect.gen(function*() {
-        // one is found by `@effect/cli`, one before it
+        // `@effect/cli` detects one mistake, our own check the other
         for (const [args, message] of wrong.filter(([args]) => ["watch", "wtach"].includes(args.join(" ")))) {
           const { code, stderr, stdout } = yield* run(args)
           assert.deepStrictEqual([code, stdout], [2, ""], stderr)
@@ -186,7 +186,7 @@ describe.concurrent("queue-status", () => {
         }
       }))
 
-    it.live("where the environment has no token, or one that is none", () =>
+    it.live("with no token or an invalid setting in the environment", () =>
       Effect.gen(function*() {
         const bad = [{}, { TOGETHER_API_KEY: " " }, { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: "ftp://x" }]
         for (const env of bad as ReadonlyArray<{ readonly [name: string]: string }>) {
@@ -211,7 +211,7 @@ describe.concurrent("queue-status", () => {
         assert.notInclude(watched.stdout, escape)
         const result = yield* run(["result", job], env)
         assert.deepStrictEqual([result.code, result.stdout, result.stderr], [0, "{\"answer\":42}\n", ""])
-        // watching is only looking
+        // a watch sends no other request
         const asked = (yield* requests).map(({ method, url }) => `${method} ${url.split("?")[0]}`)
         assert.sameMembers(Array.from(new Set(asked)), ["POST /v1/queue/submit", "GET /v1/queue/status"])
         for (const { stderr, stdout } of [submitted, watched, result]) assert.notInclude(stdout + stderr, key)
@@ -241,7 +241,7 @@ describe.concurrent("queue-status", () => {
         }
       }))
 
-    it.scopedLive("says of a job that has failed why, and exits with 3", () =>
+    it.scopedLive("reports the reason of a failed job, and exits with 3", () =>
       Effect.gen(function*() {
         const { env } = yield* service
         const { stdout } = yield* runInside(["submit", model, "{\"do\":\"fail\"}"], env)
@@ -252,7 +252,7 @@ describe.concurrent("queue-status", () => {
       }))
 
     it.scopedLive.skipIf(!hasTerminal)(
-      "says what a worker says without what a terminal obeys",
+      "escapes the control characters of a worker's message",
       () =>
         Effect.gen(function*() {
           const { env } = yield* service
@@ -263,7 +263,7 @@ describe.concurrent("queue-status", () => {
         })
     )
 
-    it.scopedLive("says of a token that is not good so, and exits with 5", () =>
+    it.scopedLive("reports an invalid token, and exits with 5", () =>
       Effect.gen(function*() {
         const { env } = yield* service
         const { code, stderr, stdout } = yield* runInside(["metrics", model], {
@@ -276,7 +276,7 @@ describe.concurrent("queue-status", () => {
       }))
 
     it.scopedLive(
-      "says of a service that is not there so, at once where nothing is watched",
+      "reports an unreachable service, at once without a watch",
       () =>
         Effect.gen(function*() {
           const { code, stderr } = yield* runInside(["metrics", model], {
@@ -290,7 +290,7 @@ describe.concurrent("queue-status", () => {
   })
 
   describe("stopped", () => {
-    it.scopedLive("for a while, past its timeout, reports the end that the job came to meanwhile", () =>
+    it.scopedLive("for a while, past its timeout, reports the end of a job that has ended meanwhile", () =>
       Effect.gen(function*() {
         let hasEnded = false
         const server = yield* HostileServer.make((...call) =>
@@ -310,7 +310,7 @@ describe.concurrent("queue-status", () => {
 
     for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
       it.scopedLive(
-        `by ${signal} exits with ${code}, leaves the job alone, and says how to go on`,
+        `by ${signal} exits with ${code}, does not cancel the job, and prints how to resume`,
         () =>
           Effect.gen(function*() {
             const { env, requests } = yield* service
@@ -324,7 +324,7 @@ describe.concurrent("queue-status", () => {
             assert.match(line, /^ {2}queue-status watch 'my-org\/video generator\/[0-9a-f-]{36}' --from \S+$/)
             assert.notInclude((yield* requests).map(({ url }) => url), "/v1/queue/cancel")
 
-            // as a person would: the line is given to a shell
+            // a shell runs the printed line, as a user would
             const shell = ["sh", "-c", line.replace("queue-status", `${command.map((word) => `'${word}'`).join(" ")}`)]
             const resumed = yield* start([shell[0]!, shell[1]!, `exec ${shell[2]!.trim()} --timeout 1s`], env)
             const { code: gaveUp, stdout: events } = yield* resumed.exited
@@ -335,11 +335,11 @@ describe.concurrent("queue-status", () => {
     }
 
     it.scopedLive(
-      "by a reader that has seen enough exits with 141, and says how to go on",
+      "by a reader that closes the pipe exits with 141, and prints how to resume",
       () =>
         Effect.gen(function*() {
           const { env } = yield* service
-          // it must not be over before the reader is gone, however long a process takes to start
+          // the job must not end before the reader is gone, even if a process starts slowly
           const { stdout } = yield* runInside(["submit", model, "{\"do\":\"work\"}"], env)
           const shell = ["sh", "-c", "{ \"$@\"; echo \"exit $?\" >&2; } | head -1", "sh"] as const
           const exited = yield* (yield* start([...shell, ...command, "watch", stdout.trim()], env)).exited
@@ -348,11 +348,11 @@ describe.concurrent("queue-status", () => {
         })
     )
 
-    it.scopedLive("in the middle of a submit says that there may be a job", () =>
+    it.scopedLive("in the middle of a submit reports that the job may have been created", () =>
       Effect.gen(function*() {
         const { env, requests } = yield* hanging
         const submitting = yield* startCommand(["submit", model], env)
-        // it is on its way, however long a process takes to start
+        // wait for the request, even if the process starts slowly
         yield* Effect.delay(requests, "20 millis").pipe(Effect.repeat({ until: (all) => all.length > 0 }))
         submitting.kill("SIGINT")
         const { code, stderr, stdout } = yield* submitting.exited
@@ -361,7 +361,7 @@ describe.concurrent("queue-status", () => {
       }))
 
     it.scopedLive.skipIf(!existsSync("/dev/full"))(
-      "by an output that is full exits with 2, and loses no job",
+      "by a full output device exits with 2, and prints the job on standard error",
       () =>
         Effect.gen(function*() {
           const { env } = yield* service
@@ -381,7 +381,7 @@ describe.concurrent("queue-status", () => {
     if (!hasTerminal) console.warn("The command on a terminal is not tested: there is no `script` of util-linux")
 
     it.scopedLive.skipIf(!hasTerminal)(
-      "draws rows, in color, and gives the cursor back on Ctrl-C",
+      "draws rows in color, and restores the cursor on Ctrl-C",
       () =>
         Effect.gen(function*() {
           const { env } = yield* service
@@ -399,7 +399,7 @@ describe.concurrent("queue-status", () => {
 
     for (const ahead of [-3_600_000, 3_600_000]) {
       it.scopedLive.skipIf(!hasTerminal)(
-        `shows how old a job is by the service's clock, which is ${ahead > 0 ? "ahead" : "behind"} by an hour`,
+        `shows the age of a job by the service's clock, which is ${ahead > 0 ? "ahead" : "behind"} by an hour`,
         () =>
           Effect.gen(function*() {
             const document = { ...watched, claimed_at: dateIn(ahead - 2_000).toISOString(), info: { progress: 0.5 } }
@@ -418,7 +418,7 @@ describe.concurrent("queue-status", () => {
       )
     }
 
-    it.scopedLive("draws no colors where none are wanted, and no rows on one that is dumb", () =>
+    it.scopedLive("draws no colors with NO_COLOR, and no rows on a dumb terminal", () =>
       Effect.gen(function*() {
         const { env } = yield* service
         const { stdout } = yield* runInside(["submit", model, "{\"do\":\"finish\"}"], env)
@@ -442,12 +442,12 @@ describe.concurrent("queue-status", () => {
       }))
 
     it.scopedLive.skipIf(!hasTerminal)(
-      "follows the width of the terminal, and says that a result is waited for",
+      "follows the width of the terminal, and shows that it waits for a result",
       () =>
         Effect.gen(function*() {
           const { env } = yield* service
           const { stdout } = yield* runInside(["submit", model], env)
-          // the terminal becomes narrow when its first line is read
+          // the terminal becomes narrow when the first line is typed
           const narrow = ["sh", "-c", "(read -r _ < /dev/tty; stty cols 40 < /dev/tty) & exec \"$@\"", "sh", ...command]
           const line = [...narrow, "watch", stdout.trim()].map((word) => `'${word}'`).join(" ")
           const watching = yield* start(["script", "-qec", `stty cols 120; ${line}`, "/dev/null"], env)
@@ -468,7 +468,7 @@ describe.concurrent("queue-status", () => {
   })
 
   describe("with times", () => {
-    it.scopedLive("of the local time zone in lines of text, of UTC with --utc, and exact ones with --json", () =>
+    it.scopedLive("prints local times in lines of text, UTC times with --utc, and exact times with --json", () =>
       Effect.gen(function*() {
         const at = "2026-02-07T03:30:00.250Z"
         const document = { ...watched, status: "done", outputs: {}, created_at: at, claimed_at: at, done_at: at }
@@ -486,7 +486,7 @@ describe.concurrent("queue-status", () => {
   })
 
   describe("emulator", () => {
-    /** Starts it at a port that is free: its base URL. */
+    /** Starts it at a free port, and returns its base URL. */
     const emulator = (args: ReadonlyArray<string> = [], env: { readonly [name: string]: string } = {}) =>
       Effect.gen(function*() {
         const running = yield* startCommand(["emulator", "--port", "0", ...args], env)
@@ -496,7 +496,7 @@ describe.concurrent("queue-status", () => {
       })
 
     it.scopedLive(
-      "prints where it is, says how to use it, and is gone when it is stopped",
+      "prints its address and its usage, and stops on SIGINT",
       () =>
         Effect.gen(function*() {
           const { baseUrl, env, exited, kill, stderr } = yield* emulator()
@@ -504,7 +504,7 @@ describe.concurrent("queue-status", () => {
           assert.include(stderr(), `export TOGETHER_BASE_URL=${baseUrl} TOGETHER_API_KEY=any`)
           const { code, stdout } = yield* runInside(["submit", "m"], env)
           assert.strictEqual(code, 0)
-          // nobody does it
+          // no worker claims the job
           assert.strictEqual((yield* runInside(["metrics", "m"], env)).stdout, "1 waiting, 0 running\n")
           assert.strictEqual((yield* runInside(["cancel", stdout.trim()], env)).stdout, "canceled\n")
           kill("SIGINT")
@@ -515,7 +515,7 @@ describe.concurrent("queue-status", () => {
         })
     )
 
-    it.scopedLive("has simulated workers where it is told to", () =>
+    it.scopedLive("has simulated workers with --simulate", () =>
       Effect.gen(function*() {
         const profile = ["--duration", "100ms", "--pickup=0s", "--failure-rate", "0", "--loss-rate", "0", "--seed", "x"]
         const { env, stderr } = yield* emulator(["--simulate", ...profile])
@@ -525,7 +525,7 @@ describe.concurrent("queue-status", () => {
         assert.deepStrictEqual(JSON.parse(result.stdout), { simulated: true, inputs: { a: 1 } })
       }))
 
-    it.scopedLive("has what goes wrong from the command line", () =>
+    it.scopedLive("has the faults of the command line", () =>
       Effect.gen(function*() {
         const faults = ["--fault", "unavailable 502 on metrics nth 1", "--fault", "answer-lost on submit"]
         const { env, stderr } = yield* emulator(faults)
@@ -535,7 +535,7 @@ describe.concurrent("queue-status", () => {
         assert.strictEqual((yield* runInside(["metrics", "m"], env)).stdout, "1 waiting, 0 running\n")
       }))
 
-    it.scopedLive("takes only the keys of its environment, and tells none of them", () =>
+    it.scopedLive("accepts only the keys of its environment, and prints none of them", () =>
       Effect.gen(function*() {
         const { env, exited, kill } = yield* emulator([], { EMULATOR_API_KEYS: "one-key, another-key" })
         for (const [token, code] of [["one-key", 0], ["another-key", 0], ["any", 5]] as const) {
@@ -547,7 +547,7 @@ describe.concurrent("queue-status", () => {
         assert.notMatch(stdout + stderr, /one-key,|another-key/)
       }))
 
-    it.scopedLive("speaks HTTPS where it has a certificate", () =>
+    it.scopedLive("serves HTTPS with a certificate", () =>
       Effect.gen(function*() {
         const folder = yield* Effect.acquireRelease(
           Effect.sync(() => mkdtempSync(join(tmpdir(), "tls-"))),
@@ -561,7 +561,7 @@ describe.concurrent("queue-status", () => {
         const trusting = yield* run(["metrics", "m"], { ...env, NODE_EXTRA_CA_CERTS: cert })
         assert.deepStrictEqual([trusting.code, trusting.stdout], [0, "0 waiting, 0 running\n"])
         assert.strictEqual((yield* runInside(["metrics", "m"], env)).code, 5)
-        // a key that is none, and one alone
+        // an invalid key, and a certificate without a key
         const bad = yield* runInside(["emulator", "--port", "0", "--tls-cert", cert, "--tls-key", cert])
         assert.strictEqual(bad.code, 2)
         assert.match(bad.stderr, /^queue-status: can't listen at 127\.0\.0\.1:0: .+\n$/)
@@ -569,7 +569,7 @@ describe.concurrent("queue-status", () => {
         assert.deepStrictEqual([alone.code, alone.stderr], [2, "queue-status: --tls-cert and --tls-key go together\n"])
       }))
 
-    it.scopedLive("says so when the port is taken", () =>
+    it.scopedLive("reports a port that is in use", () =>
       Effect.gen(function*() {
         const { baseUrl } = yield* emulator()
         const { code, stderr, stdout } = yield* run(["emulator", "--port", new URL(baseUrl).port])
@@ -577,14 +577,14 @@ describe.concurrent("queue-status", () => {
         assert.match(stderr, /^queue-status: can't listen at 127\.0\.0\.1:\d+: .*EADDRINUSE.*\n$/)
       }))
 
-    it.scopedLive("prints where it is as JSON with --json", () =>
+    it.scopedLive("prints its address as JSON with --json", () =>
       Effect.gen(function*() {
         const { stdout } = yield* emulator(["--json"])
         const { baseUrl, origin } = JSON.parse(stdout())
         assert.strictEqual(baseUrl, `${origin}/v1`)
       }))
 
-    it.live("lists what can go wrong", () =>
+    it.live("lists the faults", () =>
       Effect.gen(function*() {
         const { code, stdout } = yield* runInside(["emulator", "--list-faults"])
         assert.strictEqual(code, 0)
@@ -615,7 +615,7 @@ printf '%s\\n' "\${COMPREPLY[@]}"`,
         assert.includeMembers(complete("queue-status", "watch", "--"), ["--json", "--every", "--timeout", "--from"])
         assert.notInclude(complete("queue-status", "watch", "--"), "--priority")
         assert.deepStrictEqual(complete("queue-status", "submit", "--pri"), ["--priority"])
-        // and so that bash takes it
+        // bash accepts the registration
         execFileSync("bash", ["-ec", `${stdout}\ncomplete -p queue-status`])
       }))
 
@@ -640,7 +640,7 @@ printf '%s\\n' "\${COMPREPLY[@]}"`,
             (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
           )
           writeFileSync(join(folder, "_queue-status"), stdout)
-          // types each line and Tab into a zsh of its own, which then runs what the line has become
+          // types each line and Tab into its own zsh, which then runs the completed line
           const script = `zmodload zsh/zpty
 for words in "\${@:2}"; do
   zpty z zsh -f -i

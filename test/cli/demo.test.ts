@@ -29,12 +29,12 @@ import {
 import { inLetters, wholeLife } from "../fixtures/path.js"
 
 // -----------------------------------------------------------------------------
-// what the demo shows
+// the output of the demo
 // -----------------------------------------------------------------------------
 
 const decode = Schema.decodeUnknownSync(Schema.parseJson(Transition.Transition))
 
-/** The transitions of each job, by the name that the demo gave to it. */
+/** The transitions of each job, by its name in the demo. */
 const byName = (stdout: string): Map<string, Array<Transition.Transition>> => {
   const transitions = linesOf(stdout).map((line) => decode(line))
   const names = new Map<string, Array<Transition.Transition>>()
@@ -90,7 +90,7 @@ const outcomesOf = (table: Map<string, ReadonlyArray<string>>) =>
 
 const duration = /^~?\d+\.\d s$/
 
-/** The demo in this process, with the queue in memory: in virtual time. */
+/** The demo in this process, with the queue in memory, in virtual time. */
 const demo = (args: ReadonlyArray<string>, options?: Parameters<typeof runHere>[2]) =>
   runHere(Demo.withAnyQueue, args, options).pipe(
     VirtualTime.run,
@@ -101,7 +101,7 @@ const demo = (args: ReadonlyArray<string>, options?: Parameters<typeof runHere>[
     )
   )
 
-// so many jobs are not over before somebody has looked, or stopped it
+// this number of jobs does not end before the test has read the output or stopped the process
 const endless = "100000"
 
 describe.concurrent("the demo", () => {
@@ -162,12 +162,12 @@ describe.concurrent("the demo", () => {
           assert.match(inQueue!, duration, name)
           assert.match(running!, duration, name)
         }
-        // and nothing else
+        // no other output
         const rest = stderr.split("\n").filter((line) => !/^(job|\S+-\S+-\S+) {2}/.test(line) && line !== "")
         assert.deepStrictEqual(rest, ["~ by the time of a poll, not reported by the service"])
       }))
 
-    it.live("that is closed early ends without a word", () =>
+    it.live("that is closed early ends without a message", () =>
       Effect.gen(function*() {
         const shell = [
           "sh",
@@ -194,7 +194,7 @@ describe.concurrent("the demo", () => {
         ([, count = "", outcome = ""]) => [outcome, Number(count.replaceAll(",", ""))] as const
       )
 
-    it.effect("watches them as one stream, and says what it took", () =>
+    it.effect("watches them as one stream, and reports the time and the polls", () =>
       Effect.gen(function*() {
         const { exit, stderr, stdout } = yield* demo(["--jobs", "120"])
         assert(Exit.isSuccess(exit))
@@ -205,7 +205,7 @@ describe.concurrent("the demo", () => {
         assert.notInclude(stdout, escape)
       }))
 
-    it.effect("tells the whole life of each as lines of JSON", () =>
+    it.effect("writes all transitions of each job as lines of JSON", () =>
       Effect.gen(function*() {
         const { exit, stderr, stdout } = yield* demo(["--jobs", "40", "--json"])
         assert(Exit.isSuccess(exit))
@@ -222,7 +222,7 @@ describe.concurrent("the demo", () => {
         }
       }))
 
-    it.live("refuses to watch none", () =>
+    it.live("rejects zero jobs", () =>
       Effect.gen(function*() {
         const { code, stderr } = yield* runInside(["demo", "--jobs", "0"])
         assert.strictEqual(code, 2)
@@ -248,7 +248,7 @@ describe.concurrent("the demo", () => {
       "hides the cursor while it draws, and has the table at the end",
       () =>
         Effect.gen(function*() {
-          // what is on the terminal is what went to standard output
+          // the terminal shows only standard output
           const { code, stdout } = yield* (yield* startOnTerminal(["demo"], { redirect: "2>/dev/null" })).exited
           assert.strictEqual(code, 0)
           assert.strictEqual(stdout.split(hide).length, 2, "hides the cursor once")
@@ -273,7 +273,7 @@ describe.concurrent("the demo", () => {
           )
           assert.include(["asking", "queued"], states[0], name)
           assert.strictEqual(states.at(-1), words[outcome], name)
-          // each of its transitions had a line of its own
+          // each of its transitions has its own line
           assert.isTrue(plain.some((line) => line.includes(`  ${name}  Queued`)), name)
         }
         const cat = rows.filter((row) => row.startsWith("cat-at-the-piano"))
@@ -295,7 +295,7 @@ describe.concurrent("the demo", () => {
       for (const line of progress.slice(0, -1)) assert.isAtMost(stringWidth(line), 30, line)
     }))
 
-  it("has a table whose columns line up, and that fits, however wide the letters of a name are", () => {
+  it("has a table that fits and whose columns line up, for names of any width", () => {
     const views = ["cat", "größe/模型 🦊", "模型/生成器"].map((name) => View.make(name, Job.ref("m", name), 0))
     for (const columns of [20, 40, 200]) {
       const lines = Demo.table(views, columns).split("\n").filter((line) => line !== "")
@@ -326,7 +326,7 @@ describe.concurrent("the demo", () => {
         })
     }
 
-    it.scopedLive("stops at once with 130, and leaves nothing behind", () =>
+    it.scopedLive("stops at once with 130, and leaves no process or port open", () =>
       Effect.gen(function*() {
         const demo = yield* startCommand(["demo", "--json", "--jobs", endless])
         yield* until(() => demo.stdout().includes("\"Claimed\""))

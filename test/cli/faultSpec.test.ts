@@ -50,19 +50,19 @@ describe("parseFault", () => {
     it(`reads ${spec.trim()}`, () => {
       const got = read(spec)
       assert.strictEqual(got.toString(), fault.toString())
-      // functions are not compared by what they do
+      // functions do not compare by value
       assert.deepStrictEqual(JSON.stringify(got[TypeId]), JSON.stringify(fault[TypeId]))
     })
   }
 
-  it("knows every fault and every condition of the test kit that takes no function, and that an emulator can do", () => {
+  it("knows every fault and condition of the test kit that takes no function and that an emulator supports", () => {
     const kebab = (name: string) => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
     const otherwise: { readonly [name: string]: string } = {
       ofModel: "model",
       aboveRate: "above",
       withProbability: "probability"
     }
-    // who has a connection to an emulator was not refused one
+    // an emulator can't refuse a connection
     const apart = ["blockedUntil", "mapStatus", "where", "ofJob", "refused"]
     for (const name of Object.keys(Fault)) {
       if (apart.includes(name)) continue
@@ -70,7 +70,7 @@ describe("parseFault", () => {
     }
   })
 
-  it("says which word is wrong, and what would be right", () => {
+  it("reports the wrong word, and the correct ones", () => {
     const wrong: ReadonlyArray<readonly [string, RegExp]> = [
       ["", /^what happens is missing$/],
       ["rate-limted", /there is no fault "rate-limted": did you mean "rate-limited"\?/],
@@ -99,7 +99,7 @@ describe("parseFault", () => {
     for (const [spec, issue] of wrong) assert.match(issueOf(spec), issue)
   })
 
-  it("throws nothing, whatever the words", () => {
+  it("never throws, for any words", () => {
     const word = FastCheck.oneof(
       FastCheck.constantFrom(...pairs.flatMap(([spec]) => spec.split(" "))),
       FastCheck.string({ unit: "binary", maxLength: 5 })
@@ -114,7 +114,7 @@ describe("parseFault", () => {
     )
   })
 
-  it.effect("makes faults that do what they say", () =>
+  it.effect("creates faults that have the described effect", () =>
     Effect.gen(function*() {
       const exits = yield* Effect.forEach([1, 2, 3], () => Effect.exit(JobQueue.metrics("m")))
       assert.deepStrictEqual(exits.map(Exit.isSuccess), [true, false, true])

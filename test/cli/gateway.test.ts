@@ -1,5 +1,5 @@
 /**
- * The command behind a gateway: it needs no token of the service.
+ * The command with a gateway: it needs no token of the service.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as HttpRouter from "@effect/platform/HttpRouter"

@@ -11,8 +11,8 @@ import { runs } from "../fixtures/runs.js"
 
 const count = runs(300, 1_000)
 
-/** What truly became of so many jobs, and how long their attempts took. */
-const lives = (profile: Partial<typeof defaultProfile>, seed = "profile") =>
+/** The transitions of `count` jobs of a profile. */
+const histories = (profile: Partial<typeof defaultProfile>, seed = "profile") =>
   Effect.gen(function*() {
     for (let i = 0; i < count; i++) yield* JobQueue.submit({ model: "m", payload: { i } })
     yield* Effect.sleep("30 days")
@@ -25,9 +25,9 @@ const lives = (profile: Partial<typeof defaultProfile>, seed = "profile") =>
 const part = <A>(all: ReadonlyArray<A>, isSo: (a: A) => boolean): number => all.filter(isSo).length / all.length
 
 describe("a profile", () => {
-  it.effect("has as many failures and losses as it says, and as long a median", () =>
+  it.effect("has its rates of failures and losses, and its median duration", () =>
     Effect.gen(function*() {
-      const jobs = yield* lives({ failureRate: 0.2, lossRate: 0.1 })
+      const jobs = yield* histories({ failureRate: 0.2, lossRate: 0.1 })
       const steps = jobs.flat()
       const claims = steps.filter(({ _tag }) => _tag === "Claimed").length
       const lost = steps.filter(({ _tag }) => _tag === "Requeued" || _tag === "RetriesExhausted").length
@@ -47,9 +47,9 @@ describe("a profile", () => {
       assert.approximately(median, Duration.toMillis(defaultProfile.duration), 1_500)
     }))
 
-  it.effect("reports progress that only grows, and tells of outputs that they are simulated", () =>
+  it.effect("reports progress that only grows, and marks its outputs as simulated", () =>
     Effect.gen(function*() {
-      const jobs = yield* lives({})
+      const jobs = yield* histories({})
       for (const job of jobs) {
         let before = 0
         for (const step of job) {
@@ -69,32 +69,37 @@ describe("a profile", () => {
       assert.isAbove(part(jobs, (job) => job.some(({ _tag }) => _tag === "Progressed")), 0.9)
     }))
 
-  it.effect("is the same again for the same seed, and another one for another", () =>
+  it.effect("is the same for the same seed, and differs for another seed", () =>
     Effect.gen(function*() {
       const outline = (seed: string) =>
-        Effect.map(lives({}, seed), (jobs) => jobs.map((job) => job.map(({ _tag }) => _tag[0]).join("")).join())
+        Effect.map(histories({}, seed), (jobs) => jobs.map((job) => job.map(({ _tag }) => _tag[0]).join("")).join())
       const first = yield* outline("a")
       assert.strictEqual(yield* outline("a"), first)
       assert.notStrictEqual(yield* outline("b"), first)
     }))
 
-  it.effect("may be of attempts that all fail, all are lost, and take no time", () =>
+  it.effect("may have attempts that all fail, are all lost, or take no time", () =>
     Effect.gen(function*() {
-      const failed = yield* lives({ failureRate: 1, lossRate: 0 })
+      const failed = yield* histories({ failureRate: 1, lossRate: 0 })
       assert.strictEqual(part(failed, (job) => job.at(-1)?._tag === "FailedByModel"), 1)
-      const lost = yield* lives({ failureRate: 1, lossRate: 1 })
+      const lost = yield* histories({ failureRate: 1, lossRate: 1 })
       assert.strictEqual(part(lost, (job) => job.at(-1)?._tag === "RetriesExhausted"), 1)
-      const quick = yield* lives({ failureRate: 0, lossRate: 0, duration: Duration.millis(1), pickup: Duration.zero })
+      const quick = yield* histories({
+        failureRate: 0,
+        lossRate: 0,
+        duration: Duration.millis(1),
+        pickup: Duration.zero
+      })
       assert.strictEqual(part(quick, (job) => job.at(-1)?._tag === "Completed"), 1)
     }))
 
-  it("reports no more than a thousand times in an attempt", () => {
+  it("reports at most a thousand times in an attempt", () => {
     const { script } = toPool({ ...defaultProfile, progressEvery: Duration.millis(1), failureRate: 0, lossRate: 0 })
     const task: Worker.Task = { job: { model: "m", requestId: "1" }, nth: 1, attempt: 1, payload: {}, info: {} }
     assert.isAtMost(script(task, () => 0.5).length, 1_001)
   })
 
-  it("draws nothing but from the source that it is given", () => {
+  it("uses only the given random source", () => {
     const { script } = toPool(defaultProfile)
     const task: Worker.Task = { job: { model: "m", requestId: "1" }, nth: 1, attempt: 1, payload: {}, info: {} }
     assert.deepStrictEqual(script(task, () => 0.5), script(task, () => 0.5))

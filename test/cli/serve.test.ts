@@ -23,7 +23,7 @@ interface Response {
   readonly text: string
 }
 
-/** Reads a response to its end, or until the text is enough. */
+/** Reads a response to its end, or until `isEnough` accepts the text. */
 const read = (url: string, isEnough = (_text: string) => false, headers: Http.OutgoingHttpHeaders = {}) =>
   Effect.async<Response>((resume) => {
     const request = Http.get(url, { headers, agent: false }, (response) => {
@@ -56,7 +56,7 @@ describe.concurrent("serve", () => {
       assert.strictEqual((yield* exited).code, 130)
     }))
 
-  it.scopedLive("prints its addresses as JSON, and answers only those that address it as this machine", () =>
+  it.scopedLive("prints its addresses as JSON, and rejects requests for other hosts", () =>
     Effect.gen(function*() {
       const { board: url, gateway } = JSON.parse((yield* serve("serve", "--port", "0", "--json")).url)
       assert.strictEqual(gateway, `${url}jobs`)
@@ -82,7 +82,7 @@ describe.concurrent("serve", () => {
       }
     }))
 
-  it.scopedLive("answers only those who have the token", () =>
+  it.scopedLive("rejects requests without the token", () =>
     Effect.gen(function*() {
       const token = "aLongToken:withAColon"
       const { stderr, stdout, url } = yield* serveWith(
@@ -106,7 +106,7 @@ describe.concurrent("serve", () => {
     }))
 
   it.scopedLive.skipIf(!hasChromium)(
-    "is a page for which a browser asks a password, once",
+    "is a page for which a browser requests a password once",
     () =>
       Effect.gen(function*() {
         const token = "aLongToken"
@@ -115,7 +115,7 @@ describe.concurrent("serve", () => {
         const page = yield* open({ httpCredentials: { username: "any", password: token } })
         const errors = errorsOf(page)
         yield* Effect.promise(() => page.goto(url))
-        // the rows come by an `EventSource`, which sends the password as well
+        // an `EventSource` receives the rows, and sends the password as well
         yield* Effect.promise(() => page.getByText("my-org/upscaler").first().waitFor())
         assert.deepStrictEqual(errors, [])
       })

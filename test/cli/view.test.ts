@@ -15,7 +15,7 @@ import { history } from "../fixtures/jobHistories.js"
 const at = (millis: number) => DateTime.unsafeMake(millis)
 
 describe("elapsed", () => {
-  it("is what a person would say", () => {
+  it("is a readable text", () => {
     const s = 1000
     const m = 60 * s
     const h = 60 * m
@@ -40,8 +40,8 @@ describe("elapsed", () => {
   })
 })
 
-describe("text from elsewhere", () => {
-  it("has nothing that a terminal obeys, and loses nothing", () => {
+describe("external text", () => {
+  it("has no control characters, and loses nothing", () => {
     FastCheck.assert(FastCheck.property(FastCheck.string({ unit: "binary" }), (text) => {
       assert.notMatch(printable(text), /[\u0000-\u001f\u007f-\u009f]/)
       assert.deepStrictEqual(JSON.parse(jsonText({ text })), { text })
@@ -51,7 +51,7 @@ describe("text from elsewhere", () => {
 })
 
 describe("the width of a text", () => {
-  it("is that of its letters, with any of them or without", () => {
+  it("is the width of its letters, for any text", () => {
     const letter = FastCheck.oneof(FastCheck.constantFrom("…", "█", "░"), FastCheck.string({ unit: "grapheme-ascii" }))
     const text = FastCheck.array(FastCheck.oneof(letter, FastCheck.string({ unit: "grapheme", maxLength: 2 })))
     FastCheck.assert(FastCheck.property(text, (letters) => {
@@ -66,7 +66,7 @@ const anyJob = FastCheck.record({
 })
 
 describe("a job on the command line", () => {
-  it("is read as it is written", () => {
+  it("is read as it is formatted", () => {
     FastCheck.assert(FastCheck.property(
       FastCheck.string({ minLength: 1, unit: "grapheme" }).filter((model) =>
         /\S/.test(model) && !model.startsWith("-")
@@ -81,7 +81,7 @@ describe("a job on the command line", () => {
     ))
   })
 
-  it("is refused where it is none, with a word on what one is", () => {
+  it("is rejected if it is not a job, with the expected format", () => {
     for (const text of ["", "a", "/", "a/", "/b", " /b", "a/ ", "--jsn", "-x"]) {
       const read = JobArgument.parseJob(text)
       assert(read._tag === "Left", text)
@@ -89,7 +89,7 @@ describe("a job on the command line", () => {
     }
   })
 
-  it("is read from the URL of its status, whatever its names are", () => {
+  it("is read from the URL of its status, for any names", () => {
     FastCheck.assert(
       FastCheck.property(FastCheck.constantFrom("", "/v1", "/a/b"), anyJob, (path, { model, requestId }) => {
         const query = new URLSearchParams({ model, request_id: requestId })
@@ -107,7 +107,7 @@ describe("a job on the command line", () => {
     }
   })
 
-  it("is read from every message of an error that is about it", () => {
+  it("is read from every error message that contains it", () => {
     const about = { operation: "status", model: "m" } as const
     FastCheck.assert(FastCheck.property(anyJob, (job) => {
       const errors = [
@@ -126,7 +126,7 @@ describe("a job on the command line", () => {
     }))
   })
 
-  it("is quoted for a shell where it must be", () => {
+  it("is quoted for a shell if necessary", () => {
     assert.strictEqual(JobArgument.quoted("my-org/video/019ba379"), "my-org/video/019ba379")
     assert.strictEqual(JobArgument.quoted("größe 🦊/1"), "'größe 🦊/1'")
     assert.strictEqual(JobArgument.quoted("it's/1"), "'it'\\''s/1'")
@@ -134,7 +134,7 @@ describe("a job on the command line", () => {
     assert.strictEqual(JobArgument.quoted("$(rm)/1"), "'$(rm)/1'")
   })
 
-  it("has a short name that tells it apart", () => {
+  it("has a short name that identifies it", () => {
     assert.strictEqual(
       shortNameOf(Job.ref("my-org/video-generator", "019ba379-92da-71e4-ac40-d98059fd67c7")),
       "video-generator …59fd67c7"
@@ -144,7 +144,7 @@ describe("a job on the command line", () => {
 })
 
 describe("a view", () => {
-  it("ends as the job does, whatever its life, with each attempt and each progress in it", () => {
+  it("follows any history of a job to its end, with each attempt and each progress", () => {
     FastCheck.assert(FastCheck.property(history, ({ job, transitions }) => {
       let view = View.make("a job", job, 0)
       for (const transition of transitions) {
@@ -154,7 +154,7 @@ describe("a view", () => {
         assert.strictEqual(view.attempt, transition.attempt)
         assert.strictEqual(View.isOver(view), Transition.isTerminal(transition))
         assert.isNotEmpty(state)
-        // what the model said of itself may be anything
+        // the reason of the model may be any text
         const reason = reasonOf(transition)
         const ours = reason === "" ? details : details.replace(reason, "a reason")
         assert.notMatch(ours, /NaN|Infinity|undefined|, ,|-\d/)
@@ -163,7 +163,7 @@ describe("a view", () => {
     }))
   })
 
-  it("goes on from a cursor: the state, the attempt and since when", () => {
+  it("resumes from a cursor with its state, attempt and time", () => {
     const job = Job.ref("m", "1")
     const status = Job.Running({
       job,
@@ -178,7 +178,7 @@ describe("a view", () => {
     assert.deepStrictEqual([state, details], ["running", "1 m 00 s, attempt 2 of 4"])
   })
 
-  it("has the ages that the service's clock gives, however much it differs from ours", () => {
+  it("has ages by the service's clock, for any difference from the local clock", () => {
     const times = history.filter(({ transitions }) => transitions.every(({ at }) => Option.isSome(at)))
     FastCheck.assert(
       FastCheck.property(times, FastCheck.integer({ min: -7_200_000, max: 7_200_000 }), (life, ahead) => {
@@ -216,7 +216,7 @@ describe("rows", () => {
     })
   ]
 
-  it("line up and end at the edge of the terminal, however wide the letters of a name are", () => {
+  it("line up and end at the edge of the terminal, for names of any width", () => {
     for (let columns = 20; columns <= 200; columns++) {
       const rows = screen(fitting, 187_000, { ...options, columns })
       assert.strictEqual(rows.length, fitting.length)
@@ -228,7 +228,7 @@ describe("rows", () => {
     }
   })
 
-  it("leave out the bar first, then the time left, then the attempt, and end in a dot where more does not fit", () => {
+  it("omit the bar first, then the time left, then the attempt, and end in an ellipsis if they do not fit", () => {
     const parts = [/[█░]{16}/, /about 3 m 48 s left/, /attempt 2 of 4/, /3 m 07 s/]
     const present = (columns: number) => {
       const row = screen([{ ...fitting.at(-1)!, name: "video …59fd67c7" }], 187_000, { ...options, columns })[0]!
@@ -241,12 +241,12 @@ describe("rows", () => {
     assert.deepStrictEqual(Array.from(new Set(left)), [0, 1, 2, 3, 4])
   })
 
-  it("are whole where the width is not known", () => {
+  it("are not cut if the width is unknown", () => {
     const [row] = screen([...views], 0, { ...options, columns: Infinity })
     assert.match(row!, /asking +0\.0 s$/)
   })
 
-  it("that are left out are counted in a line that is cut too", () => {
+  it("that are omitted are counted in a line that is cut too", () => {
     const rows = screen([...views], 0, { ...options, columns: 12, most: 2 })
     assert.deepStrictEqual(rows.map((row) => stringWidth(row) <= 12), [true, true])
     assert.match(rows.at(-1)!, /^and 3 more…?/)

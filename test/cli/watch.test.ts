@@ -26,8 +26,8 @@ const submit = (payload: JobQueue.SubmitRequest["payload"] = {}) => JobQueue.sub
 const watch = (args: ReadonlyArray<string>, options?: Parameters<typeof runHere>[2]) =>
   runHere(Watch.command, args, options)
 
-/** Workers that do what the payload says. */
-const obedient: Worker.Pool = {
+/** Workers that follow the script in the payload. */
+const workersByPayload: Worker.Pool = {
   model,
   workers: 10,
   claimTimeout: "30 seconds",
@@ -48,9 +48,9 @@ const obedient: Worker.Pool = {
 }
 
 const withQueue = (options: TestJobQueue.Options = {}) =>
-  Effect.provide(TestJobQueue.layer({ workers: obedient, ...options }))
+  Effect.provide(TestJobQueue.layer({ workers: workersByPayload, ...options }))
 
-/** The rows that were on the screen, each as it was when it was last drawn at a time. */
+/** All rows that were drawn on the screen. */
 const rowsOf = (stdout: string): ReadonlyArray<string> =>
   withoutEscapes(stdout).split("\n").filter((line) => /[█░]{16}/.test(line))
 
@@ -77,7 +77,7 @@ describe("queue-status watch", () => {
         for (const line of linesOf(stdout)) assert.match(line, /^[ ~]\d{4}-\d\d-\d\d \d\d:\d\d:\d\d {2}\S/)
       }).pipe(VirtualTime.run, withQueue()))
 
-    it.effect("writes of a trouble that lasts one line, and one when it is over", () =>
+    it.effect("writes one line for a lasting error, and one line for the recovery", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "finish" })
         const { exit, stdout } = yield* watch([format(job), "--every=1s"])
@@ -106,7 +106,7 @@ describe("queue-status watch", () => {
   })
 
   describe("with --json", () => {
-    it.effect("writes the events whole, on a terminal as well", () =>
+    it.effect("writes whole events, on a terminal as well", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "finish" })
         const { stdout } = yield* watch(["--json", format(job), "--every", "1s"], { isTTY: true })
@@ -133,7 +133,7 @@ describe("queue-status watch", () => {
         withQueue({ faults: [Fault.rateLimited("2 seconds").pipe(Fault.on("status"), Fault.nth(1, 2))] })
       ))
 
-    it.effect("says as its last word of a job that it gave up, with the error and its message", () =>
+    it.effect("writes WatchFailed as the last event of a job after a timeout, with the error and its message", () =>
       Effect.gen(function*() {
         const job = yield* submit()
         const { exit, stdout } = yield* watch(["--json", format(job), "--timeout", "10s", "--every", "3s"])
@@ -144,7 +144,7 @@ describe("queue-status watch", () => {
         assert.include(last.message, "has not ended within 10s")
       }).pipe(VirtualTime.run, withQueue({ workers: [] })))
 
-    it.effect("writes nothing that a terminal obeys, whatever a worker says", () =>
+    it.effect("writes no control characters, whatever a worker reports", () =>
       Effect.gen(function*() {
         const job = yield* submit()
         const hostile = "\u001b]0;gotcha\u0007\u009b31m\u2028"
@@ -163,7 +163,7 @@ describe("queue-status watch", () => {
   })
 
   describe("on a terminal", () => {
-    it.effect("draws how far a job is, which attempt it is, how old, and how long it will still run", () =>
+    it.effect("draws the progress of a job, its attempt, its age and the estimated time left", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "finish" })
         const { exit, stdout } = yield* watch([format(job), "--every", "1s"], { isTTY: true })
@@ -177,7 +177,7 @@ describe("queue-status watch", () => {
         assert.isAbove(rows.length, 100)
       }).pipe(VirtualTime.run, withQueue()))
 
-    it.effect("says that nothing changes, for how long, and goes on to look", () =>
+    it.effect("shows for how long nothing has changed, and continues to poll", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "stall" })
         const { stdout } = yield* watch([format(job), "--every", "10s"], { isTTY: true })
@@ -190,7 +190,7 @@ describe("queue-status watch", () => {
         assert.match(rows.at(-1)!, /done/)
       }).pipe(VirtualTime.run, withQueue()))
 
-    it.effect("says that the job can't be seen, why, and when it will look again", () =>
+    it.effect("shows that polls fail, the reason, and the time until the next poll", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "finish" })
         const { stdout } = yield* watch([format(job), "--every", "1s"], { isTTY: true })
@@ -205,7 +205,7 @@ describe("queue-status watch", () => {
         withQueue({ faults: [Fault.rateLimited("5 seconds").pipe(Fault.on("status"), Fault.nth(3))] })
       ))
 
-    it.effect("leaves on the screen why a job has failed, and how far it came", () =>
+    it.effect("leaves the failure reason and the last progress of a job on the screen", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "fail" })
         const { exit, stdout } = yield* watch([format(job), "--every", "1s"], { isTTY: true })
@@ -213,7 +213,7 @@ describe("queue-status watch", () => {
         assert.match(rowsOf(stdout).at(-1)!, /█{4}░{12} +25 % +failed +after 20 s, CUDA out of memory$/)
       }).pipe(VirtualTime.run, withQueue()))
 
-    it.effect("draws no more rows than there is room for, and counts the others", () =>
+    it.effect("draws as many rows as fit, and counts the others", () =>
       Effect.gen(function*() {
         const jobs = yield* Effect.forEach(Array.from({ length: 15 }), () => submit({ do: "finish" }))
         const { stdout } = yield* watch([...jobs.map(format), "--every", "1s"], { isTTY: true, rows: 12 })
@@ -226,7 +226,7 @@ describe("queue-status watch", () => {
       }).pipe(VirtualTime.run, withQueue()))
   })
 
-  it.effect("says how long a job will take by those of its model that have ended", () =>
+  it.effect("estimates the time left from completed jobs of the same model", () =>
     Effect.gen(function*() {
       const jobs = yield* Effect.replicateEffect(submit({}), 4)
       const { stdout } = yield* watch([...jobs.map(format), "--every", "1s"], { isTTY: true })
@@ -265,36 +265,36 @@ describe("queue-status watch", () => {
             }))
           const { exit, stderr } = yield* watch(names)
           assert.strictEqual(codeOf(exit), code)
-          // nothing to go on with: what has not ended is not there
+          // no job to resume: every job has ended or does not exist
           assert.strictEqual(stderr, "")
         }).pipe(VirtualTime.run, withQueue()))
     }
   })
 
   describe("interrupted", () => {
-    it.effect("leaves the job alone, and says how to go on; and so it goes on, without a repeat", () =>
+    it.effect("does not cancel the job, and prints a command that resumes the watch without a repeat", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "finish" })
-        const told = yield* watch([format(job), "--every", "1s"], { stopAfter: "12 seconds" })
-        assert(Exit.isInterrupted(told.exit))
+        const stopped = yield* watch([format(job), "--every", "1s"], { stopAfter: "12 seconds" })
+        assert(Exit.isInterrupted(stopped.exit))
         const calls = yield* TestJobQueue.calls
         assert.notInclude(calls.map(({ operation }) => operation), "cancel")
-        assert.include(told.stderr, "the jobs continue")
-        const [, args = ""] = /^ {2}queue-status watch (.*)$/m.exec(told.stderr) ?? []
+        assert.include(stopped.stderr, "the jobs continue")
+        const [, args = ""] = /^ {2}queue-status watch (.*)$/m.exec(stopped.stderr) ?? []
         assert.match(args, /^\S+ --from \S+ --every 1000ms$/)
 
         const rest = yield* watch(args.split(" "))
         const tags = (text: string) => linesOf(text).map((line) => line.split(/ {2,}/)[2]?.split(" ")[0])
-        assert.deepStrictEqual(tags(told.stdout), ["Queued", "Claimed", "Progressed"])
+        assert.deepStrictEqual(tags(stopped.stdout), ["Queued", "Claimed", "Progressed"])
         assert.deepStrictEqual(tags(rest.stdout), ["Completed"])
         assert.strictEqual(codeOf(rest.exit), 0)
       }).pipe(VirtualTime.run, withQueue()))
 
-    it.effect("names every job that has not ended, with its cursor, and none that has", () =>
+    it.effect("prints every job that has not ended, with its cursor, and no other job", () =>
       Effect.gen(function*() {
         const jobs = yield* Effect.forEach(["finish", "stall", "stall"], (deed) => submit({ do: deed }))
-        const told = yield* watch(jobs.map(format), { stopAfter: "2 minutes", isTTY: true })
-        const [, args = ""] = /^ {2}queue-status watch (.*)$/m.exec(told.stderr) ?? []
+        const stopped = yield* watch(jobs.map(format), { stopAfter: "2 minutes", isTTY: true })
+        const [, args = ""] = /^ {2}queue-status watch (.*)$/m.exec(stopped.stderr) ?? []
         const words = args.split(" ")
         assert.deepStrictEqual(words.filter((word) => word.includes("/")), jobs.slice(1).map(format))
         // in any order
@@ -305,12 +305,12 @@ describe("queue-status watch", () => {
         )
         assert.strictEqual(codeOf(rest.exit), 0)
         assert.strictEqual(linesOf(rest.stdout).length, 2)
-        // what was on the screen is still there, and the cursor is shown again
-        assert.isTrue(withoutEscapes(told.stdout).endsWith("NO CHANGE for 1 m 49 s\n"))
-        assert.isAbove(told.stdout.lastIndexOf("\u001b[?25h"), told.stdout.lastIndexOf("\u001b[?25l"))
+        // the screen keeps its rows, and the cursor is shown again
+        assert.isTrue(withoutEscapes(stopped.stdout).endsWith("NO CHANGE for 1 m 49 s\n"))
+        assert.isAbove(stopped.stdout.lastIndexOf("\u001b[?25h"), stopped.stdout.lastIndexOf("\u001b[?25l"))
       }).pipe(VirtualTime.run, withQueue()))
 
-    it.effect("takes a cursor from after the end for a wish to see the end", () =>
+    it.effect("reports the end again with a cursor from after the end", () =>
       Effect.gen(function*() {
         const job = yield* submit({ do: "fail" })
         const first = yield* watch([format(job), "--json"])
@@ -321,7 +321,7 @@ describe("queue-status watch", () => {
       }).pipe(VirtualTime.run, withQueue()))
   })
 
-  describe("used wrongly says what is wrong", () => {
+  describe("used wrongly reports the mistake", () => {
     const cursorOf = (job: Job.JobRef) =>
       Effect.map(JobQueue.status(job), (status) =>
         Transition.formatCursor(

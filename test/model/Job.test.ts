@@ -39,7 +39,7 @@ const fails = (document: unknown, part: string) => {
 }
 
 describe("JobStatus", () => {
-  it("is decoded without the schema just as with it", () => {
+  it("decodes without the schema as with it", () => {
     const { met, note } = tally()
     FastCheck.assert(
       FastCheck.property(FastCheck.oneof(Documents.odd, FastCheck.jsonValue()), (document) => {
@@ -68,7 +68,7 @@ describe("JobStatus", () => {
     assertSome(Option.map(status.doneAt, DateTime.formatIso), "2026-02-07T10:31:45.000Z")
   })
 
-  it("has a tag for each state, and one for those it does not know", () => {
+  it("has a tag for each state, and one for unknown states", () => {
     const tags = ["pending", "running", "done", "failed", "canceled"].map((status) =>
       decodeSync({ ...minimal, status })._tag
     )
@@ -81,7 +81,7 @@ describe("JobStatus", () => {
     }
   })
 
-  it("decodes absent and null optional fields alike, and leaves them out when it encodes", () => {
+  it("decodes absent and null optional fields alike, and omits them when it encodes", () => {
     const nulls = {
       created_at: null,
       claimed_at: null,
@@ -98,7 +98,7 @@ describe("JobStatus", () => {
     assert.deepStrictEqual(encodeSync(absent), { ...minimal, status: "pending" })
   })
 
-  it("keeps the objects that are {} through decode and encode", () => {
+  it("keeps empty objects through decode and encode", () => {
     for (const part of [{ inputs: {} }, { outputs: {} }, { info: {} }, { info: {}, inputs: {}, outputs: {} }]) {
       const document = { ...minimal, status: "done", ...part }
       assert.deepStrictEqual(encodeSync(decodeSync(document)), document)
@@ -106,11 +106,11 @@ describe("JobStatus", () => {
     }
   })
 
-  it("is not broken by fields it does not know", () => {
+  it("ignores unknown fields", () => {
     deepStrictEqual(decodeSync({ ...full, region: "eu", queue: { position: 3 } }), decodeSync(full))
   })
 
-  it("fails as what it is when a known state has a malformed field", () => {
+  it("fails with the malformed field of a known state", () => {
     fails({ ...full, retries: -1 }, "retries")
     fails({ ...full, retries: 1.5 }, "retries")
     fails({ ...full, priority: "high" }, "priority")
@@ -137,7 +137,7 @@ describe("JobStatus", () => {
       return DateTime.toEpochMillis(Option.getOrThrow(status.right.createdAt))
     }
 
-    it("are RFC 3339 in any of its forms, and the same after a trip", () => {
+    it("decode from every form of RFC 3339, and survive a round trip", () => {
       const minute = 60_000
       const day = 24 * 60 * minute
       FastCheck.assert(
@@ -168,12 +168,12 @@ describe("JobStatus", () => {
       }
     })
 
-    it("are of days that the calendar has, and of hours that a day has", () => {
+    it("decode only for days and hours that exist", () => {
       const lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
       const isLeap = (year: number) => year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0)
       const hasDay = (year: number, month: number, day: number) =>
         day >= 1 && day <= (lengths[month - 1] ?? 0) + (month === 2 && isLeap(year) ? 1 : 0)
-      // the edges are what matters
+      // most values are near the maximum
       const upTo = (most: number) =>
         FastCheck.oneof(FastCheck.nat({ max: most }), FastCheck.nat({ max: 4 }).map((n) => most - n))
       FastCheck.assert(
@@ -193,7 +193,7 @@ describe("JobStatus", () => {
       FastCheck.assert(
         FastCheck.property(upTo(25), upTo(61), upTo(61), upTo(25), upTo(61), (hour, minute, second, ahead, more) => {
           const text = `2026-02-07T${two(hour)}:${two(minute)}:${two(second)}+${two(ahead)}:${two(more)}`
-          // a leap second is of no `DateTime`
+          // `DateTime` has no leap second
           const exists = hour < 24 && minute < 60 && second < 60 && ahead < 24 && more < 60
           assert.strictEqual(Either.isRight(at(text)), exists, text)
         }),
@@ -208,7 +208,7 @@ describe("JobStatus", () => {
       assert.strictEqual(millisOf("2024-02-29T10:00:00Z"), Date.UTC(2024, 1, 29, 10))
     })
 
-    it("are nothing else", () => {
+    it("do not decode from any other text", () => {
       for (
         const text of [
           ...["yesterday", "", "2026-02-07", "2026-13-01T00:00:00Z", "2026-02-07T10:30:00", "2026-02-07T10:30Z"],
@@ -222,7 +222,7 @@ describe("JobStatus", () => {
     })
   })
 
-  it("is the same after a trip over the wire", () => {
+  it("survives a round trip over the wire", () => {
     FastCheck.assert(
       FastCheck.property(Arbitrary.make(Job.JobStatus), (status) => {
         const wire: unknown = JSON.parse(JSON.stringify(encodeSync(status)))
@@ -235,7 +235,7 @@ describe("JobStatus", () => {
     )
   })
 
-  it("does not look into outputs, inputs or info, however many keys they have", () => {
+  it("does not read the keys of outputs, inputs or info", () => {
     let looks = 0
     const watched = () =>
       new Proxy(Object.fromEntries(Array.from({ length: 2_000 }, (_, i) => [`key${i}`, i])), {
@@ -255,14 +255,14 @@ describe("JobStatus", () => {
 })
 
 describe("JobRef", () => {
-  it("compares by value when this library made it", () => {
+  it("compares by value if this library created it", () => {
     const job = Job.ref("m", "1")
     assert(Equal.equals(job, decodeSync({ model: "m", request_id: "1", status: "done" }).job))
     assert(Equal.equals(job, Schema.decodeUnknownSync(Job.JobRef)({ model: "m", requestId: "1" })))
     assert(!Equal.equals(job, Job.ref("m", "2")))
   })
 
-  it("refuses blanks", () => {
+  it("rejects blanks", () => {
     for (const ref of [{ model: "", requestId: "1" }, { model: "m", requestId: " \n" }, { model: "m" }]) {
       assert(Either.isLeft(Schema.decodeUnknownEither(Job.JobRef)(ref)))
     }
@@ -270,7 +270,7 @@ describe("JobRef", () => {
 })
 
 describe("isTerminal", () => {
-  it("is true of done, failed and canceled alone", () => {
+  it("is true only for done, failed and canceled", () => {
     const terminal = ["pending", "running", "done", "failed", "canceled", "exploded"].filter((status) =>
       Job.isTerminal(decodeSync({ ...minimal, status }))
     )
@@ -281,7 +281,7 @@ describe("isTerminal", () => {
 describe("readProgress", () => {
   const read = (progress: unknown) => Option.getOrNull(Job.readProgress({ progress }))
 
-  it("takes up to 1 for a fraction, and up to 100 for a percentage", () => {
+  it("reads a number up to 1 as a fraction, and up to 100 as a percentage", () => {
     assert.strictEqual(read(0), 0)
     assert.strictEqual(read(0.25), 0.25)
     assert.strictEqual(read(1), 1)
@@ -290,7 +290,7 @@ describe("readProgress", () => {
     assert.strictEqual(read(100), 1)
   })
 
-  it("takes nothing else for progress", () => {
+  it("reads no progress from any other value", () => {
     for (
       const progress of [-0.1, 100.1, Number.NaN, Number.POSITIVE_INFINITY, "0.5", "50%", null, undefined, {}, true]
     ) {
@@ -299,7 +299,7 @@ describe("readProgress", () => {
     assert(Option.isNone(Job.readProgress({})))
   })
 
-  it("is a fraction or nothing, whatever info holds", () => {
+  it("returns a fraction or none for any info", () => {
     FastCheck.assert(
       FastCheck.property(FastCheck.oneof(FastCheck.double(), FastCheck.anything()), (progress) => {
         const fraction = read(progress)
@@ -313,7 +313,7 @@ describe("failureReason", () => {
   const reason = (document: object) =>
     Option.getOrNull(Job.failureReason(decodeSync({ ...minimal, status: "failed", ...document })))
 
-  it("is where workers put it", () => {
+  it("is read from the fields that workers use", () => {
     assert.strictEqual(reason({ info: { error: "out of memory" } }), "out of memory")
     assert.strictEqual(reason({ info: { error: { message: "out of memory", code: 7 } } }), "out of memory")
     assert.strictEqual(reason({ outputs: { error: "out of memory" } }), "out of memory")
@@ -321,7 +321,7 @@ describe("failureReason", () => {
     assert.strictEqual(reason({ info: { error: " " }, outputs: { error: "second" } }), "second")
   })
 
-  it("is the text of whatever is there", () => {
+  it("is the text of an error of any shape", () => {
     const errors: ReadonlyArray<readonly [error: unknown, text: string]> = [
       [{ detail: "no prompt" }, "no prompt"],
       [{ detail: [{ loc: ["body"], msg: "no prompt" }, { msg: "no size" }] }, "no prompt; no size"],
@@ -344,7 +344,7 @@ describe("failureReason", () => {
     assert.strictEqual(reason({ outputs: { code: 7 } }), "{\"code\":7}")
   })
 
-  it("is short, unless it is a text, and found in time", () => {
+  it("is short unless it is a text, and is found in bounded time", () => {
     const nested = (depth: number, inArray: boolean): unknown => {
       let value: unknown = 1
       for (let i = 0; i < depth; i++) value = inArray ? [value, value] : { a: value }
@@ -361,14 +361,14 @@ describe("failureReason", () => {
     assert.strictEqual(reason({ info: { error: { message: long } } }), long)
   })
 
-  it("is nothing where there is none", () => {
+  it("is none if there is no error", () => {
     assert.strictEqual(reason({}), null)
     for (const error of [null, false, "", " \n", {}, [], [null, " ", []], { code: null, message: {} }]) {
       assert.strictEqual(reason({ info: { error }, outputs: { error: null } }), null, JSON.stringify(error))
     }
   })
 
-  it("is nothing of a job that has not failed", () => {
+  it("is none for a job that has not failed", () => {
     for (const status of ["pending", "running", "done", "canceled"]) {
       assert.strictEqual(
         reason({ status, info: { error: "out of memory" }, outputs: { error: "out of memory" } }),
@@ -377,7 +377,7 @@ describe("failureReason", () => {
     }
   })
 
-  it("is found in any JSON, and is JSON where it is no text", () => {
+  it("is found in any JSON, and is JSON if it is not a text", () => {
     FastCheck.assert(
       FastCheck.property(FastCheck.jsonValue(), (value) => {
         const found = reason({ info: { error: value } })
@@ -386,7 +386,7 @@ describe("failureReason", () => {
         if (found !== null) assert.notStrictEqual(found.trim(), "")
         const fields = typeof value === "object" && value !== null && !Array.isArray(value)
         if (fields && found !== null && Object.keys(value).every((key) => key.length < 3) && found.length < 500) {
-          // no field that holds a text has so short a name
+          // the names of fields that hold a text are longer
           assert.deepStrictEqual(JSON.parse(found), JSON.parse(JSON.stringify(value)))
         }
       })

@@ -10,7 +10,7 @@ import type { History } from "../fixtures/histories.js"
 import * as Histories from "../fixtures/histories.js"
 import { runs } from "../fixtures/runs.js"
 
-// fast-check prints the seed and the smallest counterexample of a law that does not hold
+// fast-check prints the seed and the smallest counterexample of a law that fails
 const numRuns = runs(50, 150)
 
 const isStep = (transition: Transition.Transition): boolean => transition._tag !== "Progressed"
@@ -20,14 +20,14 @@ const ends: ReadonlyArray<string> = ["Requeued", "Completed", "FailedByModel", "
 const millisOf = (time: Option.Option<DateTime.Utc>): number | undefined =>
   Option.getOrUndefined(Option.map(time, DateTime.toEpochMillis))
 
-/** Fit to be compared: `deepStrictEqual` takes a `Some` and a `None` for the same. */
+/** Comparable as JSON: `deepStrictEqual` does not distinguish a `Some` from a `None`. */
 const plain = (value: unknown): unknown => JSON.parse(JSON.stringify(value))
 
 const summarize = (transitions: ReadonlyArray<Transition.Transition>): JobSummary.JobSummary =>
   transitions.reduce(JobSummary.add, JobSummary.empty(transitions[0]!.job))
 
-/** The figures, as they truly were. */
-const truth = ({ events }: History) => {
+/** The figures of the history. */
+const figuresOf = ({ events }: History) => {
   let inQueue = 0
   let running = 0
   events.forEach(({ at }, i) => {
@@ -44,12 +44,12 @@ const truth = ({ events }: History) => {
   }
 }
 
-/** The transitions of a history of which not a moment was missed. */
+/** The transitions of a history that is polled at every moment. */
 const ofEveryMoment = (history: History): ReadonlyArray<Transition.Transition> =>
   Histories.transitionsOf(Histories.everyMoment(history).samples)
 
-/** The same, as if the service told the time of every step. */
-const withTrueTimes = (history: History): ReadonlyArray<Transition.Transition> => {
+/** The same, as if the service reported the time of every step. */
+const withAllTimes = (history: History): ReadonlyArray<Transition.Transition> => {
   let steps = 0
   return ofEveryMoment(history).map((transition) =>
     isStep(transition)
@@ -58,7 +58,7 @@ const withTrueTimes = (history: History): ReadonlyArray<Transition.Transition> =
   )
 }
 
-/** Any samples, by a clock that may be ahead of the service's, or behind it. */
+/** The transitions of any samples, with a clock that may be ahead of the service's clock, or behind it. */
 const skewed = FastCheck.tuple(
   Histories.anySamplesOfAnyState,
   FastCheck.constantFrom(0, -10_000, 10_000)
@@ -69,16 +69,16 @@ const skewed = FastCheck.tuple(
   ))
 )
 
-/** Some of the transitions, as one has them who began with a cursor. */
+/** The transitions from one of them on, as after a start from a cursor. */
 const partOf = (transitions: ReadonlyArray<Transition.Transition>, from: number) =>
   transitions.slice(from % transitions.length)
 
 describe("JobSummary", () => {
-  it("with the time of every step told, the figures are the true ones, and exact", () => {
+  it("with the time of every step, the figures equal those of the history, and are exact", () => {
     FastCheck.assert(
       FastCheck.property(Histories.history, (history) => {
-        const summary = summarize(withTrueTimes(history))
-        const { attempts, inQueue, running } = truth(history)
+        const summary = summarize(withAllTimes(history))
+        const { attempts, inQueue, running } = figuresOf(history)
         assert.strictEqual(Duration.toMillis(summary.inQueue), inQueue)
         assert.strictEqual(Duration.toMillis(summary.running), running)
         assert.isTrue(summary.exact)
@@ -96,14 +96,14 @@ describe("JobSummary", () => {
     )
   })
 
-  it("with the times that the service tells, and each step seen at once, they are the true ones too", () => {
+  it("with the times that the service reports, and each step polled at once, the figures equal those of the history too", () => {
     FastCheck.assert(
       FastCheck.property(Histories.history, (history) => {
         const summary = summarize(ofEveryMoment(history))
-        const { inQueue, running } = truth(history)
+        const { inQueue, running } = figuresOf(history)
         assert.strictEqual(Duration.toMillis(summary.inQueue), inQueue)
         assert.strictEqual(Duration.toMillis(summary.running), running)
-        // when a claim was lost, and when a job was canceled, the service does not tell
+        // the service does not report when a claim was lost, or when a job was canceled
         assert.strictEqual(
           summary.exact,
           history.events.every(({ _tag }) => _tag !== "Requeued" && _tag !== "Canceled")
@@ -148,7 +148,7 @@ describe("JobSummary", () => {
     )
   })
 
-  it("exact is true if and only if the time of every step was told", () => {
+  it("exact is true if and only if every step has a time", () => {
     FastCheck.assert(
       FastCheck.property(skewed, FastCheck.nat({ max: 1_000 }), (all, from) => {
         const transitions = partOf(all, from)
@@ -161,11 +161,11 @@ describe("JobSummary", () => {
     )
   })
 
-  it("inQueue and running add up to the time from the first step to the last, where both are told", () => {
+  it("inQueue and running add up to the time from the first step to the last, if both have a time", () => {
     FastCheck.assert(
       FastCheck.property(skewed, (all) => {
-        const told = all.map(({ at }) => Option.isSome(at))
-        const transitions = all.slice(told.indexOf(true), told.lastIndexOf(true) + 1)
+        const timed = all.map(({ at }) => Option.isSome(at))
+        const transitions = all.slice(timed.indexOf(true), timed.lastIndexOf(true) + 1)
         if (transitions.length === 0) return
         const { inQueue, running } = summarize(transitions)
         assert.strictEqual(
@@ -177,21 +177,21 @@ describe("JobSummary", () => {
     )
   })
 
-  it("running is no less than what the attempts of which both times are told took", () => {
+  it("running is at least the duration of all attempts that have both times", () => {
     FastCheck.assert(
       FastCheck.property(skewed, (transitions) => {
         const { attempts, running } = summarize(transitions)
-        const told = attempts.reduce((sum, { claimedAt, endedAt }) => {
+        const known = attempts.reduce((sum, { claimedAt, endedAt }) => {
           const [from, to] = [millisOf(claimedAt), millisOf(endedAt)]
           return from === undefined || to === undefined ? sum : sum + to - from
         }, 0)
-        assert.isAtLeast(Duration.toMillis(running), told)
+        assert.isAtLeast(Duration.toMillis(running), known)
       }),
       { numRuns: 2 * numRuns }
     )
   })
 
-  it("never runs backwards, from whatever transition on it is folded", () => {
+  it("never decreases, from any transition on", () => {
     FastCheck.assert(
       FastCheck.property(skewed, FastCheck.nat({ max: 1_000 }), (all, from) => {
         let summary = JobSummary.empty(all[0]!.job)
@@ -207,7 +207,7 @@ describe("JobSummary", () => {
     )
   })
 
-  it("is the same wherever the fold is split, counts the transitions, and changes no summary", () => {
+  it("is the same wherever the fold is split, counts the transitions, and mutates no summary", () => {
     FastCheck.assert(
       FastCheck.property(skewed, FastCheck.nat({ max: 1_000 }), (transitions, split) => {
         const at = split % (transitions.length + 1)
@@ -224,7 +224,7 @@ describe("JobSummary", () => {
     )
   })
 
-  it("an example: lost once, with what the service tells", () => {
+  it("an example: one lost attempt, with the times that the service reports", () => {
     const job = Job.ref("my-org/video-generator", "1")
     const time = (seconds: number) => DateTime.unsafeMake(Date.UTC(2026, 1, 7, 10, 30, seconds))
     const at = (seconds: number) => Option.some(time(seconds))
@@ -250,7 +250,7 @@ describe("JobSummary", () => {
         ],
         progress: Option.none(),
         inQueue: Duration.seconds(5 + 4),
-        // the claim was lost at some time up to second 21, when that was seen
+        // the claim was lost at some time up to second 21, when the poll observed it
         running: Duration.seconds(16 + 10),
         exact: false,
         outcome: Option.some("Completed"),
@@ -259,7 +259,7 @@ describe("JobSummary", () => {
     )
   })
 
-  it("an example: steps that were only inferred count as taken with the step before them", () => {
+  it("an example: inferred steps count as taken with the step before them", () => {
     const job = Job.ref("my-org/video-generator", "1")
     const time = (seconds: number) => DateTime.unsafeMake(Date.UTC(2026, 1, 7, 10, 30, seconds))
     const at = (seconds: number) => Option.some(time(seconds))
@@ -273,7 +273,7 @@ describe("JobSummary", () => {
     const waiting = summarize(
       Histories.transitionsOf([{ moment: undefined, status: pending, observedAt: time(40) }])
     )
-    // of claimed and lost again it is only known that it was by second 40
+    // the claim and its loss happened at unknown times up to second 40
     assert.deepStrictEqual([Duration.toSeconds(waiting.inQueue), Duration.toSeconds(waiting.running)], [0, 40])
   })
 })

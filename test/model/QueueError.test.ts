@@ -30,7 +30,7 @@ const said = {
   retryAfter: Duration.millis(1_500)
 }
 
-// one of each, with every field
+// one error of each class, with every field
 const queueErrors = {
   InvalidRequest: new QueueError.InvalidRequest({ ...about, httpStatus: 400, ...said }),
   AccessDenied: new QueueError.AccessDenied({ ...about, httpStatus: 401, ...said }),
@@ -112,17 +112,17 @@ const throughJson = <A, I>(schema: Schema.Schema<A, I>, value: A): A =>
 
 describe("the schemas", () => {
   const tidy = (value: unknown) =>
-    // the times that are waited are whole milliseconds and end; nothing else is what a client makes
+    // a client creates only finite durations of whole milliseconds
     Duration.isDuration(value) ? Duration.millis(Math.min(Math.round(Duration.toMillis(value)), 1e12)) : value
   const anyQueueError = Arbitrary.make(QueueError.QueueError).map((error) => {
     const fields = Object.entries(error)
       .filter(([key, value]) => key !== "_tag" && value !== undefined)
       .map(([key, value]) => [key, tidy(value)])
-    const Class = error.constructor as new(fields: unknown) => QueueError.QueueError // the class that it is of
+    const Class = error.constructor as new(fields: unknown) => QueueError.QueueError // the class of the error
     return new Class(Object.fromEntries(fields))
   })
 
-  it("give any error of a call back as what it was, through JSON", () => {
+  it("round-trip any error of a call through JSON", () => {
     const seen = new Set<string>()
     FastCheck.assert(
       FastCheck.property(anyQueueError, (error) => {
@@ -140,7 +140,7 @@ describe("the schemas", () => {
     assert.sameMembers(Array.from(seen), Object.keys(queueErrors))
   })
 
-  it("give any error of a watch or an outcome back as what it was, through JSON", () => {
+  it("round-trip any error of a watch or an outcome through JSON", () => {
     const seen = new Set<string>()
     const encode = Schema.encodeSync(otherClasses)
     FastCheck.assert(
@@ -158,8 +158,8 @@ describe("the schemas", () => {
   })
 
   for (const error of Object.values(queueErrors)) {
-    it(`know ${error._tag} that has ended a watch`, () => {
-      const Class = error.constructor as new(fields: unknown) => QueueError.QueueError // the class that it is of
+    it(`round-trip ${error._tag} that has ended a watch`, () => {
+      const Class = error.constructor as new(fields: unknown) => QueueError.QueueError // the class of the error
       const last = new Class({ ...error, lastSeen, trouble: "the trouble before it" })
       const back = throughJson(QueueError.QueueError, last)
       assert.strictEqual<unknown>(back.constructor, QueueError[error._tag])
@@ -170,7 +170,7 @@ describe("the schemas", () => {
   }
 
   for (const error of Object.values(queueErrors)) {
-    it(`know ${error._tag}`, () => {
+    it(`round-trip ${error._tag}`, () => {
       const back = throughJson(QueueError.QueueError, error)
       assert.strictEqual<unknown>(back.constructor, QueueError[error._tag])
       assert.instanceOf(back, Error)
@@ -180,7 +180,7 @@ describe("the schemas", () => {
   }
 
   for (const error of Object.values(otherErrors)) {
-    it(`know ${error._tag}`, () => {
+    it(`round-trip ${error._tag}`, () => {
       const back = throughJson(otherClasses, error)
       assert.strictEqual<unknown>(back.constructor, QueueError[error._tag])
       assert.instanceOf(back, Error)
@@ -189,7 +189,7 @@ describe("the schemas", () => {
     })
   }
 
-  it("know an error that has only what it must", () => {
+  it("round-trip an error with only its required fields", () => {
     const least = new QueueError.InvalidRequest({ operation: "clear", model: "" })
     assert(Equal.equals(throughJson(QueueError.QueueError, least), least))
     const mismatch = new QueueError.JobMismatch({ job })
@@ -198,7 +198,7 @@ describe("the schemas", () => {
     deepStrictEqual({ ...throughJson(QueueError.JobFailed, failed) }, { ...failed })
   })
 
-  it("know nothing else", () => {
+  it("reject any other value", () => {
     const decode = Schema.decodeUnknownEither(QueueError.QueueError)
     for (
       const odd of [
@@ -218,7 +218,7 @@ describe("the schemas", () => {
 })
 
 describe("isTransient", () => {
-  it("is true of what may pass, and of nothing else", () => {
+  it("is true only for errors that a retry may resolve", () => {
     const transient = Object.values(queueErrors).map((error) => [error._tag, QueueError.isTransient(error)])
     assert.deepStrictEqual(Object.fromEntries(transient), {
       InvalidRequest: false,
@@ -233,7 +233,7 @@ describe("isTransient", () => {
     })
   })
 
-  it("is false of a server that can't be reached until a setting is corrected", () => {
+  it("is false for a server that is unreachable until a setting is corrected", () => {
     for (const operation of QueueError.Operation.literals) {
       const error = new QueueError.Unreachable({
         operation,
@@ -253,7 +253,7 @@ describe("mayHaveArrived", () => {
   const submit = { operation: "submit", model: job.model } as const
   const arrived = (error: QueueError.QueueError) => QueueError.mayHaveArrived(error)
 
-  it("is false where the service refused as its API says, or was not reached", () => {
+  it("is false if the service returned an error that its API documents, or was not reached", () => {
     const { httpStatus, retryAfter } = { httpStatus: 503, retryAfter: Duration.zero }
     for (
       const error of [
@@ -270,11 +270,11 @@ describe("mayHaveArrived", () => {
     }
   })
 
-  it("is true of a response that is too long", () => {
+  it("is true for a response that is too long", () => {
     assert.isTrue(arrived(new QueueError.ResponseTooLarge({ ...submit, httpStatus: 200, maxBytes: 1 })))
   })
 
-  it("is true of all else, and then a submit is not to be sent again, while any other call may be", () => {
+  it("is true for all other errors, which are transient for every call except submit", () => {
     const { retryAfter } = { retryAfter: Duration.seconds(1) }
     const uncertain = (about: { readonly operation: QueueError.Operation; readonly model: string }) => [
       new QueueError.Unavailable({ ...about, httpStatus: 503 }),
@@ -298,14 +298,14 @@ describe("mayHaveArrived", () => {
 })
 
 describe("isQueueError", () => {
-  it("is true of the errors of calls", () => {
+  it("is true for the errors of calls", () => {
     for (const error of Object.values(queueErrors)) {
       assert.isTrue(QueueError.isQueueError(error), error._tag)
       assert.isTrue(QueueError.isQueueError(throughJson(QueueError.QueueError, error)), error._tag)
     }
   })
 
-  it("is false of all else", () => {
+  it("is false for all other values", () => {
     for (const error of Object.values(otherErrors)) assert.isFalse(QueueError.isQueueError(error), error._tag)
     for (const other of [null, undefined, "JobNotFound", { _tag: "JobNotFound" }, new Error("x"), queueErrors]) {
       assert.isFalse(QueueError.isQueueError(other))
@@ -317,7 +317,7 @@ describe("the messages", () => {
   const at = "my-org/video-generator/019ba379-92da-71e4-ac40-d98059fd67c7"
   const facts = "parameter model, retry after 1s 500ms, request req-1"
 
-  it("say what was asked, what came of it, and why", () => {
+  it("have the request, the result and the reason", () => {
     const messages = [...Object.values(queueErrors), ...Object.values(otherErrors)].map((error) => [
       error._tag,
       error.message
@@ -349,7 +349,7 @@ describe("the messages", () => {
     })
   })
 
-  it("say no more than is known", () => {
+  it("omit unknown parts", () => {
     const clear = { operation: "clear", model: "m" } as const
     assert.strictEqual(
       new QueueError.InvalidRequest({ ...clear, detail: "model: is missing" }).message,
@@ -382,7 +382,7 @@ describe("the messages", () => {
     )
   })
 
-  it("are what an error prints", () => {
+  it("are in the printed error", () => {
     for (const error of [...Object.values(queueErrors), ...Object.values(otherErrors)]) {
       assert.strictEqual(String(error), `${error._tag}: ${error.message}`)
       assert.include(inspect(error), error.message)
@@ -392,7 +392,7 @@ describe("the messages", () => {
 })
 
 describe("the errors", () => {
-  it.effect("are caught by their tags, and are errors of their own", () =>
+  it.effect("are caught by their tags, and can be yielded", () =>
     Effect.gen(function*() {
       const caught = yield* queueErrors.JobNotFound.pipe(
         Effect.catchTag("JobNotFound", (error) => Effect.succeed(error.job))
@@ -401,11 +401,11 @@ describe("the errors", () => {
       assert.strictEqual(queueErrors.JobNotFound.name, "JobNotFound")
     }))
 
-  it("have no cause: nothing of the request is in them", () => {
+  it("have no cause: they contain nothing of the request", () => {
     for (const error of Object.values(queueErrors)) assert.isUndefined(error.cause, error._tag)
   })
 
-  it("do not differ by the order in which they were filled", () => {
+  it("are equal whatever the order of their fields", () => {
     const a = new QueueError.JobNotFound({ ...about, httpStatus: 404, detail: "x" })
     const b = new QueueError.JobNotFound({
       detail: "x",
@@ -420,7 +420,7 @@ describe("the errors", () => {
 })
 
 describe("the trace of an error", () => {
-  it("is its name and its message, with no frame of ours, and leaves the traces of others as they are", () => {
+  it("is its name and its message without stack frames, and the traces of other errors are unchanged", () => {
     for (const error of [...Object.values(queueErrors), ...Object.values(otherErrors)]) {
       assert.strictEqual(Cause.pretty(Cause.fail(error)), `${error._tag}: ${error.message}`)
     }
@@ -440,10 +440,10 @@ describe("a log", () => {
   )
   const stage = (error: QueueError.RunError) => new JobStage.StageFailed({ stage: "image", error, job, cursor })
 
-  // each class with the largest fields that it takes
+  // each class with very large fields
   const errors: ReadonlyArray<QueueError.WatchError | QueueError.OutcomeError | JobStage.StageFailed | Error> = [
     ...Object.values(queueErrors).map((error) => {
-      const Class = error.constructor as new(fields: unknown) => QueueError.QueueError // the class that it is of
+      const Class = error.constructor as new(fields: unknown) => QueueError.QueueError // the class of the error
       return new Class({ ...error, lastSeen, detail: text, reason: text, issue: text, body: text })
     }),
     new QueueError.UnrecognizedStatus({ job, status: text, snapshot }),
@@ -470,7 +470,7 @@ describe("a log", () => {
     new QueueError.JournalError({ key: text, operation: "get", reason: text })
   ]
 
-  // everything that a logger writes
+  // the whole output of a logger
   const written = (logger: (write: (text: string) => void) => Layer.Layer<never>, log: Effect.Effect<void>) =>
     Effect.gen(function*() {
       let text = ""
@@ -512,7 +512,7 @@ describe("a log", () => {
         Effect.gen(function*() {
           for (const error of errors) {
             const line = yield* written(logger, log(error))
-            // the stack is not ours to bound, and two are in the cause with two
+            // the size of a stack has no bound, and a cause of two errors has two stacks
             const stack = (error.stack ?? "").length - error.message.length
             assert.isBelow(
               line.length,
@@ -544,7 +544,7 @@ describe("a log", () => {
     })
   })
 
-  it("changes nothing of the error: the snapshot is there, and travels", () => {
+  it("does not change the error: it keeps its snapshot, also through JSON", () => {
     const failed = new QueueError.JobFailed({ job, snapshot })
     assert.strictEqual(failed.snapshot, snapshot)
     const timeout = new QueueError.WatchTimeout({ ...expired, lastSeen })

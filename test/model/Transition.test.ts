@@ -15,7 +15,7 @@ import * as Histories from "../fixtures/histories.js"
 import { runs } from "../fixtures/runs.js"
 import { tally } from "../fixtures/tally.js"
 
-// fast-check prints the seed and the smallest counterexample of a law that does not hold
+// fast-check prints the seed and the smallest counterexample of a law that fails
 const numRuns = runs(80, 400) // divided by 8 below: fast-check never ends after 12.5
 
 const job = Job.ref("my-org/video-generator", "019ba379-92da-71e4-ac40-d98059fd67c7")
@@ -35,7 +35,7 @@ const encoded = (transitions: ReadonlyArray<Transition.Transition>): ReadonlyArr
 
 const parse = (text: string): Transition.Cursor => Either.getOrThrow(Transition.parseCursor(text))
 
-/** As another process gets it. */
+/** The cursor as another process parses it. */
 const carried = (cursor: Transition.Cursor): Transition.Cursor => parse(Transition.formatCursor(cursor))
 
 const derive = (
@@ -46,7 +46,7 @@ const derive = (
 
 const isStep = (transition: Transition.Transition): boolean => transition._tag !== "Progressed"
 
-/** The life-cycle part: what became of the job, without its progress. */
+/** The life-cycle transitions of the job, without its progress. */
 const lifeOf = (transitions: ReadonlyArray<Transition.Transition>): ReadonlyArray<string> =>
   transitions.filter(isStep).map(({ _tag, attempt }) => `${_tag} ${attempt}`)
 
@@ -67,13 +67,15 @@ const stateOf: { readonly [tag in Tag]: Job.JobStatus["_tag"] } = {
 
 const retriesOf = (status: Job.JobStatus): number => Option.getOrThrow(status.retries)
 
-/** All samples of histories that are told, in order or not. */
-const told = FastCheck.tuple(Histories.sampled({ mixed: true }), Histories.dropped).map(([sampling, dropped]) =>
+/** Samples of a history with `retries`, in order or not. */
+const withRetries = FastCheck.tuple(Histories.sampled({ mixed: true }), Histories.dropped).map(([sampling, dropped]) =>
   Histories.mapSamples(sampling, (status) => Histories.drop(status, { ...dropped, retries: false }))
 )
 
 /** Polls in order, without `retries`. */
-const untold = FastCheck.tuple(Histories.sampled({ mixed: false }), Histories.dropped).map(([sampling, dropped]) => ({
+const withoutRetries = FastCheck.tuple(Histories.sampled({ mixed: false }), Histories.dropped).map((
+  [sampling, dropped]
+) => ({
   dropped: { ...dropped, retries: true },
   sampling: Histories.mapSamples(sampling, (status) => Histories.drop(status, { ...dropped, retries: true }))
 }))
@@ -81,7 +83,7 @@ const untold = FastCheck.tuple(Histories.sampled({ mixed: false }), Histories.dr
 const allSteps = ["Queued", "Claimed", "Requeued", "Completed", "FailedByModel", "RetriesExhausted", "Canceled"]
 
 describe("histories", () => {
-  it("reach every end, with every number of retries, and samples of every kind", () => {
+  it("reach every terminal state, with every number of retries, and samples of every kind", () => {
     const { met, note } = tally()
     for (const { events, moments } of FastCheck.sample(Histories.history, { seed: 1, numRuns: 500 })) {
       for (const { _tag, attempt } of events) note(`${_tag} ${attempt}`)
@@ -119,7 +121,7 @@ describe("histories", () => {
 
 const ends: ReadonlyArray<Tag> = ["Completed", "FailedByModel", "RetriesExhausted"]
 
-/** The life of a job: what may come after what. (Nobody knows where a job comes from into a state that nobody knows.) */
+/** The transitions that may follow each transition. An unknown state may follow any but a terminal one. */
 const automaton: { readonly [state in "start" | Tag]: ReadonlyArray<Tag> } = {
   start: ["Queued"],
   Queued: ["Claimed", "Canceled", "Unrecognized"],
@@ -149,7 +151,7 @@ const assertPath = (transitions: ReadonlyArray<Transition.Transition>): void => 
 }
 
 describe("path", () => {
-  it("whatever is sampled, the transitions are a path of the life-cycle automaton, and attempts count up", () => {
+  it("the transitions of any samples are a path of the life-cycle automaton, and attempts count up", () => {
     const { met, note } = tally()
     FastCheck.assert(
       FastCheck.property(Histories.anySamples, (samples) => {
@@ -169,7 +171,7 @@ describe("path", () => {
     )
   })
 
-  it("without a cursor the first snapshot yields Queued first, whatever it is", () => {
+  it("without a cursor, a first snapshot of any state yields Queued first", () => {
     FastCheck.assert(
       FastCheck.property(Histories.anySamples, ([sample]) => {
         assert.strictEqual(derive(Option.none(), sample!).transitions[0]?._tag, "Queued")
@@ -180,7 +182,7 @@ describe("path", () => {
 })
 
 describe("end", () => {
-  it("there is one terminal transition if a terminal snapshot was seen, else none, and it is the last", () => {
+  it("a terminal snapshot yields one terminal transition, the last one; without one there is none", () => {
     FastCheck.assert(
       FastCheck.property(Histories.anySamples, (samples) => {
         const transitions = Histories.transitionsOf(samples)
@@ -194,17 +196,17 @@ describe("end", () => {
 })
 
 // -----------------------------------------------------------------------------
-// truth
+// history
 // -----------------------------------------------------------------------------
 
-const truth = ({ events }: Histories.History, { steps }: Moment): ReadonlyArray<string> =>
+const stepsUpTo = ({ events }: Histories.History, { steps }: Moment): ReadonlyArray<string> =>
   events.slice(0, steps).map(({ _tag, attempt }) => `${_tag} ${attempt}`)
 
 /**
- * With `retries` told, a snapshot determines the life up to it, but for this: a failure after the third retry is told as
- * `RetriesExhausted` where no reason is told, and as `FailedByModel` where one is. The service does not say which it
- * was; the rule errs where a model failed its last attempt without a word, and where the last worker was lost and an
- * earlier one, or the submitter, had noted an error in `info`.
+ * With `retries`, a snapshot determines the history up to it, with one exception. A failure after the third retry is
+ * derived as `RetriesExhausted` without a reason, and as `FailedByModel` with one, since the service does not report
+ * which of the two it was. This is wrong if a model fails its last attempt without a reason, or if the last worker is
+ * lost after an earlier worker, or the submitter, has put an error into `info`.
  */
 const determines = (history: Histories.History, moment: Moment): boolean =>
   moment.status._tag !== "Failed" || retriesOf(moment.status) < maxRetries ||
@@ -215,14 +217,14 @@ const otherEnd = (life: ReadonlyArray<string>): ReadonlyArray<string> => [
   life.at(-1)!.startsWith("FailedByModel") ? "RetriesExhausted 4" : "FailedByModel 4"
 ]
 
-describe("truth", () => {
-  it("with `retries` told, the life told is the true one up to the newest snapshot seen", () => {
+describe("history", () => {
+  it("with `retries`, the derived life cycle equals the history up to the newest snapshot", () => {
     const { met, note } = tally()
     FastCheck.assert(
-      FastCheck.property(told, (sampling) => {
+      FastCheck.property(withRetries, (sampling) => {
         const { history, samples } = sampling
         const newest = Histories.newest(sampling)
-        const life = truth(history, newest)
+        const life = stepsUpTo(history, newest)
         const known = determines(history, newest)
         assert.deepStrictEqual(lifeOf(Histories.transitionsOf(samples)), known ? life : otherEnd(life))
         note(known ? "determined" : "not determined")
@@ -233,16 +235,16 @@ describe("truth", () => {
     met("determined", "not determined", "steps that nobody saw")
   })
 
-  it("it holds after every single poll, not just in the end", () => {
+  it("with `retries`, the derived life cycle equals the history after every poll", () => {
     FastCheck.assert(
-      FastCheck.property(told, ({ history, samples }) => {
+      FastCheck.property(withRetries, ({ history, samples }) => {
         const transitions: Array<Transition.Transition> = []
         let newest = 0
         for (const { derivation, sample } of Histories.watch(samples)) {
           newest = Math.max(newest, sample.moment!)
           for (const transition of derivation.transitions) transitions.push(transition)
           const moment = history.moments[newest]!
-          const life = truth(history, moment)
+          const life = stepsUpTo(history, moment)
           assert.deepStrictEqual(lifeOf(transitions), determines(history, moment) ? life : otherEnd(life))
         }
       }),
@@ -255,13 +257,13 @@ describe("truth", () => {
 // proof
 // -----------------------------------------------------------------------------
 
-/** How many of the steps up to a place in a life come after `Queued`: what the service knows, by the queue model. */
+/** The number of steps after `Queued` that lead to a snapshot, by the queue model. */
 const positionOf = (status: Job.JobStatus): number =>
   2 * retriesOf(status) + (status._tag === "Pending" || status._tag === "Canceled" ? 0 : 1)
 
 const isUnclaimed = (status: Job.JobStatus): boolean => status._tag === "Pending" || status._tag === "Canceled"
 
-/** Polls of which each may be of a lagging replica, and each answer may leave out `retries` and `claimed_at`. */
+/** Polls, each possibly of a lagging replica, whose responses may omit `retries` and `claimed_at`. */
 const partly = FastCheck.tuple(
   Histories.sampled({ mixed: true }),
   FastCheck.boolean(),
@@ -272,7 +274,7 @@ const partly = FastCheck.tuple(
 })
 
 describe("proof", () => {
-  it("whatever is left out and however old: what is derived is the beginning of the true life, and never goes back", () => {
+  it("with any fields omitted and any stale snapshot, the derived steps are a prefix of the history, and never shrink", () => {
     const { met, note } = tally()
     FastCheck.assert(
       FastCheck.property(partly, FastCheck.boolean(), ({ history, samples }, elsewhere) => {
@@ -290,11 +292,11 @@ describe("proof", () => {
           const life = lifeOf(transitions)
           const ended = transitions.some(Transition.isTerminal)
           const steps = ended ? life.slice(0, -1) : life
-          assert.deepStrictEqual(steps, truth(history, moment).slice(0, steps.length))
+          assert.deepStrictEqual(steps, stepsUpTo(history, moment).slice(0, steps.length))
           assert.strictEqual(ended, Job.isTerminal(moment.status))
           assert.isAtLeast(steps.length, position)
           position = steps.length
-          note(steps.length === truth(history, moment).length ? "all" : "less than all")
+          note(steps.length === stepsUpTo(history, moment).length ? "all" : "less than all")
         }
       }),
       { numRuns: 4 * numRuns }
@@ -302,7 +304,7 @@ describe("proof", () => {
     met("all", "less than all")
   })
 
-  it("an answer that reports `retries` is caught up with at once, whatever was inferred before", () => {
+  it("a response with `retries` yields all missing transitions at once, whatever was inferred before", () => {
     const { met, note } = tally()
     FastCheck.assert(
       FastCheck.property(partly, ({ history, samples }) => {
@@ -312,16 +314,16 @@ describe("proof", () => {
           for (const transition of derivation.transitions) transitions.push(transition)
           const isNewest = sample.moment! >= newest
           newest = Math.max(newest, sample.moment!)
-          // after the end nothing comes
+          // nothing follows a terminal transition
           if (Option.isNone(sample.status.retries) || Option.exists(before, ({ phase }) => phase === "Ended")) continue
           const moment = history.moments[sample.moment!]!
           const reached = lifeOf(transitions).length - 1
           assert.isAtLeast(reached, positionOf(moment.status))
           if (isNewest) {
-            const life = truth(history, moment)
+            const life = stepsUpTo(history, moment)
             assert.deepStrictEqual(lifeOf(transitions), determines(history, moment) ? life : otherEnd(life))
             assert.isFalse(derivation.stale)
-            // its progress too
+            // its progress is up to date too
             assert.deepStrictEqual(derive(Option.some(derivation.cursor), sample).transitions, [])
             note(Option.exists(before, ({ retries }) => retries < retriesOf(moment.status)) ? "caught up" : "known")
           }
@@ -332,7 +334,7 @@ describe("proof", () => {
     met("caught up", "known")
   })
 
-  it("a job is given up for lost workers only where it was, and failed by its model only where it was or a reason is there", () => {
+  it("RetriesExhausted is derived only after the last retry and without a reason; FailedByModel has the reason of the history", () => {
     const { met, note } = tally()
     FastCheck.assert(
       FastCheck.property(partly, ({ history, samples }) => {
@@ -353,9 +355,9 @@ describe("proof", () => {
     met("FailedByModel, FailedByModel", "RetriesExhausted, RetriesExhausted")
   })
 
-  it("a service that leaves out `retries` while there are none is told from one that reports them by nothing", () => {
+  it("a service that omits `retries` while there are none yields the same transitions as one that reports them", () => {
     FastCheck.assert(
-      FastCheck.property(told, (sampling) => {
+      FastCheck.property(withRetries, (sampling) => {
         const omitted = Histories.mapSamples(sampling, (status) => ({
           ...status,
           retries: Option.filter(status.retries, (retries) => retries > 0)
@@ -370,7 +372,7 @@ describe("proof", () => {
     )
   })
 
-  it("without `retries`: a round for each claim that is later than those before, and for each that a job in the queue had", () => {
+  it("without `retries`: one round for each claim later than those before it, and for each claim of a job in the queue", () => {
     const { met, note } = tally()
     FastCheck.assert(
       FastCheck.property(Histories.sampled({ mixed: true }), FastCheck.boolean(), (sampling, keeps) => {
@@ -385,7 +387,7 @@ describe("proof", () => {
           const claimedAt = millisOf(status.claimedAt)
           if (claimedAt !== undefined && claimedAt > latest) [claims, latest] = [claims + 1, claimedAt]
           const proven = claimedAt === undefined || claimedAt < latest ? 0 : claims
-          // a job is canceled in the queue: the claim that it had was lost
+          // a job can be canceled only in the queue: its claim was lost
           const returned = status._tag === "Canceled" ? position % 2 : 0
           position = Math.max(position + returned, isUnclaimed(status) ? 2 * proven : 2 * Math.max(proven, 1) - 1)
         }
@@ -403,14 +405,14 @@ describe("proof", () => {
     )
   })
 
-  it("no more retries are inferred than there can be, whatever is sampled; of a report of more, as many", () => {
+  it("any samples lead to no more retries than the maximum, or than the service has reported if that is more", () => {
     FastCheck.assert(
       FastCheck.property(Histories.anySamples, (samples) => {
         let reported = maxRetries
         for (const { derivation, sample } of Histories.watch(samples)) {
           reported = Math.max(reported, Math.min(100, Option.getOrElse(sample.status.retries, () => 0)))
           for (const { _tag, attempt, snapshot } of derivation.transitions) {
-            // one that was seen on its last attempt can be canceled only in the queue
+            // a job observed on its last attempt can be canceled only in the queue
             if (_tag === "Requeued") assert.isAtMost(attempt, reported + (snapshot._tag === "Canceled" ? 1 : 0))
           }
         }
@@ -425,12 +427,12 @@ describe("proof", () => {
 // -----------------------------------------------------------------------------
 
 describe("evidence", () => {
-  it("with `retries` told: observed is what the job had just become when it was seen, all before that is inferred", () => {
+  it("with `retries`: the transition to the current state is observed, all transitions before it are inferred", () => {
     FastCheck.assert(
-      FastCheck.property(told, ({ history, samples }) => {
+      FastCheck.property(withRetries, ({ history, samples }) => {
         for (const { derivation, sample } of Histories.watch(samples)) {
           const moment = history.moments[sample.moment!]!
-          const life = truth(history, moment)
+          const life = stepsUpTo(history, moment)
           const last = (determines(history, moment) ? life : otherEnd(life)).at(-1)
           for (const transition of derivation.transitions) {
             const isLast = !isStep(transition) || `${transition._tag} ${transition.attempt}` === last
@@ -442,7 +444,7 @@ describe("evidence", () => {
     )
   })
 
-  it("whatever is sampled: the last step is observed and shows in the snapshot, the steps before it are inferred", () => {
+  it("for any samples: the last step is observed and matches the snapshot, the steps before it are inferred", () => {
     FastCheck.assert(
       FastCheck.property(Histories.anySamples, (samples) => {
         for (const { derivation, sample } of Histories.watch(samples)) {
@@ -465,7 +467,7 @@ describe("evidence", () => {
     )
   })
 
-  it("what an end tells is what its snapshot tells", () => {
+  it("a terminal transition has the outputs or the reason of its snapshot", () => {
     FastCheck.assert(
       FastCheck.property(Histories.anySamples, (samples) => {
         for (const transition of Histories.transitionsOf(samples)) {
@@ -485,7 +487,7 @@ describe("evidence", () => {
 // -----------------------------------------------------------------------------
 
 describe("times", () => {
-  it("with `retries` told: `at` is the true time of that very step where a snapshot tells it, else nothing", () => {
+  it("with `retries`: `at` is the time of that step in the history if the snapshot reports it, otherwise none", () => {
     const { met, note } = tally()
     FastCheck.assert(
       FastCheck.property(Histories.sampled({ mixed: true }), Histories.dropped, (sampling, drops) => {
@@ -495,9 +497,9 @@ describe("times", () => {
           const stepped = history.events.find((event) =>
             event.attempt === attempt && (event._tag === _tag || stateOf[event._tag] === stateOf[_tag])
           )!.at
-          const tells = {
+          const isReported = {
             Queued: !dropped.createdAt,
-            // `claimed_at` is that of the last claim, and is there from then on till the job returns to the queue
+            // `claimed_at` is the time of the last claim, and is present until the job returns to the queue
             Claimed: !dropped.claimedAt && attempt === retriesOf(snapshot) + 1,
             Progressed: false,
             Requeued: false,
@@ -507,8 +509,8 @@ describe("times", () => {
             Canceled: false,
             Unrecognized: false
           }[_tag]
-          assert.strictEqual(millisOf(at), tells ? stepped : undefined, `${_tag} ${attempt}`)
-          note(`${_tag}, ${tells ? "told" : "not told"}`)
+          assert.strictEqual(millisOf(at), isReported ? stepped : undefined, `${_tag} ${attempt}`)
+          note(`${_tag}, ${isReported ? "told" : "not told"}`)
         }
       }),
       { numRuns: 2 * numRuns }
@@ -519,7 +521,7 @@ describe("times", () => {
     )
   })
 
-  it("`claimed_at` that is kept in the queue and when canceled there is the time of the last claim, and of no other", () => {
+  it("a `claimed_at` that is kept in the queue, and after a cancel there, is the time of the last claim only", () => {
     const { met, note } = tally()
     FastCheck.assert(
       FastCheck.property(Histories.sampled({ mixed: true }), (sampling) => {
@@ -538,17 +540,17 @@ describe("times", () => {
     met("Canceled, last")
   })
 
-  it("without `retries`, and nothing stale: `at` is the true time of the step that the snapshot tells of", () => {
+  it("without `retries` and stale snapshots: `at` is the time in the history of the step that the snapshot reports", () => {
     const { met, note } = tally()
     FastCheck.assert(
-      FastCheck.property(untold, ({ dropped, sampling: { history, samples } }) => {
+      FastCheck.property(withoutRetries, ({ dropped, sampling: { history, samples } }) => {
         for (const { derivation, sample } of Histories.watch(samples)) {
           const { status, steps } = history.moments[sample.moment!]!
           const [queued, ...events] = history.events.slice(0, steps)
           const claimed = events.filter(({ _tag }) => _tag === "Claimed").at(-1)
           const life = derivation.transitions.filter(isStep)
           life.forEach(({ _tag, at }, i) => {
-            // claims before the last one are told of by nobody
+            // a snapshot does not report the claims before the last one
             const isLastClaim = _tag === "Claimed" && !life.slice(i + 1).some(({ _tag }) => _tag === "Claimed")
             const runs = status._tag !== "Pending" && status._tag !== "Canceled"
             const event = _tag === "Queued"
@@ -566,7 +568,7 @@ describe("times", () => {
     met(...["Queued", "Claimed", "Completed", "FailedByModel"].map((step) => `${step}, told`))
   })
 
-  it("whatever is sampled: `at` is what the snapshot says of such a step, and never before an `at` that was told", () => {
+  it("for any samples: `at` is the time that the snapshot has for the step, and never earlier than a previous `at`", () => {
     const { met, note } = tally()
     FastCheck.assert(
       FastCheck.property(Histories.anySamples, (samples) => {
@@ -606,16 +608,16 @@ describe("times", () => {
 
 const rank = { Pending: 0, Running: 1, Done: 2, Failed: 2, Canceled: 2, Unrecognized: 0 }
 
-/** Of fewer retries, or of an earlier state of the same attempt. */
+/** Has fewer retries, or an earlier state of the same attempt. */
 const isOlder = (status: Job.JobStatus, than: Job.JobStatus): boolean =>
   retriesOf(status) < retriesOf(than) ||
   (retriesOf(status) === retriesOf(than) && rank[status._tag] < rank[than._tag])
 
 describe("stale", () => {
-  it("a snapshot of an earlier state yields nothing, is flagged, and leaves the cursor as it is", () => {
+  it("a snapshot of an earlier state yields nothing, is flagged as stale, and leaves the cursor unchanged", () => {
     const { met, note } = tally()
     FastCheck.assert(
-      FastCheck.property(told, FastCheck.boolean(), ({ history, samples }, elsewhere) => {
+      FastCheck.property(withRetries, FastCheck.boolean(), ({ history, samples }, elsewhere) => {
         let newest: Job.JobStatus | undefined
         let known = Option.none<Transition.Cursor>()
         for (const sample of samples) {
@@ -639,7 +641,7 @@ describe("stale", () => {
     met("Running after Done", "Running after Failed", "Pending after Canceled")
   })
 
-  it("the same snapshot again yields nothing, is not stale, and leaves the cursor as it is", () => {
+  it("the same snapshot again yields nothing, does not become stale, and leaves the cursor unchanged", () => {
     FastCheck.assert(
       FastCheck.property(Histories.anySamples, FastCheck.boolean(), (samples, elsewhere) => {
         for (const { before, derivation, sample } of Histories.watch(samples)) {
@@ -647,7 +649,7 @@ describe("stale", () => {
           const again = derive(Option.some(cursor), sample)
           assert.deepStrictEqual(again.transitions, [])
           assert.strictEqual(again.cursor, cursor)
-          // unless it was stale at first sight
+          // it is stale only if it was stale the first time
           assert.strictEqual(again.stale, derivation.stale)
           if (derivation.stale) assert.strictEqual(derivation.cursor, Option.getOrThrow(before))
         }
@@ -656,7 +658,7 @@ describe("stale", () => {
     )
   })
 
-  it("after the end nothing comes, whatever is seen", () => {
+  it("after a terminal transition, no snapshot yields another one", () => {
     FastCheck.assert(
       FastCheck.property(
         Histories.anySamples.filter((samples) => samples.some(({ status }) => Job.isTerminal(status))),
@@ -677,7 +679,7 @@ describe("stale", () => {
     )
   })
 
-  it("a running job with an earlier claim than the one that is known is stale, whether `retries` is told or not", () => {
+  it("a running job with an earlier claim than the known one is stale, with and without `retries`", () => {
     const { met, note } = tally()
     const seconds = FastCheck.nat({ max: 3 })
     const retries = FastCheck.constantFrom(Option.none(), Option.some(1))
@@ -710,8 +712,8 @@ describe("stale", () => {
 // -----------------------------------------------------------------------------
 
 /**
- * A watcher that dies after some of the transitions that it delivered, be it in the midst of what one poll came to. The
- * next one has the cursor of the last transition, and sees that poll again.
+ * A watcher that stops after some of the transitions that it delivers, possibly between two transitions of one poll.
+ * The next watcher starts from the cursor of the last transition, and receives that poll again.
  */
 const withRestarts = (
   samples: ReadonlyArray<Sample>,
@@ -743,7 +745,7 @@ const withRestarts = (
 const carriers: ReadonlyArray<(cursor: Transition.Cursor) => Transition.Cursor> = [(cursor) => cursor, carried]
 
 describe("resume", () => {
-  it("from any transition's cursor, here or in another process, exactly the rest follows", () => {
+  it("from any transition's cursor, in this or another process, exactly the remaining transitions follow", () => {
     FastCheck.assert(
       FastCheck.property(
         Histories.anySamples,
@@ -778,14 +780,14 @@ describe("resume", () => {
     )
   })
 
-  it("what is known after a snapshot is what is known after its last transition", () => {
+  it("the cursor after a snapshot is the cursor of its last transition", () => {
     FastCheck.assert(
       FastCheck.property(Histories.anySamples, (samples) => {
         for (const { before, derivation: { cursor, transitions } } of Histories.watch(samples)) {
           if (transitions.length > 0) {
             assert.strictEqual(cursor, transitions.at(-1)!.cursor)
           } else {
-            // but for a `claimed_at` that comes late
+            // only a `claimed_at` that is reported late changes the cursor
             const { claimedAt, ...rest } = Option.getOrThrow(before)
             assert.deepStrictEqual({ ...rest, claimedAt: cursor.claimedAt }, { ...cursor })
             if (claimedAt !== undefined) assert.isAtLeast(cursor.claimedAt!, claimedAt)
@@ -796,10 +798,10 @@ describe("resume", () => {
     )
   })
 
-  it("whoever goes on with other polls than those that were missed tells the same life", () => {
+  it("a watch that resumes with other polls than it missed yields the same life cycle", () => {
     FastCheck.assert(
       FastCheck.property(
-        told,
+        withRetries,
         FastCheck.nat({ max: 1_000_000 }),
         FastCheck.array(FastCheck.boolean(), { minLength: 1, maxLength: 10 }),
         FastCheck.constantFrom(...carriers),
@@ -828,7 +830,7 @@ describe("resume", () => {
 // -----------------------------------------------------------------------------
 
 describe("conflate", () => {
-  /** Some of the polls, among them the newest; with `first`, also the first. */
+  /** A subset of the polls with the newest one; with `first`, also with the first one. */
   const thinned = (sampling: Sampling, keeps: ReadonlyArray<boolean>, first: boolean): Sampling => {
     const newest = Histories.newest(sampling)
     const kept = sampling.samples.findIndex(({ moment }) => sampling.history.moments[moment!] === newest)
@@ -840,9 +842,9 @@ describe("conflate", () => {
 
   const keeps = FastCheck.array(FastCheck.boolean(), { minLength: 1, maxLength: 10 })
 
-  it("with `retries` told, a thinned-out sequence that keeps the newest snapshot tells the same life", () => {
+  it("with `retries`, a subset of the snapshots that has the newest one yields the same life cycle", () => {
     FastCheck.assert(
-      FastCheck.property(told, keeps, (sampling, keeps) => {
+      FastCheck.property(withRetries, keeps, (sampling, keeps) => {
         assert.deepStrictEqual(
           lifeOf(Histories.transitionsOf(thinned(sampling, keeps, false).samples)),
           lifeOf(Histories.transitionsOf(sampling.samples))
@@ -852,7 +854,7 @@ describe("conflate", () => {
     )
   })
 
-  it("progress is told as often or less, and the last that is told is the same", () => {
+  it("a subset of the polls yields at most as many Progressed, and the same last progress", () => {
     FastCheck.assert(
       FastCheck.property(Histories.sampled({ mixed: false }), keeps, (sampling, keeps) => {
         const progress = (samples: ReadonlyArray<Sample>) =>
@@ -912,7 +914,7 @@ const assertMismatch = (known: Transition.Cursor, status: Job.JobStatus): void =
 }
 
 describe("identity", () => {
-  it("a cursor is the same after it was a text, and the text is short and safe in a URL and in a header", () => {
+  it("a cursor survives a round trip through text, and the text is short and safe in a URL and in a header", () => {
     FastCheck.assert(
       FastCheck.property(Histories.anySamples, (samples) => {
         for (const { cursor } of Histories.transitionsOf(samples)) {
@@ -948,7 +950,7 @@ describe("identity", () => {
     }
   })
 
-  it("cursors that differ have texts that differ", () => {
+  it("different cursors have different texts", () => {
     FastCheck.assert(
       FastCheck.property(cursors, cursors, (one, other) => {
         assert.strictEqual(
@@ -960,7 +962,7 @@ describe("identity", () => {
     )
   })
 
-  it("a cursor names its job: those of other jobs differ and are refused", () => {
+  it("a cursor identifies its job: cursors of other jobs differ and are rejected", () => {
     FastCheck.assert(
       FastCheck.property(refs, refs, (one, other) => {
         FastCheck.pre(one.model !== other.model || one.requestId !== other.requestId)
@@ -969,7 +971,7 @@ describe("identity", () => {
         assert.notStrictEqual(Transition.formatCursor(cursor), Transition.formatCursor(cursorOf(status)))
         assertMismatch(cursor, status)
         assertMismatch(carried(cursor), status)
-        // also one that has been used
+        // also a cursor that has been used
         const used = carried(cursor)
         derive(Option.some(used), { status: { ...status, job: Job.ref(one.model, one.requestId) }, observedAt: epoch })
         assertMismatch(used, status)
@@ -978,7 +980,7 @@ describe("identity", () => {
     )
   })
 
-  it("a cursor names its job, also where names have line breaks or hold one another", () => {
+  it("a cursor identifies its job, also if names have line breaks or contain one another", () => {
     const name = FastCheck.string({
       unit: FastCheck.constantFrom("a", "/", " ", "\n", "\0"),
       minLength: 1,
@@ -995,7 +997,7 @@ describe("identity", () => {
     )
   })
 
-  it("a cursor that was cut short is refused", () => {
+  it("a truncated cursor is rejected", () => {
     FastCheck.assert(
       FastCheck.property(cursors, (cursor) => {
         const text = Transition.formatCursor(cursor)
@@ -1008,7 +1010,7 @@ describe("identity", () => {
     )
   })
 
-  it("a cursor of which a single character was changed is refused, also where one was lost or came in", () => {
+  it("a cursor with a single character changed, removed or inserted is rejected", () => {
     const letter = FastCheck.oneof(
       { weight: 4, arbitrary: FastCheck.constantFrom(..."0123456789abcdefghijklmnopqrstuvwxyzABCXYZ.-_~*") },
       { weight: 1, arbitrary: FastCheck.string({ minLength: 1, maxLength: 1, unit: "binary" }) }
@@ -1043,7 +1045,7 @@ describe("identity", () => {
     const newer = Transition.parseCursor("2anything")
     assert.isTrue(Either.isLeft(newer) && newer.left.issue.includes("version"))
     FastCheck.assert(FastCheck.property(FastCheck.string({ maxLength: 80 }), assertNoCursor), { numRuns })
-    // of the right form
+    // texts of the right form
     FastCheck.assert(
       FastCheck.property(
         FastCheck.stringMatching(/^1[0-9a-z]{14}[qre]\d\.[0-9a-z]{0,8}\.\.[A-Za-z0-9]{4}\.[0-9a-z]{7}$/),
@@ -1053,7 +1055,7 @@ describe("identity", () => {
     )
   })
 
-  it("a cursor whose times are those that a date can have is the same after a trip, and no other is one", () => {
+  it("a cursor with times that a Date can represent survives a round trip, and any other time is rejected", () => {
     const farthest = 8_640_000_000_000_000
     const forged = (at: string, claimedAt: string): string => {
       const body = `1${"0".repeat(14)}r0.${at}.${claimedAt}.*.`
@@ -1092,7 +1094,7 @@ describe("identity", () => {
     )
   })
 
-  it("each cursor has one text: whatever is changed in it, with the right checksum too, is refused or is another's text", () => {
+  it("each cursor has one text: a changed text with a correct checksum is rejected, or is the text of another cursor", () => {
     const { met, note } = tally()
     const sealed = (body: string): string => body + checksum(body)
     const assertOne = (text: string): void => {
@@ -1122,7 +1124,7 @@ describe("identity", () => {
     for (const retries of ["0", "7", "100"]) parse(sealed(`1${"0".repeat(14)}r${retries}...*.`))
   })
 
-  it("a transition of any kind is the same after it was JSON", () => {
+  it("a transition of any kind survives a round trip through JSON", () => {
     const { met, note } = tally()
     FastCheck.assert(
       FastCheck.property(Histories.anySamples, (samples) => {
@@ -1145,7 +1147,7 @@ describe("identity", () => {
     met(...allSteps, "Progressed")
   })
 
-  it("also at the ends of the years that can be written; a time beyond them does not decode", () => {
+  it("a transition at the limits of the years of RFC 3339 survives too; a time outside them does not decode", () => {
     const document = { model: job.model, request_id: job.requestId, status: "pending" }
     for (const created_at of ["0000-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.9999+00:01"]) {
       const status = decodeStatus({ ...document, created_at })
@@ -1206,7 +1208,7 @@ const wildDocument = FastCheck.record({
 })
 
 describe("total", () => {
-  it("any snapshots that decode, with any cursor: transitions, never a throw", () => {
+  it("any decodable snapshots with any cursor yield transitions, and never throw", () => {
     FastCheck.assert(
       FastCheck.property(FastCheck.array(wildDocument, { minLength: 1, maxLength: 4 }), (documents) => {
         let known = Option.none<Transition.Cursor>()
@@ -1231,7 +1233,7 @@ describe("total", () => {
     )
   })
 
-  it("any cursor with any snapshot of its job, be it of another history", () => {
+  it("any cursor with any snapshot, even of another history, yields a derivation or JobMismatch", () => {
     FastCheck.assert(
       FastCheck.property(cursors, Histories.anySamples, FastCheck.boolean(), (cursor, samples, elsewhere) => {
         let known = elsewhere ? carried(cursor) : cursor
@@ -1248,7 +1250,7 @@ describe("total", () => {
     )
   })
 
-  it("an unknown status is an error that carries it, on a fresh cursor, on a resumed one, and without any", () => {
+  it("an unknown status is an error that carries it, with a fresh cursor, with a resumed one, and without a cursor", () => {
     FastCheck.assert(
       FastCheck.property(
         cursors.filter((cursor) => Transition.Cursor.isOf(cursor, job)),
@@ -1272,7 +1274,7 @@ describe("total", () => {
     )
   })
 
-  it("unless it is to be taken for the end of the job: then it is one, like the others", () => {
+  it("an unknown status with `unrecognized: end` is a terminal transition like the others", () => {
     const unrecognized = "end"
     const { met, note } = tally()
     FastCheck.assert(
@@ -1305,7 +1307,7 @@ describe("total", () => {
     met("Queued", "Claimed", "Requeued", "Unrecognized")
   })
 
-  it("also with fewer retries than are known, and with an earlier claim", () => {
+  it("an unknown status ends the job also with fewer retries than known, and with an earlier claim", () => {
     const status = Job.Unrecognized({ job, status: "paused", retries: retried(0), claimedAt: at(2) })
     for (const before of [Job.Pending, Job.Running]) {
       const known = cursorOf(before({ job, retries: retried(2), claimedAt: at(60) }))
@@ -1315,14 +1317,14 @@ describe("total", () => {
     }
   })
 
-  it("such an end, seen again, is not stale", () => {
+  it("an unknown status that ended the job is not stale when it is polled again", () => {
     const sample = { status: Job.Unrecognized({ job, status: "paused" }), observedAt: epoch }
     const { cursor } = derive(Option.none(), sample, { unrecognized: "end" })
     const again = derive(Option.some(cursor), sample, { unrecognized: "end" })
     assert.deepStrictEqual([again.transitions.length, again.stale], [0, false])
   })
 
-  it("a document of another job is an error, on a fresh cursor and on a resumed one, whatever its state", () => {
+  it("a document of another job is an error in any state, with a fresh cursor and with a resumed one", () => {
     FastCheck.assert(
       FastCheck.property(cursors, Histories.anySamples, FastCheck.boolean(), (cursor, [sample], unknown) => {
         const job = Job.ref("my-org/video-generator", "another")
@@ -1336,7 +1338,7 @@ describe("total", () => {
     )
   })
 
-  it("a reference that is just an object will do", () => {
+  it("a reference may be a plain object", () => {
     const job: Job.JobRef = { model: "my-org/video-generator", requestId: "1" }
     const other: Job.JobRef = { model: "my-org/video-generator", requestId: "2" }
     const snapshot = Job.Pending({ job: Job.ref(job.model, job.requestId) })
@@ -1368,7 +1370,7 @@ const reversed = (value: unknown): unknown =>
     ? Object.fromEntries(Object.entries(value).reverse().map(([key, entry]) => [key, reversed(entry)]))
     : value
 
-/** The entries that are new or other. */
+/** The entries that are new or changed. */
 const news = (before: Job.JsonObject, now: Job.JsonObject): Job.JsonObject => {
   const known = new Map(Object.entries(before))
   return Object.fromEntries(
@@ -1376,7 +1378,7 @@ const news = (before: Job.JsonObject, now: Job.JsonObject): Job.JsonObject => {
   )
 }
 
-/** Sees one snapshot after the other; in `elsewhere`, each in another process. */
+/** Derives from one snapshot after the other; with `elsewhere`, each in another process. */
 const seeAll = (
   statuses: ReadonlyArray<Job.JobStatus>,
   options: { readonly elsewhere?: boolean; readonly readProgress?: (info: Job.JsonObject) => Option.Option<number> } =
@@ -1395,8 +1397,8 @@ const seeAll = (
 const progressed = (transitions: ReadonlyArray<Transition.Transition>): ReadonlyArray<Transition.Progressed> =>
   transitions.filter((transition) => transition._tag === "Progressed")
 
-/** What workers tell of a job, one snapshot after the other: `info` grows, and now and then the worker is another. */
-const tellings = FastCheck.tuple(
+/** Snapshots of a job with the reports of its workers: `info` grows, and sometimes the worker changes. */
+const infoUpdates = FastCheck.tuple(
   Histories.info,
   FastCheck.array(
     FastCheck.tuple(Histories.info, FastCheck.integer({ min: 0, max: 5 }).map((n) => n === 0 ? 1 : 0)),
@@ -1418,25 +1420,25 @@ const tellings = FastCheck.tuple(
 const isMuch = (info: Job.JsonObject): boolean => Object.keys(info).length > 32
 
 describe("Progressed", () => {
-  it("tells exactly the entries that are new or other, and nothing where there are none, on a new attempt too", () => {
+  it("has exactly the entries that are new or changed, and is not emitted without any, also on a new attempt", () => {
     const { met, note } = tally()
     FastCheck.assert(
-      FastCheck.property(tellings, FastCheck.boolean(), (statuses, elsewhere) => {
+      FastCheck.property(infoUpdates, FastCheck.boolean(), (statuses, elsewhere) => {
         let known: Job.JsonObject = {}
         seeAll(statuses, { elsewhere }).forEach((transitions, i) => {
           const { info } = statuses[i]!
           const changed = i === 0 ? {} : news(known, info)
-          const told = progressed(transitions)
+          const emitted = progressed(transitions)
           const retried = transitions.some(({ _tag }) => _tag === "Requeued")
           known = info
           if (Object.keys(changed).length === 0) {
-            assert.strictEqual(told.length, 0, "nothing is new")
+            assert.strictEqual(emitted.length, 0, "nothing is new")
             if (retried) note("nothing new on a new attempt")
           } else {
-            assert.strictEqual(told.length, 1)
-            const [progress] = told
+            assert.strictEqual(emitted.length, 1)
+            const [progress] = emitted
             assert.strictEqual(progress!, transitions.at(-1)!)
-            // of more entries than can be remembered one by one, all are told
+            // with more entries than the cursor remembers one by one, all are reported
             assert.strictEqual(sorted(progress!.changed), sorted(isMuch(info) ? info : changed))
             assert.isTrue(Equal.equals(progress!.progress, Job.readProgress(info)))
             note(isMuch(info) ? "much info" : retried ? "news on a new attempt" : "news")
@@ -1448,7 +1450,7 @@ describe("Progressed", () => {
     met("nothing new on a new attempt", "much info", "news on a new attempt", "news")
   })
 
-  it("nothing new in more entries than can be remembered one by one, on the first attempt and on the next", () => {
+  it("is not emitted if more entries than the cursor remembers one by one are unchanged, also on the next attempt", () => {
     const info = Object.fromEntries(Array.from({ length: 33 }, (_, i) => [`key-${i}`, i]))
     const running = (retries: number) => Job.Running({ job, info, retries: Option.some(retries) })
     for (const elsewhere of [false, true]) {
@@ -1459,7 +1461,7 @@ describe("Progressed", () => {
     }
   })
 
-  it("a change is seen at any depth, in objects and in lists, here and elsewhere", () => {
+  it("detects a change at any depth, in objects and in arrays, in this and in another process", () => {
     const nested = (keys: ReadonlyArray<string>, leaf: unknown): unknown =>
       keys.reduceRight((value, key) => key === "" ? [0, value] : { [key]: value }, leaf)
     FastCheck.assert(
@@ -1490,7 +1492,7 @@ describe("Progressed", () => {
     )
   })
 
-  it("the order of keys does not matter, at any depth", () => {
+  it("ignores the order of keys, at any depth", () => {
     FastCheck.assert(
       FastCheck.property(Histories.info, FastCheck.boolean(), (info, elsewhere) => {
         const statuses = [info, reversed(info) as Job.JsonObject, info].map((info) => Job.Running({ job, info }))
@@ -1501,9 +1503,9 @@ describe("Progressed", () => {
     )
   })
 
-  it("is not told twice: a poll that shows nothing new yields nothing", () => {
+  it("is not emitted twice: a poll without a change yields nothing", () => {
     FastCheck.assert(
-      FastCheck.property(tellings, FastCheck.boolean(), (statuses, elsewhere) => {
+      FastCheck.property(infoUpdates, FastCheck.boolean(), (statuses, elsewhere) => {
         const copies = statuses.flatMap((status) => [status, { ...status, info: { ...status.info } }])
         seeAll(copies, { elsewhere }).forEach((transitions, i) => {
           if (i % 2 === 1) assert.deepStrictEqual(transitions, [])
@@ -1513,7 +1515,7 @@ describe("Progressed", () => {
     )
   })
 
-  it("progress that falls is passed on as what it is", () => {
+  it("passes on progress that decreases", () => {
     const steps = seeAll([0.1, 0.9, 0.3, 0.3, 0].map((progress) => Job.Running({ job, info: { progress } })))
     assert.deepStrictEqual(
       steps.map((transitions) => progressed(transitions).map(({ progress }) => Option.getOrThrow(progress))),
@@ -1521,7 +1523,7 @@ describe("Progressed", () => {
     )
   })
 
-  it("is read by the rule that is given", () => {
+  it("reads progress with the given function", () => {
     const readProgress: (info: Job.JsonObject) => Option.Option<number> = (info) =>
       typeof info["step"] === "number" ? Option.some(info["step"] / 10) : Option.none()
     const steps = seeAll(
@@ -1536,7 +1538,7 @@ describe("Progressed", () => {
     )
   })
 
-  it("at first sight of a running job: told if progress can be read, else what is there is taken as known", () => {
+  it("at the first poll of a running job: is emitted if progress can be read, otherwise `info` counts as known", () => {
     const running = (info: Job.JsonObject) => Job.Running({ job, info })
     for (const elsewhere of [false, true]) {
       const silent = seeAll(
@@ -1552,13 +1554,13 @@ describe("Progressed", () => {
         silent.flatMap(progressed).map(({ changed }) => changed),
         [{ step: 2 }, { user: "v" }]
       )
-      const telling = seeAll([running({ user: "u", progress: 0.5 })], { elsewhere })
-      assert.deepStrictEqual(telling.map(lifeAndProgress), [["Queued 0", "Claimed 1", "Progressed 1"]])
-      assert.deepStrictEqual(progressed(telling.flat())[0]!.changed, { user: "u", progress: 0.5 })
+      const readable = seeAll([running({ user: "u", progress: 0.5 })], { elsewhere })
+      assert.deepStrictEqual(readable.map(lifeAndProgress), [["Queued 0", "Claimed 1", "Progressed 1"]])
+      assert.deepStrictEqual(progressed(readable.flat())[0]!.changed, { user: "u", progress: 0.5 })
     }
   })
 
-  it("what the submitter put into info is no progress", () => {
+  it("is not emitted for the `info` of the submitter", () => {
     const info = { user: "u", progress: 0.5 }
     assert.deepStrictEqual(
       seeAll([Job.Pending({ job, info }), Job.Running({ job, info })]).map(lifeAndProgress),
@@ -1574,7 +1576,7 @@ describe("Progressed", () => {
 const lifeAndProgress = (transitions: ReadonlyArray<Transition.Transition>): ReadonlyArray<string> =>
   transitions.map(({ _tag, attempt }) => `${_tag} ${attempt}`)
 
-/** One transition in a line: what, the attempt, `~` where it was inferred, and the seconds where the server told them. */
+/** A transition as a line: its tag, the attempt, `~` if it is inferred, and the seconds if the service reports them. */
 const lines = (transitions: ReadonlyArray<Transition.Transition>): ReadonlyArray<string> =>
   transitions.map(({ _tag, at, attempt, evidence }) =>
     `${evidence === "inferred" ? "~" : ""}${_tag} ${attempt}${
@@ -1602,11 +1604,11 @@ describe("examples", () => {
     )
   })
 
-  it("done at first sight, nothing told but that", () => {
+  it("done at the first poll, without any other field", () => {
     assert.deepStrictEqual(seen(Job.Done({ job })), [["~Queued 0", "~Claimed 1", "Completed 1"]])
   })
 
-  it("pending, then running with two more retries: the last claim's time is told, those of the lost ones are not", () => {
+  it("pending, then running with two more retries: the last claim has a time, the lost claims have none", () => {
     assert.deepStrictEqual(
       seen(
         Job.Pending({ job, createdAt, retries: retried(0) }),
@@ -1619,7 +1621,7 @@ describe("examples", () => {
     )
   })
 
-  it("retriesLeft says how often the job may still return", () => {
+  it("retriesLeft is the number of times that the job may still be requeued", () => {
     const transitions = seeAll([Job.Pending({ job, retries: retried(3) })]).flat()
     assert.deepStrictEqual(
       transitions.flatMap((transition) => transition._tag === "Requeued" ? [transition.retriesLeft] : []),
@@ -1627,7 +1629,7 @@ describe("examples", () => {
     )
   })
 
-  it("running, then pending, without retries: that may be an old answer, and adds nothing", () => {
+  it("running, then pending, without retries: the response may be stale, and adds nothing", () => {
     assert.deepStrictEqual(
       seen(
         Job.Running({ job, claimedAt: at(2) }),
@@ -1645,7 +1647,7 @@ describe("examples", () => {
     assert.isTrue(stale.stale)
   })
 
-  it("running, then pending with the same claim or a later one, without retries: it was lost", () => {
+  it("running, then pending with the same claim or a later one, without retries: the attempt was lost", () => {
     assert.deepStrictEqual(
       seen(
         Job.Running({ job, claimedAt: at(2) }),
@@ -1661,7 +1663,7 @@ describe("examples", () => {
     )
   })
 
-  it("a lagging replica that leaves out retries: no attempt is made up, and what the others report counts", () => {
+  it("a lagging replica that omits retries: no attempt is inferred, and the reports of the other replicas count", () => {
     const running = (step: number) => Job.Running({ job, retries: retried(0), claimedAt: at(2), info: { step } })
     const stale = [Job.Pending({ job }), Job.Running({ job, info: {} })]
     const statuses = [running(1), ...stale, running(2), ...stale, running(3), ...stale, running(4), ...stale]
@@ -1673,7 +1675,7 @@ describe("examples", () => {
     )
   })
 
-  it("more retries are reported than could be inferred: they are caught up with", () => {
+  it("more retries are reported than were inferred: the missing transitions follow", () => {
     assert.deepStrictEqual(
       seen(
         Job.Running({ job, claimedAt: at(60) }),
@@ -1683,7 +1685,7 @@ describe("examples", () => {
     )
   })
 
-  it("a claim whose time is reported late is known by it from then on, here and elsewhere", () => {
+  it("a claim whose time is reported late has it from then on, in this and in another process", () => {
     for (const elsewhere of [false, true]) {
       const info = { step: 1 }
       const statuses = [
@@ -1701,7 +1703,7 @@ describe("examples", () => {
     }
   })
 
-  it("a job that keeps its claimed_at in the queue, or when it is canceled there: that is the time of its last claim", () => {
+  it("claimed_at of a pending job, or of a job canceled in the queue, is the time of its last claim", () => {
     for (const make of [Job.Pending, Job.Canceled]) {
       const end = make === Job.Pending ? [] : ["Canceled 2"]
       assert.deepStrictEqual(seen(make({ job, retries: retried(2), claimedAt: at(60) })), [
@@ -1721,7 +1723,7 @@ describe("examples", () => {
     )
   })
 
-  it("running, then running with a later claim, without retries: it was lost in between", () => {
+  it("running, then running with a later claim, without retries: the attempt was lost in between", () => {
     assert.deepStrictEqual(
       seen(Job.Running({ job, claimedAt: at(2) }), Job.Running({ job, claimedAt: at(60) })),
       [["~Queued 0", "Claimed 1 at 2 s"], ["~Requeued 1", "Claimed 2 at 60 s"]]
@@ -1735,7 +1737,7 @@ describe("examples", () => {
     )
   })
 
-  it("canceled while it ran, as far as was known: it must have returned to the queue first", () => {
+  it("running, then canceled: the job must have returned to the queue first", () => {
     for (const retries of [Option.none(), retried(1), retried(0)]) {
       assert.deepStrictEqual(
         seen(Job.Running({ job, retries: Option.map(retries, () => 0) }), Job.Canceled({ job, retries })),
@@ -1744,7 +1746,7 @@ describe("examples", () => {
     }
   })
 
-  it("canceled while it was pending, and canceled at first sight after two retries", () => {
+  it("pending, then canceled, and canceled at the first poll after two retries", () => {
     assert.deepStrictEqual(
       seen(Job.Pending({ job }), Job.Canceled({ job })),
       [["Queued 0"], ["Canceled 0"]]
@@ -1754,7 +1756,7 @@ describe("examples", () => {
     ])
   })
 
-  it("failed: by the model, unless the retries are used up and nobody says why", () => {
+  it("failed: FailedByModel, unless the retries are used up and there is no reason", () => {
     const info = { error: "out of memory" }
     const end = (retries: number, info: Job.JsonObject) =>
       seeAll([Job.Failed({ job, retries: retried(retries), info })]).flat().at(-1)!
@@ -1766,7 +1768,7 @@ describe("examples", () => {
     )
   })
 
-  it("times that run backwards are not told", () => {
+  it("times that run backwards are left out", () => {
     assert.deepStrictEqual(
       seen(
         Job.Running({ job, createdAt: at(10), claimedAt: at(5) }),

@@ -1,6 +1,6 @@
 /**
- * What this version wrote in JSON, of each schema of something that is stored or sent. It must decode, and encode to the
- * same: a change of a schema that no longer reads what is stored fails here.
+ * JSON that this version wrote, for each schema of a stored or sent value. It must decode, and encode to the same JSON:
+ * a schema change that can't read stored values fails here.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
@@ -27,15 +27,15 @@ const schemas: { readonly [name in keyof typeof golden]: (json: unknown) => unkn
 const tagsOf = (values: ReadonlyArray<unknown>) =>
   new Set(values.flatMap((value) => typeof value === "object" && value !== null && "_tag" in value ? [value._tag] : []))
 
-describe("what is stored or sent", () => {
+describe("stored and sent values", () => {
   for (const [name, values] of Object.entries(golden)) {
-    it(`${name} is read as it was written`, () => {
+    it(`${name} decodes and encodes to the same JSON`, () => {
       assert.isNotEmpty(values)
       for (const value of values) assert.deepStrictEqual(schemas[name as keyof typeof golden](value), value)
     })
   }
 
-  it("every variant is among them", () => {
+  it("include every variant", () => {
     const variants = (schema: { readonly members: ReadonlyArray<{ readonly ast: unknown }> }) => schema.members.length
     assert.strictEqual(tagsOf(golden.Transition).size, variants(Transition.Transition))
     assert.strictEqual(tagsOf(golden.WatchEvent).size, variants(Transition.Transition) + 2)

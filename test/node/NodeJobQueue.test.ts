@@ -35,7 +35,7 @@ const token = "tgp_v1_0123456789abcdef"
 const connect = (server: HostileServer.HostileServer, options: Partial<NodeJobQueue.Options> = {}) =>
   NodeJobQueue.make({ apiKey: Redacted.make(token), baseUrl: `${server.url}/v1`, ...options })
 
-/** Whatever there is to say of the job that is asked for. */
+/** Responds with a document of the requested job. */
 const echo = (fields: object = {}): HostileServer.Handler => (response, request, index) =>
   answer(200, {
     ...document,
@@ -45,10 +45,10 @@ const echo = (fields: object = {}): HostileServer.Handler => (response, request,
   })(response, request, index)
 
 // -----------------------------------------------------------------------------
-// the same as the ordinary client
+// the same results as the ordinary client
 // -----------------------------------------------------------------------------
 
-/** An answer, byte for byte. */
+/** A response, byte for byte. */
 interface Said {
   readonly httpStatus: number
   readonly body: Uint8Array
@@ -61,7 +61,7 @@ const aBody = FastCheck.oneof(
   { arbitrary: Documents.odd.map((value) => utf8(JSON.stringify(value))), weight: 5 },
   { arbitrary: Documents.good.map((value) => utf8(`\ufeff${JSON.stringify(value, undefined, 2)}`)), weight: 1 },
   {
-    // half of it, or a part of it that is no text
+    // a part of the document, or a document with bytes that are not text
     arbitrary: FastCheck.tuple(Documents.odd, FastCheck.nat(99), FastCheck.uint8Array({ maxLength: 4 })).map(
       ([value, at, bytes]) => {
         const body = utf8(JSON.stringify(value))
@@ -84,18 +84,18 @@ const aSaid: FastCheck.Arbitrary<Said> = FastCheck.record({
   body: aBody
 })
 
-/** What a poll comes to; of an error all but where in the program it was made. */
-const told = (queue: JobQueue.Service) =>
+/** The result of a poll; for an error, its fields and message without the stack. */
+const polled = (queue: JobQueue.Service) =>
   Effect.map(Effect.either(queue.status(job)), Either.mapLeft((error) => ({ ...error, message: error.message })))
 
-describe("what a service says", () => {
-  it.scopedLive("means what it means to the ordinary client", () =>
+describe("a response", () => {
+  it.scopedLive("has the same result as with the ordinary client", () =>
     Effect.gen(function*() {
       const { met, note } = tally()
       const runtime = yield* Effect.runtime<HttpClient.HttpClient>()
       const run = (order: ReadonlyArray<Said>) =>
         Effect.gen(function*() {
-          // each twice: once for each client
+          // each response twice: once for each client
           const server = yield* HostileServer.make((response, _, index) => {
             const { body, httpStatus } = order[Math.floor(index / 2)]!
             response.writeHead(httpStatus, { "x-request-id": `req-${httpStatus}`, "retry-after": "7" })
@@ -104,7 +104,7 @@ describe("what a service says", () => {
           const lean = yield* connect(server)
           const ordinary = yield* JobQueue.make({ apiKey: Redacted.make(token), baseUrl: `${server.url}/v1` })
           for (const { httpStatus } of order) {
-            const [expected, actual] = yield* Effect.all([told(ordinary), told(lean)])
+            const [expected, actual] = yield* Effect.all([polled(ordinary), polled(lean)])
             deepStrictEqual(actual, expected)
             const what = Either.match(actual, { onLeft: ({ _tag }) => _tag, onRight: ({ _tag }) => _tag })
             note(httpStatus === 200 ? what : "a refusal")
@@ -132,10 +132,10 @@ describe("what a service says", () => {
 })
 
 // -----------------------------------------------------------------------------
-// what is said again
+// repeated responses
 // -----------------------------------------------------------------------------
 
-describe("an answer like the last one", () => {
+describe("a response equal to the last one", () => {
   it.scopedLive("is the same snapshot", () =>
     Effect.gen(function*() {
       let text = JSON.stringify({ ...document, info: { progress: 0.4 } })
@@ -151,12 +151,12 @@ describe("an answer like the last one", () => {
       deepStrictEqual(first, Job.Running({ job, info: { progress: 0.4 } }))
     }))
 
-  it.scopedLive("is the same snapshot, however it comes", () =>
+  it.scopedLive("is the same snapshot, however it is split into packets", () =>
     Effect.gen(function*() {
       const body = Buffer.from(JSON.stringify({ ...document, info: { note: "größe 🦊" } }))
       const server = yield* HostileServer.make((response, _, index) => {
         response.writeHead(200)
-        // the first of them whole
+        // the first response in one packet
         response.write(body.subarray(0, body.length - index * 20), () =>
           setImmediate(() => response.end(body.subarray(body.length - index * 20))))
       })
@@ -167,7 +167,7 @@ describe("an answer like the last one", () => {
       }
     }))
 
-  it.scopedLive("is the same snapshot after trouble", () =>
+  it.scopedLive("is the same snapshot after an error", () =>
     Effect.gen(function*() {
       const troubles = [answer(503), HostileServer.reset(), answer(200, "<html>")]
       const server = yield* HostileServer.make((...call) =>
@@ -182,7 +182,7 @@ describe("an answer like the last one", () => {
     }))
 
   it.scopedLive.prop(
-    "is of the very job that is asked for, with more jobs than are remembered",
+    "belongs to the requested job, with more jobs than the cache holds",
     {
       polls: FastCheck.array(FastCheck.tuple(FastCheck.constantFrom("a", "ab", "b c"), FastCheck.nat(80)), {
         minLength: 500,
@@ -191,7 +191,7 @@ describe("an answer like the last one", () => {
     },
     ({ polls }) =>
       Effect.gen(function*() {
-        // so long that about 150 of them are remembered
+        // so large that the cache holds about 150 of them
         const server = yield* HostileServer.make(echo({ info: { note: "x".repeat(220_000) } }))
         const queue = yield* connect(server)
         yield* Effect.forEach(polls, ([model, n]) =>
@@ -204,7 +204,7 @@ describe("an answer like the last one", () => {
     { fastCheck: { numRuns: runs(1, 2) } }
   )
 
-  it.scopedLive("is asked for by what a reference says when it is used", () =>
+  it.scopedLive("is requested with the values of a reference at the time of the call", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make(echo())
       const queue = yield* connect(server)
@@ -223,7 +223,7 @@ describe("an answer like the last one", () => {
 // -----------------------------------------------------------------------------
 
 describe("the pool", () => {
-  it.scopedLive("has no more connections than it may, for all calls together", () =>
+  it.scopedLive("has at most `connections` connections for all calls together", () =>
     Effect.gen(function*() {
       const answers: { readonly [path: string]: unknown } = {
         "/v1/queue/clear": { canceled_count: 4 },
@@ -243,7 +243,7 @@ describe("the pool", () => {
       }
     }))
 
-  it.scopedLive("has as many connections as the default says", () =>
+  it.scopedLive("has the default number of connections", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make(echo())
       const queue = yield* connect(server)
@@ -253,7 +253,7 @@ describe("the pool", () => {
       assert.strictEqual(server.connections, 64)
     }))
 
-  it.scopedLive("never sends what was interrupted in line", () =>
+  it.scopedLive("never sends a request that is interrupted while it waits for a connection", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make((...call) => (call[2] === 0 ? silence : echo())(...call))
       const queue = yield* connect(server, { connections: 1 })
@@ -270,7 +270,7 @@ describe("the pool", () => {
       assert.strictEqual(server.aborted, 1)
     }))
 
-  it.scoped("counts the time in line", () =>
+  it.scoped("counts the wait for a connection towards the timeout", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make(silence)
       const queue = yield* connect(server, { connections: 1, requestTimeout: "10 seconds" })
@@ -288,7 +288,7 @@ describe("the pool", () => {
       yield* server.until("both are closed", () => server.aborted === 2)
     }))
 
-  it.scoped("goes by the clock of whoever asks", () =>
+  it.scoped("uses the clock of the calling fiber", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make(silence)
       const queue = yield* TestServices.provideLive(connect(server, { requestTimeout: "1 hour" }))
@@ -302,11 +302,11 @@ describe("the pool", () => {
       yield* server.until("both are closed", () => server.aborted === 2)
     }))
 
-  it.scopedLive("closes an idle connection before the server does, which says when it will", () =>
+  it.scopedLive("closes an idle connection before the keep-alive timeout of the server", () =>
     Effect.gen(function*() {
       const idle = 1_000
       const server = yield* HostileServer.make((response, request, index) => {
-        // as nginx does it, which closes in the middle of the next request
+        // as nginx, which closes the connection even during the next request
         response.setHeader("keep-alive", `timeout=${idle / 1_000}`)
         const { socket } = response
         response.on("finish", () => setTimeout(() => socket?.destroy(), idle))
@@ -324,7 +324,7 @@ describe("the pool", () => {
       assert.strictEqual(server.requests.length, 3 * 40)
     }))
 
-  it.scopedLive("is closed with its scope, and what is in flight with it", () =>
+  it.scopedLive("is closed with its scope, together with requests in flight", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make((...call) => (call[2] < 3 ? echo() : silence)(...call))
       const scope = yield* Scope.make()
@@ -341,7 +341,7 @@ describe("the pool", () => {
     }))
 
   it.scopedLive.prop(
-    "closes the connection of what is interrupted, whenever that is, and of nothing else",
+    "closes only the connection of an interrupted request, at any time",
     { turns: FastCheck.array(FastCheck.nat(30), { minLength: 5, maxLength: 20 }) },
     ({ turns }) =>
       Effect.gen(function*() {
@@ -364,7 +364,7 @@ describe("the pool", () => {
           else assert(Exit.isInterrupted(exit))
         }
         assert.isAtMost(server.aborted, exits.filter(Exit.isFailure).length)
-        // it is as good as new
+        // the pool still serves requests
         const after = yield* Effect.replicateEffect(queue.status(job), 8, { concurrency: "unbounded" })
         for (const status of after) deepStrictEqual(status, Job.Running({ job }))
         yield* server.until("no more are open than there may be", () => server.open.size <= 4)
@@ -378,7 +378,7 @@ describe("the pool", () => {
 // -----------------------------------------------------------------------------
 
 describe("spans", () => {
-  it.scopedLive("a watch has one, and its polls have none", () =>
+  it.scopedLive("are one for a watch, and none for its polls", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make((...call) =>
         echo({ status: call[2] < 5 ? "running" : "done", outputs: {} })(...call)
@@ -415,7 +415,7 @@ describe("configuration", () => {
       yield* server.until("no connection is left", () => server.open.size === 0)
     }))
 
-  it.scoped("knows its options by any name", () =>
+  it.scoped("reads its options from variables of any name", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make((...call) => (call[2] < 4 ? echo() : silence)(...call))
       const layer = NodeJobQueue.layerConfig({
@@ -437,13 +437,13 @@ describe("configuration", () => {
       assert.include(String(missing), "QUEUE_CONNECTIONS")
     }))
 
-  it.scoped.each([0, -1, 1.5, NaN, Infinity])("refuses %s connections", (connections) =>
+  it.scoped.each([0, -1, 1.5, NaN, Infinity])("rejects %s connections", (connections) =>
     Effect.gen(function*() {
       const failed = yield* Effect.flip(NodeJobQueue.make({ apiKey: Redacted.make(token), connections }))
       assert.match(String(failed), /connections.*positive integer/)
     }))
 
-  it.scoped("refuses what the ordinary client refuses, and shows no secret", () =>
+  it.scoped("rejects the options that the ordinary client rejects, and shows no secret", () =>
     Effect.gen(function*() {
       const secret = "tgp_v1_a-very-secret-token"
       const apiKey = Redacted.make(secret)
@@ -466,7 +466,7 @@ describe("configuration", () => {
       assert.notInclude(String(failed), secret)
     }))
 
-  it.scopedLive("gives up at once when there is no time, each time", () =>
+  it.scopedLive("times out at once, each time, with a timeout of zero", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make(echo())
       const queue = yield* connect(server, { requestTimeout: 0 })
@@ -474,7 +474,7 @@ describe("configuration", () => {
       assert.deepStrictEqual(failures.map(({ _tag }) => _tag), Array.from({ length: 3 }, () => "ResponseTimeout"))
     }))
 
-  it.scopedLive("waits without a limit when there is none", () =>
+  it.scopedLive("waits without a limit with an infinite timeout", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make((...call) => setTimeout(() => echo()(...call), 50))
       const queue = yield* connect(server, { requestTimeout: Infinity })

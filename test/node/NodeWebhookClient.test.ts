@@ -1,5 +1,5 @@
 /**
- * The client of webhooks, over sockets: what it refuses it does not even connect to.
+ * The client of webhooks, over sockets: it does not connect to an address that it rejects.
  */
 import type * as HttpClient from "@effect/platform/HttpClient"
 import { assert, describe, it } from "@effect/vitest"
@@ -18,7 +18,7 @@ import { makeAgent } from "../../src/node/internal/guardedAgent.js"
 import { inSubnets, isPublic } from "../../src/node/internal/publicAddress.js"
 import { runs } from "../fixtures/runs.js"
 
-/** A server on an address, and how many connections it has had. */
+/** A server on an address, and the number of its connections. */
 const serve = (host: string, respond: Http.RequestListener, port = 0) =>
   Effect.acquireRelease(
     Effect.async<{ readonly server: Http.Server; readonly port: number; readonly connections: () => number }, Error>(
@@ -42,7 +42,7 @@ const serve = (host: string, respond: Http.RequestListener, port = 0) =>
 const clientOf = (options: NodeWebhookClient.Options = {}) =>
   Effect.map(Layer.build(NodeWebhookClient.layer(options)), Context.get(Webhook.Client))
 
-/** Why a URL was not reached. */
+/** The reason why a URL was not reached. */
 const refusal = (client: HttpClient.HttpClient, url: string) =>
   Effect.map(Effect.flip(client.post(url)), ({ cause }) => String(cause))
 
@@ -55,7 +55,7 @@ describe("addresses", () => {
     readonly SpecialRanges: { readonly [name: string]: ReadonlyArray<[ipaddr.IPv4 | ipaddr.IPv6, number]> }
   }
   const ranges = [special4, special6].flatMap((ranges) => Object.entries(ranges)).flatMap(([name, subnets]) =>
-    // some have one subnet, not a list
+    // some ranges have one subnet instead of a list
     (Array.isArray(subnets[0]) ? subnets : [subnets as unknown as [ipaddr.IPv4, number]])
       .map(([address, bits]) => ({ name, bytes: address.toByteArray(), bits }))
   )
@@ -71,7 +71,7 @@ describe("addresses", () => {
   const anywhere = FastCheck.oneof(bytes(4), bytes(16)).map((bytes) => Array.from(bytes))
   const address = FastCheck.oneof(inRange, anywhere).map((bytes) => ipaddr.fromByteArray(bytes))
 
-  it("law: none is public that ipaddr.js has in a special range", () => {
+  it("law: no address in a special range of ipaddr.js is public", () => {
     let refused = 0
     FastCheck.assert(
       FastCheck.property(address, (address) => {
@@ -84,7 +84,7 @@ describe("addresses", () => {
     assert.isAbove(refused, 500)
   })
 
-  it("those of the public Internet are public", () => {
+  it("addresses of the public Internet are public", () => {
     for (const address of ["8.8.8.8", "1.1.1.1", "172.15.0.1", "172.32.0.1", "100.128.0.1", "2606:4700:4700::1111"]) {
       assert.isTrue(isPublic(address), address)
     }
@@ -104,7 +104,7 @@ const forms = (port: number) =>
   ].flatMap((host) => [`https://${host}:${port}/`, `http://${host}:${port}/`])
 
 describe("the client", () => {
-  it.scopedLive("does not connect to what is not public, however it is written", () =>
+  it.scopedLive("does not connect to an address that is not public, in any notation", () =>
     Effect.gen(function*() {
       const { connections, port } = yield* serve("0.0.0.0", noContent)
       const client = yield* clientOf()
@@ -128,11 +128,11 @@ describe("the client", () => {
         assert.include(yield* refusal(client, `https://${host}:${port}/`), "is not at a public address", host)
       }
       assert.strictEqual(connections(), 0)
-      // not in clear to a public address either
+      // it does not connect without TLS to a public address either
       assert.include(yield* refusal(client, "http://8.8.8.8/"), "is not at a public address")
     }))
 
-  it.scopedLive("connects to a subnet that is allowed, and to no other", () =>
+  it.scopedLive("connects to an allowed subnet, and to no other", () =>
     Effect.gen(function*() {
       const { connections, port } = yield* serve("127.0.0.1", noContent)
       const client = yield* clientOf({ allow: ["127.0.0.0/30", "fd00::/8"] })
@@ -144,7 +144,7 @@ describe("the client", () => {
       for (const host of ["127.0.0.4", "[::1]", "10.0.0.1"]) {
         assert.include(yield* refusal(client, `http://${host}:${port}/`), "is not at a public address", host)
       }
-      // over TLS it is tried
+      // over TLS the client connects
       assert.notInclude(yield* refusal(client, `https://127.0.0.1:${port}/`), "is not at a public address")
       assert.strictEqual(connections(), reached + 1)
     }))
@@ -159,7 +159,7 @@ describe("the client", () => {
       assert.strictEqual(target.connections(), 0)
     }))
 
-  it.effect("needs subnets to allow", () =>
+  it.effect("requires valid subnets in `allow`", () =>
     Effect.gen(function*() {
       for (const subnet of ["127.0.0.1", "127.0.0.0/33", "::/129", "localhost/8", "", "10.0.0.0/-1", "10.0.0.0/8/8"]) {
         const error = yield* Effect.flip(Effect.scoped(clientOf({ allow: ["10.0.0.0/8", subnet] })))
@@ -170,7 +170,7 @@ describe("the client", () => {
 })
 
 describe("a name", () => {
-  /** An agent with a resolver of its own, which answers with the next addresses each time. */
+  /** An agent with its own resolver, which returns the next addresses each time. */
   const agentOf = (answers: ReadonlyArray<ReadonlyArray<string>>) =>
     Effect.gen(function*() {
       const isAllowed = yield* inSubnets(["127.0.0.2/32"])
@@ -200,23 +200,23 @@ describe("a name", () => {
 
   const closing: Http.RequestListener = (_, response) => response.writeHead(204, { connection: "close" }).end()
 
-  it.scopedLive("that resolves to a private address at the second look-up is refused then", () =>
+  it.scopedLive("that resolves to a private address at the second look-up is rejected then", () =>
     Effect.gen(function*() {
       const [permitted, forbidden] = yield* Effect.flatMap(
         serve("127.0.0.2", closing),
         (permitted) => Effect.map(serve("127.0.0.1", closing, permitted.port), (other) => [permitted, other] as const)
-        // another test may have the port
+        // another test may use the port
       ).pipe(Effect.retry({ times: 50 }))
       const { get, lookups } = yield* agentOf([["127.0.0.2"], ["127.0.0.1"], ["127.0.0.2"]])
       assert.strictEqual(yield* get(permitted.port), 204)
-      // one look-up a connection: there is no second one, after the check, that could answer differently
+      // one look-up a connection: no second one after the check can return another address
       assert.strictEqual(lookups(), 1)
       assert.include(yield* Effect.flip(get(permitted.port)), "rebinding.example is not at a public address")
       assert.strictEqual(yield* get(permitted.port), 204)
       assert.deepStrictEqual([permitted.connections(), forbidden.connections()], [2, 0])
     }))
 
-  it.scopedLive("that resolves to a private address among others is refused", () =>
+  it.scopedLive("that resolves to a private address among others is rejected", () =>
     Effect.gen(function*() {
       const permitted = yield* serve("127.0.0.2", closing)
       const { get } = yield* agentOf([["127.0.0.2", "127.0.0.1"]])

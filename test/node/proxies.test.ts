@@ -36,7 +36,7 @@ const connect = (server: { readonly url: string }, options: Partial<NodeJobQueue
 
 const hostOf = ({ url }: { readonly url: string }) => new URL(url).host
 
-describe("a proxy that the environment names", () => {
+describe("a proxy from the environment", () => {
   it.scopedLive("is used by every call", () =>
     Effect.gen(function*() {
       const server = yield* service
@@ -71,7 +71,7 @@ describe("a proxy that the environment names", () => {
       assert.deepStrictEqual(proxy.tunnels, [hostOf(server), hostOf(server)])
     }))
 
-  it.scopedLive("may be named without a scheme", () =>
+  it.scopedLive("may be given without a scheme", () =>
     Effect.gen(function*() {
       const server = yield* service
       const proxy = yield* Proxy.make()
@@ -79,7 +79,7 @@ describe("a proxy that the environment names", () => {
       assert.deepStrictEqual(proxy.tunnels, [hostOf(server)])
     }))
 
-  it.scopedLive("gets the name and the password of its URL", () =>
+  it.scopedLive("receives the name and the password of its URL", () =>
     Effect.gen(function*() {
       const server = yield* service
       const proxy = yield* Proxy.make()
@@ -88,17 +88,17 @@ describe("a proxy that the environment names", () => {
       )
       const authorization = `Basic ${Buffer.from("me:p@ss").toString("base64")}`
       assert.deepStrictEqual(proxy.headers.map((headers) => headers["proxy-authorization"]), [authorization])
-      // and no other secret
+      // and not the token
       assert.deepStrictEqual(proxy.headers.map(({ authorization }) => authorization), [undefined])
     }))
 
-  it.scopedLive("of https is used for https", () =>
+  it.scopedLive("of HTTPS_PROXY is used for https", () =>
     Effect.gen(function*() {
       const server = yield* service
       const [forHttp, forHttps] = yield* Effect.all([Proxy.make(), Proxy.make()])
       const variables = environment({ HTTP_PROXY: forHttp.url, HTTPS_PROXY: forHttps.url })
       yield* Effect.flatMap(connect(server), calls.status).pipe(variables)
-      // it does not speak TLS, which is found out behind the proxy
+      // the service does not speak TLS, which fails behind the proxy
       yield* Effect.flip(
         Effect.flatMap(connect({ url: server.url.replace("http:", "https:") }), calls.status).pipe(variables)
       )
@@ -124,7 +124,7 @@ describe("a proxy that the environment names", () => {
       assert.strictEqual(proxy.tunnels.length, 1)
     }))
 
-  it.scopedLive("is reached by as many connections as there may be", () =>
+  it.scopedLive("is reached by at most `connections` connections", () =>
     Effect.gen(function*() {
       const server = yield* service
       const proxy = yield* Proxy.make()
@@ -133,7 +133,7 @@ describe("a proxy that the environment names", () => {
       assert.strictEqual(proxy.tunnels.length, 2)
     }))
 
-  it.scopedLive("that opens no tunnel is told, and the service is sent nothing", () =>
+  it.scopedLive("that opens no tunnel is an error, and the service receives nothing", () =>
     Effect.gen(function*() {
       const server = yield* service
       for (const httpStatus of [403, 407, 502]) {
@@ -151,7 +151,7 @@ describe("a proxy that the environment names", () => {
       assert.isEmpty(server.requests)
     }))
 
-  it.scopedLive("keeps no connection of what is interrupted", () =>
+  it.scopedLive("keeps no connection of an interrupted request", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make(silence)
       const proxy = yield* Proxy.make()
@@ -166,7 +166,7 @@ describe("a proxy that the environment names", () => {
     }))
 
   it.effect.each(["ftp://proxy", "socks5://me:secret@proxy", "http://me:secret@", "http://:secret:"])(
-    "is refused when it is %s, and not shown",
+    "is rejected if it is %s, and not shown",
     (url) =>
       Effect.gen(function*() {
         for (const name of ["HTTP_PROXY", "HTTPS_PROXY"]) {
@@ -210,7 +210,7 @@ describe("a dispatcher", () => {
         Effect.sync(() => new Undici.ProxyAgent(proxy.url)),
         (dispatcher) => Effect.promise(() => dispatcher.destroy())
       )
-      // wins over the environment
+      // the dispatcher takes precedence over the environment
       const other = yield* Proxy.make()
       for (const _ of [1, 2]) {
         yield* Effect.scoped(Effect.gen(function*() {

@@ -36,7 +36,7 @@ beforeAll(() =>
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-/** A service, and a program with a journal of its own; how often each operation was called is counted. */
+/** A service that counts the calls of each operation, and a program with its own journal. */
 const machine = (faults: ReadonlyArray<Fault.Fault>, releaseMillis: number) =>
   Effect.gen(function*() {
     const { baseUrl, origin, requests } = yield* Emulator.emulate({ faults })
@@ -71,12 +71,12 @@ type Machine = Effect.Effect.Success<ReturnType<typeof machine>>
 const stop = (child: Command.Running, signal: NodeJS.Signals) =>
   Effect.zipRight(Effect.sync(() => child.kill(signal)), child.exited)
 
-// the log goes before it
+// the log precedes it
 const outcomeOf = ({ stdout }: Command.Exited): unknown => JSON.parse(stdout.trimEnd().split("\n").at(-1)!)
 
 const done = { outputs: { answer: 42 } }
 
-/** Starts the program again, works on the job that is pending then, and awaits the end. */
+/** Starts the program again, completes the pending job, and awaits the exit of the program. */
 const finishes = ({ claim, finish, pending, start }: Machine) =>
   Effect.gen(function*() {
     const { exited } = yield* start
@@ -88,7 +88,7 @@ const finishes = ({ claim, finish, pending, start }: Machine) =>
 const submitted = Fault.on("submit")
 const canceled = Fault.on("cancel")
 
-describe("a process that is stopped while the submit is on its way", () => {
+describe("a process that is stopped while the submit is in flight", () => {
   it.scopedLive("by SIGTERM: waits for the response, cancels the job, and submits anew when it is started again", () =>
     Effect.gen(function*() {
       const app = yield* machine([Fault.delay("1 second").pipe(submitted, Fault.nth(1))], 60_000)
@@ -102,7 +102,7 @@ describe("a process that is stopped while the submit is on its way", () => {
     }))
 
   for (const signal of ["SIGTERM", "SIGKILL"] as const) {
-    it.scopedLive(`by ${signal}, without a response: reports that it does not know, and submits nothing`, () =>
+    it.scopedLive(`by ${signal}, without a response: reports an uncertain submit, and submits nothing`, () =>
       Effect.gen(function*() {
         const app = yield* machine([Fault.answerLost(Fault.noResponse).pipe(submitted, Fault.nth(1))], 200)
         const child = yield* app.start
@@ -129,7 +129,7 @@ describe("a process that is stopped while its job is pending", () => {
       assert.strictEqual(yield* app.calls("submit"), 2)
     }))
 
-  it.scopedLive("by SIGKILL: goes on with the job", () =>
+  it.scopedLive("by SIGKILL: resumes the job", () =>
     Effect.gen(function*() {
       const app = yield* machine([], 60_000)
       const child = yield* app.start
@@ -156,7 +156,7 @@ describe("a process that is stopped while it cancels its job", () => {
       assert.strictEqual(yield* app.calls("submit"), 2)
     }))
 
-  it.scopedLive("by SIGKILL, and the cancel did not arrive: goes on with the job", () =>
+  it.scopedLive("by SIGKILL, and the cancel did not arrive: resumes the job", () =>
     Effect.gen(function*() {
       const app = yield* machine([Fault.noResponse.pipe(canceled, Fault.nth(1))], 60_000)
       const child = yield* app.start

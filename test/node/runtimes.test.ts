@@ -31,9 +31,9 @@ const unsupported = "(Unsupported operation at dispatcher: " +
   "\"the undici of this runtime can't send requests: use JobQueue.layer() with FetchHttpClient.layer instead\")"
 
 describe("a runtime whose undici can't send requests", () => {
-  it.effect("is told when the layer is built, with what to use instead", () =>
+  it.effect("fails when the layer is built, with a message that names the alternative", () =>
     Effect.gen(function*() {
-      // what Bun has for a pool
+      // the pool of Bun
       const stub = { closed: false, destroyed: false } as unknown as Undici.Dispatcher
       const error = yield* Effect.flip(
         Effect.scoped(NodeJobQueue.make({ apiKey: Redacted.make("a-token"), dispatcher: stub }))
@@ -43,7 +43,7 @@ describe("a runtime whose undici can't send requests", () => {
 })
 
 describe.skipIf(missing !== undefined)("Bun", () => {
-  it.scopedLive("is no runtime for NodeJobQueue, which says so and sends nothing; JobQueue over fetch does all", () =>
+  it.scopedLive("can't run NodeJobQueue, which fails and sends nothing; JobQueue over fetch makes every call", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make((...call) => {
         const [, { method, query }] = call
@@ -55,11 +55,11 @@ describe.skipIf(missing !== undefined)("Bun", () => {
       const { exited } = yield* start([bun, path("../fixtures/onBun.ts"), server.url])
       const { code, stderr, stdout } = yield* exited
       assert.deepStrictEqual({ code, stderr }, { code: 0, stderr: "" })
-      const told = JSON.parse(stdout)
-      // and no second failure, of a finalizer
-      assert.strictEqual(told.lean.failed, `Error: ${unsupported}`)
-      assert.isNull(told.entry)
-      assert.deepStrictEqual(told.overFetch, { url: "https://h/video.mp4" })
+      const printed = JSON.parse(stdout)
+      // the failure alone, without a second one of a finalizer
+      assert.strictEqual(printed.lean.failed, `Error: ${unsupported}`)
+      assert.isNull(printed.entry)
+      assert.deepStrictEqual(printed.overFetch, { url: "https://h/video.mp4" })
       assert.strictEqual(server.requests.filter(({ method }) => method === "POST").length, 1)
     }))
 })

@@ -59,7 +59,7 @@ const pointedAt = (
   requestTimeout: Duration.DurationInput = "5 minutes"
 ): JobQueue.Options => ({ apiKey: Redacted.make(token), baseUrl: `${server.url}/v1`, requestTimeout })
 
-/** The client, pointed at a server of a test. */
+/** The client for a server of a test. */
 const connect = (server: HostileServer.HostileServer, requestTimeout?: Duration.DurationInput) =>
   Clients.make(pointedAt(server, requestTimeout))
 
@@ -74,7 +74,7 @@ const error = (
     })
   )
 
-/** The real clock, but for the time of day. */
+/** The real clock with a fixed time of day. */
 const at = (now: string) => {
   const millis = DateTime.toEpochMillis(DateTime.unsafeMake(now))
   const clock = Clock.make()
@@ -90,12 +90,12 @@ const at = (now: string) => {
 
 const has = <A extends object>(actual: A, expected: { readonly [key: string]: unknown }) =>
   assert.deepStrictEqual(
-    Object.fromEntries(Object.keys(expected).map((key) => [key, actual[key as keyof A]])), // those that are compared
+    Object.fromEntries(Object.keys(expected).map((key) => [key, actual[key as keyof A]])), // the compared fields
     expected
   )
 
 for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.plain, Clients.clients)) {
-  // a GET that such a client has sent again is one call
+  // a GET that such a client repeats is one call
   const received = ({ requests }: HostileServer.HostileServer) =>
     repeatsReads
       ? requests.filter(({ method, url }, i) => method !== "GET" || url !== requests[i - 1]?.url)
@@ -103,7 +103,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
 
   describe(`over ${name}`, () => {
     // ---------------------------------------------------------------------------
-    describe("what is sent", () => {
+    describe("a request", () => {
       it.scopedLive("is a GET with the job in its query for status", () =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make(answer(200, document))
@@ -153,7 +153,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           assert.include(request.body, `"__proto__":{"b":1}`)
         }).pipe(Effect.provide(layer)))
 
-      it.scopedLive("has no fields in a submit but those that were given", () =>
+      it.scopedLive("has only the given fields in a submit", () =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make(answer(200, { requestId: job.requestId }))
           const queue = yield* connect(server)
@@ -162,7 +162,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           assert.deepStrictEqual(JSON.parse(server.requests[0]!.body), { model: job.model, payload: {} })
         }).pipe(Effect.provide(layer)))
 
-      it.scopedLive("is the job for cancel, and the model for clear", () =>
+      it.scopedLive("has the job for cancel, and the model for clear", () =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make((response, request, index) =>
             answer(200, request.path.endsWith("cancel") ? { status: "canceled" } : { canceled_count: 3 })(
@@ -193,7 +193,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           )
         }).pipe(Effect.provide(layer)))
 
-      it.scopedLive("carries the token, accepts JSON, and tells nothing of our traces", () =>
+      it.scopedLive("has the token, accepts JSON, and has no trace headers", () =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make(answer(500))
           const queue = yield* connect(server)
@@ -212,7 +212,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           }
         }).pipe(Effect.provide(layer)))
 
-      it.scopedLive("names models and jobs exactly, however odd", () =>
+      it.scopedLive("has the exact names of models and jobs, however unusual", () =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make(answer(200, document))
           const queue = yield* connect(server)
@@ -229,7 +229,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
         }).pipe(Effect.provide(layer)))
 
       it.scopedLive.prop(
-        "names any model",
+        "has the name of any model",
         { models: FastCheck.array(Arbitrary.make(Job.ModelName), { minLength: 1, maxLength: 10 }) },
         ({ models }) =>
           Effect.gen(function*() {
@@ -242,7 +242,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
               server.requests.map(({ query }) => Array.from(query)),
               models.map((model) => [[
                 "model",
-                // a lone surrogate has no UTF-8
+                // UTF-8 can't encode a lone surrogate
                 model.replace(/\p{Surrogate}/gu, "\ufffd")
               ]])
             )
@@ -251,7 +251,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
       )
 
       for (const baseUrl of ["/v1", "/v1/", "", "/", "/gateway/together/v1/"]) {
-        it.scopedLive(`goes below the base URL, here …${baseUrl}`, () =>
+        it.scopedLive(`has a path below the base URL, here …${baseUrl}`, () =>
           Effect.gen(function*() {
             const server = yield* HostileServer.make(answer(200, document))
             const queue = yield* Clients.make({
@@ -265,8 +265,8 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
     })
 
     // ---------------------------------------------------------------------------
-    describe("good answers", () => {
-      it.scopedLive("of status, with all that is in the document", () =>
+    describe("valid responses", () => {
+      it.scopedLive("of status, with all fields of the document", () =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make(
             answer(200, {
@@ -297,7 +297,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           )
         }).pipe(Effect.provide(layer)))
 
-      it.scopedLive("of status, with nulls for what is optional", () =>
+      it.scopedLive("of status, with null for the optional fields", () =>
         Effect.gen(function*() {
           const optional = ["created_at", "claimed_at", "done_at", "info", "inputs", "outputs", "priority", "retries"]
           const server = yield* HostileServer.make(
@@ -307,14 +307,14 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           deepStrictEqual(status, Job.Running({ job }))
         }).pipe(Effect.provide(layer)))
 
-      it.scopedLive("of status, in a state that nobody knows", () =>
+      it.scopedLive("of status, in an unknown state", () =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make(answer(200, { ...document, status: "paused" }))
           const status = yield* Effect.flatMap(connect(server), (queue) => queue.status(job))
           deepStrictEqual(status, Job.Unrecognized({ job, status: "paused" }))
         }).pipe(Effect.provide(layer)))
 
-      it.scopedLive("of status, which were announced", () =>
+      it.scopedLive("of status, after informational responses", () =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make((response, request, index) => {
             response.writeProcessing()
@@ -351,7 +351,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           assert.deepStrictEqual({ ...(yield* queue.metrics(job.model)) }, { running: 1, waiting: 2, total: 3 })
         }).pipe(Effect.provide(layer)))
 
-      it.scopedLive("with any status code of success", () =>
+      it.scopedLive("with any 2xx status code", () =>
         Effect.gen(function*() {
           for (const httpStatus of [201, 202, 203, 226]) {
             const answers: { readonly [path: string]: unknown } = {
@@ -373,7 +373,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           }
         }).pipe(Effect.provide(layer)))
 
-      it.scopedLive("of cancel, obeyed or too late", () =>
+      it.scopedLive("of cancel, in time or too late", () =>
         Effect.gen(function*() {
           const answers = [
             answer(200, { status: "canceled" }),
@@ -417,7 +417,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
     })
 
     // ---------------------------------------------------------------------------
-    describe("refusals", () => {
+    describe("error responses", () => {
       const tags: { readonly [status: number]: QueueError.QueueError["_tag"] } = {
         201: "UnexpectedResponse",
         202: "UnexpectedResponse",
@@ -450,17 +450,17 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
 
       for (const [code, tag] of Object.entries(tags)) {
         const httpStatus = Number(code)
-        it.scopedLive(`${code} is ${tag}, whatever was asked`, () =>
+        it.scopedLive(`${code} is ${tag} for every call`, () =>
           Effect.gen(function*() {
             const hasBody = httpStatus !== 204 && httpStatus !== 304
             const body = { code: "some_code", type: "some_type", param: "model", message: "because" }
             const server = yield* HostileServer.make(answer(httpStatus, hasBody ? body : ""))
             const queue = yield* connect(server)
             for (const operation of operations) {
-              // a 409 of cancel is an answer, and has another body
+              // a 409 of cancel is a valid response, and has another body
               if (operation === "cancel" && httpStatus === 409) continue
               const error = yield* Effect.flip(calls[operation](queue))
-              // a client that wants to send it again has dropped the body by then
+              // a client that repeats the request has dropped the body by then
               const isDropped = repeatsReads && [408, 429, 500, 502, 503, 504].includes(httpStatus)
               has(error, {
                 _tag: tag,
@@ -474,7 +474,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
               assert(QueueError.isQueueError(error))
               assert.strictEqual(
                 QueueError.isTransient(error),
-                // a submit that may have arrived must not be sent again
+                // a submit that may have arrived must not be repeated
                 tag === "RateLimited" ||
                   ((tag === "Unavailable" || tag === "UnexpectedResponse") && operation !== "submit"),
                 "transient"
@@ -580,7 +580,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           has(refused, { _tag: "InvalidRequest", detail: "größe 🦊" })
         }).pipe(Effect.provide(layer)))
 
-      it.live("keep the request id of the answer", () =>
+      it.live("keep the request id of the response", () =>
         Effect.gen(function*() {
           const refused = yield* error(answer(500, "", { "X-Request-Id": "req-1" }))
           has(refused, { _tag: "Unavailable", httpRequestId: "req-1" })
@@ -592,7 +592,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           has(yield* error(answer(500)), { _tag: "Unavailable", httpRequestId: undefined })
         }).pipe(Effect.provide(layer)))
 
-      it.live("are small, whatever they quote", () =>
+      it.live("lead to small errors, whatever they contain", () =>
         Effect.gen(function*() {
           const long = "x".repeat(10_000)
           const refused = yield* error(
@@ -606,7 +606,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           }
         }).pipe(Effect.provide(layer)))
 
-      it.live("with 10 MB of HTML end as what they are", () =>
+      it.live("with 10 MB of HTML lead to the error of their status", () =>
         Effect.gen(function*() {
           const page = `<html><title>502 Bad Gateway</title>${"<p>please wait</p>".repeat(600_000)}</html>`
           const refused = yield* error(answer(502, page))
@@ -617,14 +617,14 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
 
       it.live("with markup that never closes are read in linear time", () =>
         Effect.gen(function*() {
-          // quadratic, these take from seconds to hours, in which no timeout can fire
+          // in quadratic time, these take from seconds to hours, during which no timeout can fire
           has(yield* error(answer(502, "<".repeat(60_000))), { _tag: "Unavailable" })
           has(yield* error(answer(502, `gone ${"<style>".repeat(9_000)}`)), { _tag: "Unavailable", detail: "gone" })
           has(yield* error(answer(200, "<".repeat(2_000_000))), { _tag: "UnexpectedResponse" })
           has(yield* error(answer(200, `gone ${"<style>".repeat(300_000)}`)), { detail: "gone" })
         }).pipe(Effect.provide(layer)))
 
-      it.live("with a body without an end are cut off, and known all the same", () =>
+      it.live("with a body without an end are cut off, and lead to the error of their status", () =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make(endless(503, { "retry-after": "7", "x-request-id": "req-1" }))
           const queue = yield* connect(server, "1 hour")
@@ -632,11 +632,11 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           has(refused, { _tag: "Unavailable", httpStatus: 503, httpRequestId: "req-1" })
           assert.include(refused.message, "retry after 7s")
           yield* server.until("the connection is dropped", () => server.aborted === 1 && server.written > 0)
-          // what is read is about 1 MB; the rest is what the kernel holds for two sockets
+          // about 1 MB is read; the kernel buffers the rest for two sockets
           assert.isBelow(server.written, 50_000_000)
         }).pipe(Effect.scoped, Effect.provide(layer)))
 
-      it.live("with a body that breaks off are known all the same", () =>
+      it.live("with a body that breaks off lead to the error of their status", () =>
         Effect.gen(function*() {
           has(yield* error(breakOff(503, "half of", { "retry-after": "7" })), {
             _tag: "Unavailable",
@@ -646,7 +646,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           has(yield* error(breakOff(404, `{"message":"no su`)), { _tag: "JobNotFound" })
         }).pipe(Effect.provide(layer)))
 
-      it.live("of cancel with 409 and another body are no answer", () =>
+      it.live("of cancel with 409 and another body are unexpected", () =>
         Effect.gen(function*() {
           const conflict = yield* error(answer(409, { message: "try later", code: "busy" }), "cancel")
           has(conflict, {
@@ -666,7 +666,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           }
         }).pipe(Effect.provide(layer)))
 
-      it.live("of other calls with 409 are no answer either", () =>
+      it.live("of other calls with 409 are unexpected too", () =>
         Effect.gen(function*() {
           for (const operation of operations.filter((operation) => operation !== "cancel")) {
             has(yield* error(answer(409, { status: "running" }), operation), {
@@ -678,7 +678,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           }
         }).pipe(Effect.provide(layer)))
 
-      it.live("are the same after a journey through JSON", () =>
+      it.live("lead to errors that survive a round trip through JSON", () =>
         Effect.gen(function*() {
           const handlers: ReadonlyArray<HostileServer.Handler> = [
             answer(400, { code: "c" }),
@@ -704,7 +704,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
     describe("Retry-After", () => {
       const now = "2026-02-07T10:30:00.250Z"
       const day = 24 * 60 * 60 * 1000
-      // without a `date` the server sends none
+      // the server sends no `date` header unless one is given
       const table: ReadonlyArray<
         readonly [headers: Record<string, string | ReadonlyArray<string>>, millis: number | undefined]
       > = [
@@ -739,7 +739,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
         [{ "retry-after-ms": "-5" }, undefined],
         [{ "retry-after-ms": "1e999" }, undefined]
       ]
-      // node:http drops all values of a repeated `Retry-After` but the first, and the longest of these is not the first
+      // node:http keeps only the first value of a repeated `Retry-After`, and the first is not always the longest
       const seen = name.startsWith("node:http")
         ? table.filter(([headers]) => !Array.isArray(headers["retry-after"]))
         : table
@@ -749,7 +749,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
             for (const httpStatus of [429, 503]) {
               const refused = yield* error((response) => {
                 response.sendDate = false
-                response.writeHead(httpStatus, headers as Http.OutgoingHttpHeaders).end() // arrays are not changed
+                response.writeHead(httpStatus, headers as Http.OutgoingHttpHeaders).end() // arrays are not mutated
               })
               assert(refused._tag === (httpStatus === 429 ? "RateLimited" : "Unavailable"))
               assert.strictEqual(refused.retryAfter && Duration.toMillis(refused.retryAfter), millis)
@@ -759,7 +759,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
     })
 
     // ---------------------------------------------------------------------------
-    describe("answers that make no sense", () => {
+    describe("unexpected responses", () => {
       const html = "<html><body>Sign in to the guest network</body></html>"
       const table: ReadonlyArray<readonly [what: string, body: unknown, issue: string]> = [
         ["HTML", html, "JSON"],
@@ -825,7 +825,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           }).pipe(Effect.provide(layer)))
       }
 
-      it.live("200 of submit with an error and no request id says what the service says", () =>
+      it.live("200 of submit with an error and no request id has the message of the service", () =>
         Effect.gen(function*() {
           const body = { error: { message: "the quota is used up", code: "quota", type: "limit", param: "model" } }
           const odd = yield* error(answer(200, body), "submit")
@@ -864,8 +864,8 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
     })
 
     // ---------------------------------------------------------------------------
-    describe("no answer", () => {
-      it.scopedLive("from a port on which nobody listens", () =>
+    describe("no response", () => {
+      it.scopedLive("from a port without a listener", () =>
         Effect.gen(function*() {
           const port = yield* HostileServer.closedPort
           const queue = yield* Clients.make({
@@ -885,7 +885,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           }
         }).pipe(Effect.provide(layer)))
 
-      it.scopedLive("from a host whose name nobody knows", () =>
+      it.scopedLive("from a host whose name does not resolve", () =>
         Effect.gen(function*() {
           const queue = yield* Clients.make({ apiKey: Redacted.make(token), baseUrl: "http://queue.invalid/v1" })
           const failed = yield* Effect.flip(queue.submit({ model: job.model, payload: {} }))
@@ -912,7 +912,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           ["neither TLS nor HTTP", HostileServer.makeRaw((socket) => socket.end("220 smtp.example.com ESMTP\r\n"))]
         ] as const
       ) {
-        it.scopedLive(`from a server that was to speak TLS and speaks ${what}`, () =>
+        it.scopedLive(`from a server that should speak TLS and speaks ${what}`, () =>
           Effect.gen(function*() {
             const { requests, url } = yield* server
             const queue = yield* Clients.make({
@@ -947,7 +947,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           const queue = yield* Clients.make({ apiKey: Redacted.make(token), baseUrl: `http://localhost:${port}` })
           const failed = yield* Effect.flip(queue.status(job))
           assert(failed._tag === "Unreachable")
-          // where there are several addresses, Node's own message is empty
+          // with several addresses, Node's own message is empty
           assert.match(failed.reason, /ECONNREFUSED.*:\d+$/)
           assert.strictEqual(failed.sent, false)
         }).pipe(Effect.provide(layer)))
@@ -986,7 +986,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
         ["before the first byte of a good body", true, (response) => response.writeHead(200).flushHeaders()],
         ["within the body of a refusal", true, stall(503, `{"message":`)]
       ]
-      // such a client is content with the headers of a refusal
+      // such a client reads only the headers of an error response
       for (const [what, answers, handler] of repeatsReads ? stalls.slice(0, 3) : stalls) {
         it.scoped(`in time, ${what}: the call fails, and the request is closed`, () =>
           Effect.gen(function*() {
@@ -1030,7 +1030,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           }).pipe(Effect.provide(layer)))
       }
 
-      it.scopedLive("is waited for without a limit when there is none", () =>
+      it.scopedLive("is awaited without a limit if the timeout is infinite", () =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make((response, request, index) => {
             setTimeout(() => answer(200, document)(response, request, index), 50)
@@ -1041,9 +1041,9 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
     })
 
     // ---------------------------------------------------------------------------
-    // a client that repeats requests keeps the connections of those whose responses it has dropped
+    // a client that repeats requests keeps the connections of the responses that it has dropped
     describe.skipIf(repeatsReads)("a pool of one connection", () => {
-      it.scopedLive("serves the next request after each refusal, over the same connection", () =>
+      it.scopedLive("serves the next request after each error response, over the same connection", () =>
         Effect.gen(function*() {
           const sizes = [0, 10, 1_000, 70_000, 300_000, 900_000]
           const refusals = sizes.flatMap((size) =>
@@ -1061,7 +1061,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           assert.strictEqual(server.connections, 1)
         }).pipe(Effect.provide(oneConnection)))
 
-      it.scopedLive("serves the next request after what had to be dropped, over another", () =>
+      it.scopedLive("serves the next request after a dropped response, over another connection", () =>
         Effect.gen(function*() {
           const stalled: ReadonlyArray<HostileServer.Handler> = [silence, stall(200, "half"), stall(503, "half")]
           const troubles: ReadonlyArray<HostileServer.Handler> = [
@@ -1101,7 +1101,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
             const queue = yield* connect(server)
             const fiber = yield* Effect.fork(Effect.flip(queue.submit({ model: job.model, payload: {} })))
             yield* server.until("the request is there", () => server.requests.length > 0)
-            // past the timeout, and past whatever else might be waited for
+            // past the timeout, and past any backoff
             if (tag === "ResponseTimeout") yield* TestClock.adjust("1 day")
             has(yield* Fiber.join(fiber), { _tag: tag })
             yield* TestClock.adjust("1 day")
@@ -1112,15 +1112,15 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
       once("when the service is slow after the headers", stall(200, `{"requestId":`), "ResponseTimeout")
       once("when the service is not available", answer(503, "", { "retry-after": "0" }), "Unavailable")
       once("when there are too many requests", answer(429, "", { "retry-after": "0" }), "RateLimited")
-      once("when a time limit of the service is over", answer(408, "", { "retry-after": "0" }), "Unavailable")
-      once("when the connection breaks after the job was taken", reset(), "Unreachable")
-      once("when the connection closes after the job was taken", (response) => response.socket?.end(), "Unreachable")
-      once("when the connection breaks within the answer", reset(`{"requestId":`), "Unreachable")
-      once("when the answer makes no sense", answer(200, { error: "queued, maybe" }), "UnexpectedResponse")
-      once("when the answer is a redirect", answer(302), "UnexpectedResponse")
+      once("when a time limit of the service has passed", answer(408, "", { "retry-after": "0" }), "Unavailable")
+      once("when the connection breaks after the job was accepted", reset(), "Unreachable")
+      once("when the connection closes after the job was accepted", (response) => response.socket?.end(), "Unreachable")
+      once("when the connection breaks within the response", reset(`{"requestId":`), "Unreachable")
+      once("when the response is unexpected", answer(200, { error: "queued, maybe" }), "UnexpectedResponse")
+      once("when the response is a redirect", answer(302), "UnexpectedResponse")
     })
 
-    it.scopedLive("every call is made once", () =>
+    it.scopedLive("every call sends one request", () =>
       Effect.gen(function*() {
         const server = yield* HostileServer.make(answer(503, "", { "retry-after": "0" }))
         const queue = yield* connect(server)
@@ -1129,7 +1129,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
       }).pipe(Effect.provide(layer)))
 
     // ---------------------------------------------------------------------------
-    describe("what is wrong from the start is not sent", () => {
+    describe("an invalid request is not sent", () => {
       const cyclic: Record<string, unknown> = {}
       cyclic["self"] = [cyclic]
       const refs: ReadonlyArray<readonly [what: string, ref: unknown, detail: string]> = [
@@ -1200,7 +1200,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           assert.strictEqual(server.requests.length, 0)
         }).pipe(Effect.provide(layer)))
 
-      it.scopedLive("nor is it quoted at length", () =>
+      it.scopedLive("and is quoted only up to a bound", () =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make(answer(200, document))
           const queue = yield* connect(server)
@@ -1217,7 +1217,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
 
     // ---------------------------------------------------------------------------
     describe("spans", () => {
-      it.scopedLive("one a call, with the model and the job", () =>
+      it.scopedLive("are one a call, with the model and the job", () =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make((response, request, index) =>
             answer(200, request.path.endsWith("submit") ? { requestId: job.requestId } : document)(
@@ -1297,7 +1297,7 @@ describe("redirects", () => {
       }).pipe(Effect.provide(layer)))
   }
 
-  it.scopedLive("are not followed by fetch when it is told so", () =>
+  it.scopedLive("are not followed by fetch with `redirect: manual`", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make(elsewhere)
       const queue = yield* JobQueue.make(pointedAt(server))
@@ -1314,7 +1314,7 @@ describe("redirects", () => {
 })
 
 // -----------------------------------------------------------------------------
-// what a client says of a failure
+// causes of failures
 // -----------------------------------------------------------------------------
 
 describe("the cause of a failure", () => {
@@ -1359,7 +1359,7 @@ describe("the cause of a failure", () => {
     ...["ECONNRESET", "EHOSTUNREACH", "ETIMEDOUT", "EPROTO", "UND_ERR_SOCKET", "UND_ERR_HEADERS_TIMEOUT"].map((code) =>
       system(code)
     ),
-    // one of the addresses was reached
+    // the client reached one of the addresses
     several(refused, system("ECONNRESET", "read")),
     several(system("ECONNRESET", "read"), refused),
     several(untrusted, system("ECONNRESET", "read")),
@@ -1371,7 +1371,7 @@ describe("the cause of a failure", () => {
     undefined
   ]
 
-  /** A client that fails as it is told to, after it has succeeded if that is wanted. */
+  /** A client that fails with `cause`, after a first success if `hasAnswered`. */
   const failing = (cause: unknown, hasAnswered: boolean) =>
     Effect.gen(function*() {
       let isFirst = hasAnswered
@@ -1393,8 +1393,8 @@ describe("the cause of a failure", () => {
     readonly [what: string, causes: ReadonlyArray<unknown>, hasAnswered: ReadonlyArray<boolean>, expected: object]
   > = [
     ["of no connection: not sent", beforeTheConnection, [false, true], { sent: false, transient: undefined }],
-    ["of a certificate: not sent, and stays", notTrusted, [false, true], { sent: false, transient: false }],
-    ["of a server without TLS: not sent, and stays", noTls, [false], { sent: false, transient: false }],
+    ["of a certificate: not sent, not transient", notTrusted, [false, true], { sent: false, transient: false }],
+    ["of a server without TLS: not sent, not transient", noTls, [false], { sent: false, transient: false }],
     ["of a connection that had worked: unknown", noTls, [true], { sent: undefined, transient: undefined }],
     ["of a connection: unknown", afterTheConnection, [false, true], { sent: undefined, transient: undefined }]
   ]
@@ -1419,7 +1419,7 @@ describe("the cause of a failure", () => {
 
 const secret = "tgp_v1_a-very-secret-token"
 
-/** A client that notes where it is sent to, and sends nothing. */
+/** A client that records its requests, and sends none. */
 const recorder = () => {
   const requests: Array<{ readonly url: string; readonly authorization: string | undefined }> = []
   return {
@@ -1450,7 +1450,7 @@ const build = <E>(
 }
 
 describe("configuration", () => {
-  it.effect("asks the real service unless told otherwise", () =>
+  it.effect("uses the real service by default", () =>
     Effect.gen(function*() {
       const [request] = yield* build(JobQueue.layer(), { TOGETHER_API_KEY: secret })
       assert.deepStrictEqual(request, {
@@ -1459,7 +1459,7 @@ describe("configuration", () => {
       })
     }))
 
-  it.effect("asks whom TOGETHER_BASE_URL names", () =>
+  it.effect("uses the service at TOGETHER_BASE_URL", () =>
     Effect.gen(function*() {
       for (const baseUrl of ["http://localhost:8080/v1", "http://localhost:8080/v1/"]) {
         const [request] = yield* build(JobQueue.layer(), { TOGETHER_API_KEY: secret, TOGETHER_BASE_URL: baseUrl })
@@ -1467,7 +1467,7 @@ describe("configuration", () => {
       }
     }))
 
-  it.effect("drops blanks and line ends around the token", () =>
+  it.effect("trims blanks and line ends around the token", () =>
     Effect.gen(function*() {
       for (const text of [`${secret}\n`, `${secret}\r\n`, ` \t${secret} `]) {
         const [request] = yield* build(JobQueue.layer(), { TOGETHER_API_KEY: text })
@@ -1475,7 +1475,7 @@ describe("configuration", () => {
       }
     }))
 
-  it.effect("knows its options by any name", () =>
+  it.effect("reads its options from variables of any name", () =>
     Effect.gen(function*() {
       const layer = JobQueue.layerConfig({
         apiKey: Config.redacted("QUEUE_TOKEN"),
@@ -1548,7 +1548,7 @@ describe("configuration", () => {
     ["the token as the URL", { TOGETHER_API_KEY: secret, TOGETHER_BASE_URL: secret }, /TOGETHER_BASE_URL.*not a URL/]
   ]
   for (const [what, variables, issue] of refused) {
-    it.effect(`refuses ${what}, and shows no secret`, () =>
+    it.effect(`rejects ${what}, and shows no secret`, () =>
       Effect.gen(function*() {
         const failed = yield* Effect.flip(build(JobQueue.layer(), variables))
         assert.include(["MissingData", "InvalidData"], (failed as { readonly _op?: unknown })._op)
@@ -1563,7 +1563,7 @@ describe("configuration", () => {
       }))
   }
 
-  it.effect("refuses the same where the options are given by hand", () =>
+  it.effect("rejects the same values as options", () =>
     Effect.gen(function*() {
       const make = (options: JobQueue.Options) =>
         Effect.map(Effect.flip(JobQueue.make(options)), (error) => String(error)).pipe(

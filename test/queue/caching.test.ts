@@ -1,5 +1,5 @@
 /**
- * No response comes from a cache, whichever client the app has.
+ * No response comes from a cache, with any client of the app.
  */
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as HttpClient from "@effect/platform/HttpClient"
@@ -23,12 +23,12 @@ const options = ({ url }: HostileServer.HostileServer): JobQueue.Options => ({
   baseUrl: `${url}/v1`
 })
 
-/** A service whose job is done when it is asked for the third time. */
+/** A service whose job is done in the third response. */
 const service = HostileServer.make((...call) =>
   answer(200, { ...document, status: call[2] < 2 ? "running" : "done", outputs: {} })(...call)
 )
 
-/** As that of Next.js 13 and 14: it keeps the answer to a GET, unless it is told otherwise by `init`. */
+/** Like the `fetch` of Next.js 13 and 14: it caches the response to a GET, unless `init` disables that. */
 const caching = (fetch: Fetch): Fetch => {
   const kept = new Map<string, Response>()
   return async (input, init) => {
@@ -40,7 +40,7 @@ const caching = (fetch: Fetch): Fetch => {
   }
 }
 
-/** As that of Cloudflare Workers: it does not know the field. */
+/** Like the `fetch` of Cloudflare Workers: it does not support the field. */
 const withoutField = (fetch: Fetch, thrown: Array<string>): Fetch => async (input, init) => {
   if (init !== undefined && "cache" in init) {
     thrown.push(String(input))
@@ -60,14 +60,14 @@ const overFetch = (fetch: Fetch, init: RequestInit = {}) =>
   )
 
 const result = (server: HostileServer.HostileServer) =>
-  // from a cache it would never be done
+  // from a cache, the job would never be done
   JobStream.result(job, { cadence: Schedule.intersect(Schedule.spaced("1 millis"), Schedule.recurs(20)) }).pipe(
     Effect.provide(watched(Layer.effect(JobQueue.JobQueue, JobQueue.make(options(server)))))
   )
 
 describe("no-store", () => {
   for (const { layer, name } of Clients.clients) {
-    it.scopedLive(`is asked for by the GETs of ${name}, and by nothing else`, () =>
+    it.scopedLive(`is sent by the GETs of ${name}, and by no other request`, () =>
       Effect.gen(function*() {
         const server = yield* service
         const queue = yield* Clients.make(options(server))
@@ -84,14 +84,14 @@ describe("no-store", () => {
       }).pipe(Effect.provide(layer)))
   }
 
-  it.scopedLive("goes past a fetch that caches", () =>
+  it.scopedLive("bypasses a fetch that caches", () =>
     Effect.gen(function*() {
       const server = yield* service
       yield* Effect.provide(result(server), overFetch(caching(fetch)))
       assert.strictEqual(server.requests.length, 3)
     }))
 
-  it.scopedLive("goes past the global fetch of a runtime that caches", () =>
+  it.scopedLive("bypasses the global fetch of a runtime that caches", () =>
     Effect.gen(function*() {
       const server = yield* service
       const ours = globalThis.fetch
@@ -108,7 +108,7 @@ describe("no-store", () => {
       assert.strictEqual(server.requests.length, 3)
     }))
 
-  it.scopedLive("is left out where the fetch does not know the field, and is tried once", () =>
+  it.scopedLive("is omitted if the fetch does not support the field, after one attempt", () =>
     Effect.gen(function*() {
       const server = yield* service
       const thrown: Array<string> = []
@@ -117,7 +117,7 @@ describe("no-store", () => {
       assert.strictEqual(thrown.length, 1)
     }))
 
-  it.scopedLive("leaves the fetch and the RequestInit of the app as they are", () =>
+  it.scopedLive("keeps the fetch and the RequestInit of the app", () =>
     Effect.gen(function*() {
       const server = yield* service
       const seen: Array<RequestInit | undefined> = []
@@ -127,12 +127,12 @@ describe("no-store", () => {
       yield* Effect.exit(queue.submit({ model: "m", payload: {} }))
       assert.deepStrictEqual(seen.map((init) => [init?.method, init?.redirect, init?.cache]), [
         ["GET", "error", "no-store"],
-        // what the app gave, but for the redirect of a request that must not be sent again
+        // the values of the app, except for the redirect of a request that must not be repeated
         ["POST", "manual", "force-cache"]
       ])
     }))
 
-  it.scopedLive("does not take the fetch of an app that has wrapped its client", () =>
+  it.scopedLive("does not bypass a client that the app has wrapped", () =>
     Effect.gen(function*() {
       for (
         const wrap of [
@@ -155,7 +155,7 @@ describe("no-store", () => {
       }
     }))
 
-  it.scopedLive("does not hide that a fetch fails", () =>
+  it.scopedLive("reports the failure of a fetch", () =>
     Effect.gen(function*() {
       for (const message of ["fetch failed", "no cache today"]) {
         let calls = 0

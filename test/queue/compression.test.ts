@@ -1,5 +1,5 @@
 /**
- * A gateway that compresses what it sends, unless it is told otherwise, or even then.
+ * A gateway that compresses responses unless the request forbids it, or always.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { deepStrictEqual } from "@effect/vitest/utils"
@@ -29,7 +29,7 @@ const codings = { br: brotliCompressSync, gzip: gzipSync, deflate: deflateSync }
 
 type Coding = keyof typeof codings
 
-/** Compresses as the request allows it (RFC 9110: whatever it does not say), or, if it is stubborn, by one coding. */
+/** Compresses as the request allows (RFC 9110: in any coding without the header), or always in `stubborn`. */
 const gateway = (
   { body, httpStatus = 200, stubborn }: {
     readonly httpStatus?: number
@@ -52,7 +52,7 @@ const connect = (server: HostileServer.HostileServer) =>
 
 for (const { layer, name } of Clients.clients) {
   describe(`over ${name}`, () => {
-    it.scopedLive("a gateway that compresses unless told otherwise is told otherwise", () =>
+    it.scopedLive("requests forbid compression, which a gateway would use by default", () =>
       Effect.gen(function*() {
         const server = yield* gateway()
         const queue = yield* connect(server)
@@ -69,7 +69,7 @@ for (const { layer, name } of Clients.clients) {
       }).pipe(Effect.provide(layer)))
 
     for (const stubborn of Object.keys(codings) as Array<Coding>) {
-      it.scopedLive(`an answer in ${stubborn} that was not asked for is read, or the error says so`, () =>
+      it.scopedLive(`a response in ${stubborn} that was not requested is read, or the error reports it`, () =>
         Effect.gen(function*() {
           const server = yield* gateway({ stubborn })
           const queue = yield* connect(server)
@@ -83,7 +83,7 @@ for (const { layer, name } of Clients.clients) {
           }
         }).pipe(Effect.provide(layer)))
 
-      it.scopedLive(`a refusal in ${stubborn} that was not asked for is what its status says`, () =>
+      it.scopedLive(`an error response in ${stubborn} that was not requested fails by its status`, () =>
         Effect.gen(function*() {
           for (
             const [httpStatus, tag] of [[401, "AccessDenied"], [503, "Unavailable"], [
@@ -115,7 +115,7 @@ describe("a large response, over the lean transport", () => {
   const coding = ({ headers }: HostileServer.HostileServer["requests"][number]) => headers["accept-encoding"]
 
   for (const length of [20_000, 1_000_000]) {
-    it.scopedLive(`is compressed from the second time on: ${length} letters`, () =>
+    it.scopedLive(`is compressed from the second poll on: ${length} letters`, () =>
       Effect.gen(function*() {
         const server = yield* gateway({ body: large(length) })
         const queue = yield* lean(server)
@@ -125,7 +125,7 @@ describe("a large response, over the lean transport", () => {
       }))
   }
 
-  it.scopedLive("is not compressed any more when it is small again", () =>
+  it.scopedLive("is no longer compressed after a small response", () =>
     Effect.gen(function*() {
       const bodies = [large(20_000), large(200), large(200)]
       const server = yield* HostileServer.make((response, { headers }, index) => {
@@ -138,7 +138,7 @@ describe("a large response, over the lean transport", () => {
       assert.deepStrictEqual(server.requests.map(coding), ["identity", "gzip", "identity"])
     }))
 
-  it.scopedLive("is bounded when it is decompressed", () =>
+  it.scopedLive("is bounded after decompression", () =>
     Effect.gen(function*() {
       const server = yield* gateway({ stubborn: "gzip", body: large(10_000_000) })
       const error = yield* Effect.flip((yield* lean(server, { maxResponseBytes: 1_000_000 })).status(job))
@@ -146,7 +146,7 @@ describe("a large response, over the lean transport", () => {
       assert.strictEqual(error.maxBytes, 1_000_000)
     }))
 
-  it.scopedLive("that breaks off, or is no gzip, may be asked for again", () =>
+  it.scopedLive("that breaks off, or is not gzip, is a transient error", () =>
     Effect.gen(function*() {
       const zipped = gzipSync(large(20_000))
       for (const body of [zipped.subarray(0, 40), Buffer.from("no gzip")]) {
@@ -160,7 +160,7 @@ describe("a large response, over the lean transport", () => {
       }
     }))
 
-  it.scopedLive("is not waited for by an interruption", () =>
+  it.scopedLive("does not delay an interruption", () =>
     Effect.gen(function*() {
       const server = yield* gateway({ stubborn: "gzip", body: large(10_000_000) })
       const queue = yield* lean(server)
@@ -172,7 +172,7 @@ describe("a large response, over the lean transport", () => {
 })
 
 describe("the command", () => {
-  it.scopedLive("reads what a gateway that compresses unless told otherwise sends", () =>
+  it.scopedLive("reads the response of a gateway that compresses by default", () =>
     Effect.gen(function*() {
       const server = yield* gateway()
       const { code, stderr, stdout } = yield* run(["metrics", "--json", model], {
@@ -183,7 +183,7 @@ describe("the command", () => {
       assert.include(stdout, "\"total\":3")
     }))
 
-  it.scopedLive("says that an answer is compressed all the same", () =>
+  it.scopedLive("reports a response that is compressed although the request forbids it", () =>
     Effect.gen(function*() {
       const server = yield* gateway({ stubborn: "gzip" })
       const { code, stderr } = yield* run(["metrics", model], {

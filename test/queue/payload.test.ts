@@ -37,7 +37,7 @@ const nested = (levels: number): unknown => {
   return value
 }
 
-/** What JSON loses or changes, with the words for it. */
+/** Values that JSON loses or changes, with their names in messages. */
 const unsayable: ReadonlyArray<readonly [what: string, value: unknown]> = [
   ["NaN", NaN],
   ["Infinity", Infinity],
@@ -115,7 +115,7 @@ const refusesAll = Effect.gen(function*() {
   }
 })
 
-describe("a payload that JSON cannot represent is refused, with its path, before anything is sent", () => {
+describe("a payload that JSON cannot represent is rejected, with its path, before a request is sent", () => {
   for (const { layer, name } of Clients.clients) {
     it.scopedLive(`over ${name}`, () =>
       Effect.gen(function*() {
@@ -132,7 +132,7 @@ describe("a payload that JSON cannot represent is refused, with its path, before
       assert.strictEqual((yield* TestJobQueue.counts).submit, 0)
     }).pipe(inQueue({})))
 
-  it.effect("by a run, a stage, and a submit with a journal, which does not note it", () =>
+  it.effect("by a run, a stage, and a submit with a journal, which has no entry for it", () =>
     Effect.gen(function*() {
       const payload = { frames: [new Map()] }
       const words = "payload.frames[0]: an instance of Map cannot be represented in JSON"
@@ -158,7 +158,7 @@ describe("a payload arrives as JSON represents it", () => {
   const arrived = (payload: JobQueue.SubmitRequest["payload"], info: JobQueue.SubmitRequest["payload"] = {}) =>
     Effect.flatMap(JobQueue.submit({ model, payload, info }), JobQueue.status)
 
-  it.effect("with what has a toJSON, without what is undefined", () =>
+  it.effect("with the values of toJSON, and without undefined", () =>
     Effect.gen(function*() {
       const at = DateTime.toDate(DateTime.unsafeMake("2026-02-07T10:30:00Z"))
       const shared = { a: 1 }
@@ -196,7 +196,7 @@ describe("a payload arrives as JSON represents it", () => {
       yield* arrived(nested(1_000) as never)
     }).pipe(inQueue({})))
 
-  it("law: what is accepted arrives as JSON.stringify says, and only what loses nothing by that is accepted", async () => {
+  it("law: an accepted payload arrives as JSON.stringify encodes it, and is accepted only if that loses nothing", async () => {
     const leaf = FastCheck.oneof(
       FastCheck.constantFrom<unknown>(...unsayable.map(([, value]) => value), ...missing),
       FastCheck.jsonValue(),
@@ -211,7 +211,7 @@ describe("a payload arrives as JSON represents it", () => {
         FastCheck.dictionary(FastCheck.string(), tie("tree"), { maxKeys: 3 })
       )
     }))
-    // whether a part of it is lost, by another road: a replacer sees each part as it is before and after
+    // whether JSON loses a part of the value, determined independently of the implementation
     const loses = (value: unknown, isElement = false): boolean => {
       if (value === undefined || missing.includes(value)) return isElement
       if (unsayable.some(([, other]) => Object.is(other, value))) return true
@@ -238,7 +238,7 @@ describe("a payload arrives as JSON represents it", () => {
     await queue.dispose()
   })
 
-  it.effect("law: a key stands for what is sent, not for the objects that say it", () =>
+  it.effect("law: a key identifies the JSON of a payload, not its objects", () =>
     Effect.gen(function*() {
       const submit = (payload: JobQueue.SubmitRequest["payload"]) =>
         JobRun.submit({ model, payload }, { key: "order-17" })

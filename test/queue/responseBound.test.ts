@@ -1,5 +1,5 @@
 /**
- * The body of a response has a bound, whichever client reads it.
+ * The body of a response has a bound, with every client.
  */
 import { assert, describe, it } from "@effect/vitest"
 import type { Job, JobQueue } from "effect-queue-status"
@@ -22,7 +22,7 @@ const MiB = 1024 * 1024
 const connect = (server: HostileServer.HostileServer, options: Partial<JobQueue.Options> = {}) =>
   Clients.make({ apiKey: Redacted.make(token), baseUrl: `${server.url}/v1`, ...options })
 
-/** A document of so many bytes. */
+/** A document of `bytes` bytes. */
 const sized = (bytes: number): string => {
   const done = (video: string) => JSON.stringify({ ...document, status: "done", outputs: { video } })
   return done("x".repeat(bytes - done("").length))
@@ -30,8 +30,8 @@ const sized = (bytes: number): string => {
 
 for (const { layer, name } of runs(Clients.plain, Clients.clients)) {
   describe(`over ${name}`, () => {
-    it.scopedLive("a success without an end is read up to the bound, and its connection closed", () =>
-      // at a time: with the transport for Node, each waits some seconds for its connection to be closed
+    it.scopedLive("a successful response without an end is read up to the bound, and its connection is closed", () =>
+      // concurrently: with the transport for Node, each waits some seconds for its connection to close
       Effect.forEach(operations, (operation) =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make(endless(200))
@@ -42,7 +42,7 @@ for (const { layer, name } of runs(Clients.plain, Clients.clients)) {
           assert.strictEqual(error.maxBytes, MiB)
           assert.strictEqual(error.httpStatus, 200)
           yield* server.until("the connection is closed", () => server.open.size === 0)
-          // and what was on its way: the buffers of two sockets
+          // the bound, and the buffers of two sockets
           assert.isBelow(server.written, 32 * MiB, operation)
         }), { concurrency: "unbounded" }).pipe(Effect.provide(layer)))
 
@@ -57,7 +57,7 @@ for (const { layer, name } of runs(Clients.plain, Clients.clients)) {
         }
       }).pipe(Effect.provide(layer)))
 
-    it.scopedLive("the outputs of a job may have 50 MB", () =>
+    it.scopedLive("the outputs of a job may take 50 MB", () =>
       Effect.gen(function*() {
         const server = yield* HostileServer.make(answer(200, sized(50_000_000)))
         const status = yield* Effect.flatMap(connect(server, { requestTimeout: "5 minutes" }), calls.status)

@@ -1,6 +1,6 @@
 /**
- * The calls are written by hand: the status call for speed, and all of them so that a client need not load `HttpApi`. They
- * are the calls that the `HttpApi` defines.
+ * The calls do not use `HttpApi`: the status call for speed, and all of them so that a client need not load it. They
+ * are equal to the calls that the `HttpApi` defines.
  */
 import * as HttpApiClient from "@effect/platform/HttpApiClient"
 import * as HttpClient from "@effect/platform/HttpClient"
@@ -26,7 +26,7 @@ const baseUrl = "https://queue.test/some/v1"
 
 const textOf = (bytes: Uint8Array): unknown => JSON.parse(new TextDecoder().decode(bytes))
 
-/** A client whose responses have this body, and the requests that it was given. */
+/** A client whose responses have this body, and the requests that it received. */
 const recording = (body: string) => {
   const requests: Array<{ readonly [part: string]: unknown }> = []
   const client = HttpClient.make((request, url) => {
@@ -42,7 +42,7 @@ const recording = (body: string) => {
   return { client, requests }
 }
 
-/** The client of the `HttpApi`, and the queue, over one that records. */
+/** The client of the `HttpApi`, and the queue, over a client that records requests. */
 const clients = (body: string) =>
   Effect.gen(function*() {
     const { client, requests } = recording(body)
@@ -63,7 +63,7 @@ const clients = (body: string) =>
     return { derived, queue, requests }
   })
 
-/** The answers of both to one status call, and their requests. */
+/** The responses of both to one status call, and their requests. */
 const both = (job: Job.JobRef, body: string) =>
   Effect.gen(function*() {
     const { derived, queue, requests } = yield* clients(body)
@@ -88,7 +88,7 @@ describe("the status call", () => {
       })
   )
 
-  it("decodes what the HttpApi decodes, and the same again", async () => {
+  it("decodes the same documents as the HttpApi, and returns the same snapshot for the same response", async () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(FastCheck.oneof(Documents.good, Documents.odd), (document) =>
@@ -119,7 +119,7 @@ describe("the status call", () => {
       deepStrictEqual(other.job, job)
     }))
 
-  it.effect("returns a reference that compares by value, whatever object was passed", () =>
+  it.effect("returns a reference that compares by value for any reference", () =>
     Effect.gen(function*() {
       const { queue } = yield* clients(
         JSON.stringify({ model: job.model, request_id: job.requestId, status: "running" })

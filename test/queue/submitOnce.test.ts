@@ -1,5 +1,5 @@
 /**
- * A submit makes one job at most: over every client, whatever the client was made to do, and whatever the service answers.
+ * A submit creates one job at most: over every client, with every decoration of the client, and for every response.
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as HttpClient from "@effect/platform/HttpClient"
@@ -26,7 +26,7 @@ const connect = (server: HostileServer.HostileServer) =>
   Clients.make({ apiKey: Redacted.make("tgp_v1_0123456789abcdef"), baseUrl: `${server.url}/v1` })
 
 // -----------------------------------------------------------------------------
-// what an answer means
+// the meaning of a response
 // -----------------------------------------------------------------------------
 
 interface Said {
@@ -35,7 +35,7 @@ interface Said {
   readonly body: unknown
 }
 
-/** Whether there is a job, as far as the answer says. */
+/** Whether there is a job, according to the response. */
 type Verdict = "a job" | "no job" | "unknown"
 
 const published = new Set([400, 401, 403, 404, 413, 422, 429])
@@ -78,9 +78,9 @@ const say = ({ body, httpStatus, retryAfter }: Said): HostileServer.Handler =>
     retryAfter === undefined ? {} : { "retry-after": retryAfter }
   )
 
-describe("the same key twice makes one job at most", () => {
+describe("the same key twice creates one job at most", () => {
   for (const { layer, name } of Clients.clients) {
-    it.scopedLive(`over ${name}, whatever the answers are`, () =>
+    it.scopedLive(`over ${name}, for any responses`, () =>
       Effect.gen(function*() {
         const { met, note } = tally()
         const answers: Array<Said> = []
@@ -91,7 +91,7 @@ describe("the same key twice makes one job at most", () => {
 
         const check = (first: Said) =>
           Effect.gen(function*() {
-            // `fetch` itself sends a request again that was misdirected, and nobody is told
+            // `fetch` itself repeats a misdirected request, and does not report it
             if (name.startsWith("fetch") && first.httpStatus === 421) return
             const key = `order-${keys++}`
             const submit = JobRun.submit({ model, payload: {} }, { key, retry: Schedule.stop }).pipe(Effect.either)
@@ -110,7 +110,7 @@ describe("the same key twice makes one job at most", () => {
               case "unknown":
                 assert(Either.isLeft(made) && made.left._tag === "SubmitUncertain")
                 deepStrictEqual(Option.map(entry, ({ _tag }) => _tag), Option.some("Sent" as const))
-                // `fetch` makes a network error of it
+                // `fetch` fails with a network error instead
                 if (name.startsWith("fetch") && first.httpStatus === 407) break
                 assert(made.left.error !== undefined && "httpStatus" in made.left.error)
                 assert.strictEqual(made.left.error.httpStatus, first.httpStatus)
@@ -120,7 +120,7 @@ describe("the same key twice makes one job at most", () => {
                 assert.strictEqual(made.left.httpStatus, first.httpStatus)
                 assert.isTrue(Option.isNone(entry))
             }
-            // sent again only where there is no job
+            // a second submit is sent only if there is no job
             answers[server.requests.length] = { httpStatus: 200, retryAfter: undefined, body: { requestId: "another" } }
             const again = yield* submit
             assert.strictEqual(server.requests.length, before + (verdict === "no job" ? 2 : 1))
@@ -150,7 +150,7 @@ describe("the same key twice makes one job at most", () => {
 })
 
 // -----------------------------------------------------------------------------
-// what a client was made to do
+// decorated clients
 // -----------------------------------------------------------------------------
 
 const moved = (httpStatus: number): HostileServer.Handler => (response, request, index) =>
@@ -160,7 +160,7 @@ const moved = (httpStatus: number): HostileServer.Handler => (response, request,
     index
   )
 
-describe("a client that would send a submit again", () => {
+describe("a client that repeats a submit", () => {
   const decorations: ReadonlyArray<readonly [what: string, (client: HttpClient.HttpClient) => HttpClient.HttpClient]> =
     [
       ["retryTransient", HttpClient.retryTransient({ times: 2 })],
@@ -201,7 +201,7 @@ describe("a client that would send a submit again", () => {
     ["a job", answer(200, { requestId: job.requestId })]
   ]
 
-  /** What comes of a submit, without the texts of the body. */
+  /** The result of a submit, without the texts of the body. */
   const outcome = (
     server: HostileServer.HostileServer,
     decorate: (client: HttpClient.HttpClient) => HttpClient.HttpClient
@@ -223,7 +223,7 @@ describe("a client that would send a submit again", () => {
     })
 
   for (const [what, decorate] of decorations) {
-    it.scopedLive(`by ${what}, is stopped, and the first answer counts`, () =>
+    it.scopedLive(`with ${what}, sends it once, and returns the first response`, () =>
       Effect.gen(function*() {
         for (const [said, handler] of handlers) {
           const server = yield* HostileServer.make(handler)
@@ -236,7 +236,7 @@ describe("a client that would send a submit again", () => {
       }).pipe(Effect.provide(NodeHttpClient.layerUndici)))
   }
 
-  it.scopedLive("reaches an address that refuses connections as often, and nothing was sent", () =>
+  it.scopedLive("reports that nothing was sent if the address refuses connections", () =>
     Effect.gen(function*() {
       const port = yield* HostileServer.closedPort
       const queue = yield* Clients.make({ apiKey: Redacted.make("any"), baseUrl: `http://127.0.0.1:${port}` })
@@ -244,7 +244,7 @@ describe("a client that would send a submit again", () => {
       assert(failed._tag === "Unreachable" && failed.sent === false && QueueError.isTransient(failed))
     }).pipe(Effect.provide(Clients.clients.find(({ repeatsReads }) => repeatsReads)!.layer)))
 
-  it.scopedLive("has its own spans, and none of its requests", () =>
+  it.scopedLive("has the spans of its decoration, and none for its requests", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make(answer(503))
       const queue = yield* JobQueue.make({ apiKey: Redacted.make("any"), baseUrl: server.url }).pipe(

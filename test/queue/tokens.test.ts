@@ -1,6 +1,6 @@
 /**
- * The token is sent, and found nowhere else: in no error, log or span, however it is looked at and whatever the service
- * does with it.
+ * The token is sent, and appears nowhere else: in no error, log or span, however they are printed, and whatever the
+ * response contains.
  */
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as HttpClient from "@effect/platform/HttpClient"
@@ -48,13 +48,13 @@ const plain = (text: string) =>
     .replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&quot;/g, "\"").replace(/&amp;/g, "&")
     .replaceAll("\\", "")
 
-/** The parts of a text that have so many characters. */
+/** The parts of a text that have `length` characters. */
 const parts = (text: string, length: number): ReadonlyArray<string> =>
   Array.from({ length: Math.max(0, text.length - length + 1) }, (_, at) => text.slice(at, at + length))
 
-/** Whether a text has so many successive characters of another one in it. */
+/** Whether a text contains `length` successive characters of another text. */
 const shares = (text: string, other: string, length: number): boolean => {
-  // to be quick with what has not: wherever such a part begins, one of these is in it
+  // fast for most texts: every part of `length` characters contains one of these parts
   const stride = Math.ceil(length / 2)
   const some = parts(other, length - stride + 1).filter((_, at) => at % stride === 0)
   return some.some((part) => text.includes(part)) && parts(other, length).some((part) => text.includes(part))
@@ -67,8 +67,8 @@ const base64s = (token: string): ReadonlyArray<string> =>
   })
 
 /**
- * Whether a text has the token in it, or eight characters of it: as it is, in the escapes of JSON, of `inspect`, of URLs
- * and of HTML, however often escaped, in base64 or in hex.
+ * Whether a text contains the token, or eight characters of it: unchanged, in the escapes of JSON, of `inspect`, of
+ * URLs and of HTML, escaped any number of times, in base64 or in hex.
  */
 const reveals = (text: string, token: string): boolean => {
   const decoded = plain(text)
@@ -89,7 +89,7 @@ const inspected = (value: unknown): string =>
     maxArrayLength: null
   })
 
-/** All that anybody could see of a call: each text with the way in which it was got. */
+/** All texts that a call makes visible, each with its source. */
 const look = <A, E>(
   call: Effect.Effect<A, E>
 ): Effect.Effect<
@@ -170,7 +170,7 @@ const revealed = (seen: ReadonlyArray<readonly [string, string]>, token: string)
   })
 
 // -----------------------------------------------------------------------------
-// what a service can do with a token
+// responses that contain the token
 // -----------------------------------------------------------------------------
 
 const html = (text: string): string =>
@@ -184,12 +184,12 @@ const escapes = (text: string, upper = false): string =>
 
 interface Scenario {
   readonly name: string
-  /** given what it is to repeat */
+  /** Receives the text to repeat. */
   readonly handler: (token: string) => HostileServer.Handler
   readonly operation?: QueueError.Operation
-  /** the repeated token is in a place that the error keeps, so that it has to be taken out there */
+  /** The error keeps the text around the repeated token, so the token must be removed from it. */
   readonly kept?: boolean
-  /** it never ends by itself */
+  /** The response never ends. */
   readonly stalls?: boolean
 }
 
@@ -233,7 +233,7 @@ const scenarios: ReadonlyArray<Scenario> = [
     handler: (token) => answer(status, { message: `the key was ${token}` }),
     kept: true
   })),
-  // the two classes that differ in what they keep
+  // the two errors that keep different fields
   ...[401, 418].flatMap((status) =>
     echoes.map(([how, body]): Scenario => ({
       name: `${status} that repeats it in ${how}`,
@@ -323,8 +323,8 @@ const scenarios: ReadonlyArray<Scenario> = [
 
 const connect = (baseUrl: string, token: string) => Clients.make({ apiKey: Redacted.make(token), baseUrl })
 
-// The errors of a client do not depend on the token, and what is taken out of texts does not depend on the client: each
-// of both against everything is enough.
+// The errors of a client do not depend on the token, and the removal of the token does not depend on the client: one
+// token for each client is enough.
 const clients = [
   ["undici", Clients.overUndici, "a usual token"],
   ["fetch", Clients.overFetch, "a token that needs escapes"],
@@ -349,12 +349,12 @@ for (const [client, layer, kind] of clients) {
           assert.deepStrictEqual(revealed(seen, token), [])
           const encoded = JSON.stringify(yield* Schema.encode(QueueError.QueueError)(exit.cause.error))
           assert.isFalse(reveals(encoded, token), encoded)
-          // otherwise nothing was repeated, and this test says nothing
+          // otherwise the response repeats nothing, and this test proves nothing
           if (kept) assert.include(encoded, "<redacted>")
         }).pipe(Effect.provide(layer)))
     }
 
-    it.scopedLive("a port on which nobody listens", () =>
+    it.scopedLive("a port without a listener", () =>
       Effect.gen(function*() {
         const port = yield* HostileServer.closedPort
         const queue = yield* connect(`http://127.0.0.1:${port}`, token)
@@ -385,7 +385,7 @@ for (const [client, layer, kind] of clients) {
         assert.deepStrictEqual(revealed(seen, token), [])
       }).pipe(Effect.provide(layer)))
 
-    it.scopedLive("a watch that ends with what it knew before", () =>
+    it.scopedLive("a watch that ends with its last snapshot and a previous error", () =>
       Effect.gen(function*() {
         const refuses = (status: number) => answer(status, { message: `the key was ${token}` })
         const answers = [answer(200, document), refuses(503), refuses(401)]
@@ -456,7 +456,7 @@ describe("the search", () => {
 })
 
 describe("a token of a few letters", () => {
-  it.scopedLive("is no secret, and garbles no message", () =>
+  it.scopedLive("is not treated as a secret, and does not corrupt messages", () =>
     Effect.gen(function*() {
       const server = yield* HostileServer.make(answer(404, { message: "no such job, says the devil" }))
       const queue = yield* connect(server.url, "dev")

@@ -33,7 +33,7 @@ describe("uuidv7", () => {
     )
   })
 
-  it("keeps its form at the ends of chance", () => {
+  it("keeps its form at the limits of the random source", () => {
     assert.strictEqual(make(0, Random.fixed([0])), "00000000-0000-7000-8000-000000000000")
     assert.strictEqual(
       make(2 ** 48 - 1, Random.fixed([Number.MAX_SAFE_INTEGER])),
@@ -52,7 +52,7 @@ describe("uuidv7", () => {
     )
   })
 
-  it("takes a time between two milliseconds, which a test clock can show, for the earlier one", () => {
+  it("rounds a time between two milliseconds, as a test clock may return, down", () => {
     const id = make(1.5, Random.make("seed"))
     assert.match(id, wellFormed)
     assert.strictEqual(timeOf(id), 1)
@@ -82,7 +82,7 @@ describe("uuidv7", () => {
     assert.strictEqual(new Set(many("seed", Array.from({ length: 10_000 }, () => 1))).size, 10_000)
   })
 
-  it("leaves 74 bits to chance", () => {
+  it("has 74 random bits", () => {
     const ids = many("seed", Array.from({ length: 1000 }, () => 0)).map((id) => BigInt(`0x${id.replaceAll("-", "")}`))
     const seenAsOne = ids.reduce((a, b) => a | b)
     const seenAsZero = ids.reduce((a, b) => a | ~b, 0n)

@@ -3,7 +3,7 @@ import { Job } from "effect-queue-status"
 import * as FastCheck from "effect/FastCheck"
 import { type Entry, ResponseCache } from "../../../src/queue/internal/responseCache.js"
 
-// Two jobs of which the parts, put together, are the same text.
+// The concatenated parts of different jobs may be the same text.
 const parts = FastCheck.constantFrom("a", "ab", "b", "1 a", "2 ab", "__proto__", "a b")
 
 const jobs = FastCheck.record({ model: parts, requestId: parts })
@@ -31,7 +31,7 @@ const maxSize = 8 * overhead
 
 describe("the cache of responses", () => {
   it.prop(
-    "gives the last response about the very job, or none, and never holds more than it may",
+    "returns the last response about the same job, or none, and never exceeds its maximum size",
     {
       steps: FastCheck.array(
         FastCheck.record({ job: jobs, size: FastCheck.option(FastCheck.integer({ min: 0, max: 4 * overhead })) }),
@@ -57,13 +57,13 @@ describe("the cache of responses", () => {
 
   const numbered = (n: number) => Job.ref("m", String(n))
 
-  it("keeps as many as it has room for", () => {
+  it("keeps as many responses as fit", () => {
     const cache = new ResponseCache<string>(8 * overhead)
     for (let n = 0; n < 8; n++) write(cache, numbered(n), 0)
     for (let n = 0; n < 8; n++) assert.isDefined(cache.find(numbered(n)))
   })
 
-  it("evicts a job that is not used before one that is", () => {
+  it("evicts an unused job before a used one", () => {
     const cache = new ResponseCache<string>(8 * overhead)
     for (let n = 0; n < 8; n++) write(cache, numbered(n), 0)
     for (let n = 8; n < 100; n++) {
@@ -74,7 +74,7 @@ describe("the cache of responses", () => {
     assert.isUndefined(cache.find(numbered(1)))
   })
 
-  it("keeps of a very long text that it is large, and forgets the one before it", () => {
+  it("keeps only the fact that a very long text is large, and drops the previous text", () => {
     const cache = new ResponseCache<string>(2 ** 30)
     write(cache, numbered(1), 10)
     write(cache, numbered(2), 10)
@@ -84,7 +84,7 @@ describe("the cache of responses", () => {
     assert.isDefined(cache.find(numbered(2)))
   })
 
-  it("finds nothing for a value that is no reference", () => {
+  it("finds nothing for a value that is not a reference", () => {
     const cache = new ResponseCache<string>(maxSize)
     for (const odd of [undefined, null, 5, "m", {}, { model: "m" }, { model: ["m"], requestId: "a" }]) {
       assert.isUndefined(cache.find(odd as any))

@@ -17,7 +17,7 @@ const afterMillis = (text: string | undefined) => parse({ "retry-after-ms": text
 const days = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]
 const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
-/** The three forms of RFC 9110, written without the help of what reads them. */
+/** The three forms of RFC 9110, written independently of the parser. */
 const forms = (millis: number) => {
   const date = new Date(millis)
   const two = (n: number) => String(n).padStart(2, "0")
@@ -34,7 +34,7 @@ const forms = (millis: number) => {
 }
 
 describe("Retry-After", () => {
-  it("is absent", () => {
+  it("is undefined without the header", () => {
     assert.isUndefined(parse({}))
     assert.isUndefined(after(undefined))
   })
@@ -48,7 +48,7 @@ describe("Retry-After", () => {
     )
   })
 
-  it("is rounded up to a millisecond for parts of seconds", () => {
+  it("rounds fractions of seconds up to a millisecond", () => {
     assert.strictEqual(after("1.5"), 1_500)
     assert.strictEqual(after("0.0001"), 1)
     assert.strictEqual(after("2.0000"), 2_000)
@@ -65,7 +65,7 @@ describe("Retry-After", () => {
   })
 
   it("is read from the three forms of a date", () => {
-    // of RFC 9110
+    // the example of RFC 9110
     const example = Date.UTC(1994, 10, 6, 8, 49, 37)
     for (
       const text of ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
@@ -79,7 +79,7 @@ describe("Retry-After", () => {
   it("is the time until any date, in any form", () => {
     FastCheck.assert(
       FastCheck.property(
-        // a year of two digits is one of this century or the last
+        // a two-digit year belongs to this century or the last
         FastCheck.integer({ min: Date.UTC(1971, 0, 1) / 1000, max: Date.UTC(2049, 11, 31) / 1000 }),
         FastCheck.integer({ min: -2 * day, max: 2 * day }),
         (seconds, wait) => {
@@ -102,7 +102,7 @@ describe("Retry-After", () => {
     vi.unstubAllEnvs()
   })
 
-  it("is ignored when it is neither", () => {
+  it("is ignored if it is neither seconds nor a date", () => {
     for (
       const text of [
         "",
@@ -160,7 +160,7 @@ describe("Retry-After", () => {
     )
   })
 
-  it("as a date is measured by our clock where the service's is not known", () => {
+  it("as a date is measured by the local clock if the service's is unknown", () => {
     for (const date of [undefined, "", "now", "2026-02-07T09:30:00Z"]) {
       assert.strictEqual(parse({ date, "retry-after": forms(now + 19_750).imf }), 19_750)
     }
@@ -170,7 +170,7 @@ describe("Retry-After", () => {
     assert.strictEqual(parse({ date: forms(now - 3_600_000).imf, "retry-after": "20" }), 20_000)
   })
 
-  it("that comes more than once is the longest", () => {
+  it("that occurs more than once is the longest", () => {
     const value = FastCheck.integer({ min: 0, max: 1_000 }).chain((seconds) =>
       FastCheck.record({
         wait: FastCheck.constant(seconds * 1000),
@@ -192,7 +192,7 @@ describe("Retry-After", () => {
     assert.strictEqual(after("Sat, 07, 5"), 5_000)
   })
 
-  it("in milliseconds goes first, where it is one", () => {
+  it("in milliseconds takes precedence if it is valid", () => {
     assert.strictEqual(afterMillis("0"), 0)
     assert.strictEqual(afterMillis("120"), 120)
     assert.strictEqual(afterMillis("0.2"), 1)
@@ -203,7 +203,7 @@ describe("Retry-After", () => {
     }
   })
 
-  it("is never negative, nor above the most, whatever the headers are", () => {
+  it("is never negative, nor above the maximum, for any headers", () => {
     const digits = FastCheck.stringMatching(/^-?[0-9]{1,40}(\.[0-9]{1,9})?(e[0-9]{1,3})?$/)
     const dates = FastCheck.date({ noInvalidDate: true }).chain((date) =>
       FastCheck.constantFrom(...Object.values(forms(date.getTime())), date.toUTCString(), date.toString())

@@ -11,7 +11,7 @@ const scrub = scrubber(Redacted.make(token))
 // encodings
 // -----------------------------------------------------------------------------
 
-/** An encoded token: one text for each of its characters or bytes. `window` of them hold eight characters of the token. */
+/** An encoded token: one text for each character or byte. `window` of them contain eight characters of the token. */
 interface Encoded {
   readonly units: ReadonlyArray<string>
   readonly window: number
@@ -33,7 +33,7 @@ const named: { readonly [char: string]: string } = {
   "=": "&equals;"
 }
 
-/** How one character is escaped. */
+/** The escapes of one character. */
 const escapes = {
   json: (char: string) => JSON.stringify(char).slice(1, -1),
   "json with \\/": (char: string) => char === "/" ? "\\/" : JSON.stringify(char).slice(1, -1),
@@ -51,12 +51,12 @@ const escapes = {
 
 const bytes = (text: string) => Buffer.from(text, "latin1")
 
-/** What becomes of the whole token before anything is escaped. */
+/** The encodings of the whole token, before any escape. */
 const forms: { readonly [form: string]: (token: string, before: string, after: string) => Encoded } = {
   "as it is": (token) => ({ units: Array.from(token), window: 8 }),
   "hex": (token) => ({ units: Array.from(bytes(token).toString("hex")), window: 16 }),
   "HEX": (token) => ({ units: Array.from(bytes(token).toString("hex").toUpperCase()), window: 16 }),
-  // two more characters: what is partly before or after the token is not removed
+  // two more characters: a character that is partly before or after the token is not removed
   "base64": (token, before, after) => ({
     units: Array.from(bytes(before + token + after).toString("base64")).slice(
       Math.floor(before.length * 4 / 3),
@@ -91,7 +91,7 @@ const encode = (
   }
 }
 
-/** The longest parts of an encoded token that must not be left. */
+/** The parts of an encoded token that must not remain. */
 const windows = ({ units, window }: Encoded): ReadonlyArray<string> =>
   units.slice(window - 1).map((_, at) => units.slice(at, at + window).join(""))
 
@@ -138,7 +138,7 @@ const holds = (
 }
 
 describe("the token", () => {
-  it("is removed from a text, whole and cut, however it is encoded", () => {
+  it("is removed from a text, whole and cut, in any encoding", () => {
     FastCheck.assert(
       FastCheck.property(
         FastCheck.oneof(usual, usual, repetitive),
@@ -152,7 +152,7 @@ describe("the token", () => {
     )
   })
 
-  it("is removed also where it looks like an escape itself", () => {
+  it("is removed also if it looks like an escape itself", () => {
     FastCheck.assert(
       FastCheck.property(
         FastCheck.oneof(printable, FastCheck.stringMatching(/^[\\%&#u0x41;lt]{8,20}$/)),
@@ -165,7 +165,7 @@ describe("the token", () => {
     )
   })
 
-  it("is removed in each of the forms", () => {
+  it("is removed in each encoding", () => {
     for (const form of Object.keys(forms)) {
       for (const before of ["", "x", "x:", "Bearer "]) {
         const whole = encode(token, { form, before, after: "", chain: [] }).units.join("")
@@ -174,7 +174,7 @@ describe("the token", () => {
     }
   })
 
-  it("leaves three characters at most where a text ends within it, and seven where it goes on", () => {
+  it("leaves at most three characters if the text ends within it, and seven if the text continues", () => {
     for (let length = 0; length < token.length; length++) {
       const part = token.slice(0, length)
       assert.strictEqual(scrub(`key: ${part}`), length < 4 ? `key: ${part}` : "key: <redacted>")
@@ -182,12 +182,12 @@ describe("the token", () => {
     }
   })
 
-  it("is removed where it begins within a part of itself", () => {
+  it("is removed if it begins within a part of itself", () => {
     const scrub = scrubber(Redacted.make("ababababX-secret"))
     assert.strictEqual(scrub("abababababababX-secret."), "<redacted>.")
   })
 
-  it("is the only thing that is removed", () => {
+  it("is the only text that is removed", () => {
     FastCheck.assert(
       FastCheck.property(FastCheck.string({ unit: "binary", maxLength: 200 }), (text) => {
         assert.strictEqual(scrub(text), text)
@@ -199,11 +199,11 @@ describe("the token", () => {
     }
   })
 
-  it("that has a few letters is no secret", () => {
+  it("of a few letters is not treated as a secret", () => {
     assert.strictEqual(scrubber(Redacted.make("dev"))("says the devil"), "says the devil")
   })
 
-  it("takes linear time to be removed", () => {
+  it("is removed in linear time", () => {
     for (const part of ["\\", "%25", "&amp;", "%5C", "tgp_v1_Z", "t", "&#0", "a"]) {
       assert.notInclude(scrub(part.repeat(2_000_000)), token, part)
     }

@@ -8,7 +8,7 @@ import { SharedTimeout } from "../../../src/queue/internal/sharedTimeout.js"
 
 const millis = 20
 
-/** The clock that there is, and how many wait for it. */
+/** The current clock, and the number of its sleeping fibers. */
 const counting = Effect.map(Effect.clock, (clock) => {
   const counter = { sleeping: 0, slept: 0 }
   const counted: Clock.Clock = {
@@ -37,7 +37,7 @@ const makeWith = Effect.fn(function*(millis: number) {
 
 const make = makeWith(millis)
 
-/** Waits for an answer that takes so long, and tells when it was given up, if it was. */
+/** Waits `takes` milliseconds for a response, and returns the time at which it expired, if it did. */
 const wait = (deadlines: SharedTimeout, takes: number) =>
   Effect.gen(function*() {
     const clock = yield* Effect.clock
@@ -54,12 +54,12 @@ const ended = Effect.repeatN(Effect.yieldNow(), 20)
 
 describe("a shared timeout", () => {
   it.effect.prop(
-    "give up each in its time, and no other",
+    "expires each entry at its deadline, and no other entry",
     {
       waits: FastCheck.array(
         FastCheck.record({
           after: FastCheck.nat(60),
-          // what ends in the very millisecond may end either way
+          // an entry that ends in the same millisecond may end either way
           takes: FastCheck.nat(60).filter((takes) => takes !== millis)
         }),
         { minLength: 1, maxLength: 12 }
@@ -83,7 +83,7 @@ describe("a shared timeout", () => {
       }))
   )
 
-  it.effect("expire before they are known where there is no time", () =>
+  it.effect("expires each entry at once with a timeout of zero", () =>
     Effect.gen(function*() {
       const { counter, deadlines } = yield* makeWith(0)
       let expired = 0
@@ -91,7 +91,7 @@ describe("a shared timeout", () => {
       assert.deepStrictEqual([expired, counter.slept], [3, 0])
     }))
 
-  it.effect("take one timer, however many are waited for", () =>
+  it.effect("uses one timer for any number of entries", () =>
     VirtualTime.run(Effect.gen(function*() {
       const { counter, deadlines } = yield* make
       yield* Effect.forEach(Array.from({ length: 1_000 }), () => wait(deadlines, millis / 2), {
@@ -102,7 +102,7 @@ describe("a shared timeout", () => {
       assert.strictEqual(counter.sleeping, 0)
     })))
 
-  it.effect("leave no timer where they were made by what must not be interrupted", () =>
+  it.effect("leaves no timer if it was created in an uninterruptible region", () =>
     VirtualTime.run(Effect.gen(function*() {
       const { counter, deadlines } = yield* Effect.uninterruptible(make)
       yield* wait(deadlines, millis / 2)
