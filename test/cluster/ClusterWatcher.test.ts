@@ -103,7 +103,7 @@ it.effect.prop("after a 429 to another runner nothing is polled until its Retry-
 
 const watch = Stream.runDrain(JobStream.transitions(job, { cadence: "1 second" }))
 
-it.effect("polls a job once for all who watch it, and no longer than somebody does", () => {
+it.effect("polls a job once for all subscribers, and stops with the last one", () => {
   const { counts, layer } = counting(() => pending)
   return Effect.gen(function*() {
     const watches = yield* Effect.fork(
@@ -120,7 +120,7 @@ it.effect("polls a job once for all who watch it, and no longer than somebody do
   }).pipe(Effect.provide(layer))
 })
 
-it.effect("reports the errors of the service to each subscriber, and goes on after them", () => {
+it.effect("reports the errors of the service to each subscriber, and continues after them", () => {
   const { layer } = counting((polls) =>
     polls <= 2
       ? Effect.fail(

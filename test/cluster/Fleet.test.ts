@@ -7,7 +7,7 @@ import { model } from "../fixtures/job.js"
 import { hasPostgres, make } from "../fixtures/postgres.js"
 import { runs } from "../fixtures/runs.js"
 
-/** Waits until something is so. Asks seldom: each answer goes through all polls. */
+/** Waits until a condition holds. Checks it seldom: each check reads all polls. */
 const until = (isSo: () => boolean): Effect.Effect<void> =>
   Effect.suspend(() => isSo() ? Effect.void : Effect.zipRight(Effect.sleep("250 millis"), until(isSo)))
 
@@ -121,7 +121,7 @@ describe.skipIf(!hasPostgres || !runs(false, true)).concurrent("a fleet of three
       yield* finish
     }))
 
-  it.scopedLive("a runner hangs and goes on, and the database is away", () =>
+  it.scopedLive("a runner hangs and resumes, and the database is away", () =>
     Effect.gen(function*() {
       const names = ["victim", "second", "third"]
       const { allPolled, alternations, balance, finish, runners, service, takeover, url } = yield* start({

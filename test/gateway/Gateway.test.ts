@@ -55,7 +55,7 @@ describe("GET /events", () => {
       assert.strictEqual(text.split("cat.mp4").length, 2, "the outputs are sent once")
     })))
 
-  it.effect("sends a line of JSON each, if the client asks for that", () =>
+  it.effect("sends a line of JSON each, if the client requests that", () =>
     test(Effect.gen(function*() {
       const job = yield* submit
       const app = yield* make({ heartbeat: "20 seconds" })
@@ -80,11 +80,11 @@ describe("GET /events", () => {
       assert.strictEqual((yield* get(app, path("events", job, { from }))).status, 204)
       assert.strictEqual((yield* get(app, path("events", job, { from: first }), { "last-event-id": from })).status, 204)
       const { text } = yield* get(app, path("events", job, { from: first }))
-      // what polls have missed of its progress, nobody knows any more
+      // progress that the polls missed is not known any more
       assert.deepStrictEqual(readEvents(text).map(({ event }) => event), ["Claimed", "Completed", "end"])
     })))
 
-  it.effect("reports a watch that fails, and answers the next request with the error", () =>
+  it.effect("reports a watch that fails, and responds to the next request with the error", () =>
     test(Effect.gen(function*() {
       const job = yield* submit
       const app = yield* make()
@@ -222,7 +222,7 @@ it.effect("a client that does not read costs a buffer of bounded size, and then 
   test(Effect.gen(function*() {
     const note = "x".repeat(100_000)
     let asked = 0
-    // a job that progresses as often as it is looked at
+    // a job that progresses as often as it is polled
     const watch: JobWatcher.Watch = { job: someJob, cursor: undefined }
     const at = DateTime.unsafeMake(0)
     const next = Effect.zipRight(
@@ -270,7 +270,7 @@ const expectProgressInOrder = (job: Job.JobRef, seen: ReadonlyArray<Transition.T
     }
   })
 
-it("law: whatever happens to the job, the connections and the gateways, clients see its history, without gap and repeat", async () => {
+it("law: clients see the history of a job without gap and repeat, with any failures of connections and gateways", async () => {
   let cut = 0
   const cadence = FastCheck.constantFrom<Duration.DurationInput>("100 millis", "1 second", "20 seconds")
   // progress that replicas see at different times
@@ -361,7 +361,7 @@ describe("GET /status", () => {
       })
       const from = Transition.formatCursor(cursor)
       const begun = yield* at
-      // without a wait, the answer comes at once
+      // without a wait, the response comes at once
       assert.strictEqual((yield* get(app, path("status", other, { from }))).status, 204)
       assert.strictEqual(yield* at, begun)
       // the job is claimed after two seconds
@@ -427,14 +427,14 @@ describe("GET /status", () => {
     })))
 })
 
-describe("what is refused", () => {
+describe("a rejected request", () => {
   const cursor = (job: Job.JobRef) =>
     Effect.map(
       Transition.derive(Option.none(), Job.Pending({ job }), { observedAt: DateTime.unsafeMake(0) }),
       ({ cursor }) => Transition.formatCursor(cursor)
     )
 
-  it.effect("a bad query, a bad cursor, the cursor of another job", () =>
+  it.effect("has a bad query, a bad cursor, or the cursor of another job", () =>
     test(Effect.gen(function*() {
       const app = yield* make()
       const other = yield* cursor(Job.ref(model, "another"))
@@ -484,7 +484,7 @@ describe("what is refused", () => {
       assert.strictEqual((yield* TestJobQueue.counts).status, 0)
     })))
 
-  it.effect("another path, another method", () =>
+  it.effect("has another path, or another method", () =>
     test(Effect.gen(function*() {
       const app = yield* make()
       for (const url of ["/", "/event", "/events/", "/status/x", "/__proto__"]) {
@@ -498,7 +498,7 @@ describe("what is refused", () => {
       }
     })))
 
-  it.effect("more requests at a time than allowed", () =>
+  it.effect("exceeds the requests that are allowed at a time", () =>
     test(Effect.gen(function*() {
       const job = yield* submit
       const app = yield* make({ maxConnections: 2 })
@@ -515,7 +515,7 @@ describe("what is refused", () => {
       assert.strictEqual((yield* request).status, 200)
     })))
 
-  it.effect("rejects more requests of one client, by its token or else its address", () =>
+  it.effect("exceeds those of one client, by its token or else its address", () =>
     test(Effect.gen(function*() {
       const job = yield* submit
       const limited = { maxConnectionsPerClient: 1 }
@@ -562,7 +562,7 @@ describe("what is refused", () => {
 })
 
 describe("views", () => {
-  it("law: nothing of the inputs is ever sent, whatever the service says", async () => {
+  it("law: nothing of the inputs is ever sent, for any response of the service", async () => {
     const sent = (view: Gateway.Options["view"], workers: Worker.Pool, faults: ReadonlyArray<Fault.Fault>) =>
       test(
         Effect.gen(function*() {

@@ -65,7 +65,7 @@ describe("bearer tokens", () => {
         )
       )
       const watch = (token?: Redacted.Redacted) =>
-        // time stands still: signatures take a while that no clock knows of
+        // virtual time does not pass while signatures are made
         Stream.runHead(JobStream.transitions(job)).pipe(
           Effect.provide(GatewayClient.layer({ url: "http://gateway", token })),
           Effect.provideService(HttpClient.HttpClient, client)

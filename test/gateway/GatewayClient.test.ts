@@ -99,7 +99,7 @@ const respondBy = (app: App): Respond => (url) =>
     ({ headers, status, text }) => new Response(text, { status, headers })
   )
 
-it("law: whatever happens to the job and to the connection, its transitions are those of its history", () =>
+it("law: the transitions of a job are those of its history, with any failures of the connection", () =>
   seesHistory(
     (breaks) =>
       Layer.unwrapScoped(

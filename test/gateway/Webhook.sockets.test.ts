@@ -24,7 +24,7 @@ interface Message {
   readonly type: string
 }
 
-/** A receiver, which answers as its path says. */
+/** A receiver, which responds as its path says. */
 const receive = Effect.gen(function*() {
   const messages: Array<Message> = []
   const failures: Array<unknown> = []
@@ -94,7 +94,7 @@ for (const [name, layer] of clients) {
 
     const whole = ["job.queued", "job.claimed", "job.completed"]
 
-    it.scopedLive("may answer with a page", () =>
+    it.scopedLive("may respond with a page", () =>
       Effect.gen(function*() {
         const { errors, types } = yield* deliver("/")
         assert.deepStrictEqual([errors, types], [[], whole])
@@ -105,7 +105,7 @@ for (const [name, layer] of clients) {
         for (const path of ["/endless", "/stalled"]) {
           const { closed, errors, types } = yield* deliver(path)
           assert.deepStrictEqual([errors, types], [[], whole])
-          // nobody reads on
+          // the rest is not read
           yield* until(() => closed.length === 3)
         }
       }))

@@ -56,11 +56,11 @@ const expectHistory = (job: Job.JobRef, accepted: ReadonlyArray<Received>) =>
   Effect.gen(function*() {
     const ids = new Set<string>()
     const once = accepted.filter(({ id }) => ids.size < ids.add(id).size)
-    const truth = yield* Effect.flatMap(TestJobQueue.TestJobQueue, ({ transitions }) => transitions(job))
+    const recorded = yield* Effect.flatMap(TestJobQueue.TestJobQueue, ({ transitions }) => transitions(job))
     const encode = Schema.encodeSync(Job.JobStatus)
     // the snapshots are not sent: for progress, that of the same attempt that has what was sent
     const seen = once.map(({ data }) => {
-      const real = truth.find(({ attempt, snapshot: { info } }) =>
+      const real = recorded.find(({ attempt, snapshot: { info } }) =>
         attempt === data.attempt &&
         Object.entries(data.changed ?? {}).every(([key, value]) => JSON.stringify(info[key]) === JSON.stringify(value))
       )
@@ -85,7 +85,7 @@ const reaction: FastCheck.Arbitrary<Reaction> = FastCheck.oneof(
   }
 )
 
-it("law: whatever the receiver refuses, whenever the program crashes, each transition is accepted, in order", async () => {
+it("law: each transition is accepted, in order, with any failures of the receiver and any crashes of the program", async () => {
   const seen = { crashes: 0, given: 0, disabled: 0, repeated: 0 }
   await FastCheck.assert(
     FastCheck.asyncProperty(
@@ -97,7 +97,7 @@ it("law: whatever the receiver refuses, whenever the program crashes, each trans
           Effect.gen(function*() {
             let untilCrash = Infinity
             let crash = yield* Deferred.make<void>()
-            // nothing of the program runs after a crash, except what it does when it is interrupted
+            // nothing of the program runs after a crash, except its finalizers
             const onStep = Effect.suspend(() =>
               untilCrash-- > 0
                 ? Effect.void
@@ -129,7 +129,7 @@ it("law: whatever the receiver refuses, whenever the program crashes, each trans
                 retry: Schedule.intersect(Schedule.spaced("7 seconds"), Schedule.recurs(2)),
                 onStopped: (error) => Effect.asVoid(Deferred.succeed(stops, error))
               })
-              // once is enough: then it is in the store
+              // one registration is enough: the store keeps it
               if (!isRegistered) yield* webhooks.register(job, "receiver")
               isRegistered = true
               for (;;) {
@@ -165,7 +165,7 @@ it("law: whatever the receiver refuses, whenever the program crashes, each trans
               if (isOver) break
               seen.crashes++
               mayRepeat++
-              // the program cannot know a 410 that it had no time to write down
+              // the program does not know a 410 that it could not store before the crash
               isGone = outboxIn(entries).disabled.includes("receiver")
               yield* Effect.sleep("3 seconds")
             }
@@ -288,7 +288,7 @@ describe("an attempt that fails", () => {
       assert.strictEqual(errors.length, 1)
     })))
 
-  it.effect("is repeated no earlier than its response asks for, nor later than after a day", () =>
+  it.effect("is repeated no earlier than Retry-After, and after a day at most", () =>
     test(Effect.gen(function*() {
       const job = yield* ended
       const { client, times } = receiver([
@@ -328,7 +328,7 @@ describe("an attempt that fails", () => {
 })
 
 describe("an endpoint", () => {
-  it.effect("that answers 410 receives nothing more, after a restart neither, until it is enabled", () =>
+  it.effect("that responds with 410 receives nothing more, also after a restart, until it is enabled", () =>
     test(Effect.gen(function*() {
       const jobs = [yield* ended, yield* ended]
       const { client, received, times } = receiver([{ status: 410 }])

@@ -63,7 +63,7 @@ const freePort = Effect.async<number>((resume) => {
   })
 })
 
-/** Waits until something is so in the page. (`page.waitForFunction` needs `eval`, which the page forbids.) */
+/** Waits until a condition holds in the page. (`page.waitForFunction` needs `eval`, which the page forbids.) */
 const waitFor = (page: Page, isSo: () => boolean): Effect.Effect<void> =>
   Effect.flatMap(
     run(() => page.evaluate(isSo)),

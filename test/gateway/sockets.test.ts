@@ -131,7 +131,7 @@ describe.each(outputs)("streams that are sent %s", (_, output) => {
         Effect.sync(() => subscribe(channel, onRequest)),
         () => Effect.sync(() => unsubscribe(channel, onRequest))
       )
-      // a job that progresses as often as it is looked at
+      // a job that progresses as often as it is polled
       let asked = 0
       const next = Effect.map(Effect.sleep("1 millis"), () => {
         const watch: JobWatcher.Watch = { job: someJob, cursor: undefined }

@@ -44,7 +44,7 @@ const snapshot = (
 const pending = snapshot("Pending")
 const running = snapshot("Running")
 
-/** No jitter: whatever is drawn is in the middle. */
+/** No jitter: every random number is the middle of its range. */
 const middle: Random.Random = {
   ...Random.make(0),
   next: Effect.succeed(0.5),
@@ -52,8 +52,8 @@ const middle: Random.Random = {
 }
 
 /**
- * When a watch polls, in seconds from its beginning, when each poll brings what `statusAt` says; until it says nothing,
- * or the cadence ends.
+ * The times of the polls of a watch, in seconds from its beginning. Each poll returns `statusAt`, until that is
+ * undefined or the cadence ends.
  */
 const pollsOf = (
   cadence: Cadence.Cadence,
@@ -88,7 +88,7 @@ const assertClose = (actual: ReadonlyArray<number>, expected: ReadonlyArray<numb
   actual.forEach((value, i) => assert.approximately(value, expected[i]!, 1e-6, `${actual}`))
 }
 
-/** Durations that make no sense, and the pause in seconds that they are taken for. */
+/** Invalid durations, and the pause in seconds that replaces each. */
 const nonsense: ReadonlyArray<readonly [Duration.DurationInput, number]> = [
   [0, 0.05],
   [-5, 0.05],
@@ -98,7 +98,7 @@ const nonsense: ReadonlyArray<readonly [Duration.DurationInput, number]> = [
 ]
 
 describe("fixed", () => {
-  it("pauses for some part of the interval first, then for all of it", () => {
+  it("pauses for a random part of the interval first, then for all of it", () => {
     for (let seed = 0; seed < 50; seed++) {
       const [phase, ...rest] = pausesOf(pollsOf(Cadence.fixed("2 seconds"), first(5), Random.make(seed)))
       assert.isAtLeast(phase!, 0)
@@ -107,7 +107,7 @@ describe("fixed", () => {
     }
   })
 
-  it("makes sense of any interval", () => {
+  it("accepts any interval", () => {
     for (const [interval, pause] of nonsense) {
       assertClose(pausesOf(pollsOf(Cadence.fixed(interval), first(2))), [pause / 2, pause])
     }
@@ -118,7 +118,7 @@ describe("exponential", () => {
   const polls = (base: Duration.DurationInput, factor: number, cap: Duration.DurationInput, n: number) =>
     pollsOf(Cadence.exponential({ base, factor, cap }), first(n))
 
-  it("keeps to its timeline", () => {
+  it("polls at the expected times", () => {
     assertClose(polls("1 second", 2, "10 seconds", 6), [0, 1, 3, 7, 15, 25, 35])
     assertClose(
       pollsOf(Cadence.defaultCadence, first(8)).map((poll) => Math.round(poll * 10) / 10),
@@ -133,7 +133,7 @@ describe("exponential", () => {
     assert.approximately(Math.max(...pauses), 1.2, 0.01)
   })
 
-  it("makes sense of any durations and factors", () => {
+  it("accepts any durations and factors", () => {
     for (const [base, pause] of nonsense) assertClose(polls(base, 1, "1000 days", 2), [0, pause, 2 * pause])
     for (const [cap, pause] of nonsense.slice(0, 3)) assertClose(polls("1 second", 2, cap, 2), [0, pause, 2 * pause])
     assertClose(polls("2 seconds", 2, "1 second", 2), [0, 1, 2])
@@ -143,7 +143,7 @@ describe("exponential", () => {
 })
 
 describe("byPhase", () => {
-  it("starts the cadence of a phase afresh", () => {
+  it("restarts the cadence at each change of the phase", () => {
     const exponential = Cadence.exponential({ base: "1 second", factor: 2, cap: "1 minute" })
     const cadence = Cadence.byPhase({ pending: exponential, running: Schedule.spaced("10 seconds") })
     const statuses = [pending, pending, pending, running, running, pending, pending, running]
@@ -170,13 +170,13 @@ describe("byAge", () => {
     assertClose(pollsOf(cadence, statusAt(-60)), [0, 60, 120, 180, 240, 300, 360, 420])
   })
 
-  it("takes it from the beginning of the watch where that is missing, or ahead of our clock", () => {
+  it("takes the age from the beginning of the watch if that time is missing, or ahead of the local clock", () => {
     for (const createdAt of [undefined, 5, 1e6]) {
       assertClose(pollsOf(cadence, first(7, snapshot("Pending", { createdAt }))), [0, 2, 4, 6, 8, 10, 25, 40])
     }
   })
 
-  it("makes sense of any durations", () => {
+  it("accepts any durations", () => {
     for (const [input, pause] of nonsense) {
       assertClose(pollsOf(Cadence.byAge({ upTo: [], otherwise: input }), first(1)), [0, pause])
       assertClose(pollsOf(Cadence.byAge({ upTo: [["1 minute", input]], otherwise: 1 }), first(1)), [0, pause])
@@ -193,13 +193,13 @@ describe("adaptive", () => {
   const options = { floor: "200 millis", cap: "5 seconds" } as const
   const exponential = Cadence.exponential({ base: "500 millis", factor: 1.5, cap: "5 seconds" })
 
-  /** A job that is claimed at once and runs for so many seconds. */
+  /** A job that is claimed at once and runs for `run` seconds. */
   const job = (run: number, progress: (fraction: number, poll: number) => unknown) => (seconds: number, poll: number) =>
     seconds < run ? snapshot("Running", { claimedAt: 0, progress: progress(seconds / run, poll) }) : undefined
 
   const rounded = (polls: ReadonlyArray<number>) => polls.map((poll) => Math.round(poll * 10) / 10)
 
-  it("keeps to its timeline", () => {
+  it("polls at the expected times", () => {
     assert.deepStrictEqual(
       rounded(pollsOf(Cadence.adaptive(options), job(17.6, (x) => x))),
       [0, 0.5, 1.3, 2.4, 4.1, 6.6, 10.4, 15.4, 17.7]
@@ -210,7 +210,7 @@ describe("adaptive", () => {
     )
   })
 
-  it("is the exponential where nothing is told of progress", () => {
+  it("is the exponential cadence if no progress is reported", () => {
     for (const progress of [undefined, "soon", NaN, -1, 0, 1e9]) {
       const random = () => Random.make("the same")
       assert.deepStrictEqual(
@@ -222,7 +222,7 @@ describe("adaptive", () => {
     assert.deepStrictEqual(pollsOf(Cadence.adaptive(options), waiting), pollsOf(exponential, waiting))
   })
 
-  const liars: { readonly [name: string]: FastCheck.Arbitrary<(fraction: number, poll: number) => number> } = {
+  const misleading: { readonly [name: string]: FastCheck.Arbitrary<(fraction: number, poll: number) => number> } = {
     stuck: FastCheck.double({ min: 0, max: 1, noNaN: true }).map((stuck) => () => stuck),
     early: FastCheck.double({ min: 1, max: 10, noNaN: true }).map((pace) => (x) => Math.min(1, x * pace)),
     late: FastCheck.double({ min: 0, max: 1, noNaN: true }).map((pace) => (x) => x * pace),
@@ -231,8 +231,8 @@ describe("adaptive", () => {
       .map((values) => (_, poll) => values[poll % values.length]!)
   }
 
-  for (const [name, arbitrary] of Object.entries(liars)) {
-    it(`leaves no poll of the exponential out, and adds few, when progress is ${name}`, () => {
+  for (const [name, arbitrary] of Object.entries(misleading)) {
+    it(`keeps every poll of the exponential cadence, and adds few, if progress is ${name}`, () => {
       FastCheck.assert(FastCheck.property(
         arbitrary,
         FastCheck.double({ min: 0.01, max: 300, noNaN: true }),
@@ -249,7 +249,7 @@ describe("adaptive", () => {
             job(run, () => undefined),
             Random.make(seed)
           )
-          // all but the last, which may come sooner as it is aimed at the end
+          // all but the last, which may come sooner since it is aimed at the end
           const times = new Set(polls.map((poll) => poll.toFixed(3)))
           for (const poll of plain.slice(0, -1)) assert(times.has(poll.toFixed(3)), `${poll} of ${plain} in ${polls}`)
           assert.isAtMost(polls.at(-1)!, plain.at(-1)! + 1e-6)
@@ -259,7 +259,7 @@ describe("adaptive", () => {
     })
   }
 
-  it("sees the end at once when progress is honest, with hardly a poll more", () => {
+  it("sees the end within 0.4 seconds if progress is linear, with one more poll at most", () => {
     FastCheck.assert(FastCheck.property(
       FastCheck.double({ min: 5, max: 600, noNaN: true }),
       FastCheck.integer(),
@@ -272,7 +272,7 @@ describe("adaptive", () => {
     ))
   })
 
-  it("starts its predictions afresh with a new attempt", () => {
+  it("restarts its predictions with a new attempt", () => {
     const stuck = (retries: number, claimedAt: number) => snapshot("Running", { claimedAt, retries, progress: 0.99 })
     const polls = pollsOf(
       Cadence.adaptive(options),
@@ -280,13 +280,13 @@ describe("adaptive", () => {
     )
     const pauses = pausesOf(polls)
     const after = polls.findIndex((poll) => poll >= 41)
-    // given up on the first attempt, and surprised by the second
+    // it no longer predicts the end of the first attempt, and predicts that of the second
     assertClose(pauses.slice(after - 3, after), [5, 5, 5])
     assert.isBelow(Math.min(...pauses.slice(after)), 0.5)
     assertClose(pauses.slice(-3), [5, 5, 5])
   })
 
-  it("is the same attempt after a snapshot that was stale", () => {
+  it("keeps the attempt after a stale snapshot", () => {
     const polls = pollsOf(Cadence.adaptive(options), (seconds, poll) =>
       seconds >= 100
         ? undefined
@@ -295,7 +295,7 @@ describe("adaptive", () => {
     assert.isAtMost(polls.length, plain.length + Math.log2(5 / 0.2) + 1)
   })
 
-  it("takes the time of the attempt from its first sighting, where the claim is missing or ahead of our clock", () => {
+  it("takes the time of the attempt from its first snapshot, if the claim is missing or ahead of the local clock", () => {
     const end = 30
     for (const claimedAt of [undefined, 1e6]) {
       const polls = pollsOf(
@@ -306,7 +306,7 @@ describe("adaptive", () => {
     }
   })
 
-  it("reads progress by the rule it is given", () => {
+  it("reads progress by the given rule", () => {
     const cadence = Cadence.adaptive({
       ...options,
       readProgress: (info) =>
@@ -318,7 +318,7 @@ describe("adaptive", () => {
     assertClose(pollsOf(senseless, job(30, () => 1)), pollsOf(exponential, job(30, () => 1)))
   })
 
-  it("is not confused by timers that fire a little early", () => {
+  it("makes no more polls if timers fire a little early", () => {
     const cadence = Cadence.adaptive(options)
     const polls = Effect.runSync(Effect.withRandom(
       Effect.gen(function*() {
@@ -336,7 +336,7 @@ describe("adaptive", () => {
     assert.strictEqual(polls, pollsOf(exponential, (seconds) => seconds < 60 ? pending : undefined).length - 1)
   })
 
-  it("makes sense of any durations and factors", () => {
+  it("accepts any durations and factors", () => {
     const polls = (options: Parameters<typeof Cadence.adaptive>[0]) =>
       pollsOf(Cadence.adaptive(options), first(3)).slice(1)
     // a floor above the cap is the cap, a base below the floor is the floor
@@ -352,7 +352,7 @@ describe("adaptive", () => {
     }
   })
 
-  it.effect("is worth it in the simulator, and does no harm", () =>
+  it.effect("halves the staleness in the simulator, and changes nothing without progress", () =>
     Effect.gen(function*() {
       const run = (cadence: Cadence.Cadence, workload: PolicySimulation.Workload) =>
         PolicySimulation.simulate(WatchPolicy.withCadence(WatchPolicy.defaultPolicy, cadence), workload, { jobs: 300 })
@@ -377,7 +377,7 @@ describe("every cadence", () => {
   }).map(({ tag, ...options }) => snapshot(tag, options))
 
   const cadences: ReadonlyArray<readonly [string, Cadence.Cadence, floor: number, cap: number]> = [
-    // its first pause is to be shorter; a watch has a floor of its own
+    // its first pause may be shorter; a watch has its own minimum pause
     ["fixed", Cadence.fixed("2 seconds"), 0, 2],
     ["exponential", Cadence.exponential({ base: "1 second", factor: 2, cap: "10 seconds" }), 0.8, 12],
     ["adaptive", Cadence.adaptive({ floor: "500 millis", cap: "10 seconds" }), 0.5, 12],
@@ -394,7 +394,7 @@ describe("every cadence", () => {
   ]
 
   for (const [name, cadence, floor, cap] of cadences) {
-    it(`${name} keeps its pauses between its floor and its cap, whatever it is told`, () => {
+    it(`${name} keeps its pauses between its floor and its cap, for any snapshots`, () => {
       FastCheck.assert(FastCheck.property(FastCheck.array(anySnapshot), FastCheck.integer(), (statuses, seed) => {
         for (const pause of pausesOf(pollsOf(cadence, (_, poll) => statuses[poll], Random.make(seed)))) {
           assert.isAtLeast(pause, floor - 1e-6)
@@ -403,7 +403,7 @@ describe("every cadence", () => {
       }))
     })
 
-    it(`${name} composes as Schedule says`, () => {
+    it(`${name} composes with the operators of Schedule`, () => {
       FastCheck.assert(FastCheck.property(
         FastCheck.array(anySnapshot),
         FastCheck.integer(),
@@ -415,7 +415,7 @@ describe("every cadence", () => {
           // the longer of both pauses, and the shorter
           for (const pause of pauses(Schedule.intersect(cadence, other))) assert.isAtLeast(pause, millis / 1_000 - 1e-6)
           for (const pause of pauses(Schedule.union(cadence, other))) assert.isAtMost(pause, millis / 1_000 + 1e-6)
-          // and as long as both last, or either
+          // and it recurs as long as both do, or either
           const recurs = Schedule.recurs(3)
           assert.isAtMost(pauses(Schedule.intersect(cadence, recurs)).length, 3)
           assert.strictEqual(pauses(Schedule.union(cadence, recurs)).length, statuses.length)

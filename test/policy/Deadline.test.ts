@@ -54,7 +54,7 @@ const expires = <E extends { readonly _tag: string }, Tag extends E["_tag"], A, 
 const calls = Effect.flatMap(TestJobQueue.TestJobQueue, ({ calls }) => calls)
 
 describe("the clocks of a watch", () => {
-  it.effect("request: a request that hangs, told with what was known before it", () =>
+  it.effect("request: a request that hangs times out, with the last snapshot in the error", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* expires(
@@ -79,7 +79,7 @@ describe("the clocks of a watch", () => {
       }))
     ))
 
-  it.effect("pending: a job that nobody claims", () =>
+  it.effect("pending: a job that no worker claims", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const deadline = Deadline.pending("90500 millis")
@@ -97,7 +97,7 @@ describe("the clocks of a watch", () => {
       assert.include(error.message, job.requestId)
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("pending: begins afresh each time the job returns to the queue", () =>
+  it.effect("pending: restarts each time the job returns to the queue", () =>
     Effect.gen(function*() {
       const job = yield* submit
       // claimed after 8 s, lost after 18 s, claimed after 26 s, and so on
@@ -111,7 +111,7 @@ describe("the clocks of a watch", () => {
       }))
     ))
 
-  it.effect("stalled: a job that runs, and of which nothing is heard", () =>
+  it.effect("stalled: a running job without changes", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const deadline = Deadline.stalled("30 seconds")
@@ -131,7 +131,7 @@ describe("the clocks of a watch", () => {
       }
     }))))
 
-  it.effect("total: whatever the job does", () =>
+  it.effect("total: a job that progresses", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* expires(
@@ -147,7 +147,7 @@ describe("the clocks of a watch", () => {
 
   const tick = Worker.progress("1 second", 0.5)
 
-  it.effect("total: ends a watch of 24 hours by default, and its polls with it", () =>
+  it.effect("total: ends a watch and its polls after 24 hours by default", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const cadence = Schedule.spaced("1 hour")
@@ -158,7 +158,7 @@ describe("the clocks of a watch", () => {
       assert.strictEqual((yield* calls).length, before)
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("passes while requests hang, after one more, even if they do not mind being interrupted", () =>
+  it.effect("passes while uninterruptible requests hang, after one more request timeout", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* expires(
@@ -175,7 +175,7 @@ describe("the clocks of a watch", () => {
       }))
     ))
 
-  it.effect("at the moment of a poll comes before it", () =>
+  it.effect("at the time of a poll passes before the poll", () =>
     Effect.gen(function*() {
       const job = yield* submit
       yield* expires(
@@ -186,7 +186,7 @@ describe("the clocks of a watch", () => {
       yield* TestJobQueue.expectPolls(job, ["0 millis", "1 second", "2 seconds"])
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("in trouble is reported after one more look, which need not wait for the retry", () =>
+  it.effect("in trouble is reported after one more poll, which does not wait for the retry", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* expires(
@@ -207,7 +207,7 @@ describe("the clocks of a watch", () => {
       }))
     ))
 
-  it.effect("passes on time while the service must not be polled, and has its error", () =>
+  it.effect("passes on time during a Retry-After, and has the error of the service", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* expires(
@@ -236,7 +236,7 @@ describe("the clocks of a watch", () => {
       })))
     ))
 
-  it.effect("of no time at all passes at once; an infinite one never", () =>
+  it.effect("of zero or invalid time passes at once; an infinite one never", () =>
     Effect.gen(function*() {
       const job = yield* submit
       for (const none of [0, -1, Number.NaN]) {
@@ -250,7 +250,7 @@ describe("the clocks of a watch", () => {
       assert(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("longer than a timer can be set for passes all the same", () =>
+  it.effect("longer than the maximum of a timer passes on time", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const thirty = Duration.toMillis("30 days")
@@ -266,7 +266,7 @@ describe("on expiry", () => {
   const watchOf = (job: Job.JobRef, deadline: Deadline.Deadline) =>
     JobStream.transitions(job, { ...everySecond, deadline })
 
-  it.effect("the job is left alone", () =>
+  it.effect("the job is not canceled", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* expires(watchOf(job, Deadline.pending("5 seconds")), "PendingTooLong", 5_000)
@@ -275,7 +275,7 @@ describe("on expiry", () => {
       assert.isFalse((yield* calls).some(({ operation }) => operation === "cancel"))
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("a pending job is canceled when that is wanted", () =>
+  it.effect("a pending job is canceled with `cancelPending`", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const deadline = Deadline.cancelPending(Deadline.pending("5 seconds"))
@@ -285,7 +285,7 @@ describe("on expiry", () => {
       assert.strictEqual((yield* JobQueue.status(job))._tag, "Canceled")
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("a job that was never seen may be pending, and is canceled when that is wanted", () =>
+  it.effect("a job that was never seen may be pending, and is canceled with `cancelPending`", () =>
     Effect.gen(function*() {
       const queue = yield* makeQueue({
         status: () => Effect.fail(unavailable),
@@ -305,7 +305,7 @@ describe("on expiry", () => {
       assert.deepStrictEqual(queue.requests().slice(-2).map(({ operation }) => operation), ["status", "cancel"])
     }))
 
-  it.effect("a running job is not even asked to", () =>
+  it.effect("no cancel is sent for a running job", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const deadline = Deadline.cancelPending(Deadline.total("5 seconds"))
@@ -314,7 +314,7 @@ describe("on expiry", () => {
       assert.isFalse((yield* calls).some(({ operation }) => operation === "cancel"))
     }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("1 hour")) } }))))
 
-  it.effect("a job that was claimed in the meantime goes on, and the error says so", () =>
+  it.effect("a job that was claimed in the meantime continues, and the error reports that", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const deadline = Deadline.cancelPending(Deadline.pending("5500 millis"))
@@ -326,7 +326,7 @@ describe("on expiry", () => {
       }))
     ))
 
-  it.effect("a cancel that fails, or is not answered, does not hide the deadline", () =>
+  it.effect("a cancel that fails, or has no response, does not hide the deadline", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const deadline = Deadline.cancelPending(
@@ -351,7 +351,7 @@ describe("giving up on a request", () => {
     Deadline.min(Deadline.pending("3500 millis"), Deadline.request("2 seconds"))
   )
 
-  it.effect("stops it as soon as the poll is sent again and answered, and the job is canceled", () =>
+  it.effect("interrupts it as soon as the poll is sent again and has a response, and the job is canceled", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* expires(JobStream.transitions(job, { ...everySecond, deadline }), "PendingTooLong", 4_500)
@@ -370,7 +370,7 @@ describe("giving up on a request", () => {
       }))
     ))
 
-  it.effect("does not wait for a cancel that does not mind being interrupted", () =>
+  it.effect("does not wait for an uninterruptible cancel", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* expires(JobStream.transitions(job, { ...everySecond, deadline }), "PendingTooLong", 5_500)
@@ -396,7 +396,7 @@ describe("a deadline that passes during a request", () => {
       return { at, lastError: end.left.lastError?._tag }
     })
 
-  it.effect("has the error of that request, when it ends or is given up", () =>
+  it.effect("has the error of that request, whether it ends or is given up", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* expiry("40 millis"), { at: 1_040, lastError: "ResponseTimeout" })
       // the response is awaited for 30 seconds after the deadline at most
@@ -404,13 +404,13 @@ describe("a deadline that passes during a request", () => {
     }))
 })
 
-describe("a deadline that passes while the service asks not to be polled", () => {
+describe("a deadline that passes during a Retry-After", () => {
   const refusals = {
     "429": QueueError.RateLimited,
     "503": QueueError.Unavailable
   }
   for (const [httpStatus, Refusal] of Object.entries(refusals)) {
-    /** When there were polls, and when the deadline was reported. */
+    /** The times of the polls, and of the expiry. */
     const times = (retryAfter: Duration.DurationInput) =>
       Effect.gen(function*() {
         const error = new Refusal({
@@ -450,7 +450,7 @@ describe("min", () => {
     onExpiry: FastCheck.constantFrom("leave" as const, "cancel-pending" as const)
   }).map((parts) => ({ ...Deadline.none, ...parts }))
 
-  it("takes the sooner of each clock, in whatever order and grouping, and `none` adds nothing", () => {
+  it("takes the minimum of each clock, is commutative and associative, and has `none` as its identity", () => {
     FastCheck.assert(
       FastCheck.property(deadlines, deadlines, deadlines, (a, b, c) => {
         const both = Deadline.min(a, b)
@@ -473,7 +473,7 @@ describe("min", () => {
 })
 
 describe("the errors", () => {
-  it.effect("travel", () =>
+  it.effect("survive a round trip through JSON", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const deadline = Deadline.pending("5 seconds")
@@ -486,7 +486,7 @@ describe("the errors", () => {
 })
 
 describe("WatchPolicy", () => {
-  it.effect("of an app is what every watch follows that is told nothing else", () =>
+  it.effect("of an app is the default of every watch", () =>
     Effect.gen(function*() {
       const job = yield* submit
       yield* expires(JobStream.transitions(job), "PendingTooLong", 3_000)
@@ -521,7 +521,7 @@ describe("WatchPolicy", () => {
 })
 
 describe("events", () => {
-  it.effect("tell trouble and recovery between the transitions, which tell nothing of it", () =>
+  it.effect("report trouble and recovery between the transitions; `transitions` does not", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const seen = yield* Ref.make<ReadonlyArray<string>>([])
@@ -564,8 +564,8 @@ describe("events", () => {
     ))
 })
 
-describe("a job that is not there", () => {
-  it.effect("is waited for some seconds, before it was seen and after", () =>
+describe("a job that is not found", () => {
+  it.effect("is retried for some seconds, before it was seen and after", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* expires(JobStream.transitions(job, everySecond), "JobNotFound", 8_000)
@@ -587,7 +587,7 @@ describe("a job that is not there", () => {
       }))
     ))
 
-  it.effect("and is there again has lost nothing, and the next time is waited for as long", () =>
+  it.effect("loses no transition when it is found again, and is retried for as long the next time", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const [seen, at] = yield* ending(Stream.mapAccum(JobStream.events(job, everySecond), "", (all, { _tag }) => {
@@ -597,7 +597,7 @@ describe("a job that is not there", () => {
       assert(Either.isRight(seen))
       const troubles = " Trouble".repeat(10)
       assertSome(seen.right, `Queued${troubles} Recovered Claimed${troubles} Recovered Completed`)
-      // a second to the first trouble, five of it, the claim, a second, and the same again
+      // one second to the first trouble, which lasts five seconds, and the same again after the claim
       assert.strictEqual(at, 1_000 + 5_000 + 1_000 + 5_000)
     }).pipe(
       Effect.provide(TestJobQueue.layer({
@@ -610,8 +610,8 @@ describe("a job that is not there", () => {
     ))
 })
 
-describe("whatever is composed", () => {
-  it.effect("there is a floor between two requests of a watch", () =>
+describe("every composed policy", () => {
+  it.effect("keeps a minimum pause between two requests of a watch", () =>
     Effect.gen(function*() {
       const job = yield* submit
       yield* ending(
@@ -631,7 +631,7 @@ describe("whatever is composed", () => {
       }))
     ))
 
-  it.effect("Retry-After is not undercut, and a year is a day", () =>
+  it.effect("waits for Retry-After, and for a day at most", () =>
     Effect.gen(function*() {
       const job = yield* submit
       yield* ending(
@@ -650,7 +650,7 @@ describe("whatever is composed", () => {
       }))
     ))
 
-  it.effect("no pause is longer than a day, whatever a policy or the service asks for", () =>
+  it.effect("makes no pause longer than a day, for any schedule and Retry-After", () =>
     Effect.gen(function*() {
       const rateLimited = new QueueError.RateLimited({
         operation: "status",

@@ -99,7 +99,7 @@ describe("cadence", () => {
       }))
   }
 
-  it.effect("trades polls for staleness by what a poll is worth", () =>
+  it.effect("trades polls for staleness by `pollCost`", () =>
     Effect.gen(function*() {
       const workload = PolicySimulation.workloads.lognormal
       const results = yield* Effect.forEach(["50 millis", "200 millis", "800 millis"] as const, (pollCost) =>
@@ -114,7 +114,7 @@ describe("cadence", () => {
       assert(Duration.lessThan(usual!.meanStaleness, cheap!.meanStaleness))
     }))
 
-  it.effect("is the fallback while too little is known, and learned as soon as it is enough", () =>
+  it.effect("is the fallback until `minSamples` jobs of the model were observed", () =>
     Effect.gen(function*() {
       const service = yield* LearnedCadence.make({ fallback: Schedule.spaced("777 millis"), minSamples: 5 })
       for (let i = 0; i < 4; i++) yield* service.observe(done(1, 10))
@@ -127,7 +127,7 @@ describe("cadence", () => {
       assert.strictEqual(yield* pauseOf(other), plain)
     }))
 
-  it.effect("keeps the place in the fallback while nothing is known", () =>
+  it.effect("keeps the state of the fallback while nothing is known", () =>
     Effect.gen(function*() {
       const fallback = Cadence.exponential({ base: "1 second", factor: 2, cap: "1 minute" })
       const service = yield* LearnedCadence.make({ fallback })
@@ -135,20 +135,20 @@ describe("cadence", () => {
       assert.deepStrictEqual(yield* pauses(service.cadence, statuses, 7), yield* pauses(fallback, statuses, 7))
     }))
 
-  it.effect("knows a model after so many jobs, however fast they fade", () =>
+  it.effect("knows a model after `minSamples` jobs, for any half-life", () =>
     Effect.gen(function*() {
       for (const halfLife of [1, 3, 1_000, Infinity, NaN, 0, -1]) {
         const fallback = Schedule.spaced("777 millis")
         const service = yield* LearnedCadence.make({ halfLife, minSamples: 20, fallback })
         for (let i = 0; i < 10; i++) yield* service.observe(done(1, 10))
-        // ten jobs are as good as twenty, if each is forgotten after the next
+        // ten jobs are as good as twenty, if the half-life is one job
         if (halfLife !== 1) assert.strictEqual(yield* pauseOf(service), 0.777)
         for (let i = 0; i < 10; i++) yield* service.observe(done(1, 10))
         assert.notStrictEqual(yield* pauseOf(service), 0.777, `${halfLife}`)
       }
     }))
 
-  it.effect("forgets what was before", () =>
+  it.effect("forgets old jobs", () =>
     Effect.gen(function*() {
       const service = yield* LearnedCadence.make({ halfLife: 10 })
       const running = snapshot("Running", { createdAt: 0, claimedAt: 0 })
@@ -166,7 +166,7 @@ describe("cadence", () => {
       assert.approximately(yield* median, 10, 2)
     }))
 
-  it.effect.prop("pauses between floor and cap, whatever it is told", [
+  it.effect.prop("pauses between floor and cap, for any jobs and snapshots", [
     FastCheck.array(FastCheck.tuple(FastCheck.nat(100), FastCheck.nat(1_000)), { minLength: 1, maxLength: 20 }),
     FastCheck.array(
       FastCheck.tuple(
@@ -177,11 +177,11 @@ describe("cadence", () => {
       { maxLength: 5 }
     ),
     FastCheck.integer()
-  ], ([known, told, seed]) =>
+  ], ([known, reported, seed]) =>
     Effect.gen(function*() {
       const service = yield* LearnedCadence.make({ floor: "1 second", cap: "7 seconds", minSamples: 1 })
       yield* Effect.forEach(known, ([wait, run]) => service.observe(done(wait, run)))
-      const statuses = told.map(([tag, time, retries]) =>
+      const statuses = reported.map(([tag, time, retries]) =>
         snapshot(tag, { createdAt: time / 1_000, claimedAt: time / 1_000 }, { retries })
       )
       for (const pause of yield* pauses(service.cadence, statuses, seed)) {
@@ -190,7 +190,7 @@ describe("cadence", () => {
       }
     }))
 
-  it.effect("makes sense of any options", () =>
+  it.effect("accepts any options", () =>
     Effect.gen(function*() {
       for (const floor of [0, -1, NaN, Infinity]) {
         for (const pollCost of [0, -1, NaN, Infinity]) {
@@ -221,7 +221,7 @@ describe("observe", () => {
       return models.map(({ run, wait }) => ({ wait: wait.length, run: run.length }))
     })
 
-  it.effect("learns from what is done or has failed", () =>
+  it.effect("learns from jobs that are done or have failed", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* learnedFrom(done(1, 10)), [{ wait: 1, run: 1 }])
       const failed = snapshot("Failed", { createdAt: 0, claimedAt: 1, doneAt: 2 })
@@ -231,7 +231,7 @@ describe("observe", () => {
       }
     }))
 
-  it.effect("learns no wait from a job that was tried again: the first claim is not told", () =>
+  it.effect("learns no wait from a job that was retried: its first claim is not reported", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* learnedFrom(done(1, 10, { retries: 0 })), [{ wait: 1, run: 1 }])
       assert.deepStrictEqual(yield* learnedFrom(done(1, 10, { retries: 1 })), [{ wait: 0, run: 1 }])
@@ -266,46 +266,46 @@ describe("eta", () => {
       })))
     })
 
-  it.effect("is what is left, given what has been", () =>
+  it.effect("is the remaining time, given the elapsed time", () =>
     Effect.gen(function*() {
       const running = snapshot("Running", { createdAt: 0, claimedAt: 10 })
       const early = yield* etaAt(10, running)
       assert.approximately(early!.left, 20, 4)
       assert.approximately(early!.high!, 60, 6)
-      // it is not one of the short ones
+      // it is not one of the short jobs
       const later = yield* etaAt(50, running)
       assert.approximately(later!.left, 20, 6)
-      // longer than any
+      // longer than every observed job
       assert.isUndefined(yield* etaAt(200, running))
     }))
 
-  it.effect("adds waiting and running for a job in the queue", () =>
+  it.effect("adds the wait and the run of a pending job", () =>
     Effect.gen(function*() {
       const fresh = yield* etaAt(0, snapshot("Pending", { createdAt: 0 }))
       assert.approximately(fresh!.left, 30, 4)
       assert.approximately(fresh!.high!, 70, 7)
       assert.approximately(fresh!.queue, 10, 1)
       assert.approximately(fresh!.run, 35, 18)
-      // longer than any has waited: as if it were claimed now
+      // longer than every observed wait: as if it were claimed now
       assert.approximately((yield* etaAt(1_000, snapshot("Pending", { createdAt: 0 })))!.high!, 60, 6)
-      // back in the queue, nobody knows since when: as if it were new
+      // requeued at an unknown time: as if it were new
       assert.approximately((yield* etaAt(1_000, snapshot("Pending", { createdAt: 0 }, { retries: 1 })))!.high!, 70, 7)
     }))
 
-  it.effect("says nothing of jobs that are over, nor of models it does not know", () =>
+  it.effect("is undefined for jobs that have ended, and for unknown models", () =>
     Effect.gen(function*() {
       assert.isUndefined(yield* etaAt(0, done(1, 10)))
       assert.isUndefined(yield* etaAt(0, snapshot("Canceled", { createdAt: 0 })))
       assert.isUndefined(yield* etaAt(0, snapshot("Pending", { createdAt: 0 }, { model: "another" })))
     }))
 
-  it.effect("holds eight of ten jobs in its interval, new, claimed or at work, of every workload", () =>
+  it.effect("contains eight of ten jobs in its interval, new, claimed or running, for every workload", () =>
     Effect.forEach(Object.values(PolicySimulation.workloads), ({ job, name }) =>
       Effect.gen(function*() {
         const next = Effect.map(job, ({ run, wait }) => [Duration.toSeconds(wait), Duration.toSeconds(run)] as const)
         let estimates = 0
         let held = 0
-        // one service alone may have learned from unusual jobs
+        // a single service may have learned from unusual jobs
         for (let i = 0; i < runs(12, 60); i++) {
           const service = yield* LearnedCadence.make()
           yield* Effect.replicateEffect(
@@ -333,7 +333,7 @@ describe("eta", () => {
         assert.isAtMost(held / estimates, 0.85, name)
       }).pipe(Effect.withRandom(Random.make(`interval ${name}`)))))
 
-  it.effect("is from the progress, without an interval, while the model is not known", () =>
+  it.effect("comes from the progress, without an interval, while the model is not known", () =>
     Effect.gen(function*() {
       const running = {
         ...snapshot("Running", { createdAt: 0, claimedAt: 10 }, { model: "another" }),
@@ -342,12 +342,12 @@ describe("eta", () => {
       assert.deepStrictEqual(yield* etaAt(30, running), { left: 60, queue: 0, run: 60, high: undefined })
       assert.isUndefined(yield* etaAt(10, running))
       assert.isUndefined(yield* etaAt(30, { ...running, info: { progress: -1 } }))
-      // too little to say anything: the time would be longer than any duration
+      // too little progress: the time would be longer than any duration
       assert.isUndefined(yield* etaAt(30, { ...running, info: { progress: Number.MIN_VALUE } }))
       assert.isUndefined(yield* etaAt(30, { ...running, info: { progress: 1e-300 } }))
     }))
 
-  it.effect.prop("is the same, by our clock, however far the server's is ahead", [
+  it.effect.prop("is the same by the local clock, however far the server's is ahead", [
     FastCheck.integer({ min: -10_000_000, max: 10_000_000 }),
     FastCheck.constantFrom("Pending" as const, "Running" as const),
     FastCheck.nat(60)
@@ -364,7 +364,7 @@ describe("eta", () => {
       assert.strictEqual(yield* end(ahead), yield* end(0))
     }))
 
-  it.effect("is not confused by a server whose clock is ahead", () =>
+  it.effect("takes a claim that is ahead of the local clock for a claim now", () =>
     Effect.gen(function*() {
       const ahead = yield* etaAt(0, snapshot("Running", { createdAt: 500, claimedAt: 500 }))
       assert.approximately(ahead!.left, 20, 4)
@@ -390,13 +390,13 @@ describe("memory", () => {
       assert.deepStrictEqual(yield* again.snapshot, saved)
     }))
 
-  it.effect("is bounded, in models and in each of them", () =>
+  it.effect("is bounded in its models, and in each of them", () =>
     Effect.gen(function*() {
       const service = yield* LearnedCadence.make({ models: 3 })
       for (const model of ["a", "b", "c", "a", "d"]) yield* service.observe(done(1, 10, { model }))
       const names = Effect.map(service.snapshot, ({ models }) => models.map(({ model }) => model))
       assert.deepStrictEqual(yield* names, ["c", "a", "d"])
-      // to be asked for is to be used
+      // a request for a cadence is a use of its model
       yield* pauseOf(service, "c")
       yield* pauseOf(service, "unknown")
       yield* service.observe(done(1, 10, { model: "e" }))
@@ -408,14 +408,14 @@ describe("memory", () => {
       for (const { run } of models) assert.isBelow(run.reduce((sum, [, weight]) => sum + weight, 0), 300)
     }))
 
-  it.effect("takes no more models than it may have", () =>
+  it.effect("loads no more models than the option allows", () =>
     Effect.gen(function*() {
       const models = ["a", "b", "c"].map((model) => ({ model, wait: [], run: [[3, 1]] as const }))
       const service = yield* LearnedCadence.make({ models: 2, snapshot: { version: 1, models } })
       assert.deepStrictEqual((yield* service.snapshot).models.map(({ model }) => model), ["b", "c"])
     }))
 
-  it("does not decode what makes no sense", () => {
+  it("does not decode an invalid snapshot", () => {
     const decode = Schema.decodeUnknownOption(LearnedCadence.Snapshot)
     const memory = (...weight: ReadonlyArray<unknown>) => ({
       version: 1,
@@ -439,7 +439,7 @@ describe("layer", () => {
     Layer.provideMerge(TestJobQueue.layer({ workers }))
   )
 
-  it.effect("makes every watch poll by what the watcher has learned, without a word in the program", () =>
+  it.effect("makes every watch use the learned cadence, without a change in the program", () =>
     Effect.gen(function*() {
       const polls = (job: Job.JobRef) =>
         Effect.map(
@@ -449,7 +449,7 @@ describe("layer", () => {
         )
       const first = yield* submit
       yield* JobStream.result(first)
-      // watched twice, and learned once
+      // watched twice, learned once
       const jobs = yield* Effect.replicateEffect(submit, 2)
       yield* Effect.forEach([...jobs, ...jobs], (job) => JobStream.result(job), { concurrency: "unbounded" })
       const last = yield* submit

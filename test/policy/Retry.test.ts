@@ -26,7 +26,7 @@ const untrusted = new QueueError.Unreachable({
 })
 const unexpected = new QueueError.UnexpectedResponse({ ...about, httpStatus: 200, issue: "no JSON", body: "<html>" })
 
-/** The pauses that a retry makes for errors that come one after another, each as soon as it may; `undefined` at its end. */
+/** The pauses of a retry for consecutive errors, each right after its pause; `undefined` at its end. */
 const pauses = (retry: Retry.Retry, errors: ReadonlyArray<QueueError.QueueError>) =>
   Effect.gen(function*() {
     const pacer = yield* Pacer.make(retry)
@@ -56,7 +56,7 @@ const near = (actual: ReadonlyArray<number | undefined>, expected: ReadonlyArray
 const options = { base: "1 second", factor: 2, cap: "10 seconds", times: 5 } as const
 
 describe("transient", () => {
-  it.effect("grows to its cap, and ends after so many tries", () =>
+  it.effect("grows to its cap, and ends after `times` retries", () =>
     Effect.gen(function*() {
       near(yield* pauses(Retry.transient(options), times(9, unavailable())), [
         1_000,
@@ -68,36 +68,36 @@ describe("transient", () => {
       ])
     }))
 
-  it.effect("ends at once with what can't pass", () =>
+  it.effect("ends at once with a permanent error", () =>
     Effect.gen(function*() {
       for (const error of [unauthorized, notFound, untrusted]) {
         assert.deepStrictEqual(yield* pauses(Retry.transient(options), [error]), [undefined])
       }
     }))
 
-  it.effect("never waits for less than the service asked for, be it 429 or 503", () =>
+  it.effect("never waits for less than the Retry-After of a 429 or a 503", () =>
     Effect.gen(function*() {
       for (const error of [unavailable("45 seconds"), rateLimited("45 seconds")]) {
         assert.deepStrictEqual(yield* pauses(Retry.transient(options), times(3, error)), [45_000, 45_000, 45_000])
       }
-      // one that asks for less than the pause would be is given more
+      // a Retry-After below the pause does not shorten it
       near(yield* pauses(Retry.transient(options), times(4, rateLimited(0))), [1_000, 2_000, 4_000, 8_000])
     }))
 
-  it.effect("begins no try after its time is over", () =>
+  it.effect("begins no retry after `within`", () =>
     Effect.gen(function*() {
       const retry = Retry.transient({ ...options, times: 100, within: "20 seconds" })
       const made = yield* pauses(retry, times(100, unavailable()))
       const total = made.reduce<number>((sum, pause) => sum + (pause ?? 0), 0)
       assert(made.at(-1) === undefined && total < 20_000 && total >= 20_000 - 12_000, String(made))
-      // not even when the service asks for more than is left
+      // not even if Retry-After exceeds the remaining time
       assert.deepStrictEqual(yield* pauses(retry, times(3, rateLimited("15 seconds"))), [15_000, undefined])
-      // nor at the very moment when it is over
+      // nor exactly at `within`
       assert.deepStrictEqual(yield* pauses(retry, [rateLimited("19999 millis")]), [19_999])
       assert.deepStrictEqual(yield* pauses(retry, [rateLimited("20 seconds")]), [undefined])
     }))
 
-  it.effect("makes no hot loop of durations that are none", () =>
+  it.effect("makes no hot loop of invalid durations", () =>
     Effect.gen(function*() {
       for (const base of [0, -5, Number.NaN, Duration.zero]) {
         const made = yield* pauses(Retry.transient({ ...options, base, factor: Number.NaN }), times(5, unavailable()))
@@ -117,7 +117,7 @@ describe("byKind", () => {
     notFound: Schedule.intersect(Schedule.spaced("3 seconds"), Schedule.recurs(1))
   })
 
-  it.effect("has a count for each kind", () =>
+  it.effect("counts each kind separately", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(
         yield* pauses(retry, [unavailable(), notFound, unavailable(), unavailable()]),
@@ -126,7 +126,7 @@ describe("byKind", () => {
       assert.deepStrictEqual(yield* pauses(retry, [notFound, unavailable(), notFound]), [3_000, 1_000, undefined])
     }))
 
-  it.effect("takes for final what it has no policy for", () =>
+  it.effect("treats an error of a kind without a policy as permanent", () =>
     Effect.gen(function*() {
       for (const error of [untrusted, unauthorized]) {
         assert.deepStrictEqual(yield* pauses(retry, [error]), [undefined])
@@ -135,9 +135,9 @@ describe("byKind", () => {
 })
 
 describe("the default", () => {
-  it.effect("waits a minute and a half for what may pass, whatever it is, and some seconds for a job", () =>
+  it.effect("retries all transient errors for a minute and a half, and a missing job for some seconds", () =>
     Effect.gen(function*() {
-      // a gateway in trouble answers with any of them, one after the other
+      // a gateway in trouble responds with any of them in turn
       const outages = [
         times(20, unavailable()),
         times(20, unexpected),
@@ -164,7 +164,7 @@ describe("the default", () => {
 })
 
 describe("respectRetryAfter", () => {
-  it("is never undercut, whatever schedule it is put around", () =>
+  it("never waits for less than Retry-After, around any schedule", () =>
     FastCheck.assert(
       FastCheck.asyncProperty(
         FastCheck.constantFrom<Retry.Retry>(

@@ -133,7 +133,7 @@ describe("the procedures", () => {
       )
     )
 
-  it.effect("have nothing of the inputs, unless the view is full", () =>
+  it.effect("send nothing of the inputs, unless the view is full", () =>
     Effect.gen(function*() {
       const sent = (view: "slim" | "full") =>
         calling({ view }, (client) =>
@@ -179,7 +179,7 @@ describe("the procedures", () => {
         assert.isTrue(Chunk.some(events, (event) => isTransition(event) && Transition.isTerminal(event)))
       })))
 
-  it.effect("ask who may watch", () =>
+  it.effect("check the access of each call", () =>
     calling({ access: GatewayAccess.bearer([Redacted.make("right")]) }, (client) =>
       Effect.gen(function*() {
         const job = yield* submitSecret

@@ -50,7 +50,7 @@ const jobs = Effect.flatMap(
   Effect.forEach((job) => Effect.map(JobQueue.status(job), ({ _tag, info }) => [info["client_key"], _tag] as const))
 )
 
-describe("a run with a key that gave its pending job back submits anew under the same key when it is started again", () => {
+describe("a run with a key that canceled its pending job submits again under the same key when it is restarted", () => {
   const again = [[key, "Canceled"] as const, [key, "Done"] as const]
   const pending = pipe(Deadline.none, Deadline.min(Deadline.pending("5 seconds")), Deadline.cancelPending)
   const stage = JobStage.make("stage", {
@@ -81,13 +81,13 @@ describe("a run with a key that gave its pending job back submits anew under the
         assertNone(yield* known)
         assert.deepStrictEqual(yield* run, { sum: 3 })
         assert.deepStrictEqual(yield* jobs, again)
-        // from now on there is one, and it is done
+        // later runs find the completed job
         assert.deepStrictEqual(yield* stage, { sum: 3 })
         yield* TestJobQueue.expectJobs(2)
       }).pipe(inJournal({ workers: slowly })))
   }
 
-  it.effect("also where the job is the second one, submitted after the first had lost its workers", () =>
+  it.effect("also for the second job, submitted after the first had exhausted its retries", () =>
     Effect.gen(function*() {
       const resubmitted = JobRun.run(request, { key, resubmit: Schedule.recurs(1) })
       const fiber = yield* Effect.fork(resubmitted)
@@ -106,7 +106,7 @@ describe("a run with a key that gave its pending job back submits anew under the
       }
     })))
 
-  it.effect("and what ran on is the same job", () =>
+  it.effect("and watches the same job again if it was running", () =>
     Effect.gen(function*() {
       yield* Effect.timeoutOption(run, "25 seconds")
       assert.strictEqual(yield* tagKnown, "Submitted")
@@ -115,8 +115,8 @@ describe("a run with a key that gave its pending job back submits anew under the
     }).pipe(inJournal({ workers: slowly })))
 })
 
-describe("a job that somebody else has canceled", () => {
-  it.effect("is told as that, whenever the run is started, and nothing is submitted", () =>
+describe("a job that another client has canceled", () => {
+  it.effect("is reported as canceled by every later run, and nothing is submitted", () =>
     Effect.gen(function*() {
       const fiber = yield* Effect.fork(run)
       yield* Effect.sleep("5 seconds")
@@ -132,7 +132,7 @@ describe("a job that somebody else has canceled", () => {
       yield* TestJobQueue.expectJobs(1)
     }).pipe(inJournal({ workers: slowly })))
 
-  it.effect("is submitted anew once its key is removed", () =>
+  it.effect("is submitted again once its key is removed", () =>
     Effect.gen(function*() {
       const job = yield* JobRun.submit(request, { key })
       yield* JobQueue.cancel(job)
@@ -141,10 +141,10 @@ describe("a job that somebody else has canceled", () => {
     }).pipe(inJournal({ workers: slowly })))
 })
 
-describe("a cancel whose answer did not come", () => {
+describe("a cancel without a confirmed result", () => {
   const stopped = Effect.timeoutOption(run, "5 seconds")
 
-  it.effect("is noted before it is sent; a job that is still pending is used", () =>
+  it.effect("is stored before it is sent; a job that is still pending is used", () =>
     Effect.gen(function*() {
       yield* stopped
       assert.strictEqual(yield* tagKnown, "Canceling")
@@ -159,7 +159,7 @@ describe("a cancel whose answer did not come", () => {
       ["owned by a scope", Effect.scoped(Effect.zipRight(JobRun.scoped(request, { key }), Effect.sleep("25 seconds")))]
     ] as const
   ) {
-    it.effect(`a job that is found canceled is submitted anew, if it is ${how}`, () =>
+    it.effect(`a job that is found canceled is submitted again, if it is ${how}`, () =>
       Effect.gen(function*() {
         yield* stopped
         assert.strictEqual(yield* tagKnown, "Canceling")
@@ -169,7 +169,7 @@ describe("a cancel whose answer did not come", () => {
       }).pipe(inJournal({ workers: slowly, faults: [Fault.answerLost(Fault.noResponse).pipe(Fault.on("cancel"))] })))
   }
 
-  it.effect("the service says that it was canceled before when it is asked again: it was us", () =>
+  it.effect("is sent again; if the job was canceled before, it was by this cancel", () =>
     Effect.gen(function*() {
       yield* stopped
       assertNone(yield* known)
@@ -185,7 +185,7 @@ describe("a cancel whose answer did not come", () => {
       assert(error._tag === "AccessDenied" && error.operation === "status")
       yield* TestJobQueue.expectJobs(1)
       yield* Effect.sleep("3 seconds")
-      // a run that is stopped while it asks gives the job back
+      // a run that is stopped during its status request cancels the job
       const fiber = yield* Effect.fork(run)
       yield* Effect.sleep("1 second")
       yield* Fiber.interrupt(fiber)
@@ -200,7 +200,7 @@ describe("a cancel whose answer did not come", () => {
       ]
     })))
 
-  it.effect("the key of a job that is canceled may stand for another request", () =>
+  it.effect("the key of a canceled job may be used for another request", () =>
     Effect.gen(function*() {
       yield* stopped
       yield* JobRun.run({ ...request, payload: { prompt: "a dog" } }, { key })
@@ -209,7 +209,7 @@ describe("a cancel whose answer did not come", () => {
 })
 
 describe("several runs of one program with one key", () => {
-  it.effect("share a job; where one gives it back, the other submits anew", () =>
+  it.effect("share a job; if one cancels it, the other submits again", () =>
     Effect.gen(function*() {
       const first = yield* Effect.fork(run)
       const second = yield* Effect.fork(run)
@@ -222,7 +222,7 @@ describe("several runs of one program with one key", () => {
 })
 
 describe("a run that leaves its job", () => {
-  it.effect("and is stopped while it submits waits for the answer: it can go on with the job", () =>
+  it.effect("and is stopped during the submit waits for the response, and can resume the job", () =>
     Effect.gen(function*() {
       const left = JobRun.run(request, { key, onInterrupt: "leave" })
       yield* Effect.timeoutOption(left, "1 second")
@@ -232,8 +232,8 @@ describe("a run that leaves its job", () => {
     }).pipe(inJournal({ workers: slowly, faults: [Fault.delay("3 seconds").pipe(Fault.on("submit"))] })))
 })
 
-describe("whatever it is stopped by, and whenever", () => {
-  /** The services of a program; once it is killed nothing of it reaches them. */
+describe("a run that is stopped or killed at any time", () => {
+  /** The services of a program, which it can't reach any more once it is killed. */
   const killable = Effect.gen(function*() {
     let isDead = false
     const gate = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
@@ -264,7 +264,7 @@ describe("whatever it is stopped by, and whenever", () => {
     }
   })
 
-  /** When each job was alive, in truth. */
+  /** When each job was alive, by its history. */
   const lives = Effect.gen(function*() {
     const queue = yield* TestJobQueue.TestJobQueue
     return yield* Effect.forEach(yield* queue.jobs, (job) =>
@@ -278,7 +278,7 @@ describe("whatever it is stopped by, and whenever", () => {
       }))
   })
 
-  it("law: one job at most is alive, and the last run ends with it, or says that it does not know", async () => {
+  it("law: at most one job is alive, and the last run ends with its outcome, or reports that it is uncertain", async () => {
     const { met, note } = tally()
     const stop = FastCheck.record({
       after: FastCheck.oneof(FastCheck.nat({ max: 4_000 }), FastCheck.nat({ max: 40_000 })),
@@ -301,7 +301,7 @@ describe("whatever it is stopped by, and whenever", () => {
             let isUncertain = false
             for (const { after, isKilled } of stops) {
               const { kill, provide } = yield* killable
-              // a program that goes on keeps its watcher, and what that knows of the job
+              // a program that continues keeps its watcher, and the state of the job in it
               const fiber = yield* Effect.fork(isKilled ? provide(run) : run)
               yield* Effect.sleep(after)
               if (isKilled) yield* kill

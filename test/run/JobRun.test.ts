@@ -48,15 +48,15 @@ const run = <A>(
   effect: Effect.Effect<A, never, JobQueue.JobQueue | JobWatcher.JobWatcher | TestJobQueue.TestJobQueue>
 ): Promise<A> => Effect.runPromise(inQueue(options)(effect))
 
-/** Workers; jobs are pending for some time before they are claimed, or are not. */
+/** Workers that claim jobs after some time. */
 const pool = FastCheck.tuple(
   Arbitraries.pool,
   FastCheck.oneof(FastCheck.nat({ max: 3_000 }), FastCheck.nat({ max: 40_000 }))
 )
   .map(([pool, pickup]): Worker.Pool => ({ ...pool, pickup }))
 
-/** The states that the jobs of the queue are in, in truth. */
-const truth = Effect.gen(function*() {
+/** The jobs of the queue, and whether each is pending, by its history. */
+const recorded = Effect.gen(function*() {
   const queue = yield* TestJobQueue.TestJobQueue
   const jobs = yield* queue.jobs
   return yield* Effect.forEach(jobs, (job) =>
@@ -68,7 +68,7 @@ const truth = Effect.gen(function*() {
 
 // -----------------------------------------------------------------------------
 describe("submit", () => {
-  it("law: whatever goes wrong, there is one job or none; one, if it says so; none, if it says so", async () => {
+  it("law: with any faults there is at most one job; one after a success, and none after an error unless that is SubmitUncertain", async () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(faultsOn("submit"), FastCheck.boolean(), async (faults, isNamed) => {
@@ -76,9 +76,9 @@ describe("submit", () => {
           { faults },
           Effect.gen(function*() {
             const exit = yield* Effect.exit(JobRun.submit(request, isNamed ? { key: "order-17" } : {}))
-            // what is on its way may still arrive
+            // a request in flight may still arrive
             yield* Effect.sleep("1 day")
-            const jobs = yield* truth
+            const jobs = yield* recorded
             assert.isAtMost(jobs.length, 1)
             for (const { info } of jobs) {
               assert.strictEqual(info["user"], "u1")
@@ -111,7 +111,7 @@ describe("submit", () => {
     met("made", "made after trying again", "not made", "uncertain, and made", "uncertain, and not made")
   })
 
-  it("law: with a journal and a key, a program that crashes at any moment and starts again makes one job at most", async () => {
+  it("law: with a journal and a key, a program that crashes at any time and restarts makes at most one job", async () => {
     const { met, note } = tally()
     const submit = JobRun.submit(request, { key: "order-17" })
     await FastCheck.assert(
@@ -126,11 +126,11 @@ describe("submit", () => {
               for (const after of crashes) yield* Effect.exit(Effect.timeout(submit, after))
               const exit = yield* Effect.exit(submit)
               yield* Effect.sleep("1 day")
-              const jobs = yield* truth
+              const jobs = yield* recorded
               assert.isAtMost(jobs.length, 1)
               if (Exit.isSuccess(exit)) {
                 assert.deepStrictEqual(jobs.map(({ job }) => job), [exit.value])
-                // whoever asks again, at whatever time, gets the same job, and sends nothing
+                // a later submit returns the same job, and sends nothing
                 const { submit: before } = yield* TestJobQueue.counts
                 assert.deepStrictEqual(yield* Effect.orDie(submit), exit.value)
                 assert.strictEqual((yield* TestJobQueue.counts).submit, before)
@@ -149,7 +149,7 @@ describe("submit", () => {
     met("made", "made in the end", "left open", "failed")
   })
 
-  it.effect("sends again what was refused, and waits as long as the service asks", () =>
+  it.effect("sends a refused submit again, and waits for Retry-After", () =>
     Effect.gen(function*() {
       const retry = Schedule.intersect(Schedule.spaced("1 second"), Schedule.recurs(3))
       const job = yield* JobRun.submit(request, { retry })
@@ -161,7 +161,7 @@ describe("submit", () => {
         "Unavailable",
         "answered"
       ])
-      // after Retry-After comes the next try, and not before, whatever the policy
+      // the next request is not sent before Retry-After, with any policy
       assert.isAtLeast(calls[2]!.at - calls[1]!.at, 60_000)
       assert.isAtLeast(calls[3]!.at - calls[2]!.at, 5_000)
     }).pipe(inQueue({
@@ -172,28 +172,28 @@ describe("submit", () => {
       ]
     })))
 
-  it.effect("gives up when the policy does, and says why", () =>
+  it.effect("fails with the last error when the retry policy ends", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(JobRun.submit(request, {
         retry: Retry.transient({ base: "1 second", factor: 1, cap: "1 second", times: 2 })
       }))
       assert(error._tag === "Unreachable" && error.sent === false)
       assert.strictEqual((yield* TestJobQueue.counts).submit, 3)
-      // the app's policy counts where there is none of its own
+      // the policy of the app is used if the submit has none
       yield* Effect.flip(JobRun.submit(request)).pipe(
         Effect.provideService(WatchPolicy.Default, WatchPolicy.withRetry(WatchPolicy.defaultPolicy, Schedule.stop))
       )
       assert.strictEqual((yield* TestJobQueue.counts).submit, 4)
     }).pipe(inQueue({ faults: [Fault.refused] })))
 
-  it.effect("does not send again what another try can't mend, whatever the policy", () =>
+  it.effect("does not retry a permanent error, with any policy", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(JobRun.submit(request, { retry: Schedule.forever }))
       assert.strictEqual(error._tag, "AccessDenied")
       assert.strictEqual((yield* TestJobQueue.counts).submit, 1)
     }).pipe(inQueue({ faults: [Fault.unauthorized] })))
 
-  it.effect("says what is known where the answer is lost", () =>
+  it.effect("fails with the model, the key and the time if the response is lost", () =>
     Effect.gen(function*() {
       yield* Effect.sleep("1 minute")
       const at = yield* Clock.currentTimeMillis
@@ -201,23 +201,23 @@ describe("submit", () => {
       assert(error._tag === "SubmitUncertain")
       assert.deepStrictEqual([error.model, error.key, error.at.epochMillis], [model, "order-17", at])
       assert.strictEqual(error.error?._tag, "ResponseTimeout")
-      const [job] = yield* truth
+      const [job] = yield* recorded
       assert.strictEqual(job?.info["client_key"], "order-17")
       yield* TestJobQueue.expectJobs(1)
     }).pipe(inQueue({ faults: [Fault.answerLost(Fault.noResponse)] })))
 
-  it.effect("makes up a key of its own for each, by the chance that there is", () =>
+  it.effect("generates a different key for each submit", () =>
     Effect.gen(function*() {
       yield* JobRun.submit(request)
       yield* JobRun.submit(request)
-      const keys = (yield* truth).map(({ info }) => info["client_key"])
+      const keys = (yield* recorded).map(({ info }) => info["client_key"])
       assert.strictEqual(new Set(keys).size, 2)
       for (const key of keys) {
         assert.match(String(key), /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/)
       }
     }).pipe(inQueue({ seed: "keys" })))
 
-  it.effect("refuses, unsent, a key that is none, and one that would take the place of something else", () =>
+  it.effect("rejects, without a request, an invalid key and a key that would replace a field of info", () =>
     Effect.gen(function*() {
       const refused = (request: JobQueue.SubmitRequest, options: JobRun.SubmitOptions) =>
         Effect.map(Effect.flip(JobRun.submit(request, options)), (error) => {
@@ -230,11 +230,11 @@ describe("submit", () => {
         "info.client_key: is where the key of the submit goes"
       )
       assert.include(yield* refused({ ...request, model: " " }, { key: "order-17" }), "must not be blank")
-      // neither must what is wrong become right
+      // an invalid request stays invalid
       assert.include(yield* refused({ ...request, info: "abc" as never }, { key: "order-17" }), "info")
       assert.include(yield* refused(null as never, { key: "order-17" }), "model")
       assert.strictEqual((yield* TestJobQueue.counts).submit, 0)
-      // it may be there already
+      // info may contain the key already
       yield* JobRun.submit({ ...request, info: { client_key: "order-17" } }, { key: "order-17" })
       yield* TestJobQueue.expectJobs(1)
     }).pipe(inQueue({})))
@@ -249,8 +249,8 @@ describe("submit", () => {
 // -----------------------------------------------------------------------------
 
 /**
- * Interrupts what submits after so long, and looks at what it leaves: calls, fibers (also those of the watcher, which
- * outlives it), jobs that are pending, and what was reported.
+ * Interrupts a submitting effect after some time, and asserts that no call and no fiber is left (also none of the
+ * watcher, which outlives it). Returns the pending jobs and the reported releases.
  */
 const interrupted = (
   after: number,
@@ -272,9 +272,9 @@ const interrupted = (
     yield* Fiber.interrupt(fiber)
     const closed = yield* Clock.currentTimeMillis
     const exit = yield* Fiber.await(fiber)
-    const jobs = yield* truth
+    const jobs = yield* recorded
     const pending = jobs.filter(({ isPending }) => isPending).map(({ job }) => job)
-    // a body that nobody reads any more is let go of by the host, in a turn of its own
+    // the host releases a body that is not read any more in a turn of its own
     yield* Effect.sleep(1)
     const live = (yield* supervisor.value).filter((fiber) => fiber.unsafePoll() === null)
     yield* Effect.sleep("2 days")
@@ -290,12 +290,12 @@ describe("scoped", () => {
   const scoped = (onRelease: (release: JobRun.Release) => Effect.Effect<void>) =>
     Effect.scoped(Effect.zipRight(JobRun.scoped(request, { onRelease }), Effect.sleep("30 seconds")))
 
-  it("law: wherever it is interrupted, no pending job is left, no call is made any more, and no fiber lives", async () => {
+  it("law: an interruption at any time leaves no pending job, no later call and no live fiber", async () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(
         pool,
-        // each answer comes while there is time for it
+        // each response arrives in time
         slowOn(["submit", "cancel"], 2_400),
         FastCheck.subarray([
           Fault.refused.pipe(Fault.on("submit"), Fault.nth(1)),
@@ -309,7 +309,7 @@ describe("scoped", () => {
             { workers, faults: [...slow, ...faults] },
             interrupted(after, scoped)
           )
-          // a job that ran may be pending again, when its worker was lost
+          // a job that ran may be pending again, if its worker was lost
           const ran = released.some(({ _tag }) => _tag === "StillRunning")
           if (!ran) assert.deepStrictEqual(pending, [])
           assert.strictEqual(released.length, jobs.length, "each job is accounted for")
@@ -323,7 +323,7 @@ describe("scoped", () => {
     met("interrupted", "closed", "Canceled", "StillRunning", "Ended", "nothing was submitted")
   })
 
-  it("law: whatever goes wrong, it closes in time, and a pending job that is left is reported", async () => {
+  it("law: with any faults it closes in time, and a pending job that is left is reported", async () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(
@@ -336,7 +336,7 @@ describe("scoped", () => {
             { workers, faults: [...onSubmit, ...onCancel] },
             interrupted(after, scoped)
           )
-          // the wait for an answer to the submit, and for one to the cancel
+          // the wait for the response to the submit, and for that to the cancel
           assert.isAtMost(took, 2 * Duration.toMillis(Duration.seconds(5)))
           if (pending.length > 0) {
             const [release] = noted(released)
@@ -350,7 +350,7 @@ describe("scoped", () => {
     met("Canceled", "NotReleased", "Unknown")
   })
 
-  it.effect("cancels a job that is pending when the scope closes, and says so", () =>
+  it.effect("cancels a job that is pending when the scope closes, and reports it", () =>
     Effect.gen(function*() {
       const released: Array<JobRun.Release> = []
       const job = yield* Effect.scoped(
@@ -360,7 +360,7 @@ describe("scoped", () => {
       assert.strictEqual((yield* JobQueue.status(job))._tag, "Canceled")
     }).pipe(inQueue({})))
 
-  it.effect("reports a job that runs, and leaves it alone", () =>
+  it.effect("reports a running job, and does not cancel it", () =>
     Effect.gen(function*() {
       const released: Array<JobRun.Release> = []
       const job = yield* Effect.scoped(
@@ -372,7 +372,7 @@ describe("scoped", () => {
       assert.deepStrictEqual(yield* JobStream.result(job), { sum: 3 })
     }).pipe(inQueue({ workers: finishing })))
 
-  it.effect("never fails the close, be the service gone, or the one who is told of it broken", () =>
+  it.effect("never fails the close, even if the service is unavailable or `onRelease` dies", () =>
     Effect.gen(function*() {
       const released: Array<JobRun.Release> = []
       const start = yield* Clock.currentTimeMillis
@@ -384,7 +384,7 @@ describe("scoped", () => {
       const [release] = released
       assert(release?._tag === "NotReleased")
       assert.deepStrictEqual([release.job, release.error._tag], [job, "Unavailable"])
-      // it has tried again all the time
+      // it has retried all the time
       assert.isAbove((yield* TestJobQueue.counts).cancel, 3)
     }).pipe(inQueue({ faults: [Fault.unavailable().pipe(Fault.on("cancel"))] })))
 
@@ -397,7 +397,7 @@ describe("scoped", () => {
       assert.deepStrictEqual(released, [{ _tag: "Canceled", job }])
     }).pipe(inQueue({ faults: [Fault.notFound.pipe(Fault.on("cancel"), Fault.nth(1, 3))] })))
 
-  it.effect("cancels a job that a replica does not know yet, when it is interrupted while it submits", () =>
+  it.effect("cancels a job that a replica does not know yet, when it is interrupted during the submit", () =>
     Effect.gen(function*() {
       const { pending, released } = yield* interrupted(1_000, scoped)
       assert.deepStrictEqual([noted(released), pending], [["Canceled"], []])
@@ -409,7 +409,7 @@ describe("scoped", () => {
       ]
     })))
 
-  it.effect("tells of a submit that was given up before it was answered", () =>
+  it.effect("reports a submit that was given up before its response", () =>
     Effect.gen(function*() {
       const { released, took } = yield* interrupted(1_000, (onRelease) =>
         Effect.scoped(JobRun.scoped(request, { key: "order-17", onRelease, releaseTimeout: "3 seconds" })))
@@ -417,7 +417,7 @@ describe("scoped", () => {
       assert.strictEqual(took, 3_000)
     }).pipe(inQueue({ faults: [Fault.answerLost(Fault.noResponse)] })))
 
-  it.effect("does not wait for a submit that has not arrived, nor sends it again", () =>
+  it.effect("neither waits for a refused submit, nor sends it again", () =>
     Effect.gen(function*() {
       const { released, took } = yield* interrupted(10_000, scoped)
       assert.deepStrictEqual([released, took], [[], 0])
@@ -427,7 +427,7 @@ describe("scoped", () => {
 
 // -----------------------------------------------------------------------------
 describe("run", () => {
-  it.effect("submits, watches, and gives the outputs, decoded where there is a schema", () =>
+  it.effect("submits, watches, and returns the outputs, decoded if there is a schema", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* JobRun.run(request), { sum: 3 })
       const Sum = Schema.Struct({ sum: Schema.Int })
@@ -439,14 +439,14 @@ describe("run", () => {
       assert.deepStrictEqual([submit, cancel], [3, 0])
     }).pipe(inQueue({ workers: finishing })))
 
-  it.effect("may be run as often as one likes: each time it is another job", () =>
+  it.effect("submits another job each time it is run", () =>
     Effect.gen(function*() {
       const job = JobRun.run(request)
       yield* Effect.all([job, job, job], { concurrency: "unbounded" })
       yield* TestJobQueue.expectJobs(3)
     }).pipe(inQueue({ workers: finishing })))
 
-  it("law: wherever it is interrupted, no pending job is left, no call is made any more, and no fiber lives", async () => {
+  it("law: an interruption at any time leaves no pending job, no later call and no live fiber", async () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(
@@ -460,7 +460,7 @@ describe("run", () => {
           )
           const ran = released.some(({ _tag }) => _tag === "StillRunning")
           if (!ran) assert.deepStrictEqual(pending, [])
-          // a job that was seen to its end needs no release
+          // a job whose end was seen needs no release
           const wasInterrupted = Exit.isInterrupted(exit)
           assert.strictEqual(released.length, wasInterrupted ? jobs.length : 0)
           note(wasInterrupted ? "interrupted" : "ended")
@@ -472,7 +472,7 @@ describe("run", () => {
     met("interrupted", "ended", "Canceled", "StillRunning", "Ended")
   })
 
-  it.effect("leaves the job alone where it is told so, and stops at once", () =>
+  it.effect("does not cancel the job with `onInterrupt: leave`, and stops at once", () =>
     Effect.gen(function*() {
       const { jobs, pending, released, took } = yield* interrupted(5_000, (onRelease) =>
         JobRun.run(request, { onInterrupt: "leave", onRelease }))
@@ -480,7 +480,7 @@ describe("run", () => {
       assert.strictEqual((yield* TestJobQueue.counts).cancel, 0)
     }).pipe(inQueue({})))
 
-  it.effect("gives back a job that it can't watch any longer", () =>
+  it.effect("cancels a pending job that it can't watch any longer", () =>
     Effect.gen(function*() {
       const released: Array<JobRun.Release> = []
       const onRelease = (release: JobRun.Release) => Effect.sync(() => released.push(release))
@@ -492,7 +492,7 @@ describe("run", () => {
       assert.strictEqual((yield* JobQueue.status(left.job).pipe(Effect.retry(Schedule.recurs(1))))._tag, "Pending")
     }).pipe(inQueue({ faults: [Fault.unavailable().pipe(Fault.on("status"), Fault.nth(1, 3))] })))
 
-  it.effect("a job that is new may be unknown to a replica when it is canceled; one that was seen is not waited for", () =>
+  it.effect("retries the cancel of a new job that a replica does not know, and not that of a job that was seen", () =>
     Effect.gen(function*() {
       const unseen = yield* interrupted(500, (onRelease) => JobRun.run(request, { onRelease }))
       assert.deepStrictEqual([noted(unseen.released), unseen.pending], [["Canceled"], []])
@@ -541,13 +541,13 @@ describe("run", () => {
       )
       const { cancel, status, submit } = yield* TestJobQueue.counts
       assert.deepStrictEqual([submit, cancel], [50, 50])
-      // both ends of the ten seconds count
+      // the polls at both ends of the ten seconds are included
       assert.isAtMost(status, 10 * budget + 1)
       const polls = (yield* TestJobQueue.calls).filter(({ operation }) => operation === "status")
       for (const [i, { at }] of polls.entries()) {
         if (i >= budget) assert.isAtLeast(at - polls[i - budget]!.at, 1_000)
       }
-      // no job is left out
+      // every job is polled
       assert.strictEqual(new Set(polls.map(({ requestId }) => requestId)).size, 50)
     }).pipe(inQueue({})))
 
@@ -563,7 +563,7 @@ describe("run", () => {
       assert.strictEqual((yield* TestJobQueue.counts).cancel, 1)
     }).pipe(inQueue({})))
 
-  it.effect("an outcome is an error, and needs no release", () =>
+  it.effect("a failed job is an error, and needs no release", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(JobRun.run(request))
       assert(error._tag === "JobFailed")
@@ -577,10 +577,10 @@ describe("resubmit", () => {
   const twice = Schedule.intersect(Schedule.spaced("1 minute"), Schedule.recurs(2))
   const dying: Worker.Pool = { script: Worker.always(Worker.stopResponding), claimTimeout: "1 second" }
 
-  it.effect("submits a job that has run out of retries again, under another key", () =>
+  it.effect("submits again under another key after a job has exhausted its retries", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* JobRun.run(request, { key: "order-17", resubmit: twice }), { sum: 3 })
-      const jobs = yield* truth
+      const jobs = yield* recorded
       assert.deepStrictEqual(jobs.map(({ info }) => info["client_key"]), ["order-17", "order-17/2"])
       const [, second] = (yield* TestJobQueue.calls).filter(({ operation }) => operation === "submit")
       assert.isAtLeast(second!.at - (yield* TestJobQueue.startedAt), 60_000)
@@ -591,7 +591,7 @@ describe("resubmit", () => {
       }
     })))
 
-  it.effect("is over when the schedule is, and then says what is so", () =>
+  it.effect("fails with the error of the last job when the schedule ends", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(JobRun.run(request, { resubmit: twice }))
       assert(error._tag === "JobRetriesExhausted")
@@ -599,7 +599,7 @@ describe("resubmit", () => {
       assert.deepStrictEqual([jobs.length, jobs.at(-1)], [3, error.job])
     }).pipe(inQueue({ workers: dying })))
 
-  it.effect("runs may share a limit: a schedule that counts for all of them", () =>
+  it.effect("several runs can share a limit: a schedule that counts for all of them", () =>
     Effect.gen(function*() {
       const left = yield* Ref.make(3)
       const resubmit = twice.pipe(
@@ -611,7 +611,7 @@ describe("resubmit", () => {
       yield* TestJobQueue.expectJobs(4 + 3)
     }).pipe(inQueue({ workers: dying })))
 
-  it.effect("does not submit again what its model has failed, nor without being asked to", () =>
+  it.effect("does not submit again if the model failed the job, or without `resubmit`", () =>
     Effect.gen(function*() {
       const failed = yield* Effect.flip(JobRun.run({ ...request, model: "failing" }, { resubmit: twice }))
       const lost = yield* Effect.flip(JobRun.run(request))
@@ -624,7 +624,7 @@ describe("resubmit", () => {
       }
     })))
 
-  it.effect("goes on where it was, after a restart, when there is a journal", () =>
+  it.effect("resumes with its current job after a restart, if there is a journal", () =>
     Effect.gen(function*() {
       const resumed = JobRun.run(request, { key: "order-17", resubmit: twice, onInterrupt: "leave" })
       yield* Effect.timeoutOption(resumed, "70 seconds")
@@ -648,7 +648,7 @@ describe("a race", () => {
   const models = ["my-org/a", "my-org/b", "my-org/c", "my-org/d"]
   const leg = (model: string) => JobRun.run({ model, payload: {} })
 
-  it("law: when it ends, no pending loser is left, and every job that goes on is reported once", async () => {
+  it("law: it leaves no pending loser, and reports every job that continues once", async () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(
@@ -704,7 +704,7 @@ describe("a race", () => {
       ]
     })))
 
-  it.effect("a hedge is a delay: nothing is submitted while the first may still make it", () =>
+  it.effect("a hedge is a delay: the second job is submitted only if the first takes longer", () =>
     Effect.gen(function*() {
       const hedged = (after: Duration.DurationInput) =>
         Effect.raceAll([leg("my-org/a"), Effect.delay(leg("my-org/b"), after)])
@@ -714,7 +714,7 @@ describe("a race", () => {
       yield* TestJobQueue.expectJobs(3)
     }).pipe(inQueue({ workers: speeds({ "my-org/a": 20_000, "my-org/b": 1_000 }) })))
 
-  it.effect("two of three: a stream of the results as they come, of which two are taken", () =>
+  it.effect("two of three: a stream emits the results as they arrive, and two are taken", () =>
     Effect.gen(function*() {
       const two = yield* Stream.fromIterable(["my-org/a", "my-org/b", "my-org/c"]).pipe(
         Stream.mapEffect((model) => Effect.either(leg(model)), { concurrency: "unbounded", unordered: true }),
@@ -738,7 +738,7 @@ describe("a race", () => {
 })
 
 // -----------------------------------------------------------------------------
-describe("a submit whose answer was lost is reported, however its run is combined with others", () => {
+describe("a submit whose response is lost is reported, in every combination of runs", () => {
   const uncertain = JobRun.run({ model: "my-org/lost", payload: {} }, { key: "order-17" })
   const good = JobRun.run({ model: "my-org/good", payload: {} })
   const options: TestJobQueue.Options = {
@@ -748,7 +748,7 @@ describe("a submit whose answer was lost is reported, however its run is combine
   const unknown: JobRun.Release = { _tag: "Unknown", model: "my-org/lost", key: "order-17" }
   const line = "my-org/lost: it is not known whether there is a job (key order-17)"
 
-  /** What an effect comes to, and the warnings that were logged meanwhile. */
+  /** Returns the exit of an effect, and the warnings that it logged. */
   const logged = <A, E>(effect: Effect.Effect<A, E, JobQueue.JobQueue | JobWatcher.JobWatcher>) =>
     Effect.gen(function*() {
       const warnings: Array<string> = []
@@ -784,7 +784,7 @@ describe("a submit whose answer was lost is reported, however its run is combine
   for (const [how, effect] of combined) {
     it.effect(`in the log, by ${how}`, () =>
       Effect.map(logged(effect), ({ warnings }) =>
-        // besides what is said of a job that goes on
+        // without the warnings about a job that continues
         assert.deepStrictEqual(warnings.filter((warning) => !warning.startsWith("my-org/good/")), [line])))
   }
 
@@ -806,7 +806,7 @@ describe("a submit whose answer was lost is reported, however its run is combine
       assert.deepStrictEqual(warnings, [])
     }))
 
-  it("law: the keys of all jobs that nobody knows of are reported", async () => {
+  it("law: every job without a Submitted event is reported, by its key or its release", async () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(
@@ -834,7 +834,7 @@ describe("a submit whose answer was lost is reported, however its run is combine
               yield* Effect.sleep("1 day")
               const keys = released.flatMap((release) => release._tag === "Unknown" ? [release.key] : [])
               const ids = released.flatMap((release) => "job" in release ? [release.job.requestId] : [])
-              for (const { info, job } of yield* truth) {
+              for (const { info, job } of yield* recorded) {
                 const key = String(info["client_key"])
                 note(known.has(key) ? "known" : keys.includes(key) ? "unknown" : "given back at once")
                 if (!known.has(key) && !keys.includes(key)) assert.include(ids, job.requestId)
@@ -860,7 +860,7 @@ describe("events", () => {
       ? event.release._tag
       : `= ${JSON.stringify(event.value)}`
 
-  it.effect("tell of every run in an effect, and then what it comes to", () =>
+  it.effect("report every run in an effect, and then its value", () =>
     Effect.gen(function*() {
       const pipeline = Effect.flatMap(
         JobRun.run({ model: "a", payload: {} }),
@@ -878,7 +878,7 @@ describe("events", () => {
       ])
     }).pipe(inQueue({ workers: finishing })))
 
-  it.effect("are those of its own effect and no other, one within another or side by side", () =>
+  it.effect("are those of their own effect only, whether effects are nested or concurrent", () =>
     Effect.gen(function*() {
       const inner: Array<string> = []
       const listened = JobRun.events(JobRun.run({ model: "inner", payload: {} })).pipe(
@@ -896,7 +896,7 @@ describe("events", () => {
       )
     }).pipe(inQueue({ workers: finishing })))
 
-  it.effect("fail as the effect does, after all that was seen", () =>
+  it.effect("fail with the error of the effect, after all its events", () =>
     Effect.gen(function*() {
       const seen: Array<string> = []
       const error = yield* JobRun.events(JobRun.run(request)).pipe(
@@ -907,7 +907,7 @@ describe("events", () => {
       assert.strictEqual(seen.at(-1), `${model} FailedByModel`)
     }).pipe(inQueue({ workers: { script: Worker.always(Worker.fail("1 second", "no")) } })))
 
-  it.effect("who stops pulling interrupts the effect, and its jobs are given back, be the buffer full or not", () =>
+  it.effect("a consumer that stops interrupts the effect, which cancels its jobs, whether the buffer is full or not", () =>
     Effect.gen(function*() {
       for (const jobs of [1, 40]) {
         const before = (yield* TestJobQueue.jobs).length
@@ -921,7 +921,7 @@ describe("events", () => {
       }
     }).pipe(inQueue({})))
 
-  it.effect("a slow consumer holds the effect up, and misses no transition but progress", () =>
+  it.effect("a slow consumer delays the effect, and misses no transition but progress", () =>
     Effect.gen(function*() {
       const steps = 60
       const seen = yield* JobRun.events(JobRun.run(request, { cadence: Schedule.spaced("1 second") })).pipe(
@@ -936,7 +936,7 @@ describe("events", () => {
         `${model} Completed`,
         "= {\"sum\":3}"
       ])
-      // what it had no time for was conflated: the job was polled at its cadence, and progress was left out
+      // pending events were conflated: the job was polled at its cadence, and progress was left out
       assert.isBelow(texts.length, steps)
       const [job] = yield* TestJobQueue.jobs
       yield* TestJobQueue.expectPolls(job!, steps + 2)
@@ -958,15 +958,17 @@ describe("over HTTP", () => {
     )).pipe(Layer.provideMerge(Emulator.layer(options)), Layer.provide(client))
 
   for (const { layer, name } of Clients.clients) {
-    it.live(`over ${name}, a job is given back, wherever who waits for it goes away`, () =>
+    it.live(`over ${name}, a job is canceled when its run is interrupted, during the submit or the watch`, () =>
       Effect.gen(function*() {
         const { requests } = yield* Emulator.Emulator
         const released: Array<JobRun.Release> = []
         const onRelease = (release: JobRun.Release) => Effect.sync(() => released.push(release))
         const hasCome = (path: string): Effect.Effect<void> =>
-          Effect.flatMap(requests, (all) =>
-            all.some(({ url }) => url.startsWith(path)) ? Effect.void : Effect.delay(hasCome(path), "5 millis"))
-        // while the submit is on its way, and while the job is watched
+          Effect.flatMap(
+            requests,
+            (all) => all.some(({ url }) => url.startsWith(path)) ? Effect.void : Effect.delay(hasCome(path), "5 millis")
+          )
+        // during the submit, and during the watch
         for (const path of ["/v1/queue/submit", "/v1/queue/status"]) {
           const fiber = yield* Effect.fork(JobRun.run(request, { onRelease }))
           yield* hasCome(path)
@@ -982,7 +984,7 @@ describe("over HTTP", () => {
         assert.strictEqual((yield* requests).length, before)
       }).pipe(Effect.provide(overHttp(layer, { faults: [Fault.delay("200 millis").pipe(Fault.on("submit"))] }))))
 
-    it.live(`over ${name}, a submit whose answer is lost is sent once, and its job has the key`, () =>
+    it.live(`over ${name}, a submit whose response is lost is sent once, and its job has the key`, () =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(JobRun.submit(request, { key: "order-17" }))
         assert(error._tag === "SubmitUncertain" && error.error?._tag === "Unreachable")
@@ -994,8 +996,8 @@ describe("over HTTP", () => {
 })
 
 // -----------------------------------------------------------------------------
-describe("what is traced", () => {
-  it("a span of a run has its model, and nothing of the token or the payload is in an error", () => {
+describe("SubmitUncertain", () => {
+  it("survives a round trip through JSON", () => {
     const error = new QueueError.SubmitUncertain({
       model,
       key: "k",

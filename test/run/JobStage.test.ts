@@ -40,7 +40,7 @@ const workers: Worker.Pool = {
 }
 
 describe("a stage", () => {
-  it.effect("encodes what goes in, and decodes what comes out", () =>
+  it.effect("encodes its payload, and decodes its outputs", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* image({ prompt: "a cat", seed: 42 }), { url: "a cat.png", width: 1024 })
       const [job] = yield* TestJobQueue.jobs
@@ -49,7 +49,7 @@ describe("a stage", () => {
       deepStrictEqual(priority, Option.some(2))
     }).pipe(inQueue({ workers })))
 
-  it.effect("is put together as any effects are: the outputs of one are the payload of the next", () =>
+  it.effect("composes like any effect: the outputs of one stage are the payload of the next", () =>
     Effect.gen(function*() {
       const film = (prompt: string) =>
         image({ prompt, seed: 1 }).pipe(
@@ -60,20 +60,20 @@ describe("a stage", () => {
       yield* TestJobQueue.expectJobs(2)
     }).pipe(inQueue({ workers })))
 
-  it.effect("names itself in what is seen of it", () =>
+  it.effect("has its name in its events", () =>
     Effect.gen(function*() {
       const pipeline = Effect.flatMap(image({ prompt: "a cat", seed: 1 }), ({ url }) => video({ image: url }))
       const events = yield* Stream.runCollect(JobRun.events(pipeline))
-      const told = Chunk.toReadonlyArray(events).map((event) =>
+      const seenEvents = Chunk.toReadonlyArray(events).map((event) =>
         event._tag === "Succeeded" ? event.value.video : `${Option.getOrElse(event.stage, () => "?")} ${event._tag}`
       )
-      assert.deepStrictEqual(told, [
+      assert.deepStrictEqual(seenEvents, [
         ...["image", "video"].flatMap((stage) => [`${stage} Submitted`, ...Array(3).fill(`${stage} Observed`)]),
         "a cat.png.mp4"
       ])
     }).pipe(inQueue({ workers })))
 
-  it.effect("does not submit what can't be encoded", () =>
+  it.effect("does not submit a payload that can't be encoded", () =>
     Effect.gen(function*() {
       const strict = JobStage.make("strict", {
         model: "my-org/image",
@@ -91,7 +91,7 @@ describe("a stage", () => {
       yield* TestJobQueue.expectJobs(0)
     }).pipe(inQueue({ workers })))
 
-  it.effect("that gives something else names the job that has it", () =>
+  it.effect("names the job whose outputs do not match the schema", () =>
     Effect.gen(function*() {
       const odd = JobStage.make("odd", {
         model: "my-org/image",
@@ -109,7 +109,7 @@ describe("a stage", () => {
       assert.lengthOf(error.message.split(name), 2, "it names the job once")
     }).pipe(inQueue({ workers })))
 
-  it.effect("names no cursor of a job before the one that it names", () =>
+  it.effect("has no cursor of an earlier job in its error", () =>
     Effect.gen(function*() {
       const stubborn = JobStage.make("stubborn", {
         model: "my-org/image",
@@ -130,7 +130,7 @@ describe("a stage", () => {
       workers: { claimTimeout: "1 second", script: Worker.always(Worker.stopResponding) }
     })))
 
-  it.effect("runs by the options that it was made with", () =>
+  it.effect("runs with its own options", () =>
     Effect.gen(function*() {
       const stubborn = JobStage.make("stubborn", {
         model: "my-org/image",
@@ -146,7 +146,7 @@ describe("a stage", () => {
       assert.deepStrictEqual(error.job, jobs[1]?.job)
     }).pipe(inQueue({ workers: { claimTimeout: "1 second", script: Worker.always(Worker.stopResponding) } })))
 
-  it("law: a pipeline that failed names the stage, the job, and a cursor from which the rest of it is seen", async () => {
+  it("law: the error of a pipeline has the stage, the job, and a cursor from which the rest is seen", async () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(
@@ -192,7 +192,7 @@ describe("a stage", () => {
               return note("failed before anything was seen")
             }
             assert.include(outcome.left.message, Transition.formatCursor(cursor))
-            // over the wire and back: whoever has the error can go on
+            // after a round trip through JSON, the watch resumes from the cursor
             const back = Schema.decodeUnknownSync(JobStage.StageFailed)(
               JSON.parse(JSON.stringify(Schema.encodeSync(JobStage.StageFailed)(outcome.left)))
             )

@@ -70,7 +70,7 @@ const journals: ReadonlyArray<readonly [name: string, make: () => Layer.Layer<Su
 
 for (const [name, make] of journals) {
   describe(`a journal ${name}`, () => {
-    it.effect("gives back what was set, and nothing that was removed", () =>
+    it.effect("returns what was set, and nothing that was removed", () =>
       Effect.gen(function*() {
         const journal = yield* SubmitJournal.SubmitJournal
         // any text is a key
@@ -89,7 +89,7 @@ for (const [name, make] of journals) {
         assertNone(yield* journal.get("order-17"))
       }).pipe(Effect.provide(make())))
 
-    it.effect("lets one of several submits with the same key through: all of them have its job", () =>
+    it.effect("sends one of several submits with the same key, and all of them return its job", () =>
       Effect.gen(function*() {
         const jobs = yield* Effect.replicateEffect(submit, 5).pipe(
           (all) => Effect.all([all, all], { concurrency: "unbounded" }),
@@ -106,7 +106,7 @@ for (const [name, make] of journals) {
 }
 
 describe("a submit with a journal", () => {
-  it.effect("is remembered over a restart, and the job that it made can be asked for", () => {
+  it.effect("is kept over a restart, and returns its job again", () => {
     const { entries, layer } = disk()
     return Effect.gen(function*() {
       const job = yield* Effect.provide(submit, layer)
@@ -116,24 +116,24 @@ describe("a submit with a journal", () => {
     }).pipe(inQueue(SubmitJournal.layerMemory))
   })
 
-  it.effect("that was interrupted on its way is uncertain from then on, until somebody says what became of it", () => {
+  it.effect("that was interrupted in flight stays uncertain until its entry is removed", () => {
     const { layer } = disk()
     return Effect.gen(function*() {
       yield* Effect.timeoutOption(Effect.provide(submit, layer), "1 second")
-      // the program is started again, and the journal read anew
+      // the program restarts, and reads the journal again
       const error = yield* Effect.flip(Effect.provide(submit, layer))
       assert(error._tag === "SubmitUncertain" && error.error === undefined)
       assert.strictEqual(error.at.epochMillis, yield* TestJobQueue.startedAt)
       assert.strictEqual((yield* TestJobQueue.counts).submit, 1)
 
-      // somebody has looked: there is none
+      // an operator has found no job
       yield* Effect.provide(Effect.flatMap(SubmitJournal.SubmitJournal, ({ remove }) => remove(error.key)), layer)
       yield* Effect.provide(submit, layer)
       yield* TestJobQueue.expectJobs(1)
     }).pipe(inQueue(SubmitJournal.layerMemory, { faults: [Fault.noResponse.pipe(Fault.nth(1))] }))
   })
 
-  it.effect("whose job was found has it", () =>
+  it.effect("returns the job that was stored in the journal afterwards", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(submit)
       assert(error._tag === "SubmitUncertain")
@@ -145,7 +145,7 @@ describe("a submit with a journal", () => {
       yield* TestJobQueue.expectJobs(1)
     }).pipe(inQueue(SubmitJournal.layerMemory, { faults: [Fault.answerLost()] })))
 
-  it.effect("that did not arrive is not remembered: it may be sent again", () =>
+  it.effect("that did not arrive has no entry, and may be sent again", () =>
     Effect.gen(function*() {
       const journal = yield* SubmitJournal.SubmitJournal
       // refused for good, and interrupted in a pause between two tries
@@ -162,7 +162,7 @@ describe("a submit with a journal", () => {
       ]
     })))
 
-  it.effect("refuses a key that was used for something else, in whatever order that is written down", () =>
+  it.effect("rejects a key that was used for another request, and ignores the order of fields", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const sameThing = { payload: { nested: { a: 2, b: 1 }, prompt: "a cat" }, model }
@@ -181,7 +181,7 @@ describe("a submit with a journal", () => {
       yield* TestJobQueue.expectJobs(1)
     }).pipe(inQueue(SubmitJournal.layerMemory)))
 
-  it.effect("without a key is none of its business", () => {
+  it.effect("without a key has no entry", () => {
     const { entries, layer } = disk()
     return Effect.gen(function*() {
       yield* JobRun.submit(request)
@@ -207,7 +207,7 @@ describe("a submit with a journal", () => {
     )
   }
 
-  it.effect("is not sent where the journal can't be read or written", () =>
+  it.effect("is not sent if the journal can't be read or written", () =>
     Effect.gen(function*() {
       for (const operation of ["get", "set"] as const) {
         const error = yield* Effect.flip(Effect.provide(submit, broken(operation, 1)))
@@ -217,7 +217,7 @@ describe("a submit with a journal", () => {
       yield* TestJobQueue.expectJobs(0)
     }).pipe(inQueue(SubmitJournal.layerMemory)))
 
-  it.effect("gives the job that it made, though the journal can't note it, and says so in the log", () => {
+  it.effect("returns its job though the journal can't be written, and logs a warning", () => {
     const logged: Array<string> = []
     const logger = Logger.make(({ logLevel, message }) => {
       logged.push(`${logLevel.label} ${String(message)}`)
@@ -231,7 +231,7 @@ describe("a submit with a journal", () => {
     }).pipe(inQueue(SubmitJournal.layerMemory), Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
   })
 
-  it.effect("says what is wrong with an entry that is none", () => {
+  it.effect("fails with the reason if the entry is invalid", () => {
     const { entries, layer } = disk()
     entries.set("effect-queue-status/submit/order-17", "{\"_tag\":\"Sent\"}")
     return Effect.gen(function*() {
@@ -242,7 +242,7 @@ describe("a submit with a journal", () => {
     }).pipe(inQueue(layer))
   })
 
-  it("keeps entries that are JSON", () => {
+  it("has entries that survive a round trip through JSON", () => {
     for (const made of [entry("Sent"), entry("Submitted"), entry("Canceling")]) {
       const text = Schema.encodeSync(Schema.parseJson(SubmitJournal.Entry))(made)
       assert.deepStrictEqual(Schema.decodeSync(Schema.parseJson(SubmitJournal.Entry))(text), made)
@@ -267,7 +267,7 @@ describe("a journal in files", () => {
       }
     }).pipe(Effect.provide(NodeContext.layer)))
 
-  it.scoped("makes its directory, and has one file a key in it", () =>
+  it.scoped("creates its directory, with one file per key", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path
@@ -281,7 +281,7 @@ describe("a journal in files", () => {
       assert.deepStrictEqual(yield* fs.readDirectory(folder), [written])
     }).pipe(Effect.provide(NodeContext.layer)))
 
-  it.scoped("says what is wrong with its disk", () =>
+  it.scoped("reports the errors of its disk", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* directory
@@ -301,7 +301,7 @@ describe("a journal in files", () => {
       }).pipe(Effect.provide(SubmitJournal.layerFileSystem(folder)))
     }).pipe(Effect.provide(NodeContext.layer)))
 
-  it.scoped("a crash at whichever step, in the middle of a write, leaves the entry before or the new one", () =>
+  it.scoped("a crash at any step, also during a write, leaves the previous entry or the new one", () =>
     Effect.gen(function*() {
       const real = yield* FileSystem.FileSystem
       const folder = yield* directory

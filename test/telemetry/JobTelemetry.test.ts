@@ -200,7 +200,7 @@ describe("the spans of a history", () => {
     )
   })
 
-  it("has each phase once over two watches, whichever cursor the second one resumes from", () => {
+  it("has each phase once over two watches, for any cursor that the second one resumes from", () => {
     FastCheck.assert(
       FastCheck.property(sampled, FastCheck.nat(), ({ samples }, at) => {
         const { after, before, whole } = cut(samples, at)
@@ -341,7 +341,7 @@ const jobSpans = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 const spansOfWatch = (job: Job.JobRef, options: JobStream.TransitionsOptions = everySecond) =>
   jobSpans(Stream.runDrain(JobStream.transitions(job, options)))
 
-/** The trace of a job of these workers, looked at every second. */
+/** The trace of a job of these workers, polled every second. */
 const traceOf = (workers: Worker.Pool) =>
   Effect.flatMap(submit, (job) => spansOfWatch(job)).pipe(
     Effect.map(treeOf),
@@ -588,7 +588,7 @@ const replaying = (samples: ReadonlyArray<Histories.Sample>, size: number) =>
 const unrecognized = "end"
 
 describe("the layer", () => {
-  it("makes the trace and the metrics of each history, however many watch it, and passes all on", () => {
+  it("makes the trace and the metrics of each history once for all subscribers, and forwards everything", () => {
     type Read = (job: Job.JobRef) => Effect.Effect<unknown, unknown, JobWatcher.JobWatcher>
     const reader = FastCheck.constantFrom<Array<Read>>(
       (job) => Stream.runCollect(JobStream.statuses(job, { unrecognized })),
@@ -634,7 +634,7 @@ describe("the layer", () => {
     })
   ) it.effect(name, () => run)
 
-  it.effect("traces a job once, whoever watches it, before its end and after", () =>
+  it.effect("traces a job once for all subscribers, before its end and after", () =>
     Effect.gen(function*() {
       const model = `layer-${models++}`
       const job = yield* JobQueue.submit({ model, payload: {} })

@@ -26,8 +26,8 @@ const model = "my-org/video-generator"
 
 const submit = (priority: number) => JobQueue.submit({ model, payload: {}, priority })
 
-/** What the queue knows of its jobs: the true history of each. */
-const truth = Effect.flatMap(
+/** The history of each job of the queue. */
+const histories = Effect.flatMap(
   TestJobQueue.TestJobQueue,
   ({ jobs, transitions }) =>
     Effect.flatMap(jobs, Effect.forEach((job) => Effect.map(transitions(job), (steps) => [job, steps] as const)))
@@ -61,7 +61,7 @@ const isBefore = (a: Job.JobStatus, b: Job.JobStatus): boolean => {
   return priority! > other! || (priority === other && at! < otherAt!)
 }
 
-/** Asserts that a cause agrees with the true history of the job and of all jobs of its model. */
+/** Asserts that a cause agrees with the history of the job and of all jobs of its model. */
 const assertTrue = (cause: JobTelemetry.Cause, now: number, steps: Steps, all: ReadonlyArray<Steps>) => {
   const count = (phase: string) => all.filter((steps) => phaseOf(steps) === phase).length
   /** Whether a job was in a phase at some time since the evidence. */
@@ -154,7 +154,7 @@ describe("explain", () => {
                 JobStream.result(job, { cadence: "1 second", retry: Schedule.spaced("1 second") })
               )
               yield* Effect.sleep(pause)
-              const jobs = yield* truth
+              const jobs = yield* histories
               for (const [job, steps] of jobs) {
                 const explanation = yield* JobTelemetry.explain(job)
                 const { causes } = explanation

@@ -46,7 +46,7 @@ const policies: { readonly [name: string]: WatchPolicy.WatchPolicy } = {
     },
     unrecognized: "end"
   },
-  // what nobody should ask for: no pauses at all, and no end of trying
+  // a careless policy: no pauses at all, and endless retries
   hot: {
     ...WatchPolicy.defaultPolicy,
     cadence: Cadence.adaptive({ floor: 0, cap: "1 second" }),
@@ -56,7 +56,7 @@ const policies: { readonly [name: string]: WatchPolicy.WatchPolicy } = {
   }
 }
 
-/** What the faults leave of the truth: the steps and their times, the steps alone, or (without `retries`) neither. */
+/** What the faults leave of the history: the steps and their times, the steps alone, or (without `retries`) neither. */
 const left = (faults: ReadonlyArray<Fault.Fault>): "all" | "steps" | "little" => {
   const has = (text: string) => faults.some(({ label }) => label.includes(text))
   return has("retries") ? "little" : has("clock ") || has("without ") ? "steps" : "all"
@@ -67,19 +67,19 @@ const isTransition = (event: JobStream.WatchEvent): event is Transition.Transiti
 
 const isStep = ({ _tag }: Transition.Transition): boolean => _tag !== "Progressed"
 
-/** Nothing that was seen is made up: it is what happened, as far as the watch came. */
-const expectBeginningOfTruth = (
-  truth: ReadonlyArray<Transition.Transition>,
+/** Asserts that the transitions that were seen are the beginning of the history. */
+const expectBeginningOfHistory = (
+  history: ReadonlyArray<Transition.Transition>,
   seen: ReadonlyArray<Transition.Transition>,
   { job, startedAt, times }: { readonly job: Job.JobRef; readonly startedAt: number; readonly times: boolean }
 ) => {
-  const steps = truth.filter(isStep).slice(0, seen.filter(isStep).length)
-  const beginning = [...steps, ...truth.filter((transition) => !isStep(transition))]
-  const told = times ? seen : seen.map((transition) => ({ ...transition, at: Option.none() }))
-  assert.strictEqual(Option.getOrElse(Expectation.ofTruth(job, startedAt, beginning, told), () => ""), "")
+  const steps = history.filter(isStep).slice(0, seen.filter(isStep).length)
+  const beginning = [...steps, ...history.filter((transition) => !isStep(transition))]
+  const reported = times ? seen : seen.map((transition) => ({ ...transition, at: Option.none() }))
+  assert.strictEqual(Option.getOrElse(Expectation.ofTruth(job, startedAt, beginning, reported), () => ""), "")
 }
 
-/** Nobody may be polled more often, whatever a policy says. */
+/** Asserts the minimum pause between polls, for any policy. */
 const expectPauses = (calls: ReadonlyArray<TestJobQueue.Call>) => {
   const polls = calls.filter(({ operation }) => operation === "status")
   polls.slice(1).forEach(({ at }, i) => {
@@ -93,10 +93,10 @@ const watched = (policy: WatchPolicy.WatchPolicy, faults: ReadonlyArray<Fault.Fa
     const job = yield* Effect.orDie(JobQueue.submit({ model: "my-org/video-generator", payload: { prompt: "a cat" } }))
     for (const fault of faults) yield* queue.inject(fault)
 
-    const told: Array<JobStream.WatchEvent> = []
+    const reported: Array<JobStream.WatchEvent> = []
     const fiber = yield* Effect.fork(Stream.runForEach(JobStream.events(job, policy), (event) =>
       Effect.sync(() => {
-        told.push(event)
+        reported.push(event)
       })))
     if (interruptAfter !== undefined) {
       yield* Effect.sleep(interruptAfter)
@@ -105,19 +105,19 @@ const watched = (policy: WatchPolicy.WatchPolicy, faults: ReadonlyArray<Fault.Fa
     const exit = yield* Fiber.await(fiber)
     const now = yield* Clock.currentTimeMillis
 
-    // it leaves nothing behind: no call that is on its way for longer, and none that comes later
+    // no call is in flight any more, and none is sent later
     yield* Effect.sleep("2 days")
     const calls = yield* queue.calls
     for (const { end, nth, operation } of calls) assert.isAtMost(end!.at, now, `${operation} ${nth}`)
 
     expectPauses(calls)
-    const seen = told.filter(isTransition).filter(({ _tag }) => _tag !== "Unrecognized")
+    const seen = reported.filter(isTransition).filter(({ _tag }) => _tag !== "Unrecognized")
     if (left(faults) !== "little") {
       const { startedAt } = queue
-      const truth = yield* queue.transitions(job)
-      expectBeginningOfTruth(truth, seen, { job, startedAt, times: left(faults) === "all" })
+      const history = yield* queue.transitions(job)
+      expectBeginningOfHistory(history, seen, { job, startedAt, times: left(faults) === "all" })
     }
-    return { calls, end: now - queue.startedAt, exit, told }
+    return { calls, end: now - queue.startedAt, exit, reported }
   })
 
 const run = <A>(
@@ -130,7 +130,7 @@ const run = <A>(
     Effect.runPromise
   )
 
-/** Any faults; with them, half of the time, a replica that is behind and gives every other answer. */
+/** Any faults; in half of the cases also a lagging replica, which gives every other response. */
 const faultPlan = FastCheck.tuple(
   Arbitraries.faults,
   FastCheck.option(FastCheck.integer({ min: 1, max: 20_000 }), { nil: undefined, freq: 1 })
@@ -140,18 +140,18 @@ const faultPlan = FastCheck.tuple(
 
 const policyName = FastCheck.constantFrom(...Object.keys(policies))
 
-describe("whatever goes wrong", () => {
-  it("a watch ends in time, with the end of the job or a typed error, and has told nothing that was not", async () => {
+describe("with any faults", () => {
+  it("a watch ends in time, with the end of the job or a typed error, and reports nothing that did not happen", async () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(Arbitraries.pool, faultPlan, policyName, async (workers, faults, name) => {
         const policy = policies[name]!
-        const { end, exit, told } = await run(workers, watched(policy, faults))
+        const { end, exit, reported } = await run(workers, watched(policy, faults))
         const { onExpiry, request, total } = policy.deadline
         const millis = Duration.toMillis(total) + Duration.toMillis(request)
         assert.isAtMost(end, millis + (onExpiry === "leave" ? 0 : cancelPatience))
         if (Exit.isSuccess(exit)) {
-          const last = told.at(-1)
+          const last = reported.at(-1)
           assert(last !== undefined && isTransition(last) && Transition.isTerminal(last))
           note("the end of the job")
         } else {
@@ -166,7 +166,7 @@ describe("whatever goes wrong", () => {
     met("all", "steps", "little")
   })
 
-  it("who stops watching stops the request that is on its way, and the next one", async () => {
+  it("an interruption ends the request in flight, and no request follows", async () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(
@@ -186,7 +186,7 @@ describe("whatever goes wrong", () => {
     met("a request", "a pause")
   })
 
-  it("an answer that can have no body is one", async () => {
+  it("a response that can have no body is an unexpected response", async () => {
     for (const status of [204, 205, 304]) {
       const { exit } = await run(
         { script: Worker.always(Worker.finish("1 second")) },
@@ -197,7 +197,7 @@ describe("whatever goes wrong", () => {
     }
   })
 
-  it("an outage of a minute is survived, whatever the answers in it are", async () => {
+  it("a watch survives an outage of a minute, with any responses", async () => {
     const outages = [
       Fault.unavailable({ status: 502 }),
       Fault.disconnected,
@@ -222,7 +222,7 @@ describe("whatever goes wrong", () => {
     }
   })
 
-  it("a result is the job's, or a typed error", async () => {
+  it("a result is that of the job, or a typed error", async () => {
     await FastCheck.assert(
       FastCheck.asyncProperty(Arbitraries.pool, faultPlan, policyName, (workers, faults, name) =>
         run(

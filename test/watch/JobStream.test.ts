@@ -43,7 +43,7 @@ const brief = (transition: Transition.Transition) =>
 const briefly = (job: Job.JobRef, options: JobStream.TransitionsOptions = everySecond) =>
   Stream.runCollect(Stream.map(JobStream.transitions(job, options), brief)).pipe(Effect.map(Chunk.toReadonlyArray))
 
-/** A queue that answers each status call with the next of the snapshots, and the last one for ever. */
+/** A queue that responds to each status call with the next snapshot, and repeats the last one. */
 const answering = (...snapshots: ReadonlyArray<Job.JobStatus>) =>
   Layer.unwrapEffect(Effect.gen(function*() {
     const asked = yield* Ref.make(0)
@@ -59,7 +59,7 @@ const answering = (...snapshots: ReadonlyArray<Job.JobStatus>) =>
 class Asked extends Context.Tag("test/Asked")<Asked, Effect.Effect<number>>() {}
 
 describe("transitions", () => {
-  it.effect("tells the life of a job as it happens, and ends with it", () =>
+  it.effect("emits the transitions of a job as they happen, and ends with the last one", () =>
     Effect.gen(function*() {
       const job = yield* submit
       assert.deepStrictEqual(yield* inTime(briefly(job)), [
@@ -82,7 +82,7 @@ describe("transitions", () => {
       }
     }))))
 
-  it.effect("fills in what the polls did not see", () =>
+  it.effect("infers the transitions that polls missed", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const transitions = yield* inTime(
@@ -104,7 +104,7 @@ describe("transitions", () => {
       workers: { pickup: "3 seconds", script: Worker.attempts([], [Worker.finish("1 second")]) }
     }))))
 
-  it.effect("says that a job was canceled", () =>
+  it.effect("reports a cancellation", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const [, seen] = yield* inTime(
@@ -113,7 +113,7 @@ describe("transitions", () => {
       assert.deepStrictEqual(seen, ["Queued 0", "Canceled 0"])
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("tells a failure of the model from a want of retries", () =>
+  it.effect("distinguishes a failure of the model from exhausted retries", () =>
     Effect.gen(function*() {
       const failed = yield* submit
       const lost = yield* JobQueue.submit({ model: "lossy", payload: {} })
@@ -127,7 +127,7 @@ describe("transitions", () => {
       workers: { script: ({ job }) => job.model === "lossy" ? [] : [Worker.fail("2 seconds", "out of memory")] }
     }))))
 
-  it.effect("goes on from a cursor, without a repeat and without a gap", () =>
+  it.effect("resumes from a cursor, without repeat or gap", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const whole = yield* inTime(Stream.runCollect(JobStream.transitions(job, everySecond)))
@@ -136,7 +136,7 @@ describe("transitions", () => {
         const seen = Chunk.toReadonlyArray(whole).findIndex((transition) => transition.cursor === cursor) + 1
         const tags = (transitions: Chunk.Chunk<Transition.Transition>) =>
           Chunk.toReadonlyArray(transitions).map(({ _tag }) => _tag)
-        // of a job that has ended, progress is not told any more
+        // progress of a job that has ended is not reported any more
         assert.deepStrictEqual(tags(rest), tags(whole).slice(seen).filter((tag) => tag !== "Progressed"))
       }
     }).pipe(Effect.provide(TestJobQueue.layer({
@@ -146,7 +146,7 @@ describe("transitions", () => {
       }
     }))))
 
-  it.effect("asks nothing when the cursor is at the end, and refuses one of another job", () =>
+  it.effect("sends no request if the cursor is at the end, and rejects a cursor of another job", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const last = yield* inTime(Stream.runLast(JobStream.transitions(job)))
@@ -168,7 +168,7 @@ describe("transitions", () => {
       assert.deepStrictEqual(yield* pollTimes, [0])
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("gives a slow consumer the latest snapshot, and polls meanwhile", () =>
+  it.effect("gives a slow consumer only the latest snapshot, and continues to poll", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const seen: Array<number> = []
@@ -177,14 +177,14 @@ describe("transitions", () => {
         return Effect.sleep("9500 millis")
       })
       yield* inTime(slow)
-      // of a poll a second ago at most
+      // each snapshot is a second old at most
       assert.deepStrictEqual(seen, [0, 0.09, 0.18, 0.28, 0.37, 0.47, 0.56, 0.66, 0.75, 0.85, 0.94, 1])
       assert.isAbove((yield* pollTimes).length, 100)
     }).pipe(Effect.provide(TestJobQueue.layer({
       workers: { script: Worker.always(...Worker.progressInSteps(100, "1 second"), Worker.finish(0)) }
     }))))
 
-  it.effect("goes on with the default cadence when the one it was given ends", () =>
+  it.effect("continues with the default cadence when its own cadence ends", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const tags = yield* inTime(briefly(job, { cadence: Schedule.recurs(0) }))
@@ -195,7 +195,7 @@ describe("transitions", () => {
       assert(times.length > 10 && times.length < 30, `${times.length} polls`)
     }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("80 seconds")) } }))))
 
-  it.effect("hands the cadence the snapshot that the last poll brought", () =>
+  it.effect("passes the snapshot of the last poll to the cadence", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const cadence: WatchPolicy.WatchPolicy["cadence"] = Schedule.identity<Job.JobStatus>().pipe(
@@ -207,7 +207,7 @@ describe("transitions", () => {
       workers: { pickup: "6 seconds", script: Worker.always(Worker.finish("7 seconds")) }
     }))))
 
-  it.effect("reads progress by the rule that the app sets", () =>
+  it.effect("reads progress by the rule of the app", () =>
     Effect.gen(function*() {
       const progress = yield* JobStream.transitions(job).pipe(
         Stream.filterMap((transition) => transition._tag === "Progressed" ? transition.progress : Option.none()),
@@ -218,7 +218,7 @@ describe("transitions", () => {
       assert.deepStrictEqual(Chunk.toReadonlyArray(progress), [0.3])
     }).pipe(Effect.provide(answering(Job.Running({ job, info: { step: 3 } })))))
 
-  it.effect("reads the reason of a failure by the rule that the app sets, as watchAll and results do", () =>
+  it.effect("reads the reason of a failure by the rule of the app, as watchAll and result do", () =>
     Effect.gen(function*() {
       const reasonOf = Effect.map(
         Effect.all([
@@ -233,7 +233,7 @@ describe("transitions", () => {
             return end._tag === "JobFailed" ? end.reason : end._tag
           })
       )
-      // `{ "detail": … }` is a reason too, and so no lost worker is to blame
+      // `{ "detail": … }` is a reason too, so the job did not fail for lack of retries
       assert.deepStrictEqual(yield* inTime(reasonOf), Array.from({ length: 3 }, () => "no prompt"))
       const exitCodes: (status: Job.Failed) => Option.Option<string> = ({ info }) =>
         Option.some(`exit code ${info["exit_code"]}`)
@@ -253,7 +253,7 @@ describe("transitions", () => {
       })))
     ))
 
-  it.effect("has one span, however many polls, as every stream of a job has", () =>
+  it.effect("makes one span for any number of polls, as every stream of a job does", () =>
     Effect.gen(function*() {
       for (const name of ["transitions", "events", "statuses", "result"] as const) {
         const { spans, tracer } = CollectingTracer.make()
@@ -282,7 +282,7 @@ describe("an interruption", () => {
     result: (job: Job.JobRef) => JobStream.result(job, everySecond)
   }
 
-  /** Interrupts a watch after so long a time, and tells what of it is left. */
+  /** Interrupts a watch after some time. Returns the number of its live fibers, and its last call. */
   const interrupt = <A, E, R>(watch: Effect.Effect<A, E, R>, after: Duration.DurationInput) =>
     Effect.gen(function*() {
       const { calls } = yield* TestJobQueue.TestJobQueue
@@ -296,7 +296,7 @@ describe("an interruption", () => {
     })
 
   for (const [name, watch] of Object.entries(watches)) {
-    it.effect(`stops the timer at once, and nothing is asked afterwards: ${name}`, () =>
+    it.effect(`stops the timer at once, and sends no request afterwards: ${name}`, () =>
       Effect.gen(function*() {
         const job = yield* submit
         const left = yield* interrupt(watch(job), "2500 millis")
@@ -305,7 +305,7 @@ describe("an interruption", () => {
         yield* TestJobQueue.expectNoCallsAfter("2 seconds")
       }).pipe(Effect.provide(TestJobQueue.layer())))
 
-    it.effect(`stops the request that is on its way at once: ${name}`, () =>
+    it.effect(`interrupts the request in flight at once: ${name}`, () =>
       Effect.gen(function*() {
         const job = yield* submit
         const left = yield* interrupt(watch(job), "2500 millis")
@@ -316,11 +316,11 @@ describe("an interruption", () => {
         Effect.provide(TestJobQueue.layer({ faults: [Fault.noResponse.pipe(Fault.on("status"), Fault.nth(3))] }))
       ))
 
-    it.effect(`does not wait for a request that does not mind being interrupted: ${name}`, () =>
+    it.effect(`does not wait for an uninterruptible request: ${name}`, () =>
       Effect.gen(function*() {
         const job = yield* submit
         const left = yield* interrupt(watch(job), "2500 millis")
-        // whoever interrupts has not waited
+        // the interruption has not waited
         assert.strictEqual(yield* Clock.currentTimeMillis, 2_500)
         assert.deepInclude(left, { nth: 3, at: 2_000, end: undefined })
         yield* TestClock.adjust("1 hour")
@@ -332,7 +332,7 @@ describe("an interruption", () => {
       }))))
   }
 
-  it.effect("is not possible where the program says so, but of a request that hangs: that is sent again", () =>
+  it.effect("does not end an uninterruptible watch; its request that hangs is interrupted and sent again", () =>
     Effect.gen(function*() {
       const { calls } = yield* TestJobQueue.TestJobQueue
       const job = yield* submit
@@ -363,17 +363,17 @@ describe("trouble", () => {
 
   const polls = Fault.on("status")
 
-  it.effect("that passes is waited for, with the count starting afresh after a success", () =>
+  it.effect("that passes is retried, and a success resets the count", () =>
     Effect.gen(function*() {
       const job = yield* submit
-      // five failures before each answer; nine in a row would be final
+      // five failures before each success; nine in a row would be final
       assert.deepStrictEqual(yield* inTime(briefly(job)), ["Queued 0 inferred", "Claimed 1", "Completed 1"])
       assert.isAbove((yield* pollTimes).length, 2 * 9)
     }).pipe(
       Effect.provide(troubled(Fault.unavailable().pipe(polls, Fault.where(({ nth }) => nth % 6 !== 0)), "1 minute"))
     ))
 
-  it.effect("that does not pass is final after nine tries", () =>
+  it.effect("that does not pass ends the watch after nine requests", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* Effect.flip(inTime(briefly(job)))
@@ -388,7 +388,7 @@ describe("trouble", () => {
       }
     }).pipe(Effect.provide(troubled(Fault.unavailable().pipe(polls)))))
 
-  it.effect("that can't pass is final at once", () =>
+  it.effect("that can't pass ends the watch at once", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* Effect.flip(briefly(job))
@@ -396,7 +396,7 @@ describe("trouble", () => {
       assert.deepStrictEqual(yield* pollTimes, [0])
     }).pipe(Effect.provide(troubled(Fault.unauthorized.pipe(polls)))))
 
-  it.effect("honours Retry-After to the millisecond, however often jitter would undercut it", () =>
+  it.effect("waits for Retry-After to the millisecond, in spite of jitter", () =>
     Effect.gen(function*() {
       const job = yield* submit
       yield* inTime(briefly(job), "3 hours")
@@ -406,7 +406,7 @@ describe("trouble", () => {
       Effect.provide(troubled(Fault.unavailable({ retryAfter: "45 seconds" }).pipe(polls, Fault.nth(1, 4))))
     ))
 
-  it.effect("that is a request that hangs ends with its timeout, and is tried again", () =>
+  it.effect("of a request that hangs ends with its timeout, and the request is sent again", () =>
     Effect.gen(function*() {
       const { calls, startedAt } = yield* TestJobQueue.TestJobQueue
       const job = yield* submit
@@ -419,7 +419,7 @@ describe("trouble", () => {
       assert(again >= 8_000 + 400 && again <= 8_000 + 600, String(again))
     }).pipe(Effect.provide(troubled(Fault.noResponse.pipe(polls, Fault.during("500 millis", "8 seconds"))))))
 
-  it.effect("carries what it is about", () =>
+  it.effect("is an error with the job and the timeout", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* Effect.flip(
@@ -432,7 +432,7 @@ describe("trouble", () => {
       assert.include(error.message, job.requestId)
     }).pipe(Effect.provide(troubled(Fault.noResponse.pipe(polls)))))
 
-  it.effect("that ends a watch is the error that was met, and tells what was seen of the job before it", () =>
+  it.effect("that ends a watch is the last error of the queue, with the last snapshot and the previous error", () =>
     Effect.gen(function*() {
       const kinds = new Set<string>()
       const status = Job.Running({ job, info: { progress: 0.4 }, retries: Option.some(2) })
@@ -464,13 +464,13 @@ describe("trouble", () => {
           ...(retries > 0 && { previousError: error.message })
         })
         if (sightings > 0) assert.include(last.message, `last seen running ${Duration.format(age)} ago`)
-        // what the service keeps is as it was
+        // the error of the queue is not modified
         assert.deepStrictEqual({ ...error }, met)
       }
       assert.strictEqual(kinds.size, QueueError.QueueError.members.length * 2 * 2)
     }))
 
-  it.effect("is a state that nobody knows, and not polled for ever", () =>
+  it.effect("is an unknown state, which is not polled again", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(inTime(briefly(job)))
       assert(error._tag === "UnrecognizedStatus")
@@ -481,7 +481,7 @@ describe("trouble", () => {
 })
 
 describe("statuses", () => {
-  it.effect("has a snapshot for each poll, and ends with the terminal one", () =>
+  it.effect("emits a snapshot for each poll, and ends with the terminal one", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const tags = yield* inTime(
@@ -500,7 +500,7 @@ describe("statuses", () => {
       workers: { pickup: "1500 millis", script: Worker.always(Worker.fail("3 seconds", "no")) }
     }))))
 
-  it.effect("ends after one poll of a job that is over", () =>
+  it.effect("ends after one poll of a job that has ended", () =>
     Effect.gen(function*() {
       const tags = yield* Stream.runCollect(JobStream.statuses(job))
       assert.strictEqual(Chunk.size(tags), 1)
@@ -517,7 +517,7 @@ describe("result", () => {
       assert.deepStrictEqual(yield* inTime(JobStream.result(job, everySecond)), { answer: "42" })
     }).pipe(Effect.provide(ending(Job.Done({ job, outputs: { answer: "42" } })))))
 
-  it.effect("is the outputs as the schema says", () =>
+  it.effect("is the outputs, decoded by the schema", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* inTime(JobStream.result(job, Answer, everySecond)), { answer: 42 })
       assert.deepStrictEqual(yield* JobStream.result(job, Answer), { answer: 42 })
@@ -533,23 +533,22 @@ describe("result", () => {
       assert.include(error.message, job.requestId)
     }).pipe(Effect.provide(ending(snapshot)))
 
-  it.effect("is an error that has the outputs, when they are not as the schema says", () =>
+  it.effect("is an error with the outputs, if they do not match the schema", () =>
     fails(Job.Done({ job, outputs: { answer: "many" } }), "InvalidOutputs", "answer"))
 
-  it.effect("is an error with the reason, when the model failed the job", () =>
+  it.effect("is an error with the reason, if the model failed the job", () =>
     fails(Job.Failed({ job, info: { error: "out of memory" } }), "JobFailed", "out of memory"))
 
-  it.effect("is an error of its own when no retry was left", () =>
+  it.effect("is an error of its own, if no retry was left", () =>
     fails(Job.Failed({ job, retries: Option.some(3) }), "JobRetriesExhausted", "4 lost attempts"))
 
-  it.effect("is never a success of a job that was canceled", () =>
-    fails(Job.Canceled({ job }), "JobCanceled", "canceled"))
+  it.effect("is an error, if the job was canceled", () => fails(Job.Canceled({ job }), "JobCanceled", "canceled"))
 })
 
-describe("a state that nobody knows", () => {
+describe("an unknown state", () => {
   const paused = Job.Unrecognized({ job, status: "paused" })
 
-  it.effect("is passed over when it is to be ignored, at the pace of the cadence", () =>
+  it.effect("is skipped at the pace of the cadence, if it is to be ignored", () =>
     Effect.gen(function*() {
       const options = { cadence: Schedule.spaced("1 second"), unrecognized: "ignore" as const }
       const started = yield* Clock.currentTimeMillis
@@ -563,7 +562,7 @@ describe("a state that nobody knows", () => {
       assert.strictEqual(yield* Effect.flatten(Asked), 4)
     }).pipe(Effect.provide(answering(paused, Job.Pending({ job }), paused, Job.Done({ job })))))
 
-  it.effect("is the end of the job when it is to be", () =>
+  it.effect("is the end of the job, if the option says so", () =>
     Effect.gen(function*() {
       const options = { ...everySecond, unrecognized: "end" as const }
       assert.deepStrictEqual(yield* inTime(briefly(job, options)), ["Queued 0 inferred", "Claimed 1", "Unrecognized 1"])
@@ -578,8 +577,8 @@ describe("a state that nobody knows", () => {
     }).pipe(Effect.provide(answering(Job.Running({ job }), paused))))
 })
 
-describe("a snapshot that is old", () => {
-  it.effect("adds nothing, and is counted", () =>
+describe("a stale snapshot", () => {
+  it.effect("adds no transition, and is counted", () =>
     Effect.gen(function*() {
       const counter = Metric.tagged(Metrics.stale, "model", job.model)
       const before = (yield* Metric.value(counter)).count
@@ -592,22 +591,22 @@ describe("a snapshot that is old", () => {
       Job.Done({ job })
     ))))
 
-  it.effect("is counted by fromStatuses; one that shows nothing new is not", () =>
+  it.effect("is counted by fromStatuses; a snapshot without news is not", () =>
     Effect.gen(function*() {
       const counter = Metric.tagged(Metrics.stale, "model", job.model)
       const before = (yield* Metric.value(counter)).count
       const running = Job.Running({ job, retries: Option.some(0) })
       const pending = Job.Pending({ job, retries: Option.some(0) })
-      const told = yield* Stream.runCollect(
+      const reported = yield* Stream.runCollect(
         Stream.map(JobStream.fromStatuses(Stream.make(running, running, pending, running, Job.Done({ job }))), brief)
       )
-      assert.deepStrictEqual(Chunk.toReadonlyArray(told), ["Queued 0 inferred", "Claimed 1", "Completed 1"])
+      assert.deepStrictEqual(Chunk.toReadonlyArray(reported), ["Queued 0 inferred", "Claimed 1", "Completed 1"])
       assert.strictEqual((yield* Metric.value(counter)).count - before, 1)
     }))
 })
 
 describe("fromStatuses", () => {
-  it.effect("loses no step to a consumer that drops snapshots", () =>
+  it.effect("loses no transition if a consumer drops snapshots", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const life = yield* inTime(
@@ -643,13 +642,13 @@ describe("over HTTP", () => {
     Layer.provide(NodeHttpClient.layerUndici)
   )
 
-  it.live("comes to the result", () =>
+  it.live("returns the result", () =>
     Effect.gen(function*() {
       const job = yield* submit
       assert.deepStrictEqual(yield* JobStream.result(job, { cadence: Schedule.spaced("50 millis") }), { answer: 42 })
     }).pipe(Effect.provide(OnEmulator)))
 
-  it.live("makes no request after an interruption", () =>
+  it.live("sends no request after an interruption", () =>
     Effect.gen(function*() {
       const { requests } = yield* Emulator.Emulator
       const job = yield* submit

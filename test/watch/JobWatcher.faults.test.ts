@@ -64,7 +64,7 @@ const stretches = (events: ReadonlyArray<JobWatcher.PollingEvent>): ReadonlyArra
   events.flatMap((event) => event._tag === "PollingSlowed" ? [event.factor] : [])
 
 describe("the stretch", () => {
-  it("is by how much the cadences ask for more than the budget, from the first seconds on", async () => {
+  it("is the ratio of the polls that the cadences demand to the budget, from the first seconds on", async () => {
     await FastCheck.assert(
       FastCheck.asyncProperty(
         FastCheck.integer({ min: 10, max: 150 }),
@@ -102,20 +102,20 @@ describe("the stretch", () => {
 })
 
 describe("the capacity", () => {
-  it.effect("is also what the concurrency leaves, where requests take long", () =>
+  it.effect("is limited by the concurrency, if requests are slow", () =>
     Effect.gen(function*() {
       const events = yield* eventsOf
       const jobs = yield* submitMany(40)
       yield* TestJobQueue.inject(Fault.delay("1 second").pipe(Fault.on("status")))
       yield* watchFor(jobs, "1 minute", { cadence: Cadence.fixed("2 seconds") })
-      // 20 polls a second are asked for, and 4 can be made
+      // the cadences demand 20 polls a second, and 4 are possible
       assert.approximately(stretches(events).at(-1) ?? 1, 5, 1)
     }).pipe(
       VirtualTime.run,
       Effect.provide(layer({ watcher: { queueOrder: "never" as const, concurrency: 4 } }))
     ))
 
-  it.effect("counts a job that starts its running cadence as often as that polls it", () =>
+  it.effect("counts a job that changes to its running cadence at the rate of that cadence", () =>
     Effect.gen(function*() {
       const events = yield* eventsOf
       const jobs = yield* submitMany(200)
@@ -135,10 +135,10 @@ describe("the capacity", () => {
 // a stall
 // -----------------------------------------------------------------------------
 
-describe("a service that does not answer", () => {
+describe("a service that does not respond", () => {
   const latency = Fault.delay("30 millis").pipe(Fault.on("status"))
 
-  it.effect("for 40 seconds is asked at the cadence again as soon as it answers", () =>
+  it.effect("for 40 seconds is polled at the cadence again as soon as it responds", () =>
     Effect.gen(function*() {
       const jobs = yield* submitMany(80)
       yield* TestJobQueue.inject(latency)
@@ -148,11 +148,11 @@ describe("a service that does not answer", () => {
       for (const ofJob of byJob(all)) {
         assert.isAtMost(longestGap(ofJob.filter(({ end }) => end?.outcome === "answered"), 55_000, 80_000), 12_000)
       }
-      // it is asked no more than that shows it
+      // few polls are sent meanwhile
       assert.isAtMost(all.filter(({ at }) => at >= 15_000 && at < 55_000).length, 2 * 80 + 40)
     }).pipe(VirtualTime.run, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 
-  it.effect("to one request only does not hold up its job", () =>
+  it.effect("to one request only does not delay its job", () =>
     Effect.gen(function*() {
       const job = yield* submit
       yield* TestJobQueue.inject(latency)
@@ -167,7 +167,7 @@ describe("a service that does not answer", () => {
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("8 seconds")) } }))
     ))
 
-  it.effect("for a while, and then answers all that it was asked, is asked at the cadence again", () =>
+  it.effect("for a while, and then responds to all requests, is polled at the cadence again", () =>
     Effect.gen(function*() {
       const jobs = yield* submitMany(80)
       yield* TestJobQueue.inject(latency)
@@ -182,7 +182,7 @@ describe("a service that does not answer", () => {
       }
     }).pipe(VirtualTime.run, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 
-  it.effect("soon is not asked twice, where all the answers take longer than before", () =>
+  it.effect("soon is not polled twice, if all responses take longer than before", () =>
     Effect.gen(function*() {
       const jobs = yield* submitMany(40)
       yield* TestJobQueue.inject(latency)
@@ -196,7 +196,7 @@ describe("a service that does not answer", () => {
       assert.isAtMost(slow.length, 1.05 * answered.length)
     }).pipe(VirtualTime.run, Effect.provide(layer({ watcher: { queueOrder: "never" as const } }))))
 
-  it.effect("soon, since the answer is a long one, is waited for", () =>
+  it.effect("soon for one job only is waited for", () =>
     Effect.gen(function*() {
       const jobs = yield* submitMany(10)
       yield* TestJobQueue.inject(latency)
@@ -220,7 +220,7 @@ describe("a service that does not answer", () => {
       )
     ))
 
-  it("is asked about a job twice at the most, and within the concurrency", async () => {
+  it("has two requests of a job in flight at most, within the concurrency", async () => {
     await FastCheck.assert(
       FastCheck.asyncProperty(
         FastCheck.constantFrom(1, 2, 5, 64),
@@ -235,7 +235,7 @@ describe("a service that does not answer", () => {
               yield* TestJobQueue.inject(Fault.delay(Worker.uniform("0 seconds", slowest)).pipe(Fault.on("status")))
               yield* TestJobQueue.inject(Fault.noResponse.pipe(Fault.on("status"), Fault.withProbability(share)))
               yield* watchFor(jobs, "1 minute", { cadence: Cadence.fixed("2 seconds") })
-              // a body that is being read is given back to the host, which takes a turn of its own
+              // the host releases a body that is being read in a turn of its own
               yield* Effect.sleep("1 second")
               const all = yield* polls
               const inFlight = (calls: typeof all, at: number) =>
@@ -247,7 +247,7 @@ describe("a service that does not answer", () => {
                   if (i > 0) assert.isTrue((ofJob[i - 1]!.end?.at ?? Infinity) <= at || at - ofJob[i - 1]!.at >= 1_000)
                 })
               }
-              // nothing is left on its way
+              // no request is in flight any more
               assert.strictEqual(inFlight(all, 120_000), 0)
             })
           )

@@ -18,7 +18,7 @@ const unavailable = new QueueError.Unavailable({ operation: "status", model, job
 
 describe("the wall clock is set", () => {
   for (const [name, change] of Object.entries(changes)) {
-    /** Runs a watch for so long, and sets the clock after 10.5 seconds. */
+    /** Runs a watch for `seconds`, and sets the clock after 10.5 seconds. */
     const run = <A, E, R>(seconds: number, watching: Effect.Effect<A, E, R>) =>
       Effect.gen(function*() {
         const clock = yield* settableClock
@@ -29,7 +29,7 @@ describe("the wall clock is set", () => {
         return fiber
       })
 
-    it.effect(`${name}: polls come as if nothing had happened`, () =>
+    it.effect(`${name}: polls keep their pauses`, () =>
       Effect.gen(function*() {
         const cadences = {
           spaced: Schedule.spaced("2 seconds"),
@@ -53,7 +53,7 @@ describe("the wall clock is set", () => {
         }
       }))
 
-    it.effect(`${name}: retries come and end as if nothing had happened`, () =>
+    it.effect(`${name}: retries keep their pauses and their end`, () =>
       Effect.gen(function*() {
         const queue = yield* makeQueue({ status: () => Effect.fail(unavailable) })
         const retry = Retry.transient({
@@ -89,7 +89,7 @@ describe("the wall clock is set", () => {
         }
       }))
 
-    it.effect(`${name}: dates are those of the wall clock, and the age of a snapshot is measured`, () =>
+    it.effect(`${name}: dates are those of the wall clock, and the age of a snapshot is monotonic time`, () =>
       Effect.gen(function*() {
         const queue = yield* makeQueue({
           status: ({ nth }) =>
@@ -98,7 +98,7 @@ describe("the wall clock is set", () => {
               : Effect.fail(unavailable)
         })
         const start = yield* Clock.currentTimeMillis
-        const told: Array<readonly [string, number]> = []
+        const reported: Array<readonly [string, number]> = []
         const options = {
           cadence: Schedule.spaced("2 seconds"),
           retry: Schedule.spaced("4 seconds"),
@@ -106,11 +106,11 @@ describe("the wall clock is set", () => {
         }
         const watching = Stream.runForEach(
           JobStream.transitions(job, options),
-          ({ _tag, observedAt }) => Effect.sync(() => told.push([_tag, observedAt.epochMillis - start]))
+          ({ _tag, observedAt }) => Effect.sync(() => reported.push([_tag, observedAt.epochMillis - start]))
         )
         const fiber = yield* run(60, Effect.flip(watching)).pipe(Effect.provide(queue.layer))
         const error = yield* Fiber.join(fiber)
-        assert.deepStrictEqual(told, [["Queued", 0], ["Claimed", 12_000 + change]])
+        assert.deepStrictEqual(reported, [["Queued", 0], ["Claimed", 12_000 + change]])
         assert(error._tag === "WatchTimeout" && error.lastSeen !== undefined)
         assert.strictEqual(Duration.toMillis(error.lastSeen.age), 1_000)
       }))
@@ -124,7 +124,7 @@ describe("a process that was suspended while the job ended", () => {
     "pending deadline": [Deadline.pending("6 seconds"), Job.Pending({ job })]
   } as const
   for (const [name, [deadline, before]] of Object.entries(deadlines)) {
-    it.effect(`polls once more before the ${name} is reported, and gives the result`, () =>
+    it.effect(`polls once more before the ${name} is reported, and returns the result`, () =>
       Effect.gen(function*() {
         const clock = yield* settableClock
         let hasEnded = false

@@ -35,7 +35,7 @@ const options = {
   deadline: Deadline.min(Deadline.stalled("9500 millis"), Deadline.pending("9500 millis"))
 }
 
-/** How a watch ends, and when, if each second has one answer. */
+/** How a watch ends, and when, if each second has one response. */
 const ending = (answers: (second: number) => Job.JobStatus, more: JobStream.TransitionsOptions = {}) =>
   Effect.gen(function*() {
     const queue = yield* makeQueue({ status: ({ at }) => Effect.sync(() => answers(at / 1_000)) })
@@ -56,11 +56,11 @@ const expires = (
     return end.left as QueueError.DeadlineError
   })
 
-describe("a job has moved if a transition was derived", () => {
-  it.effect("a pending snapshot of a lagging replica in each third answer restarts nothing", () =>
+describe("a deadline restarts only with a transition", () => {
+  it.effect("a pending snapshot of a lagging replica in each third response does not restart it", () =>
     expires("Stalled", 9.5, (second) => second % 3 === 2 ? pending(some(0)) : running(some(0))))
 
-  it.effect("nor do a running one of an attempt that was lost, or old progress of a lost claim", () =>
+  it.effect("a running snapshot of a lost attempt, or old progress of a lost claim, does not restart it", () =>
     Effect.gen(function*() {
       yield* expires("PendingTooLong", 9.5, (second) => second % 3 === 2 ? running(some(0)) : pending(some(1)))
       yield* expires("Stalled", 9.5, (second) =>
@@ -69,7 +69,7 @@ describe("a job has moved if a transition was derived", () => {
           : running(none, { claimedAt: 2_000 }))
     }))
 
-  it.effect("nor does an unknown state that is ignored", () =>
+  it.effect("an unknown state that is ignored does not restart it", () =>
     Effect.gen(function*() {
       const ignore = { unrecognized: "ignore" } as const
       yield* expires("Stalled", 9.5, (second) => second % 3 === 2 ? paused : running(some(0)), ignore)
@@ -78,7 +78,7 @@ describe("a job has moved if a transition was derived", () => {
       yield* expires("PendingTooLong", 15.5, (second) => second < 6 ? paused : pending(some(0)), ignore)
     }))
 
-  it.effect("nor do retries that only some answers have, and the attempt is the one that is known", () =>
+  it.effect("retries that only some responses have do not restart it, and the known attempt is kept", () =>
     Effect.gen(function*() {
       const stalled = yield* expires("Stalled", 9.5, (second) => running(second % 2 === 0 ? some(2) : none))
       assert.strictEqual(stalled.lastSeen?.attempt, 3)
@@ -86,34 +86,35 @@ describe("a job has moved if a transition was derived", () => {
       assert.strictEqual(tooLong.lastSeen?.attempt, 2)
     }))
 
-  it.effect("nor does info that changes in the queue", () =>
+  it.effect("info that changes in the queue does not restart it", () =>
     expires("PendingTooLong", 9.5, (second) => pending(some(0), { position: second })))
 
-  it.effect("a new attempt, a new claim that only its time tells, and progress do", () =>
+  it.effect("a new attempt, a new claim that only its time shows, and progress restart it", () =>
     Effect.gen(function*() {
       yield* expires("Stalled", 14.5, (second) => running(some(second < 5 ? 0 : 1)))
-      const claimed = yield* expires("Stalled", 14.5, (second) =>
-        running(none, { claimedAt: second < 5 ? 1_000 : 6_000 }))
+      const claimed = yield* expires(
+        "Stalled",
+        14.5,
+        (second) => running(none, { claimedAt: second < 5 ? 1_000 : 6_000 })
+      )
       assert.strictEqual(claimed.lastSeen?.attempt, 2)
-      yield* expires("Stalled", 14.5, (second) =>
-        running(some(0), { info: { progress: second < 5 ? 0.1 : 0.2 } }))
-      yield* expires("PendingTooLong", 14.5, (second) =>
-        pending(some(second < 5 ? 0 : 1)))
+      yield* expires("Stalled", 14.5, (second) => running(some(0), { info: { progress: second < 5 ? 0.1 : 0.2 } }))
+      yield* expires("PendingTooLong", 14.5, (second) => pending(some(second < 5 ? 0 : 1)))
       yield* expires("PendingTooLong", 14.5, (second) => second < 5 ? running(some(0)) : pending(some(1)))
     }))
 
-  it.effect("a watch that goes on from a cursor knows what the cursor says", () =>
+  it.effect("a watch that resumes from a cursor has the state of the cursor", () =>
     Effect.gen(function*() {
       const from = Either.getOrThrow(
         Transition.derive(Option.none(), running(some(0)), { observedAt: DateTime.unsafeMake(0) })
       ).cursor
-      // this replica is behind all the time
+      // this replica always lags
       const error = yield* expires("Stalled", 9.5, () => pending(some(0)), { from })
       assert.isUndefined(error.lastSeen)
       yield* expires("Stalled", 12.5, (second) => second < 3 ? pending(some(0)) : running(some(1)), { from })
     }))
 
-  it.effect("of two deadlines that pass together it is the overall one", () =>
+  it.effect("of two deadlines that pass together the total one is reported", () =>
     Effect.gen(function*() {
       const both = (pending: number) => ({
         deadline: Deadline.min(Deadline.pending(pending), Deadline.total("8500 millis"))
@@ -122,7 +123,7 @@ describe("a job has moved if a transition was derived", () => {
       yield* expires("PendingTooLong", 8.499, () => pending(some(0)), both(8_499))
     }))
 
-  it("law: whatever the answers, a deadline passes so long after the last transition", async () => {
+  it("law: for any responses, a deadline passes its duration after the last transition", async () => {
     const { met, note } = tally()
     const snapshot = FastCheck.oneof(
       { weight: 3, arbitrary: FastCheck.constant<Job.JobStatus>(pending(some(0))) },
@@ -176,19 +177,19 @@ describe("a job has moved if a transition was derived", () => {
   }, 300_000)
 })
 
-describe("an unknown state that is the end", () => {
+describe("an unknown state that ends the job", () => {
   const end = { unrecognized: "end" } as const
   const last = (retries: Option.Option<number>) => Job.Unrecognized({ job, status: "paused", retries })
 
   for (const retries of [none, some(0), some(1), some(2)]) {
     const name = Option.match(retries, { onNone: () => "no retries", onSome: (n) => `${n} retries` })
 
-    it.effect(`is told, and is no result, with ${name} where 1 was known`, () =>
+    it.effect(`is reported, and is no result, with ${name} where 1 was known`, () =>
       Effect.gen(function*() {
         for (const known of [pending(some(1)), running(some(1))]) {
           const answers = yield* makeQueue({ status: ({ nth }) => Effect.succeed(nth === 1 ? known : last(retries)) })
-          const told = Stream.runLast(JobStream.transitions(job, { ...options, ...end }))
-          const { end: transition } = yield* Effect.provide(endWithin(told, "60 seconds"), answers.layer)
+          const reported = Stream.runLast(JobStream.transitions(job, { ...options, ...end }))
+          const { end: transition } = yield* Effect.provide(endWithin(reported, "60 seconds"), answers.layer)
           assert(Either.isRight(transition) && Option.isSome(transition.right))
           assert.strictEqual(transition.right.value._tag, "Unrecognized")
 
@@ -201,7 +202,7 @@ describe("an unknown state that is the end", () => {
   }
 })
 
-describe("an answer about another job", () => {
+describe("a response about another job", () => {
   const others = {
     "another id": Job.Done({ job: Job.ref(job.model, "other") }),
     "another model": Job.Done({ job: Job.ref("my-org/other", job.requestId) })
@@ -209,7 +210,7 @@ describe("an answer about another job", () => {
   const done = Job.Done({ job, outputs: { answer: 42 } })
 
   for (const [name, other] of Object.entries(others)) {
-    it.effect(`${name} is trouble that may pass`, () =>
+    it.effect(`${name} is retried`, () =>
       Effect.gen(function*() {
         const queue = yield* makeQueue({ status: ({ at }) => Effect.succeed(at < 60_000 ? other : done) })
         const { end } = yield* Effect.provide(endWithin(JobStream.result(job), "10 minutes"), queue.layer)

@@ -1,5 +1,5 @@
 /**
- * The port `JobWatcher`: watchers of others stand behind it, and its laws find those that are wrong.
+ * The port `JobWatcher`: other implementations work behind it, and its laws detect incorrect ones.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Chunk from "effect/Chunk"
@@ -25,7 +25,7 @@ const everySecond = { cadence: Schedule.spaced("1 second") }
 // a fake
 // -----------------------------------------------------------------------------
 
-/** A watcher that knows what becomes of every job. */
+/** A watcher that reports these snapshots of every job, and then its end. */
 const knowing = (...life: ReadonlyArray<(job: Job.JobRef) => Job.JobStatus>) =>
   Layer.succeed(JobWatcher.JobWatcher, {
     pollingEvents: Stream.never,
@@ -48,7 +48,7 @@ describe("a fake watcher of a few lines", () => {
     (job) => Job.Done({ job, outputs: { answer: 42 } })
   )
 
-  it.effect("serves all that is written on the port", () =>
+  it.effect("serves everything that is built on the port", () =>
     Effect.gen(function*() {
       const tags = <A extends { readonly _tag: string }, E, R>(stream: Stream.Stream<A, E, R>) =>
         Effect.map(Stream.runCollect(stream), (all) => Chunk.toReadonlyArray(all).map(({ _tag }) => _tag))
@@ -68,7 +68,7 @@ describe("a fake watcher of a few lines", () => {
 })
 
 // -----------------------------------------------------------------------------
-// wrong ones
+// incorrect watchers
 // -----------------------------------------------------------------------------
 
 type Change = (subscription: JobWatcher.Subscription, wants: string) => JobWatcher.Subscription
@@ -110,7 +110,7 @@ describe("the laws of the port", () => {
       return failed
     })
 
-  it.effect("hold for the watcher that polls, whatever its options", () =>
+  it.effect("hold for the watcher that polls, with any options", () =>
     Effect.gen(function*() {
       for (const options of [{}, { pollsPerSecond: 20, concurrency: 1, queueOrder: "always" }] as const) {
         assert.deepStrictEqual(
@@ -146,7 +146,7 @@ describe("the laws of the port", () => {
         : subscription
     }],
     [
-      "says of each job that it is new",
+      "reports each job as new",
       "subscribe: a job that is added again is watched once",
       (subscription) => ({
         add: (job, from) => Effect.as(subscription.add(job, from), true),
@@ -187,7 +187,7 @@ it.effect("a subscription whose reader is interrupted loses no notice", () =>
     const next = Effect.map(subscription.next, (notices) => Chunk.toReadonlyArray(notices).map(({ _tag }) => _tag))
     assert.deepStrictEqual(yield* next, ["Sample"])
     assert.isTrue(Option.isNone(yield* Effect.timeoutOption(next, "500 millis")))
-    // the poll at one second meets the reader that was interrupted
+    // the poll at one second comes after the interruption of the reader
     yield* Effect.sleep("1 second")
     const [waited, tags] = yield* Effect.timed(next)
     assert.deepStrictEqual(tags, ["Sample"])
@@ -196,16 +196,16 @@ it.effect("a subscription whose reader is interrupted loses no notice", () =>
   }).pipe(Effect.scoped, inQueue({})))
 
 describe("troubles", () => {
-  it.effect("reach every watch, also one that comes while there is one", () =>
+  it.effect("reach every watch, also one that joins during a trouble", () =>
     Effect.gen(function*() {
       const job = yield* JobQueue.submit({ model, payload: {} })
-      const told: Array<ReadonlyArray<string>> = []
+      const reported: Array<ReadonlyArray<string>> = []
       const watch = (after: number) =>
         Effect.delay(Stream.runCollect(JobStream.events(job, everySecond)), after).pipe(
-          Effect.map((events) => told.push(Chunk.toReadonlyArray(events).map(({ _tag }) => _tag)))
+          Effect.map((events) => reported.push(Chunk.toReadonlyArray(events).map(({ _tag }) => _tag)))
         )
       yield* Effect.all([watch(0), watch(0), watch(4_000)], { concurrency: "unbounded" })
-      for (const tags of told) {
+      for (const tags of reported) {
         assert.deepStrictEqual(tags.filter((tag, i) => tag !== tags[i - 1]), [
           ...tags.slice(0, 1),
           ...(tags[0] === "Queued" ? ["Claimed"] : []),
@@ -215,7 +215,7 @@ describe("troubles", () => {
           "Completed"
         ])
       }
-      assert.strictEqual(told.length, 3)
+      assert.strictEqual(reported.length, 3)
     }).pipe(inQueue({
       workers: { script: Worker.always(Worker.finish("20 seconds")) },
       faults: [Fault.unavailable({ status: 502 }).pipe(Fault.on("status"), Fault.during("3 seconds", "9 seconds"))]
@@ -237,7 +237,7 @@ describe("the order of the queue", () => {
       return (yield* TestJobQueue.counts).status
     }).pipe(inQueue({}))
 
-  it.effect("is relied on only where there are more jobs of a model than the budget bears", () =>
+  it.effect("is used only if the jobs of a model exceed the budget", () =>
     Effect.gen(function*() {
       // each at its cadence
       assert.isAbove(yield* watched(40, {}), 40 * 50)
@@ -263,7 +263,7 @@ describe("the order of the queue", () => {
       assert(status > heads && status < heads + 400 * 3, `${status} polls`)
     }).pipe(inQueue({})))
 
-  it.effect("is given up when there are few jobs again", () =>
+  it.effect("is not used any more when few jobs remain", () =>
     Effect.gen(function*() {
       const refs = yield* Effect.replicateEffect(
         Effect.zipLeft(JobQueue.submit({ model, payload: {} }), Effect.sleep("1 millis")),

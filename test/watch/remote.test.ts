@@ -1,5 +1,5 @@
 /**
- * A watcher in another process, behind the port: the `JobQueue` of the near process asks the far watcher, in JSON, over a
+ * A watcher in another process, behind the port: the `JobQueue` of the near process polls the far watcher, in JSON, over a
  * connection that may break. The deadlines and retries of each subscriber stay on its own side.
  */
 import { it } from "@effect/vitest"
@@ -19,12 +19,12 @@ import { runs } from "../fixtures/runs.js"
 
 const cadence = Cadence.fixed("50 millis")
 
-/** What is written on the wire: a snapshot, or why there is none. */
+/** The message on the wire: a snapshot, or an error. */
 const Answer = Schema.parseJson(Schema.Either({ left: QueueError.QueueError, right: Job.JobStatus }))
 
 const answer = (answer: typeof Answer.Type) => Effect.orDie(Schema.encode(Answer)(answer))
 
-/** The far side: answers with the next sample of a watcher. */
+/** The far side: responds with the next snapshot of a watcher. */
 const serve = (watcher: JobWatcher.Service) => (name: string): Effect.Effect<string> =>
   Effect.scoped(Effect.gen(function*() {
     const job = yield* Effect.orDie(Schema.decode(Job.JobRefFromString)(name))
@@ -44,7 +44,7 @@ const serve = (watcher: JobWatcher.Service) => (name: string): Effect.Effect<str
     return yield* Effect.dieMessage("a subscription to polls begins with a sample or an error")
   }))
 
-/** A watcher over another one. `breaks` says of each request whether its connection breaks. */
+/** A watcher over another one. `breaks` returns whether the connection of a request breaks. */
 const remote = (breaks: () => boolean = () => false) =>
   Layer.scoped(
     JobWatcher.JobWatcher,
@@ -68,10 +68,10 @@ const remote = (breaks: () => boolean = () => false) =>
     })
   )
 
-it.effect("the laws of the port hold for a watcher that asks another", () =>
+it.effect("the laws of the port hold for a watcher that polls another one", () =>
   Effect.forEach(Conformance.watcherChecks({ watcher: remote(), pass: TestClock.adjust }), ({ run }) => run, {
     discard: true
   }))
 
-it("law: whatever happens to the job and to the connection, its transitions are those of its history", () =>
+it("law: the transitions of a job are those of its history, with any failures of the connection", () =>
   seesHistory(remote, runs(20, 200)))

@@ -70,7 +70,7 @@ const kill = (child: Command.Running) => Effect.zipRight(Effect.sync(() => child
 const outcomeOf = ({ stdout }: Command.Exited): unknown => JSON.parse(stdout.trimEnd().split("\n").at(-1)!)
 
 describe.skipIf(!hasSqlite)("a process with a workflow", () => {
-  it.scopedLive("goes on in the stage where it was killed, and submits each job once", () =>
+  it.scopedLive("resumes in the stage where it was killed, and submits each job once", () =>
     Effect.gen(function*() {
       const app = yield* machine()
       const first = yield* app.start

@@ -18,7 +18,7 @@ const command = FastCheck.oneof(
 )
 
 describe("DueQueue", () => {
-  it("has the first at hand, whatever is added, moved and removed, and knows where each one is", () => {
+  it("returns the first item after any additions, moves and removals, and reports the slot of each item", () => {
     FastCheck.assert(
       FastCheck.property(FastCheck.array(command, { maxLength: 80, size: "large" }), (commands) => {
         const queue = new DueQueue<Item>((item, index) => {
@@ -58,7 +58,7 @@ describe("DueQueue", () => {
     )
   })
 
-  it("what is not in it can't be removed from it", () => {
+  it("ignores removals and moves of an item that it does not contain", () => {
     const queue = new DueQueue<Item>((item, index) => {
       item.slot = index
     })

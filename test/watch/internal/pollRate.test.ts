@@ -3,7 +3,7 @@ import { FastCheck } from "effect"
 import { Demand, Latency, StretchedTime } from "../../../src/watch/internal/pollRate.js"
 
 describe("StretchedTime", () => {
-  it("runs slower by the stretch, and a change holds for what has begun", () => {
+  it("runs slower by the stretch, and a change applies to pauses that have begun", () => {
     const time = new StretchedTime()
     const due = time.at(1_000) + 500
     assert.strictEqual(time.toClock(due), 1_500)
@@ -13,7 +13,7 @@ describe("StretchedTime", () => {
     assert.strictEqual(time.toClock(due), 2_100)
   })
 
-  it("never runs backwards or faster than the clock, and what is due is due when the clock says so", () => {
+  it("never runs backwards or faster than the clock, and converts its times back to those of the clock", () => {
     FastCheck.assert(FastCheck.property(
       FastCheck.array(
         FastCheck.tuple(FastCheck.nat({ max: 5_000 }), FastCheck.double({ min: 1, max: 500, noNaN: true }))
@@ -38,7 +38,7 @@ describe("StretchedTime", () => {
 })
 
 describe("Demand", () => {
-  it("is what all the jobs ask for, where those that are not known yet are like the others", () => {
+  it("is the sum of the demands of all jobs, where an unknown one counts as the mean of the others", () => {
     const demand = new Demand()
     assert.strictEqual(demand.use(1_000, 1), 0)
     demand.change(undefined, 2_000)
@@ -55,7 +55,7 @@ describe("Demand", () => {
 })
 
 describe("Latency", () => {
-  it("knows the mean, and after which time an answer is late: a second at least", () => {
+  it("has the mean, and the time after which a response is late: a second at least", () => {
     const latency = new Latency()
     assert.deepStrictEqual([latency.mean, latency.late], [0, 1_000])
     for (let i = 0; i < 100; i++) latency.add(i % 2 === 0 ? 20 : 40)
@@ -64,7 +64,7 @@ describe("Latency", () => {
     for (let i = 0; i < 100; i++) latency.add(5_000)
     assert.approximately(latency.mean, 5_000, 1)
     assert.approximately(latency.late, 5_000, 10)
-    // it takes no more than some dozens of answers to forget
+    // some dozens of responses replace the mean
     for (let i = 0; i < 60; i++) latency.add(30)
     assert.approximately(latency.mean, 30, 5)
   })

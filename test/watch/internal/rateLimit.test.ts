@@ -3,7 +3,7 @@ import * as FastCheck from "effect/FastCheck"
 import { RateLimit } from "../../../src/watch/internal/rateLimit.js"
 
 describe("RateLimit", () => {
-  it("is never exceeded in any second, nor by more than a tenth of it in any tenth; and most of it can be had", () => {
+  it("is never exceeded in any second, spreads requests over tenths of a second, and can be used up to nine tenths", () => {
     FastCheck.assert(
       FastCheck.property(
         FastCheck.integer({ min: 1, max: 300 }),
@@ -26,14 +26,14 @@ describe("RateLimit", () => {
             // a window is rounded up to whole milliseconds, and is no shorter than one of as many as fit into a second
             assert.isTrue((times[i + 2 * tenth] ?? Infinity) >= at + 100 || most < 10)
           })
-          // whoever wants all of it, all the time, gets nine tenths at least
+          // a constant demand gets nine tenths at least
           assert.isAtMost(times.at(-1)! - times.at(-most)!, 1_000 / 0.9 + 10)
         }
       )
     )
   })
 
-  it("of less than one a second is so many seconds", () => {
+  it("of less than one a second is a pause of several seconds", () => {
     const rateLimit = new RateLimit(0.1)
     rateLimit.spend(0)
     assert.strictEqual(rateLimit.freeAt, 10_000)
