@@ -1,7 +1,8 @@
 /**
  * `npm run bench`: the cost of watching many jobs with a `JobWatcher`. The queue is in the process, so that only the
- * watcher is measured. Each row runs in its own process. CPU figures are the median of three. Compared rows run side by
- * side, so that the machine is equally fast for both.
+ * watcher is measured. Each row runs in its own process. CPU figures are the median of three windows of time. Compared
+ * rows run side by side, so that the machine is equally fast for both. A million jobs take minutes, and are measured by
+ * `node --import tsx test/bench/watcher.ts million`.
  */
 import { Deferred, Duration, Effect, Fiber, FiberId, Layer, Option, PubSub, Stream, TestContext } from "effect"
 import type { Scope } from "effect"
@@ -120,7 +121,7 @@ const apart: Watched = (jobs, pause) =>
     discard: true
   })
 
-/** Microseconds of CPU a poll, and polls a second, during `time`. */
+/** Microseconds of CPU a poll: the median of three windows of `time`. */
 const scheduling = (watched: Watched, count: number, pause: Duration.DurationInput, time: Duration.DurationInput) =>
   Effect.suspend(() => {
     const queue = stub()
@@ -128,10 +129,13 @@ const scheduling = (watched: Watched, count: number, pause: Duration.DurationInp
       yield* watched(refs(count), pause)
       // a warm-up round, which also spreads the jobs
       yield* Effect.sleep(Duration.times(pause, 1.5))
-      const polls = queue.polls
-      const before = cpuNow()
-      yield* Effect.sleep(time)
-      return [(cpuNow() - before) / (queue.polls - polls), (queue.polls - polls) / Duration.toSeconds(time)]
+      const window = Effect.gen(function*() {
+        const polls = queue.polls
+        const before = cpuNow()
+        yield* Effect.sleep(time)
+        return (cpuNow() - before) / (queue.polls - polls)
+      })
+      return [median(yield* Effect.replicateEffect(window, 3))]
     }).pipe(Effect.scoped, Effect.provide(watcherOver(queue.service)))
   })
 
@@ -343,37 +347,35 @@ const rows: { readonly [name: string]: () => Effect.Effect<ReadonlyArray<number>
   watchers: () => watchers,
   pending: () => pending,
   claims: () => claims,
-  apart: () => schedulingAlone(apart, 1_000, "100 millis", "10 seconds"),
+  apart: () => schedulingAlone(apart, 1_000, "100 millis", "5 seconds"),
   ticking: () => ticking,
   stopping: () => stopping,
-  few: () => schedulingAlone(together, 1_000, "100 millis", "30 seconds"),
-  many: () => schedulingAlone(together, 100_000, "10 seconds", "30 seconds"),
+  few: () => schedulingAlone(together, 1_000, "100 millis", "10 seconds"),
+  many: () => schedulingAlone(together, 100_000, "10 seconds", "10 seconds"),
   fewInTime: () => scheduling(together, 1_000, "100 millis", "5 seconds"),
   manyInTime: () => scheduling(together, 100_000, "10 seconds", "5 seconds"),
   watcher: () => fanOutOfWatcher,
   pubsub: () => fanOutOfPubSub
 }
 
-/** Rows that are measured several times. Those of a group run side by side. */
+/** Rows of CPU and durations, in order. Those of a group are compared, and run side by side. */
 const timed = [["few", "many"], ["fewInTime", "manyInTime"], ["watcher"], ["pubsub"]]
 
-/** The other rows: memory and counts, which hardly vary, and figures far from their goals. */
-const once = Object.keys(rows).filter((name) => !timed.flat().includes(name))
+/** The other rows: memory and counts, and figures far from their goals. A million jobs take minutes. */
+const others = Object.keys(rows).filter((name) => name !== "million" && !timed.flat().includes(name))
 
-const rounds = 3
-
-const measure = async () => {
+const measure = async (isMillion: boolean) => {
   const file = await compile(fileURLToPath(import.meta.url))
-  const all = new Map<string, Array<ReadonlyArray<number>>>()
+  const all = new Map<string, ReadonlyArray<number>>()
   const measureRow = async (name: string) => {
-    const figures = JSON.parse(await child(file, ["--expose-gc"], [name])) as ReadonlyArray<number>
-    all.set(name, [...all.get(name) ?? [], figures])
+    all.set(name, JSON.parse(await child(file, ["--expose-gc"], ["row", name])))
   }
-  await inPairs(once, measureRow)
-  for (let round = 0; round < rounds; round++) {
+  if (isMillion) await measureRow("million")
+  else {
+    await inPairs(others, measureRow)
     for (const names of timed) await Promise.all(names.map(measureRow))
   }
-  const of = (name: string, nth = 0) => median((all.get(name) ?? []).map((figures) => figures[nth] ?? Number.NaN))
+  const of = (name: string, nth = 0) => all.get(name)?.[nth] ?? Number.NaN
   const kib = (what: string, bytes: number, limit?: number): Figure => ({
     what,
     value: bytes / 1_024,
@@ -392,7 +394,13 @@ const measure = async () => {
     unit: "times",
     goal: ["≤", limit]
   })
-  const figures: ReadonlyArray<Figure> = [
+  const figuresOfMillion: ReadonlyArray<Figure> = [
+    kib("memory of a watched job, 1,000,000 jobs", of("million"), 1),
+    micros("CPU of a job's first poll, 1,000,000 jobs", of("million", 1)),
+    micros("CPU of scheduling a poll, 1,000,000 jobs", of("million", 2)),
+    { what: "… polls a second of one core", value: 1e6 / of("million", 2) }
+  ]
+  const figures: ReadonlyArray<Figure> = isMillion ? figuresOfMillion : [
     kib("memory of a watched job, its snapshot and all, 100,000 jobs", of("jobs"), 1),
     kib("… of that the snapshot by itself", of("jobs", 1)),
     kib("memory of a subscriber that awaits a result", of("results"), 4),
@@ -407,10 +415,6 @@ const measure = async () => {
     micros("… 1,000 jobs", of("fewInTime")),
     beside("… 100,000 jobs beside 1,000, in real time", "manyInTime", "fewInTime", 2),
     micros("CPU of a bare `setTimeout` of 1 ms", of("ticking")),
-    kib("memory of a watched job, 1,000,000 jobs", of("million"), 1),
-    micros("CPU of a job's first poll, 1,000,000 jobs", of("million", 1)),
-    micros("CPU of scheduling a poll, 1,000,000 jobs", of("million", 2)),
-    { what: "… polls a second of one core", value: 1e6 / of("million", 2) },
     { what: "requests for 100 subscribers of a job, 10 s at 1 s", value: of("watchers"), goal: ["≤", 11] },
     { what: "requests for 1,000 pending jobs, 1 min at 1 s", value: of("pending"), goal: ["<", 1_200] },
     { what: "their claims, one a second: the last to be seen", value: of("claims"), unit: "s", goal: ["≤", 120] },
@@ -423,6 +427,6 @@ const measure = async () => {
   await handOver(figures)
 }
 
-const [name] = process.argv.slice(2)
-if (name === undefined) await measure()
+const [mode, name = ""] = process.argv.slice(2)
+if (mode !== "row") await measure(mode === "million")
 else console.log(JSON.stringify(await Effect.runPromise(rows[name]!())))
