@@ -1,6 +1,6 @@
 /**
- * What every queue does (`Conformance`), asked of each that there is; and that two of them can't be told apart by any
- * calls, whatever these are.
+ * Runs the `Conformance` checks against every queue, and checks that the queues return the same results for any
+ * sequence of calls.
  */
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
@@ -35,13 +35,13 @@ const inMemory = (workers?: Worker.Pool) => TestJobQueue.layer({ workers })
 const overHttp = (workers?: Worker.Pool, client?: Layer.Layer<Clients.Client>) =>
   Layer.provide(onEmulator(client), Emulator.layer({ workers }))
 
-describe("the queue in memory, in virtual time", () => {
+describe("the in-memory queue, in virtual time", () => {
   const checks = Scripted.checks({ layer: inMemory, pass: TestClock.adjust })
   for (const check of checks) it.effect(check.name, () => check.run)
 })
 
-// in real time, these wait more than they work
-describe.concurrent("the queue in memory", () => {
+// concurrent, because in real time the checks mostly wait
+describe.concurrent("the in-memory queue", () => {
   const checks = Scripted.checks({ layer: inMemory, pass: Effect.sleep })
   for (const check of checks) it.live(check.name, () => check.run)
 })
@@ -59,7 +59,7 @@ for (
   })
 }
 
-/** Workers of whom nobody knows what they do: each job meets another one. */
+/** Workers with unknown behaviour: it differs for each claim. */
 const strangers = (): Worker.Pool => {
   let claims = 0
   return {
@@ -71,7 +71,7 @@ const strangers = (): Worker.Pool => {
         case 0:
           return [Worker.progress("10 millis", 0.5), Worker.finish("10 millis", { video_url: "https://example.com" })]
         case 1:
-          return [] // it dies
+          return [] // it stops responding
         case 2:
           return [Worker.heartbeat(0, { note: "the worker's" }), Worker.fail("5 millis", "CUDA out of memory")]
         default:
@@ -81,8 +81,8 @@ const strangers = (): Worker.Pool => {
   }
 }
 
-// What the real service would be asked, asked where it costs nothing.
-describe("a queue that others use, and of whose workers nothing is known", () => {
+// The calls that the real service would receive, without their cost.
+describe("a shared queue with unknown workers", () => {
   const runtime = ManagedRuntime.make(Layer.provideMerge(onEmulator(), Emulator.layer({ workers: strangers() })))
   afterAll(() => runtime.dispose())
   beforeAll(() =>
@@ -104,7 +104,7 @@ describe("a queue that others use, and of whose workers nothing is known", () =>
     })))
 })
 
-describe("a queue that nobody else uses, and of whose workers nothing is known", () => {
+describe("an exclusive queue with unknown workers", () => {
   const subject = { layer: Layer.suspend(() => overHttp(strangers())), pass: Effect.sleep }
   const shared = new Set(Conformance.checks(subject).map(({ name }) => name))
   const checks = Conformance.checks({ ...subject, access: "exclusive" })
@@ -130,10 +130,10 @@ describe("the real service", () => {
 })
 
 // -----------------------------------------------------------------------------
-// the same calls, the same answers
+// the same calls, the same results
 // -----------------------------------------------------------------------------
 
-/** One call; `model` and `job` are numbers, of which the rest counts after division by how many there are. */
+/** One call; `model` and `job` are indices, modulo the number of models and jobs. */
 type Call =
   | { readonly call: "submit"; readonly model: number; readonly fields: object }
   | { readonly call: "status" | "cancel"; readonly job: number; readonly ofModel?: number | undefined }
@@ -163,7 +163,7 @@ const priority = FastCheck.oneof(
 
 const number = FastCheck.nat(999)
 
-// Not what JSON can't say: that is refused by each in words that are not ours.
+// Without values that JSON cannot represent: their error messages differ between the queues.
 const oddInput = FastCheck.constantFrom<unknown>(
   ...[undefined, null, {}, [], 5, "", " ", "my-org/video-generator", { model: " ", requestId: "x" }],
   ...[{ model: "m", requestId: " " }, { model: "m", payload: [] }, { model: "m", payload: {}, priority: 0.5 }],
@@ -213,7 +213,7 @@ const namesOfModels = FastCheck.array(FastCheck.string({ unit: "grapheme", maxLe
   maxLength: 3
 })
 
-/** What they do takes no time, so that it does not matter when anybody looks. */
+/** Workers whose steps take no time, so the result does not depend on the time of a poll. */
 const atOnce: Worker.Pool = {
   claimTimeout: "2 hours",
   script: ({ payload }) => {
@@ -233,21 +233,21 @@ const atOnce: Worker.Pool = {
 const encodeStatus = Schema.encodeSync(Job.JobStatus)
 const encodeError = Schema.encodeSync(QueueError.QueueError)
 
-/** A value without what differs from queue to queue: ids are numbers, and a time is there or it is not. */
+/** A value without the differences between queues: ids become numbers, and times become placeholders. */
 const comparable = (value: unknown, jobs: ReadonlyArray<Job.JobRef>): string =>
   jobs.reduce(
     (text, { requestId }, i) => text.replaceAll(requestId, `<job ${i}>`),
     inline(value).replace(/"\d{4}-\d\d-\d\dT[\d:.]+Z"/g, "<time>")
   )
 
-/** Makes the calls, one after the other, and tells what came of each. */
+/** Makes the calls one after the other, and returns the result of each. */
 const play = (queue: JobQueue.Service, models: ReadonlyArray<string>, calls: ReadonlyArray<Call>) =>
   Effect.gen(function*() {
     const jobs: Array<Job.JobRef> = []
     const answers: Array<string> = []
     const at = <A>(all: ReadonlyArray<A>, i: number): A => all[i % all.length]!
     for (const call of calls) {
-      // as a program in JavaScript might
+      // untyped, as in JavaScript
       const make = queue[call.call] as (input: unknown) => Effect.Effect<unknown, QueueError.QueueError>
       const known = "job" in call ? (jobs.length === 0 ? Job.ref("no model", "no job") : at(jobs, call.job)) : undefined
       const input = "input" in call
@@ -268,7 +268,7 @@ const play = (queue: JobQueue.Service, models: ReadonlyArray<string>, calls: Rea
     return answers
   })
 
-/** Answers that are of no use if they never come. */
+/** Results that the calls must cover. */
 const kinds = [
   ...["pending", "running", "done", "failed", "canceled"].map((state) => `status → "status": "${state}"`),
   ...["running", "done", "failed", "canceled"].map((state) => `cancel → "status": "${state}"`),
@@ -277,8 +277,8 @@ const kinds = [
   ...operations.map((call) => `${call} → "_tag": "InvalidRequest"`)
 ]
 
-describe("the queue in memory and the clients on the emulator", () => {
-  it.scopedLive("give the same answers to the same calls", () =>
+describe("the in-memory queue and the clients on the emulator", () => {
+  it.scopedLive("return the same results for the same calls", () =>
     Effect.gen(function*() {
       const memory = Context.get(yield* Layer.build(inMemory(atOnce)), JobQueue.JobQueue)
       const clients = yield* Effect.forEach(
@@ -296,7 +296,7 @@ describe("the queue in memory and the clients on the emulator", () => {
             (names, calls) =>
               Effect.gen(function*() {
                 run++
-                // the models are new in each run, but for one
+                // all models but one are new in each run
                 const models = [...names.map((name) => `${name} ${run}`), "__proto__"]
                 const expected = yield* play(memory, models, calls)
                 for (const client of clients) {

@@ -24,7 +24,7 @@ const anchorsOf = (page: string) =>
     ([, title = ""]) => title.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, "").replaceAll(" ", "-")
   )
 
-/** What a predicate says of errors: yes, no, or yes with the exception that explains it; a dash where there are none. */
+/** The result of a predicate for errors: yes, no, or the exception that explains the rest; a dash without errors. */
 const judge = (
   errors: ReadonlyArray<QueueError.QueueError>,
   holds: Predicate.Predicate<QueueError.QueueError>,
@@ -36,7 +36,7 @@ const judge = (
   return Object.keys(exceptions).find((name) => errors.every((error) => holds(error) === !exceptions[name]!(error)))
 }
 
-/** The TypeScript blocks of a page, and what each diff makes, each as the name and text of a module of its own. */
+/** The TypeScript blocks of a page and the results of its diffs, each as the name and text of a module. */
 const blocks = (page: string) =>
   Array.from(
     read(page).matchAll(/^```(ts|python|diff)\n([^]*?)^```$/gm),
@@ -52,7 +52,7 @@ const examples = readdirSync(join(root, "docs/examples"))
   .map((name) => [name, readFileSync(join(root, "docs/examples", name), "utf8")] as const)
 
 describe("the code in the documents", () => {
-  it("is run: every page about testing is one of tests, and so is what the README shows of it", () => {
+  it("is run: the pages about testing are test files, and the README shows only blocks of them", () => {
     const tests = pages.filter((page) => page.startsWith("docs/testing"))
     assert.include(tests, "docs/testing.md")
     const run = new Set(tests.flatMap(blocks).map(([, text]) => text))
@@ -63,13 +63,13 @@ describe("the code in the documents", () => {
     }
   })
 
-  it("has every example in full on a page", () => {
+  it("includes every example in full on a page", () => {
     const shown = new Set(pages.flatMap(blocks).map(([, text]) => text))
     assert.isAbove(examples.length, 1)
     for (const [name, text] of examples) assert(shown.has(text), `${name} is on no page as it is`)
   })
 
-  it("has what each diff starts from on the same page", () => {
+  it("includes the base of each diff on the same page", () => {
     const diffs = pages.flatMap((page) =>
       Array.from(read(page).matchAll(/^```diff\n([^]*?)^```$/gm), ([, text = ""]) => ({ page, text }))
     )
@@ -80,7 +80,7 @@ describe("the code in the documents", () => {
     }
   })
 
-  it("links to pages that are there, and to headings in them", () => {
+  it("links to existing pages and headings", () => {
     for (const page of pages) {
       for (const [, path = "", anchor] of read(page).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)/g)) {
         const target = path === "" ? page : join(dirname(page), path)
@@ -90,7 +90,7 @@ describe("the code in the documents", () => {
     }
   })
 
-  it("names a version of each package whose latest is another major, wherever it is installed", () => {
+  it("installs packages with a newer major release only with a version", () => {
     const sources = readdirSync(join(root, "src"), { encoding: "utf8", recursive: true })
       .filter((name) => name.endsWith(".ts"))
       .map((name) => join("src", name))
@@ -120,7 +120,7 @@ describe("the guides", () => {
     assert.sameMembers(listed, pages.filter((page) => page !== "README.md"))
   })
 
-  it("say what a reader can do after them, and end with links to the previous and the next one", () => {
+  it("state what a reader can do after them, and end with links to the previous and the next one", () => {
     const ends = ["[the README](../README.md)", ...order, "[the changelog](../CHANGELOG.md)"]
     for (const [i, link] of order.entries()) {
       const page = link.replace(/.*\((.*)\)/, "docs/$1")
@@ -147,7 +147,7 @@ describe("the table of errors", () => {
   it("is right about what is transient, and about what a failed submit may have done", () => {
     const sample = FastCheck.sample(Arbitrary.make(QueueError.QueueError), { numRuns: 1_000, seed: 1 })
     for (const { submitted, tag, transient } of rows) {
-      // a status code by chance is hardly ever 503
+      // a random status code is rarely 503
       const errors = sample.filter(({ _tag }) => _tag === tag).flatMap((error) => [
         error,
         ..."httpStatus" in error ? [Object.assign(Object.create(error), { httpStatus: 503 })] : []

@@ -1,5 +1,5 @@
 /**
- * The programs in `docs/examples`, as a reader of the guides runs them: processes of their own, on the emulator.
+ * Runs the programs in `docs/examples` as a reader of the guides does: as separate processes, on the emulator.
  */
 import * as Terminal from "@effect/platform/Terminal"
 import { assert, describe, it } from "@effect/vitest"
@@ -29,14 +29,14 @@ import { inFrontOf, read } from "./fixtures/gatewayServer.js"
 
 const path = (name: string) => fileURLToPath(new URL(`../docs/examples/${name}`, import.meta.url))
 
-/** Whether a program is installed; if not, what it shows is not tested. */
+/** Whether a program is installed; if not, its example is not tested. */
 const has = (program: string): boolean => {
   const has = spawnSync(program, ["--version"]).status === 0
   if (!has) process.stderr.write(`The example for ${program} is skipped: it is not installed\n`)
   return has
 }
 
-/** Runs the program of an example in virtual time: what it writes, and what can be asked of the queue then. */
+/** Runs the program of an example in virtual time. Returns its output, and the last transition of each job. */
 const inVirtualTime = <E>(
   { program, workers }: {
     readonly program: Effect.Effect<void, E, JobQueue.JobQueue | JobWatcher.JobWatcher | Terminal.Terminal>
@@ -75,7 +75,7 @@ const inVirtualTime = <E>(
   })
 
 describe("the examples", () => {
-  it.scopedLive("the vendor's SDK has a job done by a worker that is forty lines long", () =>
+  it.scopedLive("the vendor's SDK runs a job on a worker of forty lines", () =>
     Effect.gen(function*() {
       const { baseUrl } = yield* emulate()
       const worker = yield* startProgram("docs/examples/worker", baseUrl)
@@ -133,7 +133,7 @@ describe("the examples", () => {
           const { text } = yield* read(port, `/jobs/events?${new URLSearchParams({ job })}`)
           assert.deepStrictEqual(readEvents(text).map(({ event }) => event), [...transitions, "end"], name)
         }), { concurrency: "unbounded" })
-      // its first connection is cut off after the headers and an event or two
+      // the first connection is cut off after the headers and one or two events
       const inPython = Effect.gen(function*() {
         const port = yield* inFrontOf([ports[0]![1]], [800])
         const follow = yield* start(["python3", path("follow.py"), `http://127.0.0.1:${port}/jobs`, job])
@@ -146,7 +146,7 @@ describe("the examples", () => {
         const { code, stdout } = yield* Effect.flatMap(start(["curl", "-sN", url]), ({ exited }) => exited)
         assert.deepStrictEqual([code, readEvents(stdout).at(-1)?.event], [0, "end"])
       }
-      // a client that goes ends its watch
+      // a watch ends when its client disconnects
       const clients = yield* Effect.forEach(
         ports,
         ([, port]) => Effect.fork(read(port, `/jobs/events?${new URLSearchParams({ job: `my-org/slow/${slow}` })}`))
@@ -157,7 +157,7 @@ describe("the examples", () => {
       assert.strictEqual(servers.stderr(), "")
     }))
 
-  it.scopedLive("webhooks arrive in order and at least once, although the program is killed in the middle", () =>
+  it.scopedLive("webhooks arrive in order and at least once, although the program is killed during delivery", () =>
     Effect.gen(function*() {
       const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
       const emulator = yield* emulate({ workers: { script: Worker.always(Worker.finish("1 second")) } })
@@ -170,7 +170,7 @@ describe("the examples", () => {
             type: string
           }
           messages.push({ id: request.headers["webhook-id"], type })
-          // it has arrived, but the program does not learn that
+          // the message has arrived, but the program gets no response
           if (messages.length === 2) return kill()
           response.writeHead(204).end()
         })
@@ -193,7 +193,7 @@ describe("the examples", () => {
       const first = yield* startProgram("docs/examples/webhooks", emulator.baseUrl, env, `my-org/adder/${id}`)
       kill = () => first.kill("SIGKILL")
       assert.strictEqual((yield* first.exited).signal, "SIGKILL")
-      // without arguments: what it has to deliver is in the store
+      // without arguments: the pending messages are in the store
       const second = yield* startProgram("docs/examples/webhooks", emulator.baseUrl, env)
       yield* until(() => messages.at(-1)?.type === "job.completed")
       yield* until(() => readdirSync(folder).length === 1)
@@ -209,7 +209,7 @@ describe("the examples", () => {
     Effect.gen(function*() {
       const readme = readFileSync(fileURLToPath(new URL("../README.md", import.meta.url)), "utf8")
       const [, shown] = readme.match(/^```ts\n[^]*?^```\n\n```text\n([^]*?)^```$/m) ?? []
-      // as the command that the README names
+      // with the command of the README
       assert.include(readme, "emulator --simulate --failure-rate 0 --loss-rate 0 --duration 3s\n")
       const profile = { ...defaultProfile, failureRate: 0, lossRate: 0, duration: Duration.seconds(3) }
       const { baseUrl } = yield* emulate({ workers: toPool(profile) })
@@ -224,20 +224,20 @@ describe("the examples", () => {
     "https://example.com/cat.mp4"
   ]
 
-  it.effect("a film is made of a text, in virtual time", () =>
+  it.effect("the film workflow runs in virtual time", () =>
     Effect.gen(function*() {
       const { written } = yield* inVirtualTime(film)
       assert.deepStrictEqual(linesOf(written), filmed)
     }))
 
-  it.scopedLive("a film is made of a text, over HTTP", () =>
+  it.scopedLive("the film workflow runs over HTTP", () =>
     Effect.gen(function*() {
       const { code, stderr, stdout } = yield* (yield* startProgram("docs/examples/film")).exited
       assert.deepStrictEqual([code, stderr], [0, ""])
       assert.deepStrictEqual(linesOf(stdout), filmed)
     }))
 
-  it.effect("of 200 jobs, at most 8 are under way at a time, and the line tells of them all", () =>
+  it.effect("of 200 jobs, at most 8 run at a time, and the progress line counts all of them", () =>
     Effect.gen(function*() {
       const { truth, written } = yield* inVirtualTime(many)
       assert.strictEqual(truth.length, 200)
@@ -249,12 +249,12 @@ describe("the examples", () => {
       assert.deepStrictEqual(lines.at(-1), [0, 0, 200 - failed, failed, 200])
     }))
 
-  it.effect("of a hedged pair, the one that is done first counts, and the other one is told of", () =>
+  it.effect("of a hedged pair, the first job that is done wins, and the other one is reported", () =>
     Effect.gen(function*() {
       const { truth, written } = yield* inVirtualTime(hedge)
       assert.deepStrictEqual(linesOf(written), ["my-org/large goes on", "small: yes"])
       assert.deepStrictEqual(truth, ["my-org/large Claimed", "my-org/small Completed"])
-      // where there is no worker for the first, it is canceled; where it is quick, there is no second
+      // without a worker the first job is canceled; if it is quick, no second job is submitted
       const idle: Worker.Pool = { ...hedge.workers, model: "my-org/small" }
       const waiting = yield* inVirtualTime({ program: hedge.program, workers: idle })
       assert.deepStrictEqual(linesOf(waiting.written), ["small: yes"])
@@ -264,7 +264,7 @@ describe("the examples", () => {
       assert.deepStrictEqual([linesOf(alone.written), alone.truth], [["large: yes"], ["my-org/large Completed"]])
     }))
 
-  it.effect("the trace of a job that lost a worker is what the guide shows", () =>
+  it.effect("the trace of a job that lost a worker matches the guide", () =>
     Effect.gen(function*() {
       const guide = readFileSync(fileURLToPath(new URL("../docs/telemetry.md", import.meta.url)), "utf8")
       const [, shown] = guide.match(/^```text\n([^]*?)^```$/m) ?? []

@@ -31,7 +31,7 @@ const isTransition = (event: WatchEvent) => "cursor" in event
 
 const name = Job.format(job)
 
-it.scopedLive("jobs are followed through cut connections to several gateways, without gap and repeat", () =>
+it.scopedLive("jobs are followed across cut connections to several gateways, without gaps or repeats", () =>
   Effect.gen(function*() {
     const jobs = [yield* submit, yield* submit]
     const gateways = [yield* serve(), yield* serve()]
@@ -59,7 +59,7 @@ it.scopedLive("jobs are followed through cut connections to several gateways, wi
     }
   }).pipe(Effect.provide(TestJobQueue.layer({ workers: quick }))))
 
-/** An event stream that shortens the pause of its client. */
+/** An event stream that shortens the reconnection time of its client. */
 const streaming = (text: string): HostileServer.Handler => (response) => {
   response.writeHead(200, { "content-type": "text/event-stream", "connection": "close" })
   response.end(`retry: 1\n\n${text}`)
@@ -70,7 +70,7 @@ const event = (name: string, data: unknown, id?: string) =>
 
 const error = (tag: string) => ({ _tag: tag, message: `the message of ${tag}` })
 
-/** Follows a job at a server that responds like this, one response after the other. */
+/** Follows a job at a server with these responses, in order. */
 const following = (
   handlers: ReadonlyArray<HostileServer.Handler>,
   options: Partial<Options> = {}
@@ -92,7 +92,7 @@ describe("errors", () => {
         [answer(401, error("AccessDenied")), "AccessDenied", 401],
         [answer(503, error("RateLimited")), "RateLimited", 503],
         [streaming(event("watch-failed", { _tag: "WatchFailed", error: error("Stalled") })), "Stalled"],
-        // something else at this URL
+        // another service at this URL
         [answer(404, "<h1>Not Found</h1>"), "UnexpectedResponse", 404],
         [answer(200, "<h1>Welcome</h1>"), "UnexpectedResponse", 200]
       ]
@@ -105,7 +105,7 @@ describe("errors", () => {
       }
     }))
 
-  it.scopedLive("of one of several jobs are events", () =>
+  it.scopedLive("of one of several jobs are emitted as events", () =>
     Effect.gen(function*() {
       const failed = { _tag: "WatchFailed", job: { ...job }, error: error("JobNotFound") }
       const text = event("watch-failed", failed) + event("end", { _tag: "End" })
@@ -114,7 +114,7 @@ describe("errors", () => {
       assert.deepStrictEqual<unknown>(events, [{ _tag: "Connected" }, failed])
     }))
 
-  it.scopedLive("that may pass are tried again, after the pause that the server asks for", () =>
+  it.scopedLive("that are transient cause a retry, after the server's Retry-After", () =>
     Effect.gen(function*() {
       const busy: HostileServer.Handler = (response) =>
         response.writeHead(503, { "retry-after": "1" }).end(JSON.stringify(error("TooManyConnections")))
@@ -140,7 +140,7 @@ describe("errors", () => {
     }))
 })
 
-it.scopedLive("a token is sent in a header, and asked for again for each connection", () =>
+it.scopedLive("a token is sent in a header, and requested again for each connection", () =>
   Effect.gen(function*() {
     let nth = 0
     const { server } = yield* following([streaming(""), end], { token: () => Promise.resolve(`token-${++nth}`) })
@@ -150,7 +150,7 @@ it.scopedLive("a token is sent in a header, and asked for again for each connect
     ])
   }))
 
-it.scopedLive("a connection that is silent is given up; a slow consumer is no silence", () =>
+it.scopedLive("a silent connection is closed; a slow consumer does not count as silence", () =>
   Effect.gen(function*() {
     const silent: HostileServer.Handler = (response) => {
       response.writeHead(200, { "content-type": "text/event-stream" }).write("retry: 1\n\n")
@@ -185,7 +185,7 @@ it.scopedLive("a consumer that aborts or stops closes the connection", () =>
       for await (const { _tag } of watch(options)) if (_tag === "Queued") break
     })
     yield* server.until("the connection is closed", () => server.open.size === 0)
-    // while it waits for an event
+    // while the consumer waits for an event
     const controller = new AbortController()
     const reason = new Error("the user has left")
     const waiting = yield* Effect.fork(collect({ ...options, signal: controller.signal }))
@@ -193,7 +193,7 @@ it.scopedLive("a consumer that aborts or stops closes the connection", () =>
     controller.abort(reason)
     assert.strictEqual((yield* waiting).error, reason)
     yield* server.until("its connection is closed", () => server.open.size === 0)
-    // while it pauses
+    // while the client waits to reconnect
     const pausing = new AbortController()
     const url = `http://127.0.0.1:${yield* HostileServer.closedPort}`
     const { error } = yield* Effect.promise(async () => {

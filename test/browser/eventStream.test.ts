@@ -9,7 +9,7 @@ const event = FastCheck.record({ id: text, event: text, data: text.map((text) =>
   requiredKeys: []
 })
 
-it("law: however a stream is cut into chunks, its events are the same, and one that is cut off is none", () =>
+it("law: the events of a stream do not depend on its chunks, and an incomplete event is dropped", () =>
   FastCheck.assert(
     FastCheck.asyncProperty(
       FastCheck.array(FastCheck.oneof(event, FastCheck.constant("heartbeat"))),
@@ -21,7 +21,7 @@ it("law: however a stream is cut into chunks, its events are the same, and one t
             ? `: ${event}\n\n`
             : `${Object.entries(event).map(([name, value]) => `${name}: ${value}\n`).join("")}\n`
         )
-        // an event without fields is no more than a line break
+        // an event without fields is only a line break
         const expected = events.flatMap((event) =>
           typeof event === "string" ? [] : Object.keys(event).length > 0 ? [event] : []
         )

@@ -1,9 +1,9 @@
-// What TypeScript says of every file and of the code in pages and doc comments, and the rules of the Effect language service of
-// every file: `npm run check`.
+// Checks every file and the code in pages and doc comments with TypeScript, and every file with the rules of the Effect
+// language service: `npm run check`.
 //
-// As in an editor, a file is looked at with the rules of the nearest tsconfig.json. All is done in one program: `tsc` and
-// `effect-language-service diagnostics` need eleven. The rules are trusted only if they also find the mistake of a
-// canary: rules that no longer apply would pass everything.
+// As in an editor, the nearest tsconfig.json sets the rules of a file. One program checks everything: `tsc` and
+// `effect-language-service diagnostics` need eleven. The rules must also find the mistake of a canary: rules that no
+// longer apply would pass everything.
 import init from "@effect/language-service"
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join, relative } from "node:path"
@@ -35,8 +35,8 @@ const configPath = join(root, "tsconfig.json")
 const { fileNames, options } = parse(configPath)
 const files = [...fileNames, canary]
 
-// The TypeScript that pages and doc comments show is modules, with the lines that it has there. What is a whole file is
-// checked as that file.
+// The TypeScript blocks of pages and doc comments are modules that keep their line numbers. A block that is a whole file
+// is checked as that file.
 const texts = new Set(fileNames.map((name) => readFileSync(name, "utf8")))
 const pages = ["README.md", ...readdirSync(join(root, "docs")).map((name) => join("docs", name))]
 const sources = readdirSync(join(root, "src"), { recursive: true }).map((name) => join("src", name))
@@ -48,7 +48,7 @@ const blocks = new Map(
     ])
   ).filter(([, { block }]) => !texts.has(block))
 )
-// what a block declares may be for the reader
+// a declaration in a block may be for the reader only
 const unused = new Set([6133, 6192, 6196, 6198])
 
 const host = {
@@ -77,7 +77,7 @@ const serviceBy = (path) => {
   if (config === undefined) throw new Error(`${path}: no rules`)
   return init({ typescript: ts }).create({
     config,
-    // the rules alone: what TypeScript says is asked of the program
+    // only the rules: the TypeScript diagnostics come from the program
     languageService: { ...languageService, getSemanticDiagnostics: () => [] },
     languageServiceHost: host,
     project: { log: () => {} }

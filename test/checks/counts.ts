@@ -1,12 +1,12 @@
 import { setImmediate } from "node:timers/promises"
 import type { Reporter, TestCase, TestModule } from "vitest/node"
 
-/** Ends what a run prints with how many tests there were, after the names of those that were skipped: they say why. */
+/** Prints the names of the skipped tests, which contain the reason, and the numbers of tests at the end of a run. */
 export default class Counts implements Reporter {
   async onTestRunEnd(modules: ReadonlyArray<TestModule>, errors: ReadonlyArray<unknown>): Promise<void> {
     const tests = (state: ReturnType<TestCase["result"]>["state"], among = modules): ReadonlyArray<TestCase> =>
       among.flatMap((module) => Array.from(module.children.allTests(state)))
-    // one that can't be loaded, or whose hooks fail, has no failed test
+    // a module that cannot be loaded, or whose hooks fail, has no failed test
     const broken = modules.filter((module) => module.state() === "failed" && tests("failed", [module]).length === 0)
     const failed = tests("failed").length + broken.length + errors.length
     const skipped = tests("skipped")

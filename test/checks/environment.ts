@@ -1,21 +1,21 @@
 /**
- * The environment of every test, and of every process that a test starts: the same wherever they run.
+ * The environment of every test, and of every process that a test starts. It is the same on every machine.
  *
- * The runner's configuration calls `define` before any worker is started, so whatever the caller has set (`TERM`, `TZ`,
- * `LANG`, `NO_COLOR`, `CI`, a token, a proxy) reaches no test.
+ * The runner's configuration calls `define` before any worker is started, so no variable of the caller (`TERM`, `TZ`,
+ * `LANG`, `NO_COLOR`, `CI`, a token, a proxy) reaches a test.
  */
 
-/** Where the machine keeps its programs and files. */
+/** The locations of the machine's programs and files. */
 const ofTheMachine = ["PATH", "HOME", "TMPDIR", "TEMP", "TMP", "SystemRoot"]
 
 const fixed = { LANG: "C.UTF-8", TERM: "xterm-256color", TZ: "UTC" }
 
-// The real service, for those who ask for it by the last of these.
+// The real service, which is tested if the last of these is set.
 const ofTheService = ["TOGETHER_API_KEY", "TOGETHER_BASE_URL", "TOGETHER_CONFORMANCE_MODEL"] as const
 
 declare module "vitest" {
   export interface ProvidedContext {
-    /** What the caller has set of the real service. */
+    /** The caller's settings of the real service. */
     readonly service: { readonly [name: string]: string }
   }
 }
@@ -33,12 +33,12 @@ export const environment: Variables = { ...pick(ofTheMachine), ...fixed }
 
 const isOfTheRunner = (name: string): boolean => name.startsWith("VITEST") || name === "NODE_ENV"
 
-/** The usual cases of the properties. */
+/** The default seed of the properties. */
 const usualSeed = 20_260_207
 
 /**
- * Gives this process the environment. Returns what the caller has set of the real service, and the seed of the properties:
- * that of `FAST_CHECK_SEED`, else the usual one, and another each time for the larger laws.
+ * Sets the environment of this process. Returns the caller's settings of the real service, and the seed of the
+ * properties: `FAST_CHECK_SEED` if set, else the default one, or a new one on each run for the larger laws.
  */
 export const define = (): { readonly service: Variables; readonly seed: (isDeep: boolean) => number } => {
   const service = pick(ofTheService)

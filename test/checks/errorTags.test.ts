@@ -1,6 +1,6 @@
 /**
- * The tags of our errors are not those of the packages that programs use beside this one: `Effect.catchTag` would catch
- * both.
+ * The tags of this package's errors differ from those of the packages that programs use with it: otherwise
+ * `Effect.catchTag` would catch both.
  */
 import { assert, it } from "@effect/vitest"
 import { Array, Predicate } from "effect"
@@ -36,8 +36,8 @@ const tagsOf = (module: object): ReadonlyArray<string> =>
 
 const ours = Object.values(Main).flatMap(tagsOf)
 
-it("no error of this package has a tag of theirs", () => {
-  // what both sides must have found, or this would compare nothing
+it("no error of this package has the tag of another package's error", () => {
+  // errors that both sides must contain, so that the comparison is not empty
   assert.includeMembers([...theirs.keys()], [
     "NotFound",
     "RequestTimeout",

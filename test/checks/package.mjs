@@ -13,7 +13,7 @@ run("publint", ["run", tarball, "--strict"])
 run("attw", [tarball])
 run("tar", ["-xzf", tarball, "-C", folder])
 
-// Every page is packed with what it links to.
+// Every page is packed with the files that it links to.
 const packed = join(folder, "package")
 const pages = readdirSync(packed, { recursive: true }).filter((name) => /^([A-Z]+|docs\/.*)\.md$/.test(name))
 assert(pages.includes("README.md") && pages.includes("docs/compatibility.md"))
@@ -43,7 +43,7 @@ await assert.rejects(import("${manifest.name}/internal/queueModel"), { code: "ER
 )
 run(process.execPath, ["smoke.mjs"], user)
 
-// Where `require` takes CommonJS alone, as in Jest, and with the `effect` that a program there has.
+// With a `require` that accepts only CommonJS, as in Jest, and with the `effect` of such a program.
 const commonJsAlone = ["--no-experimental-require-module"]
   .filter((flag) => process.allowedNodeEnvironmentFlags.has(flag.replace("--no-", "--")))
 writeFileSync(
@@ -92,7 +92,7 @@ for (
   run("tsc", ["-p", `${name}.json`], user)
 }
 
-// Effect 4 in place of 3: the error says what to install. The entry point for browsers has no need of Effect.
+// Effect 4 in place of 3: the error says what to install. The entry point for browsers does not need Effect.
 const wrong = join(folder, "wrong")
 mkdirSync(wrong)
 writeFileSync(join(wrong, "package.json"), JSON.stringify({ private: true }))
@@ -110,7 +110,7 @@ Promise.all(${JSON.stringify(entries.filter((entry) => entry !== `${manifest.nam
 )
 run(process.execPath, ["smoke.cjs"], wrong)
 
-// The command has all that it needs with it.
+// The command includes all its dependencies.
 const [command] = Object.values(manifest.bin)
 const alone = join(folder, "command")
 cpSync(join(packed, dirname(command)), alone, { recursive: true })
@@ -118,7 +118,7 @@ writeFileSync(join(alone, "package.json"), JSON.stringify({ type: "module" }))
 run(process.execPath, [basename(command), "--version"], alone)
 const empty = join(folder, "empty")
 mkdirSync(empty)
-cpSync(tarball, join(empty, "packed.tgz")) // npx takes an absolute path for that of a program
+cpSync(tarball, join(empty, "packed.tgz")) // npx treats an absolute path as a program
 run("npm", ["exec", "--yes", "--legacy-peer-deps", "--prefer-offline", "--", "./packed.tgz", "demo"], empty)
 
 await followReadme(tarball, folder)

@@ -21,7 +21,7 @@ interface Report {
 }
 
 describe("pages", () => {
-  it("are run as tests, and fail where they stand", async () => {
+  it("are run as tests, and fail at their own lines", async () => {
     const vitest = path("../../node_modules/vitest/vitest.mjs")
     const { stdout } = await promisify(execFile)(
       process.execPath,
@@ -45,7 +45,7 @@ describe("pages", () => {
     assert.deepStrictEqual([status, assertionResults?.map(({ status }) => status)], ["failed", ["passed"]])
   })
 
-  it("have blocks, each with the heading above it and its first line", () => {
+  it("have blocks, each with its heading and its first line", () => {
     const page = "# A\n```ts\na\n```\n```sh\n# no heading\n```\n## B\n\n```ts\n\nb\n```\n"
     assert.deepStrictEqual(blocksOf(page), [
       { heading: "A", line: 3, text: "a\n" },
@@ -53,7 +53,7 @@ describe("pages", () => {
     ])
   })
 
-  it("are refused where a block would be passed over", () => {
+  it("are rejected if a block would be skipped", () => {
     assert.throws(() => blocksOf("```ts title=\"x\"\na\n```\n"), "not the beginning of a block")
     assert.throws(() => blocksOf("- a list\n\n  ```ts\n  a\n  ```\n"), "not the beginning of a block")
     assert.throws(() => blocksOf("```ts\na\n"), "not the beginning of a block")

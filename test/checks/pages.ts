@@ -6,9 +6,9 @@ import { blocksOf, idOf, snippetsOf } from "./snippets.js"
 const ids = /^(?<file>.+\.(?:md|ts))\.(?<snippet>\d+)\.ts$|\.md$/
 
 /**
- * Lets vitest import the examples of doc comments, and run pages as files of tests: each TypeScript block is a module of
- * its own, whose tests stand under the heading above it. A page without a block, and a block without a test, fail. What
- * goes wrong is shown where it stands in the file.
+ * Lets vitest import the examples of doc comments, and run pages as test files: each TypeScript block is a separate
+ * module, whose tests are grouped under the heading above it. A page without a block, and a block without a test, fail.
+ * Errors have their position in the page.
  */
 export const pages = (): Plugin => {
   let root = ""
@@ -18,7 +18,7 @@ export const pages = (): Plugin => {
     configResolved: (config) => {
       root = config.root
     },
-    // a module that is no file is asked for by its path from the root, and would be shown by that
+    // a virtual module is requested by its path from the root, and would be shown with that path
     resolveId: (id) => ids.test(id) ? (id.startsWith(root) ? id : join(root, id)) : null,
     load: async (id) => {
       const found = ids.exec(id)
@@ -33,7 +33,7 @@ export const pages = (): Plugin => {
       }
       const content = readFileSync(file, "utf8")
       const { line, text } = snippetsOf(file, content)[Number(snippet) - 1]!
-      // as many lines before it as there are in the file: what is mapped to the snippet is mapped to the file
+      // padded with the preceding lines of the file, so that positions in the snippet are positions in the file
       const { code, map } = await transformWithEsbuild("\n".repeat(line - 1) + text, id, { target: "es2022" })
       return { code, map: { ...map, sources: [basename(file)], sourcesContent: [content] } }
     }

@@ -23,7 +23,7 @@ const isExported = (node: ts.Node): boolean =>
 /** Whether the build leaves a declaration out. */
 const isInternal = (node: ts.Node): boolean => ts.getJSDocTags(node).some(({ tagName }) => tagName.text === "internal")
 
-/** The names in exported declarations: an interface among them is seen by users, exported itself or not. */
+/** The names in exported declarations: users see an interface among them, even if it is not exported itself. */
 const shownBy = (source: ts.SourceFile): ReadonlySet<string> => {
   const names = new Set<string>()
   const collect = (node: ts.Node): void => {
@@ -38,7 +38,7 @@ const shownBy = (source: ts.SourceFile): ReadonlySet<string> => {
   return names
 }
 
-/** The properties and methods of interfaces that users see, but for `_tag`, each with whether it has a comment of its own. */
+/** The properties and methods of public interfaces except `_tag`, each with whether it has its own comment. */
 const propertiesOf = (
   file: string,
   text: string
@@ -67,14 +67,14 @@ const propertiesOf = (
 const undocumented = (file: string, text: string): ReadonlyArray<string> =>
   propertiesOf(file, text).filter(({ hasComment }) => !hasComment).map(({ name }) => name)
 
-it("every property of an exported interface has a doc comment of its own", () => {
+it("every property of an exported interface has its own doc comment", () => {
   const texts = files.map((file) => [file, readFileSync(join(src, file), "utf8")] as const)
   assert.includeMembers(files, extended)
   assert.isAbove(texts.flatMap(([file, text]) => propertiesOf(file, text)).length, 180)
   assert.deepStrictEqual(texts.flatMap(([file, text]) => undocumented(file, text)), [])
 })
 
-it("a property without a comment is found, also where the interface has one", () => {
+it("a property without a comment is found, even if the interface has one", () => {
   const text = `
 /** A comment of the interface is none of its properties. */
 export interface Options {

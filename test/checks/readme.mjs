@@ -1,4 +1,4 @@
-// The README, as a reader follows it: its install lines in an empty folder, with npm and with pnpm, and then its programs.
+// Follows the README like a reader: runs its install lines in an empty folder, with npm and pnpm, and then its programs.
 import { transformSync } from "esbuild"
 import assert from "node:assert"
 import { spawn } from "node:child_process"
@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { capture, manifest, modules, root, run } from "./tools.mjs"
 
-/** The fenced blocks of the page, each with the `text` that follows a program: what it prints. */
+/** The fenced blocks of the page; the `text` block after a program is its output. */
 const blocks = Array.from(
   readFileSync(join(root, "README.md"), "utf8").matchAll(
     /^```(?<language>\w+)\n(?<text>[^]*?)^```$(?:\s*^```text\n(?<printed>[^]*?)^```$)?/gm

@@ -1,11 +1,11 @@
 /**
- * The rooms of `src`, and what each may import, types included: its own files, those of rooms on lower floors, and the
- * packages that it names. No file imports one that imports it. Read by dependency-cruiser (`npm run lint`).
+ * The rooms of `src`, and the imports that each may have, types included: its own files, those of rooms on lower floors,
+ * and the packages that it names. No file imports one that imports it. Read by dependency-cruiser (`npm run lint`).
  */
 const anywhere = ["effect", "@effect/platform"]
 const onNode = [...anywhere, "@effect/platform-node"]
 
-/** `isCore`: exported by the main entry point, which every other room may be absent from. */
+/** `isCore`: exported by the main entry point, which works without every other room. */
 const rooms = {
   model: { floor: 1, isCore: true, packages: anywhere },
   browser: { floor: 1, packages: [] },
@@ -43,7 +43,7 @@ const names = Object.keys(rooms)
 
 const oneOf = (all) => `(${all.join("|")})`
 
-/** What a room may import: files by their folders, packages by their names. */
+/** The permitted imports of a room: files by their folders, packages by their names. */
 const allowed = ({ floor, isOnNode = false, packages }, name) => ({
   path: `^src/${oneOf([name, ...names.filter((other) => rooms[other].floor < floor)])}/`,
   packages: `(^|/)node_modules/${oneOf(packages)}/`,

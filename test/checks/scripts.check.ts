@@ -1,4 +1,4 @@
-/** The scripts of package.json that `npm test` runs beside the tests: each is one, and shows all it wrote where it fails. */
+/** The scripts of package.json that `npm test` runs beside the tests: one test each, which shows its output on failure. */
 import { spawn } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -6,7 +6,7 @@ import { join } from "node:path"
 import { it } from "vitest"
 import { environment } from "./environment.js"
 
-// Each script leads a group of processes, and has a folder for temporary files: both are gone with it, and with this process.
+// Each script has its own process group and temporary folder. Both are removed when it or this process ends.
 const cleanups = new Set<() => void>()
 const cleanUp = () => cleanups.forEach((clean) => clean())
 
@@ -39,7 +39,7 @@ const run = (
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => output += text)
   return new Promise((resolve, reject) => {
     child.on("error", reject)
-    child.on("exit", clean) // what it left running would hold the pipes open
+    child.on("exit", clean) // a child that is still running would keep the pipes open
     child.on("close", (code) => {
       cleanups.delete(clean)
       resolve({ code, output })

@@ -1,16 +1,16 @@
-/** The TypeScript that pages and doc comments show. */
-/** A TypeScript block of a page: the heading above it, the line of the page that it begins with, its text. */
+/** The TypeScript blocks of pages and doc comments. */
+/** A TypeScript block of a page: the heading above it, its first line in the page, its text. */
 export interface Block {
   readonly heading: string
   readonly line: number
   readonly text: string
 }
 
-// A block of any language: a `#` in one is no heading.
+// A block of any language: a `#` in it is not a heading.
 const parts =
   /^#+ (?<title>.*)$|^```(?<language>ts|diff)\n(?<content>[^]*?)^```$|^```(?!ts\b)[^]*?^```$|^[ \t]*```ts\b.*$/gm
 
-/** The TypeScript blocks of a page, and what its diffs make, in their order. One that would be passed over is an error. */
+/** The TypeScript blocks of a page and the results of its diffs, in order. A block that would be skipped is an error. */
 export const blocksOf = (page: string): ReadonlyArray<Block> => {
   const blocks: Array<Block> = []
   let heading = ""
@@ -27,16 +27,16 @@ export const blocksOf = (page: string): ReadonlyArray<Block> => {
   return blocks
 }
 
-/** The examples in the doc comments of a module, in their order: the line that each begins with, and its text. */
+/** The examples in the doc comments of a module, in order: the first line and the text of each. */
 export const examplesOf = (module: string): ReadonlyArray<Omit<Block, "heading">> =>
   Array.from(module.matchAll(/^ *\* @example\n((?: *\*(?: (?!@).*)?\n)+)/gm), ({ 1: lines = "", index }) => ({
     line: module.slice(0, index).split("\n").length + 1,
     text: lines.replace(/^ *\*(?: |$)/gm, "")
   }))
 
-/** What a file shows: an example of a module is found as a block of a page is. */
+/** The snippets of a file: the examples of a module, or the blocks of a page. */
 export const snippetsOf = (file: string, text: string): ReadonlyArray<Omit<Block, "heading">> =>
   file.endsWith(".md") ? blocksOf(text) : examplesOf(text)
 
-/** The name of the module that a snippet of a file is. */
+/** The module name of a snippet of a file. */
 export const idOf = (file: string, snippet: number): string => `${file}.${snippet}.ts`

@@ -1,4 +1,4 @@
-// What the checks that are more than one command share. npm, which runs them, puts the tools on the PATH.
+// Helpers for the checks with more than one command. npm, which runs them, puts the tools on the PATH.
 import { spawnSync } from "node:child_process"
 import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -16,13 +16,13 @@ export const temporary = () => {
   return folder
 }
 
-/** A link to a file or folder, in a folder that is made where there is none. */
+/** Creates a link to a file or folder, and its parent folder if needed. */
 export const link = (target, path) => {
   mkdirSync(dirname(path), { recursive: true })
   symlinkSync(target, path, "junction")
 }
 
-/** Runs a command to its end, and shows what it writes; gives its status and what it wrote to the standard output. */
+/** Runs a command to its end, and shows its output. Returns its status and its standard output. */
 export const capture = (command, args, cwd = root, env = process.env) => {
   const { error, status, stdout } = spawnSync(command, args, {
     cwd,
@@ -35,7 +35,7 @@ export const capture = (command, args, cwd = root, env = process.env) => {
   return { status, stdout }
 }
 
-/** Runs a command, and shows what it writes. Where it fails, so does this process. */
+/** Runs a command, and shows its output. If it fails, this process fails. */
 export const run = (command, args, cwd = root, env = process.env) => {
   console.log(`$ ${command} ${args.join(" ")}`)
   const { error, status } = spawnSync(command, args, { cwd, env, stdio: ["ignore", "inherit", "inherit"] })

@@ -1,6 +1,6 @@
 /**
- * The same faults, in memory and over HTTP: what a program gets of them must be the same, or a test on the one says
- * nothing about the other.
+ * The same faults, in memory and over HTTP: a program must receive the same results from both, or a test with one would
+ * not apply to the other.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { deepStrictEqual } from "@effect/vitest/utils"
@@ -19,15 +19,15 @@ import * as Clients from "../fixtures/clients.js"
 
 const model = "my-org/video-generator"
 
-// what hangs takes as long as that
+// the duration of a call without a response
 const hastily = "2 seconds"
 
-// no call that is answered takes as long, however busy the machine is
+// longer than any call with a response, even on a busy machine
 const patiently = "5 minutes"
 
 const hangs = ({ label }: Fault.Fault): boolean => label === Fault.noResponse.label || label === Fault.stalled.label
 
-/** The queue as the call has it that meets the fault. */
+/** The queue for the call that meets the fault. */
 class Disturbed extends Context.Tag("test/Disturbed")<Disturbed, JobQueue.Service>() {}
 
 const overHttp = (faults: ReadonlyArray<Fault.Fault>, client: Layer.Layer<Clients.Client> = Clients.overFetch) => {
@@ -49,7 +49,7 @@ const inMemory = (faults: ReadonlyArray<Fault.Fault>) => {
 
 const encodeError = Schema.encodeSync(QueueError.QueueError)
 
-// Ids and times are of each run its own, and so are the words of a connection that broke.
+// Ids, times, and the text of a connection error differ between runs.
 const plain = (value: unknown, jobs: ReadonlyArray<string>): unknown =>
   JSON.parse(
     JSON.stringify(value, (key, value) => key === "reason" || key === "createdAt" || key === "created_at" ? "…" : value)
@@ -66,19 +66,19 @@ const operations: { readonly [operation in QueueError.Operation]: Call } = {
   metrics: () => JobQueue.metrics(model)
 }
 
-/** What a call comes to that meets a fault, and how many jobs wait then: in the end as many as expected. */
+/** The result of a call that meets a fault, and the number of pending jobs after it; polls until this is `expected`. */
 const meet = (operation: QueueError.Operation, expected?: number) =>
   Effect.gen(function*() {
     const job = yield* JobQueue.submit({ model, payload: { prompt: "a cat" } })
     const answer = yield* Effect.either(
       Effect.provideServiceEffect(operations[operation](job), JobQueue.JobQueue, Disturbed)
     )
-    // the request may be on its way still
+    // the request may still be in flight
     const { waiting } = yield* JobQueue.metrics(model).pipe(
       Effect.repeat({ until: ({ waiting }) => expected === undefined || waiting === expected })
     )
-    const told = Either.match(answer, { onLeft: encodeError, onRight: (value): unknown => value })
-    return { waiting, answer: plain(told, [job.requestId]) }
+    const encoded = Either.match(answer, { onLeft: encodeError, onRight: (value): unknown => value })
+    return { waiting, answer: plain(encoded, [job.requestId]) }
   })
 
 const faults: ReadonlyArray<Fault.Fault> = [
@@ -104,14 +104,14 @@ const faults: ReadonlyArray<Fault.Fault> = [
   Fault.mapStatus((status) => ({ ...status, info: { ...status.info, changed: true } }))
 ]
 
-describe("a fault on the emulator is what it is in memory", () => {
+describe("a fault on the emulator has the same effect as in memory", () => {
   for (const fault of faults) {
     it.live(`${fault}`, () =>
       Effect.forEach(
         Object.keys(operations) as ReadonlyArray<QueueError.Operation>,
         (operation) =>
           Effect.gen(function*() {
-            // the call that is meant, and neither the submit before it nor the look at the end
+            // only the tested call, neither the submit before it nor the metrics call at the end
             const nth = operation === "submit" ? 2 : 1
             const met = [fault.pipe(Fault.on(operation), Fault.nth(nth))]
             const expected = yield* Effect.provide(meet(operation), inMemory(met))
@@ -125,7 +125,7 @@ describe("a fault on the emulator is what it is in memory", () => {
       ))
   }
 
-  it.live("chance hits the same calls, with the same seed", () =>
+  it.live("a random fault meets the same calls for the same seed", () =>
     Effect.gen(function*() {
       const some = [Fault.rateLimited().pipe(Fault.on("metrics"), Fault.withProbability(0.5))]
       const hits = Effect.forEach(Array.from({ length: 40 }), () => Effect.isFailure(JobQueue.metrics(model)))
@@ -135,7 +135,7 @@ describe("a fault on the emulator is what it is in memory", () => {
       assert.deepStrictEqual(yield* Effect.provide(hits, overHttp(some)), expected)
     }))
 
-  it.live("a connection that was broken on purpose breaks no other", () =>
+  it.live("a connection that a fault breaks does not affect others", () =>
     Effect.gen(function*() {
       const job = yield* JobQueue.submit({ model, payload: {} })
       const answers = yield* Effect.forEach(

@@ -15,7 +15,7 @@ interface Answer {
   readonly text: string
 }
 
-/** All that comes back until the connection is closed. */
+/** The response up to the close of the connection. */
 const answerOf = (socket: Net.Socket): Effect.Effect<Answer> =>
   Effect.async((resume) => {
     let text = ""
@@ -27,7 +27,7 @@ const answerOf = (socket: Net.Socket): Effect.Effect<Answer> =>
     })
   })
 
-/** An answer that says no: with the service's error body, and the connection closed. */
+/** Checks for an error response with the service's error body, and a closed connection. */
 const saysNo = ({ body: written, status, text }: Answer, expected: number, code: string): void => {
   assert.strictEqual(status, expected, text)
   const body = JSON.parse(written)
@@ -44,7 +44,7 @@ const write = (socket: Net.Socket, text: string): Effect.Effect<void> =>
     socket.write(text, () => resume(Effect.void))
   })
 
-/** A server that lacks one kind of patience, which answers every request with what it asked for. */
+/** A server with one shortened timeout, which responds to every request with its URL. */
 const impatient = (with_: Partial<Server.Patience>): Effect.Effect<number, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.async<Http.Server>((resume) => {
@@ -62,8 +62,8 @@ const impatient = (with_: Partial<Server.Patience>): Effect.Effect<number, never
       })
   ).pipe(Effect.map((server) => (server.address() as Net.AddressInfo).port))
 
-describe("the emulator, and clients that play by no rules", () => {
-  it.scopedLive("tells who sends something else than HTTP so", () =>
+describe("the emulator with misbehaving clients", () => {
+  it.scopedLive("rejects invalid HTTP with an error response", () =>
     Effect.gen(function*() {
       const running = yield* emulate()
       const wrong: ReadonlyArray<readonly [text: string, status: number, code: string]> = [
@@ -94,7 +94,7 @@ describe("the emulator, and clients that play by no rules", () => {
       assert.strictEqual(json(yield* running.ask(get("metrics", { model }))).total_jobs, 0)
     }))
 
-  it.scopedLive("says go on to who asks before sending a body", () =>
+  it.scopedLive("sends 100 Continue to a client that expects it", () =>
     Effect.gen(function*() {
       const running = yield* emulate()
       const body = JSON.stringify({ model, payload: {} })
@@ -112,7 +112,7 @@ describe("the emulator, and clients that play by no rules", () => {
       yield* seen("requestId")
     }))
 
-  it.scopedLive("outlives who wants another protocol, or a tunnel, and is gone", () =>
+  it.scopedLive("survives clients that request an upgrade or a tunnel, and disconnect", () =>
     Effect.gen(function*() {
       const running = yield* emulate()
       const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -135,7 +135,7 @@ describe("the emulator, and clients that play by no rules", () => {
       yield* submitted(running, { model })
     }))
 
-  it.scopedLive("takes nothing that is too deep to be told again, and loses no job to it", () =>
+  it.scopedLive("rejects a body that is too deeply nested, and loses no job", () =>
     Effect.gen(function*() {
       const running = yield* emulate()
       const id = yield* submitted(running, { model })
@@ -154,7 +154,7 @@ describe("the emulator, and clients that play by no rules", () => {
       assert.strictEqual(json(yield* running.ask(get("metrics", { model }))).total_jobs, 1)
     }))
 
-  it.scopedLive("answers requests that come all at once on a connection, each in its turn", () =>
+  it.scopedLive("responds to pipelined requests in order", () =>
     Effect.gen(function*() {
       const running = yield* emulate()
       const ids = yield* Effect.forEach(Array.from({ length: 50 }), () => submitted(running, { model }))
@@ -171,7 +171,7 @@ describe("the emulator, and clients that play by no rules", () => {
       assert.match(text, /HTTP\/1\.1 404/)
     }))
 
-  it.scopedLive("serves others while a thousand connections say nothing, and a hundred are half way", () =>
+  it.scopedLive("serves other clients during a thousand silent connections and a hundred partial requests", () =>
     Effect.gen(function*() {
       const running = yield* emulate()
       yield* Effect.all(Array.from({ length: 1_000 }, () => connect(running.port)), { concurrency: 50 })
@@ -191,7 +191,7 @@ describe("the emulator, and clients that play by no rules", () => {
       for (const id of ids) assert.strictEqual((yield* statusOf(running, model, id)).status, "pending")
     }))
 
-  it.scopedLive("serves a connection that says nothing at first", () =>
+  it.scopedLive("serves a connection that is silent at first", () =>
     Effect.gen(function*() {
       const running = yield* emulate()
       const socket = yield* connect(running.port)
@@ -203,8 +203,8 @@ describe("the emulator, and clients that play by no rules", () => {
       assert.strictEqual(status, 404)
     }))
 
-  describe("with as little patience as in this test", () => {
-    it.scopedLive("tells who takes too long for the headers so: 408", () =>
+  describe("with short timeouts", () => {
+    it.scopedLive("responds to slow headers with 408", () =>
       Effect.gen(function*() {
         const port = yield* impatient({ headers: Duration.millis(300) })
         const socket = yield* connect(port)
@@ -213,7 +213,7 @@ describe("the emulator, and clients that play by no rules", () => {
         saysNo(yield* Effect.raceFirst(answerOf(socket), trickle), 408, "request_timeout")
       }))
 
-    it.scopedLive("tells who takes too long for the body so: 408", () =>
+    it.scopedLive("responds to a slow body with 408", () =>
       Effect.gen(function*() {
         const port = yield* impatient({ headers: Duration.millis(300), request: Duration.millis(300) })
         const socket = yield* connect(port)
@@ -222,7 +222,7 @@ describe("the emulator, and clients that play by no rules", () => {
         saysNo(yield* Effect.raceFirst(answerOf(socket), trickle), 408, "request_timeout")
       }))
 
-    it.scopedLive("drops a connection on which nothing comes any more, and none that waits for its answer", () =>
+    it.scopedLive("closes an idle connection, but not one that waits for its response", () =>
       Effect.gen(function*() {
         const port = yield* impatient({ idle: Duration.millis(200) })
         const idle = yield* connect(port)
@@ -237,7 +237,7 @@ describe("the emulator, and clients that play by no rules", () => {
       }))
   })
 
-  it("are not waited for for ever", () => {
+  it("has finite default timeouts", () => {
     for (const patience of Object.values(Server.defaultPatience)) {
       assert.isTrue(Duration.between(patience, { minimum: "10 seconds", maximum: "5 minutes" }))
     }

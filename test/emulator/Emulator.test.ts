@@ -34,7 +34,7 @@ import type { Request } from "../fixtures/emulator.js"
 import { job, model } from "../fixtures/job.js"
 import { issuesOf, validate } from "../fixtures/openApi.js"
 
-/** Runs with what the emulator logs as errors. */
+/** Passes the errors that the emulator logs. */
 const withErrors = <A, E, R>(use: (errors: Array<string>) => Effect.Effect<A, E, R>) => {
   const errors: Array<string> = []
   const logger = Logger.make(({ cause, logLevel, message }) => {
@@ -49,7 +49,7 @@ const uuidv7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]
 
 const rfc3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/
 
-/** Workers that do what the payload says. */
+/** Workers whose script depends on the payload. */
 const obedient: Worker.Pool = {
   claimTimeout: "2 hours",
   script: ({ payload }) => {
@@ -59,13 +59,13 @@ const obedient: Worker.Pool = {
       case "fail":
         return [Worker.fail(0, "CUDA out of memory")]
       default:
-        // for longer than any test lasts
+        // longer than any test
         return [Worker.finish("1 hour")]
     }
   }
 }
 
-/** A good request to each endpoint. */
+/** A valid request to each endpoint. */
 const endpoints: ReadonlyArray<readonly [string, Request]> = [
   ["status", get("status", { model, request_id: unknownId })],
   ["submit", post("submit", { model, payload: {} })],
@@ -85,21 +85,21 @@ const endpoints: ReadonlyArray<readonly [string, Request]> = [
 
 describe("Emulator", () => {
   // ---------------------------------------------------------------------------
-  // where it listens
+  // the address
   // ---------------------------------------------------------------------------
 
   describe("the address", () => {
-    it.scopedLive("is that of this machine alone, unless told otherwise", () =>
+    it.scopedLive("is the loopback address by default", () =>
       Effect.gen(function*() {
         const { baseUrl, port } = yield* emulate()
         assert.strictEqual(baseUrl, `http://127.0.0.1:${port}/v1`)
         assert.isAbove(port, 0)
         const others = [
           ...Object.values(Os.networkInterfaces()).flat().flatMap((address) =>
-            // a link-local one is no address without its link
+            // a link-local address is incomplete without its scope
             address === undefined || (address.family === "IPv6" && address.scopeid !== 0) ? [] : [address.address]
           ),
-          // all of 127.0.0.0/8 is this machine on Linux, so whoever listens everywhere listens there
+          // on Linux all of 127.0.0.0/8 is local, so a server on every interface listens there
           ...(Os.platform() === "linux" ? ["127.0.0.2"] : [])
         ].filter((address) => address !== "127.0.0.1")
         assert.isNotEmpty(others)
@@ -109,7 +109,7 @@ describe("Emulator", () => {
         }
       }))
 
-    it.scopedLive("is the one that it is told", () =>
+    it.scopedLive("is the configured host and port", () =>
       Effect.gen(function*() {
         const free = (yield* Effect.scoped(emulate())).port
         const { ask, baseUrl } = yield* emulate({ host: "localhost", port: free })
@@ -118,21 +118,21 @@ describe("Emulator", () => {
       }))
 
     const hasIPv6 = Object.values(Os.networkInterfaces()).flat().some((address) => address?.address === "::1")
-    it.scopedLive.skipIf(!hasIPv6)("is in brackets where it is one of IPv6", () =>
+    it.scopedLive.skipIf(!hasIPv6)("is in brackets for IPv6", () =>
       Effect.gen(function*() {
         const { ask, baseUrl, port } = yield* emulate({ host: "::1" })
         assert.strictEqual(baseUrl, `http://[::1]:${port}/v1`)
         assert.strictEqual((yield* ask(get("metrics", { model }))).status, 200)
       }))
 
-    it.scopedLive("is every one where it is told so", () =>
+    it.scopedLive("is every interface for 0.0.0.0", () =>
       Effect.gen(function*() {
         const { baseUrl, port } = yield* emulate({ host: "0.0.0.0" })
         assert.strictEqual(baseUrl, `http://127.0.0.1:${port}/v1`)
         assert.strictEqual((yield* send(port, get("metrics", { model }))).status, 200)
       }))
 
-    it.scopedLive("of another server can't be had: ServeError", () =>
+    it.scopedLive("fails with ServeError if the port is in use", () =>
       Effect.gen(function*() {
         const first = yield* emulate()
         const error = yield* Effect.flip(Layer.build(Emulator.layer({ port: first.port })))
@@ -143,11 +143,11 @@ describe("Emulator", () => {
   })
 
   // ---------------------------------------------------------------------------
-  // good answers, to the letter
+  // successful responses, exactly
   // ---------------------------------------------------------------------------
 
   describe("submit", () => {
-    it.scopedLive("answers with the request id alone", () =>
+    it.scopedLive("responds with the request id only", () =>
       Effect.gen(function*() {
         const { ask } = yield* emulate()
         const answer = yield* ask(post("submit", { model, payload: { prompt: "a cat" }, info: {}, priority: 3 }))
@@ -157,7 +157,7 @@ describe("Emulator", () => {
         assert.match(requestId, uuidv7)
       }))
 
-    it.scopedLive("takes null for what is optional, and what it does not know", () =>
+    it.scopedLive("accepts null for optional fields, and unknown fields", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const id = yield* submitted(running, { model, info: null, priority: null, webhook: "https://example.com" })
@@ -173,7 +173,7 @@ describe("Emulator", () => {
         })
       }))
 
-    it.scopedLive("minds neither the content type nor a byte order mark", () =>
+    it.scopedLive("ignores the content type and a byte order mark", () =>
       Effect.gen(function*() {
         const { ask } = yield* emulate()
         const body = `\ufeff${JSON.stringify({ model, payload: {} })}`
@@ -187,7 +187,7 @@ describe("Emulator", () => {
   describe("status", () => {
     const info = { user_id: "user_123" }
 
-    it.scopedLive("of a job that waits", () =>
+    it.scopedLive("of a pending job", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const before = yield* Clock.currentTimeMillis
@@ -212,7 +212,7 @@ describe("Emulator", () => {
         assert.strictEqual(answer.headers["content-length"], String(Buffer.byteLength(answer.text)))
       }))
 
-    it.scopedLive("of a job that runs", () =>
+    it.scopedLive("of a running job", () =>
       Effect.gen(function*() {
         const running = yield* emulate({ workers: obedient })
         const id = yield* submitted(running, { model })
@@ -232,7 +232,7 @@ describe("Emulator", () => {
         })
       }))
 
-    it.scopedLive("of a job that is done", () =>
+    it.scopedLive("of a done job", () =>
       Effect.gen(function*() {
         const running = yield* emulate({ workers: obedient })
         const id = yield* submitted(running, { model, payload: { do: "finish" }, info })
@@ -255,7 +255,7 @@ describe("Emulator", () => {
         })
       }))
 
-    it.scopedLive("of a job that has failed", () =>
+    it.scopedLive("of a failed job", () =>
       Effect.gen(function*() {
         const running = yield* emulate({ workers: obedient })
         const id = yield* submitted(running, { model, payload: { do: "fail" } })
@@ -276,7 +276,7 @@ describe("Emulator", () => {
         })
       }))
 
-    it.scopedLive("of a job that was canceled", () =>
+    it.scopedLive("of a canceled job", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const id = yield* submitted(running, { model })
@@ -293,7 +293,7 @@ describe("Emulator", () => {
         })
       }))
 
-    it.scopedLive("of a job that lost its worker, and waits again", () =>
+    it.scopedLive("of a requeued job", () =>
       Effect.gen(function*() {
         const time = new ManualClock()
         const running = yield* emulate({
@@ -305,7 +305,7 @@ describe("Emulator", () => {
         }, time)
         const id = yield* submitted(running, { model, payload: { do: "die" } })
         assert.strictEqual((yield* statusOf(running, model, id)).status, "running")
-        // who is more important is next, and stays
+        // a job with higher priority is claimed next, and keeps its claim
         yield* submitted(running, { model, priority: 1 })
         yield* time.advance("200 millis")
         const status = yield* statusOf(running, model, id)
@@ -321,7 +321,7 @@ describe("Emulator", () => {
         })
       }))
 
-    it.scopedLive("has inputs and outputs that are {}, as they were submitted and reported", () =>
+    it.scopedLive("has empty inputs and outputs as submitted and reported", () =>
       Effect.gen(function*() {
         for (
           const [end, script] of [
@@ -342,7 +342,7 @@ describe("Emulator", () => {
         assert.notProperty(rest, "outputs")
       }))
 
-    it.scopedLive("of a job that lost all its workers", () =>
+    it.scopedLive("of a job whose retries are exhausted", () =>
       Effect.gen(function*() {
         const running = yield* emulate({ workers: { script: () => [], claimTimeout: "10 millis" } })
         const id = yield* submitted(running, { model })
@@ -378,7 +378,7 @@ describe("Emulator", () => {
   })
 
   describe("cancel", () => {
-    it.scopedLive("answers 200 once, and 409 with the status from then on", () =>
+    it.scopedLive("responds with 200 once, and then with 409 and the status", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const id = yield* submitted(running, { model })
@@ -388,7 +388,7 @@ describe("Emulator", () => {
         assert.deepStrictEqual([second.status, second.text], [409, "{\"status\":\"canceled\"}"])
       }))
 
-    it.scopedLive("answers 409 with the status of a job that does not wait", () =>
+    it.scopedLive("responds with 409 and the status of a job that is not pending", () =>
       Effect.gen(function*() {
         const running = yield* emulate({ workers: { ...obedient, workers: 3 } })
         for (const [what, state] of [["hold", "running"], ["finish", "done"], ["fail", "failed"]] as const) {
@@ -412,7 +412,7 @@ describe("Emulator", () => {
   })
 
   describe("clear and metrics", () => {
-    it.scopedLive("answer with counts", () =>
+    it.scopedLive("respond with counts", () =>
       Effect.gen(function*() {
         const running = yield* emulate({ workers: obedient })
         const metrics = Effect.map(running.ask(get("metrics", { model })), (answer) => answer.text)
@@ -429,7 +429,7 @@ describe("Emulator", () => {
   })
 
   describe("the document", () => {
-    it.scopedLive("is that of the API, its paths after /v1, and needs no token", () =>
+    it.scopedLive("is that of the API with paths under /v1, and needs no token", () =>
       Effect.gen(function*() {
         const { ask } = yield* emulate({ apiKeys: [Redacted.make("key")] })
         const answer = yield* ask({ path: "/openapi.json", headers: { authorization: "" } })
@@ -440,7 +440,7 @@ describe("Emulator", () => {
         assert.deepInclude(served.components.schemas, components.schemas)
         assert.deepStrictEqual(served.components.securitySchemes, components.securitySchemes)
         assert.deepInclude(served, { ...rest, tags: [...rest.tags, { name: "worker" }] })
-        // what workers call is all that the emulator adds, beside the prefix
+        // the emulator adds only the worker endpoints and the prefix
         assert.sameMembers(
           Object.keys(served.paths).filter((path) => !path.startsWith("/v1/queue/")),
           ["/internal/v1/queue/retrieve", "/internal/v1/videos/status"]
@@ -452,7 +452,7 @@ describe("Emulator", () => {
         assert.deepStrictEqual(served, JSON.parse(JSON.stringify(whole)))
       }))
 
-    it("would tell a wrong answer", () => {
+    it("rejects invalid responses", () => {
       const document: any = QueueApi.openApi()
       const good = { request_id: "id", model, status: "pending", created_at: "2026-02-07T10:30:00Z", retries: 0 }
       const issues = (body: unknown) => issuesOf(document, "GET", "/queue/status", 200, body)
@@ -480,12 +480,12 @@ describe("Emulator", () => {
   })
 
   // ---------------------------------------------------------------------------
-  // answers that say no
+  // error responses
   // ---------------------------------------------------------------------------
 
   describe("the token", () => {
     for (const [name, request] of endpoints) {
-      it.scopedLive(`must be there, be a bearer's, and be good: ${name}`, () =>
+      it.scopedLive(`must be a valid bearer token: ${name}`, () =>
         Effect.gen(function*() {
           const { ask } = yield* emulate({ apiKeys: [Redacted.make("good"), Redacted.make("also-good")] })
           const ask_ = (authorization: string | undefined) => ask({ ...request, headers: { authorization } })
@@ -502,14 +502,14 @@ describe("Emulator", () => {
               message: "a bearer token that is good is needed"
             }, token)
           }
-          // the scheme is known in any case (RFC 9110, 11.1), and so is what surrounds the token
+          // the scheme is case-insensitive (RFC 9110, 11.1), and spaces around the token are ignored
           for (const token of ["Bearer good", "Bearer also-good", "bearer good", "BEARER  good "]) {
             assert.notStrictEqual((yield* ask_(token)).status, 401, token)
           }
         }))
     }
 
-    it.scopedLive("may be any where no list is given, but not a blank one", () =>
+    it.scopedLive("may be any non-blank token without a list of keys", () =>
       Effect.gen(function*() {
         const { ask } = yield* emulate()
         const metrics = get("metrics", { model })
@@ -522,7 +522,7 @@ describe("Emulator", () => {
         }
       }))
 
-    it.scopedLive("is looked at before anything else, and without one nothing happens", () =>
+    it.scopedLive("is checked before the request, which has no effect without one", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const headers = { authorization: "Basic x" }
@@ -586,7 +586,7 @@ describe("Emulator", () => {
       ["clear", { model: " " }, "invalid_request", "model: a model name must not be blank"]
     ]
 
-    it.scopedLive("is told what is wrong with its body: 400", () =>
+    it.scopedLive("gets a 400 that describes the problem in its body", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         for (const [path, body, code, message] of bodies) {
@@ -596,7 +596,7 @@ describe("Emulator", () => {
           assert.strictEqual(error.type, "invalid_request_error", what)
           if (typeof message === "string") assert.strictEqual(error.message, message, what)
           else assert.match(error.message, message, what)
-          // the field that is at fault
+          // the invalid field
           assert.strictEqual(error.param, /^(\w+): /.exec(error.message)?.[1], what)
         }
         assert.strictEqual(json(yield* running.ask(get("metrics", { model }))).total_jobs, 0)
@@ -622,7 +622,7 @@ describe("Emulator", () => {
       ["metrics", "?__proto__=a", "model"]
     ]
 
-    it.scopedLive("is told what is wrong with its query: 400", () =>
+    it.scopedLive("gets a 400 that describes the problem in its query", () =>
       Effect.gen(function*() {
         const { ask } = yield* emulate()
         for (const [path, query, param] of queries) {
@@ -633,8 +633,8 @@ describe("Emulator", () => {
       }))
   })
 
-  describe("a request to nowhere", () => {
-    it.scopedLive("is told so: 404", () =>
+  describe("a request to another path or method", () => {
+    it.scopedLive("gets a 404 for an unknown path", () =>
       Effect.gen(function*() {
         const { ask } = yield* emulate()
         for (
@@ -678,7 +678,7 @@ describe("Emulator", () => {
         }
       }))
 
-    it.scopedLive("may name the whole URL, as a request to a proxy does", () =>
+    it.scopedLive("may have an absolute URL, as for a proxy", () =>
       Effect.gen(function*() {
         const { ask, baseUrl, origin } = yield* emulate()
         assert.strictEqual((yield* ask({ path: `${baseUrl}/queue/metrics?model=m` })).status, 200)
@@ -696,7 +696,7 @@ describe("Emulator", () => {
       ["/openapi.json", "GET, HEAD"]
     ]
 
-    it.scopedLive("with a method that is not taken is told which one is: 405 with Allow", () =>
+    it.scopedLive("gets a 405 with Allow for a wrong method", () =>
       Effect.gen(function*() {
         const { ask } = yield* emulate()
         for (const [path, allow] of allowed) {
@@ -717,7 +717,7 @@ describe("Emulator", () => {
   })
 
   describe("a bug", () => {
-    it.scopedLive("in a worker's script is told as one: 500, and the server goes on", () =>
+    it.scopedLive("in a worker's script gets a 500, and the server keeps running", () =>
       withErrors((errors) =>
         Effect.gen(function*() {
           const running = yield* emulate({
@@ -740,7 +740,7 @@ describe("Emulator", () => {
   })
 
   describe("HEAD", () => {
-    it.scopedLive("answers as GET does, without the body", () =>
+    it.scopedLive("responds like GET, without the body", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const id = yield* submitted(running, { model })
@@ -769,7 +769,7 @@ describe("Emulator", () => {
   })
 
   // ---------------------------------------------------------------------------
-  // names that are not plain
+  // unusual names
   // ---------------------------------------------------------------------------
 
   describe("a model", () => {
@@ -801,7 +801,7 @@ describe("Emulator", () => {
         }
       }))
 
-    it.scopedLive("may be written in the query in any way that a URL allows", () =>
+    it.scopedLive("may have any URL encoding in the query", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         yield* submitted(running, { model: "größe/b c" })
@@ -843,7 +843,7 @@ describe("Emulator", () => {
       message: "the body must not be larger than 8388608 bytes"
     }
 
-    it.scopedLive("is refused in a way that its sender gets to read: node:http", () =>
+    it.scopedLive("gets an error response that node:http can read", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const agent = yield* Effect.acquireRelease(
@@ -860,7 +860,7 @@ describe("Emulator", () => {
         }
       }))
 
-    it.scopedLive("is refused in a way that its sender gets to read: fetch", () =>
+    it.scopedLive("gets an error response that fetch can read", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const bodies: ReadonlyArray<RequestInit> = [
@@ -890,7 +890,7 @@ describe("Emulator", () => {
         yield* submitted(running, { model })
       }))
 
-    it.scopedLive("is one byte more than is allowed", () =>
+    it.scopedLive("is one byte over the limit", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const body = JSON.stringify({ model: "ö", payload: {} })
@@ -903,7 +903,7 @@ describe("Emulator", () => {
         assert.strictEqual(json(yield* running.ask(get("metrics", { model: "ö" }))).total_jobs, 2)
       }))
 
-    it.scopedLive("without an end is cut off, and the server goes on", () =>
+    it.scopedLive("without an end is cut off, and the server keeps running", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const socket = yield* connect(running.port)
@@ -921,11 +921,11 @@ describe("Emulator", () => {
   })
 
   // ---------------------------------------------------------------------------
-  // many clients, and bad ones
+  // many and misbehaving clients
   // ---------------------------------------------------------------------------
 
   describe("clients", () => {
-    it.scopedLive("may come all at once", () =>
+    it.scopedLive("may connect concurrently", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const ids = yield* Effect.all(
@@ -938,7 +938,7 @@ describe("Emulator", () => {
         assert.deepStrictEqual(statuses.map(({ inputs }) => inputs.i), ids.map((_, i) => i))
       }))
 
-    it.scopedLive("may hang up in the middle of a request", () =>
+    it.scopedLive("may disconnect during a request", () =>
       withErrors((errors) =>
         Effect.gen(function*() {
           const running = yield* emulate()
@@ -957,7 +957,7 @@ describe("Emulator", () => {
               yield* Effect.async<void>((resume) => {
                 socket.write(text, () => resume(Effect.void))
               })
-              // so that the server has begun with it
+              // so that the server has started to read the request
               yield* running.ask(get("metrics", { model }))
               socket[leave]()
               yield* closed(socket)
@@ -969,7 +969,7 @@ describe("Emulator", () => {
         })
       ))
 
-    it.scopedLive("that speak no HTTP are turned away", () =>
+    it.scopedLive("that do not send HTTP get a 400", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         for (
@@ -989,7 +989,7 @@ describe("Emulator", () => {
         assert.strictEqual((yield* running.ask(get("metrics", { model }))).status, 200)
       }))
 
-    it.scopedLive("that want another protocol get an answer in this one", () =>
+    it.scopedLive("that request an upgrade get an HTTP response", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const answer = yield* running.ask({
@@ -1010,7 +1010,7 @@ describe("Emulator", () => {
   // ---------------------------------------------------------------------------
 
   describe("the log", () => {
-    it.scopedLive("has every request, as it arrived, in order", () =>
+    it.scopedLive("has every request verbatim and in order", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const before = yield* Clock.currentTimeMillis
@@ -1020,7 +1020,7 @@ describe("Emulator", () => {
         yield* running.ask({ method: "DELETE", path: "/nowhere?at=all" })
         yield* running.ask(post("clear", "no JSON"))
         const after = yield* Clock.currentTimeMillis
-        // the first one is that of this test for the document
+        // the first request is the test's own for the document
         const [document, ...requests] = yield* running.requests
         assert.deepInclude(document, { method: "GET", url: "/openapi.json" })
         assert.deepStrictEqual(requests.map(({ method, url }) => `${method} ${url}`), [
@@ -1035,7 +1035,7 @@ describe("Emulator", () => {
         for (const request of requests) assert.deepStrictEqual(Object.keys(request).sort(), ["at", "method", "url"])
       }))
 
-    it.scopedLive("is what it was when it was asked for", () =>
+    it.scopedLive("does not change after it was returned", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const before = yield* running.requests
@@ -1044,9 +1044,9 @@ describe("Emulator", () => {
         assert.strictEqual((yield* running.requests).length, 2)
       }))
 
-    it.scopedLive("keeps the latest 10,000", () =>
+    it.scopedLive("keeps the latest 10,000 requests", () =>
       Effect.gen(function*() {
-        // so many are faster without a span for each
+        // without spans, because this many requests are slow with them
         const running = yield* Effect.withTracerEnabled(emulate(), false)
         const count = 10_000 + 50
         const socket = yield* connect(running.port)
@@ -1071,7 +1071,7 @@ describe("Emulator", () => {
   })
 
   // ---------------------------------------------------------------------------
-  // beginnings and ends
+  // lifecycle
   // ---------------------------------------------------------------------------
 
   describe("two emulators", () => {
@@ -1094,7 +1094,7 @@ describe("Emulator", () => {
   })
 
   describe("the end of the scope", () => {
-    it.scopedLive("ends the server at once, with idle connections and with requests under way", () =>
+    it.scopedLive("closes the server at once, with idle connections and requests in flight", () =>
       Effect.gen(function*() {
         const scope = yield* Scope.make()
         const running = yield* Scope.extend(emulate(), scope)
@@ -1102,7 +1102,7 @@ describe("Emulator", () => {
           Effect.sync(() => new Http.Agent({ keepAlive: true })),
           (agent) => Effect.sync(() => agent.destroy())
         )
-        // a connection that is kept, one that has never said anything, and two in the middle of something
+        // a keep-alive connection, a silent one, and two with partial requests
         yield* running.ask({ ...get("metrics", { model }), agent })
         const kept = Object.values(agent.freeSockets).flatMap((sockets) => sockets ?? [])
         assert.strictEqual(kept.length, 1)
@@ -1123,11 +1123,11 @@ describe("Emulator", () => {
         assert.strictEqual((yield* next.ask(get("metrics", { model }))).status, 200)
       }))
 
-    it.scopedLive("is not put off by clients that keep coming back", () =>
+    it.scopedLive("is not delayed by clients that reconnect", () =>
       Effect.gen(function*() {
         const scope = yield* Scope.make()
         const running = yield* Scope.extend(emulate(), scope)
-        // each holds a connection with a request under way, and makes a new one whenever it is cut off
+        // each client holds a connection with a partial request, and reconnects when it is cut off
         const stubborn = Effect.scoped(Effect.gen(function*() {
           const socket = yield* connect(running.port)
           socket.write(`POST /v1/queue/submit HTTP/1.1\r\nHost: x\r\n${bearer}Content-Length: 100\r\n\r\n{`)
@@ -1150,7 +1150,7 @@ describe("Emulator", () => {
         yield* Fiber.interrupt(clients)
       }))
 
-    it.scopedLive("comes also when the one who uses it is interrupted", () =>
+    it.scopedLive("closes the server when the program is interrupted", () =>
       Effect.gen(function*() {
         const ports: Array<number> = []
         const fiber = yield* Effect.fork(Effect.scoped(Effect.gen(function*() {

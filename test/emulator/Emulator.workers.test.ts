@@ -30,20 +30,20 @@ const retrieve = (query: { readonly [name: string]: string }): Request => ({
 
 const update = (body: unknown): Request => ({ method: "POST", path: "/internal/v1/videos/status", body })
 
-/** Asks for a job as a worker; nothing, where there is none. */
+/** Polls for a job as a worker; returns `undefined` if there is none. */
 const take = ({ ask }: Running, query: { readonly [name: string]: string }) =>
   Effect.map(ask(retrieve(query)), (answer) => {
     assert.strictEqual(answer.status, 200, answer.text)
     return json(answer).data
   })
 
-/** Tells what has become of a job. */
-const tell = ({ ask }: Running, body: { readonly [field: string]: unknown }) =>
+/** Reports the status of a job. */
+const report = ({ ask }: Running, body: { readonly [field: string]: unknown }) =>
   Effect.map(ask(update(body)), (answer) => {
     assert.deepStrictEqual([answer.status, answer.text], [200, "{}"])
   })
 
-/** Waits until so many requests have come. */
+/** Waits until `count` requests have arrived. */
 const arrived = (running: Running, count: number, path: string): Effect.Effect<void> =>
   Effect.gen(function*() {
     for (;;) {
@@ -54,7 +54,7 @@ const arrived = (running: Running, count: number, path: string): Effect.Effect<v
 
 const polls = "/internal/v1/queue/retrieve"
 
-/** A worker from outside that works until the scope closes. */
+/** An external worker that runs until the scope closes. */
 const working = (running: Running, work: OutsideWorker.Work, settings: Partial<OutsideWorker.Settings> = {}) =>
   Effect.map(
     Effect.acquireRelease(
@@ -76,9 +76,9 @@ const working = (running: Running, work: OutsideWorker.Work, settings: Partial<O
       })
   )
 
-describe("a worker from outside", () => {
-  describe("is given", () => {
-    it.scopedLive("the job, with what is known of it", () =>
+describe("an external worker", () => {
+  describe("receives", () => {
+    it.scopedLive("the job with its fields", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const id = yield* submitted(running, { model, payload: { prompt: "a cat" }, info: { user: "me" }, priority: 3 })
@@ -104,7 +104,7 @@ describe("a worker from outside", () => {
         assert.deepStrictEqual((yield* take(running, { model })).payload, {})
       }))
 
-    it.scopedLive("nothing, and 200 with an object, where there is nothing", () =>
+    it.scopedLive("200 with an empty object if there is no job", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         yield* submitted(running, { model: "another/model" })
@@ -119,7 +119,7 @@ describe("a worker from outside", () => {
         }
       }))
 
-    it.scopedLive("nothing before it has waited for as long as it asked", () =>
+    it.scopedLive("an empty response only after the requested timeout", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const [duration] = yield* Effect.timed(running.ask(retrieve({ model, timeout: "300ms" })))
@@ -144,7 +144,7 @@ describe("a worker from outside", () => {
         assert.deepInclude(task, { request_id: id, retries: 1 })
       }))
 
-    it.scopedLive("the most important job, and of those the oldest", () =>
+    it.scopedLive("the job with the highest priority, the oldest first", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const ids = yield* Effect.forEach(
@@ -155,7 +155,7 @@ describe("a worker from outside", () => {
         assert.deepStrictEqual(taken.map(({ request_id }) => request_id), [1, 3, 0, 4, 2].map((i) => ids[i]))
       }))
 
-    it.scopedLive("a job that nobody else has, however many ask, and who came first is first", () =>
+    it.scopedLive("a job of its own among concurrent polls, in order of the polls", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const waiting = []
@@ -179,21 +179,21 @@ describe("a worker from outside", () => {
         assert.isUndefined(yield* take(running, { model }))
       }))
 
-    it.scopedLive("jobs of any model, by whatever name", () =>
+    it.scopedLive("jobs of a model with any name", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         for (const model of ["a b", "a/b/../c", "größe/模型 🦊", "?&=#;", "__proto__", "constructor", "%2F"]) {
           const id = yield* submitted(running, { model, payload: { model } })
           const task = yield* take(running, { model, timeout: "1s" })
           assert.deepInclude(task, { request_id: id, model, payload: { model } })
-          yield* tell(running, { model, request_id: id, status: "done", payload: { __proto: 1, model } })
+          yield* report(running, { model, request_id: id, status: "done", payload: { __proto: 1, model } })
           assert.deepStrictEqual((yield* statusOf(running, model, id)).outputs, { __proto: 1, model })
         }
       }))
   })
 
-  describe("that has hung up", () => {
-    it.scopedLive("is given nothing, and the next one is", () =>
+  describe("that has disconnected", () => {
+    it.scopedLive("receives no job, and the next worker does", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const isGone = yield* noticing(polls)
@@ -216,12 +216,12 @@ describe("a worker from outside", () => {
         }
       }))
 
-    it.scopedLive("holds nobody up with polls that it had sent ahead", () =>
+    it.scopedLive("does not block others with pipelined polls", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const isGone = yield* noticing(polls)
         const gone = yield* connect(running.port)
-        // the second is not answered before the first, so nothing tells of its end but the connection
+        // the second response follows the first, so only the close of the connection ends the second poll
         for (const other of ["another", model]) {
           const { path } = retrieve({ model: other, timeout: "60s" })
           gone.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n`)
@@ -235,7 +235,7 @@ describe("a worker from outside", () => {
         assert.strictEqual((yield* Fiber.join(next))?.request_id, id)
       }))
 
-    it.scopedLive("leaves the job to whoever comes later", () =>
+    it.scopedLive("leaves the job for a later poll", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const isGone = yield* noticing(polls)
@@ -252,22 +252,28 @@ describe("a worker from outside", () => {
       }))
   })
 
-  describe("tells", () => {
-    it.scopedLive("that it is alive, with notes that are merged", () =>
+  describe("reports", () => {
+    it.scopedLive("heartbeats with info, which is merged", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const id = yield* submitted(running, { model, info: { user: "me", progress: 0 } })
         yield* take(running, { model })
-        yield* tell(running, { model, request_id: id, status: "running", payload: {}, info: { progress: 0.4 } })
-        yield* tell(running, { model, request_id: id, status: "running", payload: { ignored: 1 }, info: { step: "b" } })
-        yield* tell(running, { model, request_id: id, status: "running", payload: null, info: null })
+        yield* report(running, { model, request_id: id, status: "running", payload: {}, info: { progress: 0.4 } })
+        yield* report(running, {
+          model,
+          request_id: id,
+          status: "running",
+          payload: { ignored: 1 },
+          info: { step: "b" }
+        })
+        yield* report(running, { model, request_id: id, status: "running", payload: null, info: null })
         const status = yield* statusOf(running, model, id)
         assert.deepStrictEqual(status.info, { user: "me", progress: 0.4, step: "b" })
         assert.notProperty(status, "outputs")
         assert.strictEqual(status.status, "running")
       }))
 
-    it.scopedLive("that it is alive, and so keeps the job for longer than a claim lasts", () =>
+    it.scopedLive("heartbeats, which keep the job beyond the claim timeout", () =>
       Effect.gen(function*() {
         const time = new ManualClock()
         const running = yield* emulate({}, time)
@@ -275,41 +281,41 @@ describe("a worker from outside", () => {
         yield* take(running, { model, claim_timeout: "1" })
         for (let i = 0; i < 8; i++) {
           yield* time.advance("900 millis")
-          yield* tell(running, { model, request_id: id, status: "running" })
+          yield* report(running, { model, request_id: id, status: "running" })
         }
         assert.deepInclude(yield* statusOf(running, model, id), { status: "running", retries: 0 })
       }))
 
-    it.scopedLive("how the job ended, with its outputs", () =>
+    it.scopedLive("the end of the job, with outputs", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         for (const status of ["done", "failed"] as const) {
           const id = yield* submitted(running, { model })
           yield* take(running, { model })
           const info = { error: "CUDA out of memory" }
-          yield* tell(running, { model, request_id: id, status, payload: { url: "x" }, info })
+          yield* report(running, { model, request_id: id, status, payload: { url: "x" }, info })
           assert.deepInclude(yield* statusOf(running, model, id), { status, outputs: { url: "x" }, info })
           const other = yield* submitted(running, { model })
           yield* take(running, { model })
-          yield* tell(running, { model, request_id: other, status, payload: {} })
+          yield* report(running, { model, request_id: other, status, payload: {} })
           assert.deepInclude(yield* statusOf(running, model, other), { status, inputs: {}, outputs: {} })
         }
       }))
 
-    it.scopedLive("too late what changes nothing, and is answered all the same", () =>
+    it.scopedLive("late statuses, which get a 200 and change nothing", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const everything = (request_id: string) =>
           Effect.forEach(["running", "done", "failed"], (status) =>
-            tell(running, { model, request_id, status, payload: { late: true }, info: { late: true } }))
+            report(running, { model, request_id, status, payload: { late: true }, info: { late: true } }))
         const ids: Array<string> = []
-        // one that nobody has had, one that was canceled, one that is done, one that was lost and waits again
+        // a canceled job, a done one, a failed one, a requeued one, and an unclaimed one
         ids.push(yield* submitted(running, { model }))
         yield* running.ask(post("cancel", { model, request_id: ids[0] }))
         for (const status of ["done", "failed"]) {
           ids.push(yield* submitted(running, { model }))
           yield* take(running, { model })
-          yield* tell(running, { model, request_id: ids.at(-1), status, payload: {} })
+          yield* report(running, { model, request_id: ids.at(-1), status, payload: {} })
         }
         ids.push(yield* submitted(running, { model }))
         yield* take(running, { model, claim_timeout: "0.05" })
@@ -322,7 +328,7 @@ describe("a worker from outside", () => {
         }
       }))
 
-    it.scopedLive("of a job that is not there: 404", () =>
+    it.scopedLive("the status of an unknown job: 404", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const id = yield* submitted(running, { model })
@@ -334,7 +340,7 @@ describe("a worker from outside", () => {
       }))
   })
 
-  describe("that asks for what can't be is told what is wrong: 400", () => {
+  describe("with an invalid request gets a 400 that describes the problem", () => {
     const wrong: ReadonlyArray<readonly [Request, param: string | undefined, message: RegExp]> = [
       [retrieve({}), "model", /missing/],
       [retrieve({ model: " " }), "model", /blank/],
@@ -372,12 +378,12 @@ describe("a worker from outside", () => {
         assert.strictEqual((yield* statusOf(running, model, id)).status, "pending")
       }))
 
-    it.scopedLive("a claim of thirty days, and one of a thousandth of a second, can be", () =>
+    it.scopedLive("but claim timeouts of thirty days and of a millisecond are valid", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const long = yield* submitted(running, { model })
         assert.strictEqual((yield* take(running, { model, claim_timeout: "2592000" })).request_id, long)
-        // somebody waits for that claim to run out, for no longer than he asked
+        // a poll that waits for this claim to expire ends at its own timeout
         assert.isUndefined(yield* take(running, { model, timeout: "50ms" }))
         assert.strictEqual((yield* statusOf(running, model, long)).status, "running")
         const short = yield* submitted(running, { model })
@@ -387,11 +393,11 @@ describe("a worker from outside", () => {
   })
 
   // ---------------------------------------------------------------------------
-  // whole lives
+  // complete jobs
   // ---------------------------------------------------------------------------
 
-  describe("lives", () => {
-    it.scopedLive("does jobs from their beginning to their end, as they say", () =>
+  describe("runs", () => {
+    it.scopedLive("jobs from claim to end", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const stop = yield* working(running, async ({ payload }, heartbeat) => {
@@ -413,7 +419,7 @@ describe("a worker from outside", () => {
         assert.strictEqual(yield* stop, 2)
       }))
 
-    it.scopedLive("of which one falls silent, and another one does its job", () =>
+    it.scopedLive("a job again after another worker stopped responding", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const id = yield* submitted(running, { model })
@@ -423,13 +429,13 @@ describe("a worker from outside", () => {
         const stop = yield* working(running, async ({ retries }) => ({ retries }))
         const status = yield* until(running, model, id, "done")
         assert.deepInclude(status, { retries: 1, outputs: { retries: 1 }, info: { progress: 0.9 } })
-        // and now the first one comes back
+        // a late report of the first worker
         yield* Effect.promise(() => OutsideWorker.report(settings, task!, "failed", { info: { error: "late" } }))
         assert.deepStrictEqual(yield* statusOf(running, model, id), status)
         assert.strictEqual(yield* stop, 1)
       }))
 
-    it.scopedLive("all of which fall silent: after four of them the job has failed", () =>
+    it.scopedLive("a job at most four times: it fails after four lost workers", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const id = yield* submitted(running, { model })
@@ -441,7 +447,7 @@ describe("a worker from outside", () => {
         assert.isUndefined(yield* take(running, { model }))
       }))
 
-    it.scopedLive("ten of them do a hundred jobs, each once", () =>
+    it.scopedLive("a hundred jobs with ten workers, each once", () =>
       Effect.gen(function*() {
         const running = yield* emulate()
         const done: Array<string> = []
@@ -459,7 +465,7 @@ describe("a worker from outside", () => {
         assert.sameMembers(done, ids)
       }))
 
-    it.scopedLive("beside simulated ones", () =>
+    it.scopedLive("jobs beside simulated workers", () =>
       Effect.gen(function*() {
         const running = yield* emulate({
           workers: { model: "simulated", script: Worker.always(Worker.finish("10 millis", { by: "simulation" })) }
@@ -482,7 +488,7 @@ describe("a worker from outside", () => {
         const running = yield* emulate({ retention: "150 millis" }, time)
         const [ended, waiting] = yield* Effect.all([submitted(running, { model }), submitted(running, { model })])
         yield* take(running, { model })
-        yield* tell(running, { model, request_id: ended, status: "done", payload: {} })
+        yield* report(running, { model, request_id: ended, status: "done", payload: {} })
         const status = get("status", { model, request_id: ended! })
         yield* time.advance("149 millis")
         assert.strictEqual((yield* running.ask(status)).status, 200)

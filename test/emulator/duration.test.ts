@@ -38,7 +38,7 @@ describe("a duration", () => {
     assert.deepStrictEqual(parse(text), Either.right(Duration.millis(millis)))
   })
 
-  it("says what is wrong with what is none", () => {
+  it("reports the problem of an invalid duration", () => {
     const none = [
       "",
       " ",
@@ -65,17 +65,17 @@ describe("a duration", () => {
     }
   })
 
-  it("asks for the unit of a bare number", () => {
+  it("rejects a number without a unit", () => {
     assert.strictEqual(messageOf("30"), "\"30\" has no unit: write 30s or 30ms")
     assert.strictEqual(messageOf("1.5"), "\"1.5\" has no unit: write 1.5s or 1.5ms")
   })
 
-  it("refuses what is too long for a date", () => {
+  it("rejects a duration that is too long for a date", () => {
     assert.strictEqual(messageOf("10000d1ms"), "\"10000d1ms\" is longer than 10000d")
     assert.strictEqual(messageOf(`${"9".repeat(400)}s`), `"${"9".repeat(400)}s" is longer than 10000d`)
   })
 
-  it("reads what is written of its parts, to the millisecond", () => {
+  it("parses its components, to the millisecond", () => {
     const part = FastCheck.nat({ max: 99 })
     FastCheck.assert(FastCheck.property(part, part, part, part, part, (d, h, m, s, ms) => {
       const text = `${d}d${h}h${m}m${s}s${ms}ms`

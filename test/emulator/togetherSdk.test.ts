@@ -1,5 +1,5 @@
 /**
- * The vendor's own client, which knows nothing of this library, on the emulator.
+ * The vendor's own client, independent of this library, on the emulator.
  */
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import { assert, describe, it } from "@effect/vitest"
@@ -39,7 +39,7 @@ const start = (
 
 const call = <A>(promise: () => PromiseLike<A>): Effect.Effect<A> => Effect.promise(async () => await promise())
 
-/** What the SDK throws. */
+/** The error that the SDK throws. */
 const thrown = <A>(promise: () => PromiseLike<A>): Effect.Effect<unknown> =>
   call(() => Promise.resolve(promise()).then(() => assert.fail("the SDK did not throw"), (error: unknown) => error))
 
@@ -80,7 +80,7 @@ describe("the vendor's SDK", () => {
       for (const time of [created_at, claimed_at, done_at]) assert.isNotNaN(Date.parse(time ?? ""))
     }))
 
-  it.scopedLive("cancels a job that waits, clears the others, and counts", () =>
+  it.scopedLive("cancels a pending job, clears the others, and returns metrics", () =>
     Effect.gen(function*() {
       const running = yield* start()
       const { queue } = running
@@ -96,7 +96,7 @@ describe("the vendor's SDK", () => {
       assert.strictEqual((yield* call(() => queue.metrics({ model }))).total_jobs, 0)
     }))
 
-  it.scopedLive("is told of a job that runs that it can't be canceled: 409, with the status", () =>
+  it.scopedLive("gets a 409 with the status for the cancel of a running job", () =>
     Effect.gen(function*() {
       const running = yield* start({ workers: { script: Worker.always(Worker.finish("1 hour")) } }, { maxRetries: 0 })
       const id = yield* submit(running)
@@ -107,7 +107,7 @@ describe("the vendor's SDK", () => {
       assert.strictEqual((yield* retrieve(running, id)).status, "running")
     }))
 
-  it.scopedLive("is told what is wrong, in the service's words and its own classes", () =>
+  it.scopedLive("throws its own error classes with the service's messages", () =>
     Effect.gen(function*() {
       const good = yield* start({ apiKeys: [Redacted.make("any")] })
       const missing = yield* thrown(() => good.queue.retrieve({ model, request_id: unknownId }))
@@ -131,7 +131,7 @@ describe("the vendor's SDK", () => {
       assert.propertyVal(refused.error, "type", "authentication_error")
     }))
 
-  it.scopedLive("has its jobs done in the order of their priorities, by a worker from outside", () =>
+  it.scopedLive("has its jobs run in order of priority by an external worker", () =>
     Effect.gen(function*() {
       const running = yield* start()
       const ids = yield* Effect.forEach([0, 2, 1, 2], (priority) => submit(running, { priority }))
@@ -144,7 +144,7 @@ describe("the vendor's SDK", () => {
       }
     }))
 
-  it.scopedLive("sees a job that was lost go back to the queue, and be done by another worker", () =>
+  it.scopedLive("sees a lost job return to the queue, and another worker finish it", () =>
     Effect.gen(function*() {
       const running = yield* start()
       const id = yield* submit(running)
@@ -161,7 +161,7 @@ describe("the vendor's SDK", () => {
       assert.deepInclude(yield* retrieve(running, id), { status: "done", retries: 1, outputs: { by: "the second" } })
     }))
 
-  it.scopedLive("sees a job whose four workers were lost fail for good", () =>
+  it.scopedLive("sees a job fail after four lost workers", () =>
     Effect.gen(function*() {
       const running = yield* start({
         workers: { script: Worker.always(Worker.stopResponding), claimTimeout: "20 millis" }
@@ -170,7 +170,7 @@ describe("the vendor's SDK", () => {
       assert.deepInclude(yield* until(running, id, ({ status }) => status === "failed"), { retries: 3 })
     }))
 
-  it.scopedLive("waits as long as it is told to, and tries again", () =>
+  it.scopedLive("waits for Retry-After, and retries", () =>
     Effect.gen(function*() {
       const running = yield* start({ faults: [Fault.rateLimited("1 second").pipe(Fault.on("metrics"), Fault.nth(1))] })
       assert.strictEqual((yield* call(() => running.queue.metrics({ model }))).total_jobs, 0)
@@ -179,7 +179,7 @@ describe("the vendor's SDK", () => {
       assert.isAtLeast(second! - first!, 990)
     }))
 
-  it.scopedLive("makes three jobs of one submit where the answer is lost; ours makes one, and says so", () =>
+  it.scopedLive("creates three jobs for one submit if the response is lost; ours creates one and returns an error", () =>
     Effect.gen(function*() {
       const lost = { faults: [Fault.answerLost(Fault.unavailable({ status: 502 })).pipe(Fault.on("submit"))] }
       const theirs = yield* start(lost)

@@ -25,7 +25,7 @@ const minute = 60_000
 
 const model = "my-org/video-generator"
 
-/** A queue of its own, in a time that begins with it. */
+/** A new queue in its own virtual time. */
 const layer = (options: TestJobQueue.Options) =>
   Layer.provideMerge(TestJobQueue.layer(options), TestContext.TestContext)
 
@@ -69,7 +69,7 @@ describe("history", () => {
     )
   })
 
-  it("is legal: what may follow what, times that do not go back, one job", () => {
+  it("is legal: valid order of steps, non-decreasing times, one job", () => {
     const next: { readonly [state: string]: ReadonlyArray<string> } = {
       Pending: ["Running", "Canceled"],
       Running: ["Running", "Pending", "Done", "Failed"],
@@ -98,7 +98,7 @@ describe("history", () => {
     )
   })
 
-  it("its transitions are what one sees who sees every moment, each observed when it happened", async () => {
+  it("its transitions are those of a watch that polls at every moment, each observed when it happened", async () => {
     await FastCheck.assert(
       FastCheck.asyncProperty(history, async ({ moments, transitions }) => {
         const seen = await Effect.runPromise(
@@ -114,7 +114,7 @@ describe("history", () => {
           states.map(({ at }) => at)
         )
         for (const { evidence } of transitions) assert.strictEqual(evidence, "observed")
-        // a time that is told is the true one
+        // a reported time equals the time of the history
         for (const { at, observedAt } of steps) {
           if (Option.isSome(at)) assert.isTrue(DateTime.Equivalence(at.value, observedAt))
         }
@@ -129,7 +129,7 @@ describe("history", () => {
     assert.isAbove(new Set(twice[0]).size, 80)
   })
 
-  it("shrinks to a job in the queue, and prints in a line", () => {
+  it("shrinks to a job in the queue, and prints on one line", () => {
     const { counterexamplePath, counterexample } = FastCheck.check(
       FastCheck.property(history, () => false),
       {
@@ -154,7 +154,7 @@ describe("history", () => {
 })
 
 describe("polled", () => {
-  it("has repeats, gaps, and, if asked for, stale answers, also last ones", () => {
+  it("has repeats, gaps and, with `stale`, stale responses, also as the last one", () => {
     for (const stale of [true, false]) {
       const { met, note } = tally()
       for (const { history: { moments }, polls } of samples(polled({ stale }), runs(300, 2_000))) {
@@ -173,7 +173,7 @@ describe("polled", () => {
     }
   })
 
-  it("whoever makes transitions of it gets every step of the history, at times that may be", async () => {
+  it("transitions derived from it contain every step of the history, at possible times", async () => {
     await FastCheck.assert(
       FastCheck.asyncProperty(polled({ stale: true }), async ({ history, polls }) => {
         polls.forEach(({ at, status }, i) => {
@@ -189,7 +189,7 @@ describe("polled", () => {
     )
   })
 
-  it("prints what was, and what was seen", () => {
+  it("prints the history and the polls", () => {
     const { counterexample } = FastCheck.check(
       FastCheck.property(
         polled({ stale: true }),
@@ -202,7 +202,7 @@ describe("polled", () => {
 })
 
 describe("script", () => {
-  it("has every step, late and in time, and as many attempts as there can be", () => {
+  it("has every step, late and in time, and every possible number of attempts", () => {
     const { met, note } = tally()
     for (const script of samples(Arbitraries.script, 2_000)) {
       const attempts = [1, 2, 3, 4].map((attempt) => stepsOf(script, attempt))
@@ -248,7 +248,7 @@ const submitted = (count: number) =>
   ))
 
 describe("pool", () => {
-  it("every job comes to an end within 8 minutes for each of them", async () => {
+  it("every job ends within 8 minutes per submitted job", async () => {
     const { met, note } = tally()
     let longest = 0
     await FastCheck.assert(
@@ -276,7 +276,7 @@ describe("pool", () => {
       { numRuns: runs(75, 250) }
     )
     met("Completed 1", "Completed 2", "Completed 3", "FailedByModel 1", "FailedByModel 2", "RetriesExhausted 4")
-    // not all of them are over at once
+    // not all jobs end at once
     assert.isAbove(longest, 30_000)
   })
 
@@ -304,7 +304,7 @@ const namesOf = ({ label, [TypeId]: { conditions, effect } }: Fault.Fault): Read
 ]
 
 describe("faults", () => {
-  it("of every kind, with every condition, none to four of them", () => {
+  it("have every kind, every condition, and zero to four faults", () => {
     const { met, note } = tally()
     for (const faults of samples(Arbitraries.faults, 2_000)) {
       note(`${faults.length} faults`)
@@ -325,7 +325,7 @@ describe("faults", () => {
     )
   })
 
-  it("print what happens, and when", () => {
+  it("print their effect and conditions", () => {
     const { counterexample } = FastCheck.check(
       FastCheck.property(
         Arbitraries.faults,
@@ -348,7 +348,7 @@ describe("faults", () => {
 })
 
 describe("passingFaults", () => {
-  it("of every kind that passes, each bounded in number or in time, and only of polls", () => {
+  it("have every transient kind, are bounded in number or in time, and apply to polls only", () => {
     const { met, note } = tally()
     for (const faults of samples(passingFaults, 2_000)) {
       note(`${faults.length} faults`)
@@ -370,7 +370,7 @@ describe("passingFaults", () => {
     )
   })
 
-  it("a watch with the default policy ends without an error, within half an hour, and has seen the truth", async () => {
+  it("a watch with the default policy ends within half an hour without an error, and matches the history", async () => {
     const { met, note } = tally()
     await FastCheck.assert(
       FastCheck.asyncProperty(Arbitraries.pool, passingFaults, (workers, faults) =>
@@ -382,7 +382,7 @@ describe("passingFaults", () => {
           assert.isTrue(Transition.isTerminal(seen.at(-1)!))
           const { calls, startedAt } = yield* TestJobQueue.TestJobQueue
           assert.isAtMost(yield* Clock.currentTimeMillis, startedAt + 30 * minute)
-          // a poll that was sent again may be in the middle of a body, which takes a promise to end
+          // a repeated poll may still be reading a body, which ends in a promise
           yield* Effect.sleep("1 millis")
           for (const { end } of yield* calls) assert.isDefined(end)
           for (const event of events) note(event._tag === "Trouble" ? event.error._tag : event._tag)
@@ -404,7 +404,7 @@ describe("passingFaults", () => {
     )
   })
 
-  it("the same for several watches at once, that begin when they like", async () => {
+  it("the same holds for several concurrent watches with random start times", async () => {
     await FastCheck.assert(
       FastCheck.asyncProperty(
         Arbitraries.pool,

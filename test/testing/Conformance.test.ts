@@ -17,10 +17,10 @@ import { Conformance, TestJobQueue } from "../../src/testing/index.js"
 import * as Scripted from "./conformance/scripted.js"
 
 // -----------------------------------------------------------------------------
-// queues that are wrong
+// faulty queues
 // -----------------------------------------------------------------------------
 
-/** What is wrong with a queue; made anew for each queue, so that it may remember. */
+/** A defect of a queue. It is created anew for each queue, so it may have state. */
 type Plant = (queue: JobQueue.Service) => Partial<JobQueue.Service>
 
 const planted = (plant: Plant) => (workers?: Worker.Pool): Layer.Layer<JobQueue.JobQueue> =>
@@ -38,19 +38,19 @@ const notFoundAs = (change: (error: QueueError.JobNotFound) => QueueError.QueueE
   cancel: (job) => Effect.catchTag(queue.cancel(job), "JobNotFound", (error) => Effect.fail(change(error)))
 })
 
-/** The suite of a check: that of a queue, by the access that it needs, or that of a scripted queue. */
+/** The suite of a check: that of any queue, by the access that it needs, or that of a scripted queue. */
 type Suite = NonNullable<Conformance.Target["access"]> | "scripted"
 
-/** What is wrong, the smallest suite that sees it, and one of its checks that sees it. */
+/** The defect, the smallest suite that detects it, and one check that detects it. */
 const plants: ReadonlyArray<readonly [what: string, suite: Suite, check: string, plant: Plant]> = [
   [
-    "a job that is not there has another code",
+    "a missing job has the wrong error code",
     "scripted",
     "refusals: a job that is not there is not found, in every field of the error",
     notFoundAs((error) => new QueueError.JobNotFound({ ...error, code: "not_found" }))
   ],
   [
-    "a job that is not there is an invalid request",
+    "a missing job is an invalid request",
     "shared",
     "not found: an unknown id",
     notFoundAs(({ job, model, operation }) => new QueueError.InvalidRequest({ operation, model, job, httpStatus: 400 }))
@@ -69,7 +69,7 @@ const plants: ReadonlyArray<readonly [what: string, suite: Suite, check: string,
     }
   ],
   [
-    "a running job is said to be canceled",
+    "a running job is reported as canceled",
     "scripted",
     "cancel: leaves a job alone that runs",
     (queue) => ({ cancel: (job) => Effect.as(queue.cancel(job), JobQueue.CancelResult.Canceled()) })
@@ -81,7 +81,7 @@ const plants: ReadonlyArray<readonly [what: string, suite: Suite, check: string,
     (queue) => ({ cancel: (job) => Effect.as(queue.status(job), JobQueue.CancelResult.Canceled()) })
   ],
   [
-    "a cache keeps a status for ever",
+    "a cache never updates a status",
     "shared",
     "cancel: cancels a job or reports its state, in agreement with its status",
     (queue) => {
@@ -99,7 +99,7 @@ const plants: ReadonlyArray<readonly [what: string, suite: Suite, check: string,
     }
   ],
   [
-    "what workers note takes the place of the submitter's info",
+    "info from workers replaces the submitter's info",
     "scripted",
     "workers: report progress, which adds to the info",
     seen((status) => "progress" in status.info ? { ...status, info: { progress: status.info["progress"] } } : status)
@@ -119,7 +119,7 @@ const plants: ReadonlyArray<readonly [what: string, suite: Suite, check: string,
     })
   ],
   [
-    "priorities are taken the wrong way round",
+    "priorities are inverted",
     "scripted",
     "workers: take the highest priority first, and of equals the oldest",
     (queue) => ({
@@ -132,25 +132,25 @@ const plants: ReadonlyArray<readonly [what: string, suite: Suite, check: string,
     })
   ],
   [
-    "the total leaves out who waits",
+    "the total omits pending jobs",
     "shared",
     "metrics: are counts that add up",
     (queue) => ({ metrics: (model) => Effect.map(queue.metrics(model), (all) => ({ ...all, total: all.running })) })
   ],
   [
-    "a job was created an hour later than it was",
+    "the creation time is one hour late",
     "shared",
     "submit: returns a reference whose status shows the job as submitted",
     seen((status) => ({ ...status, createdAt: Option.map(status.createdAt, DateTime.add({ hours: 1 })) }))
   ],
   [
-    "a job was created a millisecond later than it was",
+    "the creation time is one millisecond late",
     "scripted",
     "submit: gives a reference with a UUIDv7 that begins with the time of the submission",
     seen((status) => ({ ...status, createdAt: Option.map(status.createdAt, DateTime.add({ millis: 1 })) }))
   ],
   [
-    "clear cancels what runs, too",
+    "clear also cancels running jobs",
     "scripted",
     "clear: leaves alone what runs and what is another model's",
     (queue) => {
@@ -166,13 +166,13 @@ const plants: ReadonlyArray<readonly [what: string, suite: Suite, check: string,
     }
   ],
   [
-    "clear counts one too many",
+    "clear returns one too many",
     "exclusive",
     "clear: cancels the pending jobs, and returns their number",
     (queue) => ({ clear: (model) => Effect.map(queue.clear(model), (count) => count + 1) })
   ],
   [
-    "the same submit gives the same job",
+    "equal submits return the same job",
     "shared",
     "submit: returns a different reference for every job",
     (queue) => {
@@ -201,7 +201,7 @@ const plants: ReadonlyArray<readonly [what: string, suite: Suite, check: string,
     seen((status) => ({ ...status, outputs: {} }))
   ],
   [
-    "what is wrong is asked all the same",
+    "invalid requests are sent nevertheless",
     "shared",
     "bad input: a blank model or id is refused",
     (queue) => ({
@@ -214,7 +214,7 @@ const plants: ReadonlyArray<readonly [what: string, suite: Suite, check: string,
     })
   ],
   [
-    "a status call that is given up keeps what all others need",
+    "an interrupted status call keeps a resource that other calls need",
     "shared",
     "interruption: an interrupted status call does not change the queue",
     (queue) => {
@@ -237,7 +237,7 @@ const plants: ReadonlyArray<readonly [what: string, suite: Suite, check: string,
 const failureOf = (check: Conformance.Check): Effect.Effect<Conformance.ConformanceFailure | undefined> =>
   Effect.match(check.run, { onFailure: (failure) => failure, onSuccess: () => undefined })
 
-/** The checks of a suite, on a queue of its own. */
+/** The checks of a suite, each on its own queue. */
 const checksOf = (suite: Suite, plant: Plant = () => ({})): ReadonlyArray<Conformance.Check> =>
   suite === "scripted"
     ? Scripted.checks({ layer: planted(plant), pass: TestClock.adjust })
@@ -246,7 +246,7 @@ const checksOf = (suite: Suite, plant: Plant = () => ({})): ReadonlyArray<Confor
 const named = (checks: ReadonlyArray<Conformance.Check>, name: string): Conformance.Check =>
   checks.find((check) => check.name === name) ?? assert.fail(`no such check: ${name}`)
 
-/** One queue for all checks, as the service is; what is wrong with it is so for the checks alone. */
+/** One queue for all checks, like the service. Only the checks see its defect. */
 const oneForAll = (plant: Plant) =>
   Effect.map(Layer.build(TestJobQueue.layer()), (context) => {
     const queue = Context.get(context, JobQueue.JobQueue)
@@ -263,7 +263,7 @@ const oneForAll = (plant: Plant) =>
   })
 
 describe("Conformance", () => {
-  describe("finds that", () => {
+  describe("detects that", () => {
     for (const [what, suite, name, plant] of plants) {
       it.effect(what, () =>
         Effect.gen(function*() {
@@ -278,7 +278,7 @@ describe("Conformance", () => {
     }
   })
 
-  it.effect("says what was expected, what came instead, and what was done", () =>
+  it.effect("reports the expected value, the actual value, and the calls", () =>
     Effect.gen(function*() {
       const name = "cancel: leaves a job alone that runs"
       const checks = checksOf("scripted", (queue) => ({
@@ -306,7 +306,7 @@ calls:
       )
     }))
 
-  it.effect("tells what a call met that should not have met it, be it an error or a bug", () =>
+  it.effect("reports an unexpected error, interruption or defect of a call", () =>
     Effect.gen(function*() {
       const name = "metrics: are zeros for a model never seen"
       const met: ReadonlyArray<readonly [Effect.Effect<never, QueueError.QueueError>, RegExp]> = [
@@ -333,7 +333,7 @@ calls:
       assert.deepStrictEqual(failure!.calls, [])
     }))
 
-  it.effect("fails with errors that travel", () =>
+  it.effect("fails with errors that survive a round trip through JSON", () =>
     Effect.gen(function*() {
       const checks = checksOf("scripted", (queue) => ({
         metrics: (model) => Effect.map(queue.metrics(model), () => ({}) as never)
@@ -345,7 +345,7 @@ calls:
       assert.strictEqual(arrived.actual, "{}")
     }))
 
-  it("has more checks the more is allowed, each with a name of its own", () => {
+  it("has more checks with more access, each with a unique name", () => {
     const suites = ["shared", "exclusive", "scripted"] as const
     const names = suites.map((suite) => checksOf(suite).map(({ name }) => name))
     for (const [i, all] of names.entries()) {
@@ -362,7 +362,7 @@ calls:
 
     for (const check of Conformance.watcherChecks(subject)) it.effect(`passes: ${check.name}`, () => check.run)
 
-    it.effect("that changes a snapshot does not pass", () =>
+    it.effect("fails if it changes a snapshot", () =>
       Effect.gen(function*() {
         const watcher = Layer.provide(
           JobWatcher.layer(),
@@ -382,7 +382,7 @@ calls:
       }))
   })
 
-  it.effect("can be run again, and all at once", () =>
+  it.effect("can run repeatedly and concurrently", () =>
     Effect.gen(function*() {
       const checks = checksOf("exclusive")
       for (let i = 0; i < 2; i++) {
@@ -393,7 +393,7 @@ calls:
       }
     }))
 
-  it.effect("asks about the model that it is told, with the payload that it takes", () =>
+  it.effect("submits with the given model and payload", () =>
     Effect.gen(function*() {
       const asked: Array<JobQueue.SubmitRequest> = []
       const { subject } = yield* oneForAll((queue) => ({
@@ -409,8 +409,8 @@ calls:
       }
     }).pipe(Effect.scoped))
 
-  describe("leaves a queue that others use", () => {
-    /** What is there after all checks, with what there was before. */
+  describe("leaves a shared queue", () => {
+    /** The state of the queue after all checks. */
     const after = (plant: Plant) =>
       Effect.gen(function*() {
         const { calls, queue, subject } = yield* oneForAll(plant)
@@ -427,12 +427,12 @@ calls:
       theirs: "Pending" as const
     }
 
-    it.effect("as it was, where nothing fails", () =>
+    it.effect("unchanged if no check fails", () =>
       Effect.gen(function*() {
         assert.deepStrictEqual(yield* after(() => ({})), { ...asItWas, failed: 0 })
       }))
 
-    it.effect("as it was, where checks fail half-way, or break", () =>
+    it.effect("unchanged if checks fail midway or die", () =>
       Effect.gen(function*() {
         const { failed: notSeen, ...notFound } = yield* after(() => ({
           status: (job) =>
@@ -445,7 +445,7 @@ calls:
         assert.isAbove(broken, 5)
       }))
 
-    it.effect("as it was, where a cancel must be tried again", () =>
+    it.effect("unchanged if a cancel needs a retry", () =>
       Effect.gen(function*() {
         let refused = 0
         const left = yield* after((queue) => ({
@@ -457,7 +457,7 @@ calls:
         assert.deepStrictEqual({ ...left, failed: 0 }, { ...asItWas, failed: 0 })
       }))
 
-    it.effect("or says what it could not cancel", () =>
+    it.effect("with a warning for a job that could not be canceled", () =>
       Effect.gen(function*() {
         const warnings: Array<string> = []
         const logger = Logger.make(({ logLevel, message }) => {
@@ -470,11 +470,11 @@ calls:
         assert.match(warnings[0]!, /^WARN my-org\/video-generator\/.*: left behind by a check, could not be canceled/)
       }).pipe(Effect.scoped))
 
-    it.effect("as it was, where a check is interrupted, be it in the middle of a submit", () =>
+    it.effect("unchanged if a check is interrupted during a submit", () =>
       Effect.gen(function*() {
         const arrived = yield* Deferred.make<void>()
         const { queue, subject } = yield* oneForAll((queue) => ({
-          // it has arrived long before the answer comes
+          // the request arrives long before the response
           submit: (request) =>
             Effect.tap(queue.submit(request), () =>
               Effect.zipRight(Deferred.succeed(arrived, undefined), Effect.sleep("1 second")))

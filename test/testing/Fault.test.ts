@@ -17,7 +17,7 @@ import { Job, JobQueue, QueueError } from "../../src/index.js"
 import { Fault, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
 import { runs } from "../fixtures/runs.js"
 
-/** A fault that happens from now on, for good. */
+/** Injects a fault permanently. */
 const afflict = (fault: Fault.Fault) => Effect.asVoid(TestJobQueue.inject(fault))
 
 const model = "my-org/video-generator"
@@ -26,7 +26,7 @@ const submit = (name: string = model) => JobQueue.submit({ model: name, payload:
 
 type AnyCall = Effect.Effect<unknown, QueueError.QueueError, JobQueue.JobQueue>
 
-/** Every call of the queue, about a job that is there. */
+/** Every operation of the queue, on an existing job. */
 const operations: { readonly [operation in QueueError.Operation]: (job: Job.JobRef) => AnyCall } = {
   status: JobQueue.status,
   submit: (_: Job.JobRef) => submit(),
@@ -47,7 +47,7 @@ interface Ended {
   readonly call: TestJobQueue.Call
   /** In milliseconds. */
   readonly took: number
-  /** Whether the service has done what it was asked to. */
+  /** Whether the service has processed the request. */
   readonly arrived: boolean
 }
 
@@ -56,7 +56,7 @@ const endOf = (call: TestJobQueue.Call) => {
   return call.end
 }
 
-/** A call that meets a fault, in a queue with one job that waits. */
+/** Makes a call that meets a fault, on a queue with one pending job. */
 const meet = (
   operation: QueueError.Operation,
   fault: Fault.Fault
@@ -77,7 +77,7 @@ const meet = (
 
 const encode = Schema.encodeSync(QueueError.QueueError)
 
-/** The error as JSON, without what the caller has said himself. */
+/** The error as JSON, without the fields that come from the caller. */
 const toJson = (error: QueueError.QueueError) => {
   const { job: _, model, operation: __, ...rest } = encode(error)
   return { ...rest, ...(model !== "my-org/video-generator" && { model }) }
@@ -102,12 +102,12 @@ const disconnected: ErrorJson = { _tag: "Unreachable", reason: "read ECONNRESET"
 
 const requestTimeout: ErrorJson = { _tag: "ResponseTimeout", after: 30_000 }
 
-/** What a fault comes to for a program: the error, how long that took, and whether the call has arrived all the same. */
+/** The result of a fault: the error, the duration, and whether the request was processed nevertheless. */
 const failures: ReadonlyArray<
   readonly [name: string, fault: Fault.Fault, error: ErrorJson, took: number, arrives: boolean]
 > = [
   [
-    "an answer of one's own",
+    "a custom response",
     Fault.answer(418, { message: "I am a teapot", code: 7 }, { "x-request-id": "req-1" }),
     {
       _tag: "UnexpectedResponse",
@@ -122,7 +122,7 @@ const failures: ReadonlyArray<
     false
   ],
   [
-    "an answer of one's own, wrapped as some gateways do",
+    "a custom response, wrapped as by some gateways",
     Fault.answer(400, { error: { code: "bad", type: "invalid_request_error", param: "model", message: "no" } }),
     {
       _tag: "InvalidRequest",
@@ -137,7 +137,7 @@ const failures: ReadonlyArray<
   ],
   ["an answer without a body", Fault.answer(403), { _tag: "AccessDenied", httpStatus: 403 }, 0, false],
   [
-    "an answer that is a text",
+    "a response with a text body",
     Fault.answer(503, "come back later"),
     {
       ...unavailable,
@@ -170,7 +170,7 @@ const failures: ReadonlyArray<
     false
   ],
   [
-    "unavailable, by its own fault",
+    "unavailable, with an internal error",
     Fault.unavailable({ status: 500 }),
     {
       ...unavailable,
@@ -258,13 +258,13 @@ describe("Fault", () => {
           assert(Either.isLeft(answer) && answer.left._tag === "UnexpectedResponse", "the answer made sense")
           assert.strictEqual(answer.left.httpStatus, 200)
           assert.strictEqual(answer.left.body, body)
-          // what a parser says of it is its own business
+          // the text of a parser error is not specified
           assert.isNotEmpty(answer.left.issue)
           assert.deepStrictEqual([took, arrived], [0, false])
         }).pipe(Effect.provide(TestJobQueue.layer())))
     })
 
-    it.effect("an error with HTTP 200, of a submit: says what the service said", () =>
+    it.effect("an error body with HTTP 200, for a submit: the error has the service's code and message", () =>
       Effect.gen(function*() {
         const { answer } = yield* meet("submit", Fault.malformed({ code: "full", message: "the queue is full" }))
         assert(Either.isLeft(answer) && answer.left._tag === "UnexpectedResponse")
@@ -273,15 +273,15 @@ describe("Fault", () => {
       }).pipe(Effect.provide(TestJobQueue.layer())))
   })
 
-  describe("what is no failure", () => {
-    it.effect("HTTP 409 is how a cancel is told that it is too late", () =>
+  describe("faults that cause no error", () => {
+    it.effect("HTTP 409 for a cancel returns NotCanceled", () =>
       Effect.gen(function*() {
         const { answer, arrived } = yield* meet("cancel", Fault.answer(409, { status: "running" }))
         assertRight<unknown, unknown>(answer, JobQueue.CancelResult.NotCanceled({ status: "running" }))
         assert.isFalse(arrived)
       }).pipe(Effect.provide(TestJobQueue.layer())))
 
-    it.effect.each(all)("a delay: %s takes so long, and then does what it does", (operation) =>
+    it.effect.each(all)("a delay: %s takes the delay, and then succeeds", (operation) =>
       Effect.gen(function*() {
         const { answer, arrived, call, took } = yield* meet(operation, Fault.delay("10 seconds"))
         assert.isTrue(Either.isRight(answer))
@@ -290,7 +290,7 @@ describe("Fault", () => {
         assert.strictEqual(endOf(call).outcome, "answered")
       }).pipe(Effect.provide(TestJobQueue.layer())))
 
-    it.effect("a delay is before the call arrives: what it sees is how things are by then", () =>
+    it.effect("a delay precedes the arrival of the request: the response shows the state after the delay", () =>
       Effect.gen(function*() {
         const job = yield* submit()
         yield* afflict(Fault.delay("10 seconds"))
@@ -298,7 +298,7 @@ describe("Fault", () => {
         assert.strictEqual(status._tag, "Done")
       }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("10 seconds")) } }))))
 
-    it.effect("a delay by chance is another one each time, the same ones for the same seed", () => {
+    it.effect("a random delay differs for each call, and is the same for the same seed", () => {
       const delays = (seed: string) =>
         Effect.gen(function*() {
           const job = yield* submit()
@@ -320,7 +320,7 @@ describe("Fault", () => {
       })
     })
 
-    it.effect("a latch: the call does not arrive before it is opened", () =>
+    it.effect("a latch: the request does not arrive before the latch opens", () =>
       Effect.gen(function*() {
         const { calls, jobs } = TestJobQueue
         const latch = yield* Deferred.make<void>()
@@ -337,7 +337,7 @@ describe("Fault", () => {
   })
 
   describe("requestTimeout", () => {
-    it.effect("is how long a call may take", () =>
+    it.effect("limits the duration of a call", () =>
       Effect.gen(function*() {
         const { answer, took } = yield* meet("status", Fault.noResponse)
         assert(Either.isLeft(answer) && answer.left._tag === "ResponseTimeout")
@@ -345,14 +345,14 @@ describe("Fault", () => {
         assert.strictEqual(took, 3_000)
       }).pipe(Effect.provide(TestJobQueue.layer({ requestTimeout: "3 seconds" }))))
 
-    it.effect("is for the body as well", () =>
+    it.effect("covers the response body", () =>
       Effect.gen(function*() {
         const { took } = yield* meet("status", Fault.stalled)
         assert.strictEqual(took, 3_000)
       }).pipe(Effect.provide(TestJobQueue.layer({ requestTimeout: "3 seconds" }))))
   })
 
-  describe("answers that are lost", () => {
+  describe("lost responses", () => {
     const losses = [
       Fault.answerLost(),
       Fault.answerLost(Fault.unavailable({ status: 502 })),
@@ -366,7 +366,7 @@ describe("Fault", () => {
     ]
 
     it.effect.each(losses)(
-      "%s: a submit makes one job, of which its caller does not know",
+      "%s: a submit creates one job, but its caller receives an error",
       (fault) =>
         Effect.gen(function*() {
           const { jobs, transitions } = TestJobQueue
@@ -379,7 +379,7 @@ describe("Fault", () => {
         }).pipe(Effect.provide(TestJobQueue.layer({ faults: [fault.pipe(Fault.on("submit"))] })))
     )
 
-    it.effect("keep the conditions of what there is instead", () =>
+    it.effect("keep the conditions of the replacing fault", () =>
       Effect.gen(function*() {
         assert.isTrue(Either.isRight(yield* Effect.either(submit())))
         assert.isTrue(Either.isLeft(yield* Effect.either(submit())))
@@ -411,7 +411,7 @@ describe("Fault", () => {
 
     describe("stale", () => {
       const moments = [
-        // as the queue is from the very millisecond of a change on
+        // a change is visible from its own millisecond on
         ["0 seconds", "Pending"],
         ["999 millis", "Pending"],
         ["1 second", "Running"],
@@ -432,7 +432,7 @@ describe("Fault", () => {
           })
       )
 
-      it.effect("tells all as it was then", () =>
+      it.effect("shows all fields as of the earlier time", () =>
         Effect.gen(function*() {
           const then = yield* see(Fault.stale("1 second"), "3 seconds")
           assert.strictEqual(then._tag, "Running")
@@ -442,7 +442,7 @@ describe("Fault", () => {
           assertNone(then.doneAt)
         }))
 
-      it.effect("not behind at all is no fault", () =>
+      it.effect("a lag of zero changes nothing", () =>
         Effect.gen(function*() {
           const now = yield* see(Fault.stale(0), "3 seconds")
           assert.strictEqual(now._tag, "Done")
@@ -450,7 +450,7 @@ describe("Fault", () => {
           assert.strictEqual(millis(now.doneAt), 3_000)
         }))
 
-      it.effect("does not find the job before it was there, and does at the millisecond when it was", () =>
+      it.effect("does not find the job before its submission, and finds it from that millisecond on", () =>
         Effect.gen(function*() {
           const before = yield* look(Fault.stale("10 seconds"), "9999 millis")
           assert(Either.isLeft(before))
@@ -468,7 +468,7 @@ describe("Fault", () => {
           faults: [Fault.stale("10 seconds")]
         }))))
 
-      it.effect("knows jobs that were lost, and found again", () =>
+      it.effect("shows requeued and reclaimed jobs", () =>
         Effect.gen(function*() {
           const job = yield* submit()
           const tags: Array<string> = []
@@ -484,7 +484,7 @@ describe("Fault", () => {
         }))))
 
       it.effect.each(all.filter((operation) => operation !== "status"))(
-        "changes nothing of %s",
+        "does not change %s",
         (operation) =>
           Effect.gen(function*() {
             const { answer, arrived } = yield* meet(operation, Fault.stale("1 hour"))
@@ -494,20 +494,20 @@ describe("Fault", () => {
       )
     })
 
-    it.effect("a clock that is ahead moves every time that the service tells", () =>
+    it.effect("a clock that is ahead shifts every time in the snapshot", () =>
       Effect.gen(function*() {
         const { claimedAt, createdAt, doneAt } = yield* see(Fault.clockAhead("1 hour"), "5 seconds")
         assert.deepStrictEqual([createdAt, claimedAt, doneAt].map(millis), [3_600_000, 3_601_000, 3_603_000])
       }))
 
-    it.effect("so does one that is behind, and of what was not told it makes nothing", () =>
+    it.effect("a clock that is behind shifts every time, and adds no missing time", () =>
       Effect.gen(function*() {
         const { claimedAt, createdAt, doneAt } = yield* see(Fault.clockBehind("1 hour"), "1 second")
         assert.deepStrictEqual([createdAt, claimedAt].map(millis), [-3_600_000, -3_599_000])
         assertNone(doneAt)
       }))
 
-    it.effect("an unknown status is told word for word, with all else that is known", () =>
+    it.effect("an unknown status is kept verbatim, with all other fields", () =>
       Effect.gen(function*() {
         const job = yield* submit()
         yield* TestClock.adjust("2 seconds")
@@ -518,7 +518,7 @@ describe("Fault", () => {
         deepStrictEqual<unknown>(status, { ...truth, _tag: "Unrecognized", status: "warming up" })
       }).pipe(Effect.provide(TestJobQueue.layer({ workers }))))
 
-    it.effect("a change is made before the snapshot is sent", () =>
+    it.effect("mapStatus changes the snapshot before it is encoded", () =>
       Effect.gen(function*() {
         const fault = Fault.mapStatus((status) => ({
           ...status,
@@ -532,7 +532,7 @@ describe("Fault", () => {
         deepStrictEqual(status.info, { progress: 0.5, at: "1970-01-01T00:00:00.000Z" })
       }))
 
-    it.effect("a job that is not found stays so, whatever would be changed", () =>
+    it.effect("a job that is not found remains JobNotFound, despite faults that change snapshots", () =>
       Effect.gen(function*() {
         const job = Job.ref(model, "no such job")
         const answer = yield* Effect.either(JobQueue.status(job))
@@ -542,7 +542,7 @@ describe("Fault", () => {
   })
 
   describe("conditions", () => {
-    /** Which of so many polls, from the first on, meet a fault. */
+    /** The numbers of the polls, of the first `count`, that meet the fault. */
     const pollsThatMeet = (
       count: number,
       fault: Fault.Fault,
@@ -561,7 +561,7 @@ describe("Fault", () => {
         return met
       }).pipe(Effect.provide(TestJobQueue.layer({ faults: [fault], seed })))
 
-    it.effect.each(all)("on %s: to calls of this operation and of no other", (operation) =>
+    it.effect.each(all)("on %s: applies to calls of this operation only", (operation) =>
       Effect.gen(function*() {
         const job = yield* submit()
         yield* afflict(Fault.unauthorized.pipe(Fault.on(operation)))
@@ -571,7 +571,7 @@ describe("Fault", () => {
         }
       }).pipe(Effect.provide(TestJobQueue.layer())))
 
-    it.effect("ofJob: to calls about this job, by its model and its id", () =>
+    it.effect("ofJob: applies to calls for this job, by its model and its id", () =>
       Effect.gen(function*() {
         const one = yield* submit()
         const other = yield* submit()
@@ -585,7 +585,7 @@ describe("Fault", () => {
             tagOf(JobQueue.status(Job.ref("another model", one.requestId))),
             tagOf(JobQueue.cancel(other)),
             tagOf(JobQueue.cancel(one)),
-            // these are about no job in particular
+            // these calls concern no particular job
             tagOf(JobQueue.metrics(model)),
             tagOf(JobQueue.clear(model)),
             tagOf(submit())
@@ -594,7 +594,7 @@ describe("Fault", () => {
         )
       }).pipe(Effect.provide(TestJobQueue.layer())))
 
-    it.effect("ofModel: to calls about this model", () =>
+    it.effect("ofModel: applies to calls for this model", () =>
       Effect.gen(function*() {
         yield* afflict(Fault.unauthorized.pipe(Fault.ofModel("one")))
         for (const operation of all) {
@@ -612,7 +612,7 @@ describe("Fault", () => {
         }
       }).pipe(Effect.provide(TestJobQueue.layer())))
 
-    it.effect("nth: to this one, or to those from here to there, for ever if need be", () =>
+    it.effect("nth: applies to one call, or to a range of calls, which may be infinite", () =>
       Effect.gen(function*() {
         const status = Fault.unavailable().pipe(Fault.on("status"))
         assert.deepStrictEqual(yield* pollsThatMeet(6, status.pipe(Fault.nth(1))), [1])
@@ -622,7 +622,7 @@ describe("Fault", () => {
         assert.deepStrictEqual(yield* pollsThatMeet(6, Fault.nth(status, 2, 3)), [2, 3])
       }))
 
-    it.effect("during: from a time on, and before another", () =>
+    it.effect("during: applies from the start time, until before the end time", () =>
       Effect.gen(function*() {
         // polls 1, 2, 3, … are at 0, 1, 2, … seconds
         const status = Fault.unavailable().pipe(Fault.on("status"))
@@ -632,14 +632,14 @@ describe("Fault", () => {
         assert.deepStrictEqual(yield* pollsThatMeet(6, Fault.during(status, 0, 1)), [1])
       }))
 
-    it.effect("during: counts from when the queue was made", () =>
+    it.effect("during: counts from the creation of the queue", () =>
       Effect.gen(function*() {
         yield* TestClock.setTime(1_000_000_000)
         const status = Fault.unavailable().pipe(Fault.on("status"))
         assert.deepStrictEqual(yield* pollsThatMeet(4, status.pipe(Fault.during("1 second", "3 seconds"))), [2, 3])
       }))
 
-    it.effect("share: to this part of them, the same ones for the same seed", () =>
+    it.effect("withProbability: applies to this share of the calls, the same ones for the same seed", () =>
       Effect.gen(function*() {
         const status = Fault.unavailable().pipe(Fault.on("status"))
         const polls = runs(200, 2_000)
@@ -657,7 +657,7 @@ describe("Fault", () => {
         assert.notDeepEqual(yield* pollsThatMeet(50, half, { seed: "b" }), met)
       }))
 
-    it.effect("share: two faults of one queue don't happen to the same calls", () =>
+    it.effect("withProbability: two faults of one queue choose independently", () =>
       Effect.gen(function*() {
         const job = yield* submit()
         const { calls } = TestJobQueue
@@ -665,7 +665,7 @@ describe("Fault", () => {
         const outcomes = (yield* calls).slice(1).map((call) => endOf(call).outcome)
         const share = (outcome: NonNullable<TestJobQueue.Call["end"]>["outcome"]) =>
           outcomes.filter((other) => other === outcome).length / 400
-        // the first is outermost: the second shows where the first does not happen
+        // the first fault is outermost: the second one shows only where the first does not apply
         assert.closeTo(share("RateLimited"), 0.5, 0.1)
         assert.closeTo(share("AccessDenied"), 0.25, 0.1)
         assert.closeTo(share("answered"), 0.25, 0.1)
@@ -676,7 +676,7 @@ describe("Fault", () => {
         ]
       }))))
 
-    it.effect("where: to calls of which this is so; it is asked of each call once", () => {
+    it.effect("where: applies to calls that satisfy the predicate, which runs once per call", () => {
       const asked: Array<TestJobQueue.Call> = []
       return Effect.gen(function*() {
         yield* TestClock.setTime(5_000)
@@ -701,11 +701,11 @@ describe("Fault", () => {
       })))
     })
 
-    it.effect("their order: each counts the calls that those before it let through", () =>
+    it.effect("order: each condition counts the calls that the conditions before it accept", () =>
       Effect.gen(function*() {
         const status = Fault.unavailable().pipe(Fault.on("status"))
         const isOdd = Fault.where(({ nth }) => nth % 2 === 1)
-        // of the polls 1, 3, 5, 7 the second; the second poll, if it is one of those
+        // the second of the polls 1, 3, 5, 7; the second poll, if it is one of those
         assert.deepStrictEqual(yield* pollsThatMeet(8, status.pipe(isOdd, Fault.nth(2))), [3])
         assert.deepStrictEqual(yield* pollsThatMeet(8, status.pipe(Fault.nth(2), isOdd)), [])
         // the first submit is call 1 of all, and lets poll 1 be call 2
@@ -715,7 +715,7 @@ describe("Fault", () => {
         // the third of those from 4 seconds on; the third of all, if it is from 4 seconds on
         assert.deepStrictEqual(yield* pollsThatMeet(8, status.pipe(Fault.during("4 seconds"), Fault.nth(3))), [7])
         assert.deepStrictEqual(yield* pollsThatMeet(8, status.pipe(Fault.nth(3), Fault.during("4 seconds"))), [])
-        // the first five of those that chance picks; those of the first five that chance picks
+        // the first five of the randomly chosen calls; the randomly chosen calls among the first five
         const half = Fault.withProbability(0.5)
         const picked = yield* pollsThatMeet(40, status.pipe(half))
         assert.deepStrictEqual(yield* pollsThatMeet(40, status.pipe(half, Fault.nth(1, 5))), picked.slice(0, 5))
@@ -726,7 +726,7 @@ describe("Fault", () => {
       }))
   })
 
-  describe("overRate", () => {
+  describe("aboveRate", () => {
     const times = [
       "0 millis",
       "100 millis",
@@ -745,7 +745,7 @@ describe("Fault", () => {
         return (yield* TestJobQueue.calls).map((call) => endOf(call).outcome)
       }).pipe(VirtualTime.run, Effect.provide(TestJobQueue.layer({ faults: [fault] })))
 
-    it.effect("happens to those that come too fast; those that it happens to do not count", () =>
+    it.effect("applies to calls above the rate; those calls do not count towards the rate", () =>
       Effect.gen(function*() {
         const fault = Fault.rateLimited("1 second")
         assert.deepStrictEqual(yield* outcomes(fault.pipe(Fault.aboveRate(2, "1 second"))), [
@@ -753,7 +753,7 @@ describe("Fault", () => {
           "answered",
           "RateLimited",
           "RateLimited",
-          // what was let through at 0 is a second ago
+          // the call accepted at 0 was one second ago
           "answered",
           "answered",
           "RateLimited"
@@ -769,7 +769,7 @@ describe("Fault", () => {
       }))
   })
 
-  it("conditions that can never hold are refused where they are stated", () => {
+  it("conditions that can never hold throw when they are created", () => {
     assert.throws(() => Fault.nth(Fault.noResponse, 0), "Fault.nth: there are no calls 0 to 0")
     assert.throws(() => Fault.nth(Fault.noResponse, 5, 3), "Fault.nth: there are no calls 5 to 3")
     assert.throws(() => Fault.nth(Fault.noResponse, Number.NaN), "Fault.nth: there are no calls NaN to NaN")
@@ -787,7 +787,7 @@ describe("Fault", () => {
     )
   })
 
-  it.effect("a defect in what a fault does is one of the call, and noted as such", () =>
+  it.effect("a defect in a fault is a defect of the call, and is recorded as such", () =>
     Effect.gen(function*() {
       const exit = yield* Effect.exit(Effect.flatMap(submit(), JobQueue.status))
       assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))
@@ -798,7 +798,7 @@ describe("Fault", () => {
       })]
     }))))
 
-  describe("several", () => {
+  describe("several faults", () => {
     const first = (...faults: ReadonlyArray<Fault.Fault>) =>
       Effect.gen(function*() {
         const job = yield* submit()
@@ -813,7 +813,7 @@ describe("Fault", () => {
         })
       }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("30 seconds")) } })))
 
-    it.effect("the first is outermost: an answer hides what comes after it, a delay does not", () =>
+    it.effect("the first fault is outermost: a response hides later faults, a delay does not", () =>
       Effect.gen(function*() {
         assert.strictEqual(yield* first(Fault.unauthorized, Fault.rateLimited()), "AccessDenied after 0")
         assert.strictEqual(yield* first(Fault.rateLimited(), Fault.unauthorized), "RateLimited after 0")
@@ -824,32 +824,32 @@ describe("Fault", () => {
         assert.strictEqual(yield* first(Fault.delay("5 seconds"), Fault.disconnected), "Unreachable after 5000")
       }))
 
-    it.effect("what happens to a snapshot adds up", () =>
+    it.effect("changes of a snapshot add up", () =>
       Effect.gen(function*() {
-        // it ran for the first 30 of 60 seconds
+        // the job ran for the first 30 of 60 seconds
         assert.strictEqual(yield* first(Fault.stale("30 seconds")), "Done after 0")
         assert.strictEqual(yield* first(Fault.stale("30 seconds"), Fault.stale("1 millis")), "Running after 0")
         assert.strictEqual(yield* first(Fault.stale("40 seconds"), Fault.unknownStatus("odd")), "odd after 0")
         assert.strictEqual(yield* first(Fault.unknownStatus("odd"), Fault.stale("90 seconds")), "JobNotFound after 0")
-        // the first has the last word
+        // the first fault is applied last
         assert.strictEqual(yield* first(Fault.unknownStatus("odd"), Fault.unknownStatus("even")), "odd after 0")
       }))
 
-    it.effect("half of an answer is half of what there would be else", () =>
+    it.effect("a truncated or stalled body applies to the response of the later faults", () =>
       Effect.gen(function*() {
-        // of a refusal, a body that breaks off tells less, but the status is known
+        // an error response with a truncated body still has its status code
         assert.strictEqual(yield* first(Fault.truncated, Fault.unauthorized), "AccessDenied after 0")
         assert.strictEqual(yield* first(Fault.stalled, Fault.delay("5 seconds")), "ResponseTimeout after 30000")
         assert.strictEqual(yield* first(Fault.truncated, Fault.delay("5 seconds")), "Unreachable after 5000")
         assert.strictEqual(yield* first(Fault.truncated, Fault.disconnected), "Unreachable after 0")
       }))
 
-    it.effect("an answer that is lost after what came before it has happened", () =>
+    it.effect("a lost response applies to the response of an inner fault", () =>
       Effect.gen(function*() {
         const { jobs } = TestJobQueue
         yield* afflict(Fault.answerLost())
         yield* afflict(Fault.unavailable())
-        // what is lost is the answer of the fault inside, and that makes no job
+        // the lost response is that of the inner fault, which creates no job
         const answer = yield* Effect.either(submit())
         assert(Either.isLeft(answer))
         assert.strictEqual(answer.left._tag, "Unreachable")
@@ -858,7 +858,7 @@ describe("Fault", () => {
   })
 
   describe("inject", () => {
-    it.effect("from now on, until it is taken back; taking it back twice does no harm", () =>
+    it.effect("applies until it is removed; removal is idempotent", () =>
       Effect.gen(function*() {
         const { inject } = TestJobQueue
         const tag = Effect.map(
@@ -877,7 +877,7 @@ describe("Fault", () => {
         assert.strictEqual(yield* tag, "answered")
       }).pipe(Effect.provide(TestJobQueue.layer())))
 
-    it.effect("comes after the faults of the layer, and has a count of its own", () =>
+    it.effect("applies after the faults of the layer, with its own call count", () =>
       Effect.gen(function*() {
         const { calls } = TestJobQueue
         yield* JobQueue.metrics(model)
@@ -889,7 +889,7 @@ describe("Fault", () => {
         assert.deepStrictEqual(outcomes, ["answered", "answered", "RateLimited", "answered", "answered"])
       }).pipe(Effect.provide(TestJobQueue.layer({ faults: [Fault.rateLimited().pipe(Fault.nth(3))] }))))
 
-    it.effect("a call that is on its way when a fault is taken back is not helped", () =>
+    it.effect("removal does not affect a call in flight", () =>
       Effect.gen(function*() {
         const { calls, inject } = TestJobQueue
         const recover = yield* inject(Fault.noResponse)
@@ -908,15 +908,15 @@ describe("Fault", () => {
 
   describe("interrupted", () => {
     const endless: ReadonlyArray<readonly [string, Fault.Fault]> = [
-      ["hangs", Fault.noResponse],
-      ["is held", Fault.blockedUntil(Effect.never)],
+      ["gets no response", Fault.noResponse],
+      ["is blocked", Fault.blockedUntil(Effect.never)],
       ["is delayed", Fault.delay("1 day")],
       ["has a body that stalls", Fault.stalled],
-      ["has lost its answer", Fault.answerLost(Fault.noResponse)]
+      ["has lost its response", Fault.answerLost(Fault.noResponse)]
     ]
 
     describe.each(endless)("a call that %s", (_, fault) => {
-      it.effect.each(all)("%s: is over at once, and leaves nothing behind", (operation) =>
+      it.effect.each(all)("%s: ends at once, and leaves no fiber behind", (operation) =>
         Effect.gen(function*() {
           const { calls } = TestJobQueue
           const job = yield* submit()
@@ -935,7 +935,7 @@ describe("Fault", () => {
   describe("toString", () => {
     const job = Job.ref(model, "1")
 
-    it("tells what happens, and when", () => {
+    it("describes the effect and the conditions", () => {
       assert.strictEqual(String(Fault.noResponse), "hang")
       assert.strictEqual(
         String(Fault.rateLimited("10 seconds").pipe(Fault.on("status"), Fault.nth(3), Fault.ofModel("m"))),
@@ -959,7 +959,7 @@ describe("Fault", () => {
       )
     })
 
-    it("of each one", () => {
+    it("describes every kind of fault", () => {
       const labels = [
         Fault.answer(418),
         Fault.rateLimited(),
@@ -1002,7 +1002,7 @@ describe("Fault", () => {
       ])
     })
 
-    it("a fault is a value: a condition makes another one of it", () => {
+    it("a fault is immutable: a condition returns a new fault", () => {
       const fault = Fault.noResponse.pipe(Fault.on("status"))
       const narrower = fault.pipe(Fault.nth(1))
       assert.strictEqual(String(fault), "hang, status")
@@ -1011,7 +1011,7 @@ describe("Fault", () => {
     })
   })
 
-  it.effect("happens only to calls: what is refused before it is sent is none", () =>
+  it.effect("applies to sent calls only: a call rejected by validation is not counted", () =>
     Effect.gen(function*() {
       const { calls, counts } = TestJobQueue
       const answer = yield* Effect.either(JobQueue.metrics(" "))

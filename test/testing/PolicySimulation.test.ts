@@ -16,14 +16,14 @@ const always = (job: PolicySimulation.SimulatedJob): PolicySimulation.Workload =
 const every = (pause: Duration.DurationInput) => withCadence(defaultPolicy, Schedule.spaced(pause))
 
 describe("simulate", () => {
-  it.effect("holds what a team wants to hold of its policy", () =>
+  it.effect("lets a test assert limits of a policy", () =>
     Effect.gen(function*() {
       const { p95Staleness, pollsPerJob } = yield* simulate(defaultPolicy, workloads.lognormal, { seed: "ci" })
       assert.isAtMost(pollsPerJob, 15)
       assert(Duration.lessThanOrEqualTo(p95Staleness, "5.5 seconds"), Duration.format(p95Staleness))
     }))
 
-  it.effect("gives the same figures for the same seed, and others for another", () =>
+  it.effect("returns the same figures for the same seed, and different ones for another seed", () =>
     Effect.gen(function*() {
       for (const workload of Object.values(workloads)) {
         const run = (seed: number | string) => simulate(defaultPolicy, workload, { jobs: 200, seed })
@@ -34,13 +34,13 @@ describe("simulate", () => {
       }
     }))
 
-  it.effect("takes neither time nor chance from the program that it is called in", () =>
+  it.effect("uses neither the clock nor the random source of its caller", () =>
     Effect.gen(function*() {
       const run = simulate(defaultPolicy, workloads.bimodal, { jobs: 100 })
       assert.deepStrictEqual(yield* Effect.withRandom(run, Random.make("another")), yield* run)
     }))
 
-  it.effect("agrees with a count by hand, for a poll at every beat", () =>
+  it.effect("agrees with a direct count for a constant poll interval", () =>
     Effect.gen(function*() {
       const pause = 700
       const drawn: Array<number> = []
@@ -52,7 +52,7 @@ describe("simulate", () => {
         })
       }
       const result = yield* simulate(every(pause), workload, { jobs: 500 })
-      // polls come at 0, 700, 1400 …; the one that sees the end is the first that is not before it
+      // polls run at 0, 700, 1400 …; the last poll is the first one at or after the end
       const polls = drawn.map((end) => Math.ceil(end / pause) + 1)
       const staleness = drawn.map((end) => Math.ceil(end / pause) * pause - end).sort((a, b) => a - b)
       const sum = (values: ReadonlyArray<number>) => values.reduce((a, b) => a + b, 0)
@@ -62,7 +62,7 @@ describe("simulate", () => {
       assert.approximately(Duration.toMillis(result.p95Staleness), staleness[474]!, 1e-3)
     }))
 
-  it.effect("gives the cadence what the service would say", () =>
+  it.effect("passes the cadence the snapshots that the service would return", () =>
     Effect.gen(function*() {
       const seen: Array<unknown> = []
       const cadence: Cadence.Cadence = Schedule.tapInput(Schedule.spaced("1 second"), (status: Job.JobStatus) =>
@@ -99,7 +99,7 @@ describe("simulate", () => {
       })
     }))
 
-  it.effect("holds the pauses to the bounds that a watch has, and goes on when a cadence ends", () =>
+  it.effect("limits the pauses to the bounds of a watch, and continues when a cadence ends", () =>
     Effect.gen(function*() {
       const job = always({ wait: 0, run: "1 second" })
       const polls = (cadence: Cadence.Cadence, workload = job) =>
@@ -112,7 +112,7 @@ describe("simulate", () => {
       assert.isAbove(yield* polls(Schedule.stop), 2)
     }))
 
-  it.effect("gives up when a deadline passes", () =>
+  it.effect("counts a job as expired when a deadline passes", () =>
     Effect.gen(function*() {
       const run = (deadline: Deadline.Deadline, job: PolicySimulation.SimulatedJob) =>
         simulate(withDeadline(every("1 second"), deadline), always(job), { jobs: 10 })
@@ -136,7 +136,7 @@ describe("simulate", () => {
       assert.strictEqual((yield* run(Deadline.stalled("2.5 seconds"), seconds(30, 5, (x) => x))).expired, 0)
     }))
 
-  it.effect("makes sense of any options", () =>
+  it.effect("accepts out-of-range options", () =>
     Effect.gen(function*() {
       const jobs = (jobs: number) => Effect.map(simulate(defaultPolicy, workloads.bimodal, { jobs }), (_) => _.jobs)
       assert.deepStrictEqual(yield* Effect.forEach([0, -1, 1.9, NaN], jobs), [1, 1, 1, 1_000])
@@ -149,7 +149,7 @@ describe("simulate", () => {
 })
 
 describe("workloads", () => {
-  it.effect("are what they say", () =>
+  it.effect("have the documented distributions", () =>
     Effect.gen(function*() {
       const drawn = (workload: PolicySimulation.Workload) =>
         Effect.replicateEffect(workload.job, 10_000).pipe(

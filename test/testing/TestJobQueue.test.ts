@@ -19,7 +19,7 @@ import { model } from "../fixtures/job.js"
 const submit = (info: Job.JsonObject = {}, options: Partial<JobQueue.SubmitRequest> = {}) =>
   JobQueue.submit({ model, payload: {}, info, ...options })
 
-/** What truly became of a job, a line a step: `Claimed 1 @ 2000`. */
+/** The history of a job, one line per step: `Claimed 1 @ 2000`. */
 const historyOf = (job: Job.JobRef) =>
   Effect.map(
     TestJobQueue.transitions(job),
@@ -36,7 +36,7 @@ const everySecond = Schedule.spaced("1 second")
 
 const everyMoment = Schedule.spaced("5 millis")
 
-/** What a worker does with a job is told by the name in its info. */
+/** Chooses the script of a job by the `name` in its info. */
 const byName = (lives: { readonly [name: string]: Worker.Script }): Worker.Script => (task, random) =>
   lives[String(task.info["name"])]?.(task, random) ?? []
 
@@ -44,7 +44,7 @@ const named = (name: string, options: Partial<JobQueue.SubmitRequest> = {}) => s
 
 describe("TestJobQueue", () => {
   describe("workers", () => {
-    it.effect("take a job after the pickup, and follow their script to the millisecond", () =>
+    it.effect("claim a job after the pickup delay, and follow their script to the millisecond", () =>
       Effect.gen(function*() {
         const job = yield* submit({ user_id: "u" })
         yield* TestClock.adjust("1999 millis")
@@ -74,7 +74,7 @@ describe("TestJobQueue", () => {
         }))
       ))
 
-    it.effect("are given the job, its payload, its info as it is by then, and the number of the attempt", () => {
+    it.effect("receive the job, its payload, its current info, and the number of the attempt", () => {
       const tasks: Array<Worker.Task> = []
       return Effect.gen(function*() {
         const job = yield* JobQueue.submit({ model, payload: { prompt: "a cat" }, info: { user_id: "u" } })
@@ -96,7 +96,7 @@ describe("TestJobQueue", () => {
       )
     })
 
-    it.effect("that fall silent lose the job when the claim runs out, counted from the last sign of life", () =>
+    it.effect("that stop responding lose the job when the claim expires, counted from the last report", () =>
       Effect.gen(function*() {
         const job = yield* submit()
         yield* TestClock.adjust("1 hour")
@@ -128,7 +128,7 @@ describe("TestJobQueue", () => {
         }))
       ))
 
-    it.effect("have 90 seconds unless told otherwise", () =>
+    it.effect("have a claim timeout of 90 seconds by default", () =>
       Effect.gen(function*() {
         const job = yield* submit()
         yield* TestClock.adjust("89999 millis")
@@ -142,7 +142,7 @@ describe("TestJobQueue", () => {
         ])
       }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: () => [] } }))))
 
-    it.effect("that speak up at the moment the claim runs out are too late, and those at work keep it however long they take", () =>
+    it.effect("that report at the instant the claim expires are too late; workers that keep working keep the claim", () =>
       Effect.gen(function*() {
         const late = yield* named("late")
         const prompt = yield* named("prompt", { model: "another model" })
@@ -169,7 +169,7 @@ describe("TestJobQueue", () => {
         }))
       ))
 
-    it.effect("that all die make four attempts", () =>
+    it.effect("that all stop responding use up four attempts", () =>
       Effect.gen(function*() {
         const job = yield* submit()
         yield* TestClock.adjust("1 hour")
@@ -192,13 +192,13 @@ describe("TestJobQueue", () => {
         Effect.provide(TestJobQueue.layer({
           workers: {
             claimTimeout: "10 seconds",
-            // the last steps serve for all attempts that come after
+            // the last steps apply to all later attempts
             script: Worker.attempts([], [Worker.heartbeat("1 second")], [Worker.heartbeat("2 seconds")])
           }
         }))
       ))
 
-    it.effect("are as many for each model as there are", () =>
+    it.effect("are available in full number to each model", () =>
       Effect.gen(function*() {
         const jobs = [yield* submit(), yield* submit(), yield* submit(), yield* submit(), yield* submit()]
         const other = yield* submit({}, { model: "another model" })
@@ -221,14 +221,14 @@ describe("TestJobQueue", () => {
         )
       ))
 
-    it.effect("that are none leave every job where it is", () =>
+    it.effect("with a count of zero claim no job", () =>
       Effect.gen(function*() {
         const job = yield* submit()
         yield* TestClock.adjust("365 days")
         assert.deepStrictEqual(yield* historyOf(job), ["Queued 0 @ 0"])
       }).pipe(Effect.provide(TestJobQueue.layer({ workers: { workers: 0, script: Worker.always(Worker.finish(0)) } }))))
 
-    it.effect("that died are replaced when their claim runs out, not before", () =>
+    it.effect("that stopped responding are replaced when their claim expires, not before", () =>
       Effect.gen(function*() {
         const dying = yield* named("dying")
         yield* TestClock.adjust("1 second")
@@ -241,7 +241,7 @@ describe("TestJobQueue", () => {
           "Queued 0 @ 0",
           "Claimed 1 @ 0",
           "Requeued 1 @ 10000",
-          // it kept its place, behind the one that is more important
+          // the job kept its place, behind the one with higher priority
           "Claimed 2 @ 15000",
           "Completed 2 @ 16000"
         ])
@@ -257,7 +257,7 @@ describe("TestJobQueue", () => {
         }))
       ))
 
-    it.effect("that died after they had lost the job are replaced at once, whoever has the job by then", () =>
+    it.effect("that stop responding after they lost the job are replaced at once, regardless of the current claim", () =>
       Effect.gen(function*() {
         const lost = yield* named("lost")
         yield* TestClock.adjust("16 seconds")
@@ -277,7 +277,7 @@ describe("TestJobQueue", () => {
             workers: 2,
             claimTimeout: "10 seconds",
             script: byName({
-              // the first one speaks up at 15 seconds, too late, and dies
+              // the first worker reports at 15 seconds, too late, and stops responding
               lost: Worker.attempts(
                 [Worker.late(Worker.heartbeat("5 seconds"))],
                 [...Array.from({ length: 4 }, () => Worker.heartbeat("9 seconds")), Worker.finish(0)]
@@ -291,10 +291,10 @@ describe("TestJobQueue", () => {
     const reports: ReadonlyArray<readonly [string, Worker.Step]> = [
       ["that it is done", Worker.late(Worker.finish("5 seconds", { by: 1 }))],
       ["that it failed", Worker.late(Worker.fail("5 seconds", "by 1"))],
-      ["a sign of life", Worker.late(Worker.heartbeat("5 seconds", { by: 1 }))]
+      ["a heartbeat", Worker.late(Worker.heartbeat("5 seconds", { by: 1 }))]
     ]
     for (const [what, report] of reports) {
-      it.effect(`that lost the job change nothing when they report late: ${what}`, () =>
+      it.effect(`that lost the job change nothing with a late report: ${what}`, () =>
         Effect.gen(function*() {
           const job = yield* submit()
           yield* TestClock.adjust("16 seconds")
@@ -304,7 +304,7 @@ describe("TestJobQueue", () => {
           assert.deepStrictEqual(running.outputs, {})
           assert.strictEqual(millis(running.claimedAt), 10_000)
           yield* TestClock.adjust("1 hour")
-          // a sign of life of the first did not keep the claim of the second either: that ran out at 23 seconds
+          // a heartbeat of the first worker does not extend the claim of the second one, which expires at 23 seconds
           assert.deepStrictEqual(yield* historyOf(job), [
             "Queued 0 @ 0",
             "Claimed 1 @ 0",
@@ -332,7 +332,7 @@ describe("TestJobQueue", () => {
         ))
     }
 
-    it.effect("find the same after one long sleep as after many short ones", () =>
+    it.effect("have the same history after one long sleep as after many short ones", () =>
       Effect.gen(function*() {
         const history = (steps: number) =>
           Effect.gen(function*() {
@@ -368,7 +368,7 @@ describe("TestJobQueue", () => {
       }))
   })
 
-  describe("by hand", () => {
+  describe("manual control", () => {
     it.effect("a test can be the worker", () =>
       Effect.gen(function*() {
         const { claim, finish, heartbeat } = TestJobQueue
@@ -410,7 +410,7 @@ describe("TestJobQueue", () => {
         assert.deepStrictEqual(yield* historyOf(job), ["Queued 0 @ 0", "Claimed 1 @ 0", "FailedByModel 1 @ 0"])
       }).pipe(Effect.provide(TestJobQueue.layer())))
 
-    it.effect("a claim lasts as long as it is told, from the last sign of life; 90 seconds unless it is told", () =>
+    it.effect("a claim lasts for its timeout since the last heartbeat; the timeout defaults to 90 seconds", () =>
       Effect.gen(function*() {
         const { claim, heartbeat } = TestJobQueue
         const job = yield* submit()
@@ -433,30 +433,31 @@ describe("TestJobQueue", () => {
         ])
       }).pipe(Effect.provide(TestJobQueue.layer())))
 
-    it.effect("whoever has no claim is told so, and changes nothing", () =>
+    it.effect("reports without a claim return false, and change nothing", () =>
       Effect.gen(function*() {
         const { claim, fail, finish, heartbeat } = TestJobQueue
-        const says = (job: Job.JobRef) => Effect.all([heartbeat(job, { x: 1 }), finish(job, { x: 1 }), fail(job, "x")])
+        const reportAll = (job: Job.JobRef) =>
+          Effect.all([heartbeat(job, { x: 1 }), finish(job, { x: 1 }), fail(job, "x")])
         const job = yield* submit()
-        const nobody = [false, false, false]
-        assert.deepStrictEqual(yield* says(job), nobody, "not claimed")
+        const rejected = [false, false, false]
+        assert.deepStrictEqual(yield* reportAll(job), rejected, "not claimed")
         yield* claim(model)
-        assert.deepStrictEqual(yield* says(Job.ref("another model", job.requestId)), nobody, "another model's")
-        assert.deepStrictEqual(yield* says(Job.ref(model, "unknown")), nobody, "unknown")
+        assert.deepStrictEqual(yield* reportAll(Job.ref("another model", job.requestId)), rejected, "another model's")
+        assert.deepStrictEqual(yield* reportAll(Job.ref(model, "unknown")), rejected, "unknown")
         assert.strictEqual((yield* JobQueue.status(job))._tag, "Running")
         assert.isTrue(yield* finish(job, { answer: 42 }))
-        assert.deepStrictEqual(yield* says(job), nobody, "done")
+        assert.deepStrictEqual(yield* reportAll(job), rejected, "done")
         const done = yield* JobQueue.status(job)
         assert.deepStrictEqual([done._tag, done.info, done.outputs], ["Done", {}, { answer: 42 }])
         const canceled = yield* submit()
         yield* JobQueue.cancel(canceled)
-        assert.deepStrictEqual(yield* says(canceled), nobody, "canceled")
+        assert.deepStrictEqual(yield* reportAll(canceled), rejected, "canceled")
         assertNone(yield* claim(model))
         assert.deepStrictEqual(yield* historyOf(Job.ref(model, "unknown")), [])
         assert.deepStrictEqual(yield* historyOf(Job.ref("another model", job.requestId)), [])
       }).pipe(Effect.provide(TestJobQueue.layer())))
 
-    it.effect("a job that a test gives back is done by the workers that there are", () =>
+    it.effect("a job whose manual claim expires is claimed by the workers of the pool", () =>
       Effect.gen(function*() {
         const { claim } = TestJobQueue
         const job = yield* submit()
@@ -478,7 +479,7 @@ describe("TestJobQueue", () => {
   })
 
   describe("the log of calls", () => {
-    it.effect("has every call, with its number and its time, be it answered or not", () =>
+    it.effect("has every call, with its number and its time, whether it succeeded or not", () =>
       Effect.gen(function*() {
         const { calls, counts } = TestJobQueue
         assert.deepStrictEqual(yield* calls, [])
@@ -511,11 +512,11 @@ describe("TestJobQueue", () => {
           { ...submits, nth: 2, ...at(62_500) }
         ])
         assert.deepStrictEqual(yield* counts, { submit: 2, status: 3, cancel: 1, clear: 1, metrics: 1 })
-        // what was handed out before stays as it was
+        // a list that was returned earlier does not change
         assert.strictEqual(before.length, 5)
       }).pipe(Effect.provide(TestJobQueue.layer())))
 
-    it.effect("has no call that was never made: bad input is refused before", () =>
+    it.effect("omits calls that were rejected by validation", () =>
       Effect.gen(function*() {
         const { calls } = TestJobQueue
         yield* Effect.flip(JobQueue.submit({ model: " ", payload: {} }))
@@ -527,7 +528,7 @@ describe("TestJobQueue", () => {
         assert.deepStrictEqual((yield* calls).map(({ nth }) => nth), [1])
       }).pipe(Effect.provide(TestJobQueue.layer())))
 
-    it.effect("shows what a watch does: when it polls, and that it stops", () =>
+    it.effect("shows the polls of a watch, and that they stop", () =>
       Effect.gen(function*() {
         const { calls } = TestJobQueue
         const job = yield* submit()
@@ -538,7 +539,7 @@ describe("TestJobQueue", () => {
         assert.deepStrictEqual(polls.map(({ nth }) => nth), polls.map((_, i) => i + 1))
         assert.strictEqual(polls[0]?.at, 0)
         assert.isAtLeast(polls.at(-1)!.at, 30_000)
-        // the one before it came too early
+        // the poll before it came before the end
         assert.isBelow(polls.at(-2)!.at, 30_000)
         for (const { requestId } of polls) assert.strictEqual(requestId, job.requestId)
       }).pipe(
@@ -549,7 +550,7 @@ describe("TestJobQueue", () => {
   })
 
   describe("faults", () => {
-    it.effect("fail the calls that they choose, and then nothing has happened", () =>
+    it.effect("fail the matching calls, which then have no effect on the queue", () =>
       Effect.gen(function*() {
         const { calls } = TestJobQueue
         const error = yield* Effect.flip(submit())
@@ -588,7 +589,7 @@ describe("TestJobQueue", () => {
         }))
       ))
 
-    it.effect("that hang make the call hang, until somebody gives up", () =>
+    it.effect("without a response make the call wait until the caller interrupts it", () =>
       Effect.gen(function*() {
         const { calls } = TestJobQueue
         const job = yield* submit()
@@ -599,13 +600,13 @@ describe("TestJobQueue", () => {
         yield* TestClock.adjust("1 millis")
         assertNone(yield* Fiber.join(call))
         assert.deepStrictEqual((yield* calls)[1]?.end, { at: 10_000, outcome: "interrupted" })
-        // the queue itself goes on
+        // the queue itself keeps working
         assert.strictEqual((yield* JobQueue.status(job))._tag, "Pending")
       }).pipe(
         Effect.provide(TestJobQueue.layer({ faults: [Fault.noResponse.pipe(Fault.on("status"), Fault.nth(1))] }))
       ))
 
-    it.effect("that hang make the call fail, when its own patience ends", () =>
+    it.effect("without a response make the call fail after the request timeout", () =>
       Effect.gen(function*() {
         const { calls } = TestJobQueue
         const job = yield* submit()
@@ -621,7 +622,7 @@ describe("TestJobQueue", () => {
         )
       ))
 
-    it.effect("that wait make the call wait, and it sees the queue as it is by then", () =>
+    it.effect("with a delay make the call wait, and its response shows the state after the delay", () =>
       Effect.gen(function*() {
         const { calls } = TestJobQueue
         const job = yield* submit()
@@ -639,7 +640,7 @@ describe("TestJobQueue", () => {
         }))
       ))
 
-    it.effect("are what a watch rides out", () =>
+    it.effect("that are transient do not end a watch", () =>
       Effect.gen(function*() {
         const job = yield* submit()
         const watch = yield* Effect.fork(Stream.runCollect(JobStream.transitions(job)))
@@ -657,7 +658,7 @@ describe("TestJobQueue", () => {
   describe("seeds", () => {
     const encode = Schema.encodeSync(Schema.parseJson(Job.JobStatus))
 
-    /** A day in the life of a queue, to the byte. */
+    /** A log of a queue under load, as text. */
     const record = (options: TestJobQueue.Options) =>
       Effect.gen(function*() {
         const { calls, transitions } = TestJobQueue
@@ -683,9 +684,9 @@ describe("TestJobQueue", () => {
           }
           lines.push(encode(yield* JobQueue.status(job)))
         }
-        // for the next one
+        // for the next recording
         yield* TestClock.setTime(0)
-        // all that names a job
+        // every identifier of a job
         return { ids: [...jobs.map(({ requestId }) => requestId), ...cursors], text: lines.join("\n") }
       }).pipe(
         Effect.provide(TestJobQueue.layer({
@@ -702,7 +703,7 @@ describe("TestJobQueue", () => {
         }))
       )
 
-    it.effect("that are the same make the same ids and the same history, to the byte", () =>
+    it.effect("that are equal produce the same ids and the same history, byte for byte", () =>
       Effect.gen(function*() {
         for (const seed of ["a seed", 42, undefined]) {
           const first = yield* record({ seed })
@@ -714,7 +715,7 @@ describe("TestJobQueue", () => {
         }
       }))
 
-    it.effect("that differ make other ids, and the same history but for them", () =>
+    it.effect("that differ produce different ids, and otherwise the same history", () =>
       Effect.gen(function*() {
         const first = yield* record({ seed: "a seed" })
         for (const seed of ["another seed", 42, undefined]) {
@@ -727,7 +728,7 @@ describe("TestJobQueue", () => {
   })
 
   describe("layers", () => {
-    it.effect("share nothing, even if they are the same", () =>
+    it.effect("share no state, even if they are equal", () =>
       Effect.gen(function*() {
         const layer = TestJobQueue.layer({ seed: 1 })
         const first = yield* Layer.build(Layer.fresh(layer))
@@ -754,7 +755,7 @@ describe("TestJobQueue", () => {
   })
 
   describe("time", () => {
-    it.live("may be that of the wall", () =>
+    it.live("may be the system time", () =>
       Effect.gen(function*() {
         const before = yield* DateTime.now
         const job = yield* submit()
@@ -775,7 +776,7 @@ describe("TestJobQueue", () => {
         }))
       ))
 
-    it.effect("passes without a fiber, a timer or a finalizer of the queue's", () => {
+    it.effect("needs no fiber, timer or finalizer of the queue", () => {
       let scripts = 0
       return Effect.gen(function*() {
         const supervisor = yield* Supervisor.track
@@ -818,7 +819,7 @@ describe("TestJobQueue", () => {
       })
     })
 
-    it.effect("may be stopped in the middle of everything: nothing is left behind", () =>
+    it.effect("may stop during watches: nothing is left behind", () =>
       Effect.gen(function*() {
         const { calls } = TestJobQueue
         const jobs = [yield* submit(), yield* submit(), yield* submit()]
@@ -831,7 +832,7 @@ describe("TestJobQueue", () => {
         yield* Fiber.interrupt(watches)
         yield* TestClock.adjust("1 hour")
         assert.strictEqual((yield* calls).length, before)
-        // watching is only looking
+        // a watch does not change the jobs
         for (const job of jobs) assert.strictEqual((yield* JobQueue.status(job))._tag, "Done")
       }).pipe(
         Effect.provide(
@@ -870,7 +871,7 @@ describe("TestJobQueue", () => {
       )
     })
 
-    it("has other steps for each attempt, the last ones for all that come after", () => {
+    it("has separate steps for each attempt; the last ones apply to all later attempts", () => {
       const lives = [[Worker.heartbeat(1)], [], [Worker.finish(3)]]
       const script = Worker.attempts(...lives)
       const task = { job: Job.ref(model, "id"), nth: 1, payload: {}, info: {} }

@@ -20,7 +20,7 @@ import { TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
 
 const now = Clock.currentTimeMillis
 
-/** What happened, and when: `2000 one`. */
+/** Records each step with its time: `2000 one`. */
 const makeLog = () => {
   const lines: Array<string> = []
   const log = (what: string) => Effect.map(now, (at) => void lines.push(`${at} ${what}`))
@@ -29,7 +29,7 @@ const makeLog = () => {
 
 describe("VirtualTime.run", () => {
   describe("time", () => {
-    it.effect("begins at the time that it is, passes at once, and has passed at the end", () =>
+    it.effect("starts at the current time, advances without waiting, and moves the test's clock to the end time", () =>
       Effect.gen(function*() {
         yield* TestClock.setTime(1_000)
         const [before, after] = yield* VirtualTime.run(Effect.zip(now, Effect.zipRight(Effect.sleep("6 hours"), now)))
@@ -38,7 +38,7 @@ describe("VirtualTime.run", () => {
         assert.strictEqual(yield* VirtualTime.run(now), 21_601_000)
       }))
 
-    it.effect("passes where a test moves its clock in there, as it does for all others", () =>
+    it.effect("advances inside the run when the test adjusts the clock", () =>
       Effect.gen(function*() {
         const times = yield* VirtualTime.run(Effect.gen(function*() {
           const fiber = yield* Effect.fork(Effect.zipRight(Effect.sleep("1 hour"), now))
@@ -50,7 +50,7 @@ describe("VirtualTime.run", () => {
         assert.deepStrictEqual(times, [3_600_000, 7_200_000, 10_000_000])
       }))
 
-    it.effect("is told in nanoseconds too", () =>
+    it.effect("is also available in nanoseconds", () =>
       Effect.gen(function*() {
         yield* TestClock.setTime(1_000)
         assert.strictEqual(
@@ -61,7 +61,7 @@ describe("VirtualTime.run", () => {
         assert.strictEqual(Duration.toMillis(took), 86_400_000)
       }))
 
-    it.effect("is set also where the effect fails, dies or is interrupted", () =>
+    it.effect("moves the test's clock even if the effect fails, dies or is interrupted", () =>
       Effect.gen(function*() {
         for (const end of [Effect.fail("no"), Effect.die("no"), Effect.interrupt]) {
           const before = yield* TestClock.currentTimeMillis
@@ -75,7 +75,7 @@ describe("VirtualTime.run", () => {
         const job = yield* JobQueue.submit({ model: "my-org/video-generator", payload: {} })
         const outputs = yield* VirtualTime.run(JobStream.result(job, { cadence: Cadence.fixed("1 second") }))
         assert.deepStrictEqual(outputs, { answer: 42 })
-        // one at once, one within the first second, by chance, and then one each second until it sees the end
+        // one at once, one at a random time within the first second, then one each second until the job ends
         const { counts } = TestJobQueue
         assert.strictEqual((yield* counts).status, 2 * 3600 + 2)
         const end = yield* TestClock.currentTimeMillis
@@ -84,21 +84,21 @@ describe("VirtualTime.run", () => {
         workers: { script: Worker.always(Worker.finish("2 hours", { answer: 42 })), claimTimeout: "1 day" }
       }))))
 
-    it.effect("a fiber outside that sleeps until then wakes up when all is over", () =>
+    it.effect("a fiber outside that sleeps until then wakes up when the run ends", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
         const outside = yield* Effect.fork(Effect.zipRight(Effect.sleep("1 hour"), log("outside")))
         const later = yield* Effect.fork(Effect.zipRight(Effect.sleep("3 hours"), log("later")))
         yield* VirtualTime.run(Effect.zipRight(Effect.sleep("2 hours"), log("inside")))
         yield* Fiber.join(outside)
-        // which finds itself at its own time, as under `TestClock` by itself
+        // the outer fiber wakes at its own time, as under `TestClock` alone
         assert.deepStrictEqual(lines, ["7200000 inside", "3600000 outside"])
         yield* TestClock.adjust("1 hour")
         yield* Fiber.join(later)
         assert.strictEqual(lines[2], "10800000 later")
       }))
 
-    it.live("is that of the world where no other clock is, which goes on as ever", () =>
+    it.live("starts at the system time under the live clock, which is not changed", () =>
       Effect.gen(function*() {
         const before = yield* now
         const [start, end] = yield* VirtualTime.run(Effect.zip(now, Effect.zipRight(Effect.sleep("1 day"), now)))
@@ -121,13 +121,13 @@ describe("VirtualTime.run", () => {
       vi.resetModules()
     })
 
-    it("passes all the same", async () => {
+    it("advances under fake timers", async () => {
       vi.useFakeTimers({ toFake: [...everything] })
       const [start, end] = await Effect.runPromise(VirtualTime.run(day))
       assert.strictEqual(end - start, 86_400_000)
     })
 
-    it("passes where they were there before this library was loaded", async () => {
+    it("advances if the timers were faked before this library was loaded", async () => {
       vi.useFakeTimers({ toFake: [...everything] })
       vi.resetModules()
       const { VirtualTime } = await import("effect-queue-status/testing")
@@ -135,7 +135,7 @@ describe("VirtualTime.run", () => {
       assert.strictEqual(end - start, 86_400_000)
     })
 
-    it("says that nothing is left to do", async () => {
+    it("reports that nothing is left to do", async () => {
       vi.useFakeTimers({ toFake: [...everything] })
       const exit = await Effect.runPromiseExit(VirtualTime.run(Effect.never))
       assert.include(
@@ -145,8 +145,8 @@ describe("VirtualTime.run", () => {
     })
   })
 
-  describe("who sleeps", () => {
-    it.effect("wakes up in order, and in the order of falling asleep where it is at one instant", () =>
+  describe("a sleeping fiber", () => {
+    it.effect("wakes in order of time; fibers due at the same instant wake in order of their sleep", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
         const sleeper = (name: string, ...pauses: ReadonlyArray<Duration.DurationInput>) =>
@@ -171,7 +171,7 @@ describe("VirtualTime.run", () => {
         ])
       }))
 
-    it.effect("a thousand of them, in a random order", () =>
+    it.effect("wakes in order among a thousand with random delays", () =>
       Effect.gen(function*() {
         const woken: Array<number> = []
         const pauses = Array.from({ length: 1_000 }, (_, i) => (i * 7_919) % 1_009)
@@ -183,7 +183,7 @@ describe("VirtualTime.run", () => {
         assert.deepStrictEqual(woken, pauses.slice().sort((a, b) => a - b))
       }))
 
-    it.effect("and does not any more, wakes nobody, and lets no time pass", () =>
+    it.effect("that is interrupted causes no wakeup and advances no time", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
         yield* VirtualTime.run(Effect.gen(function*() {
@@ -200,7 +200,7 @@ describe("VirtualTime.run", () => {
         assert.strictEqual(yield* TestClock.currentTimeMillis, 10_800_000)
       }))
 
-    it.effect("for ever is no reason to wait", () =>
+    it.effect("that sleeps for an infinite duration does not delay the end", () =>
       Effect.gen(function*() {
         const winner = yield* VirtualTime.run(Effect.race(Effect.sleep(Duration.infinity), Effect.sleep("1 second")))
         assert.isUndefined(winner)
@@ -212,7 +212,7 @@ describe("VirtualTime.run", () => {
     const chain = (length: number): Promise<number> =>
       length === 0 ? Promise.resolve(42) : Promise.resolve().then(() => chain(length - 1))
 
-    it.effect("that need nothing of the world come before the next moment", () =>
+    it.effect("that need no external event resolve before time advances", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
         yield* VirtualTime.run(Effect.all([
@@ -222,7 +222,7 @@ describe("VirtualTime.run", () => {
         assert.deepStrictEqual(lines, ["0 promise", "1 sleep"])
       }))
 
-    it.effect("so does the body of an answer", () =>
+    it.effect("of a response body resolve before time advances", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
         const bodies = [
@@ -251,19 +251,19 @@ describe("VirtualTime.run", () => {
         assert.strictEqual(lines[5], "1 sleep")
       }))
 
-    it.effect("that need the world have some real time where there is nothing else to wait for", () =>
+    it.effect("that need an external event get some real time if nothing else is scheduled", () =>
       Effect.gen(function*() {
         const after = (millis: number) => Effect.promise(() => new Promise((resolve) => setTimeout(resolve, millis)))
         const [took] = yield* VirtualTime.run(Effect.timed(after(50)))
         assert.strictEqual(Duration.toMillis(took), 0)
-        // else the time passes them by
+        // with another timer scheduled, virtual time advances without them
         const outcome = yield* VirtualTime.run(Effect.timeoutOption(after(50), "1 day"))
         deepStrictEqual(outcome, Option.none())
       }))
   })
 
   describe("ends", () => {
-    it.effect("with what the effect ends with", () =>
+    it.effect("with the exit of the effect", () =>
       Effect.gen(function*() {
         const pause = Effect.sleep("1 minute")
         assert.strictEqual(yield* VirtualTime.run(Effect.as(pause, 42)), 42)
@@ -276,7 +276,7 @@ describe("VirtualTime.run", () => {
         assert.isTrue(Exit.isInterrupted(exits[2]!))
       }))
 
-    it.effect("once all is tidied up, also what takes its time", () =>
+    it.effect("after all finalizers have run, including those that sleep", () =>
       Effect.gen(function*() {
         for (const end of [Effect.void, Effect.fail("no"), Effect.die("no"), Effect.interrupt]) {
           const { lines, log } = makeLog()
@@ -294,7 +294,7 @@ describe("VirtualTime.run", () => {
         }
       }))
 
-    it.effect("once what it had forked is tidied up as well", () =>
+    it.effect("after the finalizers of its child fibers have run", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
         yield* VirtualTime.run(Effect.gen(function*() {
@@ -306,7 +306,7 @@ describe("VirtualTime.run", () => {
         assert.deepStrictEqual(lines, ["11000 child"])
       }))
 
-    it.effect("when it is interrupted from outside, with all finalizers run in a time that still passes", () =>
+    it.effect("when interrupted from outside, after its finalizers have run in virtual time", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
         const started = yield* Deferred.make<void>()
@@ -322,7 +322,7 @@ describe("VirtualTime.run", () => {
         assert.strictEqual(yield* TestClock.currentTimeMillis, 3_600_000)
       }))
 
-    it.effect("whatever fibers it leaves behind, which sleep for ever from then on", () =>
+    it.effect("without waiting for daemon fibers, which then sleep forever", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
         const daemon = yield* VirtualTime.run(Effect.gen(function*() {
@@ -339,7 +339,7 @@ describe("VirtualTime.run", () => {
         yield* Fiber.interrupt(daemon)
       }))
 
-    it.effect("when it waits for what will never happen, with a defect that says so", () =>
+    it.effect("with a defect when it waits for an event that can never happen", () =>
       Effect.gen(function*() {
         const exit = yield* Effect.exit(VirtualTime.run(Effect.zipRight(Effect.sleep("90 seconds"), Effect.never)))
         assertSome(
@@ -350,7 +350,7 @@ describe("VirtualTime.run", () => {
         assert.strictEqual(yield* TestClock.currentTimeMillis, 90_000)
       }))
 
-    it.effect("when it waits for what will never happen: nothing of it is left", () =>
+    it.effect("after its finalizers have run when it waits for an event that can never happen", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
         const exit = yield* Effect.exit(VirtualTime.run(
@@ -360,7 +360,7 @@ describe("VirtualTime.run", () => {
         assert.deepStrictEqual(lines, ["1000 finalizer"])
       }))
 
-    it.effect("when the limit is passed, with a defect that says so", () =>
+    it.effect("with a defect when the limit is passed", () =>
       Effect.gen(function*() {
         const endless = Effect.forever(Effect.sleep("7 seconds"))
         const messageOf = (exit: Exit.Exit<unknown, unknown>) =>
@@ -372,13 +372,13 @@ describe("VirtualTime.run", () => {
           messageOf(yield* Effect.exit(VirtualTime.run(endless, { limit: "1 minute" }))),
           "VirtualTime.run: it has not ended within 1m of its own time"
         )
-        // the last thing that happened was before
+        // the clock stays at the last event before the limit
         assert.strictEqual(yield* TestClock.currentTimeMillis, 56_000)
         assert.strictEqual(
           messageOf(yield* Effect.exit(VirtualTime.run(Effect.sleep("31 days")))),
           "VirtualTime.run: it has not ended within 30d of its own time"
         )
-        // at the limit is not past it
+        // an effect that ends at the limit does not exceed it
         assert.isUndefined(yield* VirtualTime.run(Effect.sleep("1 minute"), { limit: "1 minute" }))
       }))
   })
@@ -386,7 +386,7 @@ describe("VirtualTime.run", () => {
   describe("fibers", () => {
     const Name = FiberRef.unsafeMake("nobody")
 
-    it.effect("inherit what there is, and leave what they set", () =>
+    it.effect("inherit fiber refs, and keep the values that the effect sets", () =>
       Effect.gen(function*() {
         yield* FiberRef.set(Name, "outer")
         const clock = yield* Effect.clock
@@ -399,7 +399,7 @@ describe("VirtualTime.run", () => {
         }))
         assert.deepStrictEqual(seen, ["outer", "outer"])
         assert.strictEqual(yield* FiberRef.get(Name), "inner")
-        // but for the clock and the scheduler: those were for the time being
+        // except the clock and the scheduler, which are restored
         assert.strictEqual(yield* Effect.clock, clock)
         const end = yield* TestClock.currentTimeMillis
         const fiber = yield* Effect.fork(Effect.sleep("1 second"))
@@ -412,7 +412,7 @@ describe("VirtualTime.run", () => {
 
     const assertNoExit = (exit: Option.Option<unknown>) => assert.isTrue(Option.isNone(exit))
 
-    it.effect("interruptible as outside, or not", () =>
+    it.effect("keep the interruptibility of the outer fiber", () =>
       Effect.gen(function*() {
         const isInterruptible = Effect.checkInterruptible((is) => Effect.succeed(is))
         assert.isTrue(yield* VirtualTime.run(isInterruptible))
@@ -421,7 +421,7 @@ describe("VirtualTime.run", () => {
         assert.strictEqual(yield* Effect.uninterruptible(VirtualTime.run(pause)), 1_000)
       }))
 
-    it.effect("in turn: one that never pauses lets the others, and the host, have theirs", () =>
+    it.effect("are scheduled fairly: a busy fiber starves neither the other fibers nor the host", () =>
       Effect.gen(function*() {
         let turns = 0
         let host = false
@@ -436,8 +436,8 @@ describe("VirtualTime.run", () => {
       }))
   })
 
-  describe("one in another", () => {
-    it.effect("passes the same time", () =>
+  describe("nested runs", () => {
+    it.effect("share the same time", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
         yield* VirtualTime.run(Effect.gen(function*() {
@@ -449,7 +449,7 @@ describe("VirtualTime.run", () => {
         assert.strictEqual(yield* TestClock.currentTimeMillis, 3_601_000)
       }))
 
-    it.effect("keeps its limit, and to what surrounds it", () =>
+    it.effect("keep the inner limit, and obey an outer timeout", () =>
       Effect.gen(function*() {
         const exit = yield* Effect.exit(VirtualTime.run(VirtualTime.run(Effect.sleep("2 hours"), { limit: "1 hour" })))
         assert.match(String(exit), /it has not ended within 1h of its own time/)
@@ -460,8 +460,8 @@ describe("VirtualTime.run", () => {
       }))
   })
 
-  describe("two at a time", () => {
-    it.effect("each has its own time, and the clock is never set back", () =>
+  describe("concurrent runs", () => {
+    it.effect("have independent times, and the outer clock never moves back", () =>
       Effect.gen(function*() {
         const { lines, log } = makeLog()
         const [long, short] = yield* Effect.all([
@@ -479,7 +479,7 @@ describe("VirtualTime.run", () => {
       }))
   })
 
-  describe("whatever else lives on time", () => {
+  describe("other time-based operators", () => {
     it.effect("timeouts", () =>
       Effect.gen(function*() {
         const slow = Effect.as(Effect.sleep("10 seconds"), "slow")
@@ -560,10 +560,10 @@ describe("VirtualTime.run", () => {
   })
 
   // ---------------------------------------------------------------------------
-  // as `TestClock` has it
+  // compared with `TestClock`
   // ---------------------------------------------------------------------------
 
-  /** A small program; each of its pauses is a power of two, so that no two things happen at one instant by chance. */
+  /** A small program. Each pause is a different power of two, so no two events coincide by chance. */
   type Program =
     | { readonly _tag: "Sleep"; readonly pause: number }
     | { readonly _tag: "Sequence" | "Race" | "Fork" | "Both"; readonly first: Program; readonly second: Program }
@@ -594,7 +594,7 @@ describe("VirtualTime.run", () => {
     )
   }))
 
-  /** Gives each pause another power of two, by this order of them. */
+  /** Assigns each pause a different power of two, in this order. */
   const withPauses = (program: Program, salt: number): Program => {
     let count = 0
     const size = (program: Program): number =>
@@ -604,7 +604,7 @@ describe("VirtualTime.run", () => {
       )
     const total = size(program)
     const orders = Array.from({ length: total }, (_, i) => i)
-    // Fisher and Yates, with a source that is as random as it need be
+    // a Fisher-Yates shuffle with a random source that is good enough here
     for (let i = total - 1, x = salt; i > 0; i--) {
       x = (x * 1_103_515_245 + 12_345) % 2_147_483_648
       const j = x % (i + 1)
@@ -658,7 +658,7 @@ describe("VirtualTime.run", () => {
   const failureOf = (exit: Exit.Exit<void, string>) => Option.flatMap(Exit.causeOption(exit), Cause.failureOption)
 
   it.effect.prop(
-    "things happen at the same time and in the same order as under TestClock",
+    "events happen at the same time and in the same order as under TestClock",
     [FastCheck.tuple(program, FastCheck.nat()).map(([program, salt]) => withPauses(program, salt))],
     ([program]) =>
       Effect.gen(function*() {

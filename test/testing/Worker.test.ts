@@ -14,7 +14,7 @@ const model = "my-org/video-generator"
 const submit = (name: string = model, priority = 0, payload: Job.JsonObject = {}) =>
   JobQueue.submit({ model: name, payload, priority })
 
-/** What truly became of a job, a line a step: `Claimed 1 at 2s`. */
+/** The history of a job, one line per step: `Claimed 1 at 2s`. */
 const lifeOf = (job: Job.JobRef) =>
   Effect.gen(function*() {
     const { startedAt, transitions } = yield* TestJobQueue.TestJobQueue
@@ -24,7 +24,7 @@ const lifeOf = (job: Job.JobRef) =>
     })
   })
 
-/** The lives of jobs that were submitted together, a day later. */
+/** The histories of jobs that were submitted together, one day later. */
 const lives = (workers: TestJobQueue.Options["workers"], count = 1, seed = "seed") =>
   Effect.gen(function*() {
     const jobs = yield* Effect.replicateEffect(submit(), count)
@@ -37,9 +37,9 @@ const life = (workers: TestJobQueue.Options["workers"], seed?: string) =>
 
 describe("Worker", () => {
   describe("steps", () => {
-    it.effect("each comes after its pause since the last one, the first since the claim", () =>
+    it.effect("each runs after its pause since the previous step; the first counts from the claim", () =>
       Effect.gen(function*() {
-        const told = yield* life({
+        const history = yield* life({
           pickup: "1 second",
           script: Worker.always(
             Worker.heartbeat("2 seconds", { note: 1 }),
@@ -47,7 +47,7 @@ describe("Worker", () => {
             Worker.finish("4 seconds", { answer: 42 })
           )
         })
-        assert.deepStrictEqual(told, [
+        assert.deepStrictEqual(history, [
           "Queued 0 at 0",
           "Claimed 1 at 1s",
           "Progressed 1 at 3s",
@@ -56,7 +56,7 @@ describe("Worker", () => {
         ])
       }))
 
-    it.effect("notes are merged into what is there, outputs and reasons are told at the end", () =>
+    it.effect("reports merge into info; outputs and failure reasons arrive with the last step", () =>
       Effect.gen(function*() {
         const [done, failed] = yield* Effect.all([submit("done"), submit("failed")])
         yield* TestClock.adjust("1 minute")
@@ -96,43 +96,43 @@ describe("Worker", () => {
       deepStrictEqual(Worker.progressInSteps(0, "1 second"), [])
     })
 
-    it.effect("a sign of life keeps the claim, for as long as it lasted from the start", () =>
+    it.effect("a heartbeat extends the claim by the full claim timeout", () =>
       Effect.gen(function*() {
-        const told = yield* life({
+        const history = yield* life({
           claimTimeout: "10 seconds",
           script: Worker.attempts(
             [Worker.heartbeat("9 seconds"), Worker.heartbeat("9 seconds"), Worker.stopResponding],
             [Worker.finish("1 second")]
           )
         })
-        assert.deepStrictEqual(told.slice(2), ["Requeued 1 at 28s", "Claimed 2 at 28s", "Completed 2 at 29s"])
+        assert.deepStrictEqual(history.slice(2), ["Requeued 1 at 28s", "Claimed 2 at 28s", "Completed 2 at 29s"])
       }))
 
-    it.effect("a worker keeps its claim while it is at work, however long that takes", () =>
+    it.effect("a worker keeps its claim while it works, regardless of the duration", () =>
       Effect.gen(function*() {
-        const told = yield* life({
+        const history = yield* life({
           claimTimeout: "10 seconds",
           script: Worker.always(Worker.progress("1 hour", 0.5), Worker.finish("2 hours"))
         })
-        assert.deepStrictEqual(told, ["Queued 0 at 0", "Claimed 1 at 0", "Progressed 1 at 1h", "Completed 1 at 3h"])
+        assert.deepStrictEqual(history, ["Queued 0 at 0", "Claimed 1 at 0", "Progressed 1 at 1h", "Completed 1 at 3h"])
       }))
 
-    it.effect("one that comes with the end of the claim is too late", () =>
+    it.effect("a report at the instant the claim expires is too late", () =>
       Effect.gen(function*() {
-        const told = yield* life({
+        const history = yield* life({
           claimTimeout: "10 seconds",
           script: Worker.attempts([Worker.late(Worker.finish(0))], [Worker.finish("1 second")])
         })
-        assert.deepStrictEqual(told.slice(2), ["Requeued 1 at 10s", "Claimed 2 at 10s", "Completed 2 at 11s"])
+        assert.deepStrictEqual(history.slice(2), ["Requeued 1 at 10s", "Claimed 2 at 10s", "Completed 2 at 11s"])
       }))
 
     it.effect.each<readonly [string, ReadonlyArray<Worker.Step>]>([
       ["that dies", [Worker.heartbeat("3 seconds"), Worker.stopResponding, Worker.finish("1 second")]],
       ["that runs out of steps", [Worker.heartbeat("3 seconds")]]
-    ])("a worker %s loses its claim, four times at most", ([, steps]) =>
+    ])("a worker %s loses its claim, at most four times", ([, steps]) =>
       Effect.gen(function*() {
-        const told = yield* life({ claimTimeout: "10 seconds", script: Worker.always(...steps) })
-        assert.deepStrictEqual(told, [
+        const history = yield* life({ claimTimeout: "10 seconds", script: Worker.always(...steps) })
+        assert.deepStrictEqual(history, [
           "Queued 0 at 0",
           "Claimed 1 at 0",
           "Requeued 1 at 13s",
@@ -145,10 +145,10 @@ describe("Worker", () => {
         ])
       }))
 
-    it.effect("a claim lasts for 90 seconds unless the pool says otherwise", () =>
+    it.effect("a claim timeout defaults to 90 seconds", () =>
       Effect.gen(function*() {
-        const told = yield* life({ script: Worker.attempts([Worker.stopResponding], [Worker.finish(0)]) })
-        assert.strictEqual(told[2], "Requeued 1 at 1m 30s")
+        const history = yield* life({ script: Worker.attempts([Worker.stopResponding], [Worker.finish(0)]) })
+        assert.strictEqual(history[2], "Requeued 1 at 1m 30s")
       }))
   })
 
@@ -156,7 +156,7 @@ describe("Worker", () => {
     const late = [
       ["finishes", Worker.late(Worker.finish("5 seconds", { by: "the first" }))],
       ["fails", Worker.late(Worker.fail("5 seconds", "I have lost it"))],
-      ["gives a sign of life", Worker.late(Worker.heartbeat("5 seconds", { by: "the first" }))]
+      ["sends a heartbeat", Worker.late(Worker.heartbeat("5 seconds", { by: "the first" }))]
     ] as const
 
     describe.each(late)("a worker that %s too late", (_, step) => {
@@ -173,10 +173,10 @@ describe("Worker", () => {
           deepStrictEqual(status.outputs, { by: "the second" })
         })
 
-      it.effect("before another one has the job: it stays in the queue", () =>
+      it.effect("before another worker claims the job: the job stays in the queue", () =>
         Effect.gen(function*() {
           const job = yield* submit()
-          // the claim ran out at 21 seconds, and the only worker there is speaks at 26
+          // the claim expired at 21 seconds, and the only worker reports at 26
           yield* TestClock.adjust("25999 millis")
           assert.strictEqual((yield* JobQueue.status(job))._tag, "Pending")
           yield* TestClock.adjust("1 minute")
@@ -185,7 +185,7 @@ describe("Worker", () => {
             "Claimed 1 at 0",
             "Progressed 1 at 1s",
             "Requeued 1 at 21s",
-            // only then it is free, and takes it again
+            // the worker becomes idle only then, and claims the job again
             "Claimed 2 at 26s",
             "Progressed 2 at 27s",
             "Completed 2 at 37s"
@@ -193,7 +193,7 @@ describe("Worker", () => {
           yield* isAsIfNothingHadBeenSaid(job)
         }).pipe(Effect.provide(TestJobQueue.layer({ workers: pool }))))
 
-      it.effect("while another one has the job: that one goes on", () =>
+      it.effect("while another worker holds the claim: that worker continues", () =>
         Effect.gen(function*() {
           const job = yield* submit()
           yield* TestClock.adjust("1 minute")
@@ -209,7 +209,7 @@ describe("Worker", () => {
           yield* isAsIfNothingHadBeenSaid(job)
         }).pipe(Effect.provide(TestJobQueue.layer({ workers: { ...pool, workers: 2 } }))))
 
-      it.effect("after another one has ended it: it stays as it is", () =>
+      it.effect("after another worker has ended the job: the job does not change", () =>
         Effect.gen(function*() {
           const job = yield* submit()
           yield* TestClock.adjust("1 minute")
@@ -224,7 +224,7 @@ describe("Worker", () => {
           }
         }))))
 
-      it.effect("after the job was canceled: it stays canceled", () =>
+      it.effect("after the job was canceled: the job stays canceled", () =>
         Effect.gen(function*() {
           const job = yield* submit()
           yield* TestClock.adjust("22 seconds")
@@ -234,26 +234,26 @@ describe("Worker", () => {
         }).pipe(Effect.provide(TestJobQueue.layer({ workers: pool }))))
     })
 
-    it.effect("several: the pause of the next one is since the last", () =>
+    it.effect("several late steps: each pause counts from the previous step", () =>
       Effect.gen(function*() {
-        const told = yield* life({
+        const history = yield* life({
           claimTimeout: "10 seconds",
           script: Worker.attempts(
             [Worker.late(Worker.heartbeat("1 second")), Worker.late(Worker.finish("2 seconds"))],
             [Worker.finish("1 second")]
           )
         })
-        // the one worker there is has its hands full until it has said all
-        assert.deepStrictEqual(told.slice(2), ["Requeued 1 at 10s", "Claimed 2 at 13s", "Completed 2 at 14s"])
+        // the only worker is busy until it has sent all its reports
+        assert.deepStrictEqual(history.slice(2), ["Requeued 1 at 10s", "Claimed 2 at 13s", "Completed 2 at 14s"])
       }))
 
-    it("nobody can die too late", () => {
+    it("stopResponding has no late variant", () => {
       assert.strictEqual(Worker.late(Worker.stopResponding), Worker.stopResponding)
     })
   })
 
   describe("scripts", () => {
-    it.effect("are told the job, its payload, what is noted of it by then, and the number of the attempt", () => {
+    it.effect("receive the job, its payload, its current info, and the number of the attempt", () => {
       const tasks: Array<Worker.Task> = []
       return Effect.gen(function*() {
         const job = yield* JobQueue.submit({ model, payload: { prompt: "a cat" }, info: { user: "u" } })
@@ -287,14 +287,14 @@ describe("Worker", () => {
     const two = Worker.finish(2)
     const three = Worker.finish(3)
 
-    it("attempts: others for each, the last ones for all that come after", () => {
+    it("attempts: separate steps for each attempt; the last ones repeat for later attempts", () => {
       const script = Worker.attempts([one], () => [two, one], [three])
       const at = (attempt: number) => script(task(model, attempt), random)
       deepStrictEqual([1, 2, 3, 4].map(at), [[one], [two, one], [three], [three]])
       deepStrictEqual(Worker.attempts()(task(model), random), [])
     })
 
-    it("byModel: one for each, another for the others, or they die", () => {
+    it("byModel: one script per model; other models use the fallback, or stop responding", () => {
       const names = ["my-org/video-generator", "__proto__", "constructor", "toString", "größe/模型 🦊", " "]
       const scripts = Object.fromEntries(names.map((name, i) => [name, [Worker.finish(i)]]))
       const known = Worker.byModel(scripts)
@@ -310,7 +310,7 @@ describe("Worker", () => {
       for (const name of ["__proto__", "constructor"]) deepStrictEqual(Worker.byModel({})(task(name), random), [])
     })
 
-    it.effect("byModel: of models with odd names, with pools of their own", () =>
+    it.effect("byModel: models with unusual names, each with its own pool", () =>
       Effect.gen(function*() {
         const names = ["__proto__", "constructor", "0 a", "a"]
         const jobs = yield* Effect.forEach(names, (name) => submit(name))
@@ -333,7 +333,7 @@ describe("Worker", () => {
         }
       }))))
 
-    it("weighted: as often as its weight says", () => {
+    it("weighted: each script is chosen in proportion to its weight", () => {
       const script = Worker.weighted([6, [one]], [3, () => [two]], [1, [three]], [0, [Worker.stopResponding]])
       const drawn = Array.from({ length: 10_000 }, (_, i) => script(task(model), seeded(`${i}`))[0])
       for (const [step, share] of [[one, 0.6], [two, 0.3], [three, 0.1], [Worker.stopResponding, 0]] as const) {
@@ -345,7 +345,7 @@ describe("Worker", () => {
       deepStrictEqual(Worker.weighted([0, [one]], [5, [two]])(task(model), () => 0), [two])
     })
 
-    it.effect("weighted: chance is of each attempt at each job, and the same for the same seed", () =>
+    it.effect("weighted: the choice is made per attempt and job, and is the same for the same seed", () =>
       Effect.gen(function*() {
         const pool: Worker.Pool = {
           workers: 400,
@@ -355,7 +355,7 @@ describe("Worker", () => {
         const attemptsOf = (seed: string) =>
           Effect.map(lives(pool, 400, seed), (all) => all.map((life) => life.at(-1)!.split(" ")[1]!))
         const attempts = yield* attemptsOf("a")
-        // of each attempt a quarter is lost
+        // a quarter of the attempts is lost
         const count = (attempt: string) => attempts.filter((other) => other === attempt).length
         assert.closeTo(count("1"), 300, 35)
         assert.closeTo(count("2"), 75, 33)
@@ -377,7 +377,7 @@ describe("Worker", () => {
     const share = (times: ReadonlyArray<number>, isSo: (time: number) => boolean) =>
       times.filter(isSo).length / times.length
 
-    it("uniform: any time between two, all as likely", () => {
+    it("uniform: all times between the bounds are equally likely", () => {
       const times = draw(Worker.uniform("1 second", "3 seconds"))
       for (const time of times) assert.isTrue(1_000 <= time && time < 3_000, String(time))
       for (let tenth = 0; tenth < 10; tenth++) {
@@ -387,7 +387,7 @@ describe("Worker", () => {
       assert.deepStrictEqual(new Set(draw(Worker.uniform("2 seconds", "2 seconds"))), new Set([2_000]))
     })
 
-    it("exponential: most of them short, with that mean", () => {
+    it("exponential: mostly short times, with the given mean", () => {
       const times = draw(Worker.exponential("10 seconds"))
       assert.isAtLeast(Math.min(...times), 0)
       assert.isTrue(times.every(Number.isFinite))
@@ -396,7 +396,7 @@ describe("Worker", () => {
       assert.closeTo(share(times, (time) => time > 30_000), Math.exp(-3), 0.01)
     })
 
-    it("lognormal: as many half of the median as twice of it", () => {
+    it("lognormal: half the median is as likely as twice the median", () => {
       const times = draw(Worker.lognormal("10 seconds"))
       assert.isAbove(Math.min(...times), 0)
       assert.isTrue(times.every(Number.isFinite))
@@ -418,15 +418,15 @@ describe("Worker", () => {
       assert.notDeepEqual(draw(distribution, "a").slice(0, 10), draw(distribution, "b").slice(0, 10))
     })
 
-    it("the first number of each source is as random as any: seeds that look alike have nothing in common", () => {
+    it("the first number of each source is random: similar seeds are uncorrelated", () => {
       const firsts = Array.from({ length: 4_000 }, (_, i) => seeded(`seed/job ${i}/attempt 1`)())
       for (let tenth = 0; tenth < 10; tenth++) {
         assert.closeTo(share(firsts, (first) => Math.floor(first * 10) === tenth), 0.1, 0.02)
       }
-      // neighbours are not alike
+      // adjacent seeds are uncorrelated
       const pairs = firsts.slice(1).map((first, i) => Math.abs(first - firsts[i]!))
       assert.closeTo(pairs.reduce((sum, distance) => sum + distance, 0) / pairs.length, 1 / 3, 0.02)
-      // nor are the attempts at one job
+      // so are the attempts at one job
       const next = Array.from({ length: 4_000 }, (_, i) => Math.abs(seeded(`seed/job ${i}/attempt 2`)() - firsts[i]!))
       assert.closeTo(next.reduce((sum, distance) => sum + distance, 0) / next.length, 1 / 3, 0.02)
     })
@@ -439,14 +439,14 @@ describe("Worker", () => {
 
     it.effect("workers draw whole milliseconds, the same ones for the same seed", () =>
       Effect.gen(function*() {
-        const told = yield* lives({ workers: 20, script: times }, 20)
-        assert.strictEqual(new Set(told.map(String)).size, 20, "each job has times of its own")
-        for (const line of told.flat()) assert.notInclude(line, "us")
-        assert.deepStrictEqual(yield* lives({ workers: 20, script: times }, 20), told)
-        assert.notDeepEqual(yield* lives({ workers: 20, script: times }, 20, "another seed"), told)
+        const histories = yield* lives({ workers: 20, script: times }, 20)
+        assert.strictEqual(new Set(histories.map(String)).size, 20, "each job has times of its own")
+        for (const line of histories.flat()) assert.notInclude(line, "us")
+        assert.deepStrictEqual(yield* lives({ workers: 20, script: times }, 20), histories)
+        assert.notDeepEqual(yield* lives({ workers: 20, script: times }, 20, "another seed"), histories)
       }))
 
-    it.effect("another job changes nothing of the times of a job", () =>
+    it.effect("the times of a job do not depend on other jobs", () =>
       Effect.gen(function*() {
         const workers = [{ model: "a", workers: 3, script: times }, { model: "b", script: times, workers: 3 }]
         const alone = Effect.gen(function*() {
@@ -467,7 +467,7 @@ describe("Worker", () => {
         )
       }))
 
-    it.effect("nor does it that somebody looks", () =>
+    it.effect("the times of a job do not depend on polls", () =>
       Effect.gen(function*() {
         const unseen = yield* life({ script: times }, "a")
         const seen = yield* Effect.gen(function*() {
@@ -484,14 +484,14 @@ describe("Worker", () => {
   })
 
   describe("pools", () => {
-    /** What the jobs say of themselves in their payload is how long they take, in seconds. */
-    const asLongAsTold: Worker.Script = ({ payload }) => [
+    /** A script whose duration is the payload's `seconds`. */
+    const finishByPayload: Worker.Script = ({ payload }) => [
       Worker.finish(Duration.seconds(Number(payload["seconds"] ?? 10)))
     ]
 
     const claimOf = (job: Job.JobRef) => Effect.map(lifeOf(job), (life) => life.slice(1).join(", "))
 
-    it.effect("one worker does one job at a time, in the order in which they came", () =>
+    it.effect("one worker runs one job at a time, in order of submission", () =>
       Effect.gen(function*() {
         const jobs = yield* Effect.replicateEffect(submit(), 3)
         yield* TestClock.adjust("1 minute")
@@ -500,9 +500,9 @@ describe("Worker", () => {
           "Claimed 1 at 10s, Completed 1 at 20s",
           "Claimed 1 at 20s, Completed 1 at 30s"
         ])
-      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: asLongAsTold } }))))
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: finishByPayload } }))))
 
-    it.effect("several do as many at a time, and who is free first takes the next", () =>
+    it.effect("several workers run jobs concurrently; the first idle worker claims the next job", () =>
       Effect.gen(function*() {
         const jobs = yield* Effect.forEach([5, 12, 4, 1, 1], (seconds) => submit(model, 0, { seconds }))
         yield* TestClock.adjust("1 second")
@@ -515,14 +515,14 @@ describe("Worker", () => {
           "Claimed 1 at 9s, Completed 1 at 10s",
           "Claimed 1 at 10s, Completed 1 at 11s"
         ])
-      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: asLongAsTold, workers: 2 } }))))
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: finishByPayload, workers: 2 } }))))
 
-    it.effect("the highest priority goes first, among equals the oldest", () =>
+    it.effect("workers claim the highest priority first, and the oldest job among equal priorities", () =>
       Effect.gen(function*() {
         const jobs = yield* Effect.forEach([0, 0, 5, -1, 5, 0], (priority) => submit(model, priority))
         yield* TestClock.adjust("5 minutes")
         assert.deepStrictEqual(yield* Effect.forEach(jobs, claimOf), [
-          // nobody else was there yet
+          // no other job was submitted yet
           "Claimed 1 at 0, Completed 1 at 10s",
           "Claimed 1 at 30s, Completed 1 at 40s",
           "Claimed 1 at 10s, Completed 1 at 20s",
@@ -530,9 +530,9 @@ describe("Worker", () => {
           "Claimed 1 at 20s, Completed 1 at 30s",
           "Claimed 1 at 40s, Completed 1 at 50s"
         ])
-      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: asLongAsTold } }))))
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: finishByPayload } }))))
 
-    it.effect("a job that was lost keeps its place", () =>
+    it.effect("a requeued job keeps its place in the queue", () =>
       Effect.gen(function*() {
         const [lost, urgent, later] = yield* Effect.all([submit(), submit(model, 1, { urgent: true }), submit()])
         yield* TestClock.adjust("5 minutes")
@@ -549,18 +549,18 @@ describe("Worker", () => {
         }
       }))))
 
-    it.effect("an idle worker takes its time to pick up a job", () =>
+    it.effect("an idle worker claims a job after the pickup delay", () =>
       Effect.gen(function*() {
         const jobs = yield* Effect.replicateEffect(submit(), 2)
         yield* TestClock.adjust("1 minute")
-        // and again before the next one
+        // the delay applies again before the next claim
         assert.deepStrictEqual(yield* Effect.forEach(jobs, claimOf), [
           "Claimed 1 at 3s, Completed 1 at 13s",
           "Claimed 1 at 16s, Completed 1 at 26s"
         ])
-      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: asLongAsTold, pickup: "3 seconds" } }))))
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: finishByPayload, pickup: "3 seconds" } }))))
 
-    it.effect("and takes the best that waits by then", () =>
+    it.effect("an idle worker claims the job that is first when the pickup delay ends", () =>
       Effect.gen(function*() {
         const first = yield* submit()
         yield* TestClock.adjust("2 seconds")
@@ -570,18 +570,18 @@ describe("Worker", () => {
           "Claimed 1 at 16s, Completed 1 at 26s",
           "Claimed 1 at 3s, Completed 1 at 13s"
         ])
-      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: asLongAsTold, pickup: "3 seconds" } }))))
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: finishByPayload, pickup: "3 seconds" } }))))
 
-    it.effect("a job that is canceled before the pickup is nobody's", () =>
+    it.effect("a job that is canceled before the pickup is not claimed", () =>
       Effect.gen(function*() {
         const job = yield* submit()
         yield* TestClock.adjust("2 seconds")
         yield* JobQueue.cancel(job)
         yield* TestClock.adjust("1 minute")
         assert.strictEqual(yield* claimOf(job), "Canceled 0 at 2s")
-      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: asLongAsTold, pickup: "3 seconds" } }))))
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: finishByPayload, pickup: "3 seconds" } }))))
 
-    it.effect("a pool has as many workers for each model", () =>
+    it.effect("a pool has its number of workers for each model", () =>
       Effect.gen(function*() {
         const jobs = yield* Effect.forEach(["a", "b", "a", "b"], (name) => submit(name))
         yield* TestClock.adjust("1 minute")
@@ -591,9 +591,9 @@ describe("Worker", () => {
           "Claimed 1 at 10s, Completed 1 at 20s",
           "Claimed 1 at 10s, Completed 1 at 20s"
         ])
-      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: asLongAsTold } }))))
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: finishByPayload } }))))
 
-    it.effect("two pools for one model: both take part, the first looks first", () =>
+    it.effect("two pools for one model: both claim jobs, the first pool first", () =>
       Effect.gen(function*() {
         const jobs = yield* Effect.replicateEffect(submit(), 4)
         yield* TestClock.adjust("1 minute")
@@ -614,7 +614,7 @@ describe("Worker", () => {
         ]
       }))))
 
-    it.effect("a job that one pool has lost the other may take", () =>
+    it.effect("a pool can claim a job that another pool has lost", () =>
       Effect.gen(function*() {
         const job = yield* submit()
         yield* TestClock.adjust("1 minute")
@@ -625,7 +625,7 @@ describe("Worker", () => {
       }).pipe(Effect.provide(TestJobQueue.layer({
         workers: [
           { script: Worker.always(Worker.late(Worker.finish("1 minute"))), claimTimeout: "5 seconds" },
-          { script: asLongAsTold, pickup: "1 second" }
+          { script: finishByPayload, pickup: "1 second" }
         ]
       }))))
 
@@ -647,17 +647,17 @@ describe("Worker", () => {
         assert.isFalse(yield* finish(mine))
         assert.strictEqual(yield* claimOf(theirs), "Claimed 1 at 0, Completed 1 at 10s")
         assert.strictEqual(yield* claimOf(mine), "Claimed 1 at 15s, Progressed 1 at 16s, Completed 1 at 17s")
-      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { model: "theirs", script: asLongAsTold } }))))
+      }).pipe(Effect.provide(TestJobQueue.layer({ workers: { model: "theirs", script: finishByPayload } }))))
 
-    it.effect("as many workers as there are jobs: none waits", () =>
+    it.effect("with one worker per job, no job waits", () =>
       Effect.gen(function*() {
-        const told = yield* lives({ script: asLongAsTold, workers: 50 }, 50)
-        assert.deepStrictEqual(new Set(told.map((life) => life[1])), new Set(["Claimed 1 at 0"]))
+        const histories = yield* lives({ script: finishByPayload, workers: 50 }, 50)
+        assert.deepStrictEqual(new Set(histories.map((life) => life[1])), new Set(["Claimed 1 at 0"]))
       }))
   })
 
   describe("the test as a worker", () => {
-    it.effect("has the claim for 90 seconds unless it says otherwise, and is told when it has lost it", () =>
+    it.effect("has a claim timeout of 90 seconds by default, and its reports return false once the claim is lost", () =>
       Effect.gen(function*() {
         const { claim, fail, finish, heartbeat } = TestJobQueue
         const job = yield* submit()
@@ -668,7 +668,7 @@ describe("Worker", () => {
         assert.isFalse(yield* heartbeat(first))
         const second = Option.getOrThrow(yield* claim(model, "5 seconds"))
         assert.strictEqual(second.attempt, 2)
-        // the first speaks for itself, not for the second; who names only the job speaks for whoever has it
+        // a report by the first task does not apply to the second; one by job reference applies to the current claim
         assert.isFalse(yield* finish(first, { by: "the first" }))
         assert.isFalse(yield* fail(first, "too late"))
         assert.isTrue(yield* heartbeat(job, { by: "anyone" }))
@@ -684,7 +684,7 @@ describe("Worker", () => {
         ])
       }).pipe(Effect.provide(TestJobQueue.layer())))
 
-    it.effect("there is nothing to be done for a job that nobody has, or that is not there", () =>
+    it.effect("reports return false for a job that is unclaimed or unknown", () =>
       Effect.gen(function*() {
         const { claim, fail, finish, heartbeat, transitions } = TestJobQueue
         const job = yield* submit()

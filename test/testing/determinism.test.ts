@@ -15,16 +15,16 @@ import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 import { runs } from "../fixtures/runs.js"
 import * as Scenario from "../fixtures/scenario.js"
 
-// one in which much happens: workers are lost, one job fails, one is canceled, and calls end in six ways
+// a seed with many events: lost workers, a failed job, a canceled job, and six outcomes of calls
 const seed = "seed 117"
 
-/** Of the log of that seed: on every machine, with every version of Node. */
+/** The hash of the log for that seed, on every machine and every version of Node. */
 const sha256 = "ab900bef97c3c207697912208367cac404bd7eb854953e2668d7009ada148ae5"
 
 const hash = (log: string) => createHash("sha256").update(log).digest("hex")
 
 describe("determinism", () => {
-  it.effect("the scenario has what it is to have", () =>
+  it.effect("the scenario contains the expected events", () =>
     Effect.gen(function*() {
       const log = yield* Scenario.runAtMidnight(seed)
       for (
@@ -42,7 +42,7 @@ describe("determinism", () => {
       assert.strictEqual(new Set(log.match(/"outcome":"\w+"/g)).size, 6)
     }))
 
-  it.effect("the same seed gives the same log, to the byte, however often", () =>
+  it.effect("the same seed gives the same log, byte for byte, on every run", () =>
     Effect.gen(function*() {
       const logs = new Set<string>()
       for (let i = 0; i < runs(6, 200); i++) logs.add(yield* Scenario.runAtMidnight(seed))
@@ -50,7 +50,7 @@ describe("determinism", () => {
       assert.strictEqual(hash(Array.from(logs)[0]!), sha256)
     }))
 
-  it.live("also in another process", () =>
+  it.live("the same seed gives the same log in another process", () =>
     Effect.gen(function*() {
       const log = yield* Effect.async<string>((resume) => {
         const child = execFile(
@@ -65,13 +65,13 @@ describe("determinism", () => {
       assert.strictEqual(hash(log), sha256)
     }))
 
-  it.effect("under any clock that stands where it stood", () =>
+  it.effect("the same seed gives the same log under any clock with the same start time", () =>
     Effect.gen(function*() {
       yield* TestClock.setTime(Date.UTC(2026, 1, 7))
       assert.strictEqual(yield* Scenario.run(seed), yield* Scenario.runAtMidnight(seed))
     }))
 
-  it.effect("several at a time don't disturb each other", () =>
+  it.effect("concurrent runs do not affect each other", () =>
     Effect.gen(function*() {
       const seeds = [seed, "s1", seed, "s2", "s3"]
       const apart = yield* Effect.forEach(seeds, Scenario.runAtMidnight)
@@ -98,7 +98,7 @@ describe("isolation", () => {
     ]
   }
 
-  /** What a program finds in a queue that nobody else has touched. */
+  /** The results of a program on a fresh queue. */
   const use = Effect.gen(function*() {
     const { calls, counts, jobs, transitions } = TestJobQueue
     const job = yield* JobQueue.submit({ model, payload: {} })
@@ -126,23 +126,23 @@ describe("isolation", () => {
     deepStrictEqual(found.jobs, [found.job])
   }
 
-  // one value, as a test file would share it
+  // one layer value, as a test file would share it
   const layer = TestJobQueue.layer(options)
 
   let first: Effect.Effect.Success<typeof use>
 
-  it.effect("one layer, in one test", () =>
+  it.effect("one layer provided in one test", () =>
     Effect.gen(function*() {
       first = yield* use
       assertUntouched(first)
     }).pipe(Effect.provide(layer)))
 
-  it.effect("and in another: as if there had been none before", () =>
+  it.effect("the same layer provided in another test starts fresh", () =>
     Effect.gen(function*() {
       deepStrictEqual(yield* use, first)
     }).pipe(Effect.provide(layer)))
 
-  it.effect("two in one program, side by side", () =>
+  it.effect("two layers side by side in one program share no state", () =>
     Effect.gen(function*() {
       const one = yield* Layer.build(TestJobQueue.layer({ ...options, seed: "one" }))
       const two = yield* Layer.build(TestJobQueue.layer({ ...options, seed: "two" }))
@@ -152,18 +152,18 @@ describe("isolation", () => {
       assertUntouched(ofTwo)
       assert.notStrictEqual(ofOne.job.requestId, ofTwo.job.requestId)
       assert.notDeepEqual(ofOne.clears, ofTwo.clears)
-      // what the one knows, the other does not
+      // a job of one queue is unknown to the other
       const queue = Context.get(two, JobQueue.JobQueue)
       const answer = yield* Effect.flip(queue.status(ofOne.job))
       assert.strictEqual(answer._tag, "JobNotFound")
-      // a fault, a worker and a call of the one are none of the other
+      // faults, workers and calls of one queue do not affect the other
       yield* Effect.asVoid(Effect.provide(TestJobQueue.inject(Fault.unauthorized), one))
       assert.strictEqual((yield* queue.metrics(model)).running, 1)
       assert.lengthOf(yield* Effect.provide(TestJobQueue.calls, one), 24)
       assert.lengthOf(yield* Effect.provide(TestJobQueue.calls, two), 26)
     }).pipe(Effect.scoped))
 
-  it.effect("the one inside of the other", () =>
+  it.effect("a layer nested in another shares no state with it", () =>
     Effect.gen(function*() {
       const outer = yield* use
       const inner = yield* Effect.provide(use, TestJobQueue.layer({ ...options, seed: "inner" }))

@@ -5,7 +5,7 @@ import { diffLines, inline, lines, same } from "../../src/testing/internal/diff.
 const cyclic: { self?: unknown } = {}
 cyclic.self = cyclic
 
-/** No two of them are the same. */
+/** Values that are pairwise different. */
 const different: ReadonlyArray<unknown> = [
   undefined,
   null,
@@ -47,7 +47,7 @@ const different: ReadonlyArray<unknown> = [
 
 const text = FastCheck.array(FastCheck.constantFrom("a", "b", "c", "d"), { maxLength: 16 })
 
-/** What a difference says of the one side (`-`) and of the other (`+`), hidden lines being those of `expected`. */
+/** Reconstructs both sides (`-` and `+`) of a diff; hidden lines come from `expected`. */
 const sides = (diff: string, expected: ReadonlyArray<string>) => {
   const before: Array<string> = []
   const after: Array<string> = []
@@ -81,25 +81,25 @@ const longestCommon = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): numb
   return best[a.length]![b.length]!
 }
 
-describe("difference", () => {
-  it("tells apart what JSON writes alike, and what looks alike", () => {
+describe("diff", () => {
+  it("distinguishes values with equal JSON, and values that look alike", () => {
     for (const [i, a] of different.entries()) {
       for (const [j, b] of different.entries()) assert.strictEqual(same(a, b), i === j, `${inline(a)} and ${inline(b)}`)
     }
   })
 
-  it("does not mind the order of keys, and minds that of elements", () => {
+  it("ignores the order of keys, and respects the order of elements", () => {
     assert.isTrue(same({ a: 1, b: { c: 2, d: 3 } }, { b: { d: 3, c: 2 }, a: 1 }))
     assert.isFalse(same([1, 2], [2, 1]))
   })
 
-  it("takes a copy for the same, whatever is in it", () => {
+  it("treats a copy of any value as equal", () => {
     FastCheck.assert(FastCheck.property(FastCheck.jsonValue(), (value) => {
       assert.isTrue(same(JSON.parse(JSON.stringify(value)), JSON.parse(JSON.stringify(value))))
     }))
   })
 
-  it("agrees with JSON on two values that JSON can say", () => {
+  it("agrees with deep equality on JSON values", () => {
     const small = FastCheck.jsonValue({ maxDepth: 2 })
     FastCheck.assert(FastCheck.property(small, small, (a, b) => {
       const equal = (a: unknown, b: unknown): boolean => {
@@ -114,7 +114,7 @@ describe("difference", () => {
     }))
   })
 
-  it("writes a value as lines, each entry on its own", () => {
+  it("formats a value as lines, one per entry", () => {
     assert.deepStrictEqual(lines({ b: [1, { c: undefined }], a: {}, d: [] }), [
       "{",
       "  \"a\": {},",
@@ -130,12 +130,12 @@ describe("difference", () => {
     assert.strictEqual(inline({ b: [1, { c: undefined }], a: {} }), "{ \"a\": {}, \"b\": [ 1, { \"c\": undefined } ] }")
   })
 
-  it("says nothing where there is no difference", () => {
+  it("is empty for equal values", () => {
     assert.strictEqual(diffLines(["a", "b"], ["a", "b"]), "")
     assert.strictEqual(diffLines([], []), "")
   })
 
-  it("shows a changed field with its neighbours, and leaves out what is far", () => {
+  it("shows a changed field with its context, and omits distant lines", () => {
     const value = Object.fromEntries(Array.from("abcdefghijklmnop", (key, i) => [key, i]))
     assert.strictEqual(
       diffLines(lines(value), lines({ ...value, h: 70, q: 16 })),
@@ -160,7 +160,7 @@ describe("difference", () => {
     )
   })
 
-  it("holds the whole of both sides, and keeps as many lines as can be kept", () => {
+  it("contains both sides completely, and keeps the longest common subsequence", () => {
     FastCheck.assert(
       FastCheck.property(text, text, (expected, actual) => {
         const { after, before, kept } = sides(diffLines(expected, actual), expected)
@@ -173,7 +173,7 @@ describe("difference", () => {
     )
   })
 
-  it("takes two long texts that have nothing in common for what they are", () => {
+  it("handles two long texts without a common line", () => {
     const many = (name: string) => Array.from({ length: 5_000 }, (_, i) => `${name} ${i}`)
     const { after, before } = sides(diffLines(many("a"), many("b")), many("a"))
     assert.deepStrictEqual([before.length, after.length], [5_000, 5_000])

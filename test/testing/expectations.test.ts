@@ -17,7 +17,7 @@ const { expectJobs, expectNoCallsAfter, expectPolls, expectTransitions, expectMa
 
 const model = "my-org/video-generator"
 
-/** A fault that happens from now on, for good. */
+/** Injects a fault permanently. */
 const afflict = (fault: Fault.Fault) => Effect.asVoid(TestJobQueue.inject(fault))
 
 const submit = JobQueue.submit({ model, payload: {} })
@@ -28,7 +28,7 @@ const everySecond: Cadence.Cadence = Schedule.spaced("1 second")
 const watch = (job: Job.JobRef) =>
   JobStream.transitions(job, { cadence: everySecond }).pipe(Stream.runCollect, Effect.map(Chunk.toReadonlyArray))
 
-/** Of what an expectation dies that is not met. */
+/** The defect of an expectation that is not met. */
 const defectOf = <R>(expectation: Effect.Effect<void, never, R>): Effect.Effect<Error, never, R> =>
   Effect.map(Effect.exit(expectation), (exit) => {
     const defect = Option.flatMap(Exit.causeOption(exit), Cause.dieOption)
@@ -39,7 +39,7 @@ const defectOf = <R>(expectation: Effect.Effect<void, never, R>): Effect.Effect<
 const messageOf = <R>(expectation: Effect.Effect<void, never, R>) =>
   Effect.map(defectOf(expectation), ({ message }) => message)
 
-/** Two attempts: lost at 12 seconds, done at 14. */
+/** Two attempts: the first is lost at 12 seconds, the second ends at 14. */
 const layer = TestJobQueue.layer({
   workers: {
     claimTimeout: "10 seconds",
@@ -51,7 +51,7 @@ const layer = TestJobQueue.layer({
 })
 
 describe("expectTransitions", () => {
-  it.effect("is met by what was seen and what is true, with or without progress, with or without attempts", () =>
+  it.effect("accepts the transitions of a watch and of the history, with or without progress and attempts", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const seen = yield* VirtualTime.run(watch(job))
@@ -87,7 +87,7 @@ describe("expectTransitions", () => {
       )
     }).pipe(Effect.provide(layer)))
 
-  it.effect("is not met by another attempt, one that is missing, one too many, another order", () =>
+  it.effect("rejects a wrong attempt, a missing step, an extra step, or another order", () =>
     Effect.gen(function*() {
       const seen = yield* VirtualTime.run(Effect.flatMap(submit, watch))
       const steps = ["Queued", "Claimed 1", "Requeued 1", "Claimed 2", "Completed 2"] as const
@@ -100,7 +100,7 @@ describe("expectTransitions", () => {
         steps.map((step) => step === "Completed 2" ? "Completed 1" : step),
         steps.map((step) => step === "Completed 2" ? "FailedByModel 2" : step),
         ["Queued", "Claimed 1", "Claimed 2", "Requeued 1", "Completed 2"],
-        // once progress counts, all of it does
+        // if one progress step is listed, all must be
         ["Queued", "Claimed 1", "Progressed 1", "Requeued 1", "Claimed 2", "Completed 2"]
       ]
       for (const other of others) assert.include(yield* messageOf(expectTransitions(seen, other)), "(- expected, + is)")
@@ -120,7 +120,7 @@ describe("expectMatchesHistory", () => {
     changes: Partial<Transition.Claimed>
   ) => seen.map((transition) => transition._tag === tag ? { ...transition, ...changes } : transition)
 
-  it.effect("is met by who has seen all, and by who has missed progress, or was not told the times", () =>
+  it.effect("accepts complete transitions, and ones without progress or without times", () =>
     Effect.gen(function*() {
       const { job, seen } = yield* watched
       yield* expectMatchesHistory(job, seen)
@@ -129,14 +129,14 @@ describe("expectMatchesHistory", () => {
       yield* expectMatchesHistory(job, yield* TestJobQueue.transitions(job))
     }).pipe(Effect.provide(layer)))
 
-  it.effect("is met by who looks only once, when all is over", () =>
+  it.effect("accepts the transitions of a single poll after the job has ended", () =>
     Effect.gen(function*() {
       const job = yield* submit
       yield* TestClock.adjust("1 hour")
       yield* expectMatchesHistory(job, yield* VirtualTime.run(watch(job)))
     }).pipe(Effect.provide(layer)))
 
-  it.effect("is met until now: by a watch that goes on", () =>
+  it.effect("accepts the transitions so far of a running watch", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const seen: Array<Transition.Transition> = []
@@ -146,7 +146,7 @@ describe("expectMatchesHistory", () => {
       )
       yield* TestClock.adjust("12 seconds")
       yield* expectMatchesHistory(job, seen)
-      // what has happened since the last poll nobody has seen
+      // steps since the last poll are not required
       yield* TestClock.adjust("1999 millis")
       yield* expectMatchesHistory(job, seen)
       yield* TestClock.adjust("1 millis")
@@ -155,7 +155,7 @@ describe("expectMatchesHistory", () => {
       assert.include(yield* messageOf(expectMatchesHistory(job, seen.slice(0, -1))), "- Completed 2 at 14s")
     }).pipe(Effect.provide(layer)))
 
-  it.effect("shows what differs, and when that was", () =>
+  it.effect("shows the difference, with times", () =>
     Effect.gen(function*() {
       const { job, seen } = yield* watched
       const wrong = change(seen.filter(({ _tag }) => _tag !== "Requeued"), "Completed", {
@@ -173,7 +173,7 @@ describe("expectMatchesHistory", () => {
       )
     }).pipe(Effect.provide(layer)))
 
-  it.effect("of a step without a time that was not, says when it was seen", () =>
+  it.effect("shows the observation time of a wrong step without a time", () =>
     Effect.gen(function*() {
       const { job, seen } = yield* watched
       const wrong = change(seen, "Requeued", { attempt: 2 })
@@ -181,7 +181,7 @@ describe("expectMatchesHistory", () => {
       assert.include(message, "- Requeued 1 at 12s\n+ Requeued 2, seen at 12s")
     }).pipe(Effect.provide(layer)))
 
-  it.effect("is not met by progress that there was not", () =>
+  it.effect("rejects progress that is not in the history", () =>
     Effect.gen(function*() {
       const { job, seen } = yield* watched
       const progress = seen.find(({ _tag }) => _tag === "Progressed")!
@@ -191,14 +191,14 @@ describe("expectMatchesHistory", () => {
         yield* messageOf(expectMatchesHistory(job, madeUp)),
         `${Job.format(job)}: progress was seen that there was not: attempt 1, {"progress":0.6}`
       )
-      // nor by that of another attempt
+      // nor progress of another attempt
       assert.include(
         yield* messageOf(expectMatchesHistory(job, change(seen, "Progressed", { attempt: 1 }))),
         "progress was seen that there was not: attempt 1, {\"progress\":0.8}"
       )
     }).pipe(Effect.provide(layer)))
 
-  it.effect("is not met by what another job has seen, or nobody", () =>
+  it.effect("rejects an empty list, and transitions of another job", () =>
     Effect.gen(function*() {
       const { job } = yield* watched
       assert.include(yield* messageOf(expectMatchesHistory(job, [])), "- Queued 0 at 0")
@@ -209,7 +209,7 @@ describe("expectMatchesHistory", () => {
       assert.include(yield* messageOf(expectMatchesHistory(job, seen)), "+ Queued 0 at 14s")
     }).pipe(Effect.provide(layer)))
 
-  it.effect("finds out a service whose clock is wrong", () =>
+  it.effect("detects a service with a wrong clock", () =>
     Effect.gen(function*() {
       const { job, seen } = yield* watched
       assert.include(yield* messageOf(expectMatchesHistory(job, seen)), "+ Completed 2 at 1h 14s")
@@ -225,7 +225,7 @@ describe("expectMatchesHistory", () => {
 })
 
 describe("expectJobs", () => {
-  it.effect("counts what was submitted, whatever the program knows of it", () =>
+  it.effect("counts submitted jobs, including those whose response was lost", () =>
     Effect.gen(function*() {
       yield* expectJobs(0)
       yield* Effect.ignore(submit)
@@ -236,7 +236,7 @@ describe("expectJobs", () => {
       faults: [Fault.answerLost().pipe(Fault.on("submit"), Fault.nth(1))]
     }))))
 
-  it.effect("shows the jobs that there are, and the calls that made them", () =>
+  it.effect("shows the jobs, and the submit calls", () =>
     Effect.gen(function*() {
       yield* Effect.ignore(submit)
       yield* TestClock.adjust("2 seconds")
@@ -256,7 +256,7 @@ describe("expectJobs", () => {
 })
 
 describe("expectPolls", () => {
-  it.effect("is met by so many, or by those at these times", () =>
+  it.effect("accepts a number of polls, or a list of their times", () =>
     Effect.gen(function*() {
       const [job, other] = yield* Effect.all([submit, submit])
       yield* expectPolls(job, 0)
@@ -265,7 +265,7 @@ describe("expectPolls", () => {
       yield* JobQueue.status(other)
       yield* TestClock.adjust("90 seconds")
       yield* JobQueue.status(job)
-      // what fails is a poll too; what is about another model, or is no poll, is none
+      // failed polls count; calls for another model, and other operations, do not
       yield* Effect.exit(JobQueue.status(Job.ref("another model", job.requestId)))
       yield* JobQueue.cancel(job)
       yield* afflict(Fault.unauthorized)
@@ -275,7 +275,7 @@ describe("expectPolls", () => {
       yield* expectPolls(other, 1)
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("counts from when the queue was made", () =>
+  it.effect("counts times from the creation of the queue", () =>
     Effect.gen(function*() {
       yield* TestClock.setTime(1_000_000)
       yield* Effect.gen(function*() {
@@ -320,7 +320,7 @@ describe("expectPolls", () => {
       )
     }).pipe(Effect.provide(layer)))
 
-  it.effect("of many, shows those around what differs", () =>
+  it.effect("shows only the polls around the difference", () =>
     Effect.gen(function*() {
       const job = yield* submit
       yield* VirtualTime.run(watch(job))
@@ -342,7 +342,7 @@ describe("expectPolls", () => {
 })
 
 describe("expectNoCallsAfter", () => {
-  it.effect("is met where all was over by then", () =>
+  it.effect("accepts a queue without later calls", () =>
     Effect.gen(function*() {
       yield* expectNoCallsAfter(0)
       const job = yield* submit
@@ -352,7 +352,7 @@ describe("expectNoCallsAfter", () => {
       yield* expectNoCallsAfter("1 hour")
     }).pipe(Effect.provide(layer)))
 
-  it.effect("shows the calls that there were, and those that are on their way", () =>
+  it.effect("shows the later calls, and those in flight", () =>
     Effect.gen(function*() {
       const { inject } = TestJobQueue
       const job = yield* submit
@@ -381,25 +381,25 @@ describe("expectNoCallsAfter", () => {
     }).pipe(Effect.provide(TestJobQueue.layer())))
 })
 
-describe("an expectation that is not met", () => {
+describe("an unmet expectation", () => {
   const job = Job.ref(model, "1")
 
   const unmet: ReadonlyArray<readonly [string, () => Effect.Effect<void, never, TestJobQueue.TestJobQueue>]> = [
     ["expectTransitions", () => expectTransitions([], ["Queued"])],
     ["expectMatchesHistory", () => Effect.flatMap(seenOfAnother, (seen) => expectMatchesHistory(job, seen))],
     ["expectJobs", () => expectJobs(2)],
-    ["expectPolls, so many", () => expectPolls(job, 1)],
-    ["expectPolls, at these times", () => expectPolls(job, [0])],
+    ["expectPolls, by count", () => expectPolls(job, 1)],
+    ["expectPolls, by times", () => expectPolls(job, [0])],
     ["expectNoCallsAfter", () => expectNoCallsAfter("0 seconds")]
   ]
 
-  // a call at 1 second, and a job that is there
+  // the transitions of an existing job
   const seenOfAnother = Effect.flatMap(
     TestJobQueue.TestJobQueue,
     ({ jobs, transitions }) => Effect.flatMap(jobs, ([other]) => transitions(other!))
   )
 
-  it.effect.each(unmet)("%s: its stack leads to the test", ([, expectation]) =>
+  it.effect.each(unmet)("%s: its stack points to the test", ([, expectation]) =>
     Effect.gen(function*() {
       yield* TestClock.adjust("1 second")
       yield* submit
@@ -407,13 +407,13 @@ describe("an expectation that is not met", () => {
       assert.strictEqual(error.name, "ExpectationFailed")
       const frames = error.stack!.split("\n").filter((line) => /^ +at /.test(line))
       assert.match(frames[0] ?? "", /expectations\.test\.ts:\d+/)
-      // so is what a runner shows of it, with the message on top
+      // so does the text that a runner shows, which starts with the message
       const pretty = Cause.pretty(Cause.die(error))
       assert.include(pretty, error.message)
       assert.include(pretty, "expectations.test.ts")
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
-  it.effect("can be stated once and checked often: each time it says how it is then", () =>
+  it.effect("can be reused: each check reports the current state", () =>
     Effect.gen(function*() {
       const job = yield* submit
       const twice = expectPolls(job, 2)

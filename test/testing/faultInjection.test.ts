@@ -1,6 +1,6 @@
 /**
- * A call that meets no fault is answered by the queue itself; one that does, by the client over HTTP, with what goes over
- * the wire. Nobody may be able to tell the difference.
+ * A call without a fault goes to the queue itself. A call with a fault goes through the HTTP client and the wire format.
+ * Both must return the same results.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { deepStrictEqual } from "@effect/vitest/utils"
@@ -14,7 +14,7 @@ import { runs } from "../fixtures/runs.js"
 
 const models = ["my-org/video-generator", "größe/模型 🦊?&=%2F", "__proto__", "a lone \ud800", " "] as const
 
-/** Whatever JSON can say, and some of what it can't. */
+/** JSON values, and some values that JSON cannot represent. */
 const json: FastCheck.Arbitrary<unknown> = FastCheck.oneof(
   { weight: 6, arbitrary: FastCheck.jsonValue({ maxDepth: 2 }) },
   { weight: 1, arbitrary: FastCheck.constantFrom<Array<unknown>>("\ud800", "größe 🦊", -0, 1e300) }
@@ -46,7 +46,7 @@ const model = FastCheck.oneof(
 const command: FastCheck.Arbitrary<Command> = FastCheck.oneof(
   {
     weight: 3,
-    // times are whole milliseconds for the service, but need not be for a program
+    // the service has whole milliseconds; a program may use fractions
     arbitrary: FastCheck.oneof(FastCheck.nat(10_000), FastCheck.constantFrom(0, 0.3, 999.5)).map((millis) => ({
       _tag: "Wait" as const,
       millis
@@ -80,7 +80,7 @@ const command: FastCheck.Arbitrary<Command> = FastCheck.oneof(
   }
 )
 
-// a job to begin with, so that there is something to ask for
+// a first job, so that there is one to poll
 const commands = FastCheck.array(command, { maxLength: 16 }).map((commands): ReadonlyArray<Command> => [
   { _tag: "Submit", request: { model: models[0], payload: {} } },
   ...commands
@@ -108,7 +108,7 @@ const options = FastCheck.record({
   seed: FastCheck.nat()
 })
 
-/** What a program gets to see: of each command the answer or the error, and what is noted of its calls. */
+/** The observable results: the response or the error of each command, and the log of calls. */
 const run = (commands: ReadonlyArray<Command>, options: TestJobQueue.Options) =>
   Effect.gen(function*() {
     const { calls, jobs } = yield* TestJobQueue.TestJobQueue
@@ -135,7 +135,7 @@ const run = (commands: ReadonlyArray<Command>, options: TestJobQueue.Options) =>
           return JobQueue.metrics(command.model)
       }
     }
-    // an error as JSON: where it was made, its stack, is not the same
+    // an error as JSON, because its stack differs
     const answers = yield* Effect.forEach(commands, (command) => Effect.either(Effect.mapError(act(command), encode)))
     return { answers, calls: yield* calls, jobs: yield* jobs }
   }).pipe(VirtualTime.run, Effect.provide(TestJobQueue.layer(options)))
@@ -144,12 +144,12 @@ const encode = Schema.encodeSync(QueueError.QueueError)
 
 const nothing = Fault.delay(0)
 
-/** A fault that happens from now on, for good. */
+/** Injects a fault permanently. */
 const afflict = (fault: Fault.Fault) => Effect.asVoid(TestJobQueue.inject(fault))
 
 describe("the wire", () => {
   it.effect.prop(
-    "makes no difference",
+    "does not change any result",
     [commands, options],
     ([commands, options]) =>
       Effect.gen(function*() {
@@ -162,7 +162,7 @@ describe("the wire", () => {
     { fastCheck: { numRuns: runs(20, 400) } }
   )
 
-  it.effect("nor for what a worker says that JSON can't", () => {
+  it.effect("does not change worker reports that JSON cannot represent", () => {
     const outputs = { gone: undefined, at: new Date(0), not: NaN }
     return Effect.gen(function*() {
       const { finish, heartbeat } = TestJobQueue
@@ -172,24 +172,24 @@ describe("the wire", () => {
       yield* heartbeat(other, outputs)
       yield* finish(other, outputs)
       outputs.not = 1
-      const told = { at: "1970-01-01T00:00:00.000Z", not: null }
-      deepStrictEqual((yield* JobQueue.status(job)).outputs, told)
-      deepStrictEqual((yield* JobQueue.status(job)).info, told)
-      deepStrictEqual((yield* JobQueue.status(other)).outputs, told)
-      deepStrictEqual((yield* JobQueue.status(other)).info, told)
+      const expected = { at: "1970-01-01T00:00:00.000Z", not: null }
+      deepStrictEqual((yield* JobQueue.status(job)).outputs, expected)
+      deepStrictEqual((yield* JobQueue.status(job)).info, expected)
+      deepStrictEqual((yield* JobQueue.status(other)).outputs, expected)
+      deepStrictEqual((yield* JobQueue.status(other)).info, expected)
     }).pipe(Effect.provide(TestJobQueue.layer({
       workers: { model: "workers", script: Worker.always(Worker.heartbeat(0, outputs), Worker.finish(0, outputs)) }
     })))
   })
 
-  it.effect("and it is the wire: what it carries are documents", () =>
+  it.effect("returns a decoded copy of the status document", () =>
     Effect.gen(function*() {
       const job = yield* JobQueue.submit({ model: models[0], payload: { a: 1 } })
       const direct = yield* JobQueue.status(job)
       yield* afflict(nothing)
       const wired = yield* JobQueue.status(job)
       deepStrictEqual(wired, direct)
-      // the one is the queue's own object, the other was written and read
+      // one is the queue's own object, the other was encoded and decoded
       assert.notStrictEqual(wired.inputs, direct.inputs)
     }).pipe(Effect.provide(TestJobQueue.layer())))
 })

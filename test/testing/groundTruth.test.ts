@@ -1,6 +1,6 @@
 /**
- * What the queue in memory says was true, held against the model's own notes of what happened, and against what programs
- * get to see of it.
+ * Compares the history of the in-memory queue with the history of the worker simulation, and with the transitions of
+ * watches.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Chunk from "effect/Chunk"
@@ -23,7 +23,7 @@ import { runs } from "../fixtures/runs.js"
 const models = ["my-org/video-generator", "__proto__"] as const
 
 // -----------------------------------------------------------------------------
-// whatever workers may do
+// arbitrary workers
 // -----------------------------------------------------------------------------
 
 const timing: FastCheck.Arbitrary<Worker.Timing> = FastCheck.oneof(
@@ -38,7 +38,7 @@ const timing: FastCheck.Arbitrary<Worker.Timing> = FastCheck.oneof(
   )
 )
 
-// without a reason of failure: that would be taken for the model's, should the job run out of retries
+// without a failure reason: if the retries run out, it would be read as a failure by the model
 const info = FastCheck.array(
   FastCheck.tuple(
     FastCheck.constantFrom("progress", "note", "__proto__"),
@@ -89,14 +89,14 @@ interface Plan {
 
 const plan: FastCheck.Arbitrary<Plan> = FastCheck.record({
   seed: FastCheck.nat(),
-  // the last one does every job: each of them ends
+  // the last pool completes every job
   pools: FastCheck.tuple(FastCheck.array(pool, { maxLength: 2 }), pool.map((pool) => ({ ...pool, model: undefined })))
     .map(
       ([pools, last]) => [...pools, last]
     ),
   jobs: FastCheck.array(
     FastCheck.record({
-      // at even milliseconds, and canceled at odd ones: which of two comes first at one instant is nobody's business here
+      // submitted at even milliseconds, canceled at odd ones: the order within one instant is not tested here
       at: FastCheck.oneof(FastCheck.constant(0), FastCheck.nat(5_000)).map((n) => 2 * n),
       model: FastCheck.nat(1),
       priority: FastCheck.integer({ min: -1, max: 1 }),
@@ -108,12 +108,12 @@ const plan: FastCheck.Arbitrary<Plan> = FastCheck.record({
 })
 
 // -----------------------------------------------------------------------------
-// what is true
+// the history
 // -----------------------------------------------------------------------------
 
 const start = 1_000_000
 
-/** The same jobs, in the same workers' hands, without anybody who looks: `Claimed 2 at 3000` for each step. */
+/** The history of the same jobs with the same workers and without polls: `Claimed 2 at 3000` for each step. */
 const notes = ({ jobs, pools, seed }: Plan, refs: ReadonlyArray<Job.JobRef>): ReadonlyArray<ReadonlyArray<string>> => {
   let simulation = Simulation.make(pools, { seed })
   const deeds = jobs.flatMap(({ at, cancelAfter, info, model, priority }, nth) => {
@@ -147,12 +147,12 @@ const stepsOf = (transitions: ReadonlyArray<Transition.Transition>) =>
     .filter(({ _tag }) => _tag !== "Progressed")
     .map(({ _tag, attempt, observedAt }) => `${_tag} ${attempt} at ${DateTime.toEpochMillis(observedAt)}`)
 
-/** Polls after pauses of any length, from a moment to half a minute. */
+/** Polls after random pauses, from a millisecond to half a minute. */
 const nowAndThen: Cadence.Cadence = Schedule.forever.pipe(
   Schedule.addDelayEffect(() => Effect.map(Random.next, (random) => 1 + Math.floor(30_000 * random ** 4)))
 )
 
-/** Who submits a job, perhaps cancels it, and watches it until its end. */
+/** Submits a job, possibly cancels it, and watches it until its end. */
 const live = ({ at, cancelAfter, info, model, priority }: Plan["jobs"][number]) =>
   Effect.gen(function*() {
     yield* Effect.sleep(at)
@@ -163,9 +163,9 @@ const live = ({ at, cancelAfter, info, model, priority }: Plan["jobs"][number]) 
     return { job, seen: Chunk.toReadonlyArray(seen) }
   })
 
-describe("ground truth", () => {
+describe("history", () => {
   it.effect.prop(
-    "is the life that each job had, and what everybody sees who looks at it now and then",
+    "matches the simulation, and the transitions of a watch with random polls",
     [plan],
     ([plan]) =>
       Effect.gen(function*() {
@@ -183,7 +183,7 @@ describe("ground truth", () => {
               const observed = DateTime.toEpochMillis(observedAt)
               assert.strictEqual(evidence, "observed")
               assert.strictEqual(of.requestId, job.requestId)
-              // what the service tells of its time is when it was
+              // a reported time equals the time of the step
               if (Option.isSome(at)) assert.strictEqual(DateTime.toEpochMillis(at.value), observed)
               assert.isAtLeast(observed, before)
               before = observed
@@ -196,22 +196,22 @@ describe("ground truth", () => {
     { fastCheck: { numRuns: runs(20, 400) } }
   )
 
-  it.effect("has each progress that there was, of every attempt", () =>
+  it.effect("has every progress of every attempt", () =>
     Effect.gen(function*() {
       const { transitions } = TestJobQueue
       const job = yield* JobQueue.submit({ model: models[0], payload: {}, info: { user: "u" } })
       yield* TestClock.adjust("1 hour")
-      const told = (yield* transitions(job)).map((transition) =>
+      const lines = (yield* transitions(job)).map((transition) =>
         `${DateTime.toEpochMillis(transition.observedAt)} ${transition._tag} ${transition.attempt} ${
           transition._tag === "Progressed" ? JSON.stringify(transition.changed) : ""
         }`.trim()
       )
-      assert.deepStrictEqual(told, [
+      assert.deepStrictEqual(lines, [
         "0 Queued 0",
         "1000 Claimed 1",
         "2000 Progressed 1 {\"progress\":0.1}",
         "3000 Progressed 1 {\"progress\":0.2}",
-        // the beat at 4000 told nothing
+        // the heartbeat at 4000 changed nothing
         "14000 Requeued 1",
         "15000 Claimed 2",
         "16000 Progressed 2 {\"progress\":0.1}",
@@ -228,7 +228,7 @@ describe("ground truth", () => {
       }
     }))))
 
-  it.effect("reads progress as the program does", () =>
+  it.effect("reads progress with the program's progress rule", () =>
     Effect.gen(function*() {
       const { transitions } = TestJobQueue
       const job = yield* JobQueue.submit({ model: models[0], payload: {} })
@@ -250,7 +250,7 @@ describe("ground truth", () => {
       }))
     ))
 
-  it.effect("is there at any time, and stays what it was", () =>
+  it.effect("is available at any time, and only grows", () =>
     Effect.gen(function*() {
       const { transitions } = TestJobQueue
       const job = yield* JobQueue.submit({ model: models[0], payload: {} })
@@ -266,14 +266,14 @@ describe("ground truth", () => {
       workers: { claimTimeout: "10 seconds", script: Worker.always(Worker.stopResponding) }
     }))))
 
-  it.effect("knows the end that a job truly had, where the service does not tell", () =>
+  it.effect("has the actual end of a job that a snapshot cannot distinguish", () =>
     Effect.gen(function*() {
       const ends: Array<string> = []
       for (const payload of [{ end: "lost" }, { end: "failed" }]) {
         const job = yield* JobQueue.submit({ model: models[0], payload })
         const seen = yield* Stream.runCollect(JobStream.transitions(job))
         const truth = yield* TestJobQueue.transitions(job)
-        // to mistake the one for the other is no lie
+        // the two ends look the same in a snapshot, so either is accepted
         yield* TestJobQueue.expectMatchesHistory(job, seen)
         ends.push(`seen ${Chunk.unsafeLast(seen)._tag}, truth ${truth.at(-1)?._tag}`)
       }

@@ -74,7 +74,7 @@ const play = (actions: ReadonlyArray<readonly [number, Action]>) =>
               assert.strictEqual(status.value._tag, "Running")
               assert.strictEqual(status.value.job.model, worker.model)
               worker.state = "served"
-              // those whose time is up may be on their way out
+              // workers whose poll has timed out may not have ended yet
               const before = workers.slice(0, workers.indexOf(worker)).filter((other) =>
                 other.model === worker.model && other.state === "waiting" && other.isThere.current &&
                 other.arrived + other.patience > now
@@ -119,8 +119,8 @@ const play = (actions: ReadonlyArray<readonly [number, Action]>) =>
     return served
   }).pipe(VirtualTime.run)
 
-describe("workers that wait in line", () => {
-  it("are served in their order, miss nothing, and take nothing when they have left", async () => {
+describe("waiting workers", () => {
+  it("are served in order, miss no job, and claim no job after they have left", async () => {
     let served = 0
     await FastCheck.assert(
       FastCheck.asyncProperty(
@@ -134,7 +134,7 @@ describe("workers that wait in line", () => {
     assert.isAbove(served, runs(15, 150))
   })
 
-  it.effect("are not overtaken by who comes with the job", () =>
+  it.effect("are served before a worker that polls when the job is submitted", () =>
     Effect.gen(function*() {
       const queue = SimulatedQueue.make({ workers: undefined, random: Random.make("line") })
       const retrieve = (patience: number) =>
@@ -146,7 +146,7 @@ describe("workers that wait in line", () => {
       assert.strictEqual(Option.getOrThrow(yield* Fiber.join(waiting)).job.requestId, job.requestId)
     }))
 
-  it.effect("are woken by a claim that runs out, though one that runs out sooner comes later", () =>
+  it.effect("are woken by an expiring claim, even if a later claim expires sooner", () =>
     Effect.gen(function*() {
       const queue = SimulatedQueue.make({ workers: undefined, random: Random.make("line") })
       const retrieve = (timeout: number, patience: number) =>
@@ -156,7 +156,7 @@ describe("workers that wait in line", () => {
       yield* retrieve(60_000, 0)
       const waiting = yield* Effect.fork(retrieve(1_000, 3_600_000))
       yield* TestClock.adjust("1 second")
-      // nobody but the one in line could have it
+      // only the waiting worker can claim it
       const second = yield* submit
       const served = Option.getOrThrow(yield* Fiber.join(waiting))
       assert.strictEqual(served.job.requestId, second.requestId)

@@ -13,7 +13,7 @@ const program = JobQueue.submit({ model: "my-org/adder", payload: {} }).pipe(
   Effect.provide(TestJobQueue.layer({ workers }))
 )
 
-/** Runs an effect, and returns what it has printed after so many real milliseconds. */
+/** Runs an effect for up to `millis` real milliseconds, and returns its printed warnings. */
 const printedBy = (effect: Effect.Effect<unknown, unknown>, millis: number) =>
   Effect.gen(function*() {
     const printed: Array<unknown> = []
@@ -26,7 +26,7 @@ const printedBy = (effect: Effect.Effect<unknown, unknown>, millis: number) =>
 
 const late = Effect.withClock(Effect.sleep(2_500), Clock.make())
 
-// they wait for real seconds: all at once
+// concurrent, because the tests wait for real seconds
 describe.concurrent("the hint", () => {
   it.effect("a test whose clock does not move prints what to do, once", () =>
     Effect.gen(function*() {

@@ -12,7 +12,7 @@ import { inLetters } from "../fixtures/path.js"
 import { runs } from "../fixtures/runs.js"
 
 // -----------------------------------------------------------------------------
-// what happens to a simulation
+// the commands of a simulation
 // -----------------------------------------------------------------------------
 
 const models = ["my-org/video-generator", "__proto__"] as const
@@ -23,7 +23,7 @@ type Command =
     readonly wait: number
     readonly model: number
     readonly priority: number
-    /** What a worker does, by attempt; the last serves for all that come after. */
+    /** The steps of a worker, by attempt; the last ones apply to all later attempts. */
     readonly lives: ReadonlyArray<ReadonlyArray<Worker.Step>>
   }
   | { readonly _tag: "Cancel"; readonly wait: number; readonly nth: number }
@@ -45,7 +45,7 @@ const heartbeat = FastCheck.tuple(after, FastCheck.integer({ min: 0, max: 3 })).
 const last: FastCheck.Arbitrary<ReadonlyArray<Worker.Step>> = FastCheck.oneof(
   after.map((pause) => [Worker.finish(pause, { answer: 42 })]),
   after.map((pause) => [Worker.fail(pause, "out of memory")]),
-  // dies
+  // stops responding
   FastCheck.constant([])
 )
 
@@ -89,12 +89,12 @@ const plan: FastCheck.Arbitrary<Plan> = FastCheck.record({
 
 const refOf = (nth: number, model: string): Job.JobRef => Job.ref(model, `job-${nth}`)
 
-/** Long after everything is over. */
+/** Long after the last event. */
 const doomsday = 100_000
 
 /**
- * A plan as it comes true: `between` moves the simulation from one command to the next, and to the end; `look` sees every
- * simulation that there was.
+ * Runs a plan. `between` advances the simulation from one command to the next, and to the end; `look` receives every
+ * intermediate simulation.
  */
 const run = (
   { claimTimeout, commands, pickup, workers }: Plan,
@@ -160,7 +160,7 @@ const eventByEvent = (simulation: Simulation.Simulation, to: number): Simulation
 }
 
 // -----------------------------------------------------------------------------
-// all that there is to see
+// the observable state
 // -----------------------------------------------------------------------------
 
 const jobsOf = ({ queue }: Simulation.Simulation): ReadonlyArray<Queue.QueuedJob> =>
@@ -169,7 +169,7 @@ const jobsOf = ({ queue }: Simulation.Simulation): ReadonlyArray<Queue.QueuedJob
 const dueOf = ({ due }: Simulation.Simulation) => Array.from(due)
 
 const busyOf = ({ busy }: Simulation.Simulation, model: string): number =>
-  // of the first pool, which is the only one
+  // the first pool is the only one
   Option.getOrElse(HashMap.get(busy, `0 ${model}`), () => 0)
 
 const view = (simulation: Simulation.Simulation) => ({
@@ -190,7 +190,7 @@ const same = (actual: unknown, expected: unknown): void => {
 const legal = /^Q((CR){0,3}(X|C[DF]?)?|(CR){3}CE)$/
 
 describe("simulation", () => {
-  it("comes to the same in one leap, in steps of any size, and event by event", () => {
+  it("has the same result in one step, in steps of any size, and event by event", () => {
     FastCheck.assert(
       FastCheck.property(plan, FastCheck.integer({ min: 1, max: 7 }), (plan, size) => {
         const leap = view(run(plan, inOneLeap))
@@ -212,7 +212,7 @@ describe("simulation", () => {
     )
   })
 
-  it("has no more workers busy than there are, and no more jobs running than workers busy", () => {
+  it("has at most `workers` busy workers, and at most as many running jobs as busy workers", () => {
     FastCheck.assert(
       FastCheck.property(plan, (plan) => {
         run(plan, inSteps(1), (simulation) => {
@@ -235,7 +235,7 @@ describe("simulation", () => {
           for (const model of models) {
             const idle = plan.workers - busyOf(simulation, model)
             const { waiting } = Queue.metrics(simulation.queue, model)
-            // they are about to look for it
+            // idle workers have a scheduled claim
             const claims = dueOf(simulation).filter(([, action]) => action._tag === "Claim" && action.model === model)
             assert.isAtLeast(claims.length, Math.min(idle, waiting))
             if (plan.pickup === 0) assert.strictEqual(Math.min(idle, waiting), 0)
@@ -246,7 +246,7 @@ describe("simulation", () => {
     )
   })
 
-  it("writes histories in the order of time, and legal ones", () => {
+  it("writes legal histories in order of time", () => {
     FastCheck.assert(
       FastCheck.property(plan, (plan) => {
         const simulation = run(plan, inOneLeap)
@@ -267,12 +267,12 @@ describe("simulation", () => {
     )
   })
 
-  it("gives jobs to workers by priority, and of equals the oldest first", () => {
+  it("assigns jobs by priority, and the oldest first among equal priorities", () => {
     FastCheck.assert(
       FastCheck.property(plan, (plan) => {
         const jobs = jobsOf(run(plan, eventByEvent))
         const waitsAt = ({ history }: Queue.QueuedJob, from: number, to: number): boolean => {
-          // from before one moment until after another
+          // waiting from before `from` until after `to`
           const until = history.findIndex(({ at }) => at >= from)
           const last = history[(until === -1 ? history.length : until) - 1]
           return last !== undefined && (last._tag === "Queued" || last._tag === "Requeued") &&
@@ -295,7 +295,7 @@ describe("simulation", () => {
     )
   })
 
-  it("comes to an end: every job is over, every worker idle, and nothing is planned", () => {
+  it("terminates: every job has ended, every worker is idle, and no event is scheduled", () => {
     FastCheck.assert(
       FastCheck.property(plan, (plan) => {
         const simulation = Simulation.advance(run(plan, inOneLeap), doomsday)
@@ -310,7 +310,7 @@ describe("simulation", () => {
     )
   })
 
-  it("tells the next event truly: nothing happens before it, and something at it", () => {
+  it("returns the next event: the state changes at that time, and not before", () => {
     FastCheck.assert(
       FastCheck.property(plan, (plan) => {
         run(plan, inOneLeap, (simulation) => {
@@ -331,7 +331,7 @@ describe("simulation", () => {
     )
   })
 
-  it("without workers leaves every job where it is", () => {
+  it("without workers does not change any job", () => {
     const ref = refOf(0, models[0])
     const simulation = Simulation.submit(Simulation.make(undefined), 5, { ref, payload: {}, info: {}, priority: 0 })
     assertNone(Simulation.nextEvent(simulation))

@@ -7,7 +7,7 @@ type Encoded = typeof Transition.Transition.Encoded
 type Without<A, Names extends string> = A extends unknown ? Omit<A, Names> : never
 
 describe("BrowserClient", () => {
-  test("has the transitions that a gateway sends, and no others", () => {
+  test("has exactly the transitions that a gateway sends", () => {
     expect<BrowserTransition["_tag"]>().type.toBe<Encoded["_tag"]>()
     expect<Without<BrowserTransition, "id" | "snapshot">>().type.toBeAssignableFrom<Without<Encoded, "snapshot">>()
     expect<keyof Progressed>().type.toBe<"id" | keyof Extract<Encoded, { readonly _tag: "Progressed" }>>()

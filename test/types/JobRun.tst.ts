@@ -9,19 +9,19 @@ const request: JobQueue.SubmitRequest = { model: "model", payload: {} }
 declare const leg: Effect.Effect<number, "no", "service">
 
 describe("JobRun", () => {
-  test("submit needs the queue alone, journal or not", () => {
+  test("submit needs only the queue, with or without a journal", () => {
     expect(JobRun.submit(request, { key: "k" })).type.toBe<
       Effect.Effect<Job.JobRef, QueueError.SubmitError, JobQueue.JobQueue>
     >()
   })
 
-  test("who asks for a job in a scope needs one", () => {
+  test("a scoped job requires a scope", () => {
     expect(JobRun.scoped(request)).type.toBe<
       Effect.Effect<Job.JobRef, QueueError.SubmitError, JobQueue.JobQueue | Scope.Scope>
     >()
   })
 
-  test("run gives a JSON object, or what the schema decodes to, and needs what that needs", () => {
+  test("run returns a JSON object, or the schema's type with the schema's requirements", () => {
     expect(JobRun.run(request)).type.toBe<
       Effect.Effect<Job.JsonObject, QueueError.RunError, JobQueue.JobQueue | JobWatcher.JobWatcher>
     >()
@@ -31,14 +31,14 @@ describe("JobRun", () => {
     >()
   })
 
-  test("its options are those of a watch, and no others but its own", () => {
+  test("its options are those of a watch, and its own", () => {
     type Given = JobRun.RunOptions
     expect<Given>().type.toBeAssignableFrom({ cadence: Schedule.spaced("1 second"), key: "k" })
     expect<Given>().type.not.toBeAssignableFrom<{ readonly onInterrupt: "stop" }>()
     expect<Given>().type.not.toBeAssignableFrom<{ readonly resubmit: "3 times" }>()
   })
 
-  test("what combines effects keeps their errors and needs", () => {
+  test("combinators keep the errors and requirements of their effects", () => {
     expect(JobRun.events(leg)).type.toBe<Stream.Stream<JobRun.Event<number>, "no", "service">>()
   })
 })
@@ -50,7 +50,7 @@ describe("JobStage", () => {
     outputs: Schema.Struct({ width: Schema.NumberFromString })
   })
 
-  test("is a function from what its payload decodes to, to what its outputs decode to", () => {
+  test("is a function from the decoded payload to the decoded outputs", () => {
     expect(stage).type.toBe<JobStage.Stage<{ readonly seed: number }, { readonly width: number }>>()
     expect(stage({ seed: 1 }, { key: "k" })).type.toBe<
       Effect.Effect<{ readonly width: number }, JobStage.StageFailed, JobQueue.JobQueue | JobWatcher.JobWatcher>

@@ -9,13 +9,13 @@ import { describe, expect, test } from "tstyche"
 const job = Job.ref("model", "id")
 
 describe("JobStream", () => {
-  test("transitions fail with what can end a watch, and need the queue alone", () => {
+  test("transitions fail with the errors of a watch, and need only the queue", () => {
     expect(JobStream.transitions(job)).type.toBe<
       Stream.Stream<Transition.Transition, QueueError.WatchError, JobWatcher.JobWatcher>
     >()
   })
 
-  test("statuses likewise", () => {
+  test("statuses fail with the errors of a watch, and need only the queue", () => {
     expect(JobStream.statuses(job)).type.toBe<
       Stream.Stream<Job.JobStatus, QueueError.WatchError, JobWatcher.JobWatcher>
     >()
@@ -27,7 +27,7 @@ describe("JobStream", () => {
     >()
   })
 
-  test("result with a schema is what it decodes to, and needs what it needs", () => {
+  test("result with a schema has the schema's type and requirements", () => {
     const Video = Schema.Struct({ seconds: Schema.NumberFromString })
     expect(JobStream.result(job, Video)).type.toBe<
       Effect.Effect<
@@ -42,7 +42,7 @@ describe("JobStream", () => {
     >()
   })
 
-  test("a part of a policy is enough, and a cursor goes beside it", () => {
+  test("options accept a partial policy and a cursor", () => {
     type Given = NonNullable<Parameters<typeof JobStream.transitions>[1]>
     expect<Given>().type.toBeAssignableFrom({ cadence: Schedule.spaced("1 second") })
     expect<Given>().type.toBeAssignableFrom({ deadline: Deadline.total("1 hour"), retry: Schedule.recurs(3) })
@@ -56,13 +56,13 @@ describe("JobStream", () => {
 })
 
 describe("policies", () => {
-  test("any schedule that takes every snapshot is a cadence; one that takes a part of them is not", () => {
+  test("a schedule that accepts every snapshot is a cadence; one that accepts only some is not", () => {
     expect<Cadence.Cadence>().type.toBeAssignableFrom(Schedule.spaced("1 second"))
     expect<Cadence.Cadence>().type.toBeAssignableFrom(Schedule.identity<Job.JobStatus>())
     expect<Cadence.Cadence>().type.not.toBeAssignableFrom(Schedule.identity<Job.Running>())
   })
 
-  test("any schedule that takes every error is a retry; one that takes a part of them is not", () => {
+  test("a schedule that accepts every error is a retry; one that accepts only some is not", () => {
     expect<Retry.Retry>().type.toBeAssignableFrom(Schedule.recurs(3))
     expect<Retry.Retry>().type.toBeAssignableFrom(Schedule.identity<QueueError.QueueError>())
     expect<Retry.Retry>().type.not.toBeAssignableFrom(Schedule.identity<QueueError.RateLimited>())
@@ -70,7 +70,7 @@ describe("policies", () => {
 })
 
 describe("JobQueue", () => {
-  test("calls fail with a QueueError and need the queue alone", () => {
+  test("calls fail with a QueueError, and need only the queue", () => {
     expect(JobQueue.status(job)).type.toBe<Effect.Effect<Job.JobStatus, QueueError.QueueError, JobQueue.JobQueue>>()
     expect(JobQueue.submit({ model: "m", payload: {} })).type.toBe<
       Effect.Effect<Job.JobRef, QueueError.QueueError, JobQueue.JobQueue>
@@ -85,13 +85,13 @@ describe("JobQueue", () => {
     expect<Parameters<typeof JobQueue.status>[0]>().type.not.toBeAssignableFrom({ model: "m" })
   })
 
-  test("layers need an HttpClient, whichever it is", () => {
+  test("layers need an HttpClient", () => {
     expect(JobQueue.layer()).type.toBe<
       Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError, HttpClient.HttpClient>
     >()
   })
 
-  test("the queue in memory needs nothing and can't fail", () => {
+  test("the in-memory queue has no requirements and cannot fail", () => {
     expect(TestJobQueue.layer()).type.toBe<
       Layer.Layer<JobQueue.JobQueue | JobWatcher.JobWatcher | TestJobQueue.TestJobQueue>
     >()
@@ -99,7 +99,7 @@ describe("JobQueue", () => {
 })
 
 describe("schemas", () => {
-  test("decode to what streams emit", () => {
+  test("decode to the types that streams emit", () => {
     expect<Schema.Schema.Type<typeof Job.JobStatus>>().type.toBe<Job.JobStatus>()
     expect<Schema.Schema.Type<typeof Transition.Transition>>().type.toBeAssignableTo<Transition.Transition>()
     expect<Schema.Schema.Type<typeof Transition.Transition>>().type.toBeAssignableFrom<Transition.Transition>()

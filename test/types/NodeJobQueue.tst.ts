@@ -6,13 +6,13 @@ import { NodeJobQueue } from "effect-queue-status/node"
 import { describe, expect, test } from "tstyche"
 
 describe("NodeJobQueue", () => {
-  test("layers need nothing, not even a client", () => {
+  test("layers have no requirements, not even a client", () => {
     expect(NodeJobQueue.layer()).type.toBe<Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError>>()
     expect(NodeJobQueue.layerConfig({ apiKey: Config.redacted("TOKEN"), connections: Config.integer("CONNECTIONS") }))
       .type.toBe<Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError>>()
   })
 
-  test("make needs the scope in which its connections are open", () => {
+  test("make needs a scope for its connections", () => {
     expect(NodeJobQueue.make({ apiKey: Redacted.make("token"), requestTimeout: "10 seconds", connections: 16 }))
       .type.toBe<Effect.Effect<JobQueue.Service, ConfigError.ConfigError, Scope.Scope>>()
     expect(NodeJobQueue.make({ apiKey: Redacted.make("token"), dispatcher: new Agent() }))

@@ -1,4 +1,4 @@
-/** What each call does, on a queue of its own with scripted workers: the readings that our stand-ins agree on. */
+/** The behaviour of each call on a new queue with scripted workers, as implemented by all stand-ins for the service. */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
@@ -11,7 +11,7 @@ import * as Worker from "../../../src/testing/Worker.js"
 import { bad, canceled, errorOf, expect, expectThat, notCanceled, pool, spec, unknownId, view } from "./harness.js"
 import type { Spec } from "./harness.js"
 
-/** Workers that do what the payload of the job says. */
+/** Workers whose script depends on the payload of the job. */
 export const workersByPayload: Worker.Script = ({ payload }) => {
   switch (payload["do"]) {
     case "finish":
@@ -19,7 +19,7 @@ export const workersByPayload: Worker.Script = ({ payload }) => {
     case "fail":
       return [Worker.fail("5 millis", "CUDA out of memory")]
     default:
-      // for longer than any check lasts
+      // longer than any check
       return [Worker.finish("1 hour")]
   }
 }
@@ -39,7 +39,7 @@ const namesOfModels = [
   "constructor"
 ]
 
-// in a literal it would set the prototype
+// in an object literal it would set the prototype
 const proto = () => Object.fromEntries([["__proto__", { polluted: true }], ["user", "u"]])
 
 const anotherModel = "another model"
@@ -206,7 +206,7 @@ export const calls: ReadonlyArray<Spec> = [
   ),
 
   spec(
-    "cancel: leaves a job alone that is over",
+    "cancel: does not change a job that has ended",
     ({ model, untilOver }) =>
       Effect.gen(function*() {
         for (const [what, status] of [["finish", "done"], ["fail", "failed"]] as const) {
@@ -220,7 +220,7 @@ export const calls: ReadonlyArray<Spec> = [
   ),
 
   spec(
-    "cancel: takes a job out of the line",
+    "cancel: removes a job from the queue",
     ({ model, until, untilOver }) =>
       Effect.gen(function*() {
         const first = yield* JobQueue.submit({ model, payload: { do: "hold" } })
@@ -284,7 +284,7 @@ export const calls: ReadonlyArray<Spec> = [
     })),
 
   spec(
-    "metrics: count who waits and who runs, not who is over",
+    "metrics: count pending and running jobs, not ended ones",
     ({ model, until, untilOver }) =>
       Effect.gen(function*() {
         const over = yield* JobQueue.submit({ model, payload: { do: "finish" } })
@@ -299,7 +299,7 @@ export const calls: ReadonlyArray<Spec> = [
   ),
 
   // ---------------------------------------------------------------------------
-  // refusals, to the letter
+  // rejected calls, with the exact errors
   // ---------------------------------------------------------------------------
 
   spec(
@@ -340,7 +340,7 @@ export const calls: ReadonlyArray<Spec> = [
   ),
 
   spec(
-    "refusals: a blank model or id is refused, in every field of the error",
+    "refusals: a blank model or id is rejected, in every field of the error",
     ({ model }) =>
       Effect.gen(function*() {
         const refused = (
@@ -372,12 +372,12 @@ export const calls: ReadonlyArray<Spec> = [
   ),
 
   spec(
-    "refusals: a job to be is refused with words that say what is wrong, and adds no job",
+    "refusals: an invalid submit fails with a message that names the problem, and adds no job",
     ({ model }) =>
       Effect.gen(function*() {
         const cyclic: { self?: unknown } = {}
         cyclic.self = cyclic
-        // the beginning of the words; what they end with is another's
+        // the beginning of the message; the rest comes from another library
         const wrong: ReadonlyArray<readonly [object, string]> = [
           [{ payload: {}, priority: 1.5 }, "priority: Expected an integer, actual 1.5"],
           [{ payload: {}, priority: Number.NaN }, "priority: Expected an integer, actual NaN"],
@@ -410,7 +410,7 @@ export const calls: ReadonlyArray<Spec> = [
   ),
 
   spec(
-    "refusals: a clear of no model at all is refused, and clears nothing",
+    "refusals: a clear without a model is rejected, and clears nothing",
     ({ model }) =>
       Effect.gen(function*() {
         const job = yield* JobQueue.submit({ model, payload: {} })
@@ -427,7 +427,7 @@ export const calls: ReadonlyArray<Spec> = [
   // ---------------------------------------------------------------------------
 
   spec(
-    "interruption: calls that are given up leave the queue in order",
+    "interruption: interrupted calls leave the queue consistent",
     ({ inTime, model, pass }) =>
       Effect.gen(function*() {
         const job = yield* JobQueue.submit({ model, payload: { kept: true } })
@@ -446,7 +446,7 @@ export const calls: ReadonlyArray<Spec> = [
           yield* givenUp(JobQueue.cancel(Job.ref(model, unknownId)), moment)
           yield* givenUp(JobQueue.clear("a model never seen"), moment)
         }
-        // a submit that was given up has arrived, or it has not
+        // an interrupted submit may or may not have arrived
         const { running, total, waiting } = yield* inTime(
           "metrics, after calls that were given up",
           JobQueue.metrics(model)

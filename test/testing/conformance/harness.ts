@@ -1,5 +1,5 @@
 /**
- * What the checks of a scripted queue are made of, in addition to those of any queue.
+ * Helpers for the checks of a scripted queue, in addition to those for any queue.
  */
 import * as Effect from "effect/Effect"
 import * as Job from "../../../src/model/Job.js"

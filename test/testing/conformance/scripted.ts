@@ -1,6 +1,6 @@
 /**
- * Every check of a stand-in for the service, such as the queue in memory or the emulator, whose workers follow a script:
- * the public ones, and those of the readings that the stand-ins agree on, to the millisecond and to the words of errors.
+ * Every check of a stand-in for the service with scripted workers, such as the in-memory queue or the emulator: the
+ * public checks, and the checks of the behaviour that the stand-ins share, to the millisecond and to the text of errors.
  */
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
@@ -14,7 +14,7 @@ import { calls } from "./calls.js"
 import { workers } from "./workers.js"
 
 export interface Subject {
-  /** The queue, built anew for each check. Where a check names no workers, no job is claimed. */
+  /** The queue, built anew for each check. Without workers, no job is claimed. */
   readonly layer: (workers?: Worker.Pool) => Layer.Layer<JobQueue.JobQueue, unknown>
   readonly pass: Conformance.Target["pass"]
   readonly watcher?: Parameters<typeof Conformance.watcherChecks>[0]["watcher"] | undefined

@@ -1,4 +1,4 @@
-/** What the reports of workers do to a job. */
+/** The effects of worker reports on a job. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Order from "effect/Order"
@@ -19,7 +19,7 @@ const reporting = pool(({ payload }) => [
   })
 ])
 
-/** The times that a snapshot tells, in order. */
+/** Checks that the times of a snapshot are in order. */
 const expectTimes = ({ claimedAt, createdAt, doneAt }: ReturnType<typeof view>) =>
   expectThat(
     "the times of creation, claim and end",
@@ -48,7 +48,7 @@ export const workers: ReadonlyArray<Spec> = [
           const { _tag } = yield* JobQueue.status(first.job)
           const claimed: Array<readonly [name: string, at: number]> = []
           for (const { job, name } of jobs) claimed.push([name, view(yield* untilOver(job)).claimedAt ?? Number.NaN])
-          if (_tag !== "Running") continue // too slow: they did not all wait together
+          if (_tag !== "Running") continue // too slow: the jobs were not all pending at once
           return yield* expect(
             "the jobs as they were claimed",
             claimed.sort(Order.mapInput(Order.number, ([, at]) => at)).map(([name]) => name),

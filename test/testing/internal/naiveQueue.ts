@@ -1,7 +1,7 @@
 /**
- * The rules of the remote queue, said once more and as plainly as can be: a list of jobs, each with the steps it took,
- * and loops over the list. Nothing is kept that can be counted, so nothing can be out of step. It is what the model of
- * the queue is checked against, and shares no code with it.
+ * A second, naive implementation of the rules of the remote queue: a list of jobs, each with its steps, and loops over the
+ * list. It stores no derived state, so nothing can become inconsistent. The queue model is checked against it, and shares
+ * no code with it.
  */
 import type { JobRef, JsonObject } from "../../../src/model/Job.js"
 
@@ -22,7 +22,7 @@ export interface Step {
   readonly at: number
 }
 
-/** All that can be seen of a job. */
+/** The observable state of a job. */
 export interface JobView {
   readonly model: string
   readonly requestId: string
@@ -39,7 +39,7 @@ export interface JobView {
   readonly history: ReadonlyArray<Step>
 }
 
-/** What the status endpoint says of a job. */
+/** The response of the status endpoint. */
 export type StatusView = Omit<JobView, "state" | "expiresAt" | "history"> & {
   readonly tag: string
   readonly warnings: ReadonlyArray<string>
@@ -66,7 +66,7 @@ export interface Update {
   readonly outputs?: JsonObject | undefined
 }
 
-/** What both queues can be told and asked, the naive one and the model. */
+/** The operations of both queues, the naive one and the model. */
 export interface Queue {
   readonly submit: (now: number, request: Request) => void
   readonly claim: (now: number, model: string, timeout: number) => JobView | null
@@ -85,7 +85,7 @@ interface Job {
   readonly steps: Array<Step>
   info: JsonObject
   outputs: JsonObject
-  /** How long a worker may be silent, and when the last one was heard. */
+  /** The claim timeout, and the time of the last report. */
   timeout: number
   heardAt: number
 }
@@ -124,11 +124,11 @@ const take = (job: Job, name: StepName, at: number): void => {
 const merge = (a: JsonObject, b: JsonObject): JsonObject =>
   Object.fromEntries([...Object.entries(a), ...Object.entries(b)])
 
-// While the job waits for the next claim, no claim is there to tell the time of.
+// A job that waits for its next claim has no claim time.
 const claimedAt = (job: Job): number | null =>
   stateOf(job) === "pending" || stateOf(job) === "canceled" ? null : lastTime(job, ["Claimed"])
 
-const told = (job: Job) => ({
+const statusFields = (job: Job) => ({
   model: job.ref.model,
   requestId: job.ref.requestId,
   inputs: job.inputs,
@@ -142,7 +142,7 @@ const told = (job: Job) => ({
 })
 
 const lookAt = (job: Job): JobView => ({
-  ...told(job),
+  ...statusFields(job),
   state: stateOf(job),
   expiresAt: stateOf(job) === "running" ? job.heardAt + job.timeout : null,
   history: [...job.steps]
@@ -225,10 +225,10 @@ export class NaiveQueue implements Queue {
   status(now: number, ref: JobRef): StatusView | null {
     this.advance(now)
     const job = this.find(ref)
-    return job === undefined ? null : { ...told(job), tag: tags[stateOf(job)], warnings: [] }
+    return job === undefined ? null : { ...statusFields(job), tag: tags[stateOf(job)], warnings: [] }
   }
 
-  /** The pending jobs of a model, the next first: the highest priority, and among equals the one submitted first. */
+  /** The pending jobs of a model in claim order: the highest priority first, then in order of submission. */
   line(model: string): Array<Job> {
     return this.jobs
       .map((job, submitted) => ({ job, submitted }))
@@ -237,7 +237,7 @@ export class NaiveQueue implements Queue {
       .map(({ job }) => job)
   }
 
-  /** When the next claim runs out. */
+  /** The time at which the next claim expires. */
   nextExpiry(): number | null {
     const times = this.jobs.filter((job) => stateOf(job) === "running").map((job) => job.heardAt + job.timeout)
     return times.length === 0 ? null : Math.min(...times)

@@ -13,7 +13,7 @@ import type { JobView, MetricsView, Queue, Request, State, StatusView, StepName,
 import { NaiveQueue } from "./naiveQueue.js"
 
 // -----------------------------------------------------------------------------
-// the model, as the naive queue shows itself
+// views of the model in the form of the naive queue
 // -----------------------------------------------------------------------------
 
 const viewOf = (job: QueueModel.QueuedJob): JobView => ({
@@ -96,7 +96,7 @@ class Modeled implements Queue {
 }
 
 // -----------------------------------------------------------------------------
-// all that can be seen
+// the observable state
 // -----------------------------------------------------------------------------
 
 const models = ["my-org/video-generator", "__proto__", "größe/模型 🦊?&=%2F"]
@@ -104,7 +104,7 @@ const models = ["my-org/video-generator", "__proto__", "größe/模型 🦊?&=%2
 interface View {
   readonly now: number
   readonly nextExpiry: number | null
-  /** Whose claims run out within a moment. */
+  /** The jobs whose claims expire within `moment`. */
   readonly expiring: ReadonlyArray<string>
   readonly jobs: ReadonlyArray<JobView>
   readonly models: ReadonlyArray<{ readonly metrics: MetricsView; readonly next: string | null }>
@@ -112,7 +112,7 @@ interface View {
 
 const moment = 10
 
-// Both first look at the time, which is up at once for a claim of no time at all.
+// Both advance to the current time first, because a claim with a timeout of zero expires at once.
 const viewOfNaive = (naive: NaiveQueue): View => ({
   now: naive.advance(naive.now),
   nextExpiry: naive.nextExpiry(),
@@ -143,7 +143,7 @@ const viewOfModel = (self: QueueModel.QueueModel): View => {
   }
 }
 
-/** The jobs of a model in the order in which workers get them. */
+/** The jobs of a model in the order in which workers claim them. */
 const drain = (queue: QueueModel.QueueModel, model: string): ReadonlyArray<string> => {
   const ids: Array<string> = []
   while (ids.length <= HashMap.size(queue.jobs)) {
@@ -163,7 +163,7 @@ const same = (actual: unknown, expected: unknown, message?: string): void => {
 }
 
 // -----------------------------------------------------------------------------
-// commands: what a run of the queue is made of
+// the commands of a run
 // -----------------------------------------------------------------------------
 
 interface Said {
@@ -172,7 +172,7 @@ interface Said {
   readonly outputs?: Job.JsonObject | undefined
 }
 
-/** A job by its number; seldom one under another model's name, or one that does not exist. */
+/** A job by its number; rarely one with another model's name, or one that does not exist. */
 interface Which {
   readonly job: number
   readonly as: "known" | "of another model" | "unknown"
@@ -181,21 +181,21 @@ interface Which {
 type Command =
   | { readonly command: "submit"; readonly model: string; readonly info: Job.JsonObject; readonly priority: number }
   | { readonly command: "claim"; readonly model: string; readonly timeout: number }
-  /** by the worker of some claim, counted from the last: it holds the job, or has lost it */
+  /** from the worker of some claim, counted from the last: it holds the claim, or has lost it */
   | { readonly command: "report"; readonly claimsAgo: number; readonly said: Said }
-  /** by a worker that names no attempt, or makes one up */
+  /** from a worker that sends no attempt, or an invented one */
   | { readonly command: "update"; readonly which: Which; readonly attempt: number | undefined; readonly said: Said }
   | { readonly command: "cancel"; readonly which: Which }
   | { readonly command: "clear"; readonly model: string }
   | { readonly command: "metrics"; readonly model: string }
   | { readonly command: "status"; readonly which: Which }
   | { readonly command: "advance" }
-  /** moves the clock only: the queue hears of it with the next command */
+  /** moves the clock only: the queue advances with the next command */
   | { readonly command: "wait"; readonly millis: number }
-  /** till the next claim runs out, or just before, or just after */
+  /** until the next claim expires, or just before, or just after */
   | { readonly command: "wait for an expiry"; readonly offset: number }
 
-// one of them busier than the others
+// one of them with more jobs than the others
 const aModel = FastCheck.constantFrom(...models, models[0]!, models[0]!)
 
 // `Object.fromEntries` makes `__proto__` a key of its own, as `JSON.parse` does. Frozen: no queue may write to it.
@@ -296,7 +296,7 @@ type Call = (queue: Queue) => unknown
 interface Step {
   readonly command: Command
   readonly call: Call
-  /** The answers of both. */
+  /** The results of both. */
   readonly actual: unknown
   readonly expected: unknown
   readonly before: QueueModel.QueueModel
@@ -306,7 +306,7 @@ interface Step {
 
 const start = Date.UTC(2026, 1, 7, 10, 30)
 
-/** Runs both queues, and shows every step. */
+/** Runs both queues, and passes every step to the callback. */
 const run = (commands: ReadonlyArray<Command>, onStep: (step: Step) => void): QueueModel.QueueModel => {
   const modeled = new Modeled()
   const naive = new NaiveQueue()
@@ -372,7 +372,7 @@ const run = (commands: ReadonlyArray<Command>, onStep: (step: Step) => void): Qu
     const actual = call(modeled)
     const expected = call(naive)
     if (command.command === "claim" && expected !== null) {
-      // a claim answers with the job, from which the worker knows which attempt it is
+      // a claim returns the job, which has the number of the attempt
       const { model, requestId, retries } = expected as JobView
       claims.push({ ref: { model, requestId }, attempt: retries + 1 })
     }
@@ -386,7 +386,7 @@ const run = (commands: ReadonlyArray<Command>, onStep: (step: Step) => void): Qu
 // -----------------------------------------------------------------------------
 
 describe("queueModel, against a naive restatement of the rules", () => {
-  it("answers the same and shows the same after every command", () => {
+  it("returns the same and has the same state after every command", () => {
     const seen = new Map<string, number>()
     const tally = (what: string) => seen.set(what, (seen.get(what) ?? 0) + 1)
     FastCheck.assert(
@@ -400,7 +400,7 @@ describe("queueModel, against a naive restatement of the rules", () => {
       }),
       { numRuns: runs(150, 1_500) }
     )
-    // so that it is known what the commands above reach
+    // checks that the commands above cover all results
     const steps: ReadonlyArray<StepName> = [
       "Queued",
       "Claimed",
@@ -430,7 +430,7 @@ describe("queueModel, against a naive restatement of the rules", () => {
     for (const what of [...steps, ...answers]) assert.isTrue(seen.has(what), what)
   })
 
-  it("serves a long line in the same order", () => {
+  it("serves a long queue in the same order", () => {
     const model = models[0]!
     const call = FastCheck.oneof(
       { weight: 5, arbitrary: FastCheck.integer({ min: -3, max: 3 }).map((priority) => ({ priority })) },
@@ -497,8 +497,8 @@ const priorities = FastCheck.array(FastCheck.integer({ min: -2, max: 2 }), { min
 const lineUp = (priorities: ReadonlyArray<number>): QueueModel.QueueModel =>
   priorities.reduce((queue, priority, i) => submit(queue, i, String(i), { priority }), QueueModel.empty)
 
-describe("queueModel, the line", () => {
-  it("is served by priority, the highest first, and among equals in order of submission", () => {
+describe("queueModel, the queue order", () => {
+  it("is by priority, the highest first, then by submission", () => {
     assert.deepStrictEqual(drain(lineUp([0, 1, 0, -1, 1]), video), ["1", "4", "0", "2", "3"])
     FastCheck.assert(
       FastCheck.property(priorities, (priorities) => {
@@ -515,15 +515,15 @@ describe("queueModel, the line", () => {
     )
   })
 
-  it("is one for each model", () => {
+  it("is separate for each model", () => {
     const queue = submit(submit(QueueModel.empty, 0, "a"), 1, "b", { model: "other", priority: 9 })
     assert.deepStrictEqual(drain(queue, video), ["a"])
     assert.deepStrictEqual(drain(queue, "other"), ["b"])
     assert.deepStrictEqual(drain(queue, "never seen"), [])
   })
 
-  it("has kept the place of a job that returns", () => {
-    // a is lost after b was claimed and c submitted, and goes before c and the less urgent d all the same
+  it("keeps the place of a requeued job", () => {
+    // a is lost after b was claimed and c submitted, and still precedes c and the less urgent d
     let queue = ["a", "b"].reduce((queue, id) => submit(queue, 0, id), QueueModel.empty)
     queue = claim(claim(queue, 1, 10), 1, 1000)
     queue = submit(submit(submit(queue, 2, "c"), 2, "d", { priority: -1 }), 2, "urgent", { priority: 1 })
@@ -531,7 +531,7 @@ describe("queueModel, the line", () => {
     assert.deepStrictEqual(drain(QueueModel.advance(queue, 11), video), ["urgent", "a", "c", "d"])
   })
 
-  it("is as it was once all claims are lost, in whatever order they are", () => {
+  it("is restored once all claims are lost, in any order", () => {
     FastCheck.assert(
       FastCheck.property(
         priorities,
@@ -551,7 +551,7 @@ describe("queueModel, the line", () => {
 describe("queueModel, claims", () => {
   const claimed = claim(submit(QueueModel.empty, 0, "a"), 5, 10)
 
-  it("are lost at the moment their time runs out, not before", () => {
+  it("expire exactly at their timeout, not before", () => {
     assertSome(QueueModel.nextExpiry(claimed), 15)
     assert.strictEqual(jobOf(QueueModel.advance(claimed, 14), "a").state, "running")
     for (const now of [15, 16, 1_000_000]) {
@@ -563,7 +563,7 @@ describe("queueModel, claims", () => {
     }
   })
 
-  it("are extended by a heartbeat, which comes too late when the time has run out", () => {
+  it("are extended by a heartbeat, unless the claim has expired", () => {
     const beat = { ref: refOf("a"), attempt: 1, status: "running" } as const
     const [extended, heard] = QueueModel.update(claimed, 14, beat)
     assert.isTrue(heard)
@@ -576,7 +576,7 @@ describe("queueModel, claims", () => {
     assert.strictEqual(jobOf(lost, "a").state, "pending")
   })
 
-  it("are kept by heartbeats for as long as they come, whatever the steps", () => {
+  it("are kept by heartbeats as long as these continue, for any step size", () => {
     FastCheck.assert(
       FastCheck.property(FastCheck.array(FastCheck.integer({ min: 0, max: 9 })), (silences) => {
         let queue = claimed
@@ -590,7 +590,7 @@ describe("queueModel, claims", () => {
     )
   })
 
-  it("are four at most, then the job fails for good, when the last of them ran out", () => {
+  it("are at most four; the job fails when the last one expires", () => {
     FastCheck.assert(
       FastCheck.property(
         FastCheck.array(FastCheck.record({ after: FastCheck.nat({ max: 50 }), timeout: aTimeout }), {
@@ -621,7 +621,7 @@ describe("queueModel, claims", () => {
     )
   })
 
-  it("that end in time need no retry, and a failure by the model gets none", () => {
+  it("that end in time cause no retry, and neither does a failure by the model", () => {
     const [done] = QueueModel.update(claimed, 14, { ref: refOf("a"), status: "done", outputs: { url: "https://x" } })
     assert.strictEqual(jobOf(done, "a").state, "done")
     assert.deepStrictEqual(jobOf(done, "a").outputs, { url: "https://x" })
@@ -634,7 +634,7 @@ describe("queueModel, claims", () => {
     assert.deepStrictEqual(drain(failed, video), [])
   })
 
-  it("that were lost give no say in what the job has become", () => {
+  it("that were lost allow no further reports on the job", () => {
     const again = claim(claimed, 15, 10)
     assert.deepStrictEqual(viewOf(jobOf(again, "a")).retries, 1)
     for (const status of ["running", "done", "failed"] as const) {
@@ -645,13 +645,13 @@ describe("queueModel, claims", () => {
         same(viewOfModel(after), viewOfModel(QueueModel.advance(queue, 16)))
       }
     }
-    // the wire has no field for the attempt: who names none speaks for the claim that there is
+    // the wire has no field for the attempt: a report without one applies to the current claim
     const [done, heard] = QueueModel.update(again, 16, { ref: refOf("a"), status: "done" })
     assert.isTrue(heard)
     assert.strictEqual(jobOf(done, "a").state, "done")
   })
 
-  it("of no time at all are lost at once, also by a clock that is set back", () => {
+  it("with a timeout of zero expire at once, even if the clock is set back", () => {
     const queue = claim(submit(QueueModel.empty, 10, "a"), 10, 0)
     for (const now of [10, 9]) {
       const [after, heard] = QueueModel.update(queue, now, { ref: refOf("a"), attempt: 1, status: "done" })
@@ -662,7 +662,7 @@ describe("queueModel, claims", () => {
 })
 
 describe("queueModel, info", () => {
-  it("merges, and is kept across retries; outputs come with the end only", () => {
+  it("is merged, and is kept across retries; outputs are set at the end only", () => {
     let queue = submit(QueueModel.empty, 0, "a", { info: { user: "u", progress: 0 } })
     const say = (info: Job.JsonObject) => {
       queue = update(queue, queue.now, { ref: refOf("a"), status: "running", info, outputs: { early: true } })
@@ -682,8 +682,8 @@ describe("queueModel, info", () => {
 })
 
 describe("queueModel, cancel and clear", () => {
-  it("touch pending jobs only", () => {
-    // of each state one, by name, and one of another model
+  it("affect pending jobs only", () => {
+    // one job in each state, and one of another model
     let queue = QueueModel.empty
     for (const id of ["done", "failed", "running", "canceled", "pending", "next"]) queue = submit(queue, 0, id)
     for (let i = 0; i < 3; i++) queue = claim(queue, 1, 1000)
@@ -710,7 +710,7 @@ describe("queueModel, cancel and clear", () => {
     assert.strictEqual(QueueModel.clear(cleared, 3, video)[1], 0)
   })
 
-  it("know no job by another model's name", () => {
+  it("do not find a job under another model's name", () => {
     const queue = submit(submit(QueueModel.empty, 0, "a"), 0, "b", { model: "other" })
     for (const ref of [refOf("a", "other"), refOf("b"), refOf("c"), refOf("a", "never seen")]) {
       assert.isTrue(Option.isNone(QueueModel.get(queue, ref)))
@@ -722,7 +722,7 @@ describe("queueModel, cancel and clear", () => {
 })
 
 describe("queueModel, histories", () => {
-  // all that may happen to a job: where it is, what happens in which attempt, where it is then
+  // the state machine of a job: state, event with its attempt, next state
   const paths: { readonly [place: string]: { readonly [step: string]: string } } = {
     "nowhere": { "Queued 0": "pending" },
     "pending": { "Claimed 1": "running", "Canceled 0": "canceled" },
@@ -745,7 +745,7 @@ describe("queueModel, histories", () => {
       return next
     }, "nowhere")
 
-  it("are legal paths through time, and lead to where the job is", () => {
+  it("are legal paths in order of time, and lead to the state of the job", () => {
     FastCheck.assert(
       FastCheck.property(commands, (commands) => {
         const queue = run(commands, () => {})
@@ -762,7 +762,7 @@ describe("queueModel, histories", () => {
     )
   })
 
-  it("only grow, and end with the job", () => {
+  it("only grow, and stop when the job ends", () => {
     FastCheck.assert(
       FastCheck.property(commands, (commands) => {
         run(commands, ({ after, before }) => {
@@ -866,7 +866,7 @@ describe("queueModel, with a retention", () => {
     return _tag === "Queued" || _tag === "Claimed" || _tag === "Requeued" ? undefined : at
   }
 
-  it("forgets what ended that long ago, at that moment, and else is as it is without", () => {
+  it("removes a job exactly at its retention after the end, and otherwise behaves as without a retention", () => {
     let forgotten = 0
     FastCheck.assert(
       FastCheck.property(
@@ -896,7 +896,7 @@ describe("queueModel, with a retention", () => {
     assert.isAbove(forgotten, 100)
   })
 
-  it("holds nothing of what is over, nor of models that have no job", () => {
+  it("keeps no state of removed jobs, nor of models without a job", () => {
     let queue: QueueModel.QueueModel = { ...QueueModel.empty, retention: 10 }
     for (let i = 0; i < 1_000; i++) {
       const ref = { model: `model ${i}`, requestId: `job ${i}` }
@@ -917,7 +917,7 @@ describe("queueModel, with a retention", () => {
 })
 
 describe("queueModel, time", () => {
-  it("in one leap is time in many small steps", () => {
+  it("in one step equals time in many small steps", () => {
     FastCheck.assert(
       FastCheck.property(
         commands,
@@ -950,7 +950,7 @@ describe("queueModel, time", () => {
     assertSome(QueueModel.nextExpiry(queue), 110)
   })
 
-  it("comes next to the claim that runs out first", () => {
+  it("has its next expiry at the claim that expires first", () => {
     let queue = lineUp([0, 0, 0])
     for (const timeout of [30, 10, 20]) queue = claim(queue, 100, timeout)
     for (const expiry of [110, 120, 130]) {
@@ -963,7 +963,7 @@ describe("queueModel, time", () => {
 })
 
 describe("queueModel, as a value", () => {
-  it("is never changed: old versions show what they showed, and answer as they answered", () => {
+  it("is immutable: old versions keep their state and their results", () => {
     FastCheck.assert(
       FastCheck.property(commands, (commands) => {
         const text = (queue: QueueModel.QueueModel) => JSON.stringify([viewOfModel(queue), drainAll(queue)])
