@@ -108,7 +108,7 @@ const quietPolls = (telemetry: Telemetry) =>
 /** Bytes that a poll without a change allocates. Needs a young generation that is not collected meanwhile. */
 const allocations = (telemetry: Telemetry) =>
   Effect.scoped(Effect.gen(function*() {
-    const count = 50_000
+    const count = 20_000
     yield* Effect.forkScoped(Stream.runDrain(watchAll(refs(count), Cadence.fixed("10 seconds"))))
     // until the code is optimized
     yield* Effect.sleep("45 seconds")
