@@ -154,9 +154,9 @@ const database = (runners: number, origin: string) =>
         row!
     )
     const measured = Effect.gen(function*() {
-      yield* Effect.sleep("4 seconds")
+      yield* Effect.sleep("3 seconds")
       const before = yield* stats
-      yield* Effect.sleep("10 seconds")
+      yield* Effect.sleep("8 seconds")
       const after = yield* stats
       const seconds = after.at - before.at
       return [

@@ -21,7 +21,7 @@ import { Emulator } from "../../src/emulator/index.js"
 const model = "my-org/video-generator"
 const rate = 2_000
 const duration = 5_000
-const jobs = 6_000
+const jobs = 3_000
 const retention = 2_000
 
 // -----------------------------------------------------------------------------

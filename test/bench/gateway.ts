@@ -20,7 +20,7 @@ import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { connect } from "node:net"
 import { fileURLToPath } from "node:url"
-import { compile, median } from "./fixtures.js"
+import { compile } from "./fixtures.js"
 import { type Figure, handOver } from "./goals.js"
 
 const jobs = 100
@@ -304,36 +304,34 @@ const main = async () => {
     `| ${jobs} jobs | clients | events a second | polls a second | CPU of an event | heap a client | lost | from poll to client, p99 |`
   )
   console.log("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-  const print = (kind: string, name: string, clients: number, all: ReadonlyArray<Measured>) => {
-    const of = (get: (row: Measured) => number) => median(all.map(get))
+  const print = (kind: string, name: string, clients: number, row: Measured) => {
     const more = kind === "bare"
       ? "| |"
-      : `${of((row) => row.lost)} | ${of((row) => row.p99)} ms |`
+      : `${row.lost} | ${row.p99} ms |`
     console.log(
-      `| ${name} | ${clients} | ${of((row) => row.events).toFixed(0)} | ${
-        kind === "bare" ? "" : of((row) => row.polls).toFixed(0)
-      } | ${of((row) => row.micros).toFixed(1)} µs | ${kib(of((row) => row.heap))} | ${more}`
+      `| ${name} | ${clients} | ${row.events.toFixed(0)} | ${kind === "bare" ? "" : row.polls.toFixed(0)} | ${
+        row.micros.toFixed(1)
+      } µs | ${kib(row.heap)} | ${more}`
     )
   }
-  const measured = contenders.map(() => [] as Array<Measured>)
-  for (let round = 0; round < 2; round++) {
-    for (const [i, { kind }] of contenders.entries()) {
-      if (round === 0 || kind !== "stream") measured[i]!.push(await measure(file, kind, 1_000))
-    }
+  const measured: Array<Measured> = []
+  for (const { kind, name } of contenders) {
+    const row = await measure(file, kind, 1_000)
+    print(kind, name, 1_000, row)
+    measured.push(row)
   }
-  for (const [i, { kind, name }] of contenders.entries()) print(kind, name, 1_000, measured[i]!)
-  const of = (i: number, get: (row: Measured) => number) => median(measured[i]!.map(get))
+  const [bare, , node] = measured as [Measured, Measured, Measured]
   const figures: Array<Figure> = [
     {
       what: "CPU of an event to a client, beside bare `node:http`",
-      value: of(2, (row) => row.micros) / of(0, (row) => row.micros),
+      value: node.micros / bare.micros,
       unit: "times",
       goal: ["≤", 3]
     },
-    { what: "heap of a connected client", value: of(2, (row) => row.heap) / 1_000, unit: "kB", goal: ["≤", 24] },
+    { what: "heap of a connected client", value: node.heap / 1_000, unit: "kB", goal: ["≤", 24] },
     {
       what: "polls a second of a job with 10 followers and a cadence of a second",
-      value: of(2, (row) => row.polls) / jobs,
+      value: node.polls / jobs,
       goal: ["≤", 1.1]
     }
   ]
@@ -342,7 +340,7 @@ const main = async () => {
   if (soft !== "unlimited" && soft < 11_000) console.log(`10,000 clients: not measured, ${soft} open files are allowed`)
   else {
     const row = await measure(file, "node", 10_000, { cadence: 4, seconds: 12 })
-    print("node", "the same", 10_000, [row])
+    print("node", "the same", 10_000, row)
     figures.push(
       { what: "events lost, 10,000 clients", value: row.lost, goal: ["≤", 0] },
       { what: "from poll to client, p99, 10,000 clients", value: row.p99, unit: "ms", goal: ["<", 250] }

@@ -9,7 +9,7 @@ import { gzipSync } from "node:zlib"
 import { child, interleaved } from "./fixtures.js"
 import { type Figure, handOver, tableOf } from "./goals.js"
 
-const rounds = 7
+const rounds = 5
 
 /** kB, minified and compressed, that an app adds to its bundle beside `effect` and `@effect/platform`. */
 const kilobytes = async (contents: string): Promise<number> => {

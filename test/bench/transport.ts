@@ -75,7 +75,7 @@ interface Contender {
   readonly poll: (id: string) => Promise<unknown>
 }
 
-const many = 300 * concurrency
+const many = 200 * concurrency
 const fewer = 60 * concurrency
 
 const statusOf = (queue: JobQueue.Service) => (id: string) => queue.status(Job.ref(usual.model, id))
