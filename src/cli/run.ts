@@ -79,7 +79,7 @@ const command = Command.make(name).pipe(
     Command.provide(Calls.metrics, Queue),
     Command.provide(Serve.command, ({ isSimulated }): typeof Queue => isSimulated ? Serve.EmulatedQueue : Queue),
     Command.provide(Runner.command, (settings) => Layer.provide(Runner.layer(settings), Service)),
-    Runner.migrate,
+    Command.provide(Runner.migrate, Runner.Database),
     EmulatorCommand.command,
     Demo.command,
     help

@@ -34,6 +34,9 @@ const options = {
   every
 }
 
+/** The database that the environment configures. */
+export const Database = Layer.unwrapEffect(Effect.map(fleet, ({ Database }) => Database))
+
 /** What a runner needs, but for the queue. */
 export const layer = (settings: Settings) => Layer.unwrapEffect(Effect.map(fleet, ({ layer }) => layer(settings)))
 

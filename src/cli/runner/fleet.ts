@@ -28,7 +28,7 @@ const fromError = (error: SqlError | SocketServerError): Exit.ExitWith =>
     : Exit.usage(`can't listen for other runners: ${Exit.reasonOf(error)}`)
 
 /** The database that the environment configures. */
-const Database = Layer.unwrapEffect(
+export const Database = Layer.unwrapEffect(
   Config.redacted("DATABASE_URL").pipe(
     Effect.mapError(() => Exit.usage("DATABASE_URL is not set: it is the PostgreSQL database of the fleet")),
     Effect.map((url) => Layer.mapError(PgClient.layer({ url }), fromError))
@@ -85,4 +85,4 @@ export const run = ({ host, json, port }: Settings) =>
     return yield* Effect.never
   }).pipe(Effect.scoped)
 
-export const migrate = Effect.provide(Effect.mapError(Fleet.migrate, fromError), Database)
+export const migrate = Effect.mapError(Fleet.migrate, fromError)
