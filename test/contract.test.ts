@@ -310,7 +310,7 @@ describe("the in-memory queue and the clients on the emulator", () => {
                 }
               }).pipe(Runtime.runPromise(runtime))
           ),
-          { numRuns: runs(25, 100) }
+          { numRuns: runs(25, 50) }
         )
       )
       assert.deepStrictEqual(kinds.filter((kind) => !heard.has(kind)), [])

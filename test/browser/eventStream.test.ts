@@ -42,5 +42,5 @@ it("law: the events of a stream do not depend on its chunks, and an incomplete e
         assert.deepStrictEqual<unknown>(seen, expected)
       }
     ),
-    { numRuns: runs(200, 5_000) }
+    { numRuns: runs(200, 2_000) }
   ))

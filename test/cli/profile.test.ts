@@ -9,7 +9,7 @@ import type { Worker } from "../../src/testing/index.js"
 import { TestJobQueue, VirtualTime } from "../../src/testing/index.js"
 import { runs } from "../fixtures/runs.js"
 
-const count = runs(300, 1_000)
+const count = runs(300, 600)
 
 /** The transitions of `count` jobs of a profile. */
 const histories = (profile: Partial<typeof defaultProfile>, seed = "profile") =>

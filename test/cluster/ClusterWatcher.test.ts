@@ -99,7 +99,7 @@ it.effect.prop("after a 429 to another runner nothing is polled until its Retry-
     assert.deepStrictEqual(events, isNew.map(() => "PollingPaused"))
     assert.deepStrictEqual(notices, ["Sample"])
   }).pipe(Effect.scoped, Effect.provideService(JobQueue.JobQueue, queue))
-}, { fastCheck: { numRuns: runs(6, 40) } })
+}, { fastCheck: { numRuns: runs(6, 16) } })
 
 const watch = Stream.runDrain(JobStream.transitions(job, { cadence: "1 second" }))
 

@@ -319,7 +319,7 @@ it("law: clients see the history of a job without gap and repeat, with any failu
           { workers }
         ).pipe(Effect.runPromise)
     ),
-    { numRuns: runs(30, 120) }
+    { numRuns: runs(30, 60) }
   )
   assert.isAbove(cut, 50)
 })
@@ -588,7 +588,7 @@ describe("views", () => {
         assert.notInclude(await sent(({ _tag }) => ({ _tag }), workers, faults), secret)
         if ((await sent("full", workers, faults)).includes(secret)) shown++
       }),
-      { numRuns: runs(8, 50) }
+      { numRuns: runs(8, 20) }
     )
     assert.isAbove(shown, 3)
   })
@@ -637,7 +637,7 @@ describe("views", () => {
           if ((await refused("full", error)).includes(secret)) shown++
         }
       }),
-      { numRuns: runs(50, 400) }
+      { numRuns: runs(50, 160) }
     )
     assert.isAbove(shown, 100)
   })

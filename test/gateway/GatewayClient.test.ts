@@ -108,7 +108,7 @@ it("law: the transitions of a job are those of its history, with any failures of
           return behind((url) => Effect.suspend(() => breaks() ? Effect.fail("break") : respond(url)))
         })
       ),
-    runs(20, 200)
+    runs(20, 80)
   ))
 
 describe("errors", () => {

@@ -178,7 +178,7 @@ it("law: each transition is accepted, in order, with any failures of the receive
           { workers }
         ).pipe(Effect.runPromise)
     ),
-    { numRuns: runs(60, 600) }
+    { numRuns: runs(60, 240) }
   )
   for (const [what, times] of Object.entries(seen)) assert.isAbove(times, 5, what)
 })

@@ -11,7 +11,7 @@ import * as Histories from "../fixtures/histories.js"
 import { runs } from "../fixtures/runs.js"
 
 // fast-check prints the seed and the smallest counterexample of a law that fails
-const numRuns = runs(50, 150)
+const numRuns = runs(50, 100)
 
 const isStep = (transition: Transition.Transition): boolean => transition._tag !== "Progressed"
 

@@ -135,7 +135,7 @@ describe("the schemas", () => {
         assert(error.lastSeen !== undefined || Equal.equals(back, error), inspect([error, back]))
         assert.strictEqual(back.message, error.message)
       }),
-      { numRuns: runs(100, 400) }
+      { numRuns: runs(100, 200) }
     )
     assert.sameMembers(Array.from(seen), Object.keys(queueErrors))
   })
@@ -152,7 +152,7 @@ describe("the schemas", () => {
         assert.strictEqual(JSON.stringify(encode(back)), wire)
         assert.strictEqual(back.message, error.message)
       }),
-      { numRuns: runs(60, 200) }
+      { numRuns: runs(60, 120) }
     )
     assert.sameMembers(Array.from(seen), Object.keys(otherErrors))
   })

@@ -124,7 +124,7 @@ describe("a response", () => {
                 Runtime.runPromise(runtime)
               )
           ),
-          { numRuns: runs(50, 150) }
+          { numRuns: runs(50, 100) }
         )
       )
       met("Running", "Done", "Unrecognized", "UnexpectedResponse", "a refusal")

@@ -306,7 +306,7 @@ describe("eta", () => {
         let estimates = 0
         let held = 0
         // a single service may have learned from unusual jobs
-        for (let i = 0; i < runs(12, 60); i++) {
+        for (let i = 0; i < runs(12, 24); i++) {
           const service = yield* LearnedCadence.make()
           yield* Effect.replicateEffect(
             Effect.flatMap(next, ([wait, run]) => service.observe(done(wait, run))),

@@ -108,7 +108,7 @@ describe("every policy that can be composed", () => {
           )
         }
       ),
-      { numRuns: runs(40, 120) }
+      { numRuns: runs(40, 80) }
     ))
 })
 

@@ -233,7 +233,7 @@ describe("a payload arrives as JSON represents it", () => {
             assert.strictEqual(JSON.stringify(inputs), JSON.stringify(payload))
           }).pipe(queue.runPromise)
       ),
-      { numRuns: runs(150, 500) }
+      { numRuns: runs(150, 300) }
     )
     await queue.dispose()
   })

@@ -103,7 +103,7 @@ describe("the status call", () => {
             assert(Either.isLeft(again))
           }
         }).pipe(Effect.runPromise)),
-      { numRuns: runs(200, 1_000) }
+      { numRuns: runs(200, 400) }
     )
     met("decoded", "refused")
   })
@@ -174,6 +174,6 @@ describe("the other calls", () => {
           deepStrictEqual(actual, wanted)
         }
       }),
-    { fastCheck: { numRuns: runs(20, 200) } }
+    { fastCheck: { numRuns: runs(20, 80) } }
   )
 })

@@ -141,7 +141,7 @@ describe("the same key twice creates one job at most", () => {
         yield* Effect.promise(() =>
           FastCheck.assert(
             FastCheck.asyncProperty(aSaid, (said) => Runtime.runPromise(runtime)(check(said))),
-            { numRuns: runs(25, 100) }
+            { numRuns: runs(25, 50) }
           )
         )
         met("a job", "no job", "unknown")

@@ -326,7 +326,7 @@ describe("a run that is stopped or killed at any time", () => {
             assert.deepStrictEqual(error.job, ended)
           }).pipe(inJournal({ workers, faults: [...slow, ...faults] }), Effect.runPromise)
       ),
-      { numRuns: runs(40, 200) }
+      { numRuns: runs(40, 80) }
     )
     met(
       "stopped at nothing",

@@ -101,7 +101,7 @@ describe("submit", () => {
         )
       }),
       {
-        numRuns: runs(30, 120),
+        numRuns: runs(30, 60),
         examples: [
           [[Fault.rateLimited("2 seconds").pipe(Fault.on("submit"), Fault.nth(1))], true],
           [[Fault.unauthorized.pipe(Fault.on("submit"))], true]
@@ -144,7 +144,7 @@ describe("submit", () => {
           )
         }
       ),
-      { numRuns: runs(30, 120) }
+      { numRuns: runs(30, 60) }
     )
     met("made", "made in the end", "left open", "failed")
   })
@@ -318,7 +318,7 @@ describe("scoped", () => {
           if (jobs.length === 0) note("nothing was submitted")
         }
       ),
-      { numRuns: runs(50, 120) }
+      { numRuns: runs(50, 100) }
     )
     met("interrupted", "closed", "Canceled", "StillRunning", "Ended", "nothing was submitted")
   })
@@ -345,7 +345,7 @@ describe("scoped", () => {
           noted(released).forEach(note)
         }
       ),
-      { numRuns: runs(60, 200) }
+      { numRuns: runs(60, 120) }
     )
     met("Canceled", "NotReleased", "Unknown")
   })
@@ -467,7 +467,7 @@ describe("run", () => {
           noted(released).forEach(note)
         }
       ),
-      { numRuns: runs(50, 120) }
+      { numRuns: runs(50, 100) }
     )
     met("interrupted", "ended", "Canceled", "StillRunning", "Ended")
   })
@@ -675,7 +675,7 @@ describe("a race", () => {
           assert.isAtMost(ids.length, jobs.length)
         }
       ),
-      { numRuns: runs(50, 120) }
+      { numRuns: runs(50, 100) }
     )
     met("won", "failed", "interrupted", "Canceled", "StillRunning")
   })
@@ -843,7 +843,7 @@ describe("a submit whose response is lost is reported, in every combination of r
           )
         }
       ),
-      { numRuns: runs(30, 120) }
+      { numRuns: runs(30, 60) }
     )
     met("known", "unknown")
   })

@@ -214,7 +214,7 @@ describe("a stage", () => {
           )
         }
       ),
-      { numRuns: runs(40, 150) }
+      { numRuns: runs(40, 80) }
     )
     met("done", "failed before anything was seen", "failed at the end", "failed on the way")
   })

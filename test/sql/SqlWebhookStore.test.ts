@@ -157,7 +157,7 @@ function suite(make: Database["make"]) {
             FastCheck.array(FastCheck.array(step, { maxLength: 4 }), { maxLength: 6 }),
             (turns) => runPromise(run(turns))
           ),
-          { numRuns: runs(15, 300) }
+          { numRuns: runs(15, 120) }
         )
       )
     }))

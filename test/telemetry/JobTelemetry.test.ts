@@ -48,7 +48,7 @@ import { everySecond, inTime, submit } from "../fixtures/watching.js"
 
 type Span = CollectingTracer.CollectedSpan
 
-const numRuns = runs(60, 300)
+const numRuns = runs(60, 120)
 
 /** Runs an effect with a tracer, and returns the spans that it made. */
 const collected = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<ReadonlyArray<Span>, E, R> =>

@@ -179,7 +179,7 @@ describe("explain", () => {
             Effect.runPromise
           )
       ),
-      { numRuns: runs(60, 200) }
+      { numRuns: runs(60, 120) }
     ).then(() => {
       assert.includeMembers([...seen], [
         "Ended",

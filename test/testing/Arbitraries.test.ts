@@ -94,7 +94,7 @@ describe("history", () => {
           assert.isAtMost(Option.getOrThrow(status.retries), maxRetries)
         })
       }),
-      { numRuns: runs(100, 300) }
+      { numRuns: runs(100, 200) }
     )
   })
 
@@ -119,7 +119,7 @@ describe("history", () => {
           if (Option.isSome(at)) assert.isTrue(DateTime.Equivalence(at.value, observedAt))
         }
       }),
-      { numRuns: runs(100, 300) }
+      { numRuns: runs(100, 200) }
     )
   })
 
@@ -157,7 +157,7 @@ describe("polled", () => {
   it("has repeats, gaps and, with `stale`, stale responses, also as the last one", () => {
     for (const stale of [true, false]) {
       const { met, note } = tally()
-      for (const { history: { moments }, polls } of samples(polled({ stale }), runs(300, 2_000))) {
+      for (const { history: { moments }, polls } of samples(polled({ stale }), runs(300, 800))) {
         const index = polls.map(({ status }) => moments.findIndex((moment) => moment.status === status))
         assert.notInclude(index, -1)
         if (index.some((n, i) => n === index[i - 1])) note("repeat")
@@ -185,7 +185,7 @@ describe("polled", () => {
         )
         assert.deepStrictEqual(lifeOf(seen), lifeOf(history.transitions))
       }),
-      { numRuns: runs(100, 400) }
+      { numRuns: runs(100, 200) }
     )
   })
 
@@ -273,7 +273,7 @@ describe("pool", () => {
             Effect.runPromise
           )
       ),
-      { numRuns: runs(75, 250) }
+      { numRuns: runs(75, 150) }
     )
     met("Completed 1", "Completed 2", "Completed 3", "FailedByModel 1", "FailedByModel 2", "RetriesExhausted 4")
     // not all jobs end at once
@@ -391,7 +391,7 @@ describe("passingFaults", () => {
           Effect.provide(layer({ workers, faults })),
           Effect.runPromise
         )),
-      { numRuns: runs(40, 300) }
+      { numRuns: runs(40, 120) }
     )
     met(
       "Requeued",
@@ -428,7 +428,7 @@ describe("passingFaults", () => {
             Effect.runPromise
           )
       ),
-      { numRuns: runs(20, 200) }
+      { numRuns: runs(20, 80) }
     )
   })
 })

@@ -642,7 +642,7 @@ describe("Fault", () => {
     it.effect("withProbability: applies to this share of the calls, the same ones for the same seed", () =>
       Effect.gen(function*() {
         const status = Fault.unavailable().pipe(Fault.on("status"))
-        const polls = runs(200, 2_000)
+        const polls = runs(200, 800)
         for (const fraction of [0.05, 0.3, 0.9]) {
           const met = yield* pollsThatMeet(polls, status.pipe(Fault.withProbability(fraction)))
           // four standard deviations: one seed of 15,000 would not do

@@ -159,7 +159,7 @@ describe("the wire", () => {
         const wired = yield* run(commands, { ...options, faults: [nothing] })
         deepStrictEqual(wired, direct)
       }),
-    { fastCheck: { numRuns: runs(20, 400) } }
+    { fastCheck: { numRuns: runs(20, 160) } }
   )
 
   it.effect("does not change worker reports that JSON cannot represent", () => {

@@ -193,7 +193,7 @@ describe("history", () => {
           }
         }).pipe(Effect.provide(TestJobQueue.layer({ workers: plan.pools, seed: plan.seed })))
       }),
-    { fastCheck: { numRuns: runs(20, 400) } }
+    { fastCheck: { numRuns: runs(20, 160) } }
   )
 
   it.effect("has every progress of every attempt", () =>

@@ -129,9 +129,9 @@ describe("waiting workers", () => {
           served += await Effect.runPromise(play(actions))
         }
       ),
-      { numRuns: runs(15, 150) }
+      { numRuns: runs(15, 60) }
     )
-    assert.isAbove(served, runs(15, 150))
+    assert.isAbove(served, runs(15, 60))
   })
 
   it.effect("are served before a worker that polls when the job is submitted", () =>

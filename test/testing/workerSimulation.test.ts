@@ -198,7 +198,7 @@ describe("simulation", () => {
         same(view(run(plan, inSteps(size))), leap)
         same(view(run(plan, eventByEvent)), leap)
       }),
-      { numRuns: runs(75, 300) }
+      { numRuns: runs(75, 150) }
     )
   })
 
@@ -224,7 +224,7 @@ describe("simulation", () => {
           }
         })
       }),
-      { numRuns: runs(50, 200) }
+      { numRuns: runs(50, 100) }
     )
   })
 
@@ -242,7 +242,7 @@ describe("simulation", () => {
           }
         })
       }),
-      { numRuns: runs(75, 300) }
+      { numRuns: runs(75, 150) }
     )
   })
 
@@ -263,7 +263,7 @@ describe("simulation", () => {
           assert.isAtMost(at, simulation.queue.now)
         }
       }),
-      { numRuns: runs(75, 300) }
+      { numRuns: runs(75, 150) }
     )
   })
 
@@ -291,7 +291,7 @@ describe("simulation", () => {
           }
         }
       }),
-      { numRuns: runs(75, 300) }
+      { numRuns: runs(75, 150) }
     )
   })
 
@@ -306,7 +306,7 @@ describe("simulation", () => {
         assertNone(Simulation.nextEvent(simulation))
         assert.strictEqual(RedBlackTree.size(simulation.due), 0)
       }),
-      { numRuns: runs(75, 300) }
+      { numRuns: runs(75, 150) }
     )
   })
 
@@ -327,7 +327,7 @@ describe("simulation", () => {
           }
         })
       }),
-      { numRuns: runs(50, 200) }
+      { numRuns: runs(50, 100) }
     )
   })
 

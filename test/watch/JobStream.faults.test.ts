@@ -160,7 +160,7 @@ describe("with any faults", () => {
         }
         note(left(faults))
       }),
-      { numRuns: runs(50, 150) }
+      { numRuns: runs(50, 100) }
     )
     met("the end of the job", "a deadline", "an error")
     met("all", "steps", "little")
@@ -239,7 +239,7 @@ describe("with any faults", () => {
             } else assert(exit.cause._tag === "Fail", Cause.pretty(exit.cause))
           })
         )),
-      { numRuns: runs(30, 80) }
+      { numRuns: runs(30, 60) }
     )
   })
 })

@@ -51,7 +51,7 @@ describe("after a rate limit", () => {
             })
           )
       ),
-      { numRuns: runs(4, 25) }
+      { numRuns: runs(4, 10) }
     )
   })
 })
@@ -87,7 +87,7 @@ describe("the stretch", () => {
             })
           )
       ),
-      { numRuns: runs(4, 25) }
+      { numRuns: runs(4, 10) }
     )
   })
 
@@ -253,7 +253,7 @@ describe("a service that does not respond", () => {
           )
       ),
       {
-        numRuns: runs(5, 40),
+        numRuns: runs(5, 16),
         // at the end one request has its response, and is reading the body
         examples: [[5, 15, 0, 2_051]]
       }

@@ -216,7 +216,7 @@ describe("laws", () => {
           )
         }
       ),
-      { numRuns: runs(15, 120) }
+      { numRuns: runs(15, 48) }
     )
     met("left", "transitions", "statuses", "result", "resumed")
   })
@@ -269,7 +269,7 @@ describe("laws", () => {
           assert.isAtMost(Math.max(...counts) - Math.min(...counts), 2)
         }
       ),
-      { numRuns: runs(8, 60) }
+      { numRuns: runs(8, 24) }
     )
     met("stretched", "not stretched")
   })
@@ -306,7 +306,7 @@ describe("laws", () => {
             })
           )
       ),
-      { numRuns: runs(8, 60) }
+      { numRuns: runs(8, 24) }
     )
   })
 })
@@ -571,7 +571,7 @@ describe("sharing", () => {
             })
           )
       ),
-      { numRuns: runs(8, 60) }
+      { numRuns: runs(8, 24) }
     )
   })
 
@@ -629,7 +629,7 @@ describe("sharing", () => {
             })
           )
       ),
-      { numRuns: runs(5, 40) }
+      { numRuns: runs(5, 16) }
     )
   })
 
@@ -1115,7 +1115,7 @@ describe("queue order", () => {
           )
         }
       ),
-      { numRuns: runs(8, 60) }
+      { numRuns: runs(8, 24) }
     )
     met("soon")
   })

@@ -74,4 +74,4 @@ it.effect("the laws of the port hold for a watcher that polls another one", () =
   }))
 
 it("law: the transitions of a job are those of its history, with any failures of the connection", () =>
-  seesHistory(remote, runs(20, 200)))
+  seesHistory(remote, runs(20, 80)))

@@ -398,7 +398,7 @@ describe("queueModel, against a naive restatement of the rules", () => {
         })
         for (const job of HashMap.values(end.jobs)) job.history.forEach((event) => tally(event._tag))
       }),
-      { numRuns: runs(150, 1_500) }
+      { numRuns: runs(150, 600) }
     )
     // checks that the commands above cover all results
     const steps: ReadonlyArray<StepName> = [
@@ -758,7 +758,7 @@ describe("queueModel, histories", () => {
           assert.isAtMost(times.at(-1)!, queue.now)
         }
       }),
-      { numRuns: runs(100, 300) }
+      { numRuns: runs(100, 200) }
     )
   })
 
@@ -773,7 +773,7 @@ describe("queueModel, histories", () => {
           }
         })
       }),
-      { numRuns: runs(100, 300) }
+      { numRuns: runs(100, 200) }
     )
   })
 })
@@ -792,7 +792,7 @@ describe("queueModel, metrics", () => {
           }
         })
       }),
-      { numRuns: runs(100, 300) }
+      { numRuns: runs(100, 200) }
     )
   })
 })
@@ -933,7 +933,7 @@ describe("queueModel, time", () => {
           same(drainAll(steps), drainAll(leap))
         }
       ),
-      { numRuns: runs(100, 300) }
+      { numRuns: runs(100, 200) }
     )
   })
 
