@@ -294,8 +294,8 @@ export class Scheduler {
     if (status._tag === "Unrecognized") this.onUnrecognized(poller, status, now)
     else if (poller.status !== undefined && JobState.isSame(poller.status, status)) this.refresh(poller, now)
     else {
-      // one reference for all snapshots and cursors of a job: a copy in each would take 150 bytes more
-      const snapshot = { ...status, job }
+      // one reference for all snapshots and cursors of a job: a copy in each would take 150 bytes more. `JobQueue` shares it.
+      const snapshot = status.job === job ? status : { ...status, job }
       const derived = JobState.deriveFrom(poller, snapshot, { observedAt: this.executor.dateOf(now) })
       if (Either.isLeft(derived)) {
         this.endAll(poller, poller.outcome(Exit.fail(derived.left)))
