@@ -10,8 +10,8 @@ const { seed, service } = define()
 
 export default defineConfig(({ mode }) => {
   const isDeep = mode === "deep"
-  // ends what hangs; nothing may come near it, however slow or busy the machine is
-  const testTimeout = 900_000
+  // ends what hangs, while the rest goes on; nothing may come near it, however slow or busy the machine is
+  const testTimeout = 600_000
   return {
     test: {
       reporters: ["default", "./test/checks/counts.ts"],

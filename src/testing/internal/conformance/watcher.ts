@@ -22,6 +22,7 @@ import * as JobStream from "../../../watch/JobStream.js"
 import { JobWatcher } from "../../../watch/JobWatcher.js"
 import type { Notice, SubscribeOptions, Subscription } from "../../../watch/JobWatcher.js"
 import * as Worker from "../../Worker.js"
+import { same } from "../diff.js"
 import { expect, expectThat, inTime, pool, specs, view } from "./harness.js"
 import type { Checks, Spec, Target } from "./harness.js"
 import { stepsOf, stepsWithoutProgress } from "./path.js"
@@ -135,12 +136,20 @@ const streamChecks: Checks = {
   *"watch: reports progress, and the keys of info that changed"(target) {
     const job = yield* JobQueue.submit({ model: target.model, payload: { do: "report" }, info: { user_id: "u" } })
     const transitions = yield* watched(target, job)
-    const progressed = transitions.filter((transition) => transition._tag === "Progressed")
+    const progressed = transitions.flatMap((transition, i) =>
+      transition._tag === "Progressed" ? [{ transition, before: transitions.slice(0, i) }] : []
+    )
     yield* expect(
       "the last progress",
-      progressed.slice(-1).map(({ changed, progress }) => ({ changed, progress: Option.getOrNull(progress) })),
-      [{ changed: { progress: 0.5 }, progress: 0.5 }]
+      progressed.slice(-1).map(({ transition }) => Option.getOrNull(transition.progress)),
+      [0.5]
     )
+    for (const { before, transition: { changed, snapshot } } of progressed) {
+      // a poll that is late may be the first one, and then every key is new
+      const earlier = before.filter((transition) => transition.snapshot !== snapshot).at(-1)?.snapshot.info ?? {}
+      const isNew = ([key, value]: readonly [string, unknown]) => !same(earlier[key], value)
+      yield* expect("the keys that changed", changed, Object.fromEntries(Object.entries(snapshot.info).filter(isNew)))
+    }
   }
 }
 
