@@ -1,6 +1,5 @@
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
-import { deepLaws } from "./test/checks/deepLaws.js"
 import { define } from "./test/checks/environment.js"
 import { pages } from "./test/checks/pages.js"
 
@@ -32,7 +31,7 @@ export default defineConfig(({ mode }) => {
           },
           test: {
             name: "unit",
-            include: isDeep ? deepLaws() : ["test/**/*.test.ts", "docs/testing*.md"],
+            include: ["test/**/*.test.ts", "docs/testing*.md"],
             pool: "forks",
             globalSetup: ["test/bundle.ts"],
             setupFiles: ["test/setup.ts"],

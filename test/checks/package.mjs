@@ -3,6 +3,7 @@
 import assert from "node:assert"
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
+import ts from "typescript"
 import { followReadme } from "./readme.mjs"
 import { link, manifest, modules, run, temporary } from "./tools.mjs"
 
@@ -75,21 +76,32 @@ for (
     ["typesOnNode", onNode, ["node"]]
   ]
 ) {
-  const files = [`${name}.mts`, `${name}.cts`]
+  const files = [`${name}.mts`, `${name}.cts`].map((file) => join(user, file))
   for (const file of files) {
-    writeFileSync(join(user, file), entriesOf.map((entry, i) => `export * as _${i} from "${entry}"\n`).join(""))
+    writeFileSync(file, entriesOf.map((entry, i) => `export * as _${i} from "${entry}"\n`).join(""))
   }
-  const compilerOptions = {
-    module: "NodeNext",
-    target: "ES2022",
+  const program = ts.createProgram(files, {
+    module: ts.ModuleKind.NodeNext,
+    target: ts.ScriptTarget.ES2022,
     strict: true,
     exactOptionalPropertyTypes: true,
     skipLibCheck: false,
     noEmit: true,
+    typeRoots: [join(user, "node_modules/@types")],
     types
-  }
-  writeFileSync(join(user, `${name}.json`), JSON.stringify({ compilerOptions, files }))
-  run("tsc", ["-p", `${name}.json`], user)
+  })
+  // as `tsc` does, but for the files of the peers, which are links to another folder
+  const ours = program.getSourceFiles().filter(({ fileName }) => fileName.startsWith(folder))
+  assert(ours.length > files.length, "the types of the package were not found")
+  const problems = [
+    ...program.getOptionsDiagnostics(),
+    ...program.getGlobalDiagnostics(),
+    ...ours.flatMap((file) => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)])
+  ]
+  assert.strictEqual(
+    ts.formatDiagnostics(problems, { ...ts.sys, getCanonicalFileName: (path) => path, getNewLine: () => "\n" }),
+    ""
+  )
 }
 
 // Effect 4 in place of 3: the error says what to install. The entry point for browsers does not need Effect.

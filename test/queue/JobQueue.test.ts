@@ -94,7 +94,7 @@ const has = <A extends object>(actual: A, expected: { readonly [key: string]: un
     expected
   )
 
-for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.plain, Clients.decorated)) {
+for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.plain, Clients.clients)) {
   // a GET that such a client repeats is one call
   const received = ({ requests }: HostileServer.HostileServer) =>
     repeatsReads

@@ -28,7 +28,7 @@ const sized = (bytes: number): string => {
   return done("x".repeat(bytes - done("").length))
 }
 
-for (const { layer, name } of runs(Clients.plain, Clients.decorated)) {
+for (const { layer, name } of runs(Clients.plain, Clients.clients)) {
   describe(`over ${name}`, () => {
     it.scopedLive("a successful response without an end is read up to the bound, and its connection is closed", () =>
       // concurrently: with the transport for Node, each waits some seconds for its connection to close
