@@ -19,6 +19,7 @@ import { child, compile, cpuNow, document, heap } from "./fixtures.js"
 import { handOver } from "./goals.js"
 
 const jobsOfRunner = 50_000
+const jobsInSimulation = 20_000
 const { model } = document
 
 const refs = (count: number, of = model) =>
@@ -99,7 +100,7 @@ const polling = (origin: string) =>
     return [made / (performance.now() - before.at) * 1_000, (cpuNow() - before.cpu) / made]
   })
 
-/** A minute with the runner's share of the rate limit, in virtual time: polls a second, and a job's longest pause. */
+/** Two minutes with the runner's share of the rate limit, in virtual time: polls a second, and a job's longest pause. */
 const simulated = Effect.gen(function*() {
   let polls = 0
   let longest = 0
@@ -111,8 +112,8 @@ const simulated = Effect.gen(function*() {
       last.set(job.requestId, now)
       return decoded(job)
     })
-  const { watch } = yield* runner(status, { pollsPerSecond: jobsOfRunner / 60 }, "1 minute")
-  yield* watch(refs(jobsOfRunner), "20 seconds")
+  const { watch } = yield* runner(status, { pollsPerSecond: jobsInSimulation / 60 }, "1 minute")
+  yield* watch(refs(jobsInSimulation), "20 seconds")
   const before = { polls, cpu: cpuNow() }
   longest = 0
   yield* Effect.sleep("2 minutes")
@@ -218,7 +219,10 @@ const main = async () => {
     ["… in a process that watches it", `${kib(atClient)} KiB`],
     ["polls a second over `NodeJobQueue`, as many as it bears", number(rate)],
     ["… CPU of a poll, with its response", `${number(micros)} µs`],
-    [`${number(jobsOfRunner)} jobs, each polled once a minute, in virtual time: polls a second`, number(simulatedRate)],
+    [
+      `${number(jobsInSimulation)} jobs, each polled once a minute, in virtual time: polls a second`,
+      number(simulatedRate)
+    ],
     ["… the longest time without a poll of a job", `${number(longest)} s`],
     ["… CPU of a poll without its request", `${number(simulatedMicros)} µs`]
   ]))
@@ -248,10 +252,11 @@ const main = async () => {
     const slope = (k: number) => (loads[1]![1]![k]! - loads[0]![1]![k]!) / 3
     const ofFleet = (k: number, runners: number) => loads[0]![1]![k]! + slope(k) * (runners - 1)
     const runners = 1_000_000 / jobsOfRunner
+    const pollsOfRunner = simulatedRate / jobsInSimulation * jobsOfRunner
     console.log(tableOf("1,000,000 jobs, each polled once a minute | ", [
       ["runners", number(runners)],
-      ["polls a second", `${number(runners * simulatedRate)}, ${number(simulatedRate)} a runner`],
-      ["CPU of the polls", `${number(runners * simulatedRate * micros / 1e6, 1)} cores`],
+      ["polls a second", `${number(runners * pollsOfRunner)}, ${number(pollsOfRunner)} a runner`],
+      ["CPU of the polls", `${number(runners * pollsOfRunner * micros / 1e6, 1)} cores`],
       ["heap of the jobs", `${number(onRunner * runners * jobsOfRunner / 2 ** 30, 1)} GiB`],
       ["transactions a second", number(ofFleet(0, runners))],
       ["rows written a second", number(ofFleet(1, runners))],

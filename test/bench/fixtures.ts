@@ -66,7 +66,10 @@ export const heap = (): number => {
   return process.memoryUsage().heapUsed
 }
 
-/** The medians of several rounds that run every contender, after one warm-up round. */
+/**
+ * The medians of several rounds that run every contender, after one warm-up round. With `--expose-gc`, no contender pays
+ * for the garbage of the one before.
+ */
 export const interleaved = async (
   rounds: number,
   contenders: ReadonlyArray<{ readonly name: string; readonly run: () => Promise<number> }>
@@ -74,6 +77,7 @@ export const interleaved = async (
   const all = contenders.map(() => [] as Array<number>)
   for (let round = -1; round < rounds; round++) {
     for (const [i, { run }] of contenders.entries()) {
+      globalThis.gc?.()
       const micros = await run()
       if (round >= 0) all[i]?.push(micros)
     }

@@ -240,7 +240,7 @@ const measure = async (
   { cadence, seconds } = { cadence: 1, seconds: 5 }
 ) => {
   const { empty, followers, server } = await begin(file, kind, clients, cadence)
-  await sleep(8_000) // until V8 has optimized the hot code
+  await sleep(5_000) // until V8 has optimized the hot code
   const before = await server.ask("memory") // costs before this point do not count
   const { events: eventsBefore } = await followers.ask("reset")
   await sleep(seconds * 1_000)
@@ -339,7 +339,7 @@ const main = async () => {
   const { soft } = (process.report.getReport() as any).userLimits.open_files
   if (soft !== "unlimited" && soft < 11_000) console.log(`10,000 clients: not measured, ${soft} open files are allowed`)
   else {
-    const row = await measure(file, "node", 10_000, { cadence: 4, seconds: 12 })
+    const row = await measure(file, "node", 10_000, { cadence: 4, seconds: 10 })
     print("node", "the same", 10_000, row)
     figures.push(
       { what: "events lost, 10,000 clients", value: row.lost, goal: ["≤", 0] },

@@ -64,7 +64,7 @@ const { done, pending, running } = statuses
 
 /** Bytes of memory for each running job that is watched with many others. */
 const memory = (telemetry: Telemetry) => {
-  const jobs = refs(100_000)
+  const jobs = refs(50_000)
   return Effect.scoped(Effect.gen(function*() {
     let reported = 0
     const before = heap()
@@ -121,14 +121,14 @@ const allocations = (telemetry: Telemetry) =>
     return median(rounds)
   })).pipe(provided(telemetry, [running]), VirtualTime.run, Effect.provide(TestContext.TestContext))
 
-/** Microseconds of CPU a job of 100,000 that is polled twelve times, from its submit to its end. */
+/** Microseconds of CPU a job of 40,000 that is polled twelve times, from its submit to its end. */
 const jobs = (telemetry: Telemetry) =>
   Effect.gen(function*() {
     const watch = (count: number) => Stream.runDrain(watchAll(refs(count), Cadence.fixed("10 seconds")))
     yield* watch(2_000)
     const before = yield* cpu
-    yield* watch(100_000)
-    return ((yield* cpu) - before) / 100_000
+    yield* watch(40_000)
+    return ((yield* cpu) - before) / 40_000
   }).pipe(
     provided(telemetry, [
       ...Array.from({ length: 5 }, () => pending),
@@ -171,8 +171,8 @@ const measure = async () => {
   const lines: ReadonlyArray<readonly [what: string, row: string, format: (value: number) => string]> = [
     ["CPU of a poll that shows nothing new", "quietPolls", micros],
     ["allocated by a poll that shows nothing new", "allocations", bytes],
-    ["CPU of a job of 100,000, from its submit to its end, 12 polls", "jobs", micros],
-    ["memory of a running job, 100,000 watched together", "memory", bytes],
+    ["CPU of a job of 40,000, from its submit to its end, 12 polls", "jobs", micros],
+    ["memory of a running job, 50,000 watched together", "memory", bytes],
     ["memory of a running job, each with a `JobStream.result`", "memoryOfResults", bytes]
   ]
   console.log("| watching | without | metrics | traces and metrics | |")
@@ -190,7 +190,7 @@ const measure = async () => {
   })
   await handOver([
     withMetrics("CPU of a poll that shows nothing new,", "quietPolls"),
-    withMetrics("CPU of a job of 100,000, from its submit to its end,", "jobs"),
+    withMetrics("CPU of a job of 40,000, from its submit to its end,", "jobs"),
     {
       // rounds differ by some bytes, and no object has fewer than 16
       what: "allocated by a poll that shows nothing new, with metrics more than without",

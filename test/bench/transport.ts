@@ -75,8 +75,8 @@ interface Contender {
   readonly poll: (id: string) => Promise<unknown>
 }
 
-const many = 200 * concurrency
-const fewer = 60 * concurrency
+const many = 150 * concurrency
+const fewer = 40 * concurrency
 
 const statusOf = (queue: JobQueue.Service) => (id: string) => queue.status(Job.ref(usual.model, id))
 
@@ -269,7 +269,7 @@ const main = async () => {
     execArgv: []
   })
   const port = await new Promise<number>((resolve) => server.once("message", (port) => resolve(Number(port))))
-  const client = fork(file, [`http://127.0.0.1:${port}`], { execArgv: [] })
+  const client = fork(file, [`http://127.0.0.1:${port}`], { execArgv: ["--expose-gc"] })
   client.on("message", (figures) => void handOver(figures as ReadonlyArray<Figure>))
   const isPinned = availableParallelism() > 1 && pin(0, client.pid) && pin(1, server.pid)
   const where = isPinned ? "the client on one core, the server on another" : "neither on a core of its own"

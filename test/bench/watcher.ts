@@ -165,7 +165,7 @@ const ticking = Effect.promise(() => tick(500).then(() => tick(1_500))).pipe(Eff
 // --- fan-out
 
 const subscribers = 10_000
-const updates = 9
+const updates = 5
 
 /** Milliseconds from an update until every subscriber has it: the median of all updates. */
 const fanOut = (update: (i: number) => Effect.Effect<void>, seen: () => number) =>
@@ -352,8 +352,8 @@ const rows: { readonly [name: string]: () => Effect.Effect<ReadonlyArray<number>
   stopping: () => stopping,
   few: () => schedulingAlone(together, 1_000, "100 millis", "10 seconds"),
   many: () => schedulingAlone(together, 100_000, "10 seconds", "10 seconds"),
-  fewInTime: () => scheduling(together, 1_000, "100 millis", "5 seconds"),
-  manyInTime: () => scheduling(together, 100_000, "10 seconds", "5 seconds"),
+  fewInTime: () => scheduling(together, 1_000, "100 millis", "3 seconds"),
+  manyInTime: () => scheduling(together, 100_000, "10 seconds", "3 seconds"),
   watcher: () => fanOutOfWatcher,
   pubsub: () => fanOutOfPubSub
 }

@@ -11,7 +11,7 @@ import type { DueQueue } from "./dueQueue.js"
 import type { Executor } from "./executor.js"
 import * as Metrics from "./metrics.js"
 import type { PollingEvent } from "./notice.js"
-import { makeQueue, type Poller } from "./poller.js"
+import { type Inbox, makeQueue, type Poller, type Subscriber } from "./poller.js"
 import { Demand, Latency, StretchedTime } from "./pollRate.js"
 import { QueueOrder } from "./queueOrder.js"
 import { RateLimit } from "./rateLimit.js"
@@ -76,6 +76,16 @@ export class PollPlan {
 
   get all(): ReadonlyArray<Poller> {
     return Array.from(this.orders.values(), ({ pollers }) => Array.from(pollers.values())).flat()
+  }
+
+  subscribersOf(inbox: Inbox): ReadonlyArray<Subscriber> {
+    const found: Array<Subscriber> = []
+    for (const poller of this.all) {
+      poller.each((subscriber) => {
+        if (subscriber.inbox === inbox) found.push(subscriber)
+      })
+    }
+    return found
   }
 
   orderOf(model: string): QueueOrder<Poller> {

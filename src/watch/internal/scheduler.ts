@@ -22,7 +22,9 @@ import * as Fiber from "../../queue/internal/fiber.js"
 import type { Service as JobQueueService } from "../../queue/JobQueue.js"
 import { Deadlines } from "./deadlines.js"
 import { Executor, Timer } from "./executor.js"
+import { inspect } from "./inspection.js"
 import * as JobState from "./jobState.js"
+import { JoinSteps } from "./joinSteps.js"
 import * as Metrics from "./metrics.js"
 import type { Inspection, PollingEvent } from "./notice.js"
 import { type Inbox, isSameGroup, type Outcome, Poller, type PollGroup, type Subscriber } from "./poller.js"
@@ -53,8 +55,7 @@ export class Scheduler {
   private readonly outcomes = new Retention<Outcome>(maxRetained)
   /** Pollers without subscribers, until their next polls would be due. */
   private readonly parked = new Retention<Poller>(maxRetained)
-  /** The steps of schedules that new subscribers wait for, if they take a while. */
-  private readonly joining = new Map<Subscriber, Fiber.Fiber<unknown>>()
+  private readonly steps: JoinSteps
   private sequence = 0
   private subscribers = 0
   private isClosed = false
@@ -70,6 +71,7 @@ export class Scheduler {
   ) {
     this.executor = new Executor(runtime, clock)
     this.timer = new Timer(this.executor, () => this.pump())
+    this.steps = new JoinSteps(this.executor, () => this.pump())
     this.plan = new PollPlan(settings, this.executor, random, onEvent)
     this.requests = new Requests(queue, settings.concurrency, this.plan, this.executor, {
       onResponse: (poller, status) => this.onResponse(poller, status),
@@ -134,36 +136,19 @@ export class Scheduler {
     }
   }
 
-  /** Runs a step of a subscriber's schedule. User code may take a while, or die: then the watch ends with its cause. */
+  /** Runs a step of a subscriber's schedule. User code may die: then the watch ends with its cause. */
   private runStep<A>(poller: Poller, subscriber: Subscriber, step: Effect.Effect<A>, then: (result: A) => void): void {
-    const fiber = this.executor.fork(step)
-    const settle = (exit: Exit.Exit<A>): void => {
+    this.steps.run(subscriber, step, (exit) => {
       if (subscriber.source !== poller) return
       if (Exit.isSuccess(exit)) return then(exit.value)
       this.end(poller, subscriber, poller.outcome(exit))
       if (!poller.isWatched) this.drop(poller)
-    }
-    const exit = Fiber.exitOf(fiber)
-    if (exit !== null) return settle(exit)
-    this.joining.set(subscriber, fiber)
-    fiber.addObserver((exit) => {
-      this.joining.delete(subscriber)
-      settle(exit)
-      this.pump()
     })
   }
 
   /** Ends all watches of a subscription. */
   unsubscribeAll(inbox: Inbox): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      const found: Array<Subscriber> = []
-      for (const poller of this.plan.all) {
-        poller.each((subscriber) => {
-          if (subscriber.inbox === inbox) found.push(subscriber)
-        })
-      }
-      return this.unsubscribe(found)
-    })
+    return Effect.suspend(() => this.unsubscribe(this.plan.subscribersOf(inbox)))
   }
 
   /** Ends watches. The last subscriber of a job stops its requests, which have ended when this effect ends. */
@@ -192,8 +177,7 @@ export class Scheduler {
   }
 
   private detach(poller: Poller, subscriber: Subscriber): void {
-    const step = this.joining.get(subscriber)
-    if (step !== undefined) Fiber.interrupt(step)
+    this.steps.stop(subscriber)
     subscriber.source = undefined
     poller.remove(subscriber)
     this.countSubscribers(-1)
@@ -411,31 +395,7 @@ export class Scheduler {
   }
 
   inspect(model: string): Inspection {
-    const { executor, plan } = this
-    const { now } = executor
-    const dated = ({ at, status }: { readonly at: number; readonly status: Job.JobStatus | undefined }) =>
-      status && { status, at: executor.dateOf(at) }
-    return {
-      jobs: Array.from(plan.ofModel(model), (poller) => {
-        const { job, trouble } = poller
-        const deadline = this.deadlines.of(poller)
-        return {
-          job,
-          last: dated(poller),
-          trouble: trouble && {
-            error: trouble.error,
-            at: executor.dateOf(trouble.at),
-            since: executor.dateOf(trouble.since),
-            nextTryAt: executor.dateOf(plan.retryAt(poller))
-          },
-          deadline: deadline === Infinity ? undefined : executor.dateOf(deadline)
-        }
-      }),
-      ended: this.outcomes.all(now).filter(({ job }) => job.model === model).flatMap((outcome) => dated(outcome) ?? []),
-      pause: plan.pausedUntil > now
-        ? { at: executor.dateOf(plan.last429At), until: executor.dateOf(plan.pausedUntil) }
-        : undefined
-    }
+    return inspect(model, this.plan, this.deadlines, this.outcomes, this.executor)
   }
 
   /** Does everything that is due, and sets the timer for what comes next. */
