@@ -155,9 +155,9 @@ const database = (runners: number, origin: string) =>
         row!
     )
     const measured = Effect.gen(function*() {
-      yield* Effect.sleep("3 seconds")
+      yield* Effect.sleep("2 seconds")
       const before = yield* stats
-      yield* Effect.sleep("8 seconds")
+      yield* Effect.sleep("6 seconds")
       const after = yield* stats
       const seconds = after.at - before.at
       return [

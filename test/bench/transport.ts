@@ -75,8 +75,8 @@ interface Contender {
   readonly poll: (id: string) => Promise<unknown>
 }
 
-const many = 150 * concurrency
-const fewer = 40 * concurrency
+const many = 100 * concurrency
+const fewer = 30 * concurrency
 
 const statusOf = (queue: JobQueue.Service) => (id: string) => queue.status(Job.ref(usual.model, id))
 
