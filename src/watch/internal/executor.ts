@@ -14,11 +14,14 @@ import * as Fiber from "../../queue/internal/fiber.js"
 export class Executor {
   /** The monotonic time when the watcher was made. */
   readonly epoch: number
+  /** The time of the wall clock when the watcher was made. */
+  readonly wallEpoch: number
   private runtime: Fiber.Runtime
 
   constructor(private readonly base: Fiber.Runtime, private clock: Clock.Clock) {
     this.runtime = base
     this.epoch = Time.monotonic(clock)
+    this.wallEpoch = this.epoch + Time.wallOffset(clock)
   }
 
   get now(): number {
@@ -26,9 +29,9 @@ export class Executor {
     return Math.floor(Time.monotonic(this.clock) - this.epoch)
   }
 
-  /** How far the wall clock is ahead of the monotonic time now. */
-  get wallOffset(): number {
-    return Time.wallOffset(this.clock)
+  /** How far the wall clock has been set since the watcher was made. */
+  get clockShift(): number {
+    return this.epoch + Time.wallOffset(this.clock) - this.wallEpoch
   }
 
   dateOf(time: number): DateTime.Utc {

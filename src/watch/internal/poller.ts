@@ -111,41 +111,89 @@ export class Subscriber implements Watch {
 export const isSameGroup = (a: WatchPolicy, b: WatchPolicy): boolean =>
   a.cadence === b.cadence && a.retry === b.retry && a.deadline.request === b.deadline.request
 
+/** What a group or a poller seldom has: kept outside of its record. */
+class Rare {
+  next: PollGroup | undefined = undefined
+  cadence: Cadence | undefined = undefined
+  retry: { readonly state: unknown; readonly at: number } | undefined = undefined
+  trouble: Trouble | undefined = undefined
+  confirmingSince: number | undefined = undefined
+}
+
 /**
  * The subscribers of a job that poll and retry in the same way. Most jobs have one group: the poller itself is the first,
  * and the others are a linked list.
  * @internal
  */
 export class PollGroup implements ScheduleDriver.CadenceState {
-  cadence: Cadence
   state: unknown
-  /** The state of the retry schedule and the time of its next try, while there is trouble. */
-  retry: { readonly state: unknown; readonly at: number } | undefined = undefined
   followers = 0
-  next: PollGroup | undefined = undefined
+  protected rare: Rare | undefined = undefined
 
   /**
-   * @param wallOffset how far the wall clock was ahead of the monotonic time when the group began
+   * @param clockShift how far the wall clock has been set, when the group began
    */
-  constructor(public policy: WatchPolicy, public wallOffset: number) {
-    this.cadence = policy.cadence
+  constructor(public policy: WatchPolicy, public clockShift: number) {
     this.state = policy.cadence.initial
   }
 
+  protected setRare<K extends keyof Rare>(key: K, value: Rare[K]): void {
+    if (this.rare === undefined && value === undefined) return
+    this.rare ??= new Rare()
+    this.rare[key] = value
+  }
+
+  get next(): PollGroup | undefined {
+    return this.rare?.next
+  }
+
+  set next(next: PollGroup | undefined) {
+    this.setRare("next", next)
+  }
+
+  /** The cadence of the policy; another one after that has ended. */
+  get cadence(): Cadence {
+    return this.rare?.cadence ?? this.policy.cadence
+  }
+
+  set cadence(cadence: Cadence) {
+    this.setRare("cadence", cadence === this.policy.cadence ? undefined : cadence)
+  }
+
+  /** The state of the retry schedule and the time of its next try, while there is trouble. */
+  get retry(): Rare["retry"] {
+    return this.rare?.retry
+  }
+
+  set retry(retry: Rare["retry"]) {
+    this.setRare("retry", retry)
+  }
+
   /** Adds a follower. Returns the group if it is new for this job. */
-  join(policy: WatchPolicy, wallOffset: number): PollGroup | undefined {
+  join(policy: WatchPolicy, clockShift: number): PollGroup | undefined {
     if (isSameGroup(this.policy, policy)) {
       this.followers++
       return undefined
     }
     if (this.followers === 0) {
-      Object.assign(this, new PollGroup(policy, wallOffset), { followers: 1 })
+      this.become(new PollGroup(policy, clockShift))
+      this.followers = 1
       return this
     }
-    if (this.next !== undefined) return this.next.join(policy, wallOffset)
-    this.next = new PollGroup(policy, wallOffset)
+    if (this.next !== undefined) return this.next.join(policy, clockShift)
+    this.next = new PollGroup(policy, clockShift)
     this.next.followers = 1
     return this.next
+  }
+
+  private become(group: PollGroup): void {
+    this.policy = group.policy
+    this.clockShift = group.clockShift
+    this.cadence = group.cadence
+    this.state = group.state
+    this.retry = group.retry
+    this.followers = group.followers
+    this.next = group.next
   }
 
   /** Removes a follower. */
@@ -153,7 +201,7 @@ export class PollGroup implements ScheduleDriver.CadenceState {
     if (!isSameGroup(this.policy, policy)) {
       this.next?.leave(policy)
       if (this.next?.followers === 0) this.next = this.next.next
-    } else if (--this.followers === 0 && this.next !== undefined) Object.assign(this, this.next)
+    } else if (--this.followers === 0 && this.next !== undefined) this.become(this.next)
   }
 
   /** This group and those after it. */
@@ -180,14 +228,11 @@ export class Poller extends PollGroup implements JobState, Queued {
   status: JobStatus | undefined = undefined
   at = 0
   unchangedSince = 0
-  trouble: Trouble | undefined = undefined
 
   /** The number of requests so far. */
   polls = 0
   /** When the newest request was sent. */
   sentAt: number | undefined = undefined
-  /** When a poll was first needed to confirm that a deadline has passed, until that poll has ended. */
-  confirmingSince: number | undefined = undefined
   /** The shortest pause of the groups' cadences; 0 before the first one. */
   pause = 0
   /** How often the job is polled, once that is known. */
@@ -205,11 +250,27 @@ export class Poller extends PollGroup implements JobState, Queued {
   constructor(
     readonly job: JobRef,
     public order: QueueOrder<Poller>,
-    readonly sequence: number,
     policy: WatchPolicy,
-    wallOffset: number
+    clockShift: number
   ) {
-    super(policy, wallOffset)
+    super(policy, clockShift)
+  }
+
+  get trouble(): Trouble | undefined {
+    return this.rare?.trouble
+  }
+
+  set trouble(trouble: Trouble | undefined) {
+    this.setRare("trouble", trouble)
+  }
+
+  /** When a poll was first needed to confirm that a deadline has passed, until that poll has ended. */
+  get confirmingSince(): number | undefined {
+    return this.rare?.confirmingSince
+  }
+
+  set confirmingSince(since: number | undefined) {
+    this.setRare("confirmingSince", since)
   }
 
   /**

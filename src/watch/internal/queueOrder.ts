@@ -3,7 +3,7 @@
  * While that order holds, only the jobs at its head need frequent polls.
  */
 import * as Option from "effect/Option"
-import type { JobStatus } from "../../model/Job.js"
+import type { JobRef, JobStatus } from "../../model/Job.js"
 import { DueQueue } from "./dueQueue.js"
 import type { ModelMetrics } from "./metrics.js"
 
@@ -30,8 +30,7 @@ export interface Queued {
   /** When the newest request was sent. */
   readonly sentAt: number | undefined
   readonly unchangedSince: number
-  /** Orders two jobs that the service does not order. */
-  readonly sequence: number
+  readonly job: JobRef
   /** The index among the jobs behind the head; -1 at the head, and outside of the order. */
   queueSlot: number
 }
@@ -39,7 +38,11 @@ export interface Queued {
 // jobs in the order are pending, and so have a status
 const comparePollers = (a: Queued, b: Queued): number => compare(a.status!, b.status!)
 
-const isBefore = (a: Queued, b: Queued): boolean => (comparePollers(a, b) || a.sequence - b.sequence) < 0
+// the service makes ids that grow with time
+const isBefore = (a: Queued, b: Queued): boolean => {
+  const order = comparePollers(a, b)
+  return order < 0 || (order === 0 && a.job.requestId < b.job.requestId)
+}
 
 /** @internal */
 export const isOrdered = (status: JobStatus): boolean => status._tag === "Pending" && Option.isSome(status.createdAt)

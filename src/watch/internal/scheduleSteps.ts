@@ -27,15 +27,20 @@ interface AfterResponse {
 }
 
 /** A wall clock time for a group's schedules that advances steadily, even if the wall clock is set. */
-const wallTime = (group: PollGroup, epoch: number, time: number): number => group.wallOffset + epoch + time
+const wallTime = (group: PollGroup, wallEpoch: number, time: number): number => wallEpoch + group.clockShift + time
 
 /**
  * The first pause of a cadence, and its period: the longer of the first two pauses. The first pause may be a random part
  * of the period (`Cadence.fixed`).
  * @internal
  */
-export const firstPause = (group: PollGroup, status: JobStatus, epoch: number, time: number): Effect.Effect<Pause> => {
-  const now = wallTime(group, epoch, time)
+export const firstPause = (
+  group: PollGroup,
+  status: JobStatus,
+  wallEpoch: number,
+  time: number
+): Effect.Effect<Pause> => {
+  const now = wallTime(group, wallEpoch, time)
   return Effect.flatMap(ScheduleDriver.nextPause(group, now, status), (pause) =>
     Effect.map(
       ScheduleDriver.nextPause({ cadence: group.cadence, state: group.state }, now + pause, status),
@@ -56,7 +61,7 @@ const stepped = (policy: WatchPolicy, step: Effect.Effect<Pause>): Effect.Effect
 export const afterResponse = (
   poller: Poller,
   status: JobStatus,
-  epoch: number,
+  wallEpoch: number,
   now: number
 ): Effect.Effect<AfterResponse> => {
   const { period } = poller
@@ -64,10 +69,10 @@ export const afterResponse = (
     stepped(
       group.policy,
       period === undefined
-        ? firstPause(group, status, epoch, now)
+        ? firstPause(group, status, wallEpoch, now)
         // a pause may be a random part of the period (`Cadence.byPhase`), so a shorter one lowers the period by degrees
         : flatMapEager(
-          ScheduleDriver.nextPause(group, wallTime(group, epoch, now), status),
+          ScheduleDriver.nextPause(group, wallTime(group, wallEpoch, now), status),
           (pause) => Effect.succeed({ pause, period: Math.max(pause, period / 2) })
         )
     )
@@ -90,7 +95,7 @@ export const afterError = (
   poller: Poller,
   before: Trouble | undefined,
   error: QueueError,
-  epoch: number,
+  wallEpoch: number,
   now: number
 ): Effect.Effect<Failed> => {
   const failed: Array<Failed[number]> = []
@@ -99,7 +104,7 @@ export const afterError = (
     Effect.forEach(due, (group) => {
       const { policy, retry } = group
       const state = retry?.state ?? policy.retry.initial
-      return Effect.matchCause(ScheduleDriver.step(policy.retry, wallTime(group, epoch, now), error, state), {
+      return Effect.matchCause(ScheduleDriver.step(policy.retry, wallTime(group, wallEpoch, now), error, state), {
         onFailure: (cause) => void failed.push([policy, cause]),
         onSuccess: ([state, pause]) => {
           if (pause !== undefined) group.retry = { state, at: now + ScheduleDriver.retryPause(pause, error) }

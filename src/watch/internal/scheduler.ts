@@ -56,7 +56,6 @@ export class Scheduler {
   /** Pollers without subscribers, until their next polls would be due. */
   private readonly parked = new Retention<Poller>(maxRetained)
   private readonly steps: JoinSteps
-  private sequence = 0
   private subscribers = 0
   private isClosed = false
   private isPumping = false
@@ -113,14 +112,14 @@ export class Scheduler {
   // own cadence, or its own retry, would have polled again.
   private join(poller: Poller, subscriber: Subscriber): void {
     const { policy: { retry } } = subscriber
-    const { epoch, wallOffset } = this.executor
-    const group = poller.join(subscriber.policy, wallOffset)
+    const { clockShift, wallEpoch } = this.executor
+    const group = poller.join(subscriber.policy, clockShift)
     if (poller.trouble !== undefined) {
       const { at, error, notBefore } = poller.trouble
       this.runStep(
         poller,
         subscriber,
-        ScheduleDriver.step(retry, wallOffset + epoch + at, error, retry.initial),
+        ScheduleDriver.step(retry, wallEpoch + clockShift + at, error, retry.initial),
         ([, pause = 0]) => {
           if (poller.phase !== "retrying") return
           this.plan.pollAt(poller, Math.max(notBefore, at + ScheduleDriver.retryPause(pause, error)))
@@ -130,7 +129,7 @@ export class Scheduler {
       this.runStep(
         poller,
         subscriber,
-        firstPause(group, poller.status, epoch, poller.at),
+        firstPause(group, poller.status, wallEpoch, poller.at),
         ({ period }) => this.plan.shorten(poller, period)
       )
     }
@@ -190,7 +189,7 @@ export class Scheduler {
 
   private start({ policy }: Subscriber, job: Job.JobRef, now: number): Poller {
     const ref = Equal.isEqual(job) ? job : Job.ref(job.model, job.requestId)
-    const poller = new Poller(ref, this.plan.orderOf(job.model), this.sequence++, policy, this.executor.wallOffset)
+    const poller = new Poller(ref, this.plan.orderOf(job.model), policy, this.executor.clockShift)
     this.plan.enter(poller)
     const stopping = this.requests.stoppingOf(job)
     if (stopping === undefined) this.plan.pollAt(poller, now)
@@ -290,7 +289,7 @@ export class Scheduler {
     }
     if (!this.isStillWatched(poller, now)) return Effect.void
     return flatMapEager(
-      afterResponse(poller, poller.status ?? status, this.executor.epoch, now),
+      afterResponse(poller, poller.status ?? status, this.executor.wallEpoch, now),
       ({ failed, next }) => {
         for (const [policy, cause] of failed) this.failGroup(poller, policy, cause)
         if (poller.isWatched) {
@@ -353,7 +352,7 @@ export class Scheduler {
   }
 
   private onError(poller: Poller, cause: Cause.Cause<QueueError.QueueError>): Effect.Effect<void> {
-    const { epoch, now } = this.executor
+    const { now, wallEpoch } = this.executor
     const failure = Cause.failureOption(cause)
     if (Option.isNone(failure)) {
       this.endAll(poller, poller.outcome(Exit.failCause(cause)))
@@ -364,7 +363,7 @@ export class Scheduler {
     const before = poller.trouble
     const trouble = poller.trouble = JobState.troubleOf(before, error, now)
     if (!this.isStillWatched(poller, now)) return Effect.void
-    return Effect.map(afterError(poller, before, error, epoch, now), (failed) => {
+    return Effect.map(afterError(poller, before, error, wallEpoch, now), (failed) => {
       for (const [policy, cause] of failed) this.failGroup(poller, policy, cause)
       if (!poller.isWatched) return
       const due = Math.min(...poller.groups.map(({ retry }) => retry?.at ?? now + shortestPause))
