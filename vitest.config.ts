@@ -35,7 +35,7 @@ export default defineConfig(({ mode }) => {
             pool: "forks",
             globalSetup: ["test/bundle.ts"],
             setupFiles: ["test/setup.ts"],
-            provide: { deep: isDeep, seed: seed(isDeep), service },
+            provide: { deep: isDeep, fleet: mode === "fleet", seed: seed(isDeep), service },
             testTimeout
           }
         },

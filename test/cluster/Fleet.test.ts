@@ -2,10 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import { inject } from "vitest"
 import * as Fleet from "../fixtures/fleet.js"
 import { model } from "../fixtures/job.js"
 import { hasPostgres, make } from "../fixtures/postgres.js"
-import { runs } from "../fixtures/runs.js"
 
 /** Waits until a condition holds. Checks it seldom: each check reads all polls. */
 const until = (isSo: () => boolean): Effect.Effect<void> =>
@@ -74,7 +74,11 @@ const start = (
     return { allPolled, alternations, balance, finish, runners, service, startRunner, takeover, url }
   })
 
-describe.skipIf(!hasPostgres)("a fleet", () => {
+// how long a job is not polled is printed: nothing else may run meanwhile
+const isAlone = inject("fleet")
+const by = isAlone ? "" : ", run by `npm run test:fleet`"
+
+describe.skipIf(!hasPostgres || isAlone)(`a fleet${isAlone ? ", run by `npm test`" : ""}`, () => {
   it.scopedLive("the jobs of a runner that is killed go on at another one; a 429 to one runner pauses both", () =>
     Effect.gen(function*() {
       const { finish, runners, service, takeover } = yield* start({ jobs: 60, names: ["victim", "other"] })
@@ -103,7 +107,7 @@ describe.skipIf(!hasPostgres)("a fleet", () => {
 
 const settings = { jobs: 600, every: "5 seconds" } as const
 
-describe.skipIf(!hasPostgres || !runs(false, true)).concurrent("a fleet of three runners and 600 jobs", () => {
+describe.skipIf(!hasPostgres || !isAlone).concurrent(`a fleet of three runners and 600 jobs${by}`, () => {
   it.scopedLive("a runner joins, one is stopped, and one is killed", () =>
     Effect.gen(function*() {
       const { alternations, balance, finish, runners, startRunner, takeover } = yield* start({
@@ -149,7 +153,7 @@ describe.skipIf(!hasPostgres || !runs(false, true)).concurrent("a fleet of three
     }))
 })
 
-describe.skipIf(!hasPostgres || !runs(false, true))("a fleet of four runners", () => {
+describe.skipIf(!hasPostgres || !isAlone)(`a fleet of four runners${by}`, () => {
   it.scopedLive("1,000 subscribers of a job, a quarter at each, share one poller", () =>
     Effect.gen(function*() {
       const { url } = yield* make
