@@ -57,6 +57,11 @@ const assertLegal = (name: string, transitions: ReadonlyArray<Transition.Transit
 
 const columns = ["job", "outcome", "steps", "attempts", "in queue", "running"]
 
+it("the README shows the columns of the table", () => {
+  const [header] = /^job  +outcome .*$/m.exec(Fs.readFileSync("README.md", "utf8"))!
+  assert.deepStrictEqual(header.split(/ {2,}/), columns)
+})
+
 /** The rows of the table, by job. */
 const tableOf = (text: string): Map<string, ReadonlyArray<string>> => {
   const lines = text.split(/\r?\n/)

@@ -42,6 +42,20 @@ export const make = <S, In, Out>(
         ]))
   )
 
+/** The step of a schedule. A user's function may throw instead of returning an effect. */
+const stepOf: <Out, In>(
+  schedule: Schedule.Schedule<Out, In>,
+  now: number,
+  input: In,
+  state: unknown
+) => ReturnType<Schedule.Schedule<Out, In>["step"]> = (schedule, now, input, state) => {
+  try {
+    return schedule.step(now, input, state) as never
+  } catch (defect) {
+    return Effect.die(defect) as never
+  }
+}
+
 /** Runs one step of a schedule. @internal */
 export const ask = <Out, In>(
   schedule: Schedule.Schedule<Out, In>,
@@ -49,7 +63,7 @@ export const ask = <Out, In>(
   input: In,
   state: unknown
 ): Effect.Effect<Step<unknown, Out>> =>
-  flatMapEager(schedule.step(now, input, state), ([state, out, decision]) =>
+  flatMapEager(stepOf(schedule, now, input, state), ([state, out, decision]) =>
     Effect.succeed([
       state,
       out,

@@ -64,14 +64,18 @@ export interface CadenceState {
 }
 
 /** Returns the next pause of a cadence. When it has ended, the default cadence replaces it. @internal */
-export const nextPause = (current: CadenceState, now: number, status: JobStatus): Effect.Effect<number> =>
-  flatMapEager(step(current.cadence, now, status, current.state), ([state, pause]) => {
+export const nextPause = (current: CadenceState, now: number, status: JobStatus): Effect.Effect<number> => {
+  const { cadence } = current
+  return flatMapEager(step(cadence, now, status, current.state), ([state, pause]) => {
+    // meanwhile the watches of this cadence have left
+    if (current.cadence !== cadence) return Effect.succeed(pause ?? 0)
     current.state = state
     if (pause !== undefined) return Effect.succeed(pause)
     current.cadence = defaultCadence
     current.state = defaultCadence.initial
     return nextPause(current, now, status)
   })
+}
 
 /** @internal */
 export const ofCadence = (cadence: Cadence): Effect.Effect<(status: JobStatus) => Effect.Effect<number>> =>

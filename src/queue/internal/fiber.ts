@@ -25,7 +25,7 @@ export type Fiber<A = void, E = never> = EffectFiber.RuntimeFiber<A, E>
 export type Runtime = EffectRuntime.Runtime<never>
 
 /** The runtime of the current fiber. @internal */
-export const runtime: Effect.Effect<Runtime> = Effect.runtime()
+export const runtime: Effect.Effect<Runtime> = Effect.interruptible(Effect.runtime())
 
 /** Starts an effect, and returns when it first suspends. @internal */
 export const fork = <A, E>(runtime: Runtime, effect: Effect.Effect<A, E>): Fiber<A, E> =>

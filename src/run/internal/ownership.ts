@@ -98,9 +98,13 @@ export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
         }))
 
     const report = (release: Release): Effect.Effect<void> =>
-      Effect.catchAllCause(
-        Effect.suspend(() => onRelease(release)),
-        (cause) => Effect.logError("onRelease has died", cause)
+      within(
+        Effect.catchAllCause(
+          Effect.suspend(() => onRelease(release)),
+          (cause) => Effect.logError("onRelease has died", cause)
+        ),
+        patience,
+        Effect.logWarning(`onRelease has not ended within ${Duration.format(Duration.millis(patience))}`)
       )
 
     const cancelInTime = (job: JobRef, wasSeen: boolean): Effect.Effect<Release> =>
@@ -141,21 +145,19 @@ export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
     return {
       key,
       acquire: (request, restore) =>
-        Effect.scoped(
-          Effect.gen(function*() {
-            const reportUnknown = report(Release.Unknown({ model: request?.model, key }))
-            const submit = yield* submission.start(request)
-            const abandon = Effect.flatMap(
-              submit.abandon(patience),
-              (job) => job === undefined ? Effect.void : job === "unknown" ? reportUnknown : release(job, false)
-            )
-            return yield* restore(submit.await).pipe(
-              Effect.onInterrupt(() => abandon),
-              // code that combines runs may drop the error
-              Effect.tapErrorTag("SubmitUncertain", () => reportUnknown)
-            )
-          })
-        ),
+        Effect.gen(function*() {
+          const reportUnknown = report(Release.Unknown({ model: request?.model, key }))
+          const submit = yield* submission.start(request)
+          const abandon = Effect.flatMap(
+            submit.abandon(patience),
+            (job) => job === undefined ? Effect.void : job === "unknown" ? reportUnknown : release(job, false)
+          )
+          return yield* restore(submit.await).pipe(
+            Effect.onInterrupt(() => abandon),
+            // code that combines runs may drop the error
+            Effect.tapErrorTag("SubmitUncertain", () => reportUnknown)
+          )
+        }),
       release,
       cancel,
       wasCanceledByUs: submission.wasCanceledByUs

@@ -10,7 +10,6 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
-import type * as Scope from "effect/Scope"
 import { jsonPrint } from "../../model/internal/fingerprint.js"
 import { isSameJob } from "../../model/internal/jobKey.js"
 import { uuidv7 } from "../../model/internal/uuid.js"
@@ -19,7 +18,7 @@ import * as QueueError from "../../model/QueueError.js"
 import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import type { Retry } from "../../policy/Retry.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
-import { makeWithin } from "../../queue/internal/fiber.js"
+import { awaitEnd, fork, makeWithin, runtime } from "../../queue/internal/fiber.js"
 import { checkSubmit, invalidSubmit } from "../../queue/internal/request.js"
 import { JobQueue } from "../../queue/JobQueue.js"
 import type { CancelResult, SubmitRequest } from "../../queue/JobQueue.js"
@@ -50,7 +49,7 @@ export interface Submission {
   readonly key: string
   readonly submit: (request: SubmitRequest) => Effect.Effect<JobRef, QueueError.SubmitError>
   /** Submits in the background. */
-  readonly start: (request: SubmitRequest) => Effect.Effect<Handle, never, Scope.Scope>
+  readonly start: (request: SubmitRequest) => Effect.Effect<Handle>
   /**
    * Cancels a job. The journal is updated before the request is sent: after a crash in between it shows that this
    * program canceled the job.
@@ -215,23 +214,28 @@ export const make = (options: Options): Effect.Effect<Submission, never, JobQueu
         (request) => Option.isNone(journal) ? send(request) : sendNoted(journal.value, request)
       )
 
-    const abandon = (fiber: Fiber.Fiber<JobRef, unknown>, patience: number) =>
+    const abandon = (fiber: Fiber.RuntimeFiber<JobRef, QueueError.SubmitError>, patience: number) =>
       Effect.gen(function*() {
         isAbandoned = true
         if (sentAt !== undefined) yield* within(Effect.asVoid(Fiber.await(fiber)), patience, Effect.void)
-        const exit = yield* Fiber.interrupt(fiber)
-        return Exit.isSuccess(exit) ? exit.value : found ?? (sentAt === undefined ? undefined : "unknown")
+        // a submit that can't be interrupted, or its journal, must not delay the end
+        yield* Fiber.interruptFork(fiber)
+        yield* awaitEnd(fiber)
+        const exit = Option.getOrUndefined(yield* Fiber.poll(fiber))
+        return exit !== undefined && Exit.isSuccess(exit)
+          ? exit.value
+          : found ?? (sentAt === undefined ? undefined : "unknown")
       })
 
     return {
       key,
       submit,
       start: (request) =>
-        // not a child of the waiting fiber, whose interruption would stop it
-        Effect.map(Effect.forkScoped(Effect.interruptible(submit(request))), (fiber) => ({
-          await: Fiber.join(fiber),
-          abandon: (patience) => abandon(fiber, patience)
-        })),
+        // not a child of the waiting fiber, whose interruption would stop it, or wait for it
+        Effect.map(runtime, (runtime) => {
+          const fiber = fork(runtime, submit(request))
+          return { await: Fiber.join(fiber), abandon: (patience) => abandon(fiber, patience) }
+        }),
       cancel: (job) => Option.isNone(journal) ? queue.cancel(job) : cancelNoted(journal.value, job),
       wasCanceledByUs: (job) =>
         Option.match(journal, {

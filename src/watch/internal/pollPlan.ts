@@ -303,8 +303,10 @@ export class PollPlan {
   pause(error: RateLimited): void {
     const { now } = this.executor
     const retryAfter = Duration.toMillis(retryAfterOf(error))
-    const pause = retryAfter > 0 ? retryAfter : Math.min(longestRateLimit, firstRateLimit * 2 ** this.consecutive429s)
     const isNew = now >= this.pausedUntil
+    // a 429 to a request that was sent before the pause is not another one in a row
+    if (!isNew && retryAfter === 0) return
+    const pause = retryAfter > 0 ? retryAfter : Math.min(longestRateLimit, firstRateLimit * 2 ** this.consecutive429s)
     this.last429At = now
     if (isNew && retryAfter === 0) this.consecutive429s++
     this.pausedUntil = Math.max(this.pausedUntil, now + pause)

@@ -101,7 +101,7 @@ export class Subscriber implements Watch {
   takeLatest(): { readonly status: JobStatus; readonly at: number } | undefined {
     const { from, source } = this
     if (source?.status === undefined || source.at === this.seenAt) return undefined
-    if (from !== undefined && isOlder(from, source.status) === "unknown") return undefined
+    if (from !== undefined && isOlder(from, source.status) !== false) return undefined
     this.seenAt = source.at
     return { status: source.status, at: source.at }
   }
@@ -171,19 +171,17 @@ export class PollGroup implements ScheduleDriver.CadenceState {
 
   /** Adds a follower. Returns the group if it is new for this job. */
   join(policy: WatchPolicy, clockShift: number): PollGroup | undefined {
-    if (isSameGroup(this.policy, policy)) {
-      this.followers++
+    const { groups } = this
+    const known = groups.find((group) => isSameGroup(group.policy, policy))
+    if (known !== undefined) {
+      known.followers++
       return undefined
     }
-    if (this.followers === 0) {
-      this.become(new PollGroup(policy, clockShift))
-      this.followers = 1
-      return this
-    }
-    if (this.next !== undefined) return this.next.join(policy, clockShift)
-    this.next = new PollGroup(policy, clockShift)
-    this.next.followers = 1
-    return this.next
+    const group = new PollGroup(policy, clockShift)
+    group.followers = 1
+    if (this.followers > 0) return groups[groups.length - 1]!.next = group
+    this.become(group)
+    return this
   }
 
   private become(group: PollGroup): void {
@@ -198,10 +196,13 @@ export class PollGroup implements ScheduleDriver.CadenceState {
 
   /** Removes a follower. */
   leave(policy: WatchPolicy): void {
-    if (!isSameGroup(this.policy, policy)) {
-      this.next?.leave(policy)
-      if (this.next?.followers === 0) this.next = this.next.next
-    } else if (--this.followers === 0 && this.next !== undefined) this.become(this.next)
+    const { groups } = this
+    const index = groups.findIndex((group) => isSameGroup(group.policy, policy))
+    const group = groups[index]
+    if (group === undefined || --group.followers > 0) return
+    const before = groups[index - 1]
+    if (before !== undefined) before.next = group.next
+    else if (this.next !== undefined) this.become(this.next)
   }
 
   /** This group and those after it. */
@@ -213,8 +214,11 @@ export class PollGroup implements ScheduleDriver.CadenceState {
 
   /** The shortest request timeout of these groups, in milliseconds. */
   get requestTimeout(): number {
-    const timeout = Duration.toMillis(this.policy.deadline.request)
-    return this.next === undefined ? timeout : Math.min(timeout, this.next.requestTimeout)
+    let timeout = Duration.toMillis(this.policy.deadline.request)
+    for (let group = this.next; group !== undefined; group = group.next) {
+      timeout = Math.min(timeout, Duration.toMillis(group.policy.deadline.request))
+    }
+    return timeout
   }
 }
 

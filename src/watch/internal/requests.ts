@@ -116,6 +116,13 @@ export class Requests {
     return true
   }
 
+  /** A new subscriber may ask for a shorter timeout. */
+  shorten(poller: Poller): void {
+    if (poller.phase !== "inFlight") return
+    const at = this.timeoutAt(poller)
+    if (at < this.inFlight.timeOf(poller.slot)) this.inFlight.move(poller.slot, at)
+  }
+
   private timeoutAt(poller: Poller): number {
     return poller.sentAt! + poller.requestTimeout
   }

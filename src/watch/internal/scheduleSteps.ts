@@ -107,6 +107,8 @@ export const afterError = (
       return Effect.matchCause(ScheduleDriver.step(policy.retry, wallTime(group, wallEpoch, now), error, state), {
         onFailure: (cause) => void failed.push([policy, cause]),
         onSuccess: ([state, pause]) => {
+          // meanwhile its watches have left
+          if (group.policy !== policy) return
           if (pause !== undefined) group.retry = { state, at: now + ScheduleDriver.retryPause(pause, error) }
           else failed.push([policy, Cause.fail(withKnown(error, poller, before, now))])
         }

@@ -114,6 +114,7 @@ export class Scheduler {
     const { policy: { retry } } = subscriber
     const { clockShift, wallEpoch } = this.executor
     const group = poller.join(subscriber.policy, clockShift)
+    if (group !== undefined) this.requests.shorten(poller)
     if (poller.trouble !== undefined) {
       const { at, error, notBefore } = poller.trouble
       this.runStep(

@@ -5,6 +5,7 @@ import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
+import { isSameJob } from "../../model/internal/jobKey.js"
 import type { JobRef } from "../../model/Job.js"
 import type { WatchError } from "../../model/QueueError.js"
 import type { Cursor } from "../../model/Transition.js"
@@ -29,6 +30,8 @@ export class JobSubscription implements Subscription, Inbox {
   private news: Array<Subscriber> = []
   private taken = 0
   private reader: ((next: Subscription["next"]) => void) | undefined = undefined
+  /** Jobs whose outcome takes a while: they are canceled before their watches end. */
+  private readonly ending = new Set<Subscriber>()
   /** What `add` waits for while too many news are pending. */
   private room: Effect.Latch | undefined = undefined
 
@@ -44,7 +47,7 @@ export class JobSubscription implements Subscription, Inbox {
         this.room ??= Effect.unsafeMakeLatch()
         return Effect.zipRight(this.room.await, this.add(job, from))
       }
-      if (this.find(job) !== undefined) return Effect.succeed(false)
+      if (this.find(job) !== undefined || this.hasUnreadEnd(job)) return Effect.succeed(false)
       const subscriber = new Subscriber(this)
       subscriber.from = from
       subscriber.cursor = from
@@ -77,6 +80,13 @@ export class JobSubscription implements Subscription, Inbox {
     return found
   }
 
+  private hasUnreadEnd(job: JobRef): boolean {
+    const isOf = ({ outcome }: Subscriber) => outcome !== undefined && isSameJob(outcome.job, job)
+    for (let i = this.taken; i < this.news.length; i++) if (isOf(this.news[i]!)) return true
+    for (const subscriber of this.ending) if (isOf(subscriber)) return true
+    return false
+  }
+
   get next(): Effect.Effect<Chunk.NonEmptyChunk<Notice>> {
     return Effect.suspend(() => {
       const notices: Array<Notice> = []
@@ -105,6 +115,8 @@ export class JobSubscription implements Subscription, Inbox {
     subscriber.isPending = false
     if (poller?.trouble !== undefined) {
       if (poller.trouble === trouble) return undefined
+      // the snapshot before the trouble
+      if (this.options.wants !== "end") this.takeSample(subscriber, notices)
       subscriber.trouble = poller.trouble
       const { error, since } = poller.trouble
       notices.push({
@@ -122,12 +134,7 @@ export class JobSubscription implements Subscription, Inbox {
     }
     const isOfEnds = this.options.wants === "end"
     if (isOfEnds && outcome !== undefined) subscriber.cursor = outcome.before
-    if (!isOfEnds || outcome?.exit === Exit.void) {
-      const latest = subscriber.takeLatest()
-      if (latest !== undefined) {
-        notices.push({ _tag: "Sample", watch: subscriber, status: latest.status, at: executor.dateOf(latest.at) })
-      }
-    }
+    if (!isOfEnds || outcome?.exit === Exit.void) this.takeSample(subscriber, notices)
     if (outcome === undefined) return undefined
     const { exit } = outcome
     if (!Exit.isExit(exit)) return outcome
@@ -137,10 +144,19 @@ export class JobSubscription implements Subscription, Inbox {
     return undefined
   }
 
+  private takeSample(subscriber: Subscriber, notices: Array<Notice>): void {
+    const latest = subscriber.takeLatest()
+    if (latest === undefined) return
+    const { at, status } = latest
+    notices.push({ _tag: "Sample", watch: subscriber, status, at: this.scheduler.executor.dateOf(at) })
+  }
+
   // on a fiber of its own: to cancel the job may take a while, and must not delay the other jobs
   private awaitEnd(subscriber: Subscriber, outcome: Outcome): Effect.Effect<void> {
+    this.ending.add(subscriber)
     return Effect.asVoid(Effect.forkIn(
       Effect.map(Effect.exit(outcome.exit), (exit) => {
+        this.ending.delete(subscriber)
         subscriber.source = { ...outcome, exit }
         subscriber.notify()
       }),
@@ -171,8 +187,9 @@ export class JobSubscription implements Subscription, Inbox {
     const subscriber = this.news[this.taken]
     if (subscriber === undefined) return undefined
     this.taken++
-    if (this.taken === this.news.length) {
-      this.news = []
+    // also if there is always more to read: what has been read must be collected
+    if (this.taken === this.news.length || this.taken >= maxPending) {
+      this.news = this.news.slice(this.taken)
       this.taken = 0
     }
     return subscriber
