@@ -57,7 +57,7 @@ const takeOver = (
   Effect.sync(() => {
     keepOpen(response)
     HttpApp.ejectDefaultScopeClose(scope)
-    const fiber = Fiber.fork(runtime, Effect.interruptible(write(new ResponseOutput(response))))
+    const fiber = Fiber.fork(runtime, write(new ResponseOutput(response)))
     // not an effect's finalizers, which would take 2 KiB
     fiber.addObserver((exit) => {
       response.end()

@@ -30,7 +30,7 @@ const elapsed = Effect.map(Effect.clock, (clock) => {
 })
 
 const thrown = (): never => {
-  throw new globalThis.Error("a bug of the app")
+  throw new Error("a bug of the app")
 }
 
 describe("schedules of the app", () => {

@@ -109,7 +109,7 @@ export class Heartbeats {
   begin(output: Output, heartbeat: Uint8Array, scope: Scope.Scope): Effect.Effect<void> {
     return Effect.flatMap(Fiber.runtime, (runtime) => {
       this.outputs.set(output, heartbeat)
-      this.timer ??= Fiber.fork(runtime, Effect.interruptible(Effect.forever(this.beat)))
+      this.timer ??= Fiber.fork(runtime, Effect.forever(this.beat))
       return Scope.addFinalizer(scope, Effect.sync(() => this.end(output)))
     })
   }

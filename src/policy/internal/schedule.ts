@@ -43,16 +43,16 @@ export const make = <S, In, Out>(
   )
 
 /** The step of a schedule. A user's function may throw instead of returning an effect. */
-const stepOf: <Out, In>(
+const stepOf = <Out, In>(
   schedule: Schedule.Schedule<Out, In>,
   now: number,
   input: In,
   state: unknown
-) => ReturnType<Schedule.Schedule<Out, In>["step"]> = (schedule, now, input, state) => {
+): ReturnType<typeof schedule.step> => {
   try {
-    return schedule.step(now, input, state) as never
+    return schedule.step(now, input, state)
   } catch (defect) {
-    return Effect.die(defect) as never
+    return Effect.die(defect)
   }
 }
 

@@ -24,7 +24,7 @@ export type Fiber<A = void, E = never> = EffectFiber.RuntimeFiber<A, E>
 /** @internal */
 export type Runtime = EffectRuntime.Runtime<never>
 
-/** The runtime of the current fiber. @internal */
+/** The runtime of the current fiber. Its fibers are interruptible, also in an uninterruptible region. @internal */
 export const runtime: Effect.Effect<Runtime> = Effect.interruptible(Effect.runtime())
 
 /** Starts an effect, and returns when it first suspends. @internal */
@@ -119,7 +119,7 @@ export const awaitEnd = <A, E>(fiber: Fiber<A, E>, turns: number = turnsToEnd): 
  */
 export const makeWithin = Effect.map(runtime, (runtime) => {
   // the timeout applies to uninterruptible watches as well
-  const start = <A, E>(effect: Effect.Effect<A, E>) => fork(runtime, Effect.interruptible(effect))
+  const start = <A, E>(effect: Effect.Effect<A, E>) => fork(runtime, effect)
   return <A, E, E2>(
     effect: Effect.Effect<A, E>,
     millis: number,

@@ -54,8 +54,7 @@ export class SharedTimeout {
     if (this.isEmpty && this.timer !== undefined) Fiber.interrupt(this.timer)
   }
 
-  // interruptible, even if the service was created in an uninterruptible region
-  private readonly wait: Effect.Effect<void> = Effect.interruptible(Effect.suspend(() => {
+  private readonly wait: Effect.Effect<void> = Effect.suspend(() => {
     const now = monotonic(this.clock)
     while (!this.isEmpty) {
       const one = this.end.next
@@ -64,5 +63,5 @@ export class SharedTimeout {
       one.expire()
     }
     return Effect.void
-  }))
+  })
 }

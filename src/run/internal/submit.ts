@@ -18,7 +18,7 @@ import * as QueueError from "../../model/QueueError.js"
 import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import type { Retry } from "../../policy/Retry.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
-import { awaitEnd, fork, makeWithin, runtime } from "../../queue/internal/fiber.js"
+import { awaitEnd, exitOf, fork, makeWithin, runtime } from "../../queue/internal/fiber.js"
 import { checkSubmit, invalidSubmit } from "../../queue/internal/request.js"
 import { JobQueue } from "../../queue/JobQueue.js"
 import type { CancelResult, SubmitRequest } from "../../queue/JobQueue.js"
@@ -221,8 +221,8 @@ export const make = (options: Options): Effect.Effect<Submission, never, JobQueu
         // a submit that can't be interrupted, or its journal, must not delay the end
         yield* Fiber.interruptFork(fiber)
         yield* awaitEnd(fiber)
-        const exit = Option.getOrUndefined(yield* Fiber.poll(fiber))
-        return exit !== undefined && Exit.isSuccess(exit)
+        const exit = exitOf(fiber)
+        return exit !== null && Exit.isSuccess(exit)
           ? exit.value
           : found ?? (sentAt === undefined ? undefined : "unknown")
       })

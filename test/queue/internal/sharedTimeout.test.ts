@@ -4,6 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
+import { runtime } from "../../../src/queue/internal/fiber.js"
 import { SharedTimeout } from "../../../src/queue/internal/sharedTimeout.js"
 
 const millis = 20
@@ -32,7 +33,7 @@ const counting = Effect.map(Effect.clock, (clock) => {
 
 const makeWith = Effect.fn(function*(millis: number) {
   const { clock, counter } = yield* counting
-  return { counter, deadlines: new SharedTimeout(clock, millis, yield* Effect.runtime()) }
+  return { counter, deadlines: new SharedTimeout(clock, millis, yield* runtime) }
 })
 
 const make = makeWith(millis)

@@ -136,17 +136,16 @@ const streamChecks: Checks = {
   *"watch: reports progress, and the keys of info that changed"(target) {
     const job = yield* JobQueue.submit({ model: target.model, payload: { do: "report" }, info: { user_id: "u" } })
     const transitions = yield* watched(target, job)
-    const progressed = transitions.flatMap((transition, i) =>
-      transition._tag === "Progressed" ? [{ transition, before: transitions.slice(0, i) }] : []
-    )
+    const progressed = transitions.filter((transition) => transition._tag === "Progressed")
+    const snapshots = Array.from(new Set(transitions.map(({ snapshot }) => snapshot)))
     yield* expect(
       "the last progress",
-      progressed.slice(-1).map(({ transition }) => Option.getOrNull(transition.progress)),
+      progressed.slice(-1).map(({ progress }) => Option.getOrNull(progress)),
       [0.5]
     )
-    for (const { before, transition: { changed, snapshot } } of progressed) {
+    for (const { changed, snapshot } of progressed) {
       // a poll that is late may be the first one, and then every key is new
-      const earlier = before.filter((transition) => transition.snapshot !== snapshot).at(-1)?.snapshot.info ?? {}
+      const earlier = snapshots[snapshots.indexOf(snapshot) - 1]?.info ?? {}
       const isNew = ([key, value]: readonly [string, unknown]) => !same(earlier[key], value)
       yield* expect("the keys that changed", changed, Object.fromEntries(Object.entries(snapshot.info).filter(isNew)))
     }
