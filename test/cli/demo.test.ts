@@ -347,12 +347,12 @@ describe.concurrent("the demo", () => {
         const transitions = linesOf(stdout).map((line) => decode(line))
         assert.isBelow(transitions.filter(Transition.isTerminal).length, Number(endless))
         for (const { port } of ports) {
-          const error = yield* Effect.async<NodeJS.ErrnoException | undefined>((resume) => {
-            const socket = Net.connect(port, "127.0.0.1", () => resume(Effect.succeed(undefined)))
-            socket.on("error", (error) => resume(Effect.succeed(error)))
+          const result = yield* Effect.async<string | undefined>((resume) => {
+            const socket = Net.connect(port, "127.0.0.1", () => resume(Effect.succeed("connected")))
+            socket.on("error", ({ code }: NodeJS.ErrnoException) => resume(Effect.succeed(code)))
             return Effect.sync(() => socket.destroy())
           })
-          assert.strictEqual(error?.code, "ECONNREFUSED")
+          assert.strictEqual(result, "ECONNREFUSED")
         }
         yield* until(() => !isAlive(-demo.pid))
       }))

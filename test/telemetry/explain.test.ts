@@ -171,11 +171,13 @@ describe("explain", () => {
             Effect.scoped,
             inTime,
             Logger.withMinimumLogLevel(LogLevel.None),
-            Effect.provide(TestJobQueue.layer({
-              workers,
-              faults: isFlaky ? [Fault.unavailable().pipe(Fault.withProbability(0.3))] : []
-            })),
-            Effect.provide(TestContext.TestContext),
+            Effect.provide(Layer.provideMerge(
+              TestJobQueue.layer({
+                workers,
+                faults: isFlaky ? [Fault.unavailable().pipe(Fault.withProbability(0.3))] : []
+              }),
+              TestContext.TestContext
+            )),
             Effect.runPromise
           )
       ),
