@@ -17,6 +17,7 @@ describe("NodeJobQueue", () => {
       .type.toBe<Effect.Effect<JobQueue.Service, ConfigError.ConfigError, Scope.Scope>>()
     expect(NodeJobQueue.make({ apiKey: Redacted.make("token"), dispatcher: new Agent() }))
       .type.toBe<Effect.Effect<JobQueue.Service, ConfigError.ConfigError, Scope.Scope>>()
-    expect(NodeJobQueue.make).type.not.toBeCallableWith({ connections: 16 })
+    expect(NodeJobQueue.make).type.toBeCallableWith({ connections: 16 })
+    expect(NodeJobQueue.make).type.not.toBeCallableWith({ connections: "16" })
   })
 })
