@@ -83,6 +83,72 @@ describe("schedules of the app", () => {
       }).pipe(Effect.provide(queue.layer))
     }).pipe(VirtualTime.run))
 
+  // the steps of the slow watch take so long that they never end in the test, or end between polls of the other one
+  for (const step of ["1 hour", "1700 millis"] as const) {
+    for (const isFirst of [true, false]) {
+      it.effect(`${step} of a step that belongs to the ${isFirst ? "first" : "second"} watch delay no other watch`, () =>
+        Effect.gen(function*() {
+          const isDown = (at: number) => at > 10_000 && at < 20_000
+          const queue = yield* makeQueue({
+            status: ({ at }) =>
+              isDown(at) ? Effect.fail(down) : Effect.succeed(at < 30_000 ? { ...running, info: { at } } : done)
+          })
+          const slowly = <Out>(schedule: Schedule.Schedule<Out, unknown>): Schedule.Schedule<Out, unknown> =>
+            Schedule.makeWithState(
+              schedule.initial,
+              (now, input, state) => Effect.delay(schedule.step(now, input, state), step)
+            )
+          const own = { cadence: "1 second", retry: Schedule.spaced("1 second") } as const
+          const seen = (options: JobStream.Options) =>
+            Effect.gen(function*() {
+              const now = yield* elapsed
+              const times = Stream.map(JobStream.statuses(job, options), now)
+              return Array.from(yield* Stream.runCollect(times))
+            })
+          yield* Effect.gen(function*() {
+            const slow = seen({
+              cadence: slowly(Schedule.spaced("500 millis")),
+              retry: slowly(Schedule.spaced("1 second"))
+            })
+            const good = seen(own)
+            const [first, second] = isFirst ? [slow, good] : [good, slow]
+            const one = yield* Effect.fork(first)
+            yield* Effect.sleep("100 millis")
+            const other = yield* Effect.fork(second)
+            const times = yield* Fiber.join(isFirst ? other : one)
+            yield* Fiber.join(isFirst ? one : other)
+            // it has each poll: mostly its own, and more if the other one asks for more
+            const pauses = times.slice(1).map((time, i) => time - times[i]!)
+            const outage = pauses.findIndex((pause) => pause > 5_000)
+            const usual = pauses.filter((_, i) => i !== outage)
+            assert.isAtMost(Math.max(...usual), 1_000, String(times))
+            assert.isAtMost(pauses[outage]!, 12_000, String(times))
+          }).pipe(Effect.provide(queue.layer))
+        }).pipe(VirtualTime.run))
+    }
+  }
+
+  it.effect("are stopped with the last watch that has them", () =>
+    Effect.gen(function*() {
+      let stopped = 0
+      const never = Effect.onInterrupt(Effect.never, () => Effect.sync(() => stopped++))
+      const endless: Schedule.Schedule<number, unknown> = Schedule.makeWithState(0, () => never)
+      const queue = yield* makeQueue({ status: ({ at }) => at < 5_000 ? Effect.succeed(running) : Effect.fail(down) })
+      yield* Effect.gen(function*() {
+        const good = yield* Effect.fork(JobStream.result(job, { cadence: "1 second" }))
+        const cadence = JobStream.result(job, { cadence: endless })
+        yield* Effect.timeoutOption(Effect.zip(cadence, cadence, { concurrent: true }), "500 millis")
+        assert.strictEqual(stopped, 1)
+        yield* Effect.sleep("10 seconds")
+        // a new watch asks its retry at once: the job is in trouble
+        yield* Effect.timeoutOption(JobStream.result(job, { retry: endless }), "500 millis")
+        assert.strictEqual(stopped, 2)
+        yield* Fiber.interrupt(good)
+        yield* Effect.timeoutOption(JobStream.result(job, { retry: endless }), "1 minute")
+        assert.strictEqual(stopped, 3)
+      }).pipe(Effect.provide(queue.layer))
+    }).pipe(VirtualTime.run))
+
   it.effect("ten thousand watches of a job may each have their own", () =>
     Effect.gen(function*() {
       const queue = yield* makeQueue({ status: ({ at }) => Effect.succeed(at < 10_000 ? running : done) })

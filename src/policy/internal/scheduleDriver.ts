@@ -57,32 +57,39 @@ export const make = <In>(schedule: Schedule.Schedule<unknown, In>): Effect.Effec
 export const retryPause = (millis: number, error: QueueError): number =>
   clampPause(Math.max(millis, Duration.toMillis(retryAfterOf(error))))
 
-/** The current cadence and its state. @internal */
-export interface CadenceState {
-  cadence: Cadence
-  state: unknown
+/** A step of a cadence. When a cadence has ended, the default cadence continues. @internal */
+export interface CadenceStep {
+  readonly cadence: Cadence
+  readonly state: unknown
+  readonly pause: number
 }
 
-/** Returns the next pause of a cadence. When it has ended, the default cadence replaces it. @internal */
-export const nextPause = (current: CadenceState, now: number, status: JobStatus): Effect.Effect<number> => {
-  const { cadence } = current
-  return flatMapEager(step(cadence, now, status, current.state), ([state, pause]) => {
-    // meanwhile the watches of this cadence have left
-    if (current.cadence !== cadence) return Effect.succeed(pause ?? 0)
-    current.state = state
-    if (pause !== undefined) return Effect.succeed(pause)
-    current.cadence = defaultCadence
-    current.state = defaultCadence.initial
-    return nextPause(current, now, status)
-  })
-}
+/** Runs one step of a cadence. @internal */
+export const nextPause = (
+  cadence: Cadence,
+  now: number,
+  status: JobStatus,
+  state: unknown
+): Effect.Effect<CadenceStep> =>
+  flatMapEager(
+    step(cadence, now, status, state),
+    ([state, pause]) =>
+      pause === undefined
+        ? nextPause(defaultCadence, now, status, defaultCadence.initial)
+        : Effect.succeed({ cadence, state, pause })
+  )
 
 /** @internal */
 export const ofCadence = (cadence: Cadence): Effect.Effect<(status: JobStatus) => Effect.Effect<number>> =>
   Clock.clockWith((clock) => {
     const offset = wallOffset(clock)
-    const current: CadenceState = { cadence, state: cadence.initial }
+    let current: Omit<CadenceStep, "pause"> = { cadence, state: cadence.initial }
     return Effect.succeed((status: JobStatus) =>
-      Effect.suspend(() => nextPause(current, offset + monotonic(clock), status))
+      Effect.suspend(() =>
+        Effect.map(nextPause(current.cadence, offset + monotonic(clock), status, current.state), (step) => {
+          current = step
+          return step.pause
+        })
+      )
     )
   })

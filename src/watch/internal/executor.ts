@@ -38,7 +38,7 @@ export class Executor {
     return Time.dateOf(this.clock, this.epoch + time)
   }
 
-  fork<A>(effect: Effect.Effect<A>): Fiber.Fiber<A> {
+  fork<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> {
     return Fiber.fork(this.runtime, effect)
   }
 

@@ -136,13 +136,13 @@ export class PollPlan {
     else if (due < queue.timeOf(poller.slot)) queue.move(poller.slot, due)
   }
 
-  /** Polls after a pause of the cadence, counted from `from`. A job without a known period keeps its pause. */
-  schedule(poller: Poller, pause: number | undefined, period: number | undefined, now: number, from = now): void {
-    poller.pause = pause ?? (poller.pause || defaultPause)
-    const isBehind = poller.order.isBehind(poller) && this.isCrowded(period ?? 0)
+  /** Polls after a pause of the cadence, counted from `from`. */
+  schedule(poller: Poller, pause: number, period: number, now: number, from: number): void {
+    poller.pause = pause
+    const isBehind = poller.order.isBehind(poller) && this.isCrowded(period)
     if (isBehind) this.isOrderUsed = true
     const planned = isBehind ? this.queuedPause(poller) : poller.pause
-    this.setPeriod(poller, Math.max(planned, period ?? 0))
+    this.setPeriod(poller, Math.max(planned, period))
     const use = this.demand.use(this.pollers, this.capacity)
     const stretch = Math.max(1, use)
     Metrics.budgetUse.unsafeUpdate(use, [])
@@ -151,12 +151,12 @@ export class PollPlan {
     this.add(poller, this.scheduled, this.time.at(from) + planned)
   }
 
-  /** A new subscriber asks for a pause that may be shorter. */
-  shorten(poller: Poller, pause: number): void {
+  /** A cadence asks for a pause that may be shorter than the planned one. */
+  shorten(poller: Poller, pause: number, period: number): void {
     if (pause >= poller.pause && poller.pause > 0) return
     poller.pause = pause
-    if (poller.phase !== "scheduled" || poller.order.isBehind(poller)) return
-    this.setPeriod(poller, pause)
+    if (poller.phase !== "scheduled" || (poller.order.isBehind(poller) && this.isCrowded(period))) return
+    this.setPeriod(poller, period)
     this.pollSooner(poller, pause)
   }
 

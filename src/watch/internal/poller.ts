@@ -7,7 +7,6 @@ import type { JobRef, JobStatus } from "../../model/Job.js"
 import type { WatchError } from "../../model/QueueError.js"
 import { Cursor } from "../../model/Transition.js"
 import type { Cadence } from "../../policy/Cadence.js"
-import type * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import type * as Fiber from "../../queue/internal/fiber.js"
 import { DueQueue } from "./dueQueue.js"
@@ -116,6 +115,7 @@ class Rare {
   next: PollGroup | undefined = undefined
   cadence: Cadence | undefined = undefined
   retry: { readonly state: unknown; readonly at: number } | undefined = undefined
+  step: Fiber.Fiber<unknown, unknown> | undefined = undefined
   trouble: Trouble | undefined = undefined
   confirmingSince: number | undefined = undefined
 }
@@ -125,7 +125,7 @@ class Rare {
  * and the others are a linked list.
  * @internal
  */
-export class PollGroup implements ScheduleDriver.CadenceState {
+export class PollGroup {
   state: unknown
   followers = 0
   protected rare: Rare | undefined = undefined
@@ -135,6 +135,17 @@ export class PollGroup implements ScheduleDriver.CadenceState {
    */
   constructor(public policy: WatchPolicy, public clockShift: number) {
     this.state = policy.cadence.initial
+  }
+
+  /** Begins anew, with one follower. */
+  begin(policy: WatchPolicy, clockShift: number): this {
+    this.policy = policy
+    this.clockShift = clockShift
+    this.cadence = policy.cadence
+    this.state = policy.cadence.initial
+    this.retry = undefined
+    this.followers = 1
+    return this
   }
 
   protected setRare<K extends keyof Rare>(key: K, value: Rare[K]): void {
@@ -169,56 +180,13 @@ export class PollGroup implements ScheduleDriver.CadenceState {
     this.setRare("retry", retry)
   }
 
-  /** Adds a follower. Returns the group if it is new for this job. */
-  join(policy: WatchPolicy, clockShift: number): PollGroup | undefined {
-    const { groups } = this
-    const known = groups.find((group) => isSameGroup(group.policy, policy))
-    if (known !== undefined) {
-      known.followers++
-      return undefined
-    }
-    const group = new PollGroup(policy, clockShift)
-    group.followers = 1
-    if (this.followers > 0) return groups[groups.length - 1]!.next = group
-    this.become(group)
-    return this
+  /** The step of a schedule that has not ended yet. */
+  get step(): Rare["step"] {
+    return this.rare?.step
   }
 
-  private become(group: PollGroup): void {
-    this.policy = group.policy
-    this.clockShift = group.clockShift
-    this.cadence = group.cadence
-    this.state = group.state
-    this.retry = group.retry
-    this.followers = group.followers
-    this.next = group.next
-  }
-
-  /** Removes a follower. */
-  leave(policy: WatchPolicy): void {
-    const { groups } = this
-    const index = groups.findIndex((group) => isSameGroup(group.policy, policy))
-    const group = groups[index]
-    if (group === undefined || --group.followers > 0) return
-    const before = groups[index - 1]
-    if (before !== undefined) before.next = group.next
-    else if (this.next !== undefined) this.become(this.next)
-  }
-
-  /** This group and those after it. */
-  get groups(): ReadonlyArray<PollGroup> {
-    const groups: Array<PollGroup> = [this]
-    for (let group = this.next; group !== undefined; group = group.next) groups.push(group)
-    return groups
-  }
-
-  /** The shortest request timeout of these groups, in milliseconds. */
-  get requestTimeout(): number {
-    let timeout = Duration.toMillis(this.policy.deadline.request)
-    for (let group = this.next; group !== undefined; group = group.next) {
-      timeout = Math.min(timeout, Duration.toMillis(group.policy.deadline.request))
-    }
-    return timeout
+  set step(step: Rare["step"]) {
+    this.setRare("step", step)
   }
 }
 
@@ -241,7 +209,7 @@ export class Poller extends PollGroup implements JobState, Queued {
   pause = 0
   /** How often the job is polled, once that is known. */
   period: number | undefined = undefined
-  /** What runs for the poller: its request, or the schedules before and after it. */
+  /** What runs for the poller: its request, or the wait until stopped requests have ended. */
   fiber: Fiber.Fiber | undefined = undefined
   /** The index in the queue of its phase; -1 when idle. */
   slot = -1
@@ -278,7 +246,7 @@ export class Poller extends PollGroup implements JobState, Queued {
   }
 
   /**
-   * - `idle`: a schedule computes the next poll, or a stopped request has not ended yet.
+   * - `idle`: no schedule has returned the next pause yet, or a stopped request has not ended yet (`fiber`).
    * - `scheduled`: the next poll is due at the cadence; `retrying`: after an error.
    * - `inFlight`: a request is on its way.
    */
@@ -287,6 +255,11 @@ export class Poller extends PollGroup implements JobState, Queued {
     if (this.slot === -1) return "idle"
     if (this.fiber !== undefined) return "inFlight"
     return this.trouble === undefined ? "scheduled" : "retrying"
+  }
+
+  /** Whether a poll may be planned, or is. */
+  get isPlannable(): boolean {
+    return this.phase === "idle" ? this.fiber === undefined : this.phase !== "inFlight"
   }
 
   get isWatched(): boolean {
@@ -303,13 +276,49 @@ export class Poller extends PollGroup implements JobState, Queued {
     else this.subscribers = new Set([this.subscribers, subscriber])
   }
 
-  remove(subscriber: Subscriber): void {
+  /** Removes a subscriber. Returns the step of a schedule that no other subscriber waits for. */
+  remove(subscriber: Subscriber): PollGroup["step"] {
     if (this.subscribers === subscriber) this.subscribers = undefined
     else if (this.subscribers instanceof Set) {
       this.subscribers.delete(subscriber)
       if (this.subscribers.size === 0) this.subscribers = undefined
     }
-    this.leave(subscriber.policy)
+    return this.leave(subscriber.policy)
+  }
+
+  /** The shortest request timeout of the groups, in milliseconds. */
+  get requestTimeout(): number {
+    return Math.min(...this.groups.map(({ policy }) => Duration.toMillis(policy.deadline.request)))
+  }
+
+  /** The groups that have followers. */
+  get groups(): ReadonlyArray<PollGroup> {
+    const groups: Array<PollGroup> = this.followers > 0 ? [this] : []
+    for (let group = this.next; group !== undefined; group = group.next) groups.push(group)
+    return groups
+  }
+
+  /** Adds a follower. Returns its group if that is new. A poller that was not watched goes on with its group. */
+  join(policy: WatchPolicy, clockShift: number): PollGroup | undefined {
+    const { groups } = this
+    const known = (groups.length === 0 ? [this] : groups).find((group) => isSameGroup(group.policy, policy))
+    if (known !== undefined) {
+      known.followers++
+      return undefined
+    }
+    if (this.followers === 0) return this.begin(policy, clockShift)
+    const group = new PollGroup(policy, clockShift).begin(policy, clockShift)
+    group.next = this.next
+    return this.next = group
+  }
+
+  private leave(policy: WatchPolicy): PollGroup["step"] {
+    const group = this.groups.find((group) => isSameGroup(group.policy, policy))
+    if (group === undefined || --group.followers > 0) return undefined
+    for (const before of [this, ...this.groups]) if (before.next === group) before.next = group.next
+    const { step } = group
+    group.step = undefined
+    return step
   }
 
   each(f: (subscriber: Subscriber) => void): void {

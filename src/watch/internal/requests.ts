@@ -18,8 +18,8 @@ import type { PollPlan } from "./pollPlan.js"
 
 /** @internal */
 export interface Handlers {
-  readonly onResponse: (poller: Poller, status: JobStatus) => Effect.Effect<void>
-  readonly onError: (poller: Poller, cause: Cause.Cause<QueueError>) => Effect.Effect<void>
+  readonly onResponse: (poller: Poller, status: JobStatus) => void
+  readonly onError: (poller: Poller, cause: Cause.Cause<QueueError>) => void
   /** A fiber of a poller has ended outside of the loop that sends polls. */
   readonly onSettled: () => void
 }
@@ -30,7 +30,7 @@ export class Requests {
   private readonly inFlight = makeQueue()
   private readonly hedges = new Hedges()
   /** Interrupted fibers that have not ended yet, by job. */
-  private readonly stopping = new Map<string, Set<Fiber.Fiber>>()
+  private readonly stopping = new Map<string, Set<Fiber.Fiber<unknown, unknown>>>()
 
   constructor(
     private readonly queue: JobQueueService,
@@ -91,16 +91,18 @@ export class Requests {
 
   private request(poller: Poller, fiber: Fiber.Fiber, sentAt: number): Effect.Effect<void> {
     const { onError, onResponse } = this.handlers
-    return Effect.matchCauseEffect(this.queue.status(poller.job), {
+    return Effect.matchCause(this.queue.status(poller.job), {
       onSuccess: (status) => {
-        if (!this.isFirst(poller, fiber, sentAt)) return Effect.void
+        if (!this.isFirst(poller, fiber, sentAt)) return
         const mismatch = mismatchOf(poller.job, status)
         if (mismatch !== undefined) return onError(poller, Cause.fail(mismatch))
         this.plan.onResponse(this.executor.now - sentAt)
         this.hedges.onResponse(sentAt)
-        return onResponse(poller, status)
+        onResponse(poller, status)
       },
-      onFailure: (cause) => this.isFirst(poller, fiber, sentAt) ? onError(poller, cause) : Effect.void
+      onFailure: (cause) => {
+        if (this.isFirst(poller, fiber, sentAt)) onError(poller, cause)
+      }
     })
   }
 
@@ -111,7 +113,7 @@ export class Requests {
     this.inFlight.remove(poller.slot)
     this.hedges.remove(poller)
     for (const other of fibers) if (other !== fiber) this.stop(poller.job, other)
-    poller.fiber = fiber
+    poller.fiber = undefined
     poller.sentAt = sentAt
     return true
   }
@@ -135,17 +137,13 @@ export class Requests {
   }
 
   private onTimeout(poller: Poller): void {
-    const { handlers } = this
     const error = requestTimeoutOf(poller.job, Duration.millis(poller.requestTimeout))
     this.stopAll(poller)
-    this.run(
-      poller,
-      Effect.map(Effect.suspend(() => handlers.onError(poller, Cause.fail(error))), handlers.onSettled)
-    )
+    this.handlers.onError(poller, Cause.fail(error))
   }
 
-  /** The fibers that run for a poller: its requests, or the schedules before and after them. */
-  fibersOf(poller: Poller): ReadonlyArray<Fiber.Fiber> {
+  /** The fibers that run for a poller: its requests, or the wait until stopped ones have ended. */
+  private fibersOf(poller: Poller): ReadonlyArray<Fiber.Fiber> {
     return [poller.fiber, this.hedges.get(poller)?.second].filter((fiber) => fiber !== undefined)
   }
 
@@ -157,27 +155,22 @@ export class Requests {
   }
 
   /** Interrupted fibers of a job that have not ended yet. */
-  stoppingOf(job: JobRef): Iterable<Fiber.Fiber> | undefined {
+  stoppingOf(job: JobRef): Iterable<Fiber.Fiber<unknown, unknown>> | undefined {
     return this.stopping.size === 0 ? undefined : this.stopping.get(keyOf(job))
   }
 
   /** Runs `then` after the fibers of the poller's job have ended: two requests of a job are never in flight together. */
-  afterStop(poller: Poller, fibers: Iterable<Fiber.Fiber>, then: () => void): void {
-    this.run(
-      poller,
+  afterStop(poller: Poller, fibers: Iterable<Fiber.Fiber<unknown, unknown>>, then: () => void): void {
+    const fiber = this.executor.fork(
       Effect.map(Effect.forEach(fibers, (fiber) => Fiber.awaitEnd(fiber), { discard: true }), () => {
         then()
         this.handlers.onSettled()
       })
     )
-  }
-
-  private run(poller: Poller, effect: Effect.Effect<void>): void {
-    const fiber = this.executor.fork(effect)
     if (Fiber.exitOf(fiber) === null) poller.fiber = fiber
   }
 
-  stop(job: JobRef, fiber: Fiber.Fiber): void {
+  stop(job: JobRef, fiber: Fiber.Fiber<unknown, unknown>): void {
     const key = keyOf(job)
     const fibers = this.stopping.get(key) ?? new Set()
     this.stopping.set(key, fibers.add(fiber))

@@ -16,22 +16,19 @@ import * as Job from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
 import type * as Transition from "../../model/Transition.js"
 import { shortestPause } from "../../policy/internal/pauses.js"
-import { flatMapEager } from "../../policy/internal/schedule.js"
-import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import * as Fiber from "../../queue/internal/fiber.js"
 import type { Service as JobQueueService } from "../../queue/JobQueue.js"
 import { Deadlines } from "./deadlines.js"
 import { Executor, Timer } from "./executor.js"
 import { inspect } from "./inspection.js"
 import * as JobState from "./jobState.js"
-import { JoinSteps } from "./joinSteps.js"
 import * as Metrics from "./metrics.js"
 import type { Inspection, PollingEvent } from "./notice.js"
 import { type Inbox, isSameGroup, type Outcome, Poller, type PollGroup, type Subscriber } from "./poller.js"
 import { PollPlan, type Settings } from "./pollPlan.js"
 import { Requests } from "./requests.js"
 import { Retention } from "./retention.js"
-import { afterError, afterResponse, firstPause } from "./scheduleSteps.js"
+import { type Answer, type Pause, Schedules, type Try } from "./schedules.js"
 
 // how long the outcome of a job is kept, and of how many jobs
 const outcomeRetention = Duration.toMillis(Duration.minutes(5))
@@ -55,7 +52,7 @@ export class Scheduler {
   private readonly outcomes = new Retention<Outcome>(maxRetained)
   /** Pollers without subscribers, until their next polls would be due. */
   private readonly parked = new Retention<Poller>(maxRetained)
-  private readonly steps: JoinSteps
+  private readonly schedules: Schedules
   private subscribers = 0
   private isClosed = false
   private isPumping = false
@@ -70,7 +67,7 @@ export class Scheduler {
   ) {
     this.executor = new Executor(runtime, clock)
     this.timer = new Timer(this.executor, () => this.pump())
-    this.steps = new JoinSteps(this.executor, () => this.pump())
+    this.schedules = new Schedules(this.executor, () => this.pump())
     this.plan = new PollPlan(settings, this.executor, random, onEvent)
     this.requests = new Requests(queue, settings.concurrency, this.plan, this.executor, {
       onResponse: (poller, status) => this.onResponse(poller, status),
@@ -109,41 +106,16 @@ export class Scheduler {
   }
 
   // A new subscriber counts from the last poll, as if it had been there: the latest snapshot is good enough for it until its
-  // own cadence, or its own retry, would have polled again.
-  private join(poller: Poller, subscriber: Subscriber): void {
-    const { policy: { retry } } = subscriber
-    const { clockShift, wallEpoch } = this.executor
-    const group = poller.join(subscriber.policy, clockShift)
-    if (group !== undefined) this.requests.shorten(poller)
-    if (poller.trouble !== undefined) {
-      const { at, error, notBefore } = poller.trouble
-      this.runStep(
-        poller,
-        subscriber,
-        ScheduleDriver.step(retry, wallEpoch + clockShift + at, error, retry.initial),
-        ([, pause = 0]) => {
-          if (poller.phase !== "retrying") return
-          this.plan.pollAt(poller, Math.max(notBefore, at + ScheduleDriver.retryPause(pause, error)))
-        }
-      )
-    } else if (group !== undefined && poller.status !== undefined) {
-      this.runStep(
-        poller,
-        subscriber,
-        firstPause(group, poller.status, wallEpoch, poller.at),
-        ({ period }) => this.plan.shorten(poller, period)
-      )
+  // own cadence, or the first try of its own retry, would have polled again.
+  private join(poller: Poller, { policy }: Subscriber): void {
+    const added = poller.join(policy, this.executor.clockShift)
+    if (added !== undefined) this.requests.shorten(poller)
+    const { at, status, trouble } = poller
+    if (trouble !== undefined) {
+      this.schedules.askFirstTry(poller, policy, trouble, (answers) => this.onTries(poller, answers))
+    } else if (added !== undefined && status !== undefined) {
+      this.schedules.askPeriod(added, status, at, (answers) => this.onPauses(poller, answers, at))
     }
-  }
-
-  /** Runs a step of a subscriber's schedule. User code may die: then the watch ends with its cause. */
-  private runStep<A>(poller: Poller, subscriber: Subscriber, step: Effect.Effect<A>, then: (result: A) => void): void {
-    this.steps.run(subscriber, step, (exit) => {
-      if (subscriber.source !== poller) return
-      if (Exit.isSuccess(exit)) return then(exit.value)
-      this.end(poller, subscriber, poller.outcome(exit))
-      if (!poller.isWatched) this.drop(poller)
-    })
   }
 
   /** Ends all watches of a subscription. */
@@ -155,7 +127,7 @@ export class Scheduler {
   unsubscribe(subscribers: Iterable<Subscriber>): Effect.Effect<void> {
     return Effect.suspend(() => {
       const timer = this.timer.fiber
-      const fibers: Array<Fiber.Fiber> = []
+      const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
       for (const subscriber of subscribers) {
         const { poller, source } = subscriber
         if (poller !== undefined) {
@@ -177,9 +149,9 @@ export class Scheduler {
   }
 
   private detach(poller: Poller, subscriber: Subscriber): void {
-    this.steps.stop(subscriber)
     subscriber.source = undefined
-    poller.remove(subscriber)
+    const step = poller.remove(subscriber)
+    if (step !== undefined) this.requests.stop(poller.job, step)
     this.countSubscribers(-1)
   }
 
@@ -224,26 +196,15 @@ export class Scheduler {
     this.requests.stopAll(poller)
   }
 
-  // the poll that has just ended is what runs for the poller: it is not to be stopped
-  private dropEnded(poller: Poller): void {
-    poller.fiber = undefined
-    this.drop(poller)
-  }
-
   private expire(poller: Poller, now: number): void {
     const pollAt = this.deadlines.check(poller, this.plan.pausedUntil, now)
     if (!poller.isWatched) return this.drop(poller)
     if (pollAt === Infinity) return
-    if (poller.phase === "scheduled" || poller.phase === "retrying") this.plan.pollAt(poller, pollAt)
-    else if (poller.phase === "idle" && poller.sentAt !== undefined && poller.fiber !== undefined) {
-      // a slow schedule must not delay the poll that confirms an expiry
-      const { fiber } = poller
-      this.requests.stop(poller.job, fiber)
-      this.pollAfterStop(poller, [fiber], pollAt)
-    }
+    // a slow schedule must not delay the poll that confirms an expiry
+    if (poller.isPlannable) this.plan.pollAt(poller, pollAt)
   }
 
-  private pollAfterStop(poller: Poller, fibers: Iterable<Fiber.Fiber>, at: number): void {
+  private pollAfterStop(poller: Poller, fibers: Iterable<Fiber.Fiber<unknown, unknown>>, at: number): void {
     this.requests.afterStop(poller, fibers, () => {
       this.plan.pollAt(poller, at)
       this.checkConfirmation(poller)
@@ -259,18 +220,19 @@ export class Scheduler {
   private isStillWatched(poller: Poller, now: number): boolean {
     if (poller.confirmingSince !== undefined && poller.isWatched) {
       this.deadlines.check(poller, this.plan.pausedUntil, now)
-      if (!poller.isWatched) this.dropEnded(poller)
+      if (!poller.isWatched) this.drop(poller)
     }
     return poller.isWatched
   }
 
-  private onResponse(poller: Poller, status: Job.JobStatus): Effect.Effect<void> {
+  private onResponse(poller: Poller, status: Job.JobStatus): void {
     const { now } = this.executor
     const { job, order: { metrics } } = poller
     Metrics.count(metrics.savedBySharing, poller.subscriberCount - 1)
     if (poller.trouble !== undefined) {
       poller.trouble = undefined
       for (const group of poller.groups) group.retry = undefined
+      this.stopSteps(poller)
       poller.each((subscriber) => {
         if (subscriber.trouble !== undefined) subscriber.notify()
       })
@@ -281,25 +243,40 @@ export class Scheduler {
       // one reference for all snapshots and cursors of a job: a copy in each would take 150 bytes more. `JobQueue` shares it.
       const snapshot = status.job === job ? status : { ...status, job }
       const derived = JobState.deriveFrom(poller, snapshot, { observedAt: this.executor.dateOf(now) })
-      if (Either.isLeft(derived)) {
-        this.endAll(poller, poller.outcome(Exit.fail(derived.left)))
-        return Effect.void
-      }
+      if (Either.isLeft(derived)) return this.endAll(poller, poller.outcome(Exit.fail(derived.left)))
       if (derived.right.stale) Metrics.count(metrics.stale, 1)
       else this.accept(poller, snapshot, derived.right, now)
     }
-    if (!this.isStillWatched(poller, now)) return Effect.void
-    return flatMapEager(
-      afterResponse(poller, poller.status ?? status, this.executor.wallEpoch, now),
-      ({ failed, next }) => {
-        for (const [policy, cause] of failed) this.failGroup(poller, policy, cause)
-        if (poller.isWatched) {
-          this.plan.schedule(poller, next?.pause, next?.period, now)
-          this.checkConfirmation(poller)
-        }
-        return Effect.void
+    if (!this.isStillWatched(poller, now)) return
+    this.schedules.askPauses(poller, poller.status ?? status, now, (answers) => this.onPauses(poller, answers, now))
+  }
+
+  /** Cadences have returned their pauses, after a response at `from`. */
+  private onPauses(poller: Poller, answers: ReadonlyArray<Answer<Pause>>, from: number): void {
+    let pause = Infinity
+    let period = Infinity
+    for (const [group, exit] of answers) {
+      if (Exit.isFailure(exit)) this.failGroup(poller, group.policy, exit.cause)
+      else {
+        group.cadence = exit.value.cadence
+        group.state = exit.value.state
+        pause = Math.min(pause, exit.value.pause)
+        period = Math.min(period, exit.value.period)
       }
-    )
+    }
+    if (!poller.isWatched || pause === Infinity) return
+    if (poller.phase !== "idle") this.plan.shorten(poller, pause, period)
+    else if (poller.isPlannable) this.plan.schedule(poller, pause, period, this.executor.now, from)
+    this.checkConfirmation(poller)
+  }
+
+  // those of cadences when trouble begins, those of retries when it ends
+  private stopSteps(poller: Poller): void {
+    for (const group of poller.groups) {
+      if (group.step === undefined) continue
+      this.requests.stop(poller.job, group.step)
+      group.step = undefined
+    }
   }
 
   /** The same snapshot again, as most are. The old object stays: short-lived objects are cheap to collect. */
@@ -352,27 +329,35 @@ export class Scheduler {
     this.endEach(poller, ({ policy }) => outcomes[policy.unrecognized])
   }
 
-  private onError(poller: Poller, cause: Cause.Cause<QueueError.QueueError>): Effect.Effect<void> {
-    const { now, wallEpoch } = this.executor
+  private onError(poller: Poller, cause: Cause.Cause<QueueError.QueueError>): void {
+    const { now } = this.executor
     const failure = Cause.failureOption(cause)
-    if (Option.isNone(failure)) {
-      this.endAll(poller, poller.outcome(Exit.failCause(cause)))
-      return Effect.void
-    }
+    if (Option.isNone(failure)) return this.endAll(poller, poller.outcome(Exit.failCause(cause)))
     const error = failure.value
     if (error._tag === "RateLimited") this.plan.pause(error)
     const before = poller.trouble
-    const trouble = poller.trouble = JobState.troubleOf(before, error, now)
-    if (!this.isStillWatched(poller, now)) return Effect.void
-    return Effect.map(afterError(poller, before, error, wallEpoch, now), (failed) => {
-      for (const [policy, cause] of failed) this.failGroup(poller, policy, cause)
-      if (!poller.isWatched) return
-      const due = Math.min(...poller.groups.map(({ retry }) => retry?.at ?? now + shortestPause))
-      this.plan.pollAt(poller, Math.max(due, trouble.notBefore))
-      this.checkConfirmation(poller)
-      poller.each((subscriber) => {
-        if (subscriber.wants !== "end") subscriber.notify()
-      })
+    if (before === undefined) this.stopSteps(poller)
+    poller.trouble = JobState.troubleOf(before, error, now)
+    if (!this.isStillWatched(poller, now)) return
+    const noneLeft = () => JobState.withKnown(error, poller, before, now)
+    this.schedules.askTries(poller, error, now, noneLeft, (answers) => this.onTries(poller, answers))
+  }
+
+  /** Retries have returned their next tries. */
+  private onTries(poller: Poller, answers: ReadonlyArray<Answer<Try, QueueError.QueueError>>): void {
+    for (const [group, exit] of answers) {
+      if (Exit.isSuccess(exit)) group.retry = exit.value
+      else this.failGroup(poller, group.policy, exit.cause)
+    }
+    const { groups, trouble } = poller
+    if (!poller.isWatched || trouble === undefined) return
+    const soon = this.executor.now + shortestPause
+    const due = Math.min(...groups.map(({ retry, step }) => retry?.at ?? (step === undefined ? soon : Infinity)))
+    if (due === Infinity) return
+    if (poller.isPlannable) this.plan.pollAt(poller, Math.max(due, trouble.notBefore))
+    this.checkConfirmation(poller)
+    poller.each((subscriber) => {
+      if (subscriber.wants !== "end") subscriber.notify()
     })
   }
 
@@ -391,7 +376,7 @@ export class Scheduler {
       const outcome = outcomeOf(subscriber)
       if (outcome !== undefined) this.end(poller, subscriber, outcome)
     })
-    if (!poller.isWatched) this.dropEnded(poller)
+    if (!poller.isWatched) this.drop(poller)
   }
 
   inspect(model: string): Inspection {
@@ -433,13 +418,11 @@ export class Scheduler {
   /** Stops all requests and the timer, and interrupts all watches. */
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     this.isClosed = true
-    const fibers: Array<Fiber.Fiber> = this.timer.fiber === undefined ? [] : [this.timer.fiber]
+    const fibers: Array<Fiber.Fiber<unknown, unknown>> = this.timer.fiber === undefined ? [] : [this.timer.fiber]
     this.plan.close()
     for (const poller of this.plan.all) {
-      for (const fiber of this.requests.fibersOf(poller)) fibers.push(fiber)
-      const outcome = poller.outcome(Exit.failCause(Fiber.interrupted))
-      poller.each((subscriber) => this.end(poller, subscriber, outcome))
-      this.drop(poller)
+      this.endAll(poller, poller.outcome(Exit.failCause(Fiber.interrupted)))
+      for (const fiber of this.requests.stoppingOf(poller.job) ?? []) fibers.push(fiber)
     }
     this.outcomes.clear()
     this.parked.clear()
