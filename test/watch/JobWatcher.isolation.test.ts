@@ -11,7 +11,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { Deadline, Job, JobQueue, JobStream, JobWatcher, QueueError, Transition, WatchPolicy } from "../../src/index.js"
 import type { Cadence, Retry } from "../../src/index.js"
-import { VirtualTime } from "../../src/testing/index.js"
+import { TestJobQueue, VirtualTime } from "../../src/testing/index.js"
 import { makeQueue } from "../fixtures/answeringQueue.js"
 
 const job = Job.ref("m/v", "019ba379-92da-71e4-ac40-d98059fd67c7")
@@ -224,6 +224,20 @@ describe("a subscriber", () => {
         yield* Fiber.join(first)
       }).pipe(Effect.provide(queue.layer))
     }).pipe(VirtualTime.run))
+
+  it.effect("that joins has its own cadence, also for a job behind others in the queue", () =>
+    Effect.gen(function*() {
+      const jobs = yield* Effect.replicateEffect(JobQueue.submit({ model: "m/v", payload: {} }), 100)
+      const others = yield* Effect.fork(Stream.runDrain(JobStream.watchAll(Stream.fromIterable(jobs), {
+        cadence: "30 seconds"
+      })))
+      yield* Effect.sleep("1 minute")
+      const now = yield* elapsed
+      const last = jobs[99]!
+      yield* Stream.runDrain(Stream.take(JobStream.statuses(last, { cadence: "1 second" }), 5))
+      assert.isAtMost(now(), 5_000)
+      yield* Fiber.interrupt(others)
+    }).pipe(VirtualTime.run, Effect.provide(TestJobQueue.layer())))
 
   it.effect("receives no snapshot that is older than its cursor", () =>
     Effect.gen(function*() {
