@@ -258,10 +258,12 @@ export class Scheduler {
     for (const [group, exit] of answers) {
       if (Exit.isFailure(exit)) this.failGroup(poller, group.policy, exit.cause)
       else {
-        group.cadence = exit.value.cadence
-        group.state = exit.value.state
-        pause = Math.min(pause, exit.value.pause)
-        period = Math.min(period, exit.value.period)
+        const next = exit.value
+        group.cadence = next.cadence
+        group.state = next.state
+        pause = Math.min(pause, next.pause)
+        // a pause may be a random part of the period (`Cadence.byPhase`), so a shorter one lowers the period by degrees
+        period = Math.min(period, next.period ?? Math.max(next.pause, (poller.period ?? 0) / 2))
       }
     }
     if (!poller.isWatched || pause === Infinity) return

@@ -17,9 +17,9 @@ import { isSameGroup, type Poller, type PollGroup } from "./poller.js"
 /** What the schedule of a group has returned. @internal */
 export type Answer<A, E = never> = readonly [group: PollGroup, exit: Exit.Exit<A, E>]
 
-/** The next pause of a cadence, and its period. @internal */
+/** The next pause of a cadence; the first one has a period as well. @internal */
 export interface Pause extends ScheduleDriver.CadenceStep {
-  readonly period: number
+  readonly period?: number
 }
 
 /** A try of a group, and the state of its retry then. @internal */
@@ -39,15 +39,10 @@ export class Schedules {
 
   /** Asks all cadences for the pauses after a response at `at`. */
   askPauses(poller: Poller, status: JobStatus, at: number, onAnswers: OnAnswers<Pause>): void {
-    const { groups, period } = poller
-    this.ask(groups, (group) =>
-      period === undefined
+    this.ask(poller.groups, (group) =>
+      poller.period === undefined
         ? this.firstPauseOf(group, status, at)
-        // a pause may be a random part of the period (`Cadence.byPhase`), so a shorter one lowers the period by degrees
-        : flatMapEager(
-          ScheduleDriver.nextPause(group.cadence, this.wallTime(group, at), status, group.state),
-          (next) => Effect.succeed({ ...next, period: Math.max(next.pause, period / 2) })
-        ), onAnswers)
+        : ScheduleDriver.nextPause(group.cadence, this.wallTime(group, at), status, group.state), onAnswers)
   }
 
   /** Asks the cadence of a new group for its period, as if the group had been there when the response came. */
@@ -130,7 +125,7 @@ export class Schedules {
   }
 
   // the first pause may be a random part of the period (`Cadence.fixed`): the longer of the first two is the period
-  private firstPauseOf(group: PollGroup, status: JobStatus, at: number): Effect.Effect<Pause> {
+  private firstPauseOf(group: PollGroup, status: JobStatus, at: number): Effect.Effect<Required<Pause>> {
     const now = this.wallTime(group, at)
     return flatMapEager(
       ScheduleDriver.nextPause(group.cadence, now, status, group.state),
