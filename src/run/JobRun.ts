@@ -26,20 +26,12 @@ import type { JobQueue, SubmitRequest } from "../queue/JobQueue.js"
 import { decodeOutputs, outputsOf } from "../watch/internal/outcome.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
 import * as Own from "./internal/ownership.js"
-import * as RunToEnd from "./internal/runToEnd.js"
+import { Listener, type RunEvent, type RunOptions, runToEnd } from "./internal/runToEnd.js"
 import * as Submit from "./internal/submit.js"
 
-// -----------------------------------------------------------------------------
-// submit
-// -----------------------------------------------------------------------------
-
-/**
- * The options of a submit.
- *
- * @since 0.1.0
- * @category models
- */
-export interface SubmitOptions extends Submit.Options {}
+export { Release, type ScopedOptions } from "./internal/ownership.js"
+export type { RunEvent, RunOptions } from "./internal/runToEnd.js"
+export type { SubmitOptions } from "./internal/submit.js"
 
 /**
  * Submits a job, and never creates two. The request is sent again only if it provably has not arrived: the connection
@@ -69,45 +61,10 @@ export interface SubmitOptions extends Submit.Options {}
  */
 export const submit: (
   request: SubmitRequest,
-  options?: SubmitOptions
+  options?: Submit.SubmitOptions
 ) => Effect.Effect<JobRef, SubmitError, JobQueue> = Effect.fn("JobRun.submit")(function*(request, options = {}) {
   return yield* (yield* Submit.make(options)).submit(request)
 })
-
-// -----------------------------------------------------------------------------
-// ownership
-// -----------------------------------------------------------------------------
-
-/**
- * The outcome of a job whose owner ended before it.
- *
- * - `Canceled`: it was pending, and is canceled.
- * - `Ended`: it had ended before; `status` is `done`, `failed` or `canceled`.
- * - `StillRunning`: a worker has claimed it. It continues, and is billed.
- * - `NotReleased`: it could not be canceled in time; `error` is the last error. It may still be pending.
- * - `Unknown`: it is unknown whether there is a job: the submit failed with `SubmitUncertain`, or the owner ended
- *   before the response, which did not arrive in time. If there is a job, its `info` has this `client_key`.
- *
- * @since 0.1.0
- * @category models
- */
-export type Release = Own.Release
-
-/**
- * Creates a `Release`.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const Release = Own.Release
-
-/**
- * The options of a submit whose job is released if its owner ends before it.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ScopedOptions extends Own.ScopedOptions {}
 
 /**
  * Submits a job that belongs to the scope. When the scope closes, a pending job is canceled, and a running one is
@@ -128,7 +85,7 @@ export interface ScopedOptions extends Own.ScopedOptions {}
  */
 export const scoped: (
   request: SubmitRequest,
-  options?: ScopedOptions
+  options?: Own.ScopedOptions
 ) => Effect.Effect<JobRef, SubmitError, JobQueue | Scope.Scope> = Effect.fn("JobRun.scoped")(
   function*(request, options = {}) {
     const owner = yield* Own.make(options)
@@ -140,30 +97,6 @@ export const scoped: (
     )
   }
 )
-
-// -----------------------------------------------------------------------------
-// running
-// -----------------------------------------------------------------------------
-
-/**
- * The options of a run, and any part of the policy for watching its job.
- *
- * @since 0.1.0
- * @category models
- */
-export interface RunOptions extends RunToEnd.Options {}
-
-/**
- * An event of a run in an effect: see `events`. `stage` is the name of the job's `JobStage`, if any.
- *
- * - `Submitted`: there is a job.
- * - `Observed`: a transition of the job, or an error while watching it.
- * - `Released`: the job was released before its end.
- *
- * @since 0.1.0
- * @category models
- */
-export type RunEvent = RunToEnd.RunEvent
 
 /**
  * Submits a job, watches it to its end, and returns its outputs, decoded if a schema is given. Fails with the reason if
@@ -199,15 +132,11 @@ export const run: {
   const [decode, runOptions] = Schema.isSchema(schemaOrOptions)
     ? [(end: Terminal) => decodeOutputs(end, schemaOrOptions as Schema.Schema<A, I, R>), options] as const
     : [outputsOf, schemaOrOptions as RunOptions] as const
-  return RunToEnd.runToEnd<A | JsonObject, R>(request, runOptions, Option.none(), decode).pipe(
+  return runToEnd<A | JsonObject, R>(request, runOptions, Option.none(), decode).pipe(
     Effect.mapError(({ error }) => error),
     Effect.withSpan("JobRun.run", { attributes: { "queue.model": request?.model }, captureStackTrace: false })
   )
 }
-
-// -----------------------------------------------------------------------------
-// several
-// -----------------------------------------------------------------------------
 
 /**
  * An event of a run, or, as the last element, the result of the effect.
@@ -216,9 +145,6 @@ export const run: {
  * @category models
  */
 export type Event<A> = RunEvent | { readonly _tag: "Succeeded"; readonly value: A }
-
-// The maximum number of buffered events.
-const ahead = 16
 
 /**
  * Runs an effect, and emits the events of all the runs (and stages) in it, then its result. Fails as the effect does. A
@@ -243,9 +169,9 @@ const ahead = 16
  */
 export const events = <A, E, R>(self: Effect.Effect<A, E, R>): Stream.Stream<Event<A>, E, R> =>
   Stream.unwrapScoped(Effect.gen(function*() {
-    const mailbox = yield* Mailbox.make<Event<A>, E>(ahead)
+    const mailbox = yield* Mailbox.make<Event<A>, E>(16)
     yield* self.pipe(
-      Effect.provideService(RunToEnd.Listener, (event) => mailbox.offer(event)),
+      Effect.provideService(Listener, (event) => mailbox.offer(event)),
       Effect.flatMap((value) => mailbox.offer({ _tag: "Succeeded", value })),
       Mailbox.into(mailbox),
       Effect.forkScoped

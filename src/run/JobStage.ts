@@ -17,8 +17,7 @@ import { formatIssues, invalidSubmit } from "../queue/internal/request.js"
 import type { JobQueue, SubmitRequest } from "../queue/JobQueue.js"
 import { decodeOutputs } from "../watch/internal/outcome.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
-import { type RunFailure, runToEnd } from "./internal/runToEnd.js"
-import type { RunOptions } from "./JobRun.js"
+import { type RunFailure, type RunOptions, runToEnd } from "./internal/runToEnd.js"
 
 /**
  * A stage has failed. `stage` is its name and `error` the reason; `job` is the job that was submitted for it, if any,

@@ -30,7 +30,9 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
+import * as RcMap from "effect/RcMap"
 import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
 import { TimeText } from "../model/internal/timestamp.js"
 import { JobRef } from "../model/Job.js"
 import { JournalError } from "../model/QueueError.js"
@@ -120,24 +122,17 @@ export class SubmitJournal extends Context.Tag("effect-queue-status/SubmitJourna
  * @category constructors
  */
 export const make = (store: Store): Effect.Effect<Service> =>
-  Effect.sync(() => {
-    const held = new Map<string, { readonly semaphore: Effect.Semaphore; users: number }>()
+  Effect.gen(function*() {
+    // the scope needs no end: the map retains only the locks that are in use
+    const locks = yield* Scope.extend(
+      RcMap.make({ lookup: (_key: string) => Effect.makeSemaphore(1) }),
+      yield* Scope.make()
+    )
     return SubmitJournal.of({
       ...store,
       withLock: (key) => (self) =>
-        Effect.acquireUseRelease(
-          Effect.sync(() => {
-            const lock = held.get(key) ?? { semaphore: Effect.unsafeMakeSemaphore(1), users: 0 }
-            lock.users++
-            held.set(key, lock)
-            return lock
-          }),
-          ({ semaphore }) => semaphore.withPermits(1)(self),
-          (lock) =>
-            Effect.sync(() => {
-              lock.users--
-              if (lock.users === 0) held.delete(key)
-            })
+        Effect.scopedWith((scope) =>
+          Effect.flatMap(Scope.extend(RcMap.get(locks, key), scope), (lock) => lock.withPermits(1)(self))
         )
     })
   })
@@ -187,7 +182,4 @@ export const layerMemory: Layer.Layer<SubmitJournal> = Layer.provide(layerKeyVal
 export const layerFileSystem = (
   directory: string
 ): Layer.Layer<SubmitJournal, PlatformError, FileSystem.FileSystem | Path.Path> =>
-  Layer.effect(
-    SubmitJournal,
-    Effect.flatMap(fileStore(directory), ofStore)
-  )
+  Layer.effect(SubmitJournal, Effect.flatMap(fileStore(directory), ofStore))

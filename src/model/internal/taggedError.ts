@@ -26,18 +26,12 @@ const shortValue = (value: unknown): unknown =>
     ? Inspectable.toJSON(value)
     : Object.fromEntries(Object.entries(value).map(([key, value]) => [key, shortValue(value)]))
 
-// The last snapshot of a watch; its schema is in `QueueError`.
-interface LastSeen {
-  readonly status: JobStatus
-  readonly age: Duration.Duration
-  readonly attempt: number
-}
-
 const shortField = ([key, value]: [string, unknown]): ReadonlyArray<readonly [string, unknown]> => {
   if (value === undefined || key === "message") return []
   if (key === "snapshot") return [["state", (value as JobStatus)._tag]]
   if (key !== "lastSeen") return [[key, shortValue(value)]]
-  const { age, attempt, status } = value as LastSeen
+  // a `LastSeen` of `QueueError`, which imports this module
+  const { age, attempt, status } = value as { age: Duration.Duration; attempt: number; status: JobStatus }
   return [["state", status._tag], ["attempt", attempt], ["age", Duration.format(age)]]
 }
 

@@ -1,6 +1,6 @@
 /**
- * The ownership of a job: its release when its owner ends. (This and some types are not marked as internal: the build
- * would remove the import below and the types, which public types need.)
+ * The ownership of a job: its release when its owner ends. `JobRun` exports `Release` and `ScopedOptions`, so they are
+ * not marked as internal: the build would leave them out.
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
@@ -14,6 +14,19 @@ import { makeWithin } from "../../queue/internal/fiber.js"
 import type { CancelResult, JobQueue, SubmitRequest } from "../../queue/JobQueue.js"
 import * as Submit from "./submit.js"
 
+/**
+ * The outcome of a job whose owner ended before it.
+ *
+ * - `Canceled`: it was pending, and is canceled.
+ * - `Ended`: it had ended before; `status` is `done`, `failed` or `canceled`.
+ * - `StillRunning`: a worker has claimed it. It continues, and is billed.
+ * - `NotReleased`: it could not be canceled in time; `error` is the last error. It may still be pending.
+ * - `Unknown`: it is unknown whether there is a job: the submit failed with `SubmitUncertain`, or the owner ended
+ *   before the response, which did not arrive in time. If there is a job, its `info` has this `client_key`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type Release = Data.TaggedEnum<{
   Canceled: { readonly job: JobRef }
   Ended: { readonly job: JobRef; readonly status: string }
@@ -22,7 +35,12 @@ export type Release = Data.TaggedEnum<{
   Unknown: { readonly model: string; readonly key: string }
 }>
 
-/** @internal */
+/**
+ * Creates a `Release`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
 export const Release = Data.taggedEnum<Release>()
 
 /** @internal */
@@ -45,7 +63,13 @@ const schedule = respectRetryAfter(
   Schedule.exponential(Duration.millis(100)).pipe(Schedule.union(Schedule.spaced(Duration.seconds(1))))
 )
 
-export interface ScopedOptions extends Submit.Options {
+/**
+ * The options of a submit whose job is released if its owner ends before it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ScopedOptions extends Submit.SubmitOptions {
   /**
    * The time limit for releasing the job. Closing the scope, or interrupting the effect, takes at most this long, or
    * twice as long if the submit was in flight. Defaults to 5 seconds.
@@ -69,13 +93,10 @@ export interface Options extends ScopedOptions {
 
 /** The operations of an owner on its job. @internal */
 export interface Owner extends Pick<Submit.Submission, "key" | "cancel" | "wasCanceledByUs"> {
-  /**
-   * Submits, in an uninterruptible region: `restore` makes the wait interruptible. Interruption meanwhile waits for the
-   * response, up to the time limit of a release, and releases the job, if there is one.
-   */
+  /** Submits (see `Submission.acquire`). If that is interrupted, the job is released, if there is one. */
   readonly acquire: (
     request: SubmitRequest,
-    restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+    restore: Submit.Restore
   ) => Effect.Effect<JobRef, QueueError.SubmitError>
   /** Cancels the job if it is pending, and reports the result. Never fails, and takes a bounded time. */
   readonly release: (job: JobRef, wasSeen: boolean) => Effect.Effect<void>
@@ -144,20 +165,14 @@ export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
 
     return {
       key,
-      acquire: (request, restore) =>
-        Effect.gen(function*() {
-          const reportUnknown = report(Release.Unknown({ model: request?.model, key }))
-          const submit = yield* submission.start(request)
-          const abandon = Effect.flatMap(
-            submit.abandon(patience),
-            (job) => job === undefined ? Effect.void : job === "unknown" ? reportUnknown : release(job, false)
-          )
-          return yield* restore(submit.await).pipe(
-            Effect.onInterrupt(() => abandon),
-            // code that combines runs may drop the error
-            Effect.tapErrorTag("SubmitUncertain", () => reportUnknown)
-          )
-        }),
+      acquire: (request, restore) => {
+        const reportUnknown = report(Release.Unknown({ model: request?.model, key }))
+        const onAbandoned = (job: JobRef | "unknown") => job === "unknown" ? reportUnknown : release(job, false)
+        return submission.acquire(request, { restore, patience, onAbandoned }).pipe(
+          // code that combines runs may drop the error
+          Effect.tapErrorTag("SubmitUncertain", () => reportUnknown)
+        )
+      },
       release,
       cancel,
       wasCanceledByUs: submission.wasCanceledByUs

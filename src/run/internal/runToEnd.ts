@@ -1,6 +1,6 @@
 /**
- * A run: a submit, a watch, and a release if the watch ends before the job. (This and some types are not marked as
- * internal: the build would remove the imports below and the types, which public types need.)
+ * A run: a submit, a watch, and a release if the watch ends before the job. `JobRun` exports `RunEvent` and
+ * `RunOptions`, so they are not marked as internal: the build would leave them out.
  */
 import * as Context from "effect/Context"
 import type * as Data from "effect/Data"
@@ -21,6 +21,16 @@ import * as JobStream from "../../watch/JobStream.js"
 import type { JobWatcher } from "../../watch/JobWatcher.js"
 import * as Own from "./ownership.js"
 
+/**
+ * An event of a run in an effect: see `events`. `stage` is the name of the job's `JobStage`, if any.
+ *
+ * - `Submitted`: there is a job.
+ * - `Observed`: a transition of the job, or an error while watching it.
+ * - `Released`: the job was released before its end.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type RunEvent = Data.TaggedEnum<{
   Submitted: { readonly stage: Option.Option<string>; readonly job: JobRef; readonly key: string }
   Observed: { readonly stage: Option.Option<string>; readonly job: JobRef; readonly event: JobStream.WatchEvent }
@@ -32,7 +42,13 @@ export class Listener extends Context.Reference<Listener>()("effect-queue-status
   defaultValue: () => (_event: RunEvent): Effect.Effect<boolean> => Effect.succeed(false)
 }) {}
 
-export interface Options extends Own.Options, JobStream.Options {
+/**
+ * The options of a run, and any part of the policy for watching its job.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RunOptions extends Own.Options, JobStream.Options {
   /**
    * How often a job that ran out of retries is submitted again, and after which pauses. With a `key`, the jobs after
    * the first have `key/2`, `key/3` and so on. Defaults to never.
@@ -50,7 +66,7 @@ export interface RunFailure {
 /** Watches a job to its end. A deadline that cancels the job does so through its owner. */
 const watch = (
   job: JobRef,
-  options: Options,
+  options: RunOptions,
   owner: Own.Owner,
   cursorOf: () => Transition.Cursor | undefined,
   onEvent: (event: JobStream.WatchEvent) => Effect.Effect<unknown>
@@ -78,7 +94,7 @@ const watch = (
  */
 export const runToEnd = <A, R>(
   request: SubmitRequest,
-  options: Options,
+  options: RunOptions,
   stage: Option.Option<string>,
   decode: (end: Transition.Terminal) => Effect.Effect<A, QueueError.RunError, R>
 ): Effect.Effect<A, RunFailure, JobQueue | JobWatcher | R> =>
@@ -86,7 +102,7 @@ export const runToEnd = <A, R>(
     let last: { readonly job: JobRef; cursor: Transition.Cursor | undefined } | undefined
 
     const runOnce = (
-      options: Options
+      options: RunOptions
     ): Effect.Effect<Transition.Terminal, QueueError.RunError, JobQueue | JobWatcher> =>
       Effect.gen(function*() {
         const listener = yield* Listener

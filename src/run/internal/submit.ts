@@ -1,6 +1,6 @@
 /**
- * A submit that creates at most one job, the cancel of that job, and the journal of its key. (This and `Options` are
- * not marked as internal: the build would remove the import below and the type, which public types need.)
+ * A submit that creates at most one job, the cancel of that job, and the journal of its key. `JobRun` exports
+ * `SubmitOptions`, so it is not marked as internal: the build would leave it out.
  */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
@@ -18,13 +18,19 @@ import * as QueueError from "../../model/QueueError.js"
 import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import type { Retry } from "../../policy/Retry.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
-import { awaitEnd, exitOf, fork, makeWithin, runtime } from "../../queue/internal/fiber.js"
+import { awaitEnd, exitOf, fork, runtime } from "../../queue/internal/fiber.js"
 import { checkSubmit, invalidSubmit } from "../../queue/internal/request.js"
 import { JobQueue } from "../../queue/JobQueue.js"
 import type { CancelResult, SubmitRequest } from "../../queue/JobQueue.js"
 import { type Entry, type Service as Journal, SubmitJournal } from "../SubmitJournal.js"
 
-export interface Options {
+/**
+ * The options of a submit.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SubmitOptions {
   /**
    * The key of this submit: the same again after a restart of the program, such as `order-17`. It is written to the
    * job's `info`, as `client_key`. Defaults to a new key for each submit.
@@ -34,22 +40,23 @@ export interface Options {
   readonly retry?: Retry | undefined
 }
 
-/** A submit in progress. @internal */
-export interface Handle {
-  readonly await: Effect.Effect<JobRef, QueueError.SubmitError>
-  /**
-   * Ends the submit: nothing is sent again, and the response to a request that may have arrived is awaited for at most
-   * `patience` milliseconds. Returns the job, or `unknown` if there may be one.
-   */
-  readonly abandon: (patience: number) => Effect.Effect<JobRef | "unknown" | undefined>
-}
+/** Makes a part of an uninterruptible region interruptible again. @internal */
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** A submit with its key, and the cancel of its job. @internal */
 export interface Submission {
   readonly key: string
   readonly submit: (request: SubmitRequest) => Effect.Effect<JobRef, QueueError.SubmitError>
-  /** Submits in the background. */
-  readonly start: (request: SubmitRequest) => Effect.Effect<Handle>
+  /**
+   * Submits, in an uninterruptible region: `restore` makes the wait interruptible. After an interruption, nothing is
+   * sent again, and the response to a request that may have arrived is awaited for at most `patience` milliseconds. If
+   * there is a job, or may be one (`unknown`), `onAbandoned` receives it.
+   */
+  readonly acquire: (request: SubmitRequest, options: {
+    readonly restore: Restore
+    readonly patience: number
+    readonly onAbandoned: (job: JobRef | "unknown") => Effect.Effect<void>
+  }) => Effect.Effect<JobRef, QueueError.SubmitError>
   /**
    * Cancels a job. The journal is updated before the request is sent: after a crash in between it shows that this
    * program canceled the job.
@@ -109,14 +116,15 @@ const entryOf = (journal: Journal, key: string, job: JobRef) =>
   })
 
 /** @internal */
-export const make = (options: Options): Effect.Effect<Submission, never, JobQueue> =>
+export const make = (options: SubmitOptions): Effect.Effect<Submission, never, JobQueue> =>
   Effect.gen(function*() {
     const queue = yield* JobQueue
     const key = options.key === undefined ? yield* newKey : options.key
     const retry = options.retry ?? (yield* WatchPolicy.Default).retry
     // a generated key is useless after a restart
-    const journal = options.key === undefined ? Option.none() : yield* Effect.serviceOption(SubmitJournal)
-    const within = yield* makeWithin
+    const journal = options.key === undefined
+      ? undefined
+      : Option.getOrUndefined(yield* Effect.serviceOption(SubmitJournal))
     // when a request was sent that may have arrived
     let sentAt: DateTime.Utc | undefined
     let isAbandoned = false
@@ -211,13 +219,16 @@ export const make = (options: Options): Effect.Effect<Submission, never, JobQueu
     const submit = (input: SubmitRequest) =>
       Effect.flatMap(
         Effect.flatMap(withKey(input, key), checkSubmit),
-        (request) => Option.isNone(journal) ? send(request) : sendNoted(journal.value, request)
+        (request) => journal === undefined ? send(request) : sendNoted(journal, request)
       )
 
+    /** Returns the job, or `unknown` if there may be one. */
     const abandon = (fiber: Fiber.RuntimeFiber<JobRef, QueueError.SubmitError>, patience: number) =>
       Effect.gen(function*() {
         isAbandoned = true
-        if (sentAt !== undefined) yield* within(Effect.asVoid(Fiber.await(fiber)), patience, Effect.void)
+        if (sentAt !== undefined) {
+          yield* Fiber.await(fiber).pipe(Effect.interruptible, Effect.timeoutOption(patience))
+        }
         // a submit that can't be interrupted, or its journal, must not delay the end
         yield* Fiber.interruptFork(fiber)
         yield* awaitEnd(fiber)
@@ -230,22 +241,22 @@ export const make = (options: Options): Effect.Effect<Submission, never, JobQueu
     return {
       key,
       submit,
-      start: (request) =>
+      acquire: (request, { onAbandoned, patience, restore }) =>
         // not a child of the waiting fiber, whose interruption would stop it, or wait for it
-        Effect.map(runtime, (runtime) => {
+        Effect.flatMap(runtime, (runtime) => {
           const fiber = fork(runtime, submit(request))
-          return { await: Fiber.join(fiber), abandon: (patience) => abandon(fiber, patience) }
+          return Effect.onInterrupt(restore(Fiber.join(fiber)), () =>
+            Effect.flatMap(abandon(fiber, patience), (job) =>
+              job === undefined ? Effect.void : onAbandoned(job)))
         }),
-      cancel: (job) => Option.isNone(journal) ? queue.cancel(job) : cancelNoted(journal.value, job),
+      cancel: (job) => journal === undefined ? queue.cancel(job) : cancelNoted(journal, job),
       wasCanceledByUs: (job) =>
-        Option.match(journal, {
-          onNone: () => Effect.succeed(false),
-          onSome: (journal) =>
-            journal.withLock(key)(Effect.gen(function*() {
-              const known = yield* entryOf(journal, key, job)
-              if (known?._tag === "Canceling") yield* journal.remove(key)
-              return known?._tag !== "Submitted"
-            }))
-        })
+        journal === undefined
+          ? Effect.succeed(false)
+          : journal.withLock(key)(Effect.gen(function*() {
+            const known = yield* entryOf(journal, key, job)
+            if (known?._tag === "Canceling") yield* journal.remove(key)
+            return known?._tag !== "Submitted"
+          }))
     }
   })
