@@ -1,17 +1,6 @@
 /**
- * The errors of the queue: one class for each decision that a caller can take.
- *
- * | error | what to do |
- * | --- | --- |
- * | `InvalidRequest` | fix the request |
- * | `AccessDenied` | fix the token, or its permissions |
- * | `JobNotFound` | the job is not here (yet, or any more): look for it elsewhere |
- * | `RateLimited` | wait for `retryAfter`, then try again |
- * | `Unavailable` | try again later |
- * | `Unreachable` | check the network, try again later; with `transient: false`, correct a setting first |
- * | `ResponseTimeout` | try again, or allow more time |
- * | `ResponseTooLarge` | allow longer responses (`maxResponseBytes`), or keep large outputs elsewhere |
- * | `UnexpectedResponse` | try again later (not a submit); if it persists, report it: the service violates its API |
+ * The errors of the queue: one class for each decision that a caller can take. The page `docs/errors.md` has a table of
+ * them, and what to do after each.
  *
  * No error contains the request. The token never appears in one, even if the service repeats it in its response.
  *
@@ -307,9 +296,7 @@ export const mayHaveArrived = (error: QueueError): boolean => {
       return !(error.httpStatus === 503 && error.retryAfter !== undefined)
     case "Unreachable":
       return error.sent !== false
-    case "ResponseTimeout":
-    case "ResponseTooLarge":
-    case "UnexpectedResponse":
+    default:
       return true
   }
 }
@@ -325,11 +312,6 @@ export const mayHaveArrived = (error: QueueError): boolean => {
  */
 export const isTransient = (error: QueueError): boolean => {
   switch (error._tag) {
-    case "InvalidRequest":
-    case "AccessDenied":
-    case "JobNotFound":
-    case "ResponseTooLarge":
-      return false
     case "Unreachable":
       return error.transient !== false && isRepeatable(error)
     case "RateLimited":
@@ -337,6 +319,8 @@ export const isTransient = (error: QueueError): boolean => {
     case "ResponseTimeout":
     case "UnexpectedResponse":
       return isRepeatable(error)
+    default:
+      return false
   }
 }
 

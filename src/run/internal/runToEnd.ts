@@ -11,11 +11,9 @@ import type * as Schedule from "effect/Schedule"
 import type { JobRef } from "../../model/Job.js"
 import type * as QueueError from "../../model/QueueError.js"
 import type * as Transition from "../../model/Transition.js"
-import { minPause } from "../../policy/internal/pauses.js"
 import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
-import { makeWithin } from "../../queue/internal/fiber.js"
 import type { JobQueue, SubmitRequest } from "../../queue/JobQueue.js"
-import { cancelExpired, withCancel } from "../../watch/internal/expiry.js"
+import { cancelThenFail } from "../../watch/internal/expiry.js"
 import { policyOf } from "../../watch/internal/outcome.js"
 import * as JobStream from "../../watch/JobStream.js"
 import type { JobWatcher } from "../../watch/JobWatcher.js"
@@ -75,14 +73,8 @@ const watch = (
     const { deadline, ...policy } = yield* policyOf(options)
     const watched = JobStream.watchToEnd(job, { ...policy, deadline: { ...deadline, onExpiry: "leave" } }, onEvent)
     if (deadline.onExpiry === "leave") return yield* watched
-    const within = yield* makeWithin
     const expired = (error: QueueError.DeadlineError) =>
-      cursorOf()?.phase === "Running"
-        ? Effect.fail(error)
-        : Effect.flatMap(
-          Effect.delay(cancelExpired(within, owner.cancel(job), deadline), minPause),
-          (cancel) => Effect.fail(withCancel(error, cancel))
-        )
+      cursorOf()?.phase === "Running" ? Effect.fail(error) : cancelThenFail(error, owner.cancel(job), deadline, 0)
     return yield* Effect.catchTags(watched, { PendingTooLong: expired, Stalled: expired, WatchTimeout: expired })
   })
 

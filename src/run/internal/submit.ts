@@ -245,9 +245,10 @@ export const make = (options: SubmitOptions): Effect.Effect<Submission, never, J
         // not a child of the waiting fiber, whose interruption would stop it, or wait for it
         Effect.flatMap(runtime, (runtime) => {
           const fiber = fork(runtime, submit(request))
-          return Effect.onInterrupt(restore(Fiber.join(fiber)), () =>
-            Effect.flatMap(abandon(fiber, patience), (job) =>
-              job === undefined ? Effect.void : onAbandoned(job)))
+          return Effect.onInterrupt(
+            restore(Fiber.join(fiber)),
+            () => Effect.flatMap(abandon(fiber, patience), (job) => job === undefined ? Effect.void : onAbandoned(job))
+          )
         }),
       cancel: (job) => journal === undefined ? queue.cancel(job) : cancelNoted(journal, job),
       wasCanceledByUs: (job) =>
