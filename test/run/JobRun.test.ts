@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -23,6 +24,7 @@ import {
   Deadline,
   JobQueue,
   JobRun,
+  JobStage,
   JobStream,
   JobWatcher,
   QueueError,
@@ -244,6 +246,127 @@ describe("submit", () => {
       yield* JobRun.submit(request).pipe(Effect.timeoutOption("1 second"))
       yield* TestJobQueue.expectNoCallsAfter("1 second")
     }).pipe(inQueue({ faults: [Fault.noResponse] })))
+})
+
+// -----------------------------------------------------------------------------
+
+/** Runs an effect in virtual time. Returns its exit, and the warnings that it logged. */
+const logged = <A, E>(
+  options: TestJobQueue.Options,
+  effect: Effect.Effect<A, E, JobQueue.JobQueue | JobWatcher.JobWatcher | TestJobQueue.TestJobQueue>
+) =>
+  Effect.gen(function*() {
+    const warnings: Array<string> = []
+    const logger = Logger.make(({ logLevel, message }) => {
+      if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) warnings.push(String(message))
+    })
+    const exit = yield* Effect.exit(effect).pipe(
+      VirtualTime.run,
+      Effect.provide(
+        Layer.mergeAll(
+          TestJobQueue.layer(options),
+          TestContext.TestContext,
+          Logger.replace(Logger.defaultLogger, logger)
+        )
+      )
+    )
+    return { exit, warnings }
+  })
+
+describe("a submit that is tried again", () => {
+  const key = "order-17"
+  const options: TestJobQueue.Options = {
+    workers: finishing,
+    faults: [
+      Fault.refused.pipe(Fault.on("submit"), Fault.nth(1)),
+      Fault.rateLimited("1 minute").pipe(Fault.on("submit"), Fault.nth(2)),
+      Fault.unavailable({ retryAfter: "5 seconds" }).pipe(Fault.on("submit"), Fault.nth(3))
+    ]
+  }
+  /** When each submit was sent, in the notation of the log. */
+  const sent = Effect.map(
+    TestJobQueue.calls,
+    (calls) => calls.filter(({ operation }) => operation === "submit").map(({ at }) => new Date(at).toISOString())
+  )
+
+  const submits: ReadonlyArray<
+    readonly [string, Effect.Effect<unknown, unknown, JobQueue.JobQueue | JobWatcher.JobWatcher>]
+  > = [
+    ["submit", JobRun.submit(request, { key })],
+    ["scoped", Effect.scoped(JobRun.scoped(request, { key, onRelease: () => Effect.void }))],
+    ["run", JobRun.run(request, { key })]
+  ]
+  for (const [name, submit] of submits) {
+    it.effect(`is a warning of the log for each retry, with the error and the time of the next try: ${name}`, () =>
+      Effect.gen(function*() {
+        const { exit, warnings } = yield* logged(options, Effect.zipRight(submit, sent))
+        assert(Exit.isSuccess(exit))
+        const [, second, third, fourth] = exit.value
+        assert.deepStrictEqual(warnings, [
+          `submit ${model}: no answer from the service: connect ECONNREFUSED 127.0.0.1:8484; next try at ${second} (key ${key})`,
+          `submit ${model}: too many requests (HTTP 429, retry after 1m): too many requests; next try at ${third} (key ${key})`,
+          `submit ${model}: the service is not available (HTTP 503, retry after 5s): 503 Service unavailable; next try at ${fourth} (key ${key})`
+        ])
+      }))
+  }
+
+  it.effect("is an event for each retry instead, with the stage, the error and the time of the next try", () =>
+    Effect.gen(function*() {
+      const stage = JobStage.make("sum", {
+        model,
+        payload: Schema.Struct({ prompt: Schema.String }),
+        outputs: Schema.Struct({ sum: Schema.Int })
+      })({ prompt: "a cat" }, { key })
+      const { exit, warnings } = yield* logged(
+        options,
+        Effect.all([Stream.runCollect(JobRun.events(stage)), sent])
+      )
+      assert(Exit.isSuccess(exit))
+      const [events, [, ...retries]] = exit.value
+      const delays = Array.from(events).slice(0, 3).map((event) => {
+        assert(event._tag === "SubmitDelayed")
+        assert.strictEqual(Option.getOrUndefined(event.stage), "sum")
+        return [event.key, event.error._tag, DateTime.formatIso(event.nextTryAt)]
+      })
+      assert.deepStrictEqual(delays, [
+        [key, "Unreachable", retries[0]],
+        [key, "RateLimited", retries[1]],
+        [key, "Unavailable", retries[2]]
+      ])
+      assert.strictEqual(Array.from(events)[3]?._tag, "Submitted")
+      assert.deepStrictEqual(warnings, [])
+    }))
+
+  it.effect("is reported as well while an earlier job of its key is looked up", () =>
+    Effect.gen(function*() {
+      const { exit, warnings } = yield* logged(
+        {
+          faults: [
+            Fault.unavailable().pipe(Fault.on("cancel")),
+            Fault.unavailable().pipe(Fault.on("status"), Fault.during("8 seconds", "9 seconds"))
+          ]
+        },
+        Effect.gen(function*() {
+          // the journal has a cancel whose result is not known
+          yield* Effect.timeoutOption(JobRun.run(request, { key, onRelease: () => Effect.void }), "3 seconds")
+          yield* JobRun.submit(request, { key, retry: Schedule.spaced("2 seconds") })
+        }).pipe(Effect.provide(SubmitJournal.layerMemory))
+      )
+      assert(Exit.isSuccess(exit))
+      assert.strictEqual(warnings.length, 1)
+      assert.match(
+        warnings[0]!,
+        /^status .*: the service is not available \(HTTP 503\): .*; next try at .* \(key order-17\)$/
+      )
+    }))
+
+  it.effect("is not sent again once the consumer of the events stops", () =>
+    Effect.gen(function*() {
+      const first = yield* Stream.runHead(JobRun.events(JobRun.run(request)))
+      assert.strictEqual(Option.getOrUndefined(first)?._tag, "SubmitDelayed")
+      yield* Effect.sleep("1 hour")
+      assert.strictEqual((yield* TestJobQueue.counts).submit, 1)
+    }).pipe(inQueue({ faults: [Fault.rateLimited("1 minute").pipe(Fault.on("submit"))] })))
 })
 
 // -----------------------------------------------------------------------------
@@ -748,26 +871,6 @@ describe("a submit whose response is lost is reported, in every combination of r
   const unknown: JobRun.Release = { _tag: "Unknown", model: "my-org/lost", key: "order-17" }
   const line = "my-org/lost: it is not known whether there is a job (key order-17)"
 
-  /** Returns the exit of an effect, and the warnings that it logged. */
-  const logged = <A, E>(effect: Effect.Effect<A, E, JobQueue.JobQueue | JobWatcher.JobWatcher>) =>
-    Effect.gen(function*() {
-      const warnings: Array<string> = []
-      const logger = Logger.make(({ logLevel, message }) => {
-        if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) warnings.push(String(message))
-      })
-      const exit = yield* Effect.exit(effect).pipe(
-        VirtualTime.run,
-        Effect.provide(
-          Layer.mergeAll(
-            TestJobQueue.layer(options),
-            TestContext.TestContext,
-            Logger.replace(Logger.defaultLogger, logger)
-          )
-        )
-      )
-      return { exit, warnings }
-    })
-
   const combined: ReadonlyArray<
     readonly [how: string, effect: Effect.Effect<unknown, unknown, JobQueue.JobQueue | JobWatcher.JobWatcher>]
   > = [
@@ -783,7 +886,7 @@ describe("a submit whose response is lost is reported, in every combination of r
   ]
   for (const [how, effect] of combined) {
     it.effect(`in the log, by ${how}`, () =>
-      Effect.map(logged(effect), ({ warnings }) =>
+      Effect.map(logged(options, effect), ({ warnings }) =>
         // without the warnings about a job that continues
         assert.deepStrictEqual(warnings.filter((warning) => !warning.startsWith("my-org/good/")), [line])))
   }
@@ -800,7 +903,7 @@ describe("a submit whose response is lost is reported, in every combination of r
         ])),
         (event) => Effect.sync(() => event._tag === "Released" && heard.push(event))
       )
-      const { warnings } = yield* logged(events)
+      const { warnings } = yield* logged(options, events)
       assert.deepStrictEqual(released, [unknown])
       assert.deepStrictEqual(heard.map((event) => event._tag === "Released" && event.release), [unknown])
       assert.deepStrictEqual(warnings, [])
@@ -856,6 +959,8 @@ describe("events", () => {
       ? `${event.job.model} ${event.event._tag}`
       : event._tag === "Submitted"
       ? `${event.job.model} submitted`
+      : event._tag === "SubmitDelayed"
+      ? `${event.error.model} ${event.error._tag}`
       : event._tag === "Released"
       ? event.release._tag
       : `= ${JSON.stringify(event.value)}`

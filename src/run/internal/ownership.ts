@@ -103,9 +103,12 @@ export interface Owner extends Pick<Submit.Submission, "key" | "cancel" | "wasCa
 }
 
 /** @internal */
-export const make = (options: Options): Effect.Effect<Owner, never, JobQueue> =>
+export const make = (
+  options: Options,
+  onDelay?: (delay: Submit.Delay) => Effect.Effect<void>
+): Effect.Effect<Owner, never, JobQueue> =>
   Effect.gen(function*() {
-    const submission = yield* Submit.make(options)
+    const submission = yield* Submit.make(options, onDelay)
     const { key } = submission
     const within = yield* makeWithin
     const patience = Duration.toMillis(options.releaseTimeout ?? defaultReleaseTimeout)

@@ -18,10 +18,12 @@ import { policyOf } from "../../watch/internal/outcome.js"
 import * as JobStream from "../../watch/JobStream.js"
 import type { JobWatcher } from "../../watch/JobWatcher.js"
 import * as Own from "./ownership.js"
+import * as Submit from "./submit.js"
 
 /**
  * An event of a run in an effect: see `events`. `stage` is the name of the job's `JobStage`, if any.
  *
+ * - `SubmitDelayed`: there is no job yet. The submit failed with `error`, and is tried again at `nextTryAt`.
  * - `Submitted`: there is a job.
  * - `Observed`: a transition of the job, or an error while watching it.
  * - `Released`: the job was released before its end.
@@ -30,6 +32,7 @@ import * as Own from "./ownership.js"
  * @category models
  */
 export type RunEvent = Data.TaggedEnum<{
+  SubmitDelayed: { readonly stage: Option.Option<string> } & Submit.Delay
   Submitted: { readonly stage: Option.Option<string>; readonly job: JobRef; readonly key: string }
   Observed: { readonly stage: Option.Option<string>; readonly job: JobRef; readonly event: JobStream.WatchEvent }
   Released: { readonly stage: Option.Option<string>; readonly release: Own.Release }
@@ -98,16 +101,21 @@ export const runToEnd = <A, R>(
     ): Effect.Effect<Transition.Terminal, QueueError.RunError, JobQueue | JobWatcher> =>
       Effect.gen(function*() {
         const listener = yield* Listener
-        const owner = yield* Own.make({
-          ...options,
-          onRelease: (release) =>
-            Effect.flatMap(listener({ _tag: "Released", stage, release }), (isTaken) =>
-              options.onRelease !== undefined
-                ? options.onRelease(release)
-                : isTaken
-                ? Effect.void
-                : Own.log(release))
-        })
+        const report = (event: RunEvent, otherwise: Effect.Effect<void>) =>
+          Effect.flatMap(listener(event), (isTaken) => isTaken ? Effect.void : otherwise)
+        const { onRelease } = options
+        const owner = yield* Own.make(
+          {
+            ...options,
+            onRelease: (release) => {
+              const event = { _tag: "Released", stage, release } as const
+              return onRelease === undefined
+                ? report(event, Own.log(release))
+                : Effect.flatMap(listener(event), () => onRelease(release))
+            }
+          },
+          (delay) => report({ _tag: "SubmitDelayed", stage, ...delay }, Submit.logDelay(delay))
+        )
         const end = yield* Effect.uninterruptibleMask((restore) =>
           Effect.gen(function*() {
             const job = yield* owner.acquire(request, restore)

@@ -36,9 +36,27 @@ export interface SubmitOptions {
    * job's `info`, as `client_key`. Defaults to a new key for each submit.
    */
   readonly key?: string | undefined
-  /** When to send again a request that has not arrived. Defaults to the retry policy of `WatchPolicy.Default`. */
+  /**
+   * When to send again a request that has not arrived. The log has a warning for each retry, unless `events` reports
+   * it. Defaults to the retry policy of `WatchPolicy.Default`: 8 retries within a minute and a half, or longer if the
+   * service asks for that (`Retry-After`).
+   */
   readonly retry?: Retry | undefined
 }
+
+/** A request of a submit failed, and is sent again at `nextTryAt`. */
+export interface Delay {
+  /** The key of the submit. */
+  readonly key: string
+  /** The error of the request. */
+  readonly error: QueueError.QueueError
+  /** When it is sent again, by our clock. */
+  readonly nextTryAt: DateTime.Utc
+}
+
+/** @internal */
+export const logDelay = ({ error, key, nextTryAt }: Delay): Effect.Effect<void> =>
+  Effect.logWarning(`${error.message}; next try at ${DateTime.formatIso(nextTryAt)} (key ${key})`)
 
 /** Makes a part of an uninterruptible region interruptible again. @internal */
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
@@ -87,22 +105,6 @@ const withKey = (request: SubmitRequest, key: string): Either.Either<SubmitReque
     : Either.right({ ...request, info: { ...info, [keyField]: key } })
 }
 
-/** Repeats a call that fails, with the pauses of a policy. */
-const retrying =
-  (retry: Retry, mayRetry: (error: QueueError.QueueError) => boolean) =>
-  <A>(call: Effect.Effect<A, QueueError.QueueError>): Effect.Effect<A, QueueError.QueueError> =>
-    Effect.flatMap(ScheduleDriver.make(retry), (driver) =>
-      Effect.retry(call, {
-        while: (error) =>
-          Effect.flatMap(
-            mayRetry(error) ? driver.next(error) : Effect.succeedNone,
-            Option.match({
-              onNone: () => Effect.succeed(false),
-              onSome: (pause) => Effect.as(Effect.sleep(ScheduleDriver.retryPause(pause, error)), true)
-            })
-          )
-      }))
-
 const orWarn = (effect: Effect.Effect<void, QueueError.JournalError>, what: string): Effect.Effect<void> =>
   Effect.catchAll(effect, (error) => Effect.logWarning(what, error))
 
@@ -116,7 +118,10 @@ const entryOf = (journal: Journal, key: string, job: JobRef) =>
   })
 
 /** @internal */
-export const make = (options: SubmitOptions): Effect.Effect<Submission, never, JobQueue> =>
+export const make = (
+  options: SubmitOptions,
+  onDelay: (delay: Delay) => Effect.Effect<void> = logDelay
+): Effect.Effect<Submission, never, JobQueue> =>
   Effect.gen(function*() {
     const queue = yield* JobQueue
     const key = options.key === undefined ? yield* newKey : options.key
@@ -131,6 +136,24 @@ export const make = (options: SubmitOptions): Effect.Effect<Submission, never, J
     // a job of an earlier submit with this key, which may be pending
     let found: JobRef | undefined
 
+    /** Repeats a call that fails, with the pauses of the policy. */
+    const retrying = <A>(
+      call: Effect.Effect<A, QueueError.QueueError>,
+      mayRetry: (error: QueueError.QueueError) => boolean
+    ) =>
+      Effect.flatMap(ScheduleDriver.make(retry), (driver) =>
+        Effect.retry(call, {
+          while: (error) =>
+            Effect.gen(function*() {
+              const next = mayRetry(error) ? yield* driver.next(error) : Option.none()
+              if (Option.isNone(next)) return false
+              const pause = ScheduleDriver.retryPause(next.value, error)
+              yield* onDelay({ key, error, nextTryAt: DateTime.add(yield* DateTime.now, { millis: pause }) })
+              yield* Effect.sleep(pause)
+              return true
+            })
+        }))
+
     /** Sends a request until it has arrived. A request that may have arrived is not sent again. */
     const send = (request: SubmitRequest) =>
       DateTime.now.pipe(
@@ -143,10 +166,7 @@ export const make = (options: SubmitOptions): Effect.Effect<Submission, never, J
             if (!QueueError.mayHaveArrived(error)) sentAt = undefined
           })
         ),
-        retrying(
-          retry,
-          (error) => sentAt === undefined && !isAbandoned && QueueError.isTransient(error)
-        ),
+        (call) => retrying(call, (error) => sentAt === undefined && !isAbandoned && QueueError.isTransient(error)),
         Effect.mapError((error) =>
           sentAt === undefined
             ? error
@@ -156,9 +176,9 @@ export const make = (options: SubmitOptions): Effect.Effect<Submission, never, J
 
     /** Returns whether a job is canceled, by a status call that is retried like a poll. */
     const isCanceled = (job: JobRef) =>
-      queue.status(job).pipe(
-        retrying(retry, () => true),
-        Effect.map((status) => status._tag === "Canceled" && isSameJob(status.job, job))
+      Effect.map(
+        retrying(queue.status(job), () => true),
+        (status) => status._tag === "Canceled" && isSameJob(status.job, job)
       )
 
     /** Sends a request that the journal has no entry of, and records the result. */
