@@ -278,19 +278,23 @@ export const QueueError = Schema.Union(
 export const isQueueError: (u: unknown) => u is QueueError = Schema.is(QueueError)
 
 /**
- * Returns whether the failed call may have taken effect. It has not if the service rejected it with a status code that
- * its API has for that (400, 401, 403, 404, 413, 422, 429, and 503 with `Retry-After`), or if the request was not sent.
- * After any other response, or none, it is unknown.
+ * Returns whether the failed call, or submit, may have taken effect. It has not if the service rejected it with a status
+ * code that its API has for that (400, 401, 403, 404, 413, 422, 429, and 503 with `Retry-After`), or if the request was
+ * not sent. After any other response, or none, it is unknown.
+ *
+ * Of a submit it returns whether there may be a job. It does not take the errors of a run, which may have a job after
+ * every error of its watch: the run reports that job as a `JobRun.Release`.
  *
  * @since 0.1.0
  * @category guards
  */
-export const mayHaveArrived = (error: QueueError): boolean => {
+export const mayHaveArrived = (error: SubmitError): boolean => {
   switch (error._tag) {
     case "InvalidRequest":
     case "AccessDenied":
     case "JobNotFound":
     case "RateLimited":
+    case "JournalError":
       return false
     case "Unavailable":
       return !(error.httpStatus === 503 && error.retryAfter !== undefined)
@@ -302,15 +306,29 @@ export const mayHaveArrived = (error: QueueError): boolean => {
 }
 
 /**
- * Returns whether the same request may succeed later and is safe to send again: `RateLimited`, `Unavailable`,
+ * Returns whether the failed call may succeed later and is safe to repeat: after `RateLimited`, `Unavailable`,
  * `Unreachable` (unless `transient` is `false`), `ResponseTimeout`, and `UnexpectedResponse`, because a proxy in front
  * of a failing service may respond with an error page, an empty body, or half of one. Returns `false` for a submit that
- * may have arrived (`mayHaveArrived`): sent again, it may create a second job.
+ * may have arrived (`mayHaveArrived`, `SubmitUncertain`): sent again, it may create a second job.
+ *
+ * Returns `false` for all other errors of a watch or a run: a deadline is the decision to give up, an outcome does not
+ * change, and a journal must be repaired. An error of a call that ended a watch is transient, although its `Retry` has
+ * ended: the watch can be repeated. To repeat a run, give it a key, and provide a `SubmitJournal`: a run whose watch
+ * failed may have a job that is running, and the next run continues with it. Without them, it submits another job.
+ *
+ * @example
+ * import { JobRun, QueueError } from "effect-queue-status"
+ * import { Effect, Schedule } from "effect"
+ *
+ * // with a `SubmitJournal` in the context
+ * const video = JobRun.run({ model: "my-org/video-generator", payload: { order: 17 } }, { key: "order-17" }).pipe(
+ *   Effect.retry({ while: QueueError.isTransient, schedule: Schedule.spaced("5 minutes"), times: 12 })
+ * )
  *
  * @since 0.1.0
  * @category guards
  */
-export const isTransient = (error: QueueError): boolean => {
+export const isTransient = (error: RunError): boolean => {
   switch (error._tag) {
     case "Unreachable":
       return error.transient !== false && isRepeatable(error)

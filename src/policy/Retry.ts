@@ -71,7 +71,7 @@ export const transient = (options: {
     Schedule.union(Schedule.spaced(delayOf(options.cap))),
     Schedule.jittered,
     Schedule.intersect(Schedule.recurs(options.times)),
-    Schedule.whileInput(isTransient),
+    Schedule.whileInput<QueueError>(isTransient),
     respectRetryAfter,
     (schedule) => options.within === undefined ? schedule : endWithin(schedule, options.within)
   )

@@ -102,9 +102,12 @@ export const scoped: (
  * Submits a job, watches it to its end, and returns its outputs, decoded if a schema is given. Fails with the reason if
  * there are none. A job that is still pending when the run ends is canceled, unless `onInterrupt` is `leave`.
  *
+ * `Effect.timeout` bounds the run with its submits and pauses; the `deadline` is that of each watch. The timeout waits
+ * for the release of the job, which takes up to `releaseTimeout`.
+ *
  * @example
  * import { JobRun } from "effect-queue-status"
- * import { Schedule, Schema } from "effect"
+ * import { Effect, Schedule, Schema } from "effect"
  *
  * const Video = Schema.Struct({ video_url: Schema.String })
  *
@@ -112,7 +115,7 @@ export const scoped: (
  *   JobRun.run({ model: "my-org/video-generator", payload: { prompt } }, Video, {
  *     // two more, if the job runs out of retries
  *     resubmit: Schedule.intersect(Schedule.spaced("10 seconds"), Schedule.recurs(2))
- *   })
+ *   }).pipe(Effect.timeout("1 hour"))
  *
  * @since 0.1.0
  * @category running

@@ -93,6 +93,8 @@ const otherErrors = {
   }
   & { readonly InvalidCursor: QueueError.InvalidCursor; readonly SubmitUncertain: QueueError.SubmitUncertain }
 
+const journal = new QueueError.JournalError({ key: "order-17", operation: "set", reason: "the disk is full" })
+
 const otherClasses = Schema.Union(
   QueueError.SubmitUncertain,
   QueueError.UnrecognizedStatus,
@@ -233,6 +235,13 @@ describe("isTransient", () => {
     })
   })
 
+  it("is false for every error of a submit, a watch or an outcome that is not one of a call", () => {
+    const { InvalidCursor: _, ...others } = otherErrors
+    for (const error of [journal, ...Object.values(others)]) {
+      assert.isFalse(QueueError.isTransient(error), error._tag)
+    }
+  })
+
   it("is false for a server that is unreachable until a setting is corrected", () => {
     for (const operation of QueueError.Operation.literals) {
       const error = new QueueError.Unreachable({
@@ -268,6 +277,11 @@ describe("mayHaveArrived", () => {
     ) {
       assert.isFalse(arrived(error), error.message)
     }
+  })
+
+  it("is true for a submit that is uncertain, and false for one that the journal stopped", () => {
+    assert.isTrue(QueueError.mayHaveArrived(otherErrors.SubmitUncertain))
+    assert.isFalse(QueueError.mayHaveArrived(journal))
   })
 
   it("is true for a response that is too long", () => {

@@ -655,6 +655,27 @@ describe("run", () => {
       assert.deepStrictEqual(noted(released), ["Canceled", "StillRunning"])
     }).pipe(inQueue({ workers: { ...finishing, model } })))
 
+  it.effect("a deadline begins after the submit and its retries, and a timeout of the run includes them", () =>
+    Effect.gen(function*() {
+      const released: Array<JobRun.Release> = []
+      const onRelease = (release: JobRun.Release) => Effect.sync(() => released.push(release))
+      const ended = (timeout: Duration.DurationInput) =>
+        Effect.gen(function*() {
+          const start = yield* Clock.currentTimeMillis
+          const run = JobRun.run(request, { deadline: "10 seconds", onRelease })
+          const error = yield* Effect.flip(Effect.timeout(run, timeout))
+          return [error._tag, (yield* Clock.currentTimeMillis) - start, noted(released.splice(0))]
+        })
+      // the submit waits for 30 seconds
+      assert.deepStrictEqual(yield* ended("1 minute"), ["WatchTimeout", 40_000, ["Canceled"]])
+      assert.deepStrictEqual(yield* ended("20 seconds"), ["TimeoutException", 20_000, []])
+      // the next one does not
+      assert.deepStrictEqual(yield* ended("5 seconds"), ["TimeoutException", 5_000, ["Canceled"]])
+      assert.deepStrictEqual((yield* recorded).map(({ isPending }) => isPending), [false, false])
+    }).pipe(inQueue({
+      faults: [1, 3].map((nth) => Fault.rateLimited("30 seconds").pipe(Fault.on("submit"), Fault.nth(nth)))
+    })))
+
   it.effect("fifty runs at once share the poll budget of their watcher", () =>
     Effect.gen(function*() {
       const budget = 5
@@ -685,6 +706,23 @@ describe("run", () => {
       assert.deepStrictEqual(noted(released), ["Canceled"])
       assert.strictEqual((yield* TestJobQueue.counts).cancel, 1)
     }).pipe(inQueue({})))
+
+  it.effect("repeated after a transient error, continues with its running job, if it has a key and a journal", () =>
+    Effect.gen(function*() {
+      const outputs = yield* JobRun.run(request, { key: "order-17", retry: Schedule.stop, cadence: "1 second" }).pipe(
+        Effect.retry({ while: QueueError.isTransient, schedule: Schedule.spaced("2 seconds") })
+      )
+      assert.deepStrictEqual(outputs, { sum: 3 })
+      yield* TestJobQueue.expectJobs(1)
+      const ends = (yield* TestJobQueue.calls).map(({ end, operation }) => `${operation} ${end?.outcome}`)
+      assert.include(ends, "status Unavailable")
+    }).pipe(
+      Effect.provide(SubmitJournal.layerMemory),
+      inQueue({
+        workers: finishing,
+        faults: [Fault.unavailable().pipe(Fault.on("status"), Fault.during("5 seconds", "6 seconds"))]
+      })
+    ))
 
   it.effect("a failed job is an error, and needs no release", () =>
     Effect.gen(function*() {
@@ -746,6 +784,30 @@ describe("resubmit", () => {
         script: ({ job }) => job.model === "failing" ? [Worker.fail("1 second", "no")] : [Worker.stopResponding]
       }
     })))
+
+  it.effect("leaves a failed job to its app, which submits another one under another key", () =>
+    Effect.gen(function*() {
+      const key = "order-17"
+      // with the same key it is the same job
+      const same = JobRun.run(request, { key, resubmit: twice }).pipe(Effect.retry({ times: 2 }))
+      assert.strictEqual((yield* Effect.flip(same))._tag, "JobFailed")
+      yield* TestJobQueue.expectJobs(1)
+      const attempt = (
+        nth: number
+      ): Effect.Effect<unknown, QueueError.RunError, JobQueue.JobQueue | JobWatcher.JobWatcher> =>
+        JobRun.run(request, { key: nth === 1 ? key : `${key}/try-${nth}` }).pipe(
+          Effect.catchTag("JobFailed", (error) => nth < 3 ? attempt(nth + 1) : Effect.fail(error))
+        )
+      assert.deepStrictEqual(yield* attempt(1), { sum: 3 })
+      assert.deepStrictEqual((yield* recorded).map(({ info }) => info["client_key"]), [key, `${key}/try-2`])
+    }).pipe(
+      Effect.provide(SubmitJournal.layerMemory),
+      inQueue({
+        workers: {
+          script: ({ nth }) => nth === 1 ? [Worker.fail("1 second", "no")] : [Worker.finish("1 second", { sum: 3 })]
+        }
+      })
+    ))
 
   it.effect("resumes with its current job after a restart, if there is a journal", () =>
     Effect.gen(function*() {

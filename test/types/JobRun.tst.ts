@@ -1,7 +1,7 @@
-import type { Effect, Scope, Stream } from "effect"
-import { Schedule, Schema } from "effect"
-import type { Job, JobQueue, JobWatcher, QueueError } from "effect-queue-status"
-import { JobRun, JobStage } from "effect-queue-status"
+import type { Scope, Stream } from "effect"
+import { Effect, Schedule, Schema } from "effect"
+import type { Job, JobQueue, JobWatcher } from "effect-queue-status"
+import { JobRun, JobStage, QueueError } from "effect-queue-status"
 import { describe, expect, test } from "tstyche"
 
 const request: JobQueue.SubmitRequest = { model: "model", payload: {} }
@@ -36,6 +36,19 @@ describe("JobRun", () => {
     expect<Given>().type.toBeAssignableFrom({ cadence: Schedule.spaced("1 second"), key: "k" })
     expect<Given>().type.not.toBeAssignableFrom<{ readonly onInterrupt: "stop" }>()
     expect<Given>().type.not.toBeAssignableFrom<{ readonly resubmit: "3 times" }>()
+  })
+
+  test("runs and submits are repeated while their error is transient", () => {
+    const run = JobRun.run(request).pipe(Effect.retry({ while: QueueError.isTransient, times: 3 }))
+    expect(run).type.toBe<
+      Effect.Effect<Job.JsonObject, QueueError.RunError, JobQueue.JobQueue | JobWatcher.JobWatcher>
+    >()
+    const submit = JobRun.submit(request).pipe(Effect.retry({ while: QueueError.isTransient, times: 3 }))
+    expect(submit).type.toBe<Effect.Effect<Job.JobRef, QueueError.SubmitError, JobQueue.JobQueue>>()
+    expect(QueueError.isTransient).type.toBeCallableWith({} as QueueError.WatchError)
+    expect(QueueError.mayHaveArrived).type.toBeCallableWith({} as QueueError.SubmitError)
+    // a job may exist after an error of its watch, whatever that error is
+    expect(QueueError.mayHaveArrived).type.not.toBeCallableWith({} as QueueError.RunError)
   })
 
   test("combinators keep the errors and requirements of their effects", () => {

@@ -51,8 +51,18 @@ export class Listener extends Context.Reference<Listener>()("effect-queue-status
  */
 export interface RunOptions extends Own.Options, JobStream.Options {
   /**
+   * When to give up watching a job; a duration stands for `Deadline.total`. It begins when the job is submitted, and
+   * anew for a job that is submitted again. It does not include the submit and its retries: `Effect.timeout` around the
+   * run bounds all of it, and releases the job.
+   */
+  readonly deadline?: JobStream.Options["deadline"]
+  /**
    * How often a job that ran out of retries is submitted again, and after which pauses. With a `key`, the jobs after
    * the first have `key/2`, `key/3` and so on. Defaults to never.
+   *
+   * A job that the model failed (`JobFailed`) is not submitted again: its `reason` decides whether another job may
+   * succeed. To submit one, repeat the run: with a `SubmitJournal` under another `key`, since the same key returns the
+   * failed job.
    */
   readonly resubmit?: Schedule.Schedule<unknown, QueueError.JobRetriesExhausted> | undefined
 }

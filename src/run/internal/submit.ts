@@ -33,7 +33,8 @@ import { type Entry, type Service as Journal, SubmitJournal } from "../SubmitJou
 export interface SubmitOptions {
   /**
    * The key of this submit: the same again after a restart of the program, such as `order-17`. It is written to the
-   * job's `info`, as `client_key`. Defaults to a new key for each submit.
+   * job's `info`, as `client_key`. With a `SubmitJournal`, every later submit with the key returns the same job, also
+   * after it has failed. Defaults to a new key for each submit.
    */
   readonly key?: string | undefined
   /**
