@@ -22,8 +22,8 @@ import { dateOf, monotonic } from "../model/internal/time.js"
 import { TimeText } from "../model/internal/timestamp.js"
 import { format, JobRef } from "../model/Job.js"
 import type * as Job from "../model/Job.js"
-import { QueueError, WatchError } from "../model/QueueError.js"
-import type { JobMismatch, OutcomeError, UnrecognizedStatus } from "../model/QueueError.js"
+import { JobMismatch, QueueError, WatchError } from "../model/QueueError.js"
+import type { OutcomeError, UnrecognizedStatus } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import * as Metrics from "./internal/metrics.js"
 import { decodeOutputs, outputsOf, type PolicyOptions } from "./internal/outcome.js"
@@ -278,6 +278,19 @@ const toEnd = (
 // -----------------------------------------------------------------------------
 
 /**
+ * A job of `watchAll` that continues where another watch ended.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Known {
+  /** The reference of the job. */
+  readonly job: Job.JobRef
+  /** The cursor of the last known transition, if one is known. The job continues with the next one. */
+  readonly from?: Transition.Cursor | undefined
+}
+
+/**
  * One of many jobs can't be watched. The others continue.
  *
  * @since 0.1.0
@@ -303,6 +316,9 @@ export const WatchFailed = Schema.TaggedStruct("WatchFailed", {
  * as well. A job that can't be watched is a `WatchFailed`. A reference to a job that is watched already adds nothing. The
  * stream ends when the references and all jobs have ended.
  *
+ * A reference with a cursor (`Known`) continues after that transition: with the cursors of the last transitions, a program
+ * continues after a restart without gaps and without repeats. A cursor of another job is a `WatchFailed` with `JobMismatch`.
+ *
  * @example
  * import { JobStream } from "effect-queue-status"
  * import type { Job } from "effect-queue-status"
@@ -320,7 +336,7 @@ export const WatchFailed = Schema.TaggedStruct("WatchFailed", {
  * @category streams
  */
 export const watchAll = <E, R>(
-  jobs: Stream.Stream<Job.JobRef, E, R>,
+  jobs: Stream.Stream<Job.JobRef | Known, E, R>,
   options: Options = {}
 ): Stream.Stream<Transition.Transition | WatchFailed, E, R | JobWatcher> =>
   Stream.unwrapScoped(Effect.gen(function*() {
@@ -353,24 +369,29 @@ export const watchAll = <E, R>(
       )
     )
 
-    const add = (job: Job.JobRef): Effect.Effect<void> => {
-      watched++
-      return Effect.map(opened.subscription.add(job), (isNew) => {
-        if (!isNew) watched--
+    const add = (element: Job.JobRef | Known): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        const { from, job }: Known = "job" in element ? element : { job: element }
+        if (from !== undefined && !Transition.Cursor.isOf(from, job)) {
+          return Effect.asVoid(steps.offer([failed(job, new JobMismatch({ job }))]))
+        }
+        if (from?.phase === "Ended") return Effect.void
+        watched++
+        return Effect.map(opened.subscription.add(job, from), (isNew) => {
+          if (!isNew) watched--
+        })
       })
-    }
 
     yield* Effect.forkScoped(Mailbox.into(read, steps))
-    yield* Stream.runForEachChunk(jobs, Effect.forEach((job) => Effect.suspend(() => add(job)), { discard: true }))
-      .pipe(
-        Effect.matchCauseEffect({
-          onFailure: (cause) => steps.failCause(cause),
-          onSuccess: () => {
-            isComplete = true
-            return watched === 0 ? steps.end : Effect.succeed(false)
-          }
-        }),
-        Effect.forkScoped
-      )
+    yield* Stream.runForEachChunk(jobs, Effect.forEach(add, { discard: true })).pipe(
+      Effect.matchCauseEffect({
+        onFailure: (cause) => steps.failCause(cause),
+        onSuccess: () => {
+          isComplete = true
+          return watched === 0 ? steps.end : Effect.succeed(false)
+        }
+      }),
+      Effect.forkScoped
+    )
     return Stream.flattenIterables(Mailbox.toStream(steps))
   })).pipe(Stream.withSpan("JobStream.watchAll", { captureStackTrace: false }))

@@ -1,6 +1,6 @@
 import type { HttpClient } from "@effect/platform"
-import type { ConfigError, Effect, Layer, Stream } from "effect"
-import { Schedule, Schema } from "effect"
+import type { ConfigError, Effect, Layer } from "effect"
+import { Schedule, Schema, Stream } from "effect"
 import type { Cadence, JobWatcher, QueueError, Retry, Transition } from "effect-queue-status"
 import { Deadline, Job, JobQueue, JobStream, WatchPolicy } from "effect-queue-status"
 import { TestJobQueue } from "effect-queue-status/testing"
@@ -40,6 +40,17 @@ describe("JobStream", () => {
     expect(JobStream.result(job, needy)).type.toBe<
       Effect.Effect<number, QueueError.WatchError | QueueError.OutcomeError, JobWatcher.JobWatcher | "service">
     >()
+  })
+
+  test("watchAll takes references, with or without a cursor, and keeps the errors and requirements of their stream", () => {
+    const jobs: Stream.Stream<Job.JobRef | JobStream.Known, "no", "service"> = Stream.make(job, { job }, {
+      job,
+      from: {} as Transition.Cursor
+    })
+    expect(JobStream.watchAll(jobs)).type.toBe<
+      Stream.Stream<Transition.Transition | JobStream.WatchFailed, "no", JobWatcher.JobWatcher | "service">
+    >()
+    expect(JobStream.watchAll).type.not.toBeCallableWith(Stream.make({ from: {} as Transition.Cursor }))
   })
 
   test("options accept a partial policy and a cursor", () => {

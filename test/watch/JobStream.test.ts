@@ -24,16 +24,20 @@ import {
   Supervisor,
   TestClock
 } from "effect"
-import { Deadline, Job, JobQueue, JobStream, QueueError } from "effect-queue-status"
-import type { JobWatcher, Transition, WatchPolicy } from "effect-queue-status"
+import { Deadline, Job, JobQueue, JobStream, JobWatcher, QueueError, Transition } from "effect-queue-status"
+import type { WatchPolicy } from "effect-queue-status"
 import { Emulator } from "effect-queue-status/emulator"
-import { Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
+import { Arbitraries, Fault, TestJobQueue, Worker } from "effect-queue-status/testing"
 import * as Arbitrary from "effect/Arbitrary"
 import * as FastCheck from "effect/FastCheck"
 import { retryAfterOf } from "../../src/policy/internal/pauses.js"
 import * as Metrics from "../../src/watch/internal/metrics.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
+import { inQueue } from "../fixtures/inQueue.js"
 import { job } from "../fixtures/job.js"
+import { passingFaults } from "../fixtures/passingFaults.js"
+import { runs } from "../fixtures/runs.js"
+import { tally } from "../fixtures/tally.js"
 import { watched } from "../fixtures/watched.js"
 import { everySecond, inTime, pollTimes, submit } from "../fixtures/watching.js"
 
@@ -629,6 +633,95 @@ describe("fromStatuses", () => {
         script: Worker.attempts([Worker.progress("1 second", 0.1)], [], [Worker.finish("1 second")])
       }
     }))))
+})
+
+describe("watchAll", () => {
+  /** The jobs, each with the cursor of its last transition, as a program reads it after a restart. */
+  const known = (jobs: ReadonlyArray<Job.JobRef>, seen: ReadonlyArray<Transition.Transition>) =>
+    jobs.map((job): JobStream.Known | Job.JobRef => {
+      const last = seen.filter((transition) => transition.job.requestId === job.requestId).at(-1)
+      return last === undefined
+        ? job
+        : { job, from: Either.getOrThrow(Transition.parseCursor(Transition.formatCursor(last.cursor))) }
+    })
+
+  it("law: cut at any points and continued from the last cursors, it has no gap and no repeat", async () => {
+    const { met, note } = tally()
+    const part = FastCheck.record({
+      elements: FastCheck.nat({ max: 8 }),
+      pause: FastCheck.nat({ max: 20_000 }),
+      isRestart: FastCheck.boolean()
+    })
+    await FastCheck.assert(
+      FastCheck.asyncProperty(
+        Arbitraries.pool,
+        passingFaults,
+        FastCheck.array(part, { maxLength: 4 }),
+        async (workers, faults, parts) => {
+          const program = Effect.gen(function*() {
+            const jobs = yield* Effect.replicateEffect(submit, 3)
+            const seen: Array<Transition.Transition> = []
+            const watch = (elements: number) =>
+              JobStream.watchAll(Stream.fromIterable(known(jobs, seen)), everySecond).pipe(
+                Stream.take(elements),
+                Stream.runForEach((step) =>
+                  Effect.sync(() => {
+                    assert(step._tag !== "WatchFailed")
+                    seen.push(step)
+                  })
+                )
+              )
+            for (const { elements, isRestart, pause } of parts) {
+              yield* isRestart ? Effect.provide(watch(elements), JobWatcher.layer()) : watch(elements)
+              yield* Effect.sleep(pause)
+            }
+            const isEnded = known(jobs, seen).map((job) => "job" in job && job.from?.phase === "Ended")
+            note(isEnded.every((ended) => ended) ? "all ended" : isEnded.includes(true) ? "some ended" : "none ended")
+            if (seen.length > 0) note("cut")
+            yield* watch(Number.MAX_SAFE_INTEGER)
+            for (const job of jobs) {
+              const own = seen.filter((transition) => transition.job.requestId === job.requestId)
+              yield* TestJobQueue.expectMatchesHistory(job, own)
+              const cursors = own.map(({ cursor }) => Transition.formatCursor(cursor))
+              assert.isFalse(cursors.some((cursor, i) => cursor === cursors[i - 1]), cursors.join("\n"))
+            }
+          })
+          await program.pipe(inQueue({ workers, faults }), Effect.runPromise)
+        }
+      ),
+      { numRuns: runs(40, 80) }
+    )
+    met("cut", "none ended", "some ended", "all ended")
+  })
+
+  it.effect("reports a cursor of another job as WatchFailed, and continues with the other jobs", () =>
+    Effect.gen(function*() {
+      const [first, second] = yield* Effect.all([submit, submit])
+      const queued = Option.getOrThrow(yield* inTime(Stream.runHead(JobStream.transitions(first))))
+      const steps = yield* inTime(Stream.runCollect(JobStream.watchAll(
+        Stream.make({ job: second, from: queued.cursor }, { job: first, from: queued.cursor }),
+        everySecond
+      )))
+      const [failed, ...rest] = Array.from(steps)
+      assert(failed?._tag === "WatchFailed" && failed.error._tag === "JobMismatch")
+      assert.deepStrictEqual([failed.job, failed.error.job], [second, second])
+      assert.deepStrictEqual(rest.map(({ _tag, job }) => [_tag, job]), [["Claimed", first], ["Completed", first]])
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: { workers: 2, pickup: "2 seconds", script: Worker.always(Worker.finish("5 seconds")) }
+    }))))
+
+  it.effect("sends no request for a cursor at the end, and takes a job that is watched already once", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const last = Option.getOrThrow(yield* inTime(Stream.runLast(JobStream.transitions(job))))
+      const polls = (yield* pollTimes).length
+      const ended = { job, from: last.cursor }
+      assert.deepStrictEqual(Array.from(yield* Stream.runCollect(JobStream.watchAll(Stream.make(ended, ended)))), [])
+      assert.strictEqual((yield* pollTimes).length, polls)
+      const next = yield* submit
+      const steps = yield* inTime(Stream.runCollect(JobStream.watchAll(Stream.make(next, { job: next }))))
+      assert.deepStrictEqual(Array.from(steps, ({ _tag }) => _tag), ["Queued", "Claimed", "Completed"])
+    }).pipe(Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("1 second")) } }))))
 })
 
 describe("over HTTP", () => {
