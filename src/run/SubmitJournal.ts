@@ -1,9 +1,6 @@
 /**
- * A journal of submits by key, so that a program that crashed between a request and its response does not repeat the
- * request blindly.
- *
- * A journal is optional. If there is one, `JobRun.submit` with a `key` records in it that it is about to send, and then
- * the result:
+ * A journal of submits by key: a program that crashed between a request and its response does not repeat the request
+ * blindly. If there is one, `JobRun.submit` with a `key` records in it that it is about to send, and then the result:
  *
  * | entry of the key | a submit with the key |
  * | --- | --- |
@@ -12,10 +9,9 @@
  * | `Submitted`: the request created a job | returns the job, sends nothing |
  * | `Canceling`: this program sent a cancel, outcome unknown | returns the job; if it is canceled, sends the request |
  *
- * A run, a stage or a scope that releases its job records that before it sends the cancel, and removes the entry once
- * the job is canceled: the next run with the key submits anew. A job that was canceled otherwise (`JobQueue.cancel`,
- * the command, a person) stays `Submitted`: a run with its key fails with `JobCanceled` until the key is removed. So
- * does a job from `JobRun.submit` that a deadline of its own watch canceled.
+ * A run, a stage or a scope that cancels its job removes the entry: the next run with the key submits anew. A job that
+ * was canceled otherwise (`JobQueue.cancel`, a deadline of a watch, the command) stays `Submitted`: a run with its key
+ * fails with `JobCanceled` until the key is removed.
  *
  * To resolve a key that is `Sent`, look for its job on the service's own pages, at its worker, or by its outputs; then
  * `set` the entry to `Submitted`, or `remove` it, so that the request may be sent again.

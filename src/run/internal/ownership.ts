@@ -11,7 +11,7 @@ import type { JobRef } from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
 import { respectRetryAfter } from "../../policy/Retry.js"
 import { makeWithin } from "../../queue/internal/fiber.js"
-import type { CancelResult, JobQueue, SubmitRequest } from "../../queue/JobQueue.js"
+import type { CancelResult, SubmitRequest } from "../../queue/JobQueue.js"
 import * as Submit from "./submit.js"
 
 /**
@@ -92,34 +92,23 @@ export interface Options extends ScopedOptions {
 }
 
 /** The operations of an owner on its job. @internal */
-export interface Owner extends Pick<Submit.Submission, "key" | "cancel" | "wasCanceledByUs"> {
-  /** Submits (see `Submission.acquire`). If that is interrupted, the job is released, if there is one. */
-  readonly acquire: (
-    request: SubmitRequest,
-    restore: Submit.Restore
-  ) => Effect.Effect<JobRef, QueueError.SubmitError>
-  /** Cancels the job if it is pending, and reports the result. Never fails, and takes a bounded time. */
-  readonly release: (job: JobRef, wasSeen: boolean) => Effect.Effect<void>
-}
+export type Owner = Effect.Effect.Success<ReturnType<typeof make>>
 
 /** @internal */
-export const make = (
-  options: Options,
-  onDelay?: (delay: Submit.Delay) => Effect.Effect<void>
-): Effect.Effect<Owner, never, JobQueue> =>
+export const make = (options: Options, onDelay?: (delay: Submit.Delay) => Effect.Effect<void>) =>
   Effect.gen(function*() {
     const submission = yield* Submit.make(options, onDelay)
-    const { key } = submission
+    const { key, wasCanceledByUs } = submission
     const within = yield* makeWithin
     const patience = Duration.toMillis(options.releaseTimeout ?? defaultReleaseTimeout)
     const onRelease = options.onRelease ?? log
     let isCanceled = false
 
     const cancel = (job: JobRef): Effect.Effect<CancelResult, QueueError.QueueError> =>
-      Effect.tap(submission.cancel(job), ({ _tag }) =>
-        Effect.sync(() => {
-          isCanceled = _tag === "Canceled"
-        }))
+      Effect.map(submission.cancel(job), (result) => {
+        isCanceled = result._tag === "Canceled"
+        return result
+      })
 
     const report = (release: Release): Effect.Effect<void> =>
       within(
@@ -163,21 +152,22 @@ export const make = (
         )
       })
 
-    const release = (job: JobRef, wasSeen: boolean) =>
+    /** Cancels the job if it is pending, and reports the result. Never fails, and takes a bounded time. */
+    const release = (job: JobRef, wasSeen: boolean): Effect.Effect<void> =>
       options.onInterrupt === "leave" ? Effect.void : Effect.flatMap(cancelInTime(job, wasSeen), report)
 
-    return {
-      key,
-      acquire: (request, restore) => {
-        const reportUnknown = report(Release.Unknown({ model: request?.model, key }))
-        const onAbandoned = (job: JobRef | "unknown") => job === "unknown" ? reportUnknown : release(job, false)
-        return submission.acquire(request, { restore, patience, onAbandoned }).pipe(
-          // code that combines runs may drop the error
-          Effect.tapErrorTag("SubmitUncertain", () => reportUnknown)
-        )
-      },
-      release,
-      cancel,
-      wasCanceledByUs: submission.wasCanceledByUs
+    /** Submits (see `Submit.make`). If that is interrupted, the job is released, if there is one. */
+    const acquire = (
+      request: SubmitRequest,
+      restore: Submit.Restore
+    ): Effect.Effect<JobRef, QueueError.SubmitError> => {
+      const reportUnknown = report(Release.Unknown({ model: request?.model, key }))
+      const onAbandoned = (job: JobRef | "unknown") => job === "unknown" ? reportUnknown : release(job, false)
+      return submission.acquire(request, { restore, patience, onAbandoned }).pipe(
+        // code that combines runs may drop the error
+        Effect.tapErrorTag("SubmitUncertain", () => reportUnknown)
+      )
     }
+
+    return { key, acquire, release, cancel, wasCanceledByUs }
   })

@@ -62,29 +62,6 @@ export const logDelay = ({ error, key, nextTryAt }: Delay): Effect.Effect<void> 
 /** Makes a part of an uninterruptible region interruptible again. @internal */
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
-/** A submit with its key, and the cancel of its job. @internal */
-export interface Submission {
-  readonly key: string
-  readonly submit: (request: SubmitRequest) => Effect.Effect<JobRef, QueueError.SubmitError>
-  /**
-   * Submits, in an uninterruptible region: `restore` makes the wait interruptible. After an interruption, nothing is
-   * sent again, and the response to a request that may have arrived is awaited for at most `patience` milliseconds. If
-   * there is a job, or may be one (`unknown`), `onAbandoned` receives it.
-   */
-  readonly acquire: (request: SubmitRequest, options: {
-    readonly restore: Restore
-    readonly patience: number
-    readonly onAbandoned: (job: JobRef | "unknown") => Effect.Effect<void>
-  }) => Effect.Effect<JobRef, QueueError.SubmitError>
-  /**
-   * Cancels a job. The journal is updated before the request is sent: after a crash in between it shows that this
-   * program canceled the job.
-   */
-  readonly cancel: (job: JobRef) => Effect.Effect<CancelResult, QueueError.QueueError>
-  /** Returns whether a canceled job was canceled by this program. Its key is free then. */
-  readonly wasCanceledByUs: (job: JobRef) => Effect.Effect<boolean, QueueError.JournalError>
-}
-
 /** The field of the key in the `info` of a job. */
 const keyField = "client_key"
 
@@ -118,11 +95,8 @@ const entryOf = (journal: Journal, key: string, job: JobRef) =>
     return known !== undefined && known._tag !== "Sent" && isSameJob(known.job, job) ? known : undefined
   })
 
-/** @internal */
-export const make = (
-  options: SubmitOptions,
-  onDelay: (delay: Delay) => Effect.Effect<void> = logDelay
-): Effect.Effect<Submission, never, JobQueue> =>
+/** A submit with its key, and the cancel of its job. @internal */
+export const make = (options: SubmitOptions, onDelay: (delay: Delay) => Effect.Effect<void> = logDelay) =>
   Effect.gen(function*() {
     const queue = yield* JobQueue
     const key = options.key === undefined ? yield* newKey : options.key
@@ -218,26 +192,7 @@ export const make = (
         })
       ))
 
-    const cancelNoted = (journal: Journal, job: JobRef) =>
-      journal.withLock(key)(Effect.uninterruptibleMask((restore) =>
-        Effect.gen(function*() {
-          const request = restore(queue.cancel(job))
-          const known = yield* restore(entryOf(journal, key, job)).pipe(
-            Effect.catchAll((error) => Effect.as(Effect.logWarning(unnotedCancel, error), undefined))
-          )
-          if (known === undefined) return yield* request
-          if (known._tag === "Submitted") {
-            yield* orWarn(journal.set(key, { ...known, _tag: "Canceling" }), unnotedCancel)
-          }
-          const result = yield* request
-          // the response to an earlier request may have been lost
-          const isOurs = result._tag === "Canceled" || (known._tag === "Canceling" && result.status === "canceled")
-          yield* orWarn(isOurs ? journal.remove(key) : journal.set(key, { ...known, _tag: "Submitted" }), unnotedCancel)
-          return result
-        })
-      ))
-
-    const submit = (input: SubmitRequest) =>
+    const submit = (input: SubmitRequest): Effect.Effect<JobRef, QueueError.SubmitError> =>
       Effect.flatMap(
         Effect.flatMap(withKey(input, key), checkSubmit),
         (request) => journal === undefined ? send(request) : sendNoted(journal, request)
@@ -259,26 +214,60 @@ export const make = (
           : found ?? (sentAt === undefined ? undefined : "unknown")
       })
 
-    return {
-      key,
-      submit,
-      acquire: (request, { onAbandoned, patience, restore }) =>
-        // not a child of the waiting fiber, whose interruption would stop it, or wait for it
-        Effect.flatMap(runtime, (runtime) => {
-          const fiber = fork(runtime, submit(request))
-          return Effect.onInterrupt(
-            restore(Fiber.join(fiber)),
-            () => Effect.flatMap(abandon(fiber, patience), (job) => job === undefined ? Effect.void : onAbandoned(job))
+    /**
+     * Submits, in an uninterruptible region: `restore` makes the wait interruptible. After an interruption, nothing is
+     * sent again, and the response to a request that may have arrived is awaited for at most `patience` milliseconds.
+     * If there is a job, or may be one (`unknown`), `onAbandoned` receives it.
+     */
+    const acquire = (request: SubmitRequest, { onAbandoned, patience, restore }: {
+      readonly restore: Restore
+      readonly patience: number
+      readonly onAbandoned: (job: JobRef | "unknown") => Effect.Effect<void>
+    }) =>
+      // not a child of the waiting fiber, whose interruption would stop it, or wait for it
+      Effect.flatMap(runtime, (runtime) => {
+        const fiber = fork(runtime, submit(request))
+        return Effect.onInterrupt(
+          restore(Fiber.join(fiber)),
+          () => Effect.flatMap(abandon(fiber, patience), (job) => job === undefined ? Effect.void : onAbandoned(job))
+        )
+      })
+
+    const cancelNoted = (journal: Journal, job: JobRef) =>
+      journal.withLock(key)(Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function*() {
+          const request = restore(queue.cancel(job))
+          const known = yield* restore(entryOf(journal, key, job)).pipe(
+            Effect.catchAll((error) => Effect.as(Effect.logWarning(unnotedCancel, error), undefined))
           )
-        }),
-      cancel: (job) => journal === undefined ? queue.cancel(job) : cancelNoted(journal, job),
-      wasCanceledByUs: (job) =>
-        journal === undefined
-          ? Effect.succeed(false)
-          : journal.withLock(key)(Effect.gen(function*() {
-            const known = yield* entryOf(journal, key, job)
-            if (known?._tag === "Canceling") yield* journal.remove(key)
-            return known?._tag !== "Submitted"
-          }))
-    }
+          if (known === undefined) return yield* request
+          if (known._tag === "Submitted") {
+            yield* orWarn(journal.set(key, { ...known, _tag: "Canceling" }), unnotedCancel)
+          }
+          const result = yield* request
+          // the response to an earlier request may have been lost
+          const isOurs = result._tag === "Canceled" || (known._tag === "Canceling" && result.status === "canceled")
+          yield* orWarn(isOurs ? journal.remove(key) : journal.set(key, { ...known, _tag: "Submitted" }), unnotedCancel)
+          return result
+        })
+      ))
+
+    /**
+     * Cancels a job. The journal is updated before the request is sent: after a crash in between it shows that this
+     * program canceled the job.
+     */
+    const cancel = (job: JobRef): Effect.Effect<CancelResult, QueueError.QueueError> =>
+      journal === undefined ? queue.cancel(job) : cancelNoted(journal, job)
+
+    /** Returns whether a canceled job was canceled by this program. Its key is free then. */
+    const wasCanceledByUs = (job: JobRef): Effect.Effect<boolean, QueueError.JournalError> =>
+      journal === undefined
+        ? Effect.succeed(false)
+        : journal.withLock(key)(Effect.gen(function*() {
+          const known = yield* entryOf(journal, key, job)
+          if (known?._tag === "Canceling") yield* journal.remove(key)
+          return known?._tag !== "Submitted"
+        }))
+
+    return { key, submit, acquire, cancel, wasCanceledByUs }
   })
