@@ -92,9 +92,15 @@ export interface Service {
   /**
    * Estimates the remaining time of the job in this snapshot: from the earlier jobs of its model, or, if those are too few or
    * took less than this job has taken, from its progress, as if that were even. `now` is the time by the server's clock, and
-   * defaults to that of ours. `None` if the job has ended, or if too little is known.
+   * defaults to that of ours. `firstSeen` is when the job was first seen as it is in the snapshot, by the server's clock, and
+   * defaults to `now`. `None` if the job has ended, if too little is known, or if the job was to end before `now` by the
+   * progress that it had made when it was first seen so.
    */
-  readonly eta: (status: Job.JobStatus, now?: DateTime.Utc) => Effect.Effect<Option.Option<Eta>>
+  readonly eta: (
+    status: Job.JobStatus,
+    now?: DateTime.Utc,
+    firstSeen?: DateTime.Utc
+  ) => Effect.Effect<Option.Option<Eta>>
   /** Returns everything learned. */
   readonly snapshot: Effect.Effect<Snapshot>
 }
@@ -184,6 +190,9 @@ const future = (
 
 const tenth = 0.1
 
+// Jobs that took as long as this one has. An earlier job weighs half as much after `halfLife` others.
+const fewest = 0.5
+
 const fromExperience = (
   experience: Experience,
   status: Job.Pending | Job.Running,
@@ -193,6 +202,7 @@ const fromExperience = (
   const isPending = status._tag === "Pending"
   const queued = isPending ? Sketch.after(wait, age) : []
   const left = Sketch.after(...future(experience, status, age))
+  if (Sketch.massOf(isPending ? queued : left) < fewest) return Option.none()
   const at = (cells: Sketch.Cells, part: number) => Option.map(Sketch.quantile(cells, part), Duration.millis)
   return Option.all({
     left: at(left, 0.5),
@@ -205,9 +215,10 @@ const fromExperience = (
 // beyond a year the progress is too little to say anything
 const maxLeft = Duration.toMillis(Duration.days(365))
 
-const fromProgress = (age: number, progress: number): Option.Option<Eta> => {
-  const millis = remaining(age, progress)
-  if (millis > maxLeft) return Option.none()
+/** `age` is that of the attempt when it made the progress, `silence` the time since then. */
+const fromProgress = (age: number, silence: number, progress: number): Option.Option<Eta> => {
+  const millis = remaining(age, progress) - silence
+  if (millis < 0 || millis > maxLeft) return Option.none()
   const left = Duration.millis(millis)
   return Option.some({ left, queue: Duration.zero, run: left, interval: Option.none() })
 }
@@ -215,18 +226,20 @@ const fromProgress = (age: number, progress: number): Option.Option<Eta> => {
 const estimateBy = (
   experience: Option.Option<Experience>,
   status: Job.JobStatus,
-  at: DateTime.Utc | undefined
+  at?: DateTime.Utc,
+  firstSeen?: DateTime.Utc
 ): Effect.Effect<Option.Option<Eta>> =>
   Effect.zipWith(
     at === undefined ? Clock.currentTimeMillis : Effect.succeed(at.epochMillis),
     Job.ProgressRule,
     (now, readProgress) => {
       if (status._tag !== "Pending" && status._tag !== "Running") return Option.none()
-      const age = now - Math.min(now, phaseOf(status).since)
-      const learned = Option.flatMap(experience, (experience) => fromExperience(experience, status, age))
-      return status._tag === "Running"
-        ? Option.orElse(learned, () => fromProgress(age, Option.getOrElse(readProgress(status.info), () => 0)))
-        : learned
+      const seen = Math.min(now, firstSeen?.epochMillis ?? now)
+      const since = Math.min(seen, phaseOf(status).since)
+      const learned = Option.flatMap(experience, (experience) => fromExperience(experience, status, now - since))
+      if (status._tag === "Pending") return learned
+      const progress = Option.getOrElse(readProgress(status.info), () => 0)
+      return Option.orElse(learned, () => fromProgress(seen - since, now - seen, progress))
     }
   )
 
@@ -316,7 +329,7 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
           if (retriesOf(status) === 0) add("wait", claimedAt - millisOf(status.createdAt))
         }),
       cadence,
-      eta: (status, at) => Effect.suspend(() => estimateBy(recall(status), status, at)),
+      eta: (status, ...times) => Effect.suspend(() => estimateBy(recall(status), status, ...times)),
       snapshot: Effect.sync(() => ({
         version: 1,
         models: Array.from(models, ([model, { run, wait }]) => ({
@@ -355,7 +368,7 @@ export const layer = (options?: Options): Layer.Layer<LearnedCadence | WatchPoli
 export const estimates: Effect.Effect<Service["eta"]> = Effect.map(
   Effect.serviceOption(LearnedCadence),
   Option.match({
-    onNone: (): Service["eta"] => (status, now) => estimateBy(Option.none(), status, now),
+    onNone: (): Service["eta"] => (...args) => estimateBy(Option.none(), ...args),
     onSome: ({ eta }) => eta
   })
 )
@@ -383,8 +396,7 @@ export const expectedEnd = (
  * @since 0.1.0
  * @category accessors
  */
-export const eta = (status: Job.JobStatus, now?: DateTime.Utc): Effect.Effect<Option.Option<Eta>> =>
-  Effect.flatMap(estimates, (eta) => eta(status, now))
+export const eta: Service["eta"] = (...args) => Effect.flatMap(estimates, (eta) => eta(...args))
 
 /**
  * Returns everything learned. `Schema.encode(LearnedCadence.Snapshot)` encodes it as JSON, and the option `snapshot`

@@ -95,6 +95,8 @@ export const propagation: Layer.Layer<JobQueue, never, JobQueue> = Layer.effect(
  * - `Ended`: the job has ended, so there is nothing to wait for.
  * - `Unrecognized`: the job is in a state that this version of the library does not know.
  * - `Running`: a worker runs the job.
+ * - `NoChange`: for a minute or longer, a watch has seen no change of the running job. `timesUsual` is that time, divided by
+ *   the usual running time of the model (`LearnedCadence`), if it was learned.
  * - `Paused`: no job is polled for a while, because the service answered 429. The age is that of the 429.
  * - `InTrouble`: polls of the job fail. The age is that of the last error.
  * - `NoneRunning`: the job waits, and, by the metrics of the queue, no job of its model runs. It may have no workers.
@@ -103,7 +105,7 @@ export const propagation: Layer.Layer<JobQueue, never, JobQueue> = Layer.effect(
  * - `Pace`: the mean time between the ends of watched jobs of the model lately. The age is that of the last one.
  * - `Waiting`: the job waits in the queue.
  * - `WorkersLost`: the job began anew, since its workers were lost.
- * - `Expected`: the estimate of `LearnedCadence.eta`.
+ * - `Expected`: the estimate of `LearnedCadence.eta`, if there is evidence for one.
  * - `GivesUp`: a watch of the job has a deadline; the first one.
  *
  * @since 0.1.0
@@ -130,7 +132,8 @@ export interface Explanation extends Schema.Schema.Type<typeof Explanation> {}
 /**
  * Explains why a job has not ended yet. Asks the queue for the status of the job and the metrics of its model, once each. If
  * there is a `JobWatcher` that polls, adds what that knows of the jobs of the model: it costs no request. Every cause is what
- * was observed, `age` ago, except `Expected`, which is an estimate.
+ * was observed, `age` ago, except `Expected`, which is an estimate. A running job without a change has
+ * `NoChange`, and no `Expected` once it has run for longer than earlier jobs, and than its progress predicted.
  *
  * @example
  * import { JobTelemetry } from "effect-queue-status"

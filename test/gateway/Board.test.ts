@@ -190,6 +190,21 @@ describe("the jobs", () => {
       { queue: { workers: { ...workers, workers: 1 } } }
     ))
 
+  it.effect("are explained when they stand still: since when, and without an estimate that has passed", () =>
+    test(
+      Effect.gen(function*() {
+        const job = yield* submit
+        yield* watch(job)
+        yield* Effect.sleep("1 hour")
+        const { text } = yield* get(yield* app, `/why?${new URLSearchParams({ job: Job.format(job) })}`)
+        assert.match(
+          JSON.parse(text).summary,
+          /^a worker has been running the job since \S+; nothing of it has changed since 1970-01-01T00:00:5\S+( \(\d+s ago\))?; its/
+        )
+      }),
+      { queue: { workers: { script: Worker.always(Worker.progress("50 seconds", 0.95), Worker.finish("2 hours")) } } }
+    ))
+
   it.effect("are bounded: the oldest that ended go first, and those that are left out are counted", () =>
     test(
       Effect.gen(function*() {

@@ -286,8 +286,8 @@ describe("eta", () => {
       assert.approximately(fresh!.high!, 70, 7)
       assert.approximately(fresh!.queue, 10, 1)
       assert.approximately(fresh!.run, 35, 18)
-      // longer than every observed wait: as if it were claimed now
-      assert.approximately((yield* etaAt(1_000, snapshot("Pending", { createdAt: 0 })))!.high!, 60, 6)
+      // longer than every observed wait
+      assert.isUndefined(yield* etaAt(1_000, snapshot("Pending", { createdAt: 0 })))
       // requeued at an unknown time: as if it were new
       assert.approximately((yield* etaAt(1_000, snapshot("Pending", { createdAt: 0 }, { retries: 1 })))!.high!, 70, 7)
     }))
@@ -360,8 +360,55 @@ describe("eta", () => {
         const status = snapshot(tag, { createdAt: since, claimedAt: since })
         return Effect.map(LearnedCadence.expectedEnd(eta, status, ahead), Option.getOrUndefined)
       }
-      assert.isAbove((yield* end(0))!, epoch)
+      const expected = yield* end(0)
+      if (expected === undefined) assert.isAbove(age, tag === "Pending" ? 10 : 60)
+      else assert.isAbove(expected, epoch)
       assert.strictEqual(yield* end(ahead), yield* end(0))
+    }))
+
+  it.effect.prop(
+    "is never in the past, and absent without an earlier job that ran as long or a progress that may go on",
+    [
+      FastCheck.array(FastCheck.integer({ min: 1, max: 1_000 }), { maxLength: 30 }),
+      FastCheck.tuple(FastCheck.nat(4_000), FastCheck.nat(4_000)),
+      FastCheck.constantFrom(0, 0.01, 0.5, 0.99, 1)
+    ],
+    ([runs, [seenAfter, quiet], progress]) =>
+      Effect.gen(function*() {
+        const { eta, observe } = yield* LearnedCadence.make()
+        yield* Effect.forEach(runs, (run) => observe(done(1, run)))
+        const age = seenAfter + quiet
+        const status = { ...snapshot("Running", { createdAt: 0, claimedAt: 0 }), info: { progress } }
+        const time = (seconds: number) => DateTime.unsafeMake(epoch + 1_000 * seconds)
+        const found = Option.getOrUndefined(yield* eta(status, time(age), time(seenAfter)))
+        const byProgress = progress > 0 && seenAfter > 0 ? seenAfter * (1 - progress) / progress - quiet : -1
+        const longer = runs.filter((run) => run > age).length
+        const interval = found && Option.getOrUndefined(found.interval)
+        if (interval !== undefined) {
+          assert.isAbove(1.6 * Math.max(...runs), age)
+          assert(Duration.lessThanOrEqualTo(interval.low, found!.left))
+          assert(Duration.lessThanOrEqualTo(found!.left, interval.high))
+          assert.isAtLeast(Duration.toMillis(interval.low), 0)
+          return
+        }
+        assert.isBelow(runs.length < 10 ? 0 : longer, 2)
+        if (byProgress < 0) assert.isUndefined(found)
+        else assert.approximately(Duration.toSeconds(found!.left), byProgress, 0.01)
+      })
+  )
+
+  it.effect("counts from when the job was first seen as it is, where no time is reported", () =>
+    Effect.gen(function*() {
+      const { eta } = yield* trained
+      const left = (status: Job.JobStatus, seconds: number) =>
+        Effect.map(
+          eta(status, DateTime.unsafeMake(epoch + 1_000 * seconds), DateTime.unsafeMake(epoch)),
+          Option.map(({ left }) => Duration.toSeconds(left))
+        )
+      const running = snapshot("Running", {})
+      assert.approximately(Option.getOrThrow(yield* left(running, 50)), 10, 3)
+      assert.isTrue(Option.isNone(yield* left(running, 200)))
+      assert.isTrue(Option.isNone(yield* left(snapshot("Pending", {}, { retries: 1 }), 200)))
     }))
 
   it.effect("takes a claim that is ahead of the local clock for a claim now", () =>

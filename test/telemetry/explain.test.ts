@@ -11,6 +11,7 @@ import {
   Option,
   Schedule,
   Schema,
+  Stream,
   TestContext
 } from "effect"
 import type { Transition } from "effect-queue-status"
@@ -83,6 +84,10 @@ const assertTrue = (cause: JobTelemetry.Cause, now: number, steps: Steps, all: R
       if (Option.isSome(cause.since)) assert.deepInclude(claims, cause.since.value)
       return
     }
+    case "NoChange":
+      assert.isTrue(wasIn(steps, "running"))
+      assert.isAtMost(cause.since.epochMillis, now - Duration.toMillis(cause.age) - 60_000)
+      return
     case "NoneRunning":
       assert.strictEqual(phaseOf(steps), "waiting")
       assert.strictEqual(count("running"), 0)
@@ -199,6 +204,92 @@ describe("explain", () => {
     })
   })
 
+  const reports = FastCheck.array(
+    FastCheck.record({
+      after: FastCheck.nat({ max: 150_000 }),
+      fraction: FastCheck.constantFrom(0.01, 0.3, 0.3, 0.9, 1, undefined)
+    }),
+    { maxLength: 4 }
+  ).map((all) =>
+    all.map(({ after, fraction }) =>
+      fraction === undefined ? Worker.heartbeat(after) : Worker.progress(after, fraction)
+    )
+  )
+
+  const ends = FastCheck.constantFrom(Worker.finish("1 second"), Worker.finish("1 hour"), Worker.stopResponding)
+
+  it("reports a running job without a change, exactly while that holds, and no end that should have come", () => {
+    const seen = new Set<string>()
+    return FastCheck.assert(
+      FastCheck.asyncProperty(
+        FastCheck.array(FastCheck.tuple(reports, ends), { minLength: 1, maxLength: 3 }),
+        FastCheck.array(FastCheck.nat({ max: 100_000 }), { minLength: 3, maxLength: 8 }),
+        FastCheck.boolean(),
+        (attempts, pauses, isFlaky) =>
+          Effect.gen(function*() {
+            const job = yield* submit(0).pipe(Effect.retry({ times: 20 }))
+            // when the watch saw the last change
+            let seenAt = NaN
+            yield* JobStream.transitions(job, { cadence: "1 second", retry: Schedule.spaced("1 second") }).pipe(
+              Stream.runForEach(({ observedAt }) => Effect.sync(() => seenAt = observedAt.epochMillis)),
+              Effect.forkScoped
+            )
+            const { transitions } = yield* TestJobQueue.TestJobQueue
+            for (const pause of pauses) {
+              yield* Effect.sleep(pause)
+              const { at, causes } = yield* JobTelemetry.explain(job)
+              const find = <Tag extends JobTelemetry.Cause["_tag"]>(tag: Tag) =>
+                causes.find((cause): cause is Extract<JobTelemetry.Cause, { _tag: Tag }> => cause._tag === tag)
+              const running = find("Running")
+              const noChange = find("NoChange")
+              const expected = find("Expected")
+              if (running === undefined) {
+                assert.isUndefined(noChange)
+                assert.isUndefined(expected)
+                continue
+              }
+              const lastAt = at.epochMillis - Duration.toMillis(running.age)
+              const steps = (yield* transitions(job)).filter(({ observedAt }) => observedAt.epochMillis <= lastAt)
+              const isSame = steps.at(-1)!.observedAt.epochMillis <= seenAt
+              const firstSeen = isSame ? seenAt : lastAt
+              if (lastAt - firstSeen < 60_000) assert.isUndefined(noChange)
+              else assert.strictEqual(noChange?.since.epochMillis, firstSeen)
+
+              const claimedAt = steps.filter(({ _tag }) => _tag === "Claimed").at(-1)!.observedAt.epochMillis
+              // a new attempt has the `info` of the one before
+              const fraction = Option.getOrElse(Job.readProgress(steps.at(-1)!.snapshot.info), () => 0)
+              const end = firstSeen + (firstSeen - claimedAt) * (1 - fraction) / fraction
+              if (!(fraction > 0 && firstSeen > claimedAt && end >= at.epochMillis)) assert.isUndefined(expected)
+              else assert.closeTo(Duration.toMillis(expected!.eta.left), end - at.epochMillis, 1)
+              seen.add(`${noChange?._tag} ${expected?._tag} ${isSame}`)
+            }
+          }).pipe(
+            Effect.scoped,
+            inTime,
+            Logger.withMinimumLogLevel(LogLevel.None),
+            Effect.provide(TestJobQueue.layer({
+              workers: {
+                claimTimeout: "30 seconds",
+                script: Worker.attempts(...attempts.map(([all, end]) => [...all, end]))
+              },
+              faults: isFlaky ? [Fault.unavailable().pipe(Fault.withProbability(0.3))] : []
+            })),
+            Effect.provide(TestContext.TestContext),
+            Effect.runPromise
+          )
+      ),
+      { numRuns: runs(40, 300) }
+    ).then(() => {
+      assert.includeMembers([...seen], [
+        "undefined undefined true",
+        "undefined Expected true",
+        "NoChange undefined true",
+        "NoChange Expected true",
+        "undefined Expected false"
+      ])
+    })
+  })
+
   const summaryOf = (job: Job.JobRef) =>
     Effect.map(JobTelemetry.explain(job), ({ summary }) => summary.replace(Job.format(job), "JOB"))
 
@@ -267,6 +358,39 @@ describe("explain", () => {
       )
     ))
 
+  it.effect("has no estimate of a job that has stopped, but since when, and how unusual that is", () =>
+    Effect.gen(function*() {
+      const watch = (job: Job.JobRef) => JobStream.result(job, { cadence: "1 second" })
+      const stopped = yield* submit(0)
+      yield* Effect.forkScoped(watch(stopped))
+      yield* Effect.sleep("97 seconds")
+      const running = "JOB: a worker has been running the job since 1970-01-01T00:00:00.000Z"
+      const givesUp = "its watch gives up at 1970-01-02T00:00:00.000Z"
+      yield* expectSummary(stopped, `${running}; about 4s to go, if it goes on at its speed so far; ${givesUp}`)
+      yield* Effect.sleep("1 hour")
+      const noChange = `${running}; nothing of it has changed since 1970-01-01T00:01:35.151Z`
+      yield* expectSummary(stopped, `${noChange}; ${givesUp}`)
+      yield* Effect.replicateEffect(Effect.flatMap(submit(0), watch), 20)
+      yield* expectSummary(stopped, `${noChange}, 57 times as long as such jobs usually run; ${givesUp}`)
+    }).pipe(
+      Effect.scoped,
+      (effect) => inTime(effect, "3 hours"),
+      Effect.provide(
+        JobWatcher.layer().pipe(
+          Layer.provideMerge(LearnedCadence.layer()),
+          Layer.provideMerge(TestJobQueue.layer({
+            workers: {
+              workers: 2,
+              script: ({ nth }) =>
+                nth === 1
+                  ? [Worker.progress("95 seconds", 0.95), Worker.finish("1 day")]
+                  : [Worker.finish("100 seconds")]
+            }
+          }))
+        )
+      )
+    ))
+
   it.effect("has what the watcher knows, and how old that is", () =>
     Effect.gen(function*() {
       const jobs = yield* Effect.replicateEffect(Effect.zipLeft(submit(1), Effect.sleep("1 second")), 16)
@@ -331,6 +455,7 @@ describe("explain", () => {
       Ended: true,
       Unrecognized: true,
       Running: true,
+      NoChange: true,
       NoneRunning: true,
       Waiting: true,
       Paused: true,

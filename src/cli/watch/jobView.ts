@@ -1,6 +1,5 @@
 // What is known of a watched job, folded from its events.
 import * as Ansi from "@effect/printer-ansi/Ansi"
-import * as Duration from "effect/Duration"
 import * as Number from "effect/Number"
 import * as Option from "effect/Option"
 import { millis } from "../../model/internal/position.js"
@@ -9,6 +8,7 @@ import * as JobSummary from "../../model/JobSummary.js"
 import { isQueueError, isTransient } from "../../model/QueueError.js"
 import type { WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
+import { quietAfter } from "../../telemetry/internal/explanation.js"
 import { codes } from "../exit.js"
 import { elapsed, inShort, printable } from "../text.js"
 import { maxAttempts, reasonOf } from "./events.js"
@@ -117,9 +117,6 @@ export const fractionOf = ({ state, summary: { progress } }: View): Option.Optio
   if (state === "queued" || state === "Canceled") return Option.none()
   return Option.map(progress, Number.clamp({ minimum: 0, maximum: 1 }))
 }
-
-/** A running job is reported as unchanged after this time. */
-const quietAfter = Duration.toMillis("1 minute")
 
 const leftOf = ({ expectedEnd }: View, now: number): string =>
   Option.match(Option.filter(expectedEnd, (end) => end > now), {

@@ -78,7 +78,8 @@ export const smooth = (sketch: Sketch): Sketch => {
  */
 export type Cells = ReadonlyArray<{ readonly from: number; readonly to: number; readonly mass: number }>
 
-const massOf = (cells: Cells): number => cells.reduce((all, { mass }) => all + mass, 0)
+/** How many jobs a distribution stands for. @internal */
+export const massOf = (cells: Cells): number => cells.reduce((all, { mass }) => all + mass, 0)
 
 /** @internal */
 export const after = (sketch: Sketch, age: number): Cells => {

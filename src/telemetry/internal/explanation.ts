@@ -11,8 +11,9 @@ import * as Schema from "effect/Schema"
 import { isSameJob } from "../../model/internal/jobKey.js"
 import { type Rules, rules } from "../../model/internal/rules.js"
 import { TimeText } from "../../model/internal/timestamp.js"
-import { format, JobRef } from "../../model/Job.js"
+import { format, JobRef, Running } from "../../model/Job.js"
 import { QueueError } from "../../model/QueueError.js"
+import { derive } from "../../model/Transition.js"
 import type { Eta, Service as Learned } from "../../policy/LearnedCadence.js"
 import type { QueueMetrics } from "../../queue/JobQueue.js"
 import type { InspectedJob, Inspection, Sample } from "../../watch/internal/notice.js"
@@ -26,7 +27,8 @@ const Count = Schema.NonNegativeInt
 /** How old the evidence of a cause is, by our clock; zero if it was asked for just now. */
 const age = Schema.Duration
 
-// Times are by the server's clock, `None` if not reported; those of `Paused`, `InTrouble` and `GivesUp` are by ours.
+// Times are by the server's clock, `None` if not reported; those of `NoChange`, `Paused`, `InTrouble` and `GivesUp` are by
+// ours.
 const Cause = Schema.Union(
   Schema.TaggedStruct("NoStatus", { age, error: QueueError }),
   Schema.TaggedStruct("Ended", {
@@ -37,6 +39,11 @@ const Cause = Schema.Union(
   }),
   Schema.TaggedStruct("Unrecognized", { age, status: Schema.String }),
   Schema.TaggedStruct("Running", { age, since: time }),
+  Schema.TaggedStruct("NoChange", {
+    age,
+    since: TimeText,
+    timesUsual: Schema.optionalWith(Schema.NonNegative, { as: "Option" })
+  }),
   Schema.TaggedStruct("Paused", { age, until: TimeText }),
   Schema.TaggedStruct("InTrouble", { age, error: QueueError, since: TimeText, nextTryAt: TimeText }),
   Schema.TaggedStruct("NoneRunning", { age }),
@@ -102,12 +109,18 @@ export const explain = (
     // the metrics of now say nothing of an older state
     const last = answered ?? (watch?.last && { ...watch.last, queue: Option.none() })
     const at = yield* DateTime.now
-    const serverTime = DateTime.add(at, { millis: watcher?.clockAhead?.() ?? 0 })
-    const eta = last === undefined ? Option.none() : yield* estimate(last.status, serverTime)
-    const causes: ReadonlyArray<Cause> = [
-      ...answer?._tag === "Left" ? [{ _tag: "NoStatus" as const, age: Duration.zero, error: answer.left }] : [],
-      ...last === undefined ? [] : causesOf(last, { job, at, inspection, watch, eta, readReason })
-    ]
+    const byServer = DateTime.add({ millis: watcher?.clockAhead?.() ?? 0 })
+    const causes: Array<Cause> = answer?._tag === "Left"
+      ? [{ _tag: "NoStatus", age: Duration.zero, error: answer.left }]
+      : []
+    if (last !== undefined) {
+      const firstSeen = watch === undefined ? last.at : firstSeenOf(last, watch)
+      const eta = yield* estimate(last.status, byServer(at), byServer(firstSeen))
+      const claimed = Running({ job, claimedAt: Option.some(byServer(at)) })
+      const usual = Option.map(yield* estimate(claimed, byServer(at)), ({ run }) => run)
+      const known = { job, at, inspection, watch, firstSeen, eta, usual, readReason }
+      for (const cause of causesOf(last, known)) causes.push(cause)
+    }
     return { job, at, causes, summary: `${format(job)}: ${causes.map(phraseOf).join("; ")}` }
   })
 
@@ -117,12 +130,23 @@ interface Known {
   readonly inspection: Inspection | undefined
   /** The job itself, if it is watched. */
   readonly watch: InspectedJob | undefined
+  /** When the last snapshot was first seen as it is. */
+  readonly firstSeen: DateTime.Utc
   readonly eta: Option.Option<Eta>
+  /** The usual running time of the model. */
+  readonly usual: Option.Option<Duration.Duration>
   readonly readReason: Rules["readReason"]
 }
 
+/** Returns when the watch of a job first saw what a snapshot shows; if it has not, when the snapshot arrived. */
+const firstSeenOf = ({ at, status }: Dated, { cursor, unchangedSince }: InspectedJob): DateTime.Utc => {
+  const derived = derive(Option.fromNullable(cursor), status, { observedAt: at, unrecognized: "end" })
+  const isKnown = Either.isRight(derived) && !derived.right.stale && derived.right.transitions.length === 0
+  return isKnown ? unchangedSince : at
+}
+
 const causesOf = (last: Answer, known: Known): ReadonlyArray<Cause> => {
-  const { at: now, eta, inspection, job, readReason, watch } = known
+  const { at: now, eta, firstSeen, inspection, job, readReason, usual, watch } = known
   const { queue, status } = last
   const ageOf = (it: Pick<Dated, "at">) => Duration.millis(Math.max(0, now.epochMillis - it.at.epochMillis))
   const age = ageOf(last)
@@ -144,8 +168,14 @@ const causesOf = (last: Answer, known: Known): ReadonlyArray<Cause> => {
     const { at, ...trouble } = watch.trouble
     causes.push({ _tag: "InTrouble", age: ageOf({ at }), ...trouble })
   }
-  if (status._tag === "Running") causes.push({ _tag: "Running", age, since: status.claimedAt })
-  else {
+  if (status._tag === "Running") {
+    causes.push({ _tag: "Running", age, since: status.claimedAt })
+    const quiet = last.at.epochMillis - firstSeen.epochMillis
+    if (quiet >= quietAfter) {
+      const timesUsual = Option.map(usual, (usual) => quiet / Duration.toMillis(usual))
+      causes.push({ _tag: "NoChange", age, since: firstSeen, timesUsual })
+    }
+  } else {
     const { createdAt, priority } = status
     if (Option.exists(queue, ({ running }) => running === 0)) causes.push({ _tag: "NoneRunning", age: Duration.zero })
     const others = (inspection?.jobs ?? []).flatMap(({ last }) =>
@@ -182,6 +212,9 @@ const causesOf = (last: Answer, known: Known): ReadonlyArray<Cause> => {
   return causes
 }
 
+/** A running job counts as unchanged after this time, in milliseconds. @internal */
+export const quietAfter: number = Duration.toMillis("1 minute")
+
 // fewer ends show no pace
 const fewestEnds = 3
 
@@ -197,6 +230,13 @@ const texts: { readonly [Tag in Cause["_tag"]]: (cause: Extract<Cause, { readonl
     `the job ${outcomes[outcome]}${optionally(at, (it) => ` at ${iso(it)}`)}${optionally(reason, (it) => ` (${it})`)}`,
   Unrecognized: ({ status }) => `the job is in an unknown state, ${status}`,
   Running: ({ since }) => `a worker has been running the job${optionally(since, (it) => ` since ${iso(it)}`)}`,
+  NoChange: ({ since, timesUsual }) =>
+    `nothing of it has changed since ${iso(since)}${
+      optionally(
+        Option.filter(timesUsual, (times) => times >= 2),
+        (times) => `, ${Math.floor(times)} times as long as such jobs usually run`
+      )
+    }`,
   Paused: ({ until }) => `the service answered 429, so no job is polled until ${iso(until)}`,
   InTrouble: ({ error, nextTryAt, since }) =>
     `polls of the job have failed since ${iso(since)} (${error._tag}), the next try is at ${iso(nextTryAt)}`,
@@ -215,8 +255,11 @@ const texts: { readonly [Tag in Cause["_tag"]]: (cause: Extract<Cause, { readonl
   },
   WorkersLost: ({ times }) => times === 1 ? "its worker was lost once" : `its workers were lost ${times} times`,
   Expected: ({ eta: { interval, left } }) =>
-    `about ${seconds(left)} to go${
-      optionally(interval, ({ high, low }) => `, for 8 of 10 such jobs ${seconds(low)} to ${seconds(high)}`)
+    `about ${seconds(left)} to go, ${
+      Option.match(interval, {
+        onNone: () => "if it goes on at its speed so far",
+        onSome: ({ high, low }) => `for 8 of 10 such jobs ${seconds(low)} to ${seconds(high)}`
+      })
     }`,
   GivesUp: ({ at }) => `its watch gives up at ${iso(at)}`
 }

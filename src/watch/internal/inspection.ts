@@ -20,11 +20,13 @@ export const inspect = (
     status && { status, at: executor.dateOf(at) }
   return {
     jobs: Array.from(plan.ofModel(model), (poller) => {
-      const { job, trouble } = poller
+      const { cursor, job, trouble } = poller
       const deadline = deadlines.of(poller)
       return {
         job,
         last: dated(poller),
+        cursor,
+        unchangedSince: executor.dateOf(poller.unchangedSince),
         trouble: trouble && {
           error: trouble.error,
           at: executor.dateOf(trouble.at),

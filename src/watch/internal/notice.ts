@@ -158,6 +158,10 @@ export interface InspectedJob {
   readonly job: JobRef
   /** The last snapshot, and when it was last confirmed. */
   readonly last: Pick<Sample, "status" | "at"> | undefined
+  /** The cursor of that snapshot. */
+  readonly cursor: Cursor | undefined
+  /** When the last transition was derived. */
+  readonly unchangedSince: DateTime.Utc
   /** The errors of its polls, while they fail, and when the last one came. */
   readonly trouble: (Pick<Trouble, "error" | "since" | "nextTryAt"> & { readonly at: DateTime.Utc }) | undefined
   /** When the first of its watches gives up. */
