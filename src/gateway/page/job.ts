@@ -158,7 +158,8 @@ export const factsOf = (job: Job): Facts => {
     progress: progress === undefined ? "" : percent(progress),
     age: first === undefined ? "" : inWords(end - timeOf(first)),
     queue: first === undefined ? "" : `${exact ? "" : "about "}${inWords(inQueue + waiting)}`,
-    left: left === undefined ? "" : left > 0 ? `about ${elapsed(left)}` : "any moment",
+    // an estimate that has passed says nothing
+    left: left !== undefined && left > 0 ? `about ${elapsed(left)}` : "",
     ...troubleOf(job)
   }
 }
