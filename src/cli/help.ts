@@ -6,8 +6,7 @@ import type * as HelpDoc from "@effect/cli/HelpDoc"
 import type * as Span from "@effect/cli/HelpDoc/Span"
 import * as HashMap from "effect/HashMap"
 import { codes } from "./exit.js"
-import { table, wrapped } from "./text.js"
-import type { Entry } from "./text.js"
+import { type Entry, table, wrapped } from "./text.js"
 
 export const name = "queue-status"
 

@@ -7,12 +7,10 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import { dual } from "effect/Function"
 import * as Pipeable from "effect/Pipeable"
-import { defaultCadence } from "./Cadence.js"
-import type { Cadence } from "./Cadence.js"
+import { type Cadence, defaultCadence } from "./Cadence.js"
 import * as Deadline from "./Deadline.js"
 import { toCadence, toDeadline } from "./internal/inputs.js"
-import { defaultRetry } from "./Retry.js"
-import type { Retry } from "./Retry.js"
+import { defaultRetry, type Retry } from "./Retry.js"
 
 /**
  * The policy of a watch.

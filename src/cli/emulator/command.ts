@@ -18,8 +18,7 @@ import { checked, duration, host, invalid, json, port, positiveCount, positiveDu
 import { print } from "../terminal.js"
 import { elapsed, jsonLine } from "../text.js"
 import * as FaultSpec from "./faultSpec.js"
-import { defaultProfile, toPool } from "./workerProfile.js"
-import type { Profile } from "./workerProfile.js"
+import { defaultProfile, type Profile, toPool } from "./workerProfile.js"
 
 const rate = (name: string) =>
   checked(Options.float(name), (rate) => rate >= 0 && rate <= 1, `--${name}: must be from 0 to 1`)

@@ -1,7 +1,6 @@
 // Simulated workers.
 import * as Duration from "effect/Duration"
-import { fail, finish, lognormal, progress } from "../../testing/Worker.js"
-import type { Pool, Script, Step } from "../../testing/Worker.js"
+import { fail, finish, lognormal, type Pool, progress, type Script, type Step } from "../../testing/Worker.js"
 
 export const defaultProfile = {
   /** How many jobs of a model run at the same time. */

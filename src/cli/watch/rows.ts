@@ -4,8 +4,7 @@ import * as Doc from "@effect/printer/Doc"
 import cliTruncate from "cli-truncate"
 import * as Option from "effect/Option"
 import { ending, padded, widthOf } from "../text.js"
-import { describe, fractionOf, isOver, states } from "./jobView.js"
-import type { View } from "./jobView.js"
+import { describe, fractionOf, isOver, states, type View } from "./jobView.js"
 
 export const render = (doc: AnsiDoc.AnsiDoc): string => AnsiDoc.render(doc, { style: "pretty" })
 

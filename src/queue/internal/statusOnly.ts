@@ -1,7 +1,6 @@
 import * as Effect from "effect/Effect"
 import type { JobRef } from "../../model/Job.js"
-import { InvalidRequest } from "../../model/QueueError.js"
-import type { Operation } from "../../model/QueueError.js"
+import { InvalidRequest, type Operation } from "../../model/QueueError.js"
 import type { Service } from "../JobQueue.js"
 
 /**

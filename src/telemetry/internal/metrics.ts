@@ -6,8 +6,7 @@ import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as MetricLabel from "effect/MetricLabel"
 import { millis } from "../../model/internal/position.js"
 import type { QueueError } from "../../model/QueueError.js"
-import { isTerminal } from "../../model/Transition.js"
-import type { Transition } from "../../model/Transition.js"
+import { isTerminal, type Transition } from "../../model/Transition.js"
 import { startOfPhase } from "./history.js"
 
 const nameOf = (name: string) => `effect_queue_status_job_${name}`
