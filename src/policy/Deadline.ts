@@ -1,14 +1,6 @@
 /**
- * Deadlines: four clocks that are easily confused, each with its own name and error.
- *
- * | deadline | runs | error |
- * | --- | --- | --- |
- * | `request` | from sending a request until its response is complete | `ResponseTimeout`, which may be retried |
- * | `pending` | while the job waits in the queue | `PendingTooLong` |
- * | `stalled` | while the job runs without a change | `Stalled` |
- * | `total` | from the beginning of the watch | `WatchTimeout` |
- *
- * The last three end the watch, not the job, unless `onExpiry` is `cancel-pending`.
+ * Deadlines: four clocks that are easily confused, each with its own name and error. All but `request` end the watch, not the
+ * job, unless `onExpiry` is `cancel-pending`.
  *
  * @since 0.1.0
  */

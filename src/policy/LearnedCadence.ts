@@ -167,8 +167,7 @@ interface Learning extends Experience {
 const atLeastOne = (value: number | undefined, otherwise: number): number =>
   value !== undefined && value >= 1 ? value : otherwise
 
-const millisOf = (time: Option.Option<DateTime.Utc>): number =>
-  Option.getOrElse(Option.map(time, DateTime.toEpochMillis), () => Infinity)
+const millisOf = Option.match({ onNone: () => Infinity, onSome: DateTime.toEpochMillis })
 
 const retriesOf = ({ retries }: Job.JobStatus): number => Option.getOrElse(retries, () => 0)
 
@@ -181,23 +180,13 @@ const phaseOf = (status: Job.JobStatus): { readonly key: string; readonly since:
 }
 
 /** The time until the end, counted from the claim if there was one and else from now, and how much of it has passed. */
-const future = (
-  { run, wait }: Experience,
-  status: Job.JobStatus,
-  age: number
-): readonly [Sketch.Sketch, number] =>
+const future = ({ run, wait }: Experience, status: Job.JobStatus, age: number): readonly [Sketch.Sketch, number] =>
   status._tag === "Pending" ? [Sketch.sum(Sketch.after(wait, age), run), 0] : [run, age]
-
-const tenth = 0.1
 
 // Jobs that took as long as this one has. An earlier job weighs half as much after `halfLife` others.
 const fewest = 0.5
 
-const fromExperience = (
-  experience: Experience,
-  status: Job.Pending | Job.Running,
-  age: number
-): Option.Option<Eta> => {
+const fromExperience = (experience: Experience, status: Job.JobStatus, age: number): Option.Option<Eta> => {
   const { run, wait } = experience
   const isPending = status._tag === "Pending"
   const queued = isPending ? Sketch.after(wait, age) : []
@@ -208,7 +197,7 @@ const fromExperience = (
     left: at(left, 0.5),
     queue: Option.orElseSome(at(queued, 0.5), () => Duration.zero),
     run: at(isPending ? Sketch.after(run, 0) : left, 0.5),
-    interval: Option.map(Option.all({ low: at(left, tenth), high: at(left, 1 - tenth) }), Option.some)
+    interval: Option.map(Option.all({ low: at(left, 0.1), high: at(left, 0.9) }), Option.some)
   })
 }
 
@@ -407,5 +396,5 @@ export const eta: Service["eta"] = (...args) => Effect.flatMap(estimates, (eta) 
  */
 export const snapshot: Effect.Effect<Snapshot, never, LearnedCadence> = Effect.flatMap(
   LearnedCadence,
-  (learned) => learned.snapshot
+  ({ snapshot }) => snapshot
 )
