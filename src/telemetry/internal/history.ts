@@ -56,36 +56,22 @@ const open = ({ attempt, name }: Kind, from: Time, isInferred: boolean, isResume
   progress: noProgress
 })
 
-/** Returns the phase that was open before a transition. */
-const phaseBefore = (next: Transition): Kind | undefined => {
+/** Returns the phase that was open before a transition, and when it began, if the server reported that. @internal */
+export const phaseBefore = (next: Transition): (Kind & { readonly since: number | undefined }) | undefined => {
   switch (next._tag) {
     case "Queued":
     case "Unrecognized":
       return undefined
     case "Claimed":
     case "Canceled":
-      return isInFirstQueue(next) ? queued : requeued
-    default:
-      return running(next.attempt)
-  }
-}
-
-const isInFirstQueue = ({ _tag, attempt }: Transition): boolean => attempt === (_tag === "Claimed" ? 1 : 0)
-
-/** Returns when the phase before a transition began, if the server reported it. @internal */
-export const startOfPhase = (next: Transition): number | undefined => {
-  switch (next._tag) {
-    case "Queued":
-    case "Unrecognized":
-      return undefined
-    case "Claimed":
-    case "Canceled":
-      return isInFirstQueue(next) ? millis(next.snapshot.createdAt) : undefined
+      return next.attempt === (next._tag === "Claimed" ? 1 : 0)
+        ? { ...queued, since: millis(next.snapshot.createdAt) }
+        : { ...requeued, since: undefined }
     case "Progressed":
     case "Requeued": // its snapshot may have the time of a later claim
-      return next.cursor.claimedAt
+      return { ...running(next.attempt), since: next.cursor.claimedAt }
     default: // its cursor has no time of a claim
-      return millis(next.snapshot.claimedAt)
+      return { ...running(next.attempt), since: millis(next.snapshot.claimedAt) }
   }
 }
 
@@ -97,7 +83,7 @@ export const begin = (first: Transition): History => {
     job: first.job,
     from: timeOf(millis(first.snapshot.createdAt), observedAt),
     isResumed: first._tag !== "Queued",
-    phases: before === undefined ? [] : [open(before, timeOf(startOfPhase(first), observedAt), false, true)]
+    phases: before === undefined ? [] : [open(before, timeOf(before.since, observedAt), false, true)]
   }
 }
 

@@ -7,7 +7,7 @@ import * as MetricLabel from "effect/MetricLabel"
 import { millis } from "../../model/internal/position.js"
 import type { QueueError } from "../../model/QueueError.js"
 import { isTerminal, type Transition } from "../../model/Transition.js"
-import { startOfPhase } from "./history.js"
+import { phaseBefore } from "./history.js"
 
 const nameOf = (name: string) => `effect_queue_status_job_${name}`
 
@@ -83,11 +83,10 @@ export const make = (): Metrics => {
       if (transition._tag === "Progressed") return
       const metrics = get(transition.job.model)
       const at = millis(transition.at)
-      const start = startOfPhase(transition)
-      if (at !== undefined && start !== undefined) {
-        const isInQueue = transition._tag === "Claimed" || transition._tag === "Canceled"
-        const metric = isInQueue ? metrics.queueTime : metrics.runTime
-        metric.unsafeUpdate(Math.max(0, at - start), [])
+      const before = phaseBefore(transition)
+      if (at !== undefined && before?.since !== undefined) {
+        const metric = before.attempt === undefined ? metrics.queueTime : metrics.runTime
+        metric.unsafeUpdate(Math.max(0, at - before.since), [])
       }
       if (!isTerminal(transition)) return
       metrics.attempts.unsafeUpdate(transition.attempt, [])
