@@ -101,16 +101,6 @@ const makeDispatcher = (
  * Creates the queue, with its own pool of connections, which is closed with the scope. Fails with a `ConfigError` if an
  * option is invalid; the error never contains the token.
  *
- * @example
- * import { JobQueue } from "effect-queue-status"
- * import { NodeJobQueue } from "effect-queue-status/node"
- * import { Layer, Redacted } from "effect"
- *
- * const QueueLive = Layer.scoped(
- *   JobQueue.JobQueue,
- *   NodeJobQueue.make({ apiKey: Redacted.make("my-token"), connections: 16 })
- * )
- *
  * @since 0.1.0
  * @category constructors
  */
@@ -174,16 +164,7 @@ export const layer = (options: Options = {}): Layer.Layer<JobQueue.JobQueue, Con
   Layer.scoped(JobQueue.JobQueue, make(options))
 
 /**
- * A layer of the queue with options that are read from the configuration.
- *
- * @example
- * import { NodeJobQueue } from "effect-queue-status/node"
- * import { Config } from "effect"
- *
- * const QueueLive = NodeJobQueue.layerConfig({
- *   apiKey: Config.redacted("QUEUE_TOKEN"),
- *   connections: Config.integer("QUEUE_CONNECTIONS").pipe(Config.withDefault(16))
- * })
+ * A layer of the queue with options that are read from the configuration, as `JobQueue.layerConfig`.
  *
  * @since 0.1.0
  * @category layers
