@@ -21,7 +21,7 @@ import { type JobRef, type JobStatus, ref } from "../model/Job.js"
 import { type QueueError, ResponseTimeout } from "../model/QueueError.js"
 import { outside, withNoStore } from "./internal/noStore.js"
 import { type Options as QueueOptions, resolve } from "./internal/options.js"
-import { checkModel, checkRef, checkSubmit } from "./internal/request.js"
+import { checkModel, checkRef, checkSubmit, type Submit } from "./internal/request.js"
 import * as Answer from "./internal/response.js"
 import { scrubber } from "./internal/scrubber.js"
 import { sendOnce } from "./internal/sendOnce.js"
@@ -40,16 +40,7 @@ import * as Wire from "./internal/wire.js"
  * @since 0.1.0
  * @category models
  */
-export interface SubmitRequest {
-  /** The name of the model that runs the job. */
-  readonly model: string
-  /** The payload of the job: any object that can be represented in JSON. */
-  readonly payload: object
-  /** Notes that stay with the job: any object that can be represented in JSON. */
-  readonly info?: object | undefined
-  /** The priority, an integer. Jobs of a higher priority go first. Defaults to 0. */
-  readonly priority?: number | undefined
-}
+export interface SubmitRequest extends Submit {}
 
 /**
  * The result of a cancel. Only a pending job can be canceled; `NotCanceled` has the status of any other (`running`,

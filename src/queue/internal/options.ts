@@ -41,22 +41,14 @@ const checkApiKey = (apiKey: Redacted.Redacted): Either.Either<Redacted.Redacted
 }
 
 // The issues omit the URL: a malformed one may contain a password or a token.
-const checkBaseUrl = (baseUrl: string): Either.Either<string, string> =>
-  Either.try({ try: () => new URL(baseUrl), catch: () => "the base URL is not a URL" }).pipe(
-    Either.filterOrLeft(
-      (url) => url.username === "" && url.password === "",
-      () => "the base URL must not hold credentials"
-    ),
-    Either.filterOrLeft(
-      (url) => url.protocol === "http:" || url.protocol === "https:",
-      () => "the base URL must begin with http:// or https://"
-    ),
-    Either.filterOrLeft(
-      (url) => url.search === "" && url.hash === "",
-      () => "the base URL must have neither a query nor a fragment"
-    ),
-    Either.map((url) => url.href)
-  )
+const checkBaseUrl = (baseUrl: string): Either.Either<string, string> => {
+  if (!URL.canParse(baseUrl)) return Either.left("the base URL is not a URL")
+  const { hash, href, password, protocol, search, username } = new URL(baseUrl)
+  if (username !== "" || password !== "") return Either.left("the base URL must not hold credentials")
+  if (!/^https?:$/.test(protocol)) return Either.left("the base URL must begin with http:// or https://")
+  if (search !== "" || hash !== "") return Either.left("the base URL must have neither a query nor a fragment")
+  return Either.right(href)
+}
 
 /** @internal */
 export const invalid = (...path: Array<string>) => (issue: string) => ConfigError.InvalidData(path, issue)

@@ -79,10 +79,15 @@ export const checkModel = (operation: Operation, model: string): Effect.Effect<s
 export const invalidSubmit = (request: { readonly model: string }, detail: string): InvalidRequest =>
   invalid("submit", request?.model, detail)
 
-interface Submit {
+/** A job to submit. A public type extends it, so it is not marked as internal: the build would leave it out. */
+export interface Submit {
+  /** The name of the model that runs the job. */
   readonly model: string
+  /** The payload of the job: any object that can be represented in JSON. */
   readonly payload: object
+  /** Notes that stay with the job: any object that can be represented in JSON. */
   readonly info?: object | undefined
+  /** The priority, an integer. Jobs of a higher priority go first. Defaults to 0. */
   readonly priority?: number | undefined
 }
 

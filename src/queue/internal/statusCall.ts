@@ -63,17 +63,10 @@ export interface Transport<Request> {
 const maxCached = 32 * 1024 * 1024
 
 /** @internal */
-export interface StatusCall {
-  readonly status: (job: JobRef) => Outcome
-  /** How far the service's clock is ahead of ours, in milliseconds; 0 while it is not known to differ. */
-  readonly clockAhead: () => number
-}
-
-/** @internal */
 export const makeStatus = <Request>(
   connection: Connection,
   transportOf: (outcomes: Outcomes<Request>) => Transport<Request>
-): Effect.Effect<StatusCall> =>
+) =>
   Effect.map(Fiber.runtime, (runtime) => {
     const { maxResponseBytes, requestTimeout, scrub, toError } = connection
     const cache = new ResponseCache<Request>(maxCached)
@@ -186,7 +179,8 @@ export const makeStatus = <Request>(
     })
 
     return {
-      status: (input) => Fiber.withSelf((fiber) => Fiber.isTraced(fiber) ? traced(input) : poll(input)),
+      status: (input: JobRef): Outcome =>
+        Fiber.withSelf((fiber) => Fiber.isTraced(fiber) ? traced(input) : poll(input)),
       clockAhead: () => clock.ahead
     }
   })
