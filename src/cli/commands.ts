@@ -59,7 +59,7 @@ const readPayload = (text: string): Effect.Effect<JsonObject, Exit.ExitWith, Fil
     ? ["standard input", stdin] as const
     : [`the content of ${file}`, Effect.flatMap(FileSystem.FileSystem, (files) => files.readFile(file))] as const
   return bytes.pipe(
-    Effect.mapError(Exit.fromPlatformError),
+    Effect.mapError(Exit.asUsage),
     Effect.flatMap((bytes) => decodeText(what, bytes)),
     Effect.flatMap((text) => parseObject(what, text))
   )

@@ -32,10 +32,12 @@ export const usage = (message: string): ExitWith => new ExitWith({ code: codes.u
 
 const withCode = (code: number) => ({ message }: { readonly message: string }) => new ExitWith({ code, message })
 
+export const asUsage = withCode(codes.usage)
+
 export const fromError: (error: WatchError | OutcomeError) => ExitWith = Match.type<WatchError | OutcomeError>().pipe(
   Match.tag("JobFailed", "JobRetriesExhausted", "InvalidOutputs", withCode(codes.failed)),
   Match.tag("JobCanceled", withCode(codes.canceled)),
-  Match.tag("InvalidRequest", withCode(codes.usage)),
+  Match.tag("InvalidRequest", asUsage),
   Match.orElse(withCode(codes.gaveUp))
 )
 
@@ -47,8 +49,6 @@ export const fromConfigError = (error: ConfigError.ConfigError): ExitWith =>
       ? `${error.path.join(".")}: ${error.message}`
       : String(error)
   )
-
-export const fromPlatformError = (error: PlatformError): ExitWith => usage(error.message)
 
 /** The message of the error behind another one. */
 export const reasonOf = ({ cause, message }: { readonly cause?: unknown; readonly message: string }): string =>

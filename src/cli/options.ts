@@ -4,18 +4,17 @@ import * as Options from "@effect/cli/Options"
 import * as ValidationError from "@effect/cli/ValidationError"
 import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
-import type * as Option from "effect/Option"
 import { parse } from "../emulator/internal/duration.js"
 
 /** A value is wrong. */
 export const invalid = (message: string): ValidationError.ValidationError =>
   ValidationError.invalidValue(HelpDoc.p(message))
 
-export const json: Options.Options<boolean> = Options.boolean("json").pipe(
+export const json = Options.boolean("json").pipe(
   Options.withDescription("prints JSON, one object a line")
 )
 
-export const utc: Options.Options<boolean> = Options.boolean("utc").pipe(
+export const utc = Options.boolean("utc").pipe(
   Options.withDescription("prints times in UTC, not in the time zone of this machine")
 )
 
@@ -38,17 +37,17 @@ export const duration = (name: string): Options.Options<Duration.Duration> =>
 export const positiveDuration = (name: string): Options.Options<Duration.Duration> =>
   checked(duration(name), Duration.greaterThan(Duration.zero), `--${name}: must be longer than nothing`)
 
-export const every: Options.Options<Option.Option<Duration.Duration>> = positiveDuration("every").pipe(
+export const every = positiveDuration("every").pipe(
   Options.withDescription("the poll interval; by default short at first and longer later"),
   Options.optional
 )
 
-export const timeout: Options.Options<Option.Option<Duration.Duration>> = positiveDuration("timeout").pipe(
+export const timeout = positiveDuration("timeout").pipe(
   Options.withDescription("gives up after this time; the job continues; by default a day"),
   Options.optional
 )
 
-export const gateway: Options.Options<Option.Option<string>> = Options.text("gateway").pipe(
+export const gateway = Options.text("gateway").pipe(
   Options.withPseudoName("url"),
   Options.withDescription(
     "watches through the gateway at this URL, which has the token of the service; a token for the gateway is read from " +
@@ -57,7 +56,7 @@ export const gateway: Options.Options<Option.Option<string>> = Options.text("gat
   Options.optional
 )
 
-export const host: Options.Options<string> = Options.text("host").pipe(
+export const host = Options.text("host").pipe(
   Options.withDescription("the address to listen at; by default 127.0.0.1, which other machines cannot reach"),
   Options.withDefault("127.0.0.1")
 )

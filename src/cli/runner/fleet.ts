@@ -15,7 +15,6 @@ import * as ClusterWatcher from "../../cluster/ClusterWatcher.js"
 import * as Fleet from "../../cluster/Fleet.js"
 import * as Gateway from "../../gateway/Gateway.js"
 import * as NodeGateway from "../../node/NodeGateway.js"
-
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
 import * as Exit from "../exit.js"
 import { listen, token } from "../serve/command.js"

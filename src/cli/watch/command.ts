@@ -34,7 +34,7 @@ const withCursors = (jobs: ReadonlyArray<JobRef>, texts: ReadonlyArray<string>) 
   Effect.gen(function*() {
     const cursors = new Map<string, Transition.Cursor>()
     for (const text of texts) {
-      const cursor = yield* Effect.mapError(Transition.parseCursor(text), ({ message }) => Exit.usage(message))
+      const cursor = yield* Effect.mapError(Transition.parseCursor(text), Exit.asUsage)
       const job = jobs.find((job) => Transition.Cursor.isOf(cursor, job))
       if (job === undefined) return yield* Exit.usage(`--from ${text}: the cursor is of none of these jobs`)
       // the cursor of an ended job does not have its outcome: the watch starts again, and reports the end

@@ -13,15 +13,13 @@ export type Event = WatchEvent | WatchFailed
 export const maxAttempts = maxRetries + 1
 
 const encode = Schema.encode(Schema.Union(WatchEvent, WatchFailed))
-const toText = Schema.encode(Schema.parseJson(Schema.Unknown))
 
 /** Encodes an event in one line. An error also has its message. */
 export const toJson = (event: Event): Effect.Effect<string> =>
   encode(event).pipe(
-    Effect.flatMap((encoded) => toText("error" in event ? { ...encoded, message: event.error.message } : encoded)),
     // the same schemas decoded what is encoded here
     Effect.orDie,
-    Effect.map(printable)
+    Effect.map((encoded) => jsonLine("error" in event ? { ...encoded, message: event.error.message } : encoded))
   )
 
 /** Writes a time to the second, of this machine's time zone or of UTC. */
