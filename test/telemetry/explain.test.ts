@@ -267,14 +267,16 @@ describe("explain", () => {
             Effect.scoped,
             inTime,
             Logger.withMinimumLogLevel(LogLevel.None),
-            Effect.provide(TestJobQueue.layer({
-              workers: {
-                claimTimeout: "30 seconds",
-                script: Worker.attempts(...attempts.map(([all, end]) => [...all, end]))
-              },
-              faults: isFlaky ? [Fault.unavailable().pipe(Fault.withProbability(0.3))] : []
-            })),
-            Effect.provide(TestContext.TestContext),
+            Effect.provide(Layer.provideMerge(
+              TestJobQueue.layer({
+                workers: {
+                  claimTimeout: "30 seconds",
+                  script: Worker.attempts(...attempts.map(([all, end]) => [...all, end]))
+                },
+                faults: isFlaky ? [Fault.unavailable().pipe(Fault.withProbability(0.3))] : []
+              }),
+              TestContext.TestContext
+            )),
             Effect.runPromise
           )
       ),
