@@ -286,9 +286,12 @@ const isDetails = (body: unknown): body is ErrorDetails =>
 
 const mayPass = (status: number) => status >= 500 || status === 408 || status === 425 || status === 429
 
+// the gateway is busy, or has a defect, which its next version may not have
+const passing: ReadonlyArray<string> = ["TooManyConnections", "InternalError"]
+
 const toError = (status: number, body: unknown): WatchError | undefined =>
   isDetails(body)
-    ? (body._tag as string) === "TooManyConnections" ? undefined : new WatchError(body._tag, body.message, status, body)
+    ? passing.includes(body._tag) ? undefined : new WatchError(body._tag, body.message, status, body)
     // not the gateway
     : mayPass(status)
     ? undefined
@@ -299,8 +302,8 @@ const toError = (status: number, body: unknown): WatchError | undefined =>
  * none.
  *
  * Throws a `WatchError` if the gateway refuses the request or, of a single job, if that can't be watched any more. A break
- * of the connection, an error response of a proxy, and a busy gateway are no errors: they are tried again until the signal
- * aborts, with pauses of up to 30 seconds.
+ * of the connection, an error response of a proxy, and a gateway that is busy or has a defect are no errors: they are tried
+ * again until the signal aborts, with pauses of up to 30 seconds.
  *
  * The gateway needs the view `slim` or `full`.
  *

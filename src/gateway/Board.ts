@@ -31,6 +31,7 @@ import { JobWatcher } from "../watch/JobWatcher.js"
 import { type Entry, Jobs } from "./internal/boardJobs.js"
 import { refusal, writeTo } from "./internal/boardStream.js"
 import { Connections } from "./internal/connections.js"
+import { logDefects, respondToDefects } from "./internal/defects.js"
 import { GatewayOutput, type Output } from "./internal/output.js"
 import * as Page from "./internal/page.js"
 import { maxJobs as maxAdded, pathOf } from "./internal/request.js"
@@ -127,7 +128,10 @@ const make = (options: Options) =>
         }, { discard: true })
       const send = yield* GatewayOutput
       const ended = Effect.raceFirst(Effect.forever(subscription.next), Deferred.await(stopped))
-      const bytes = yield* send(request, (output) => Effect.raceFirst(writeTo(output, jobs, add(output)), ended))
+      const bytes = yield* send(request, (output) =>
+        Effect.raceFirst(writeTo(output, jobs, add(output)), ended).pipe(
+          Effect.catchAllCause(logDefects("a stream of the board"))
+        ))
       return Response.stream("text/event-stream", bytes)
     })
 
@@ -170,7 +174,7 @@ const make = (options: Options) =>
       const respond = data[path]
       if (respond === undefined) return files[path] ?? notFound("the page is /")
       return isOwn(request) ? yield* respond(new URLSearchParams(request.url.slice(path.length)), request) : crossOrigin
-    }).pipe(Effect.map(secure), Effect.interruptible)
+    }).pipe(respondToDefects("a request to the board"), Effect.map(secure), Effect.interruptible)
 
     return Context.make(Board, { httpApp }).pipe(Context.add(JobWatcher, watched))
   })

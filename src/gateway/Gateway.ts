@@ -27,6 +27,7 @@ import type { JobWatcher } from "../watch/JobWatcher.js"
 import type { Access } from "./GatewayAccess.js"
 import { Heartbeats, open } from "./internal/connection.js"
 import { Connections } from "./internal/connections.js"
+import { respondToDefects } from "./internal/defects.js"
 import { encodersBy } from "./internal/encoder.js"
 import { GatewayOutput } from "./internal/output.js"
 import { isOpen, maxJobs, parseQuery, pathOf, type Query } from "./internal/request.js"
@@ -126,7 +127,7 @@ export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatche
     })
   })
 
-  return Effect.interruptible(Effect.gen(function*() {
+  return Effect.gen(function*() {
     const request = yield* HttpServerRequest.HttpServerRequest
     const path = pathOf(request)
     if (path !== "/events" && path !== "/status") return Response.routeNotFound
@@ -142,5 +143,5 @@ export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatche
       Effect.zipRight(path === "/events" ? events(query.right, request) : status(query.right)),
       Effect.catchAll((error) => Effect.succeed(Response.ofError(error, encoders.error(error))))
     )
-  }))
+  }).pipe(respondToDefects("a request to the gateway"), Effect.interruptible)
 }

@@ -81,13 +81,18 @@ const Claims = Schema.Union(Schema.Struct({ job: JobRef }), Schema.Struct({ mode
 
 const decodeClaims = Schema.decodeUnknownEither(Claims)
 
-const jose = Effect.promise(() => import("jose"))
+// a peer that only these tokens need
+const jose = Effect.promise(() =>
+  import("jose").catch((cause: unknown) => {
+    throw new Error("the watch tokens of GatewayAccess need the package jose: npm install jose@6", { cause })
+  })
+)
 
 const keyOf = (secret: Redacted.Redacted): Uint8Array => new TextEncoder().encode(Redacted.value(secret))
 
 /**
- * Signs a watch token, which a backend gives to a browser: a JWT (HS256) with the grant and an expiry. Requires the package
- * `jose`. The secret should have 32 random bytes or more.
+ * Signs a watch token, which a backend gives to a browser: a JWT (HS256) with the grant and an expiry. The secret should
+ * have 32 random bytes or more. Requires the package `jose` (`npm install jose@6`), and dies without it.
  *
  * @example
  * import { GatewayAccess } from "effect-queue-status/gateway"
@@ -125,7 +130,8 @@ export const signWatchToken = (
 
 /**
  * Allows a client with a token of `signWatchToken` to watch what the token is for. To rotate a secret, give the new and the
- * old one until the last token of the old one has expired. Requires the package `jose`.
+ * old one until the last token of the old one has expired. Requires the package `jose` (`npm install jose@6`): without it,
+ * a token is answered with 500, and the log says why.
  *
  * A token is checked when a stream begins; a stream outlives its token.
  *
@@ -137,18 +143,22 @@ export const watchTokens = (secrets: Arr.NonEmptyReadonlyArray<Redacted.Redacted
     onNone: () => required(job),
     onSome: ({ value }) =>
       Effect.gen(function*() {
-        const { jwtVerify } = yield* jose
+        const { errors, jwtVerify } = yield* jose
         const currentDate = DateTime.toDateUtc(yield* DateTime.now)
-        const payload = yield* Effect.firstSuccessOf(
+        const { payload } = yield* Effect.firstSuccessOf(
           secrets.map((secret) =>
-            Effect.tryPromise({
-              try: () => jwtVerify(Redacted.value(value), keyOf(secret), { algorithms: ["HS256"], currentDate }),
-              catch: () => invalid(job)
-            })
+            Effect.promise(() =>
+              jwtVerify(Redacted.value(value), keyOf(secret), { algorithms: ["HS256"], currentDate })
+            ).pipe(
+              // any other error is not about the token: the secret may be empty
+              Effect.catchSomeDefect((error) =>
+                error instanceof errors.JOSEError ? Option.some(invalid(job)) : Option.none()
+              )
+            )
           )
         )
-        const claims = decodeClaims(payload.payload)
-        if (Either.isLeft(claims) || payload.payload.exp === undefined) return yield* invalid(job)
+        const claims = decodeClaims(payload)
+        if (Either.isLeft(claims) || payload.exp === undefined) return yield* invalid(job)
         const grant = claims.right
         const isFor = "job" in grant ? isSameJob(grant.job, job) : grant.model === job.model
         if (!isFor) return yield* denied(job, 403, "the token is not for this job")

@@ -15,7 +15,6 @@
  * @since 0.1.0
  */
 import * as HttpClient from "@effect/platform/HttpClient"
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -42,6 +41,7 @@ import { parseRetryAfter } from "../queue/internal/retryAfter.js"
 import { Client } from "../queue/internal/webhookClient.js"
 import * as JobStream from "../watch/JobStream.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
+import { logDefects } from "./internal/defects.js"
 import { messageOf, requestOf } from "./internal/webhookMessage.js"
 import { type Delivery, keyOf, OutboxError, WebhookStore } from "./WebhookStore.js"
 
@@ -279,7 +279,12 @@ export const make = (
       // while the store fails, it cannot keep this
       Effect.ignore(store.stop(delivery)).pipe(
         // in a fiber of its own: it may register the delivery again
-        Effect.zipRight(Effect.forkIn(onStopped(error, delivery), scope)),
+        Effect.zipRight(
+          Effect.suspend(() => onStopped(error, delivery)).pipe(
+            Effect.catchAllCause(logDefects("the onStopped of webhooks")),
+            Effect.forkIn(scope)
+          )
+        ),
         Effect.uninterruptible
       )
 
@@ -298,9 +303,7 @@ export const make = (
           )
         ),
         Effect.catchAll((error) => stopped(error, delivery)),
-        Effect.tapErrorCause((cause) =>
-          Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("a webhook delivery died", cause)
-        )
+        Effect.catchAllCause(logDefects("a webhook delivery"))
       )
 
     const turn = yield* Effect.makeSemaphore(1)
@@ -324,8 +327,10 @@ export const make = (
           duration: interval,
           onTimeout: () => new OutboxError({ reason: `no response within ${Duration.format(interval)}` })
         }),
+        Effect.tapError(({ message }) => Effect.logWarning(message)),
+        Effect.tapErrorCause(logDefects("the store of the webhooks")),
         // other processes may soon hold the deliveries
-        Effect.catchAll((error) => Effect.zipRight(Effect.logWarning(error.message), FiberMap.clear(fibers))),
+        Effect.catchAllCause(() => FiberMap.clear(fibers)),
         Effect.schedule(Schedule.spaced(interval)),
         Effect.forkScoped
       )

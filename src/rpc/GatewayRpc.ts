@@ -23,6 +23,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Access } from "../gateway/GatewayAccess.js"
+import { logDefects } from "../gateway/internal/defects.js"
 import { parseToken } from "../gateway/internal/request.js"
 import { latest } from "../gateway/internal/snapshot.js"
 import { slimErrorOf, slimStatus } from "../gateway/internal/view.js"
@@ -163,16 +164,20 @@ export const layer = (
         )
         return Stream.fromEffect(Effect.forEach(jobs, ({ job }) => access(token, job), { discard: true })).pipe(
           Stream.flatMap(() => Stream.mergeAll(events, { concurrency: "unbounded" })),
+          Stream.tapErrorCause(logDefects("a call of the gateway", token)),
           Stream.provideContext(context)
         )
       },
-      "JobGateway.Snapshot": ({ from, job, wait = Duration.zero }, { headers }) =>
-        access(parseToken(headers["authorization"]), job).pipe(
+      "JobGateway.Snapshot": ({ from, job, wait = Duration.zero }, { headers }) => {
+        const token = parseToken(headers["authorization"])
+        return Effect.suspend(() => access(token, job)).pipe(
           Effect.zipRight(latest({ job, from }, wait)),
           Effect.map(Option.map(({ status }) => isSlim ? slimStatus(status) : status)),
           isSlim ? Effect.mapError(slimErrorOf) : identity,
+          Effect.tapErrorCause(logDefects("a call of the gateway", token)),
           Effect.provide(context)
         )
+      }
     })))
 }
 

@@ -122,20 +122,27 @@ describe("errors", () => {
         streaming(event("Queued", { _tag: "Queued", cursor: "a" }, "a")),
         (response) => response.destroy(),
         answer(502, "<h1>Bad Gateway</h1>"),
+        answer(500, error("InternalError")),
         busy,
         end
       ], { from: "before" })
       assert.isUndefined(outcome.error)
       assert.deepStrictEqual(events.map(({ _tag }) => _tag), [
-        ...["Connected", "Queued", "Disconnected", "Disconnected", "Disconnected", "Disconnected", "Connected"]
+        ...["Connected", "Queued", "Disconnected", "Disconnected", "Disconnected", "Disconnected"],
+        ...["Disconnected", "Connected"]
       ])
       const reasons = events.flatMap((event) => event._tag === "Disconnected" ? [event.reason] : [])
-      assert.deepStrictEqual([reasons[0], ...reasons.slice(2)], ["the stream ended", "HTTP 502", "HTTP 503"])
+      assert.deepStrictEqual([reasons[0], ...reasons.slice(2)], [
+        "the stream ended",
+        "HTTP 502",
+        "HTTP 500",
+        "HTTP 503"
+      ])
       const pauses = events.flatMap((event) => event._tag === "Disconnected" ? [event.retryIn] : [])
-      assert.strictEqual(pauses[3], 1_000)
-      for (const pause of pauses.slice(0, 3)) assert.isBelow(pause, 10)
+      assert.strictEqual(pauses[4], 1_000)
+      for (const pause of pauses.slice(0, 4)) assert.isBelow(pause, 10)
       assert.deepStrictEqual(server.requests.map(({ headers }) => headers["last-event-id"]), [
-        ...["before", "a", "a", "a", "a"]
+        ...["before", "a", "a", "a", "a", "a"]
       ])
     }))
 })

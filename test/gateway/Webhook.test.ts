@@ -1,11 +1,15 @@
 import { SystemError } from "@effect/platform/Error"
+import * as KeyValueStore from "@effect/platform/KeyValueStore"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FastCheck from "effect/FastCheck"
+import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
@@ -15,12 +19,13 @@ import * as Scope from "effect/Scope"
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { inspect } from "node:util"
-import { Webhook } from "../../src/gateway/index.js"
-import { Job, JobQueue, Transition } from "../../src/index.js"
+import { Webhook, WebhookStore } from "../../src/gateway/index.js"
+import { Job, JobQueue, JobWatcher, Transition } from "../../src/index.js"
 import { Arbitraries, TestJobQueue, Worker } from "../../src/testing/index.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import { submit, test } from "../fixtures/gateway.js"
 import { job as someJob } from "../fixtures/job.js"
+import { expectLogged, withLogs } from "../fixtures/logs.js"
 import { runs } from "../fixtures/runs.js"
 import {
   disk,
@@ -477,6 +482,78 @@ describe("a delivery", () => {
       const unreadable = yield* Effect.flip(start(client, store))
       assert.strictEqual(unreadable._tag, "OutboxError")
     })))
+})
+
+describe("a defect is logged once:", () => {
+  it.effect("of a delivery, which continues when it is registered again", () =>
+    test(withLogs((logs) =>
+      Effect.gen(function*() {
+        const job = yield* ended
+        const { client, received } = receiver()
+        let isBroken = true
+        const webhooks = yield* start(client, disk().store, {
+          endpoint: () => isBroken ? Effect.dieMessage("no table") : Effect.succeedSome(billing)
+        })
+        yield* webhooks.register(job, "billing")
+        yield* Effect.sleep("1 minute")
+        expectLogged(logs, 1, "a webhook delivery died", "no table")
+        isBroken = false
+        yield* webhooks.register(job, "billing")
+        yield* Effect.sleep("1 minute")
+        assert.deepStrictEqual(typesOf(received), history)
+      })
+    )))
+
+  it.effect("of the function that is called when a delivery has stopped", () =>
+    test(withLogs((logs) =>
+      Effect.gen(function*() {
+        const { client } = receiver()
+        const handlers: ReadonlyArray<NonNullable<Webhook.Options["onStopped"]>> = [
+          () => Effect.dieMessage("no mail"),
+          () => assert.fail("no mail")
+        ]
+        for (const [i, onStopped] of handlers.entries()) {
+          const webhooks = yield* start(client, disk().store, { onStopped })
+          yield* webhooks.register(someJob, "billing")
+          yield* Effect.sleep("1 hour")
+          expectLogged(logs, i + 1, "the onStopped of webhooks died", "no mail")
+        }
+      })
+    )))
+
+  it.effect("of a store that is asked again and again, and is asked further", () =>
+    test(withLogs((logs) =>
+      Effect.gen(function*() {
+        const { client, received } = receiver()
+        const asked: Array<number> = []
+        const store = Layer.effect(
+          WebhookStore.WebhookStore,
+          Effect.map(WebhookStore.WebhookStore, (store) => ({
+            ...store,
+            holdInterval: Option.some(Duration.seconds(10)),
+            hold: Effect.flatMap(
+              Clock.currentTimeMillis,
+              (now) => asked.push(now) === 2 ? Effect.dieMessage("no database") : store.hold
+            )
+          }))
+        ).pipe(
+          Layer.provide(WebhookStore.layerKeyValueStore),
+          Layer.provide(Layer.succeed(KeyValueStore.KeyValueStore, disk().store))
+        )
+        const webhooks = yield* Webhook.layer({ endpoint: () => Effect.succeedSome(billing) }).pipe(
+          Layer.provide([JobWatcher.layer(), Layer.succeed(Webhook.Client, client), store]),
+          Layer.build,
+          Effect.map(Context.get(Webhook.Webhooks))
+        )
+        yield* Effect.sleep("1 minute")
+        expectLogged(logs, 1, "the store of the webhooks died", "no database")
+        assert.isAbove(asked.length, 5)
+        yield* webhooks.register(yield* ended, "billing")
+        yield* Effect.sleep("1 minute")
+        assert.deepStrictEqual(typesOf(received), history)
+        assert.lengthOf(logs, 1)
+      })
+    )))
 })
 
 it.effect("neither the URL nor a secret is in errors, logs or spans", () =>

@@ -8,11 +8,13 @@ import * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as RpcServer from "@effect/rpc/RpcServer"
 import * as RpcTest from "@effect/rpc/RpcTest"
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -29,17 +31,19 @@ import { secret, submit as submitSecret, test } from "../fixtures/gateway.js"
 import { inFrontOf, noting, quick, quickly, submit } from "../fixtures/gatewayServer.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
 import { job } from "../fixtures/job.js"
+import { expectLogged, withLogs } from "../fixtures/logs.js"
 
 type Transport = "HTTP" | "WebSocket"
 
 /** A server of the procedures, and its port. */
 const serve = (
   transport: Transport,
-  watcher: Layer.Layer<JobWatcher.JobWatcher, never, JobQueue.JobQueue> = JobWatcher.layer()
+  watcher: Layer.Layer<JobWatcher.JobWatcher, never, JobQueue.JobQueue> = JobWatcher.layer(),
+  options: GatewayRpc.Options = { view: "full" }
 ) => {
   const protocol = transport === "HTTP" ? RpcServer.layerProtocolHttp : RpcServer.layerProtocolWebsocket
   return HttpRouter.Default.serve().pipe(
-    Layer.provide(RpcServer.layer(GatewayRpc.Rpcs).pipe(Layer.provide(GatewayRpc.layer({ view: "full" })))),
+    Layer.provide(RpcServer.layer(GatewayRpc.Rpcs).pipe(Layer.provide(GatewayRpc.layer(options)))),
     Layer.provide(protocol({ path: "/rpc" })),
     Layer.provide([RpcSerialization.layerNdjson, watcher, quickly]),
     Layer.provideMerge(NodeHttpServer.layer(Http.createServer, { host: "127.0.0.1", port: 0 })),
@@ -97,6 +101,26 @@ for (const transport of ["HTTP", "WebSocket"] as const) {
         yield* Fiber.interrupt(fiber)
         yield* Deferred.await(ended)
       }).pipe(Effect.provide(TestJobQueue.layer())))
+
+    it.scopedLive("a defect is logged once, without the token, and ends the calls of the client", () =>
+      withLogs((logs) =>
+        Effect.gen(function*() {
+          const token = "aTokenOfTheClient0123456789"
+          const headers = { authorization: `Bearer ${token}` }
+          const access = () => Effect.die(new Error(`no such token: ${token}`))
+          const client = yield* connect(transport, yield* serve(transport, undefined, { access }))
+          const calls: ReadonlyArray<Effect.Effect<Exit.Exit<void, unknown>>> = [
+            Effect.exit(Effect.asVoid(client.JobGateway.Snapshot({ job }))),
+            Effect.exit(Stream.runDrain(GatewayRpc.follow(client, [{ job }])))
+          ]
+          for (const [i, call] of calls.entries()) {
+            const exit = yield* RpcClient.withHeaders(call, headers)
+            assert(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+            expectLogged(logs, i + 1, "a call of the gateway died", "no such token: <redacted>")
+          }
+          assert.notInclude(logs.join(), token)
+        })
+      ).pipe(Effect.provide(TestJobQueue.layer())))
   })
 }
 

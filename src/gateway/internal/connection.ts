@@ -19,82 +19,97 @@ import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import * as Fiber from "../../queue/internal/fiber.js"
 import { JobWatcher } from "../../watch/JobWatcher.js"
 import type { Notice, Subscription, Watch } from "../../watch/JobWatcher.js"
+import { logDefects } from "./defects.js"
 import { type Encoder, encodeText, type Step } from "./encoder.js"
 import type { Output } from "./output.js"
 import { formatCursors, isOpen, type Known, type Query } from "./request.js"
 
 /** Turns the notices of a subscription into bytes. */
-class Writer {
+class Connection {
   /** The cursors of all jobs, if there are several: the id of an event. */
   private readonly cursors: Map<string, string> | undefined
-  private readonly failed = new Set<Watch>()
+  private readonly failed: Array<Watch> = []
   private watched: number
+  /** What is to be written. */
+  private bytes: Array<Uint8Array>
+  /** What the stream ends with, if it does: nothing after its last event, or the defect of a watch. */
+  private end: Effect.Effect<void> | undefined
 
   constructor(
-    private readonly output: Output,
     { jobs }: Query,
+    private readonly subscription: Subscription,
     private readonly encoder: Encoder,
     private readonly policy: WatchPolicy,
-    private readonly rules: Rules
+    private readonly rules: Rules,
+    begin: Uint8Array
   ) {
     this.watched = jobs.filter(isOpen).length
+    this.bytes = [begin]
     this.cursors = jobs.length === 1 ? undefined : new Map(
       jobs.map(({ from, job }) => [keyOf(job), from === undefined ? "" : Transition.formatCursor(from)])
     )
   }
 
-  get isEnded(): boolean {
-    return this.watched === 0
+  /** Writes the events, up to the end. */
+  send(output: Output): Effect.Effect<void> {
+    for (const bytes of this.bytes) output.write(bytes)
+    this.bytes = []
+    return this.end ?? Effect.flatMap(
+      Effect.zipRight(output.room, Effect.suspend(() => this.subscription.next)),
+      (notices) => {
+        this.encode(notices)
+        return this.send(output)
+      }
+    )
   }
 
-  /** Throws the defect of a watch that dies. */
-  write(notices: Iterable<Notice>): void {
+  encode(notices: Iterable<Notice>): void {
     for (const notice of notices) {
-      if (!this.failed.has(notice.watch)) this.writeOne(notice)
+      if (!this.failed.includes(notice.watch)) this.encodeOne(notice)
     }
-    if (this.isEnded) this.output.write(this.encoder.end)
+    if (this.watched > 0) return
+    this.bytes.push(this.encoder.end)
+    this.end = Effect.void
   }
 
-  private writeOne(notice: Notice): void {
-    const { encoder, output } = this
+  private encodeOne(notice: Notice): void {
+    const { encoder } = this
     switch (notice._tag) {
       case "Sample": {
         const step = encoder.step(notice, this.policy, this.rules)
-        return Either.isLeft(step) ? this.fail(notice.watch, step.left) : this.writeStep(notice.watch, step.right)
+        return Either.isLeft(step) ? this.fail(notice.watch, step.left) : this.encodeStep(notice.watch, step.right)
       }
       case "Trouble":
-        return output.write(encoder.trouble(notice))
+        return void this.bytes.push(encoder.trouble(notice))
       case "Recovered":
-        return output.write(encoder.recovered(notice))
+        return void this.bytes.push(encoder.recovered(notice))
       case "Ended": {
-        if (Exit.isFailure(notice.exit)) {
-          const error = Cause.failureOrCause(notice.exit.cause)
-          if (Either.isRight(error)) throw Cause.squash(error.right)
-          return this.fail(notice.watch, error.left)
-        }
-        this.watched--
+        if (Exit.isSuccess(notice.exit)) return void this.watched--
+        const error = Cause.failureOrCause(notice.exit.cause)
+        if (Either.isLeft(error)) return this.fail(notice.watch, error.left)
+        this.end = Effect.failCause(error.right)
       }
     }
   }
 
-  private writeStep(watch: Watch, step: Step): void {
-    const { cursors, encoder, output } = this
+  private encodeStep(watch: Watch, step: Step): void {
+    const { cursors, encoder } = this
     watch.cursor = step.cursor
     for (const { bytes, cursor, withoutId } of step.events) {
-      if (cursors === undefined) output.write(bytes)
+      if (cursors === undefined) this.bytes.push(bytes)
       else {
         cursors.set(keyOf(watch.job), cursor)
         const id = encoder.format.writeId(formatCursors(cursors.values()))
-        if (id !== "") output.write(encodeText(id))
-        output.write(withoutId)
+        if (id !== "") this.bytes.push(encodeText(id))
+        this.bytes.push(withoutId)
       }
     }
   }
 
   private fail(watch: Watch, error: WatchError): void {
-    this.failed.add(watch)
+    this.failed.push(watch)
     this.watched--
-    this.output.write(this.encoder.failed(watch.job, error))
+    this.bytes.push(this.encoder.failed(watch.job, error))
   }
 }
 
@@ -128,9 +143,13 @@ export class Heartbeats {
   )
 }
 
+// no part of a stream knows the token of its request
+const logged = logDefects("a stream of the gateway")
+
 /**
- * Opens the stream of a request, and returns what writes it. If it is about one job, fails if that can't be watched: an
- * `EventSource` stops after an error response, but connects again after a stream that reports an error.
+ * Opens the stream of a request, and returns what writes it. If it is about one job, fails if that can't be watched, and
+ * dies if its first event can't be encoded: an `EventSource` stops after an error response, but connects again after a
+ * stream that ends.
  *
  * @internal
  */
@@ -140,32 +159,24 @@ export const open = (
   heartbeats: Heartbeats
 ): Effect.Effect<(output: Output) => Effect.Effect<void>, WatchError, JobWatcher | Scope.Scope> =>
   Effect.gen(function*() {
+    const { format } = encoder
     const policy = yield* Default
-    const rulesOfJobs = yield* rules
-    const begin = yield* encoder.format.begin
     const subscription = yield* (yield* JobWatcher).subscribe({ policy, wants: "changes" })
+    const connection = new Connection(query, subscription, encoder, policy, yield* rules, yield* format.begin)
     const scope = yield* Effect.scope
     const add = ({ from, job }: Known) => subscription.add(job, from)
     const [one, ...others] = query.jobs
-    const isOne = others.length === 0
-    let first: Iterable<Notice> = isOne ? yield* Effect.zipRight(add(one), untilKnown(subscription)) : []
+    if (others.length === 0) {
+      yield* add(one)
+      connection.encode(yield* untilKnown(subscription))
+    }
     return (output) => {
-      const writer = new Writer(output, query, encoder, policy, rulesOfJobs)
-      const write = (notices: Iterable<Notice>): Effect.Effect<void> => {
-        writer.write(notices)
-        return writer.isEnded ? Effect.void : Effect.zipRight(output.room, next)
-      }
-      const next = Effect.flatMap(Effect.suspend(() => subscription.next), write)
-      const written = Effect.flatMap(heartbeats.begin(output, encoder.format.heartbeat, scope), () => {
-        output.write(begin)
-        const notices = first
-        first = []
-        return write(notices)
-      })
-      if (isOne) return written
+      const sent = Effect.flatMap(heartbeats.begin(output, format.heartbeat, scope), () => connection.send(output))
       // some may have news before the last one is added; a watcher that is closed adds none
       const added = Effect.forEach(query.jobs.filter(isOpen), add, { discard: true })
-      return Effect.raceFirst(written, Effect.zipRight(added, Effect.never))
+      const both = others.length === 0 ? sent : Effect.raceFirst(sent, Effect.zipRight(added, Effect.never))
+      // after a defect the stream ends, without its last event: the client connects again
+      return Effect.catchAllCause(both, logged)
     }
   })
 

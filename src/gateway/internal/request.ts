@@ -72,6 +72,14 @@ export const parseToken = (header: string | undefined, query: string | null = nu
 /** The path of a request, relative to where the gateway is mounted. @internal */
 export const pathOf = (request: HttpServerRequest.HttpServerRequest): string => request.url.split("?", 1)[0] ?? ""
 
+/** @internal */
+export const paramsOf = (request: HttpServerRequest.HttpServerRequest): URLSearchParams =>
+  new URLSearchParams(request.url.slice(pathOf(request).length))
+
+/** @internal */
+export const tokenOf = (request: HttpServerRequest.HttpServerRequest): Option.Option<Token> =>
+  parseToken(request.headers["authorization"], paramsOf(request).get("token"))
+
 /** Parses the query. A `Last-Event-ID` has precedence over `from`: an `EventSource` repeats its first URL. @internal */
 export const parseQuery = (
   request: HttpServerRequest.HttpServerRequest,
@@ -81,7 +89,7 @@ export const parseQuery = (
     if (request.url.length > maxUrlLength) {
       return yield* invalid("job", `the URL is longer than ${maxUrlLength} characters`)
     }
-    const query = new URLSearchParams(request.url.slice(pathOf(request).length))
+    const query = paramsOf(request)
     const [name = "", ...names] = new Set(query.getAll("job"))
     if (names.length >= maxJobs) {
       return yield* invalid("job", `the query names more than ${maxJobs} job${maxJobs === 1 ? "" : "s"}`)
