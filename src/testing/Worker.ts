@@ -211,7 +211,8 @@ const toScript = (script: Script | ReadonlyArray<Step>): Script =>
   typeof script === "function" ? script : always(...script)
 
 /**
- * Takes other steps, or follows another script, for each attempt of a job. The last one serves for all further attempts.
+ * Takes other steps, or follows another script, for each attempt of a job. The last one serves for all further attempts: a
+ * list that ends with a worker that stops leads to `RetriesExhausted`.
  *
  * @example
  * import { Worker } from "effect-queue-status/testing"
@@ -226,23 +227,33 @@ const toScript = (script: Script | ReadonlyArray<Step>): Script =>
  * @category scripts
  */
 export const attempts = (...each: ReadonlyArray<Script | ReadonlyArray<Step>>): Script => {
+  if (each.length === 0) {
+    throw new RangeError("Worker.attempts: there is no attempt; add one, such as [Worker.finish(0)]")
+  }
   const scripts = each.map(toScript)
-  return (task, random) => scripts[Math.min(task.attempt, scripts.length) - 1]?.(task, random) ?? []
+  return (task, random) => scripts[Math.min(task.attempt, scripts.length) - 1]!(task, random)
 }
 
 /**
- * Follows a script for each model. Other models get `otherwise`, which defaults to a worker that dies.
+ * Follows a script for each model. Other models get `otherwise`. Without it they have no script: a call of the queue during
+ * which a worker claims such a job dies with a `RangeError`, which names the model and the entry to add.
  *
  * @since 0.1.0
  * @category scripts
  */
 export const byModel = (
   scripts: { readonly [model: string]: Script | ReadonlyArray<Step> },
-  otherwise: Script | ReadonlyArray<Step> = []
+  otherwise?: Script | ReadonlyArray<Step>
 ): Script =>
 (task, random) => {
   const { model } = task.job
-  return toScript(Object.hasOwn(scripts, model) ? scripts[model]! : otherwise)(task, random)
+  const script = Object.hasOwn(scripts, model) ? scripts[model]! : otherwise
+  if (script !== undefined) return toScript(script)(task, random)
+  const name = JSON.stringify(model)
+  throw new RangeError(
+    `Worker.byModel: there is no script for the model ${name}; add ${name}: [Worker.finish(0)] to the scripts, ` +
+      "or pass a script for other models as the second argument"
+  )
 }
 
 /**
@@ -254,12 +265,13 @@ export const byModel = (
 export const weighted = (
   ...choices: ReadonlyArray<readonly [weight: number, script: Script | ReadonlyArray<Step>]>
 ): Script => {
+  if (choices.length === 0) throw new RangeError("Worker.weighted: there is no script; add one, such as [1, script]")
   const scripts = choices.map(([weight, script]) => [weight, toScript(script)] as const)
   const total = scripts.reduce((sum, [weight]) => sum + weight, 0)
   return (task, random) => {
     let left = random() * total
-    const chosen = scripts.find(([weight]) => (left -= weight) < 0) ?? scripts.at(-1)
-    return chosen?.[1](task, random) ?? []
+    const [, script] = scripts.find(([weight]) => (left -= weight) < 0) ?? scripts.at(-1)!
+    return script(task, random)
   }
 }
 

@@ -730,7 +730,7 @@ describe("Emulator", () => {
           assert.deepStrictEqual(refused(yield* running.ask(post("submit", { model, payload: {} })), 500), {
             code: "internal_error",
             type: "server_error",
-            message: "the emulator has failed; this is a bug in it"
+            message: "the emulator has failed: Error: a script that is wrong"
           })
           assert.strictEqual(errors.length, 1)
           assert.include(errors[0], "a script that is wrong")

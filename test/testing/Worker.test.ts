@@ -1,12 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { assertNone, assertSome, deepStrictEqual } from "@effect/vitest/utils"
+import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as TestClock from "effect/TestClock"
-import { Job, JobQueue } from "../../src/index.js"
-import { TestJobQueue, Worker } from "../../src/testing/index.js"
+import { Job, JobQueue, JobStream } from "../../src/index.js"
+import { TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
 import { seeded } from "../../src/testing/internal/seededRandom.js"
 
 const model = "my-org/video-generator"
@@ -291,10 +292,10 @@ describe("Worker", () => {
       const script = Worker.attempts([one], () => [two, one], [three])
       const at = (attempt: number) => script(task(model, attempt), random)
       deepStrictEqual([1, 2, 3, 4].map(at), [[one], [two, one], [three], [three]])
-      deepStrictEqual(Worker.attempts()(task(model), random), [])
+      assert.throws(() => Worker.attempts(), /^Worker\.attempts: there is no attempt; add one/)
     })
 
-    it("byModel: one script per model; other models use the fallback, or stop responding", () => {
+    it("byModel: one script per model; other models use the fallback, or throw an error that names them", () => {
       const names = ["my-org/video-generator", "__proto__", "constructor", "toString", "größe/模型 🦊", " "]
       const scripts = Object.fromEntries(names.map((name, i) => [name, [Worker.finish(i)]]))
       const known = Worker.byModel(scripts)
@@ -304,11 +305,33 @@ describe("Worker", () => {
         deepStrictEqual(withRest(task(name), random), [Worker.finish(i)])
       })
       for (const name of ["valueOf", "hasOwnProperty", "My-Org/Video-Generator", ""]) {
-        deepStrictEqual(known(task(name), random), [])
+        assert.throws(() => known(task(name), random), RangeError, `no script for the model "${name}"`)
         deepStrictEqual(withRest(task(name), random), [one, two])
       }
-      for (const name of ["__proto__", "constructor"]) deepStrictEqual(Worker.byModel({})(task(name), random), [])
+      for (const name of ["__proto__", "constructor"]) {
+        assert.throws(() => Worker.byModel({})(task(name), random), RangeError, `no script for the model "${name}"`)
+      }
     })
+
+    it.effect.each(["0 seconds", "3 seconds"] as const)(
+      "byModel: a program with a job of another model dies with the entry to add; pickup after %s",
+      (pickup) =>
+        Effect.gen(function*() {
+          const result = Effect.flatMap(submit("my-org/adder"), (job) => JobStream.result(job))
+          const cause = yield* Effect.sandbox(result).pipe(Effect.flip)
+          assertSome(
+            Option.map(Cause.dieOption(cause), String),
+            "RangeError: Worker.byModel: there is no script for the model \"my-org/adder\"; " +
+              "add \"my-org/adder\": [Worker.finish(0)] to the scripts, " +
+              "or pass a script for other models as the second argument"
+          )
+        }).pipe(
+          VirtualTime.run,
+          Effect.provide(TestJobQueue.layer({
+            workers: { pickup, script: Worker.byModel({ "my-org/addr": [Worker.finish("1 second")] }) }
+          }))
+        )
+    )
 
     it.effect("byModel: models with unusual names, each with its own pool", () =>
       Effect.gen(function*() {
@@ -341,7 +364,7 @@ describe("Worker", () => {
         // four standard deviations
         assert.closeTo(count, 10_000 * share, 4 * Math.sqrt(10_000 * share * (1 - share)), step.report?.status)
       }
-      deepStrictEqual(Worker.weighted()(task(model), random), [])
+      assert.throws(() => Worker.weighted(), /^Worker\.weighted: there is no script; add one/)
       deepStrictEqual(Worker.weighted([0, [one]], [5, [two]])(task(model), () => 0), [two])
     })
 

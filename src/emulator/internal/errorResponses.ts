@@ -65,10 +65,6 @@ const refusedBy = (failure: unknown): Refused | undefined =>
     ? notAsExpected((failure as HttpApiError.HttpApiDecodeError).issues)
     : undefined
 
-const internalError = refused(500, "internal_error", "the emulator has failed; this is a bug in it", {
-  type: "server_error"
-})
-
 /**
  * Returns the response to a failed request. The API builder's own responses differ in form from the service's.
  *
@@ -76,8 +72,11 @@ const internalError = refused(500, "internal_error", "the emulator has failed; t
  */
 export const toResponse = (cause: Cause.Cause<unknown>): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
   if (Cause.isInterrupted(cause)) return Effect.interrupt
-  const known = refusedBy(Cause.squash(cause))
-  const { response } = known ?? internalError
+  const failure = Cause.squash(cause)
+  const known = refusedBy(failure)
+  // such as the error of a worker's script
+  const { response } = known ??
+    refused(500, "internal_error", `the emulator has failed: ${String(failure)}`, { type: "server_error" })
   return Effect.as(
     known === undefined ? Effect.logError("a request to the emulator failed", cause) : Effect.void,
     HttpServerResponse.text(response.body, response)
