@@ -18,8 +18,8 @@ import * as Pipeable from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
 import * as Job from "../model/Job.js"
 import type { Operation } from "../model/QueueError.js"
-import { Condition, describeCondition, FaultEffect, TypeId } from "./internal/fault.js"
-import type { Call, Definition } from "./internal/fault.js"
+import { FaultEffect, TypeId } from "./internal/fault.js"
+import type { Call, Condition, Definition } from "./internal/fault.js"
 import { sample } from "./internal/seededRandom.js"
 import * as Wire from "./internal/wireResponse.js"
 import type { Timing } from "./Worker.js"
@@ -39,14 +39,12 @@ export interface Fault extends Pipeable.Pipeable {
   readonly toString: () => string
 }
 
-const isFault = (u: unknown): u is Fault => Predicate.hasProperty(u, TypeId)
-
 const make = (label: string, effect: FaultEffect, conditions: ReadonlyArray<Condition> = []): Fault => ({
   ...Pipeable.Prototype,
   [TypeId]: { effect, conditions },
   label,
   toString() {
-    return [label, ...conditions.map(describeCondition)].join(", ")
+    return [label, ...conditions.map(({ label }) => label)].join(", ")
   }
 })
 
@@ -86,26 +84,24 @@ export const rateLimited = (retryAfter?: Duration.DurationInput): Fault =>
   )
 
 /**
- * Responds with HTTP 503 and the page of a load balancer. The call fails with `Unavailable`.
- *
- * - `status`: another 5xx. Defaults to 503.
- * - `retryAfter`: adds `Retry-After`. Defaults to none.
+ * Responds with HTTP 503, or another 5xx, and the page of a load balancer. The call fails with `Unavailable`.
  *
  * @since 0.1.0
  * @category answers
  */
-export const unavailable = (
-  options: { readonly status?: number | undefined; readonly retryAfter?: Duration.DurationInput | undefined } = {}
-): Fault => {
-  const { retryAfter, status = 503 } = options
-  return answer(
+export const unavailable = ({ retryAfter, status = 503 }: {
+  /** The status. Defaults to 503. */
+  readonly status?: number | undefined
+  /** Adds `Retry-After`. Defaults to none. */
+  readonly retryAfter?: Duration.DurationInput | undefined
+} = {}): Fault =>
+  answer(
     status,
     status === 500
       ? { code: "internal_error", type: "server_error", message: "internal error" }
       : `<html><head><title>${status}</title></head><body><h1>Service unavailable</h1></body></html>`,
     { ...(status !== 500 && { "content-type": "text/html" }), ...Wire.retryAfterHeaders(retryAfter) }
   )
-}
 
 /**
  * Rejects the token with HTTP 401. The call fails with `AccessDenied`.
@@ -242,9 +238,7 @@ export const mapStatus = (
  * @category snapshots
  */
 export const unknownStatus = (status: string): Fault => {
-  if (Job.isKnownState(status)) {
-    throw new RangeError(`Fault.unknownStatus: "${status}" is a known status`)
-  }
+  if (Job.isKnownState(status)) throw new RangeError(`Fault.unknownStatus: "${status}" is a known status`)
   return snapshot(`status "${status}"`, ({ _tag, ...rest }) => Job.Unrecognized({ ...rest, status }))
 }
 
@@ -259,11 +253,11 @@ export const stale = (behind: Duration.DurationInput): Fault =>
 
 const shifted = (label: string, millis: number): Fault => {
   const shift = Option.map(DateTime.add({ millis }))
-  return snapshot(label, ({ claimedAt, createdAt, doneAt, ...rest }) => ({
-    ...rest,
-    createdAt: shift(createdAt),
-    claimedAt: shift(claimedAt),
-    doneAt: shift(doneAt)
+  return snapshot(label, (status) => ({
+    ...status,
+    createdAt: shift(status.createdAt),
+    claimedAt: shift(status.claimedAt),
+    doneAt: shift(status.doneAt)
   }))
 }
 
@@ -289,12 +283,14 @@ export const clockBehind = (by: Duration.DurationInput): Fault =>
 // conditions
 // -----------------------------------------------------------------------------
 
+const selects = (label: string, predicate: (call: Call) => boolean): Condition => ({ label, start: () => predicate })
+
 const condition = <Args extends ReadonlyArray<unknown>>(of: (...args: Args) => Condition): {
   (...args: Args): (self: Fault) => Fault
   (self: Fault, ...args: Args): Fault
 } =>
   dual(
-    (args) => isFault(args[0]),
+    (args) => Predicate.hasProperty(args[0], TypeId),
     ({ label, [TypeId]: { conditions, effect } }: Fault, ...args: Args): Fault =>
       make(label, effect, [...conditions, of(...args)])
   )
@@ -307,7 +303,7 @@ const condition = <Args extends ReadonlyArray<unknown>>(of: (...args: Args) => C
  * @category conditions
  */
 export const where = condition((predicate: (call: Call) => boolean, label: string = "some calls") =>
-  Condition.Where({ label, predicate })
+  selects(label, predicate)
 )
 
 /**
@@ -316,9 +312,7 @@ export const where = condition((predicate: (call: Call) => boolean, label: strin
  * @since 0.1.0
  * @category conditions
  */
-export const on = condition((operation: Operation) =>
-  Condition.Where({ label: operation, predicate: (call) => call.operation === operation })
-)
+export const on = condition((operation: Operation) => selects(operation, (call) => call.operation === operation))
 
 /**
  * Affects only calls about this job.
@@ -327,10 +321,7 @@ export const on = condition((operation: Operation) =>
  * @category conditions
  */
 export const ofJob = condition((job: Job.JobRef) =>
-  Condition.Where({
-    label: Job.format(job),
-    predicate: ({ model, requestId }) => requestId === job.requestId && model === job.model
-  })
+  selects(Job.format(job), ({ model, requestId }) => requestId === job.requestId && model === job.model)
 )
 
 /**
@@ -339,13 +330,11 @@ export const ofJob = condition((job: Job.JobRef) =>
  * @since 0.1.0
  * @category conditions
  */
-export const ofModel = condition((model: string) =>
-  Condition.Where({ label: model, predicate: (call) => call.model === model })
-)
+export const ofModel = condition((model: string) => selects(model, (call) => call.model === model))
 
 /**
- * Affects only the calls from number `from` to number `to`, 1 for the first; `to` may be `Infinity`, and defaults to
- * `from`. It counts the calls that meet the conditions before it.
+ * Affects only the calls from number `from` to number `to`, 1 for the first of those that meet the conditions before it.
+ * `to` may be `Infinity`, and defaults to `from`.
  *
  * @example
  * import { Fault } from "effect-queue-status/testing"
@@ -358,7 +347,16 @@ export const ofModel = condition((model: string) =>
  */
 export const nth = condition((from: number, to: number = from) => {
   if (!(from >= 1 && to >= from)) throw new RangeError(`Fault.nth: there are no calls ${from} to ${to}`)
-  return Condition.Nth({ from, to })
+  return {
+    label: from === to ? `call ${from}` : `calls ${from} to ${to}`,
+    start: () => {
+      let count = 0
+      return () => {
+        count++
+        return from <= count && count <= to
+      }
+    }
+  }
 })
 
 /**
@@ -371,7 +369,7 @@ export const withProbability = condition((fraction: number) => {
   if (!(fraction >= 0 && fraction <= 1)) {
     throw new RangeError(`Fault.withProbability: ${fraction} is not between 0 and 1`)
   }
-  return Condition.Share({ fraction })
+  return { label: `${fraction * 100} % of the calls`, start: ({ random }) => () => random() < fraction }
 })
 
 /**
@@ -382,13 +380,10 @@ export const withProbability = condition((fraction: number) => {
  * @category conditions
  */
 export const during = condition((from: Duration.DurationInput, to: Duration.DurationInput = Duration.infinity) => {
-  const span = { from: Duration.decode(from), to: Duration.decode(to) }
-  if (Duration.greaterThanOrEqualTo(span.from, span.to)) {
-    throw new RangeError(
-      `Fault.during: there is no time from ${Duration.format(span.from)} to ${Duration.format(span.to)}`
-    )
-  }
-  return Condition.During(span)
+  const [start, end] = [Duration.toMillis(from), Duration.toMillis(to)]
+  const label = `from ${Duration.format(from)} to ${Duration.format(to)}`
+  if (start >= end) throw new RangeError(`Fault.during: there is no time ${label}`)
+  return { label, start: ({ startedAt }) => ({ at }) => startedAt + start <= at && at < startedAt + end }
 })
 
 /**
@@ -397,6 +392,16 @@ export const during = condition((from: Duration.DurationInput, to: Duration.Dura
  * @since 0.1.0
  * @category conditions
  */
-export const aboveRate = condition((calls: number, per: Duration.DurationInput) =>
-  Condition.OverRate({ calls, per: Duration.decode(per) })
-)
+export const aboveRate = condition((calls: number, per: Duration.DurationInput) => ({
+  label: `over ${calls} calls in ${Duration.format(per)}`,
+  start: () => {
+    const span = Duration.toMillis(per)
+    let allowed: ReadonlyArray<number> = []
+    return ({ at }) => {
+      allowed = allowed.filter((time) => time > at - span)
+      if (allowed.length >= calls) return true
+      allowed = [...allowed, at]
+      return false
+    }
+  }
+}))

@@ -3,7 +3,7 @@
  * affects. Public types are made of these, so they are not marked as internal: the build would leave them out.
  */
 import * as Data from "effect/Data"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type { JobStatus } from "../../model/Job.js"
 import type { Operation, QueueError } from "../../model/QueueError.js"
@@ -44,26 +44,13 @@ export type FaultEffect = Data.TaggedEnum<{
 /** @internal */
 export const FaultEffect = Data.taggedEnum<FaultEffect>()
 
-/** Selects the calls that a fault affects: described at the combinators in `Fault`. */
-export type Condition = Data.TaggedEnum<{
-  Where: { readonly label: string; readonly predicate: (call: Call) => boolean }
-  Nth: { readonly from: number; readonly to: number }
-  Share: { readonly fraction: number }
-  During: { readonly from: Duration.Duration; readonly to: Duration.Duration }
-  OverRate: { readonly calls: number; readonly per: Duration.Duration }
-}>
-
-/** @internal */
-export const Condition = Data.taggedEnum<Condition>()
-
-/** Returns a condition in words. @internal */
-export const describeCondition = Condition.$match({
-  Where: ({ label }) => label,
-  Nth: ({ from, to }) => from === to ? `call ${from}` : `calls ${from} to ${to}`,
-  Share: ({ fraction }) => `${fraction * 100} % of the calls`,
-  OverRate: ({ calls, per }) => `over ${calls} calls in ${Duration.format(per)}`,
-  During: ({ from, to }) => `from ${Duration.format(from)} to ${Duration.format(to)}`
-})
+/** Selects the calls that a fault affects. */
+export interface Condition {
+  /** The condition in words. */
+  readonly label: string
+  /** Starts a predicate for the calls of a queue, which may count them. `random` is the seeded source of the fault. */
+  readonly start: (queue: { readonly startedAt: number; readonly random: () => number }) => (call: Call) => boolean
+}
 
 /** What a fault does, and to which calls: each condition sees only the calls that meet the conditions before it. */
 export interface Definition {

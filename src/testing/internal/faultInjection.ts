@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type { JobStatus } from "../../model/Job.js"
 import type { Fault } from "../Fault.js"
 import { TypeId } from "./fault.js"
-import type { Call, Condition, FaultEffect } from "./fault.js"
+import type { Call, FaultEffect } from "./fault.js"
 import { seeded } from "./seededRandom.js"
 import type { WireResponse } from "./wireResponse.js"
 
@@ -69,56 +69,25 @@ const applyFault = (effect: FaultEffect, random: () => number, respond: Respond)
 export const applyFaults = (faults: ReadonlyArray<ActiveFault>, respond: Respond): Respond =>
   faults.reduceRight((inner, { effect, random }) => applyFault(effect, random, inner), respond)
 
-const makeCondition = (condition: Condition, random: () => number, startedAt: number): (call: Call) => boolean => {
-  switch (condition._tag) {
-    case "Where":
-      return condition.predicate
-    case "Nth": {
-      let count = 0
-      return () => {
-        count++
-        return condition.from <= count && count <= condition.to
-      }
-    }
-    case "Share":
-      return () => random() < condition.fraction
-    case "OverRate": {
-      const per = Duration.toMillis(condition.per)
-      let allowed: ReadonlyArray<number> = []
-      return ({ at }) => {
-        allowed = allowed.filter((time) => time > at - per)
-        if (allowed.length >= condition.calls) return true
-        allowed = [...allowed, at]
-        return false
-      }
-    }
-    case "During": {
-      const from = startedAt + Duration.toMillis(condition.from)
-      const to = startedAt + Duration.toMillis(condition.to)
-      return ({ at }) => from <= at && at < to
-    }
-  }
-}
-
 /** The faults of a queue, the number of its calls, and the state of the conditions, which count calls. @internal */
 export class Faults {
   private readonly calls = { status: 0, submit: 0, cancel: 0, clear: 0, metrics: 0 }
-  private readonly injected = new Map<number, (call: Call) => ActiveFault | undefined>()
+  private readonly injected = new Set<(call: Call) => ActiveFault | undefined>()
   private count = 0
 
   constructor(private readonly seed: string | number, private readonly startedAt: number) {}
 
   /** Adds a fault, and returns a function that removes it. */
   add(fault: Fault): () => void {
-    const id = this.count++
-    const random = seeded(`${this.seed}/fault ${id}`)
+    const random = seeded(`${this.seed}/fault ${this.count++}`)
     const { conditions, effect } = fault[TypeId]
     const active: ActiveFault = { effect, random }
-    const checks = conditions.map((condition) => makeCondition(condition, random, this.startedAt))
+    const checks = conditions.map(({ start }) => start({ startedAt: this.startedAt, random }))
     // `every` stops at the first that fails: a condition counts only the calls that meet those before it
-    this.injected.set(id, (call) => checks.every((holds) => holds(call)) ? active : undefined)
+    const check = (call: Call) => checks.every((holds) => holds(call)) ? active : undefined
+    this.injected.add(check)
     return () => {
-      this.injected.delete(id)
+      this.injected.delete(check)
     }
   }
 
@@ -128,6 +97,6 @@ export class Faults {
     readonly active: ReadonlyArray<ActiveFault>
   } {
     const call: Call = { operation, nth: ++this.calls[operation], at, model, requestId, end: undefined }
-    return { call, active: Array.from(this.injected.values()).flatMap((check) => check(call) ?? []) }
+    return { call, active: Array.from(this.injected).flatMap((check) => check(call) ?? []) }
   }
 }
