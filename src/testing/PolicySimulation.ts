@@ -9,6 +9,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Number from "effect/Number"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Job from "../model/Job.js"
@@ -106,17 +107,6 @@ class ManualClock implements Clock.Clock {
   }
 }
 
-interface Times {
-  readonly claimedAt: number
-  readonly doneAt: number
-  readonly progress: (fraction: number) => number | undefined
-}
-
-const timesOf = ({ progress = () => undefined, run, wait }: SimulatedJob): Times => {
-  const claimedAt = start + Duration.toMillis(wait)
-  return { claimedAt, doneAt: claimedAt + Duration.toMillis(run), progress }
-}
-
 const observedAt = DateTime.unsafeMake(start)
 
 const pending = Job.Pending({
@@ -125,41 +115,45 @@ const pending = Job.Pending({
   retries: Option.some(0)
 })
 
-// The snapshot of a job that has not ended.
-const snapshot = ({ claimedAt, doneAt, progress }: Times, now: number): Job.Pending | Job.Running => {
-  if (now < claimedAt) return pending
-  const value = progress(doneAt > claimedAt ? (now - claimedAt) / (doneAt - claimedAt) : 1)
-  return {
-    ...pending,
-    _tag: "Running",
-    claimedAt: Option.some(DateTime.unsafeMake(claimedAt)),
-    info: value === undefined ? {} : { progress: value }
-  }
-}
-
 interface Watched {
   readonly polls: number
   /** In milliseconds; `undefined` if a deadline of the policy passed first. */
   readonly staleness: number | undefined
 }
 
-const watch = ({ cadence, deadline }: WatchPolicy, clock: ManualClock, times: Times): Effect.Effect<Watched> =>
+const watch = (
+  { cadence, deadline }: WatchPolicy,
+  clock: ManualClock,
+  { progress = () => undefined, run, wait }: SimulatedJob
+): Effect.Effect<Watched> =>
   Effect.gen(function*() {
+    const claimedAt = start + Duration.toMillis(wait)
+    const doneAt = claimedAt + Duration.toMillis(run)
+    // the snapshot before the end of the job
+    const snapshot = (now: number): Job.Pending | Job.Running => {
+      if (now < claimedAt) return pending
+      const value = progress(doneAt > claimedAt ? (now - claimedAt) / (doneAt - claimedAt) : 1)
+      return {
+        ...pending,
+        _tag: "Running",
+        claimedAt: Option.some(DateTime.unsafeMake(claimedAt)),
+        info: value === undefined ? {} : { progress: value }
+      }
+    }
     const pause = yield* Pacer.ofCadence(cadence)
-    let polls = 1
     const state = JobState.make(undefined, start)
-    while (clock.now < times.doneAt) {
-      const status = snapshot(times, clock.now)
+    clock.now = start
+    let polls = 1
+    while (clock.now < doneAt) {
+      const status = snapshot(clock.now)
       JobState.accept(state, status, clock.now, Either.getOrThrow(JobState.deriveFrom(state, status, { observedAt })))
       const next = clock.now + (yield* pause(status))
       if (next >= nextExpiry(start, state, deadline).at) return { polls, staleness: undefined }
       clock.now = next
       polls++
     }
-    return { polls, staleness: clock.now - times.doneAt }
+    return { polls, staleness: clock.now - doneAt }
   })
-
-const sum = (values: ReadonlyArray<number>): number => values.reduce((a, b) => a + b, 0)
 
 /**
  * Simulates the cadence and the deadlines of a policy on random jobs. Each watch starts with its job, and requests take no
@@ -198,14 +192,11 @@ export const simulate = (
     // two sources, so that the jobs do not depend on the policy
     const source = SeededRandom.make(`jobs ${seed}`)
     const jitter = SeededRandom.make(`jitter ${seed}`)
-    const next = Effect.map(Effect.withRandom(workload.job, source), timesOf)
     const stalenesses: Array<number> = []
     let polls = 0
     yield* Effect.gen(function*() {
       for (let i = 0; i < jobs; i++) {
-        const times = yield* next
-        clock.now = start
-        const watched = yield* watch(policy, clock, times)
+        const watched = yield* watch(policy, clock, yield* Effect.withRandom(workload.job, source))
         polls += watched.polls
         if (watched.staleness !== undefined) stalenesses.push(watched.staleness)
       }
@@ -216,7 +207,7 @@ export const simulate = (
       jobs,
       expired: jobs - seen,
       pollsPerJob: polls / jobs,
-      meanStaleness: Duration.millis(seen === 0 ? Infinity : sum(stalenesses) / seen),
+      meanStaleness: Duration.millis(seen === 0 ? Infinity : Number.sumAll(stalenesses) / seen),
       p95Staleness: Duration.millis(stalenesses[Math.ceil(seen * 0.95) - 1] ?? Infinity)
     }
   })
@@ -263,12 +254,7 @@ const seconds = (
  * @since 0.1.0
  * @category simulation
  */
-export const workloads: {
-  readonly lognormal: Workload
-  readonly video: Workload
-  readonly bimodal: Workload
-  readonly heavyTailed: Workload
-} = {
+export const workloads: { readonly [name in "lognormal" | "video" | "bimodal" | "heavyTailed"]: Workload } = {
   lognormal: { name: "lognormal", job: seconds(lognormal(3, 1), lognormal(30, 0.6)) },
   video: {
     name: "video",
