@@ -1,4 +1,6 @@
 /** Compares values line by line, and prints their difference. @internal */
+import * as Arr from "effect/Array"
+import * as Equivalence from "effect/Equivalence"
 import * as Iterable from "effect/Iterable"
 
 // `-0` differs from `0`, and `undefined` from a missing field, which JSON cannot express.
@@ -78,36 +80,37 @@ const leastHidden = 4
 // Larger texts are not aligned: the table would take too much memory.
 const maxCells = 4_000_000
 
-/** Aligns the longest common sequence of lines, each with its sign. */
-const align = (expected: ReadonlyArray<string>, actual: ReadonlyArray<string>): ReadonlyArray<string> => {
-  const rows = expected.length
-  const columns = actual.length
-  const out: Array<string> = []
-  let i = 0
-  let j = 0
-  if (rows * columns <= maxCells) {
-    // best[i][j]: the number of common lines from i and from j on
-    const best = Array.from({ length: rows + 1 }, () => new Uint32Array(columns + 1))
-    const at = (i: number, j: number): number => best[i]![j]!
-    for (let i = rows - 1; i >= 0; i--) {
-      for (let j = columns - 1; j >= 0; j--) {
-        best[i]![j] = expected[i] === actual[j] ? at(i + 1, j + 1) + 1 : Math.max(at(i + 1, j), at(i, j + 1))
-      }
-    }
-    while (i < rows && j < columns) {
-      if (expected[i] === actual[j]) {
-        out.push(unchanged(expected[i++]!))
-        j++
-      } else if (at(i + 1, j) >= at(i, j + 1)) out.push(removed(expected[i++]!))
-      else out.push(added(actual[j++]!))
-    }
-  }
-  return [...out, ...expected.slice(i).map(removed), ...actual.slice(j).map(added)]
-}
+type Lines = ReadonlyArray<string>
 
 const unchanged = (line: string): string => `  ${line}`
 const removed = (line: string): string => `- ${line}`
 const added = (line: string): string => `+ ${line}`
+
+/** Aligns the longest common sequence of lines, each with its sign. */
+const align = (expected: Lines, actual: Lines): Lines => {
+  if (expected.length * actual.length > maxCells) return [...expected.map(removed), ...actual.map(added)]
+  // best[i][j]: the number of common lines from i and from j on
+  const best = Array.from({ length: expected.length + 1 }, () => new Uint32Array(actual.length + 1))
+  const at = (i: number, j: number): number => best[i]![j]!
+  for (let i = expected.length - 1; i >= 0; i--) {
+    for (let j = actual.length - 1; j >= 0; j--) {
+      best[i]![j] = expected[i] === actual[j] ? at(i + 1, j + 1) + 1 : Math.max(at(i + 1, j), at(i, j + 1))
+    }
+  }
+  const out: Array<string> = []
+  let i = 0
+  let j = 0
+  while (i < expected.length && j < actual.length) {
+    if (expected[i] === actual[j]) {
+      out.push(unchanged(expected[i++]!))
+      j++
+    } else if (at(i + 1, j) >= at(i, j + 1)) out.push(removed(expected[i++]!))
+    else out.push(added(actual[j++]!))
+  }
+  return [...out, ...expected.slice(i).map(removed), ...actual.slice(j).map(added)]
+}
+
+const isEqual = Arr.getEquivalence(Equivalence.string)
 
 /**
  * Returns the lines to remove from `expected` (`-`) and to add (`+`) to get `actual`, or an empty string if they are
@@ -115,18 +118,9 @@ const added = (line: string): string => `+ ${line}`
  *
  * @internal
  */
-export const diffLines = (expected: ReadonlyArray<string>, actual: ReadonlyArray<string>): string => {
-  const shorter = Math.min(expected.length, actual.length)
-  let head = 0
-  while (head < shorter && expected[head] === actual[head]) head++
-  if (head === expected.length && head === actual.length) return ""
-  let tail = 0
-  while (tail < shorter - head && expected.at(-1 - tail) === actual.at(-1 - tail)) tail++
-  const all = [
-    ...expected.slice(0, head).map(unchanged),
-    ...align(expected.slice(head, expected.length - tail), actual.slice(head, actual.length - tail)),
-    ...expected.slice(expected.length - tail).map(unchanged)
-  ]
+export const diffLines = (expected: Lines, actual: Lines): string => {
+  if (isEqual(expected, actual)) return ""
+  const all = align(expected, actual)
   const isFar = (i: number): boolean =>
     all.slice(Math.max(0, i - context), i + context + 1).every((line) => line.startsWith(" "))
   const marked = all.map((line, i) => ({ line, isFar: isFar(i) }))

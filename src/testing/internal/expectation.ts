@@ -73,38 +73,35 @@ export const ofTruth = (
   truth: ReadonlyArray<Transition>,
   seen: ReadonlyArray<Transition>
 ): Option.Option<string> => {
+  const time = (at: DateTime.DateTime) => since(startedAt, DateTime.toEpochMillis(at))
   const steps = truth.filter(isStep)
-  const line = (transition: Pick<Transition, "_tag" | "attempt">, at: number) =>
-    `${lineOf(transition, true)} at ${since(startedAt, at)}`
-  const expected = steps.map((step) => line(step, DateTime.toEpochMillis(step.observedAt)))
+  const expected = steps.map((step) => `${lineOf(step, true)} at ${time(step.observedAt)}`)
   const actual = seen.filter(isStep).map((transition, i) => {
-    const step = isFailure(transition) && steps[i] !== undefined && isFailure(steps[i])
-      ? { ...transition, _tag: steps[i]._tag }
-      : transition
-    const { at, observedAt } = step
-    // a step without a time has no wrong time
-    return Option.match(at, {
-      onSome: (at) => line(step, DateTime.toEpochMillis(at)),
+    const step = steps[i]
+    const _tag = step !== undefined && isFailure(step) && isFailure(transition) ? step._tag : transition._tag
+    const line = lineOf({ ...transition, _tag }, true)
+    return Option.match(transition.at, {
+      onSome: (at) => `${line} at ${time(at)}`,
+      // a step without a time has no wrong time
       onNone: () =>
-        steps[i]?._tag === step._tag && steps[i]?.attempt === step.attempt
+        step !== undefined && line === lineOf(step, true)
           ? expected[i]!
-          : `${lineOf(step, true)}, seen at ${since(startedAt, DateTime.toEpochMillis(observedAt))}`
+          : `${line}, seen at ${time(transition.observedAt)}`
     })
   })
+  const isReal = ({ attempt, snapshot }: Transition): boolean =>
+    truth.some((other) => other.attempt === attempt && same(other.snapshot.info, snapshot.info))
   return Option.orElse(difference(`${format(job)}: what was seen is not what happened`, expected, actual), () => {
-    const unreal = seen.find((progress) =>
-      !isStep(progress) &&
-      !truth.some(({ attempt, snapshot }) =>
-        attempt === progress.attempt && same(snapshot.info, progress.snapshot.info)
-      )
-    )
-    return unreal === undefined ? Option.none() : Option.some(
-      `${format(job)}: progress was seen that there was not: attempt ${unreal.attempt}, ${
-        JSON.stringify(unreal.snapshot.info)
-      }`
+    const unreal = seen.find((transition) => !isStep(transition) && !isReal(transition))
+    return Option.map(
+      Option.fromNullable(unreal),
+      ({ attempt, snapshot }) =>
+        `${format(job)}: progress was seen that there was not: attempt ${attempt}, ${JSON.stringify(snapshot.info)}`
     )
   })
 }
+
+const listed = (what: string, lines: Lines): Option.Option<string> => Option.some([what, ...lines].join("\n  "))
 
 /** @internal */
 export const ofPolls = (
@@ -113,23 +110,18 @@ export const ofPolls = (
   expected: number | ReadonlyArray<Duration.Duration>
 ): Option.Option<string> => {
   const times = calls
-    .filter(({ model, operation, requestId }) =>
-      operation === "status" && requestId === job.requestId && model === job.model
-    )
+    .filter((call) => call.operation === "status" && call.requestId === job.requestId && call.model === job.model)
     .map(({ at }) => since(startedAt, at))
+  const name = format(job)
   if (typeof expected !== "number") {
-    return difference(
-      `${format(job)}: not the polls that were expected`,
-      expected.map((time) => Duration.format(time)),
-      times
-    )
+    return difference(`${name}: not the polls that were expected`, expected.map(Duration.format), times)
   }
-  return times.length === expected ? Option.none() : Option.some(
-    [`${format(job)}: ${expected} polls were expected, there were ${times.length}`, ...times].join("\n  ")
-  )
+  return times.length === expected
+    ? Option.none()
+    : listed(`${name}: ${expected} polls were expected, there were ${times.length}`, times)
 }
 
-const lineOfCall = (startedAt: number, { at, end, model, operation, requestId }: Call): string =>
+const lineOfCall = (startedAt: number) => ({ at, end, model, operation, requestId }: Call): string =>
   `${operation} ${requestId === undefined ? model : format({ model, requestId })} at ${since(startedAt, at)}, ${
     end === undefined ? "still on its way" : `${end.outcome} at ${since(startedAt, end.at)}`
   }`
@@ -137,19 +129,16 @@ const lineOfCall = (startedAt: number, { at, end, model, operation, requestId }:
 /** @internal */
 export const ofJobs = ({ calls, jobs, startedAt }: Log, expected: number): Option.Option<string> => {
   if (jobs.length === expected) return Option.none()
-  const submits = calls.filter(({ operation }) => operation === "submit").map((call) => lineOfCall(startedAt, call))
-  return Option.some([
-    `${expected} jobs were expected, there are ${jobs.length}`,
-    ...jobs.map(format),
-    ...submits
-  ].join("\n  "))
+  const submits = calls.filter(({ operation }) => operation === "submit").map(lineOfCall(startedAt))
+  return listed(`${expected} jobs were expected, there are ${jobs.length}`, [...jobs.map(format), ...submits])
 }
 
 /** @internal */
 export const ofSilence = ({ calls, startedAt }: Log, after: Duration.Duration): Option.Option<string> => {
   const from = startedAt + Duration.toMillis(after)
-  const late = calls.filter((call) => call.at > from || call.end === undefined || call.end.at > from)
-  if (late.length === 0) return Option.none()
-  const lines = late.map((call) => `  ${lineOfCall(startedAt, call)}`)
-  return Option.some(`after ${Duration.format(after)} there were to be no calls any more:\n${lines.join("\n")}`)
+  const late = calls.filter(({ at, end }) => at > from || end === undefined || end.at > from)
+  return late.length === 0 ? Option.none() : listed(
+    `after ${Duration.format(after)} there were to be no calls any more:`,
+    late.map(lineOfCall(startedAt))
+  )
 }

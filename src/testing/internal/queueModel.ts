@@ -68,10 +68,8 @@ interface Removal {
 }
 
 /** Orders items by a rank, and items of the same rank by their numbers. @internal */
-export const byRank = <A extends { readonly number: number }>(rank: (item: A) => number): Order.Order<A> => (a, b) => {
-  const difference = rank(a) - rank(b) || a.number - b.number
-  return difference < 0 ? -1 : difference > 0 ? 1 : 0
-}
+export const byRank = <A extends { readonly number: number }>(rank: (item: A) => number): Order.Order<A> =>
+  Order.combine(Order.mapInput(Order.number, rank), Order.mapInput(Order.number, ({ number }) => number))
 
 const byPlace = byRank<Place>(({ priority }) => -priority)
 

@@ -24,7 +24,7 @@ export const make = ({ random, workers, ...options }: {
 
   const polls = new LongPolls({
     isReady: (model) => Queue.metrics(simulation.queue, model).waiting > 0,
-    nextEvent: () => Option.getOrElse(Simulation.nextEvent(simulation), () => Infinity)
+    nextEvent: () => Simulation.nextEvent(simulation)
   })
 
   const change = (after: Simulation.Simulation): void => {

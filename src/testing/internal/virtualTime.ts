@@ -12,8 +12,6 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
-import * as FiberRef from "effect/FiberRef"
 import * as Scheduler from "effect/Scheduler"
 import type * as TestClock from "effect/TestClock"
 import { DueQueue } from "../../watch/internal/dueQueue.js"
@@ -119,11 +117,7 @@ export class VirtualTime implements Scheduler.Scheduler, Clock.Clock, Pick<TestC
     void Promise.resolve().then(this.run)
   }
 
-  shouldYield(fiber: Fiber.RuntimeFiber<unknown, unknown>): number | false {
-    return fiber.currentOpCount > fiber.getFiberRef(FiberRef.currentMaxOpsBeforeYield)
-      ? fiber.getFiberRef(FiberRef.currentSchedulingPriority)
-      : false
-  }
+  readonly shouldYield = Scheduler.defaultShouldYield
 
   /** Lets fibers run, but the time does not pass any more. */
   stop(): void {

@@ -75,11 +75,14 @@ const schedule = (self: Simulation, at: number, action: Action): Simulation => (
 const busyWith = (self: Simulation, pool: number, model: string): number =>
   Option.getOrElse(HashMap.get(self.busy, `${pool} ${model}`), () => 0)
 
-const addBusy = (self: Simulation, pool: number, model: string, count: number): Simulation => {
-  const busy = busyWith(self, pool, model) + count
-  const key = `${pool} ${model}`
-  return { ...self, busy: busy === 0 ? HashMap.remove(self.busy, key) : HashMap.set(self.busy, key, busy) }
-}
+const addBusy = (self: Simulation, pool: number, model: string, count: number): Simulation => ({
+  ...self,
+  busy: HashMap.modifyAt(
+    self.busy,
+    `${pool} ${model}`,
+    (busy) => Option.liftPredicate(Option.getOrElse(busy, () => 0) + count, (sum) => sum > 0)
+  )
+})
 
 const scheduleClaim = (self: Simulation, at: number, pool: number, model: string): Simulation => {
   const { model: only = model, pickup = 0 } = self.pools[pool]!
@@ -148,21 +151,17 @@ const act = (self: Simulation, now: number, action: Action): Simulation => {
   }
 }
 
-/** Returns the time of the next event without a call. @internal */
-export const nextEvent = (self: Simulation): Option.Option<number> => {
+/** Returns the time of the next event without a call; infinite if there is none. @internal */
+export const nextEvent = (self: Simulation): number => {
   const due = Option.map(RedBlackTree.first(self.due), ([{ at }]) => at)
-  const expiry = Queue.nextExpiry(self.queue)
-  return Option.orElse(Option.zipWith(due, expiry, Math.min), () => Option.orElse(due, () => expiry))
+  return Option.reduceCompact([due, Queue.nextExpiry(self.queue)], Infinity, (a, b) => Math.min(a, b))
 }
 
 /** Advances to a time, through all events until then, in order. @internal */
 export const advance = (self: Simulation, now: number): Simulation => {
   const to = Math.max(now, self.queue.now)
   let simulation = self
-  for (;;) {
-    const next = nextEvent(simulation)
-    if (Option.isNone(next) || next.value > to) break
-    const at = next.value
+  for (let at = nextEvent(simulation); at <= to; at = nextEvent(simulation)) {
     const lost = Queue.expiring(simulation.queue, at)
     if (lost.length > 0) {
       // first of all events at this time: a heartbeat at the very end of the claim is too late
