@@ -1,27 +1,12 @@
 // What the page shows of a job.
 // @effect-diagnostics globalDate:off
 
-/** A transition. */
-export interface Step {
-  /** The tag of the transition. */
-  readonly _tag: string
-  /** When it happened, if the service reported that. */
-  readonly at?: string
-  /** The number of the last claim. */
-  readonly attempt: number
-  /** Whether a poll has seen it. */
-  readonly evidence: "observed" | "inferred"
-  /** When the poll was made. */
-  readonly observedAt: string
-  /** Of a `Progressed`: a fraction from 0 to 1. */
-  readonly progress?: number
-  /** Of a `FailedByModel`: why. */
-  readonly reason?: string
-  /** Of a `Requeued`: how many more there may be. */
-  readonly retriesLeft?: number
-  /** Of an `Unrecognized`: the state. */
-  readonly status?: string
-}
+import type { Transition } from "../../browser/BrowserClient.js"
+
+type Without<A, Key extends PropertyKey> = A extends unknown ? Omit<A, Key> : never
+
+/** A transition, as the board sends it. */
+export type Step = Without<Transition, "changed" | "cursor" | "id" | "job" | "outputs" | "snapshot">
 
 /** What the server sends of a job. */
 export interface Job {
@@ -71,7 +56,7 @@ export const precisely = (millis: number): string =>
 
 export const timeOf = (step: Step): number => Date.parse(step.at ?? step.observedAt)
 
-export const words: { readonly [tag: string]: string } = {
+export const words: { readonly [tag in Step["_tag"]]: string } = {
   Queued: "○ queued",
   Requeued: "○ queued",
   Claimed: "▶ running",
@@ -83,77 +68,67 @@ export const words: { readonly [tag: string]: string } = {
   Unrecognized: "? unknown"
 }
 
-export const isEnd = ({ _tag }: Step): boolean => !["Queued", "Requeued", "Claimed", "Progressed"].includes(_tag)
+/** Whether the job has ended. */
+export const isOver = ({ steps }: Job): boolean => {
+  const last = steps.at(-1)
+  return last !== undefined && !["Queued", "Requeued", "Claimed", "Progressed"].includes(last._tag)
+}
 
 const percent = (fraction: number): string => `${Math.floor(100 * fraction)} %`
 
-export const describe = ({ _tag, attempt, progress, reason, retriesLeft, status }: Step): string => {
-  switch (_tag) {
-    case "Queued":
-      return "Queued"
+export const describe = (step: Step): string => {
+  switch (step._tag) {
     case "Claimed":
-      return `Claimed by a worker, attempt ${attempt}`
+      return `Claimed by a worker, attempt ${step.attempt}`
     case "Progressed":
-      return progress === undefined ? "Progressed" : `Progressed to ${percent(progress)}`
+      return step.progress === undefined ? "Progressed" : `Progressed to ${percent(step.progress)}`
     case "Requeued":
-      return `Worker lost, back in the queue, retries left: ${retriesLeft}`
+      return `Worker lost, back in the queue, retries left: ${step.retriesLeft}`
     case "Completed":
       return "Done"
     case "FailedByModel":
-      return `Failed by the model${reason === undefined ? "" : `: ${reason}`}`
+      return `Failed by the model${step.reason === undefined ? "" : `: ${step.reason}`}`
     case "RetriesExhausted":
       return "Failed: every attempt lost its worker"
-    case "Canceled":
-      return "Canceled"
+    case "Unrecognized":
+      return `Unknown state ${step.status}`
     default:
-      return `Unknown state ${status}`
+      return step._tag
   }
 }
 
-/** The cells of a row: their classes and titles. */
-export const columns = [
-  ["job", "Job"],
-  ["state", "State"],
-  ["attempt", "Attempt"],
-  ["progress", "Progress"],
-  ["age", "Age"],
-  ["queue", "In queue"],
-  ["left", "Left"]
-] as const
-
-/** What is written of a job: the texts of its cells, and what is wrong. */
-export type Fact = (typeof columns)[number][0] | "trouble" | "why"
+/** What is written of a job, where `index.html` has it as `data-fact`. */
+export type Fact = "job" | "state" | "attempt" | "progress" | "age" | "queue" | "left" | "trouble" | "why"
 
 export type Facts = { readonly [fact in Fact]: string }
 
 /** What is wrong, and why. */
-const troubleOf = ({ error, isWatched, job, steps, trouble }: Job): Pick<Facts, "trouble" | "why"> => {
+const troubleOf = (shown: Job): Pick<Facts, "trouble" | "why"> => {
+  const { error, isWatched, job, trouble } = shown
   // the messages begin with the job
   const reason = (message: string) => `: ${message.split(`${job}: `).at(-1)}`
   if (error !== undefined) return { trouble: "gave up", why: reason(error) }
   if (trouble !== undefined) {
     return { trouble: `not seen for ${elapsed(now() - Date.parse(trouble.since))}`, why: reason(trouble.message) }
   }
-  const last = steps.at(-1)
-  return { trouble: isWatched || (last !== undefined && isEnd(last)) ? "" : "not watched any more", why: "" }
+  return { trouble: isWatched || isOver(shown) ? "" : "not watched any more", why: "" }
 }
 
 export const factsOf = (job: Job): Facts => {
   const { exact, expectedEnd, inQueue, since, steps } = job
   const first = steps[0]
   const last = steps.at(-1)
-  const isOver = last !== undefined && isEnd(last)
-  const end = isOver ? timeOf(last) : now()
-  const inWords = isOver ? precisely : elapsed
-  const atEnd = isOver ? steps.at(-2) : last
-  const progress = last?._tag === "Completed" ? 1 : atEnd?.progress
-  const waiting = last !== undefined && words[last._tag] === words["Queued"] && since !== undefined
-    ? end - Date.parse(since)
-    : 0
-  const left = expectedEnd === undefined || isOver ? undefined : Date.parse(expectedEnd) - now()
+  const hasEnded = isOver(job)
+  const end = hasEnded && last !== undefined ? timeOf(last) : now()
+  const inWords = hasEnded ? precisely : elapsed
+  const before = hasEnded ? steps.at(-2) : last
+  const progress = last?._tag === "Completed" ? 1 : before?._tag === "Progressed" ? before.progress : undefined
+  const isWaiting = last?._tag === "Queued" || last?._tag === "Requeued"
+  const waiting = isWaiting && since !== undefined ? end - Date.parse(since) : 0
+  const left = expectedEnd === undefined || hasEnded ? undefined : Date.parse(expectedEnd) - now()
   return {
     job: job.job,
-    state: last === undefined ? (job.error === undefined ? "… asking" : "? unknown") : words[last._tag] ?? "? unknown",
+    state: last !== undefined ? words[last._tag] : job.error === undefined ? "… asking" : words.Unrecognized,
     attempt: last === undefined || last.attempt === 0 ? "" : String(last.attempt),
     progress: progress === undefined ? "" : percent(progress),
     age: first === undefined ? "" : inWords(end - timeOf(first)),

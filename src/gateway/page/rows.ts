@@ -1,12 +1,11 @@
 // The rows of the page, by model.
 // @effect-diagnostics globalDate:off globalFetch:off preferSchemaOverJson:off
 import {
-  columns,
   describe,
   type Fact,
   type Facts,
   factsOf,
-  isEnd,
+  isOver,
   type Job,
   merge,
   nameOf,
@@ -19,67 +18,51 @@ import {
 
 export const byId = (id: string): HTMLElement => document.getElementById(id)!
 
-const element = <Name extends keyof HTMLElementTagNameMap>(
-  name: Name,
-  properties: { readonly [name: string]: unknown } = {},
-  ...children: ReadonlyArray<Node | string>
-): HTMLElementTagNameMap[Name] => {
-  const made = Object.assign(document.createElement(name), properties)
-  made.append(...children)
-  return made
-}
+/** Makes what a template of `index.html` has. */
+const make = <E extends HTMLElement>(template: string): E =>
+  (byId(template) as HTMLTemplateElement).content.firstElementChild!.cloneNode(true) as E
+
+const find = <Name extends keyof HTMLElementTagNameMap>(root: HTMLElement, name: Name): HTMLElementTagNameMap[Name] =>
+  root.querySelector(name)!
 
 /** Changes a text only if it differs: an unchanged row costs no layout. */
 export const write = (node: Node, text: string): void => {
   if (node.textContent !== text) node.textContent = text
 }
 
+/** Returns what writes the facts of a job where the template wants them. */
+const factsIn = (root: HTMLElement): (facts: Facts) => void => {
+  const nodes = Array.from(root.querySelectorAll<HTMLElement>("[data-fact]"))
+  return (facts) => {
+    for (const node of nodes) write(node, facts[node.dataset["fact"] as Fact])
+  }
+}
+
+/** What the board does not send to every page. */
+const load = <A>(path: string, { job }: Job): Promise<A> =>
+  fetch(`${path}?${new URLSearchParams({ job })}`).then((response) => response.json())
+
 class Row {
-  readonly tr = element("tr")
-  private readonly button: HTMLButtonElement
-  private readonly bar = element("progress", { max: 1, hidden: true })
-  /** Where the texts are written. */
-  private readonly texts = new Map<Fact, HTMLElement>()
-  private detail: HTMLTableRowElement | undefined
-  private readonly detailTexts = new Map<Fact, HTMLElement>()
-  private readonly timeline = element("ol")
-  /** Why the job has not ended yet. */
-  private readonly cause = element("p", { hidden: true })
-  private explainedAt = 0
-  private shown: ReadonlyArray<Step> = []
-  private outputs: HTMLElement | undefined
+  readonly tr = make<HTMLTableRowElement>("row")
+  private readonly button = find(this.tr, "button")
+  private readonly bar = find(this.tr, "progress")
+  private readonly writeFacts = factsIn(this.tr)
+  private detail: Detail | undefined
   /** Whether the row can be seen, or nearly. */
   isNear = true
 
   constructor(public job: Job) {
     const name = job.requestId.slice(-8)
-    this.button = element("button", { type: "button", ariaExpanded: "false", title: job.requestId }, name)
+    this.button.textContent = name
+    this.button.title = job.requestId
     this.button.onclick = () => this.toggle()
     this.bar.ariaLabel = `progress of ${name}`
-    const text = (fact: Fact, node: HTMLElement = element("span")): HTMLElement => {
-      this.texts.set(fact, node)
-      return node
-    }
-    const why = text("why", element("span", { className: "why" }))
-    this.tr.append(
-      element("th", { className: "job", scope: "row" }, this.button),
-      element("td", { className: "state" }, text("state", element("b")), element("small", {}, text("trouble"), why)),
-      text("attempt", element("td", { className: "attempt" })),
-      element("td", { className: "progress" }, this.bar, text("progress")),
-      ...(["age", "queue", "left"] as const).map((className) => text(className, element("td", { className })))
-    )
     this.tr.dataset["job"] = job.job
     nearness.observe(this.tr)
   }
 
-  /** Whether the texts depend on the time. */
-  get isLive(): boolean {
-    const last = this.job.steps.at(-1)
-    return last === undefined || !isEnd(last)
-  }
-
   private get className(): string {
-    return `${this.job.steps.at(-1)?._tag ?? "Unseen"}${this.isLive ? "" : " over"}`
+    return `${this.job.steps.at(-1)?._tag ?? "Unseen"}${isOver(this.job) ? " over" : ""}`
   }
 
   /** Whether the row shows another state than the one that the job is in. */
@@ -90,103 +73,89 @@ class Row {
   render(): void {
     const facts = factsOf(this.job)
     if (this.hasMoved) this.tr.className = this.className
-    for (const [fact, node] of this.texts) write(node, facts[fact])
+    this.writeFacts(facts)
     const fraction = parseInt(facts.progress) / 100
     this.bar.hidden = facts.progress === ""
     if (!this.bar.hidden && this.bar.value !== fraction) this.bar.value = fraction
-    if (this.detail !== undefined) this.renderDetail(facts)
+    if (this.detail?.tr.isConnected === true) this.detail.render(this.job, facts)
   }
 
   private toggle(): void {
-    this.button.ariaExpanded = String(this.detail === undefined)
-    if (this.detail !== undefined) {
-      this.detail.remove()
-      this.detail = undefined
-      return
-    }
-    const list = element("dl")
-    for (const [name, title] of [...columns, ["trouble", "Trouble"]] as const) {
-      const value = element("dd")
-      this.detailTexts.set(name, value)
-      list.append(element("dt", {}, title), value)
-    }
-    this.explainedAt = 0
-    const cell = element("td", { colSpan: columns.length }, this.cause, list, this.timeline)
-    if (this.outputs !== undefined) cell.append(this.outputs)
-    this.detail = element("tr", { className: "detail" }, cell)
-    this.tr.after(this.detail)
+    const { tr } = this.detail ??= new Detail()
+    if (tr.isConnected) tr.remove()
+    else this.tr.after(tr)
+    this.button.ariaExpanded = String(tr.isConnected)
     this.render()
-  }
-
-  private renderDetail(facts: Facts): void {
-    const { job } = this
-    const texts = { ...facts, trouble: facts.trouble + facts.why }
-    for (const [fact, node] of this.detailTexts) write(node, texts[fact] || "–")
-    if (this.shown !== job.steps) {
-      this.shown = job.steps
-      const items = job.steps.map((step, i) => this.item(step, job.steps[i - 1]))
-      this.timeline.replaceChildren(...items)
-    }
-    if (job.steps.at(-1)?._tag === "Completed" && this.outputs === undefined) this.loadOutputs()
-    this.cause.hidden = !this.isLive || this.cause.textContent === ""
-    if (this.isLive && now() - this.explainedAt > 5_000) this.explain()
-  }
-
-  private explain(): void {
-    this.explainedAt = now()
-    fetch(`why?${new URLSearchParams({ job: this.job.job })}`).then((response) => response.json()).then(
-      ({ summary }) => write(this.cause, summary ?? ""), // of a job that the board has dropped meanwhile, nothing
-      () => write(this.cause, "")
-    )
-  }
-
-  private item(step: Step, before: Step | undefined): HTMLLIElement {
-    const pause = before === undefined ? "" : ` (+${precisely(Math.max(0, timeOf(step) - timeOf(before)))})`
-    const time = step.at === undefined ? "no time reported, seen at" : "at"
-    const item = element(
-      "li",
-      { className: step.evidence },
-      describe(step),
-      element("small", {}, `${step.evidence}, ${time} ${new Date(timeOf(step)).toLocaleTimeString()}${pause}`)
-    )
-    item.dataset["step"] = nameOf(step)
-    return item
-  }
-
-  private loadOutputs(): void {
-    const { job: { job } } = this
-    const shown = element("pre", { tabIndex: 0, ariaLabel: "outputs" }, "Loading the outputs")
-    shown.setAttribute("role", "region")
-    this.outputs = shown
-    this.detail?.firstElementChild?.append(shown)
-    fetch(`outputs?${new URLSearchParams({ job })}`).then((response) => response.json()).then(
-      // a page is slow with more
-      (outputs) => write(shown, JSON.stringify(outputs, null, 2).slice(0, 20_000)),
-      () => write(shown, "The outputs can't be loaded")
-    )
   }
 
   remove(): void {
     nearness.unobserve(this.tr)
     this.tr.remove()
-    this.detail?.remove()
+    this.detail?.tr.remove()
   }
+}
+
+/** The row below that of a job, with everything about it. */
+class Detail {
+  readonly tr = make<HTMLTableRowElement>("detail")
+  private readonly writeFacts = factsIn(this.tr)
+  /** Why the job has not ended yet. */
+  private readonly cause = find(this.tr, "p")
+  private readonly timeline = find(this.tr, "ol")
+  private readonly outputs = find(this.tr, "pre")
+  private explainedAt = 0
+  private shown: ReadonlyArray<Step> = []
+
+  render(job: Job, facts: Facts): void {
+    this.writeFacts({ ...facts, trouble: facts.trouble + facts.why })
+    if (this.shown !== job.steps) {
+      this.shown = job.steps
+      const items = job.steps.map((step, i) => itemOf(step, job.steps[i - 1]))
+      this.timeline.replaceChildren(...items)
+    }
+    if (job.steps.at(-1)?._tag === "Completed" && this.outputs.hidden) this.showOutputs(job)
+    this.cause.hidden = isOver(job) || this.cause.textContent === ""
+    if (!isOver(job) && now() - this.explainedAt > 5_000) this.explain(job)
+  }
+
+  private explain(job: Job): void {
+    this.explainedAt = now()
+    load<{ readonly summary?: string }>("why", job).then(
+      ({ summary = "" }) => write(this.cause, summary), // of a job that the board has dropped meanwhile, nothing
+      () => write(this.cause, "")
+    )
+  }
+
+  private showOutputs(job: Job): void {
+    this.outputs.hidden = false
+    load("outputs", job).then(
+      // a page is slow with more
+      (outputs) => write(this.outputs, JSON.stringify(outputs, null, 2).slice(0, 20_000)),
+      () => write(this.outputs, "The outputs can't be loaded")
+    )
+  }
+}
+
+const itemOf = (step: Step, before: Step | undefined): HTMLElement => {
+  const item = make("step")
+  const pause = before === undefined ? "" : ` (+${precisely(Math.max(0, timeOf(step) - timeOf(before)))})`
+  const time = step.at === undefined ? "no time reported, seen at" : "at"
+  write(find(item, "small"), `${step.evidence}, ${time} ${new Date(timeOf(step)).toLocaleTimeString()}${pause}`)
+  item.prepend(describe(step))
+  item.className = step.evidence
+  item.dataset["step"] = nameOf(step)
+  return item
 }
 
 class Group {
   readonly rows = new Set<Row>()
-  private readonly counts = element("p")
-  private readonly body = element("tbody")
-  private readonly section: HTMLElement
+  private readonly section = make("group")
+  private readonly counts = find(this.section, "p")
+  private readonly body = find(this.section, "tbody")
 
   constructor(model: string) {
-    const head = element(
-      "tr",
-      {},
-      ...columns.map(([className, title]) => element("th", { className, scope: "col" }, title))
-    )
-    const table = element("table", { ariaLabel: `jobs of ${model}` }, element("thead", {}, head), this.body)
-    this.section = element("section", {}, element("h2", {}, model), this.counts, table)
+    find(this.section, "h2").textContent = model
+    find(this.section, "table").ariaLabel = `jobs of ${model}`
     byId("models").append(this.section)
   }
 
@@ -204,7 +173,7 @@ class Group {
 export const countsOf = (all: Iterable<Row>): string => {
   const counts = new Map<string, number>()
   for (const { job: { steps } } of all) {
-    const state = (words[steps.at(-1)?._tag ?? ""] ?? "? unknown").slice(2)
+    const state = words[steps.at(-1)?._tag ?? "Unrecognized"].slice(2)
     counts.set(state, (counts.get(state) ?? 0) + 1)
   }
   return Array.from(counts, ([state, count]) => `${count} ${state}`).sort().join(", ")
@@ -254,7 +223,8 @@ let second = 0
 export const render = (): void => {
   const current = Math.floor(now() / 1_000)
   const models = new Set(Array.from(changed, ({ job }) => job.model))
-  if (current !== second) { for (const row of rows.values()) if (row.isLive) changed.add(row) }
+  // the texts of a job that has ended do not depend on the time
+  if (current !== second) { for (const row of rows.values()) if (!isOver(row.job)) changed.add(row) }
   second = current
   for (const row of changed) if (row.isNear || row.hasMoved) row.render()
   changed.clear()
