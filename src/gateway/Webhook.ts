@@ -42,7 +42,7 @@ import { Client } from "../queue/internal/webhookClient.js"
 import * as JobStream from "../watch/JobStream.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
 import { logDefects } from "./internal/defects.js"
-import { messageOf, requestOf } from "./internal/webhookMessage.js"
+import { type Message, messageOf, requestOf } from "./internal/webhookMessage.js"
 import { type Delivery, keyOf, OutboxError, WebhookStore } from "./WebhookStore.js"
 
 // -----------------------------------------------------------------------------
@@ -228,7 +228,7 @@ export const make = (
     const fibers = yield* FiberMap.make<string>()
     const run = yield* FiberMap.runtime(fibers)<JobWatcher>()
 
-    const attempt = Effect.fnUntraced(function*(delivery: Delivery, message: ReturnType<typeof messageOf>) {
+    const attempt = Effect.fnUntraced(function*(delivery: Delivery, message: Message) {
       const { endpoint: name } = delivery
       const failed = (reason: string) => new AttemptFailed({ endpoint: name, reason: clip(reason) })
       const endpoint = yield* options.endpoint(name)
@@ -312,11 +312,7 @@ export const make = (
     const reconcile = turn.withPermits(1)(Effect.gen(function*() {
       const held = new Map((yield* store.hold).map((delivery) => [keyOf(delivery), delivery]))
       for (const [key] of fibers) if (!held.has(key)) yield* FiberMap.remove(fibers, key)
-      yield* Effect.forEach(
-        held,
-        ([key, delivery]) => Effect.sync(() => run(key, deliver(delivery), { onlyIfMissing: true })),
-        { discard: true }
-      )
+      for (const [key, delivery] of held) run(key, deliver(delivery), { onlyIfMissing: true })
     }))
 
     yield* reconcile
@@ -338,10 +334,7 @@ export const make = (
     return Webhooks.of({
       register: (job, endpoint) => Effect.uninterruptible(Effect.zipRight(store.add({ job, endpoint }), reconcile)),
       unregister: (job, endpoint) =>
-        Effect.zipRight(
-          FiberMap.remove(fibers, keyOf({ job, endpoint })),
-          store.remove({ job, endpoint })
-        ),
+        Effect.zipRight(FiberMap.remove(fibers, keyOf({ job, endpoint })), store.remove({ job, endpoint })),
       enable: (endpoint) => Effect.zipRight(store.enable(endpoint), reconcile)
     })
   })

@@ -319,7 +319,7 @@ it.effect("shows when a job is expected to end, if that is learned", () =>
     yield* watch(yield* submit)
     yield* Effect.sleep("4 seconds")
     const { expectedEnd, steps } = jobsOf(yield* read()).at(-1)
-    const expected = Date.parse(expectedEnd) - Date.parse(steps[0].at)
+    const expected = expectedEnd - Date.parse(steps[0].at)
     // it was claimed after 2 seconds, and the last attempts of the others took 25
     assert.isAbove(expected, 20_000)
     assert.isBelow(expected, 35_000)

@@ -15,9 +15,9 @@ import * as JobSummary from "../../model/JobSummary.js"
 import type { WatchError } from "../../model/QueueError.js"
 import type * as Transition from "../../model/Transition.js"
 import { expectedEnd, type Service as Learned } from "../../policy/LearnedCadence.js"
+import type { Notice, Sample } from "../../watch/internal/notice.js"
 import type { Observer } from "../../watch/internal/observed.js"
 import { deriveFrom, type DeriveRules } from "../../watch/internal/reader.js"
-import type { Notice } from "../../watch/JobWatcher.js"
 import { encodersOf } from "./view.js"
 
 const slim = encodersOf("slim")
@@ -45,7 +45,7 @@ export class Entry {
   /** That polls fail, and since when, or why a watch has given up. */
   private problem: { readonly trouble: Job.JsonObject } | { readonly error: unknown } | undefined
   private encoded: string | undefined
-  /** When the job is expected to end, by our clock, in milliseconds since the epoch. */
+  /** When the job is expected to end, in milliseconds since the epoch. */
   expectedEnd: Option.Option<number> = Option.none()
   isWatched = true
 
@@ -84,7 +84,7 @@ export class Entry {
     return { hasMoved, isNew: hasMoved || this.problem !== problem }
   }
 
-  private derive(sample: Extract<Notice, { readonly _tag: "Sample" }>, { rules }: DeriveRules): boolean {
+  private derive(sample: Sample, { rules }: DeriveRules): boolean {
     const derived = deriveFrom(this.cursor, sample, { policy: { unrecognized: "end" }, rules })
     if (Either.isLeft(derived)) return false
     const { cursor, transitions } = derived.right
@@ -112,9 +112,7 @@ export class Entry {
       since: Option.getOrUndefined(Option.map(this.summary.since, DateTime.formatIso)),
       inQueue: Duration.toMillis(this.summary.inQueue),
       exact: this.summary.exact,
-      expectedEnd: Option.getOrUndefined(
-        Option.map(this.expectedEnd, (end) => DateTime.formatIso(DateTime.unsafeMake(end)))
-      ),
+      expectedEnd: Option.getOrUndefined(this.expectedEnd),
       ...this.problem,
       isWatched: this.isWatched
     })

@@ -23,11 +23,7 @@ const eventOf = (name: string, json: string): Uint8Array => encodeText(writeEven
 export const refusal = (job: string, message: string): Uint8Array =>
   eventOf("refused", JSON.stringify({ job, message }))
 
-/**
- * Writes the jobs of a board to a page, without end. `begin` runs before the first jobs are sent.
- *
- * @internal
- */
+/** Writes the jobs of a board to a page, without end. `begin` runs before the first jobs are sent. @internal */
 export const writeTo = (output: Output, jobs: Jobs, begin: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.scoped(Effect.gen(function*() {
     const page: Page = { changed: new Set(jobs.all), removed: new Set(), news: yield* Effect.makeLatch() }

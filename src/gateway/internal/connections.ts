@@ -1,8 +1,4 @@
-/**
- * How many requests are open, in all and of each client.
- *
- * @internal
- */
+/** How many requests are open, in all and of each client. */
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 

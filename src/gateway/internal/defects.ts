@@ -1,8 +1,4 @@
-/**
- * Defects of the gateway: bugs, also of the functions that an app gives it.
- *
- * @internal
- */
+/** Defects of the gateway: bugs, also of the functions that an app gives it. */
 import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Cause from "effect/Cause"

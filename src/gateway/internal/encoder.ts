@@ -4,16 +4,14 @@
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type { Rules } from "../../model/internal/rules.js"
-import type { JobStatus, JsonObject } from "../../model/Job.js"
+import type { JobRef, JobStatus, JsonObject } from "../../model/Job.js"
 import type { JobMismatch, QueueError, UnrecognizedStatus, WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
+import type { Recovered, Sample, Trouble } from "../../watch/internal/notice.js"
 import { deriveFrom } from "../../watch/internal/reader.js"
-import type { Notice } from "../../watch/JobWatcher.js"
 import { retryField } from "./response.js"
 import type { Encoders } from "./view.js"
-
-type NoticeOf<Tag extends Notice["_tag"]> = Extract<Notice, { readonly _tag: Tag }>
 
 /** @internal */
 export interface Format {
@@ -79,7 +77,7 @@ export class Encoder {
 
   constructor(readonly format: Format, private readonly encoders: Encoders) {}
 
-  step(sample: NoticeOf<"Sample">, policy: WatchPolicy, rules: Rules): Derived {
+  step(sample: Sample, policy: WatchPolicy, rules: Rules): Derived {
     const { status, watch: { cursor: before } } = sample
     const steps = this.steps.get(status) ?? new WeakMap<object, Step>()
     this.steps.set(status, steps)
@@ -100,7 +98,7 @@ export class Encoder {
     })
   }
 
-  trouble({ error, nextTryAt, since, watch: { job } }: NoticeOf<"Trouble">): Uint8Array {
+  trouble({ error, nextTryAt, since, watch: { job } }: Trouble): Uint8Array {
     const known = this.troubles.get(error)
     if (known !== undefined && known.nextTryAt === nextTryAt.epochMillis) return known.bytes
     const json = this.encoders.event({ _tag: "Trouble", job, error, since, nextTryAt })
@@ -109,13 +107,12 @@ export class Encoder {
     return bytes
   }
 
-  recovered({ since, watch: { job } }: NoticeOf<"Recovered">): Uint8Array {
+  recovered({ since, watch: { job } }: Recovered): Uint8Array {
     return encodeText(this.format.write("Recovered", this.encoders.event({ _tag: "Recovered", job, since })))
   }
 
   // not `error`: an `EventSource` uses this name for its own errors
-  failed(job: NoticeOf<"Ended">["watch"]["job"], error: WatchError): Uint8Array {
-    const { model, requestId } = job
+  failed({ model, requestId }: JobRef, error: WatchError): Uint8Array {
     const json = { _tag: "WatchFailed", job: { model, requestId }, error: this.encoders.error(error) }
     return encodeText(this.format.write("watch-failed", json))
   }

@@ -1,8 +1,6 @@
 /**
  * How streams are sent. By default the body of a response is a stream of bytes, which every server can send. A server with a
  * cheaper way provides that, as `NodeGateway` does.
- *
- * @internal
  */
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Channel from "effect/Channel"
@@ -35,18 +33,22 @@ export type Send = (
 // No more is read from the watcher while the client has so many bytes to take.
 const maxBuffered = 64 * 1024
 
+const nothing = () => {}
+
 /** The bytes of a stream that its client has not taken yet. */
 class ClientBuffer implements Output {
   private chunks: Array<Uint8Array> = []
   private size = 0
   private isEnded = false
-  private reader: (() => void) | undefined = undefined
-  private writer: (() => void) | undefined = undefined
+  /** Wakes what waits for bytes. Again, it has no effect. */
+  private wakeReader = nothing
+  /** Wakes what waits for room. */
+  private wakeWriter = nothing
 
   write(bytes: Uint8Array): void {
     this.chunks.push(bytes)
     this.size += bytes.length
-    this.wake()
+    this.wakeReader()
   }
 
   get isIdle(): boolean {
@@ -55,13 +57,7 @@ class ClientBuffer implements Output {
 
   end(): void {
     this.isEnded = true
-    this.wake()
-  }
-
-  private wake(): void {
-    const { reader } = this
-    this.reader = undefined
-    reader?.()
+    this.wakeReader()
   }
 
   /** The bytes, up to the end. A channel alone, to save memory: there are many of these. */
@@ -75,28 +71,24 @@ class ClientBuffer implements Output {
 
   /** Waits for bytes, and takes all. There are none at the end. */
   private get take(): Effect.Effect<Chunk.Chunk<Uint8Array>> {
-    return Effect.suspend(() => {
-      const { chunks, writer } = this
-      if (chunks.length === 0 && !this.isEnded) return Effect.zipRight(this.awaitBytes, this.take)
-      this.chunks = []
-      this.size = 0
-      this.writer = undefined
-      writer?.()
-      return Effect.succeed(Chunk.unsafeFromArray(chunks))
+    return Effect.async((resume) => {
+      this.wakeReader = () => resume(Effect.sync(() => this.takeAll()))
+      if (this.size > 0 || this.isEnded) this.wakeReader()
     })
   }
 
-  private get awaitBytes(): Effect.Effect<void> {
-    return Effect.async((resume) => {
-      if (this.size > 0 || this.isEnded) return resume(Effect.void)
-      this.reader = () => resume(Effect.void)
-    })
+  private takeAll(): Chunk.Chunk<Uint8Array> {
+    const { chunks } = this
+    this.chunks = []
+    this.size = 0
+    this.wakeWriter()
+    return Chunk.unsafeFromArray(chunks)
   }
 
   get room(): Effect.Effect<void> {
     return this.size < maxBuffered ? Effect.void : Effect.async((resume) => {
-      if (this.size < maxBuffered) return resume(Effect.void)
-      this.writer = () => resume(Effect.void)
+      this.wakeWriter = () => resume(Effect.void)
+      if (this.size < maxBuffered) this.wakeWriter()
     })
   }
 }

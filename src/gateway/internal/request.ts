@@ -1,16 +1,11 @@
-/**
- * The requests of the gateway.
- *
- * @internal
- */
+/** The requests of the gateway. */
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import type * as Arr from "effect/Array"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Job from "../../model/Job.js"
-import { InvalidRequest, JobMismatch } from "../../model/QueueError.js"
-import type { InvalidCursor } from "../../model/QueueError.js"
+import { type InvalidCursor, InvalidRequest, JobMismatch } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
 import { clip } from "../../queue/internal/request.js"
 import type { Token } from "../GatewayAccess.js"

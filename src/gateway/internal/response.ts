@@ -1,8 +1,4 @@
-/**
- * The responses of the gateway.
- *
- * @internal
- */
+/** The responses of the gateway. */
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

@@ -1,15 +1,10 @@
-/**
- * What the shared poller knows of a job.
- *
- * @internal
- */
-import * as DateTime from "effect/DateTime"
+/** What the shared poller knows of a job. */
+import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import { format } from "../../model/Job.js"
-import type { JobStatus } from "../../model/Job.js"
+import { format, type JobStatus } from "../../model/Job.js"
 import type { WatchError } from "../../model/QueueError.js"
 import { derive } from "../../model/Transition.js"
 import * as Deadline from "../../policy/Deadline.js"
@@ -48,7 +43,8 @@ export const latest = (
     let trouble: WatchError | undefined
     const reading: Reading<Option.Option<Snapshot>> = {
       job,
-      options: { from, deadline: Deadline.request(deadline.request), unrecognized: "fail" },
+      // it is for the client to decide what an unknown state means
+      options: { from, deadline: Deadline.request(deadline.request), unrecognized: "end" },
       wants: "polls",
       select: (notice) => {
         if (notice._tag === "Recovered") return Either.right([])
@@ -61,17 +57,12 @@ export const latest = (
     const snapshot = untilSome(reading, ([snapshot]) =>
       snapshot === undefined
         ? Effect.dieMessage(`the watcher ended ${format(job)} without a terminal snapshot`)
-        : Effect.succeed(snapshot)).pipe(
-        // it is for the client to decide what an unknown state means
-        Effect.catchTag("UnrecognizedStatus", ({ snapshot }) =>
-          Effect.map(DateTime.now, (at) => Option.some({ status: snapshot, at })))
-      )
+        : Effect.succeed(snapshot))
     return isWaiting
       ? Effect.flatten(Effect.timeoutTo(snapshot, {
         duration: Duration.min(wait, maxWait),
         onSuccess: Effect.succeed<Option.Option<Snapshot>>,
-        onTimeout: () =>
-          trouble === undefined ? Effect.succeedNone : Effect.fail(trouble)
+        onTimeout: () => trouble === undefined ? Effect.succeedNone : Effect.fail(trouble)
       }))
       : snapshot
   })

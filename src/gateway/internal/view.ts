@@ -1,8 +1,4 @@
-/**
- * What clients receive of a job: the encoders of snapshots, events and errors.
- *
- * @internal
- */
+/** What clients receive of a job: the encoders of snapshots, events and errors. */
 import type * as DateTime from "effect/DateTime"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"

@@ -1,8 +1,4 @@
-/**
- * A transition as a message of Standard Webhooks.
- *
- * @internal
- */
+/** A transition as a message of Standard Webhooks. */
 import * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Clock from "effect/Clock"

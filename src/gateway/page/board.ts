@@ -19,16 +19,18 @@ setInterval(() => isConnected && say(rows.size === 0 ? "" : countsOf(rows.values
 let isConnected = false
 let connection = new AbortController()
 
-const lost = (): void => {
-  if (isConnected) say("The connection is lost")
-  isConnected = false
+const showConnection = (isLive: boolean): void => {
+  if (isLive !== isConnected) say(isLive ? "Connected" : "The connection is lost")
+  isConnected = isLive
   const shown = byId("connection")
-  write(shown, "No connection; trying again")
-  shown.className = "lost"
+  write(shown, isLive ? "Live" : "No connection; trying again")
+  shown.className = isLive ? "" : "lost"
 }
 
 /** The jobs that the user has added: in the address, so that a bookmark has them. */
 const added = (): Array<string> => new URLSearchParams(location.hash.slice(1)).getAll("job")
+
+const queryOf = (jobs: ReadonlyArray<string>): string => String(new URLSearchParams(jobs.map((job) => ["job", job])))
 
 /** The events of the server that sent this page. */
 type Event =
@@ -41,7 +43,7 @@ const follow = async (signal: AbortSignal): Promise<void> => {
   const received = new Set<string>()
   let isComplete = false
   const notices = eventStream({
-    url: `events?${new URLSearchParams(added().map((job) => ["job", job]))}`,
+    url: `events?${queryOf(added())}`,
     from: undefined,
     token: () => undefined,
     signal,
@@ -49,7 +51,7 @@ const follow = async (signal: AbortSignal): Promise<void> => {
     toError: () => undefined
   })
   for await (const notice of notices) {
-    if (notice._tag === "Disconnected") lost()
+    if (notice._tag === "Disconnected") showConnection(false)
     if (notice._tag === "Connected") {
       received.clear()
       isComplete = false
@@ -69,7 +71,7 @@ const follow = async (signal: AbortSignal): Promise<void> => {
       case "refused": {
         const { job, message } = event.data
         write(byId("refused"), `${job}: ${message}`)
-        location.replace(`#${new URLSearchParams(added().filter((name) => name !== job).map((name) => ["job", name]))}`)
+        location.replace(`#${queryOf(added().filter((name) => name !== job))}`)
         break
       }
       case "clock": {
@@ -78,11 +80,7 @@ const follow = async (signal: AbortSignal): Promise<void> => {
         // after the server has restarted, it may know fewer jobs
         if (!isComplete) { for (const name of rows.keys()) if (!received.has(name)) remove(name) }
         isComplete = true
-        if (!isConnected) say("Connected")
-        isConnected = true
-        const shown = byId("connection")
-        write(shown, "Live")
-        shown.className = ""
+        showConnection(true)
         write(byId("hidden"), hidden === 0 ? "" : `${hidden} more jobs are watched, but not shown.`)
       }
     }
@@ -106,7 +104,7 @@ byId("add").addEventListener("submit", (event) => {
   write(byId("refused"), "")
   if (job === "" || added().includes(job)) return
   input.value = ""
-  location.hash = new URLSearchParams([...added(), job].map((name) => ["job", name])).toString()
+  location.hash = queryOf([...added(), job])
 })
 
 addEventListener("hashchange", connect)

@@ -24,8 +24,8 @@ export interface Job {
   readonly inQueue: number
   /** Whether the service reported the times. */
   readonly exact: boolean
-  /** When the job is expected to end. */
-  readonly expectedEnd?: string
+  /** When the job is expected to end, in milliseconds since the epoch. */
+  readonly expectedEnd?: number
   /** That polls fail, and since when. */
   readonly trouble?: { readonly message: string; readonly since: string } | undefined
   /** Why a watch has given up. */
@@ -125,7 +125,7 @@ export const factsOf = (job: Job): Facts => {
   const progress = last?._tag === "Completed" ? 1 : before?._tag === "Progressed" ? before.progress : undefined
   const isWaiting = last?._tag === "Queued" || last?._tag === "Requeued"
   const waiting = isWaiting && since !== undefined ? end - Date.parse(since) : 0
-  const left = expectedEnd === undefined || hasEnded ? undefined : Date.parse(expectedEnd) - now()
+  const left = expectedEnd === undefined || hasEnded ? undefined : expectedEnd - now()
   return {
     job: job.job,
     state: last !== undefined ? words[last._tag] : job.error === undefined ? "… asking" : words.Unrecognized,
