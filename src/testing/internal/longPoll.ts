@@ -8,11 +8,9 @@
  * @internal
  */
 import * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { makeDeferred } from "../../queue/internal/fiber.js"
 
 interface Source {
   /** Whether a job of the model is available now. */
@@ -22,7 +20,8 @@ interface Source {
 }
 
 interface Poll {
-  signal: Deferred.Deferred<void>
+  /** Open when the poll is to look at the queue. */
+  readonly signal: Effect.Latch
   wakesAt: number
 }
 
@@ -41,9 +40,7 @@ export class LongPolls {
     const nextEvent = this.source.nextEvent()
     for (const [model, polls] of this.polls) {
       const [first] = polls
-      if (first !== undefined && (nextEvent < first.wakesAt || this.source.isReady(model))) {
-        Deferred.unsafeDone(first.signal, Effect.void)
-      }
+      if (first !== undefined && (nextEvent < first.wakesAt || this.source.isReady(model))) first.signal.unsafeOpen()
     }
   }
 
@@ -51,7 +48,7 @@ export class LongPolls {
   take<A>(model: string, take: Effect.Effect<Option.Option<A>>, timeout: number): Effect.Effect<Option.Option<A>> {
     const poll = Effect.acquireUseRelease(
       Effect.sync(() => {
-        const poll: Poll = { signal: makeDeferred(), wakesAt: Infinity }
+        const poll: Poll = { signal: Effect.unsafeMakeLatch(), wakesAt: Infinity }
         this.polls.set(model, (this.polls.get(model) ?? new Set()).add(poll))
         return poll
       }),
@@ -71,24 +68,19 @@ export class LongPolls {
     )
   }
 
-  private await<A>(
-    model: string,
-    poll: Poll,
-    take: Effect.Effect<Option.Option<A>>,
-    deadline: number
-  ): Effect.Effect<Option.Option<A>> {
+  private await<A>(model: string, poll: Poll, take: Effect.Effect<Option.Option<A>>, deadline: number) {
     const { source } = this
     const isFirst = () => this.polls.get(model)?.values().next().value === poll
     return Effect.gen(function*() {
       for (;;) {
         // before the queue is read, so that no later change is missed
-        poll.signal = makeDeferred()
-        const taken = isFirst() ? yield* take : Option.none()
+        poll.signal.unsafeClose()
+        const taken = isFirst() ? yield* take : Option.none<A>()
         const now = yield* Clock.currentTimeMillis
         if (Option.isSome(taken) || now >= deadline) return taken
         poll.wakesAt = isFirst() ? Math.min(deadline, source.nextEvent()) : deadline
         const wait = Math.min(Math.max(0, poll.wakesAt - now), longestSleep)
-        yield* Effect.timeoutOption(Deferred.await(poll.signal), Duration.millis(wait))
+        yield* Effect.timeoutOption(poll.signal.await, Duration.millis(wait))
       }
     })
   }

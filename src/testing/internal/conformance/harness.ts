@@ -224,16 +224,16 @@ const logged = (queue: Service, needs: Needs, log: Log): Service => {
   }
 }
 
-const maxCancelAttempts = 4
-
 /** Cancels a job that a check leaves behind. Tries again after any error, such as that of a replica that lags. */
-const cancelLeftover = (queue: Service, job: Job.JobRef, pass: Target["pass"], attempt = 1): Effect.Effect<void> =>
-  Effect.catchAllCause(
-    Effect.asVoid(queue.cancel(job)),
-    (cause) =>
-      attempt < maxCancelAttempts
-        ? Effect.zipRight(pass("1 second"), Effect.suspend(() => cancelLeftover(queue, job, pass, attempt + 1)))
-        : Effect.logWarning(`${Job.format(job)}: left behind by a check, could not be canceled`, cause)
+const cancelLeftover = (queue: Service, job: Job.JobRef, pass: Target["pass"]): Effect.Effect<void> =>
+  Effect.suspend(() => queue.cancel(job)).pipe(
+    Effect.sandbox,
+    Effect.tapError(() => pass("1 second")),
+    Effect.retry({ times: 3 }),
+    Effect.catchAll((cause) =>
+      Effect.logWarning(`${Job.format(job)}: left behind by a check, could not be canceled`, cause)
+    ),
+    Effect.asVoid
   )
 
 // -----------------------------------------------------------------------------
