@@ -34,7 +34,7 @@ import { Connections } from "./internal/connections.js"
 import { logDefects, respondToDefects } from "./internal/defects.js"
 import { GatewayOutput, type Output } from "./internal/output.js"
 import * as Page from "./internal/page.js"
-import { maxJobs as maxAdded, pathOf } from "./internal/request.js"
+import { maxJobs as maxAdded, paramsOf, pathOf } from "./internal/request.js"
 import * as Response from "./internal/response.js"
 import { latest } from "./internal/snapshot.js"
 import { encodersOf } from "./internal/view.js"
@@ -173,7 +173,7 @@ const make = (options: Options) =>
       if (request.method !== "GET") return Response.methodNotAllowed
       const respond = data[path]
       if (respond === undefined) return files[path] ?? notFound("the page is /")
-      return isOwn(request) ? yield* respond(new URLSearchParams(request.url.slice(path.length)), request) : crossOrigin
+      return isOwn(request) ? yield* respond(paramsOf(request), request) : crossOrigin
     }).pipe(respondToDefects("a request to the board"), Effect.map(secure), Effect.interruptible)
 
     return Context.make(Board, { httpApp }).pipe(Context.add(JobWatcher, watched))
@@ -187,8 +187,8 @@ const make = (options: Options) =>
  *
  * @example
  * import { JobQueue, JobWatcher } from "effect-queue-status"
- * import { Board, Gateway } from "effect-queue-status/gateway"
- * import { FetchHttpClient, HttpRouter, HttpServer } from "@effect/platform"
+ * import { Board } from "effect-queue-status/gateway"
+ * import { FetchHttpClient, HttpServer } from "@effect/platform"
  * import { NodeHttpServer } from "@effect/platform-node"
  * import { Layer } from "effect"
  * import { createServer } from "node:http"
@@ -199,12 +199,7 @@ const make = (options: Options) =>
  *   Layer.provide(FetchHttpClient.layer)
  * )
  *
- * const app = HttpRouter.empty.pipe(
- *   HttpRouter.mountApp("/jobs", Gateway.httpApp()),
- *   HttpRouter.mountApp("/", Board.httpApp)
- * )
- *
- * const main = HttpServer.serve(app).pipe(
+ * const main = HttpServer.serve(Board.httpApp).pipe(
  *   Layer.provide(WatcherLive),
  *   Layer.provide(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 8080 }))
  * )

@@ -45,9 +45,11 @@ export type Access = (token: Option.Option<Token>, job: JobRef) => Effect.Effect
 const denied = (job: JobRef, httpStatus: 401 | 403, detail: string) =>
   new AccessDenied({ operation: "status", model: job.model, job, httpStatus, detail })
 
-const required = (job: JobRef) => denied(job, 401, "a token is required")
-
 const invalid = (job: JobRef) => denied(job, 401, "the token is not valid")
+
+/** An access that requires a token. */
+const ofToken = (check: (token: Token, job: JobRef) => Effect.Effect<void, AccessDenied>): Access => (token, job) =>
+  Option.isSome(token) ? check(token.value, job) : denied(job, 401, "a token is required")
 
 /**
  * Allows a client with one of these tokens to watch every job: for other services of yours. To rotate a token, give the old
@@ -62,12 +64,10 @@ const invalid = (job: JobRef) => denied(job, 401, "the token is not valid")
  * @since 0.1.0
  * @category constructors
  */
-export const bearer = (tokens: Arr.NonEmptyReadonlyArray<Redacted.Redacted>): Access => (token, job) =>
-  Option.match(token, {
-    onNone: () => required(job),
-    onSome: ({ isInQuery, value }) =>
-      Effect.flatMap(isOneOf(tokens, value), (isKnown) => !isInQuery && isKnown ? Effect.void : invalid(job))
-  })
+export const bearer = (tokens: Arr.NonEmptyReadonlyArray<Redacted.Redacted>): Access =>
+  ofToken(({ isInQuery, value }, job) =>
+    Effect.flatMap(isOneOf(tokens, value), (isKnown) => !isInQuery && isKnown ? Effect.void : invalid(job))
+  )
 
 /**
  * What a watch token is for: one job, or all jobs of a model.
@@ -138,32 +138,27 @@ export const signWatchToken = (
  * @since 0.1.0
  * @category watch tokens
  */
-export const watchTokens = (secrets: Arr.NonEmptyReadonlyArray<Redacted.Redacted>): Access => (token, job) =>
-  Option.match(token, {
-    onNone: () => required(job),
-    onSome: ({ value }) =>
-      Effect.gen(function*() {
-        const { errors, jwtVerify } = yield* jose
-        const currentDate = DateTime.toDateUtc(yield* DateTime.now)
-        const { payload } = yield* Effect.firstSuccessOf(
-          secrets.map((secret) =>
-            Effect.promise(() =>
-              jwtVerify(Redacted.value(value), keyOf(secret), { algorithms: ["HS256"], currentDate })
-            ).pipe(
-              // any other error is not about the token: the secret may be empty
-              Effect.catchSomeDefect((error) =>
-                error instanceof errors.JOSEError ? Option.some(invalid(job)) : Option.none()
-              )
+export const watchTokens = (secrets: Arr.NonEmptyReadonlyArray<Redacted.Redacted>): Access =>
+  ofToken(Effect.fnUntraced(function*({ value }, job) {
+    const { errors, jwtVerify } = yield* jose
+    const currentDate = DateTime.toDateUtc(yield* DateTime.now)
+    const { payload } = yield* Effect.firstSuccessOf(
+      secrets.map((secret) =>
+        Effect.promise(() => jwtVerify(Redacted.value(value), keyOf(secret), { algorithms: ["HS256"], currentDate }))
+          .pipe(
+            // any other error is not about the token: the secret may be empty
+            Effect.catchSomeDefect((error) =>
+              error instanceof errors.JOSEError ? Option.some(invalid(job)) : Option.none()
             )
           )
-        )
-        const claims = decodeClaims(payload)
-        if (Either.isLeft(claims) || payload.exp === undefined) return yield* invalid(job)
-        const grant = claims.right
-        const isFor = "job" in grant ? isSameJob(grant.job, job) : grant.model === job.model
-        if (!isFor) return yield* denied(job, 403, "the token is not for this job")
-      })
-  })
+      )
+    )
+    const claims = decodeClaims(payload)
+    if (Either.isLeft(claims) || payload.exp === undefined) return yield* invalid(job)
+    const grant = claims.right
+    const isFor = "job" in grant ? isSameJob(grant.job, job) : grant.model === job.model
+    if (!isFor) return yield* denied(job, 403, "the token is not for this job")
+  }))
 
 /**
  * Allows what one of the two allows. The error is that of the second.

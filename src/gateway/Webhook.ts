@@ -15,6 +15,7 @@
  * @since 0.1.0
  */
 import * as HttpClient from "@effect/platform/HttpClient"
+import type * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -44,10 +45,6 @@ import type { JobWatcher } from "../watch/JobWatcher.js"
 import { logDefects } from "./internal/defects.js"
 import { type Message, messageOf, requestOf } from "./internal/webhookMessage.js"
 import { type Delivery, keyOf, OutboxError, WebhookStore } from "./WebhookStore.js"
-
-// -----------------------------------------------------------------------------
-// errors
-// -----------------------------------------------------------------------------
 
 /**
  * An attempt to send a transition failed: the endpoint did not accept it (`httpStatus`), or there was no response.
@@ -111,10 +108,6 @@ export class EndpointUnknown extends TaggedError<EndpointUnknown>()(
  */
 export type DeliveryError = DeliveryFailed | EndpointDisabled | EndpointUnknown | OutboxError | WatchError
 
-// -----------------------------------------------------------------------------
-// models
-// -----------------------------------------------------------------------------
-
 /**
  * An endpoint.
  *
@@ -128,7 +121,7 @@ export interface Endpoint {
    * The secrets, each in base64, with or without `whsec_` before it. Each one signs: while a secret is replaced, give the
    * new one and the old one, until the receiver has the new one.
    */
-  readonly secrets: readonly [Redacted.Redacted, ...Array<Redacted.Redacted>]
+  readonly secrets: Arr.NonEmptyReadonlyArray<Redacted.Redacted>
 }
 
 /**
@@ -190,10 +183,6 @@ export { Client }
 export const defaultRetry: Schedule.Schedule<unknown, AttemptFailed> = Schedule.jittered(
   Schedule.fromDelays("5 seconds", "5 minutes", "30 minutes", "2 hours", "5 hours", "10 hours")
 )
-
-// -----------------------------------------------------------------------------
-// service
-// -----------------------------------------------------------------------------
 
 // Of a response to a webhook only the status counts. A short body is read so that the connection can be reused.
 const maxResponseBytes = 64 * 1024

@@ -6,8 +6,7 @@
  */
 // @effect-diagnostics asyncFunction:off globalFetch:off globalRandom:off globalTimers:off newPromise:off preferSchemaOverJson:off
 
-/** @internal */
-export interface ServerEvent {
+interface ServerEvent {
   readonly _tag: "Event"
   /** The name of the event. */
   readonly name: string

@@ -13,8 +13,7 @@ import { deriveFrom } from "../../watch/internal/reader.js"
 import { retryField } from "./response.js"
 import type { Encoders } from "./view.js"
 
-/** @internal */
-export interface Format {
+interface Format {
   readonly contentType: string
   /** What is sent at once, so that the headers are. */
   readonly begin: Effect.Effect<Uint8Array>

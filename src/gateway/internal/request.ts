@@ -28,8 +28,7 @@ export interface Query {
 /** Whether the client has not seen the end of the job. @internal */
 export const isOpen = ({ from }: Known): boolean => from?.phase !== "Ended"
 
-/** @internal */
-export type QueryError = InvalidRequest | InvalidCursor | JobMismatch
+type QueryError = InvalidRequest | InvalidCursor | JobMismatch
 
 /** The most jobs of a stream: the id of each event has a cursor for each of them. @internal */
 export const maxJobs = 20

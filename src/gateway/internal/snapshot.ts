@@ -1,25 +1,19 @@
 /** What the shared poller knows of a job. */
-import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import { format, type JobStatus } from "../../model/Job.js"
+import { format } from "../../model/Job.js"
 import type { WatchError } from "../../model/QueueError.js"
 import { derive } from "../../model/Transition.js"
 import * as Deadline from "../../policy/Deadline.js"
 import { Default } from "../../policy/WatchPolicy.js"
+import type { Sample } from "../../watch/internal/notice.js"
 import { type Reading, untilSome } from "../../watch/internal/reader.js"
 import type { JobWatcher } from "../../watch/JobWatcher.js"
 import type { Known } from "./request.js"
 
-/** A snapshot, and when it arrived. */
-interface Snapshot {
-  readonly status: JobStatus
-  readonly at: DateTime.Utc
-}
-
-const hasNews = ({ from }: Known, { at, status }: Snapshot): boolean =>
+const hasNews = ({ from }: Known, { at, status }: Sample): boolean =>
   from === undefined || Either.match(derive(Option.some(from), status, { observedAt: at, unrecognized: "end" }), {
     onLeft: () => true,
     onRight: ({ transitions }) => transitions.length > 0
@@ -36,12 +30,12 @@ const maxWait = Duration.minutes(1)
 export const latest = (
   known: Known,
   wait: Duration.Duration
-): Effect.Effect<Option.Option<Snapshot>, WatchError, JobWatcher> =>
+): Effect.Effect<Option.Option<Sample>, WatchError, JobWatcher> =>
   Effect.flatMap(Default, ({ deadline }) => {
     const { from, job } = known
     const isWaiting = Duration.greaterThan(wait, Duration.zero)
     let trouble: WatchError | undefined
-    const reading: Reading<Option.Option<Snapshot>> = {
+    const reading: Reading<Option.Option<Sample>> = {
       job,
       // it is for the client to decide what an unknown state means
       options: { from, deadline: Deadline.request(deadline.request), unrecognized: "end" },
@@ -61,7 +55,7 @@ export const latest = (
     return isWaiting
       ? Effect.flatten(Effect.timeoutTo(snapshot, {
         duration: Duration.min(wait, maxWait),
-        onSuccess: Effect.succeed<Option.Option<Snapshot>>,
+        onSuccess: Effect.succeed<Option.Option<Sample>>,
         onTimeout: () => trouble === undefined ? Effect.succeedNone : Effect.fail(trouble)
       }))
       : snapshot

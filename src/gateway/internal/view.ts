@@ -66,29 +66,31 @@ export const encodeError = (error: WatchError | InvalidCursor): Job.JsonObject =
   message: error.message
 })
 
-const full: Encoders = {
-  snapshot: (status) => encodeStatus(status),
-  event: (event) => {
-    const encoded = encodeEvent(event)
-    return event._tag === "Trouble" ? { ...encoded, error: encodeError(event.error) } : { ...encoded }
-  },
-  error: encodeError
-}
-
 /** An error without the inputs and outputs of the job, and without texts that may quote them. @internal */
 export const slimErrorOf = <E extends WatchError>(error: E): E =>
   // of the same tag, and so of the same class
   decodeError(slimError(encodeFields(error))) as E
 
-const error = (error: WatchError) => encodeError(slimErrorOf(error))
+const encodeSlimError = (error: WatchError) => encodeError(slimErrorOf(error))
+
+const eventEncoder = (encodeError: Encoders["error"]) => (event: WatchEvent): Job.JsonObject =>
+  event._tag === "Trouble" ? { ...encodeEvent(event), error: encodeError(event.error) } : encodeEvent(event)
+
+const full: Encoders = {
+  snapshot: (status) => encodeStatus(status),
+  event: eventEncoder(encodeError),
+  error: encodeError
+}
+
+const encodeWhole = eventEncoder(encodeSlimError)
 
 const slim: Encoders = {
   snapshot: (status) => encodeStatus(slimStatus(status)),
   event: (event) => {
-    const { snapshot: _, ...encoded }: Job.JsonObject = encodeEvent(event)
-    return event._tag === "Trouble" ? { ...encoded, error: error(event.error) } : encoded
+    const { snapshot: _, ...encoded } = encodeWhole(event)
+    return encoded
   },
-  error
+  error: encodeSlimError
 }
 
 const custom = (view: (transition: Transition.Transition) => Job.JsonObject): Encoders => ({
@@ -99,7 +101,7 @@ const custom = (view: (transition: Transition.Transition) => Job.JsonObject): En
       Either.getOrThrow
     ),
   event: (event) => event._tag === "Trouble" || event._tag === "Recovered" ? slim.event(event) : view(event),
-  error
+  error: encodeSlimError
 })
 
 /** @internal */
