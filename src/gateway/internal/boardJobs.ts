@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import type * as Encoded from "../../browser/BrowserClient.js"
 import { keyOf } from "../../model/internal/jobKey.js"
 import * as Job from "../../model/Job.js"
 import * as JobSummary from "../../model/JobSummary.js"
@@ -18,32 +19,46 @@ import { expectedEnd, type Service as Learned } from "../../policy/LearnedCadenc
 import type { Notice, Sample } from "../../watch/internal/notice.js"
 import type { Observer } from "../../watch/internal/observed.js"
 import { deriveFrom, type DeriveRules } from "../../watch/internal/reader.js"
-import { encodersOf } from "./view.js"
+import { encodersOf, slimErrorOf } from "./view.js"
 
-const slim = encodersOf("slim")
+const { event: encode } = encodersOf("slim")
 
-// an error itself may have the last snapshot
-const messageOf = (error: WatchError): unknown => slim.error(error)["message"]
+// an error may quote what the service responded
+const messageOf = (error: WatchError): string => slimErrorOf(error).message
 
 const maxReasonLength = 1_000
 
 // The service allows four attempts, with three steps each at most.
 const maxSteps = 64
 
-const stepOf = (transition: Transition.Transition): Job.JsonObject => {
-  const { changed: _changed, cursor: _cursor, job: _job, outputs: _outputs, reason, ...step } = slim.event(transition)
-  return typeof reason === "string" ? { ...step, reason: reason.slice(0, maxReasonLength) } : step
+type Without<A, Key extends PropertyKey> = A extends unknown ? Omit<A, Key> : never
+
+/** A transition, as the board sends it. @internal */
+export type Step = Without<Encoded.Transition, "changed" | "cursor" | "id" | "job" | "outputs" | "snapshot">
+
+const stepOf = (transition: Transition.Transition): Step => {
+  const { changed: _changed, cursor: _cursor, job: _job, outputs: _outputs, reason, ...step } = encode(transition)
+  // what clients receive of a transition
+  return { ...step, ...(typeof reason === "string" && { reason: reason.slice(0, maxReasonLength) }) } as Step
 }
+
+interface Problem {
+  /** That polls fail, and since when. */
+  readonly trouble?: { readonly message: string; readonly since: string } | undefined
+  /** Why a watch has given up. */
+  readonly error?: string | undefined
+}
+
+const none: Problem = {}
 
 /** A job of the board. @internal */
 export class Entry {
   private summary: JobSummary.JobSummary
   private cursor: Transition.Cursor | undefined
-  /** The transitions as they are sent, oldest first; of successive `Progressed` the last. */
-  private readonly steps: Array<Job.JsonObject> = []
+  /** The transitions, oldest first; of successive `Progressed` the last. */
+  private readonly steps: Array<Step> = []
   private isAtProgress = false
-  /** That polls fail, and since when, or why a watch has given up. */
-  private problem: { readonly trouble: Job.JsonObject } | { readonly error: unknown } | undefined
+  private problem: Problem = none
   private encoded: string | undefined
   /** When the job is expected to end, in milliseconds since the epoch. */
   expectedEnd: Option.Option<number> = Option.none()
@@ -59,7 +74,7 @@ export class Entry {
 
   /** Whether nothing more is expected. */
   get isOver(): boolean {
-    return !this.isWatched || Option.isSome(this.outcome) || (this.problem !== undefined && "error" in this.problem)
+    return !this.isWatched || Option.isSome(this.outcome) || this.problem.error !== undefined
   }
 
   changed(): void {
@@ -70,7 +85,7 @@ export class Entry {
   note(notice: Notice, rules: DeriveRules): { readonly hasMoved: boolean; readonly isNew: boolean } {
     const { problem } = this
     const hasMoved = notice._tag === "Sample" && this.derive(notice, rules)
-    if (notice._tag === "Sample" || notice._tag === "Recovered") this.problem = undefined
+    if (notice._tag === "Sample" || notice._tag === "Recovered") this.problem = none
     else if (notice._tag === "Trouble") {
       this.problem = { trouble: { message: messageOf(notice.error), since: DateTime.formatIso(notice.since) } }
     } else if (Exit.isFailure(notice.exit)) {
@@ -102,20 +117,29 @@ export class Entry {
     this.isAtProgress = isProgress
   }
 
-  /** Everything that the board shows of the job, as JSON. It is encoded once for all pages. */
-  get json(): string {
-    return this.encoded ??= JSON.stringify({
+  /** Everything that the board shows of the job. */
+  get shown() {
+    const { exact, inQueue, since } = this.summary
+    return {
       job: Job.format(this.job),
       model: this.job.model,
       requestId: this.job.requestId,
       steps: this.steps,
-      since: Option.getOrUndefined(Option.map(this.summary.since, DateTime.formatIso)),
-      inQueue: Duration.toMillis(this.summary.inQueue),
-      exact: this.summary.exact,
+      /** When the state began. */
+      since: Option.getOrUndefined(Option.map(since, DateTime.formatIso)),
+      /** The time in the queue before that, in milliseconds. */
+      inQueue: Duration.toMillis(inQueue),
+      /** Whether the service reported the times. */
+      exact,
       expectedEnd: Option.getOrUndefined(this.expectedEnd),
       ...this.problem,
       isWatched: this.isWatched
-    })
+    }
+  }
+
+  /** The same, encoded once for all pages. */
+  get json(): string {
+    return this.encoded ??= JSON.stringify(this.shown)
   }
 }
 

@@ -96,7 +96,6 @@ class ClientBuffer implements Output {
 const stream: Send = (_, write) =>
   Effect.suspend(() => {
     const buffer = new ClientBuffer()
-    // after a defect the client connects again
     const written = Effect.ensuring(write(buffer), Effect.sync(() => buffer.end()))
     return Effect.as(Effect.forkScoped(written), buffer.stream)
   })

@@ -56,11 +56,10 @@ const parseKnown = (name: string, cursor: string | undefined): Either.Either<Kno
 /** @internal */
 export const parseToken = (header: string | undefined, query: string | null = null): Option.Option<Token> => {
   const [, inHeader] = header?.match(/^bearer +(\S+)$/i) ?? []
-  return inHeader !== undefined
-    ? Option.some({ value: Redacted.make(inHeader), isInQuery: false })
-    : query === null
-    ? Option.none()
-    : Option.some({ value: Redacted.make(query), isInQuery: true })
+  return Option.map(
+    Option.fromNullable(inHeader ?? query),
+    (text) => ({ value: Redacted.make(text), isInQuery: inHeader === undefined })
+  )
 }
 
 /** The path of a request, relative to where the gateway is mounted. @internal */

@@ -1,38 +1,12 @@
 // What the page shows of a job.
 // @effect-diagnostics globalDate:off
 
-import type { Transition } from "../../browser/BrowserClient.js"
+import type { Entry, Step } from "../internal/boardJobs.js"
 
-type Without<A, Key extends PropertyKey> = A extends unknown ? Omit<A, Key> : never
-
-/** A transition, as the board sends it. */
-export type Step = Without<Transition, "changed" | "cursor" | "id" | "job" | "outputs" | "snapshot">
+export type { Step }
 
 /** What the server sends of a job. */
-export interface Job {
-  /** The name of the job, `MODEL/REQUEST_ID`. */
-  readonly job: string
-  /** The model. */
-  readonly model: string
-  /** The request id. */
-  readonly requestId: string
-  /** The transitions, oldest first; of successive `Progressed` the last. */
-  readonly steps: ReadonlyArray<Step>
-  /** When the state began. */
-  readonly since?: string
-  /** The time in the queue before that, in milliseconds. */
-  readonly inQueue: number
-  /** Whether the service reported the times. */
-  readonly exact: boolean
-  /** When the job is expected to end, in milliseconds since the epoch. */
-  readonly expectedEnd?: number
-  /** That polls fail, and since when. */
-  readonly trouble?: { readonly message: string; readonly since: string } | undefined
-  /** Why a watch has given up. */
-  readonly error?: string | undefined
-  /** Whether any part of the server watches the job. */
-  readonly isWatched: boolean
-}
+export type Job = Entry["shown"]
 
 /** How far the clock of the server is ahead of ours, in milliseconds. */
 export const clock = { ahead: 0 }
