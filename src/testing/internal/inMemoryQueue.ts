@@ -19,7 +19,7 @@ import type { Pool, Report, Task } from "../Worker.js"
 import type { Call, Outcome } from "./fault.js"
 import { applyFaults, Faults, unchanged } from "./faultInjection.js"
 import type { Respond } from "./faultInjection.js"
-import * as History from "./history.js"
+import { trueTransitionsOf } from "./history.js"
 import * as HttpResponses from "./httpResponses.js"
 import * as Client from "./inProcessClient.js"
 import * as SeededRandom from "./seededRandom.js"
@@ -77,20 +77,27 @@ export const make = ({ faults: initialFaults = [], requestTimeout = defaultReque
     for (const fault of initialFaults) faults.add(fault)
     const calls: Array<Call> = []
 
-    /** Logs a call. It goes to the queue or, if faults affect it, through the client to the response of the service. */
-    const called = <A>(
-      about: { readonly operation: Operation; readonly model: string; readonly requestId?: string },
-      respond: Respond,
-      send: (queue: Service) => Effect.Effect<A, QueueError>
+    /**
+     * Makes a call of a valid input, and logs it. It goes to the queue or, if faults affect it, through the client to the
+     * response of the service.
+     */
+    const called = <A, Input extends string | { readonly model: string; readonly requestId?: string }>(
+      operation: Operation,
+      checked: Effect.Effect<Input, QueueError>,
+      respond: (input: Input) => Respond,
+      method: (queue: Service) => (input: Input) => Effect.Effect<A, QueueError>
     ): Effect.Effect<A, QueueError> =>
-      Clock.clockWith((clock) => {
-        const at = clock.unsafeCurrentTimeMillis()
-        const { active, call } = faults.begin({ requestId: undefined, ...about, at })
+      Effect.flatMap(Effect.zip(checked, Effect.clock), ([input, clock]) => {
+        const { model, requestId } = typeof input === "string" ? { model: input, requestId: undefined } : input
+        const { active, call } = faults.begin({ operation, model, requestId, at: clock.unsafeCurrentTimeMillis() })
         const index = calls.push(call) - 1
         return Effect.onExit(
           active.length === 0
-            ? send(direct)
-            : Effect.flatMap(client, (run) => run(send, applyFaults(active, respond)(unchanged))),
+            ? method(direct)(input)
+            : Effect.flatMap(
+              client,
+              (run) => run((queue) => method(queue)(input), applyFaults(active, respond(input))(unchanged))
+            ),
           (exit) =>
             Effect.sync(() => {
               calls[index] = { ...call, end: { at: clock.unsafeCurrentTimeMillis(), outcome: outcomeOf(exit) } }
@@ -98,57 +105,33 @@ export const make = ({ faults: initialFaults = [], requestTimeout = defaultReque
         )
       })
 
-    return {
-      service: JobQueue.of({
-        status: (input) =>
-          Effect.flatMap(checkRef("status", input), (job) =>
-            called({ operation: "status", ...job }, responses.status(job), (queue) => queue.status(job))),
-        submit: (input) =>
-          Effect.flatMap(checkSubmit(input), (request) =>
-            called(
-              { operation: "submit", model: request.model },
-              responses.submit(request),
-              (queue) =>
-                queue.submit(request)
-            )),
-        cancel: (input) =>
-          Effect.flatMap(checkRef("cancel", input), (job) =>
-            called({ operation: "cancel", ...job }, responses.cancel(job), (queue) =>
-              queue.cancel(job))),
-        clear: (input) =>
-          Effect.flatMap(checkModel("clear", input), (model) =>
-            called({ operation: "clear", model }, responses.clear(model), (queue) =>
-              queue.clear(model))),
-        metrics: (input) =>
-          Effect.flatMap(checkModel("metrics", input), (model) =>
-            called({ operation: "metrics", model }, responses.metrics(model), (queue) =>
-              queue.metrics(model)))
-      }),
-      handle: {
-        startedAt,
-        calls: Effect.sync(() =>
-          calls.slice()
+    const service = JobQueue.of({
+      status: (input) => called("status", checkRef("status", input), responses.status, (queue) => queue.status),
+      submit: (input) => called("submit", checkSubmit(input), responses.submit, (queue) => queue.submit),
+      cancel: (input) => called("cancel", checkRef("cancel", input), responses.cancel, (queue) => queue.cancel),
+      clear: (input) => called("clear", checkModel("clear", input), responses.clear, (queue) => queue.clear),
+      metrics: (input) => called("metrics", checkModel("metrics", input), responses.metrics, (queue) => queue.metrics)
+    })
+
+    const handle = {
+      startedAt,
+      calls: Effect.sync(() => calls.slice()),
+      jobs: queue.jobs,
+      transitions: (job: Job.JobRef): Effect.Effect<ReadonlyArray<Transition.Transition>> =>
+        Effect.zipWith(
+          queue.find(job),
+          rules,
+          (found, rules) => Option.match(found, { onNone: () => [], onSome: (job) => trueTransitionsOf(job, rules) })
         ),
-        jobs: queue.jobs,
-        transitions: (job: Job.JobRef): Effect.Effect<ReadonlyArray<Transition.Transition>> =>
-          Effect.zipWith(
-            queue.find(job),
-            rules,
-            (job, rules) =>
-              Option.match(job, {
-                onNone: () => [],
-                onSome: (job) =>
-                  History.trueTransitionsOf(job, rules)
-              })
-          ),
-        inject: (fault: Fault) => Effect.sync(() => ({ remove: Effect.sync(faults.add(fault)) })),
-        claim: (model: string, timeout: Duration.DurationInput = defaultClaimTimeout) =>
-          Effect.map(queue.claim(model, Duration.toMillis(timeout)), Option.map(taskOf)),
-        report: (worker: Job.JobRef | Task, report: Report) =>
-          queue.update({
-            ...("job" in worker ? { ref: worker.job, attempt: worker.attempt } : { ref: worker }),
-            ...report
-          })
-      }
+      inject: (fault: Fault) => Effect.sync(() => ({ remove: Effect.sync(faults.add(fault)) })),
+      claim: (model: string, timeout: Duration.DurationInput = defaultClaimTimeout) =>
+        Effect.map(queue.claim(model, Duration.toMillis(timeout)), Option.map(taskOf)),
+      report: (worker: Job.JobRef | Task, report: Report) =>
+        queue.update({
+          ...("job" in worker ? { ref: worker.job, attempt: worker.attempt } : { ref: worker }),
+          ...report
+        })
     }
+
+    return { service, handle }
   })

@@ -7,6 +7,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Iterable from "effect/Iterable"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -174,19 +175,18 @@ const maxShownCalls = 20
 const maxShownLength = 160
 
 interface Log {
-  readonly calls: Array<{ readonly text: string; times: number }>
+  readonly calls: Array<string>
   readonly jobs: Map<string, Job.JobRef>
 }
 
-const addCall = ({ calls }: Log, text: string): void => {
-  const last = calls.at(-1)
-  if (last?.text === text) last.times++
-  else calls.push({ text, times: 1 })
-}
-
 const shownCalls = ({ calls }: Log): ReadonlyArray<string> => {
-  const shown = calls.slice(-maxShownCalls).map(({ text, times }) => times === 1 ? text : `${text} (${times} times)`)
-  return calls.length > shown.length ? [`… ${calls.length - shown.length} calls before that`, ...shown] : shown
+  const runs = Array.from(
+    Iterable.group(calls),
+    (run) => run.length === 1 ? run[0] : `${run[0]} (${run.length} times)`
+  )
+  return runs.length > maxShownCalls
+    ? [`… ${runs.length - maxShownCalls} calls before that`, ...runs.slice(-maxShownCalls)]
+    : runs
 }
 
 const isRef = Schema.is(Job.JobRef)
@@ -207,7 +207,7 @@ const logged = (queue: Service, needs: Needs, log: Log): Service => {
           onFailure: (cause) =>
             Cause.isInterruptedOnly(cause) ? "interrupted" : Cause.pretty(cause).split("\n", 1)[0] ?? ""
         })
-        addCall(log, `${operation} ${clip(shownInput, maxShownLength)} → ${clip(result, maxShownLength)}`)
+        log.calls.push(`${operation} ${clip(shownInput, maxShownLength)} → ${clip(result, maxShownLength)}`)
       }))
   return {
     status: (job) => note("status", job, queue.status(job), ({ _tag }) => _tag),
