@@ -159,52 +159,34 @@ const toResponse = (
     : HttpServerResponse.uint8Array(bytes, { ...options, contentType: headers["content-type"] ?? "text/plain" })
 }
 
-/** Responds to a call, with the faults that apply to it. */
-const respondWith = (faults: FaultInjection.Faults) =>
-(
-  operation: Operation,
-  { model, requestId }: { readonly model: string; readonly requestId?: string | undefined },
-  respond: FaultInjection.Respond
-): Effect.Effect<HttpServerResponse.HttpServerResponse, never, HttpServerRequest.HttpServerRequest> =>
-  Effect.gen(function*() {
-    const at = yield* Clock.currentTimeMillis
-    const { socket } = NodeHttpServerRequest.toIncomingMessage(yield* HttpServerRequest.HttpServerRequest)
-    const { active } = faults.begin({ operation, at, model, requestId })
-    return yield* FaultInjection.applyFaults(active, respond)(FaultInjection.unchanged).pipe(
-      Effect.map((response) => toResponse(response, socket)),
-      Effect.catchTag("Disconnected", () => {
-        socket.destroy()
-        return Effect.never
-      })
-    )
-  })
-
-const handlers = (queue: SimulatedQueue.SimulatedQueue, faults: FaultInjection.Faults) =>
-  HttpApiBuilder.group(Api, "queue", (endpoints) => {
-    const responses = HttpResponses.make(queue)
-    const called = respondWith(faults)
-    return endpoints
-      .handleRaw("status", ({ urlParams }) => {
-        const job = ref(urlParams.model, urlParams.request_id)
-        return called("status", job, responses.status(job))
-      })
-      .handleRaw(
-        "submit",
-        withBody(QueueWire.SubmitRequest, (request) => called("submit", request, responses.submit(request)))
-      )
-      .handleRaw(
-        "cancel",
-        withBody(QueueWire.CancelRequest, ({ model, requestId }) => {
-          const job = ref(model, requestId)
-          return called("cancel", job, responses.cancel(job))
+const handlers = (queue: SimulatedQueue.SimulatedQueue, faults: FaultInjection.Faults) => {
+  const responses = HttpResponses.make(queue)
+  const called = <Input extends FaultInjection.CallInput>(
+    operation: Operation,
+    respond: (input: Input) => FaultInjection.Respond
+  ) =>
+    Effect.fnUntraced(function*(input: Input) {
+      const { socket } = NodeHttpServerRequest.toIncomingMessage(yield* HttpServerRequest.HttpServerRequest)
+      const { active } = faults.begin(operation, input, yield* Clock.currentTimeMillis)
+      return yield* FaultInjection.applyFaults(active, respond(input))(FaultInjection.unchanged).pipe(
+        Effect.map((response) => toResponse(response, socket)),
+        Effect.catchTag("Disconnected", () => {
+          socket.destroy()
+          return Effect.never
         })
       )
-      .handleRaw(
-        "clear",
-        withBody(QueueWire.ClearRequest, ({ model }) => called("clear", { model }, responses.clear(model)))
-      )
-      .handleRaw("metrics", ({ urlParams: { model } }) => called("metrics", { model }, responses.metrics(model)))
-  })
+    })
+  const status = called("status", responses.status)
+  const clear = called("clear", responses.clear)
+  const metrics = called("metrics", responses.metrics)
+  return HttpApiBuilder.group(Api, "queue", (endpoints) =>
+    endpoints
+      .handleRaw("status", ({ urlParams }) => status(ref(urlParams.model, urlParams.request_id)))
+      .handleRaw("submit", withBody(QueueWire.SubmitRequest, called("submit", responses.submit)))
+      .handleRaw("cancel", withBody(QueueWire.CancelRequest, called("cancel", responses.cancel)))
+      .handleRaw("clear", withBody(QueueWire.ClearRequest, ({ model }) => clear(model)))
+      .handleRaw("metrics", ({ urlParams }) => metrics(urlParams.model)))
+}
 
 const encodeStatus = Schema.encodeSync(JobStatus)
 

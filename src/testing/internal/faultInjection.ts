@@ -3,6 +3,7 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { JobStatus } from "../../model/Job.js"
+import type { Operation } from "../../model/QueueError.js"
 import type { Fault } from "../Fault.js"
 import { TypeId } from "./fault.js"
 import type { Call, FaultEffect } from "./fault.js"
@@ -69,6 +70,9 @@ const applyFault = (effect: FaultEffect, random: () => number, respond: Respond)
 export const applyFaults = (faults: ReadonlyArray<ActiveFault>, respond: Respond): Respond =>
   faults.reduceRight((inner, { effect, random }) => applyFault(effect, random, inner), respond)
 
+/** The input of a call: a model, or what has a model. @internal */
+export type CallInput = string | { readonly model: string; readonly requestId?: string }
+
 /** The faults of a queue, the number of its calls, and the state of the conditions, which count calls. @internal */
 export class Faults {
   private readonly calls = { status: 0, submit: 0, cancel: 0, clear: 0, metrics: 0 }
@@ -92,10 +96,11 @@ export class Faults {
   }
 
   /** Begins a call, and returns it with the faults that affect it. */
-  begin({ at, model, operation, requestId }: Omit<Call, "nth" | "end">): {
+  begin(operation: Operation, input: CallInput, at: number): {
     readonly call: Call
     readonly active: ReadonlyArray<ActiveFault>
   } {
+    const { model, requestId } = typeof input === "string" ? { model: input, requestId: undefined } : input
     const call: Call = { operation, nth: ++this.calls[operation], at, model, requestId, end: undefined }
     return { call, active: Array.from(this.injected).flatMap((check) => check(call) ?? []) }
   }

@@ -18,7 +18,7 @@ import type { Fault } from "../Fault.js"
 import type { Pool, Report, Task } from "../Worker.js"
 import type { Call, Outcome } from "./fault.js"
 import { applyFaults, Faults, unchanged } from "./faultInjection.js"
-import type { Respond } from "./faultInjection.js"
+import type { CallInput, Respond } from "./faultInjection.js"
 import { trueTransitionsOf } from "./history.js"
 import * as HttpResponses from "./httpResponses.js"
 import * as Client from "./inProcessClient.js"
@@ -81,15 +81,14 @@ export const make = ({ faults: initialFaults = [], requestTimeout = defaultReque
      * Makes a call of a valid input, and logs it. It goes to the queue or, if faults affect it, through the client to the
      * response of the service.
      */
-    const called = <A, Input extends string | { readonly model: string; readonly requestId?: string }>(
+    const called = <A, Input extends CallInput>(
       operation: Operation,
       checked: Effect.Effect<Input, QueueError>,
       respond: (input: Input) => Respond,
       method: (queue: Service) => (input: Input) => Effect.Effect<A, QueueError>
     ): Effect.Effect<A, QueueError> =>
       Effect.flatMap(Effect.zip(checked, Effect.clock), ([input, clock]) => {
-        const { model, requestId } = typeof input === "string" ? { model: input, requestId: undefined } : input
-        const { active, call } = faults.begin({ operation, model, requestId, at: clock.unsafeCurrentTimeMillis() })
+        const { active, call } = faults.begin(operation, input, clock.unsafeCurrentTimeMillis())
         const index = calls.push(call) - 1
         return Effect.onExit(
           active.length === 0

@@ -47,18 +47,17 @@ const look = (
   target: Target,
   job: Job.JobRef,
   isSo: (status: Job.JobStatus) => boolean = () => true
-): Effect.Effect<Job.JobStatus, QueueError, Queue> =>
-  Effect.gen(function*() {
-    for (let tries = 1;; tries++) {
-      const seen = yield* Effect.either(JobQueue.status(job))
-      const mayChange = Either.match(seen, {
-        onLeft: (error) => isTransient(error) || error._tag === "JobNotFound",
-        onRight: (status) => !isSo(status)
-      })
-      if (tries === maxTries || !mayChange) return yield* seen
-      yield* target.pass("500 millis")
-    }
+): Effect.Effect<Job.JobStatus, QueueError, Queue> => {
+  const isSettled = Either.match({
+    onLeft: (error: QueueError) => !isTransient(error) && error._tag !== "JobNotFound",
+    onRight: isSo
   })
+  return Effect.either(JobQueue.status(job)).pipe(
+    Effect.tap((seen) => isSettled(seen) ? Effect.void : target.pass("500 millis")),
+    Effect.repeat({ until: isSettled, times: maxTries - 1 }),
+    Effect.flatten
+  )
+}
 
 // the largest difference between clocks
 const maxSkew = 15 * 60_000
@@ -87,11 +86,9 @@ const expectRefused = <A>(operation: Operation, input: unknown, call: Effect.Eff
   })
 
 const expectNotFound = (what: string, job: Job.JobRef) =>
-  Effect.forEach(["status", "cancel"] as const, (operation) =>
-    Effect.gen(function*() {
-      const call: Effect.Effect<unknown, QueueError, Queue> = operation === "status"
-        ? JobQueue.status(job)
-        : JobQueue.cancel(job)
+  Effect.gen(function*() {
+    for (const operation of ["status", "cancel"] as const) {
+      const call: Effect.Effect<unknown, QueueError, Queue> = JobQueue[operation](job)
       const error = yield* errorOf(`${operation} of ${what}`, call)
       // the other fields are the words of the service
       const { code: _code, detail: _detail, httpRequestId: _id, param: _param, type: _type, ...rest } = error
@@ -102,7 +99,8 @@ const expectNotFound = (what: string, job: Job.JobRef) =>
         job: { model: job.model, requestId: job.requestId },
         httpStatus: 404
       })
-    }), { discard: true })
+    }
+  })
 
 const expectLegal = (transitions: ReadonlyArray<Transition.Transition>) => {
   const mistake = mistakeIn(transitions)
