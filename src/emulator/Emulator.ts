@@ -27,7 +27,7 @@ import { JobStatus, ref } from "../model/Job.js"
 import type { Operation } from "../model/QueueError.js"
 import * as QueueWire from "../queue/internal/wire.js"
 import type { Fault } from "../testing/Fault.js"
-import * as FaultInjection from "../testing/internal/faultInjection.js"
+import * as Faults from "../testing/internal/fault.js"
 import * as HttpResponses from "../testing/internal/httpResponses.js"
 import { defaultSeed } from "../testing/internal/seededRandom.js"
 import * as SimulatedQueue from "../testing/internal/simulatedQueue.js"
@@ -159,16 +159,16 @@ const toResponse = (
     : HttpServerResponse.uint8Array(bytes, { ...options, contentType: headers["content-type"] ?? "text/plain" })
 }
 
-const handlers = (queue: SimulatedQueue.SimulatedQueue, faults: FaultInjection.Faults) => {
+const handlers = (queue: SimulatedQueue.SimulatedQueue, faults: Faults.Faults) => {
   const responses = HttpResponses.make(queue)
-  const called = <Input extends FaultInjection.CallInput>(
+  const called = <Input extends Faults.CallInput>(
     operation: Operation,
-    respond: (input: Input) => FaultInjection.Respond
+    respond: (input: Input) => Faults.Respond
   ) =>
     Effect.fnUntraced(function*(input: Input) {
       const { socket } = NodeHttpServerRequest.toIncomingMessage(yield* HttpServerRequest.HttpServerRequest)
       const { active } = faults.begin(operation, input, yield* Clock.currentTimeMillis)
-      return yield* FaultInjection.applyFaults(active, respond(input))(FaultInjection.unchanged).pipe(
+      return yield* Faults.respondWith(active, respond(input)).pipe(
         Effect.map((response) => toResponse(response, socket)),
         Effect.catchTag("Disconnected", () => {
           socket.destroy()
@@ -277,7 +277,7 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
         recording: options.faults !== undefined,
         retention: Duration.toMillis(options.retention ?? defaultRetention)
       })
-      const faults = new FaultInjection.Faults(seed, yield* Clock.currentTimeMillis)
+      const faults = new Faults.Faults(seed, yield* Clock.currentTimeMillis)
       for (const fault of options.faults ?? []) faults.add(fault)
       const log: Array<LoggedRequest> = []
 

@@ -18,8 +18,8 @@ import * as Pipeable from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
 import * as Job from "../model/Job.js"
 import type { Operation } from "../model/QueueError.js"
-import { FaultEffect, TypeId } from "./internal/fault.js"
-import type { Call, Condition, Definition } from "./internal/fault.js"
+import { TypeId } from "./internal/fault.js"
+import type { Call, Condition, Definition, FaultEffect } from "./internal/fault.js"
 import { sample } from "./internal/seededRandom.js"
 import * as Wire from "./internal/wireResponse.js"
 import type { Timing } from "./Worker.js"
@@ -65,9 +65,10 @@ export const answer = (
 ): Fault =>
   make(
     "retry-after" in headers ? `HTTP ${status} (Retry-After: ${headers["retry-after"]})` : `HTTP ${status}`,
-    FaultEffect.Answer(
-      typeof body === "string" ? { status, headers, body } : Wire.jsonResponse(status, body, headers)
-    )
+    {
+      _tag: "Answer",
+      ...(typeof body === "string" ? { status, headers, body } : Wire.jsonResponse(status, body, headers))
+    }
   )
 
 /**
@@ -109,7 +110,7 @@ export const unavailable = ({ retryAfter, status = 503 }: {
  * @since 0.1.0
  * @category answers
  */
-export const unauthorized: Fault = make("HTTP 401", FaultEffect.Answer(Wire.unauthorized))
+export const unauthorized: Fault = make("HTTP 401", { _tag: "Answer", ...Wire.unauthorized })
 
 /**
  * Responds with HTTP 404, as if the job did not exist. The call fails with `JobNotFound`.
@@ -117,7 +118,7 @@ export const unauthorized: Fault = make("HTTP 401", FaultEffect.Answer(Wire.unau
  * @since 0.1.0
  * @category answers
  */
-export const notFound: Fault = make("HTTP 404", FaultEffect.Answer(Wire.notFound("there is no such job")))
+export const notFound: Fault = make("HTTP 404", { _tag: "Answer", ...Wire.notFound("there is no such job") })
 
 /**
  * Responds with HTTP 200 and an invalid body. The call fails with `UnexpectedResponse`. `body` defaults to
@@ -137,7 +138,7 @@ export const malformed = (body: string | Job.JsonObject = "{\"request_id\":"): F
  */
 export const disconnected: Fault = make(
   "disconnected",
-  FaultEffect.Disconnect({ reason: "read ECONNRESET", code: "ECONNRESET" })
+  { _tag: "Disconnect", reason: "read ECONNRESET", code: "ECONNRESET" }
 )
 
 /**
@@ -149,7 +150,7 @@ export const disconnected: Fault = make(
  */
 export const refused: Fault = make(
   "refused",
-  FaultEffect.Disconnect({ reason: "connect ECONNREFUSED 127.0.0.1:8484", code: "ECONNREFUSED" })
+  { _tag: "Disconnect", reason: "connect ECONNREFUSED 127.0.0.1:8484", code: "ECONNREFUSED" }
 )
 
 /**
@@ -158,7 +159,7 @@ export const refused: Fault = make(
  * @since 0.1.0
  * @category no answer
  */
-export const noResponse: Fault = make("hang", FaultEffect.Hang())
+export const noResponse: Fault = make("hang", { _tag: "Hang" })
 
 /**
  * Does what the call asks for, but replaces its response by another fault. `instead` defaults to `disconnected`.
@@ -175,7 +176,7 @@ export const noResponse: Fault = make("hang", FaultEffect.Hang())
 export const answerLost = (instead: Fault = disconnected): Fault =>
   make(
     `answer lost: ${instead.label}`,
-    FaultEffect.AnswerLost({ instead: instead[TypeId].effect }),
+    { _tag: "AnswerLost", instead: instead[TypeId].effect },
     instead[TypeId].conditions
   )
 
@@ -185,7 +186,7 @@ export const answerLost = (instead: Fault = disconnected): Fault =>
  * @since 0.1.0
  * @category no answer
  */
-export const truncated: Fault = make("truncated body", FaultEffect.CutOff({ how: "breaks" }))
+export const truncated: Fault = make("truncated body", { _tag: "CutOff", how: "breaks" })
 
 /**
  * Sends the headers and half of the body of the response, then nothing more. The call fails with `ResponseTimeout`.
@@ -193,7 +194,7 @@ export const truncated: Fault = make("truncated body", FaultEffect.CutOff({ how:
  * @since 0.1.0
  * @category no answer
  */
-export const stalled: Fault = make("stalled body", FaultEffect.CutOff({ how: "stalls" }))
+export const stalled: Fault = make("stalled body", { _tag: "CutOff", how: "stalls" })
 
 /**
  * Delays the arrival of the call by this time.
@@ -203,7 +204,7 @@ export const stalled: Fault = make("stalled body", FaultEffect.CutOff({ how: "st
  */
 export const delay = (time: Timing): Fault => {
   const label = typeof time === "function" ? "delay" : `delay of ${Duration.format(time)}`
-  return make(label, FaultEffect.Wait({ wait: (random) => Effect.sleep(sample(time, random)) }))
+  return make(label, { _tag: "Wait", wait: (random) => Effect.sleep(sample(time, random)) })
 }
 
 /**
@@ -212,13 +213,13 @@ export const delay = (time: Timing): Fault => {
  * @since 0.1.0
  * @category delays
  */
-export const blockedUntil = (until: Effect.Effect<void>): Fault => make("held", FaultEffect.Wait({ wait: () => until }))
+export const blockedUntil = (until: Effect.Effect<void>): Fault => make("held", { _tag: "Wait", wait: () => until })
 
 const snapshot = (
   label: string,
   change: (status: Job.JobStatus) => Job.JobStatus,
   behind: Duration.DurationInput = 0
-): Fault => make(label, FaultEffect.Snapshot({ behind: Duration.decode(behind), change }))
+): Fault => make(label, { _tag: "Snapshot", behind: Duration.decode(behind), change })
 
 /**
  * Changes the snapshot before it is sent. `label` describes the change, and defaults to "changed snapshot".

@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Job from "../../model/Job.js"
 import * as QueueWire from "../../queue/internal/wire.js"
-import type { Respond } from "./faultInjection.js"
+import type { Respond } from "./fault.js"
 import type { SimulatedQueue } from "./simulatedQueue.js"
 import { jsonResponse, noSuchJob } from "./wireResponse.js"
 

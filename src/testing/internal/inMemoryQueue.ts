@@ -16,9 +16,8 @@ import { CancelResult, JobQueue } from "../../queue/JobQueue.js"
 import type { Service } from "../../queue/JobQueue.js"
 import type { Fault } from "../Fault.js"
 import type { Pool, Report, Task } from "../Worker.js"
-import type { Call, Outcome } from "./fault.js"
-import { applyFaults, Faults, unchanged } from "./faultInjection.js"
-import type { CallInput, Respond } from "./faultInjection.js"
+import { Faults, respondWith } from "./fault.js"
+import type { Call, CallInput, Outcome, Respond } from "./fault.js"
 import { trueTransitionsOf } from "./history.js"
 import * as HttpResponses from "./httpResponses.js"
 import * as Client from "./inProcessClient.js"
@@ -95,7 +94,7 @@ export const make = ({ faults: initialFaults = [], requestTimeout = defaultReque
             ? method(direct)(input)
             : Effect.flatMap(
               client,
-              (run) => run((queue) => method(queue)(input), applyFaults(active, respond(input))(unchanged))
+              (run) => run((queue) => method(queue)(input), respondWith(active, respond(input)))
             ),
           (exit) =>
             Effect.sync(() => {

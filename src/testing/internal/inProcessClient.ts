@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type { QueueError } from "../../model/QueueError.js"
 import * as JobQueue from "../../queue/JobQueue.js"
-import type { Disconnected } from "./faultInjection.js"
+import type { Disconnected } from "./fault.js"
 import { isBodiless } from "./wireResponse.js"
 import type { WireResponse } from "./wireResponse.js"
 

@@ -40,20 +40,13 @@ const watched = (target: Target, job: Job.JobRef, from?: Transition.Cursor) =>
     Effect.map(Chunk.toReadonlyArray)
   )
 
+/** Returns the outputs, or the fields of the error, with the state of its snapshot in place of the snapshot. */
 const resultOf = (target: Target, job: Job.JobRef) =>
   Effect.match(inTime(target, "a result", JobStream.result(job, policy)), {
     onSuccess: (outputs): object => ({ outputs }),
     onFailure: (error): object => {
-      switch (error._tag) {
-        case "JobFailed":
-          return { _tag: error._tag, job: error.job, reason: error.reason, state: error.snapshot._tag }
-        case "JobRetriesExhausted":
-          return { _tag: error._tag, job: error.job, attempts: error.attempts, state: error.snapshot._tag }
-        case "JobCanceled":
-          return { _tag: error._tag, job: error.job, state: error.snapshot._tag }
-        default:
-          return { _tag: error._tag, message: error.message }
-      }
+      const { snapshot, ...fields } = { snapshot: undefined, ...error }
+      return { ...fields, state: snapshot?._tag }
     }
   })
 
