@@ -204,9 +204,11 @@ describe("explain", () => {
     })
   })
 
+  // Of a step, a poll and a question in the same millisecond the test could not know which came first. Steps come one to three
+  // milliseconds after a multiple of ten (`pickup`), polls at one, and questions five milliseconds after one.
   const reports = FastCheck.array(
     FastCheck.record({
-      after: FastCheck.nat({ max: 150_000 }),
+      after: FastCheck.nat({ max: 15_000 }).map((n) => n * 10),
       fraction: FastCheck.constantFrom(0.01, 0.3, 0.3, 0.9, 1, undefined)
     }),
     { maxLength: 4 }
@@ -223,20 +225,22 @@ describe("explain", () => {
     return FastCheck.assert(
       FastCheck.asyncProperty(
         FastCheck.array(FastCheck.tuple(reports, ends), { minLength: 1, maxLength: 3 }),
-        FastCheck.array(FastCheck.nat({ max: 100_000 }), { minLength: 3, maxLength: 8 }),
+        FastCheck.array(FastCheck.nat({ max: 10_000 }), { minLength: 3, maxLength: 8 }),
         FastCheck.boolean(),
         (attempts, pauses, isFlaky) =>
           Effect.gen(function*() {
             const job = yield* submit(0).pipe(Effect.retry({ times: 20 }))
             // when the watch saw the last change
             let seenAt = NaN
-            yield* JobStream.transitions(job, { cadence: "1 second", retry: Schedule.spaced("1 second") }).pipe(
+            const everySecond = Schedule.spaced("1 second")
+            yield* JobStream.transitions(job, { cadence: everySecond, retry: everySecond }).pipe(
               Stream.runForEach(({ observedAt }) => Effect.sync(() => seenAt = observedAt.epochMillis)),
               Effect.forkScoped
             )
             const { transitions } = yield* TestJobQueue.TestJobQueue
+            yield* Effect.sleep(5)
             for (const pause of pauses) {
-              yield* Effect.sleep(pause)
+              yield* Effect.sleep(pause * 10)
               const { at, causes } = yield* JobTelemetry.explain(job)
               const find = <Tag extends JobTelemetry.Cause["_tag"]>(tag: Tag) =>
                 causes.find((cause): cause is Extract<JobTelemetry.Cause, { _tag: Tag }> => cause._tag === tag)
@@ -270,6 +274,7 @@ describe("explain", () => {
             Effect.provide(Layer.provideMerge(
               TestJobQueue.layer({
                 workers: {
+                  pickup: "1 millis",
                   claimTimeout: "30 seconds",
                   script: Worker.attempts(...attempts.map(([all, end]) => [...all, end]))
                 },
@@ -280,14 +285,14 @@ describe("explain", () => {
             Effect.runPromise
           )
       ),
-      { numRuns: runs(40, 300) }
+      { numRuns: runs(40, 100) }
     ).then(() => {
       assert.includeMembers([...seen], [
         "undefined undefined true",
         "undefined Expected true",
         "NoChange undefined true",
         "NoChange Expected true",
-        "undefined Expected false"
+        "undefined undefined false"
       ])
     })
   })
