@@ -3,22 +3,14 @@ import * as Arr from "effect/Array"
 import * as Equivalence from "effect/Equivalence"
 import * as Iterable from "effect/Iterable"
 
+type Lines = ReadonlyArray<string>
+
 // `-0` differs from `0`, and `undefined` from a missing field, which JSON cannot express.
-const atom = (value: unknown): string | undefined => {
-  switch (typeof value) {
-    case "string":
-      return JSON.stringify(value)
-    case "number":
-      return Object.is(value, -0) ? "-0" : String(value)
-    case "bigint":
-      return `${value}n`
-    case "function":
-      return `[function ${value.name}]`
-    case "object":
-      return value === null ? "null" : undefined
-    default:
-      return String(value)
-  }
+const atom = (value: unknown): string => {
+  if (typeof value === "string") return JSON.stringify(value)
+  if (typeof value === "bigint") return `${value}n`
+  if (typeof value === "function") return `[function ${value.name}]`
+  return Object.is(value, -0) ? "-0" : String(value)
 }
 
 // The name of the class of an instance; plain objects and arrays have none.
@@ -38,20 +30,18 @@ const contentOf = (value: object): unknown => {
  *
  * @internal
  */
-export const lines = (value: unknown, above: ReadonlyArray<object> = []): ReadonlyArray<string> => {
-  const known = atom(value)
-  if (known !== undefined) return [known]
-  const object = value as object
-  if (above.includes(object)) return ["[circular]"]
-  const inside = [...above, object]
-  const name = nameOf(object)
-  const content = contentOf(object)
-  if (content !== object) return prefixed(name, lines(content, inside))
-  const [open, close] = Array.isArray(object) ? ["[", "]"] : ["{", "}"]
-  const entries = Array.isArray(object)
-    ? Array.from(object, (entry, i) => i in object ? lines(entry, inside) : ["[nothing]"])
-    : Object.keys(object).sort().map((key) =>
-      prefixed(`${JSON.stringify(key)}: `, lines(object[key as keyof typeof object], inside))
+export const lines = (value: unknown, above: ReadonlyArray<object> = []): Lines => {
+  if (typeof value !== "object" || value === null) return [atom(value)]
+  if (above.includes(value)) return ["[circular]"]
+  const inside = [...above, value]
+  const name = nameOf(value)
+  const content = contentOf(value)
+  if (content !== value) return prefixed(name, lines(content, inside))
+  const [open, close] = Array.isArray(value) ? ["[", "]"] : ["{", "}"]
+  const entries = Array.isArray(value)
+    ? Array.from(value, (entry, i) => i in value ? lines(entry, inside) : ["[nothing]"])
+    : Object.keys(value).sort().map((key) =>
+      prefixed(`${JSON.stringify(key)}: `, lines(value[key as keyof typeof value], inside))
     )
   return entries.length === 0 ? [name + open + close] : [
     name + open,
@@ -60,10 +50,7 @@ export const lines = (value: unknown, above: ReadonlyArray<object> = []): Readon
   ]
 }
 
-const prefixed = (prefix: string, [first = "", ...rest]: ReadonlyArray<string>): ReadonlyArray<string> => [
-  prefix + first,
-  ...rest
-]
+const prefixed = (prefix: string, [first = "", ...rest]: Lines): Lines => [prefix + first, ...rest]
 
 /** Returns a value on one line. @internal */
 export const inline = (value: unknown): string =>
@@ -79,8 +66,6 @@ const context = 3
 const leastHidden = 4
 // Larger texts are not aligned: the table would take too much memory.
 const maxCells = 4_000_000
-
-type Lines = ReadonlyArray<string>
 
 const unchanged = (line: string): string => `  ${line}`
 const removed = (line: string): string => `- ${line}`

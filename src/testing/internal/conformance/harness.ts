@@ -1,6 +1,5 @@
 /** The parts of the conformance checks, and their runner. @internal */
 import * as Cause from "effect/Cause"
-import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
@@ -12,6 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Struct from "effect/Struct"
 import type { YieldWrap } from "effect/Utils"
 import * as Job from "../../../model/Job.js"
 import { QueueError } from "../../../model/QueueError.js"
@@ -176,7 +176,7 @@ const maxShownLength = 160
 
 interface Log {
   readonly calls: Array<string>
-  readonly jobs: Map<string, Job.JobRef>
+  readonly jobs: Array<Job.JobRef>
 }
 
 const shownCalls = ({ calls }: Log): ReadonlyArray<string> => {
@@ -214,7 +214,7 @@ const logged = (queue: Service, needs: Needs, log: Log): Service => {
     submit: (request) => {
       const call = Effect.tap(
         note("submit", request, queue.submit(request), ({ requestId }) => requestId),
-        (job) => Effect.sync(() => log.jobs.set(inline(job), job))
+        (job) => Effect.sync(() => log.jobs.push(job))
       )
       return needs === "scripted" ? call : Effect.uninterruptible(call)
     },
@@ -250,9 +250,7 @@ interface Failure {
 
 const explain = (cause: Cause.Cause<unknown>): Omit<Failure, "check" | "calls"> => {
   const failure = Option.getOrUndefined(Cause.failureOption(cause))
-  if (failure instanceof Difference) {
-    return { what: failure.what, expected: failure.expected, actual: failure.actual }
-  }
+  if (failure instanceof Difference) return Struct.pick(failure, "what", "expected", "actual")
   // the message of an error is enough; a defect needs its stack
   const error = failure instanceof Error ? `${failure.name}: ${failure.message}` : Cause.pretty(cause)
   return { what: `unexpected error: ${error}` }
@@ -267,26 +265,26 @@ export interface Subject<LE, WE> extends Target {
 /** Runs a check on a new build of the layers. @internal */
 export const runCheck = <LE, WE>(subject: Subject<LE, WE>, spec: Spec): Effect.Effect<void, Failure> =>
   Effect.suspend(() => {
-    const { layer, pass, watcher } = subject
-    const log: Log = { calls: [], jobs: new Map() }
-    const check: Effect.Effect<void, LE | WE | CheckError, Scope.Scope> = Effect.gen(function*() {
-      const queue = Context.get(yield* Layer.build(layer), JobQueue)
-      if (spec.needs !== "scripted") {
-        yield* Effect.addFinalizer(() =>
-          Effect.forEach(log.jobs.values(), (job) => cancelLeftover(queue, job, pass), {
-            concurrency: 4,
-            discard: true
-          })
-        )
-      }
-      const context = yield* Layer.build(
-        watcher.pipe(Layer.provideMerge(Layer.succeed(JobQueue, logged(queue, spec.needs, log))))
-      )
-      yield* Effect.provide(spec.body(subject), context)
-    })
-    // an interruption from outside does not come here; that of a queue that interrupts itself does
-    return Effect.catchAllCause(
-      Effect.scoped(check),
-      (cause) => Effect.fail({ check: spec.name, ...explain(cause), calls: shownCalls(log) })
+    const log: Log = { calls: [], jobs: [] }
+    const queue = Layer.provide(
+      Layer.scoped(
+        JobQueue,
+        Effect.gen(function*() {
+          const queue = yield* JobQueue
+          if (spec.needs !== "scripted") {
+            yield* Effect.addFinalizer(() =>
+              Effect.forEach(log.jobs, (job) => cancelLeftover(queue, job, subject.pass), { concurrency: 4 })
+            )
+          }
+          return logged(queue, spec.needs, log)
+        })
+      ),
+      subject.layer
+    )
+    return spec.body(subject).pipe(
+      Effect.provide(Layer.provideMerge(subject.watcher, queue)),
+      Effect.scoped,
+      // an interruption from outside does not come here; that of a queue that interrupts itself does
+      Effect.catchAllCause((cause) => Effect.fail({ check: spec.name, ...explain(cause), calls: shownCalls(log) }))
     )
   })
