@@ -31,11 +31,10 @@ const maxClaimTimeout: Duration.Duration = Duration.days(30)
 export const defaultClaimTimeout: Duration.Duration = Duration.days(1)
 
 const durationText = (
-  description: string,
   expected: string,
   parse: (text: string) => Option.Option<Duration.Duration>
 ): Schema.Schema<Duration.Duration, string> =>
-  Schema.transformOrFail(Schema.String.annotations({ description }), Schema.DurationFromSelf, {
+  Schema.transformOrFail(Schema.String.annotations({ description: expected }), Schema.DurationFromSelf, {
     strict: true,
     decode: (text, _, ast) =>
       Either.fromOption(parse(text), () => new ParseResult.Type(ast, text, `not ${expected}: "${text}"`)),
@@ -44,20 +43,15 @@ const durationText = (
 
 const isNumber = (text: string): boolean => /^\d+(?:\.\d+)?$/.test(text)
 
-/**
- * How long a worker waits for a job, as a Go duration (`5s`, `500ms`, `1m30s`) or a number of seconds. Without it, the
- * worker does not wait.
- */
+/** How long a worker waits for a job. Without it, the worker does not wait. */
 const PollTime = durationText(
-  "such as 5s, 500ms or 1m30s; a number alone is of seconds",
-  "a time such as 5s, 500ms or 1m30s",
+  "a time such as 5s, 500ms or 1m30s, or a number of seconds",
   (text) => Option.map(Either.getRight(parse(isNumber(text) ? `${text}s` : text)), Duration.min(maxPollTime))
 )
 
-/** How long a claim lasts from the last heartbeat, in seconds: more than 0, and up to 30 days. */
+/** How long a claim lasts from the last heartbeat. */
 const ClaimTimeout = durationText(
-  "seconds, more than 0 and up to 2592000 (30 days)",
-  "a number of seconds, more than 0 and up to 2592000",
+  "a number of seconds, more than 0 and up to 2592000 (30 days)",
   (text) => {
     const millis = isNumber(text) ? Math.round(Number(text) * 1_000) : NaN
     return millis >= 1 && millis <= Duration.toMillis(maxClaimTimeout)

@@ -5,7 +5,8 @@ import * as Option from "effect/Option"
 import type * as Random from "effect/Random"
 import { uuidv7 } from "../../model/internal/uuid.js"
 import { absent, ref } from "../../model/Job.js"
-import type { JobRef, JsonObject } from "../../model/Job.js"
+import type { JobRef } from "../../model/Job.js"
+import type { SubmitRequest } from "../../queue/internal/wire.js"
 import type { Pool } from "../Worker.js"
 import * as History from "./history.js"
 import { LongPolls } from "./longPoll.js"
@@ -44,21 +45,12 @@ export const make = ({ random, workers, ...options }: {
   const claim = (model: string, timeout: number) => modify((queue, now) => Queue.claim(queue, now, { model, timeout }))
 
   return {
-    submit: (request: {
-      readonly model: string
-      readonly payload: JsonObject
-      readonly info?: JsonObject | null | undefined
-      readonly priority?: number | null | undefined
-    }) =>
+    submit: ({ info, model, payload, priority }: typeof SubmitRequest.Type) =>
       Effect.gen(function*() {
         const now = yield* Clock.currentTimeMillis
-        const job = ref(request.model, yield* uuidv7(now, random))
-        change(Simulation.submit(simulation, now, {
-          ref: job,
-          payload: request.payload,
-          info: request.info ?? absent,
-          priority: request.priority ?? 0
-        }))
+        const job = ref(model, yield* uuidv7(now, random))
+        const request = { ref: job, payload, info: info ?? absent, priority: priority ?? 0 }
+        change(Simulation.submit(simulation, now, request))
         return job
       }),
     /** Returns the job as it is, or as it was `behind` milliseconds ago, if the queue records versions. */
