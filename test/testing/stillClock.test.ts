@@ -4,6 +4,8 @@ import { TestJobQueue, VirtualTime, Worker } from "effect-queue-status/testing"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import * as TestClock from "effect/TestClock"
 
 const workers = { script: Worker.always(Worker.finish("1 minute", { sum: 3 })) }
@@ -38,6 +40,18 @@ describe.concurrent("the hint", () => {
   it.effect("a test that runs in virtual time prints nothing", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* printedBy(Effect.zip(VirtualTime.run(program), late), 30_000), [])
+    }))
+
+  it.effect("a queue that is created in virtual time prints nothing, and leaves no fiber that dies", () =>
+    Effect.gen(function*() {
+      const logged: Array<unknown> = []
+      const real = Effect.repeatN(Effect.withClock(Effect.sleep(900), Clock.make()), 2)
+      const inside = VirtualTime.run(Effect.provide(real, TestJobQueue.layer())).pipe(
+        Logger.withMinimumLogLevel(LogLevel.All),
+        Effect.provide(Logger.replace(Logger.defaultLogger, Logger.make(({ message }) => logged.push(message))))
+      )
+      assert.deepStrictEqual(yield* printedBy(inside, 30_000), [])
+      assert.deepStrictEqual(logged, [])
     }))
 
   it.effect("a test whose clock moves prints nothing", () =>

@@ -158,5 +158,5 @@ export class VirtualTime implements Scheduler.Scheduler, Clock.Clock, Pick<TestC
   }
 }
 
-/** @internal */
-export const isTestClock = (clock: Clock.Clock): clock is TestClock.TestClock => "setTime" in clock
+/** Whether this is Effect's test clock, which a test moves; the clock above moves by itself. @internal */
+export const isTestClock = (clock: Clock.Clock): clock is TestClock.TestClock => "sleeps" in clock
