@@ -189,18 +189,6 @@ export const expiring = (self: QueueModel, now: number): ReadonlyArray<Job.JobRe
   return jobs
 }
 
-// Removes the jobs that ended a `retention` ago.
-const removeEnded = (self: QueueModel, now: number): QueueModel => {
-  let { jobs, removals } = self
-  for (;;) {
-    const first = RedBlackTree.first(removals)
-    if (Option.isNone(first) || first.value[0].at > now) break
-    jobs = HashMap.remove(jobs, first.value[1])
-    removals = RedBlackTree.removeFirst(removals, first.value[0])
-  }
-  return removals === self.removals ? self : { ...self, removals, jobs }
-}
-
 /**
  * Advances to a time: claims that have expired by then are lost at the moment of their expiry, and jobs that ended a
  * `retention` ago are removed. Time never goes back.
@@ -210,12 +198,18 @@ const removeEnded = (self: QueueModel, now: number): QueueModel => {
 export const advance = (self: QueueModel, now: number): QueueModel => {
   const to = Math.max(now, self.now)
   let model = self
-  for (;;) {
-    const first = RedBlackTree.first(model.claims)
-    if (Option.isNone(first) || first.value[0].expiresAt > to) break
-    model = lose(model, HashMap.unsafeGet(model.jobs, first.value[1]), first.value[0].expiresAt)
+  for (const [{ expiresAt }, id] of self.claims) {
+    if (expiresAt > to) break
+    model = lose(model, HashMap.unsafeGet(model.jobs, id), expiresAt)
   }
-  model = removeEnded(model, to)
+  for (const [removal, id] of model.removals) {
+    if (removal.at > to) break
+    model = {
+      ...model,
+      jobs: HashMap.remove(model.jobs, id),
+      removals: RedBlackTree.removeFirst(model.removals, removal)
+    }
+  }
   return to > model.now ? { ...model, now: to } : model
 }
 
@@ -223,16 +217,15 @@ export const advance = (self: QueueModel, now: number): QueueModel => {
 export const get = (self: QueueModel, ref: Job.JobRef): Option.Option<QueuedJob> =>
   Option.filter(HashMap.get(self.jobs, ref.requestId), (job) => job.ref.model === ref.model)
 
+interface ClaimedJob extends QueuedJob {
+  readonly claim: Claim
+}
+
 /** Returns the job if a worker holds its claim; with `attempt`, only if that is the number of the claim. @internal */
-export const claimed = (
-  self: QueueModel,
-  ref: Job.JobRef,
-  attempt?: number
-): Option.Option<QueuedJob & { readonly claim: Claim }> =>
+export const claimed = (self: QueueModel, ref: Job.JobRef, attempt?: number): Option.Option<ClaimedJob> =>
   Option.filter(
     get(self, ref),
-    (job): job is QueuedJob & { readonly claim: Claim } =>
-      job.claim !== undefined && (attempt === undefined || attempt === attemptOf(job))
+    (job): job is ClaimedJob => job.claim !== undefined && (attempt === undefined || attempt === attemptOf(job))
   )
 
 /** @internal */
