@@ -281,8 +281,8 @@ export const runCheck = <LE, WE>(subject: Subject<LE, WE>, spec: Spec): Effect.E
       ),
       subject.layer
     )
-    return spec.body(subject).pipe(
-      Effect.provide(Layer.provideMerge(subject.watcher, queue)),
+    return Layer.build(Layer.provideMerge(subject.watcher, queue)).pipe(
+      Effect.flatMap((context) => Effect.provide(spec.body(subject), context)),
       Effect.scoped,
       // an interruption from outside does not come here; that of a queue that interrupts itself does
       Effect.catchAllCause((cause) => Effect.fail({ check: spec.name, ...explain(cause), calls: shownCalls(log) }))
