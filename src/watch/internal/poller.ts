@@ -288,7 +288,9 @@ export class Poller extends PollGroup implements JobState, Queued {
 
   /** The shortest request timeout of the groups, in milliseconds. */
   get requestTimeout(): number {
-    return Math.min(...this.groups.map(({ policy }) => Duration.toMillis(policy.deadline.request)))
+    let timeout = Infinity
+    for (const { policy } of this.groups) timeout = Math.min(timeout, Duration.toMillis(policy.deadline.request))
+    return timeout
   }
 
   /** The groups that have followers. */
@@ -307,7 +309,8 @@ export class Poller extends PollGroup implements JobState, Queued {
       return undefined
     }
     if (this.followers === 0) return this.begin(policy, clockShift)
-    const group = new PollGroup(policy, clockShift).begin(policy, clockShift)
+    const group = new PollGroup(policy, clockShift)
+    group.followers = 1
     group.next = this.next
     return this.next = group
   }
