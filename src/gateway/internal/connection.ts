@@ -15,11 +15,12 @@ import { isTransient, type WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
 import { Default, type WatchPolicy } from "../../policy/WatchPolicy.js"
 import * as Fiber from "../../queue/internal/fiber.js"
+import type { Known } from "../../watch/JobStream.js"
 import { JobWatcher, type Notice, type Subscription, type Watch } from "../../watch/JobWatcher.js"
 import { logDefects } from "./defects.js"
 import { type Encoder, encodeText, type Step } from "./encoder.js"
 import type { Output } from "./output.js"
-import { formatCursors, isOpen, type Known, type Query } from "./request.js"
+import { formatCursors, isOpen, type Query } from "./request.js"
 
 /** Turns the notices of a subscription into bytes. */
 class Connection {

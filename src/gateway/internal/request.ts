@@ -8,13 +8,8 @@ import * as Job from "../../model/Job.js"
 import { type InvalidCursor, InvalidRequest, JobMismatch } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
 import { clip } from "../../queue/internal/request.js"
+import type { Known } from "../../watch/JobStream.js"
 import type { Token } from "../GatewayAccess.js"
-
-/** A job, and what the client knows of it. @internal */
-export interface Known {
-  readonly job: Job.JobRef
-  readonly from: Transition.Cursor | undefined
-}
 
 /** @internal */
 export interface Query {

@@ -10,8 +10,8 @@ import * as Deadline from "../../policy/Deadline.js"
 import { Default } from "../../policy/WatchPolicy.js"
 import type { Sample } from "../../watch/internal/notice.js"
 import { type Reading, untilSome } from "../../watch/internal/reader.js"
+import type { Known } from "../../watch/JobStream.js"
 import type { JobWatcher } from "../../watch/JobWatcher.js"
-import type { Known } from "./request.js"
 
 const hasNews = ({ from }: Known, { at, status }: Sample): boolean =>
   from === undefined || Either.match(derive(Option.some(from), status, { observedAt: at, unrecognized: "end" }), {
