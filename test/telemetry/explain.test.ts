@@ -11,6 +11,7 @@ import {
   Option,
   Schedule,
   Schema,
+  type Scope,
   Stream,
   TestContext
 } from "effect"
@@ -135,6 +136,25 @@ const assertTrue = (cause: JobTelemetry.Cause, now: number, steps: Steps, all: R
   }
 }
 
+/** Runs an effect in virtual time with these workers; if the queue is flaky, three of ten calls fail. */
+const runWith = (workers: Worker.Pool, isFlaky: boolean) =>
+<A, E>(
+  effect: Effect.Effect<A, E, JobQueue.JobQueue | JobWatcher.JobWatcher | TestJobQueue.TestJobQueue | Scope.Scope>
+): Promise<A> =>
+  effect.pipe(
+    Effect.scoped,
+    inTime,
+    Logger.withMinimumLogLevel(LogLevel.None),
+    Effect.provide(Layer.provideMerge(
+      TestJobQueue.layer({
+        workers,
+        faults: isFlaky ? [Fault.unavailable().pipe(Fault.withProbability(0.3))] : []
+      }),
+      TestContext.TestContext
+    )),
+    Effect.runPromise
+  )
+
 const roundTrip = Schema.decodeSync(Schema.parseJson(JobTelemetry.Explanation))
 
 describe("explain", () => {
@@ -172,19 +192,7 @@ describe("explain", () => {
                 assert.strictEqual(JSON.stringify(decoded), JSON.stringify(explanation))
               }
             }
-          }).pipe(
-            Effect.scoped,
-            inTime,
-            Logger.withMinimumLogLevel(LogLevel.None),
-            Effect.provide(Layer.provideMerge(
-              TestJobQueue.layer({
-                workers,
-                faults: isFlaky ? [Fault.unavailable().pipe(Fault.withProbability(0.3))] : []
-              }),
-              TestContext.TestContext
-            )),
-            Effect.runPromise
-          )
+          }).pipe(runWith(workers, isFlaky))
       ),
       { numRuns: runs(60, 120) }
     ).then(() => {
@@ -267,23 +275,11 @@ describe("explain", () => {
               else assert.closeTo(Duration.toMillis(expected!.eta.left), end - at.epochMillis, 1)
               seen.add(`${noChange?._tag} ${expected?._tag} ${isSame}`)
             }
-          }).pipe(
-            Effect.scoped,
-            inTime,
-            Logger.withMinimumLogLevel(LogLevel.None),
-            Effect.provide(Layer.provideMerge(
-              TestJobQueue.layer({
-                workers: {
-                  pickup: "1 millis",
-                  claimTimeout: "30 seconds",
-                  script: Worker.attempts(...attempts.map(([all, end]) => [...all, end]))
-                },
-                faults: isFlaky ? [Fault.unavailable().pipe(Fault.withProbability(0.3))] : []
-              }),
-              TestContext.TestContext
-            )),
-            Effect.runPromise
-          )
+          }).pipe(runWith({
+            pickup: "1 millis",
+            claimTimeout: "30 seconds",
+            script: Worker.attempts(...attempts.map(([all, end]) => [...all, end]))
+          }, isFlaky))
       ),
       { numRuns: runs(40, 100) }
     ).then(() => {
