@@ -14,11 +14,13 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import * as Mailbox from "effect/Mailbox"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Take from "effect/Take"
 import type { JobRef, JsonObject } from "../model/Job.js"
 import type { RunError, SubmitError } from "../model/QueueError.js"
 import type { Terminal } from "../model/Transition.js"
@@ -172,14 +174,18 @@ export type Event<A> = RunEvent | { readonly _tag: "Succeeded"; readonly value: 
  */
 export const events = <A, E, R>(self: Effect.Effect<A, E, R>): Stream.Stream<Event<A>, E, R> =>
   Stream.unwrapScoped(Effect.gen(function*() {
-    const mailbox = yield* Mailbox.make<Event<A>, E>(16)
+    // not a `Mailbox`, which misses an offer or a taker whose fiber yields before it has begun to wait
+    const takes = yield* Queue.bounded<Take.Take<Event<A>, E>>(16)
+    // whether it was accepted: not after the shutdown, which interrupts an offer
+    const offer = (take: Take.Take<Event<A>, E>) => Effect.map(Effect.exit(takes.offer(take)), Exit.isSuccess)
     yield* self.pipe(
-      Effect.provideService(Listener, (event) => mailbox.offer(event)),
-      Effect.flatMap((value) => mailbox.offer({ _tag: "Succeeded", value })),
-      Mailbox.into(mailbox),
+      Effect.provideService(Listener, (event) => offer(Take.of(event))),
+      Effect.tap((value) => offer(Take.of({ _tag: "Succeeded", value }))),
+      Effect.exit,
+      Effect.flatMap((exit) => offer(Exit.isSuccess(exit) ? Take.end : Take.failCause(exit.cause))),
       Effect.forkScoped
     )
-    // before the effect is interrupted: a full mailbox would delay the release of its jobs
-    yield* Effect.addFinalizer(() => mailbox.shutdown)
-    return Mailbox.toStream(mailbox)
+    // before the effect is interrupted: a full queue would delay the release of its jobs
+    yield* Effect.addFinalizer(() => takes.shutdown)
+    return Stream.flattenTake(Stream.fromQueue(takes))
   }))

@@ -8,6 +8,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
 import type * as TestClock from "effect/TestClock"
 import { isTestClock, VirtualTime } from "./internal/virtualTime.js"
 
@@ -27,6 +28,7 @@ const forward = (clock: TestClock.TestClock, time: VirtualTime): Effect.Effect<v
  *
  * - The time starts at the present of the surrounding clock. Fibers forked before do not see it pass. `TestClock.adjust`
  *   inside of the effect sleeps, like `Effect.sleep`.
+ * - Fibers yield to each other where the surrounding scheduler lets them.
  * - The clock does not wait for the real world (a socket, a file) longer than a turn of the event loop, or two seconds if
  *   no fiber sleeps.
  * - Inside of another `VirtualTime.run` the effect shares its time; a `limit` holds in addition.
@@ -69,7 +71,9 @@ export const run = <A, E, R>(
     const start = clock.unsafeCurrentTimeMillis()
     let settled = yield* Deferred.make<void>()
     let stuck: string | undefined
-    const time = new VirtualTime(start, start + Duration.toMillis(limit), (why, now) => {
+    const scheduler = yield* FiberRef.get(FiberRef.currentScheduler)
+    const shouldYield: typeof scheduler.shouldYield = (fiber) => scheduler.shouldYield(fiber)
+    const time = new VirtualTime(start, start + Duration.toMillis(limit), shouldYield, (why, now) => {
       stuck ??= why === "past the limit" ?
         pastLimit :
         "VirtualTime.run: it waits for what will never happen: " +

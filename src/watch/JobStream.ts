@@ -8,15 +8,17 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
-import * as Mailbox from "effect/Mailbox"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Take from "effect/Take"
 import { rules } from "../model/internal/rules.js"
 import { dateOf, monotonic } from "../model/internal/time.js"
 import { TimeText } from "../model/internal/timestamp.js"
@@ -27,7 +29,7 @@ import type { OutcomeError, UnrecognizedStatus } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import * as Metrics from "./internal/metrics.js"
 import { decodeOutputs, outputsOf, type PolicyOptions } from "./internal/outcome.js"
-import { derive, Reader, type Reading, streamed, subscribe, untilSome } from "./internal/reader.js"
+import { derive, type Reading, streamed, subscribe, untilSome } from "./internal/reader.js"
 import type { JobWatcher } from "./JobWatcher.js"
 
 /**
@@ -341,57 +343,58 @@ export const watchAll = <E, R>(
 ): Stream.Stream<Transition.Transition | WatchFailed, E, R | JobWatcher> =>
   Stream.unwrapScoped(Effect.gen(function*() {
     const opened = yield* subscribe(options, "changes")
-    const steps = yield* Mailbox.make<ReadonlyArray<Transition.Transition | WatchFailed>, E>(1)
-    let watched = 0
-    let isComplete = false
+    // not a `Mailbox`, which misses an offer or a taker whose fiber yields before it has begun to wait
+    const takes = yield* Queue.bounded<Take.Take<Transition.Transition | WatchFailed, E>>(1)
+    // the stream of the jobs, and the jobs whose last elements were not offered yet
+    let open = 1
+
+    const close = (count: number): Effect.Effect<boolean> =>
+      Effect.suspend(() => (open -= count) > 0 ? Effect.succeed(true) : takes.offer(Take.end))
 
     const failed = (job: Job.JobRef, error: WatchError): WatchFailed => ({ _tag: "WatchFailed", job, error })
-    const reader = new Reader<Transition.Transition | WatchFailed, never>(
-      opened,
-      (notice, rules) =>
-        notice._tag === "Sample"
-          ? Either.orElse(derive(notice, rules), (error) => Either.right([failed(notice.watch.job, error)]))
-          : nothing,
-      ({ exit, watch: { job } }, elements) => {
-        watched--
-        if (Exit.isFailure(exit)) {
-          const error = Cause.failureOrCause(exit.cause)
-          if (Either.isRight(error)) return Exit.failCause(error.right)
-          elements.push(failed(job, error.left))
-        }
-        return isComplete && watched === 0 ? Exit.void : undefined
-      }
-    )
-    const read: Effect.Effect<void> = Effect.suspend(() =>
-      Effect.flatMap(
-        reader.next,
-        (elements) => elements.length === 0 ? Effect.void : Effect.zipRight(steps.offer(elements), read)
-      )
-    )
 
-    const add = (element: Job.JobRef | Known): Effect.Effect<void> =>
+    const read: Effect.Effect<boolean> = Effect.flatMap(Effect.suspend(() => opened.subscription.next), (notices) => {
+      const elements: Array<Transition.Transition | WatchFailed> = []
+      let ended = 0
+      let defect: Cause.Cause<never> | undefined
+      for (const notice of notices) {
+        const { job } = notice.watch
+        if (notice._tag === "Sample") {
+          const derived = derive(notice, opened)
+          if (Either.isLeft(derived)) elements.push(failed(job, derived.left))
+          else for (const transition of derived.right) elements.push(transition)
+        } else if (notice._tag === "Ended") {
+          ended++
+          if (Exit.isSuccess(notice.exit)) continue
+          const error = Cause.failureOrCause(notice.exit.cause)
+          if (Either.isLeft(error)) elements.push(failed(job, error.left))
+          else defect ??= error.right
+        }
+      }
+      return (elements.length === 0 ? Effect.void : takes.offer(Take.chunk(Chunk.unsafeFromArray(elements)))).pipe(
+        Effect.zipRight(defect === undefined ? close(ended) : takes.offer(Take.failCause(defect))),
+        Effect.zipRight(read)
+      )
+    })
+
+    const add = (element: Job.JobRef | Known): Effect.Effect<unknown> =>
       Effect.suspend(() => {
         const { from, job }: Known = "job" in element ? element : { job: element }
         if (from !== undefined && !Transition.Cursor.isOf(from, job)) {
-          return Effect.asVoid(steps.offer([failed(job, new JobMismatch({ job }))]))
+          return takes.offer(Take.of(failed(job, new JobMismatch({ job }))))
         }
         if (from?.phase === "Ended") return Effect.void
-        watched++
-        return Effect.map(opened.subscription.add(job, from), (isNew) => {
-          if (!isNew) watched--
-        })
+        open++
+        return Effect.flatMap(opened.subscription.add(job, from), (isNew) => isNew ? Effect.void : close(1))
       })
 
-    yield* Effect.forkScoped(Mailbox.into(read, steps))
+    yield* Effect.forkScoped(read)
     yield* Stream.runForEachChunk(jobs, Effect.forEach(add, { discard: true })).pipe(
       Effect.matchCauseEffect({
-        onFailure: (cause) => steps.failCause(cause),
-        onSuccess: () => {
-          isComplete = true
-          return watched === 0 ? steps.end : Effect.succeed(false)
-        }
+        onFailure: (cause) => takes.offer(Take.failCause(cause)),
+        onSuccess: () => close(1)
       }),
       Effect.forkScoped
     )
-    return Stream.flattenIterables(Mailbox.toStream(steps))
+    return Stream.flattenTake(Stream.fromQueue(takes))
   })).pipe(Stream.withSpan("JobStream.watchAll", { captureStackTrace: false }))

@@ -76,15 +76,17 @@ export const clockOf = (fiber: Fiber<unknown, unknown>): Clock.Clock =>
   Context.get(fiber.getFiberRef(DefaultServices.currentServices), Clock.Clock)
 
 /** A runtime with the clock and the scheduler of a fiber, and without spans. @internal */
-export const untracedRuntimeLike = (base: Runtime, fiber: Fiber<unknown, unknown>): Runtime =>
-  runSync(
-    base,
-    Effect.runtime<never>().pipe(
-      Effect.withClock(clockOf(fiber)),
-      Effect.withScheduler(fiber.getFiberRef(FiberRef.currentScheduler)),
-      Effect.withTracerEnabled(false)
-    )
+export const untracedRuntimeLike = (base: Runtime, fiber: Fiber<unknown, unknown>): Runtime => {
+  const services = FiberRefs.getOrDefault(base.fiberRefs, DefaultServices.currentServices)
+  return base.pipe(
+    EffectRuntime.setFiberRef(
+      DefaultServices.currentServices,
+      Context.add(services, Clock.Clock, clockOf(fiber))
+    ),
+    EffectRuntime.setFiberRef(FiberRef.currentScheduler, fiber.getFiberRef(FiberRef.currentScheduler)),
+    EffectRuntime.setFiberRef(FiberRef.currentTracerEnabled, false)
   )
+}
 
 /** The tracer of a program that has no other. @internal */
 export const defaultTracer: Tracer.Tracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)

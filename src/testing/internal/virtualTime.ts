@@ -70,11 +70,13 @@ export class VirtualTime implements Scheduler.Scheduler, Clock.Clock, Pick<TestC
   /**
    * @param now the time at the start, in milliseconds since the epoch
    * @param end the limit of the time
+   * @param shouldYield after which operations fibers yield
    * @param onStuck called if no fiber can run any more, or none before the limit
    */
   constructor(
     private now: number,
     private readonly end: number,
+    readonly shouldYield: Scheduler.Scheduler["shouldYield"],
     private readonly onStuck: (why: Stuck, now: number) => void
   ) {}
 
@@ -116,8 +118,6 @@ export class VirtualTime implements Scheduler.Scheduler, Clock.Clock, Pick<TestC
     // `queueMicrotask` may be fake as well
     void Promise.resolve().then(this.run)
   }
-
-  readonly shouldYield = Scheduler.defaultShouldYield
 
   /** Lets fibers run, but the time does not pass any more. */
   stop(): void {

@@ -1,4 +1,4 @@
-/** Reads the notices of one job, or of many. @internal */
+/** Reads the notices of one job. @internal */
 import * as Channel from "effect/Channel"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
@@ -19,10 +19,10 @@ import { policyOf, type PolicyOptions } from "./outcome.js"
 import { spanned } from "./span.js"
 
 /** The elements of a notice. */
-type Select<A, E> = (
+type Select<A> = (
   notice: Exclude<Notice, Ended>,
   rules: DeriveRules
-) => Either.Either<ReadonlyArray<A>, E>
+) => Either.Either<ReadonlyArray<A>, WatchError>
 
 /** How the notices of one job are read. @internal */
 export interface Reading<A> {
@@ -31,7 +31,7 @@ export interface Reading<A> {
   readonly job: Job.JobRef
   readonly options: PolicyOptions & { readonly from?: Transition.Cursor | undefined }
   readonly wants: SubscribeOptions["wants"]
-  readonly select: Select<A, WatchError>
+  readonly select: Select<A>
 }
 
 /** How samples are derived. @internal */
@@ -82,30 +82,23 @@ export const derive = (
     return transitions
   })
 
-/** Reads the notices of a subscription. @internal */
-export class Reader<A, E> {
-  private end: Exit.Exit<void, E> | undefined = undefined
+/** Reads the notices of a subscription to one job. */
+class Reader<A> {
+  private end: Exit.Exit<void, WatchError> | undefined = undefined
 
-  /**
-   * @param onEnded adds the elements of the end of a job, and returns an exit if no more follow
-   */
-  constructor(
-    private readonly opened: Opened,
-    private readonly select: Select<A, E>,
-    private readonly onEnded: (notice: Ended, elements: Array<A>) => Exit.Exit<void, E> | undefined
-  ) {}
+  constructor(private readonly opened: Opened, private readonly select: Select<A>) {}
 
   /** The next elements; none after the end. */
-  get next(): Effect.Effect<ReadonlyArray<A>, E> {
+  get next(): Effect.Effect<ReadonlyArray<A>, WatchError> {
     return this.end === undefined
       ? Effect.flatMap(this.opened.subscription.next, this.read)
       : Effect.as(this.end, [])
   }
 
-  private readonly read = (notices: Iterable<Notice>): Reader<A, E>["next"] => {
+  private readonly read = (notices: Iterable<Notice>): Reader<A>["next"] => {
     const elements: Array<A> = []
     for (const notice of notices) {
-      if (notice._tag === "Ended") this.end = this.onEnded(notice, elements)
+      if (notice._tag === "Ended") this.end = notice.exit
       else {
         const selected = this.select(notice, this.opened)
         if (Either.isLeft(selected)) this.end = Exit.fail(selected.left)
@@ -128,19 +121,17 @@ export const subscribe = (
     return { subscription: yield* watcher.subscribe({ policy, wants }), policy, rules: yield* rules }
   })
 
-const exitOf = ({ exit }: Ended): Exit.Exit<void, WatchError> => exit
-
 const open = <A>(
   { job, options: { from, ...options }, select, span, wants }: Reading<A>,
   scope: Scope.Scope
-): Effect.Effect<Reader<A, WatchError>, JobMismatch, JobWatcher> =>
+): Effect.Effect<Reader<A>, JobMismatch, JobWatcher> =>
   from !== undefined && !Transition.Cursor.isOf(from, job)
     ? Effect.fail(new JobMismatch({ job }))
     : Effect.gen(function*() {
       if (span !== undefined) yield* spanned(span, job)
       const opened = yield* subscribe(options, wants)
       yield* opened.subscription.add(job, from)
-      return new Reader<A, WatchError>(opened, select, exitOf)
+      return new Reader(opened, select)
     }).pipe(Scope.extend(scope))
 
 // What a watch retains while it waits counts, since there are many. `Effect.scoped` and `Stream.unwrapScoped` would retain
@@ -152,7 +143,7 @@ export const untilSome = <A, B>(
   onElements: (elements: ReadonlyArray<A>) => Effect.Effect<B | undefined>
 ): Effect.Effect<B, WatchError, JobWatcher> =>
   Effect.scopedWith((scope) => {
-    const loop = (reader: Reader<A, WatchError>): Effect.Effect<B, WatchError> =>
+    const loop = (reader: Reader<A>): Effect.Effect<B, WatchError> =>
       Effect.flatMap(reader.next, (elements) =>
         Effect.flatMap(onElements(elements), (result) =>
           result === undefined ? loop(reader) : Effect.succeed(result)))
@@ -174,7 +165,7 @@ export const streamed = <A>(reading: Reading<A>): Stream.Stream<A, WatchError, J
 }
 
 const pulled = <A>(
-  reader: Reader<A, WatchError>
+  reader: Reader<A>
 ): Channel.Channel<Chunk.Chunk<A>, unknown, WatchError, unknown, void> =>
   Channel.flatMap(Channel.fromEffect(reader.next), (elements) =>
     elements.length === 0
