@@ -7,11 +7,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scheduler from "effect/Scheduler"
 import * as Stream from "effect/Stream"
-import type { JobWatcher } from "../src/index.js"
-import { JobQueue, JobRun, JobStream } from "../src/index.js"
-import type { TestJobQueue } from "../src/testing/index.js"
-import { Worker } from "../src/testing/index.js"
+import * as TestClock from "effect/TestClock"
+import { JobQueue, JobRun, JobStream, JobWatcher } from "../src/index.js"
+import { Conformance, type TestJobQueue, Worker } from "../src/testing/index.js"
 import { seeded } from "../src/testing/internal/seededRandom.js"
+import { get, make, path, readEvents } from "./fixtures/gateway.js"
 import { inQueue } from "./fixtures/inQueue.js"
 import { job as unknownJob, model } from "./fixtures/job.js"
 import { runs } from "./fixtures/runs.js"
@@ -61,7 +61,20 @@ const programs: { readonly [name: string]: Program } = {
     tags(Stream.filter(JobRun.events(JobRun.run(request)), ({ _tag }) => _tag !== "Observed")),
     10,
     { concurrency: "unbounded" }
-  )
+  ),
+  "the checks of a watcher": Effect.forEach(
+    Conformance.watcherChecks({ watcher: JobWatcher.layer(), pass: TestClock.adjust }),
+    ({ name, run }) => Effect.as(run, name)
+  ),
+  "a stream of the gateway": Effect.gen(function*() {
+    const jobs = yield* Effect.replicateEffect(submit, 3)
+    const app = yield* make()
+    const texts = [jobs.slice(0, 1), jobs].map((jobs) => get(app, path("events", jobs)))
+    const all = yield* Effect.all(texts, { concurrency: "unbounded" })
+    return all.map(({ text }) =>
+      readEvents(text).map(({ event }) => event).filter((event) => event !== "Progressed").sort()
+    )
+  }).pipe(Effect.scoped)
 }
 
 describe("wherever fibers yield", () => {

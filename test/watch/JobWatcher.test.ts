@@ -711,6 +711,26 @@ describe("sharing", () => {
       Effect.provide(layer({ workers: { workers: 2, script: Worker.always(Worker.finish("20 seconds")) } }))
     ))
 
+  it.effect("a timer that fires late is replaced by a new watch, also by one of a job that has ended", () =>
+    Effect.gen(function*() {
+      const [ended, one] = yield* Effect.all([submit, submit])
+      yield* JobStream.result(ended, everySecond)
+      const clock = yield* Effect.clock
+      const late = Object.assign(Object.create(clock), {
+        sleep: (duration: Duration.Duration) => clock.sleep(Duration.sum(duration, "1 day"))
+      })
+      const result = yield* Effect.fork(Effect.withClock(JobStream.result(one, everySecond), late))
+      yield* Effect.sleep("5 seconds")
+      yield* Effect.fork(Stream.runDrain(JobStream.watchAll(Stream.concat(Stream.make(ended), Stream.never))))
+      const [time] = yield* Effect.timed(Fiber.join(result))
+      assert.isAtMost(Duration.toMillis(time), 30_000)
+    }).pipe(
+      VirtualTime.run,
+      Effect.provide(layer({
+        workers: { script: Worker.always(Worker.finish("3 seconds")) }
+      }))
+    ))
+
   it.effect("when the scope of the watcher closes, every poll ends and every subscriber is interrupted", () =>
     Effect.gen(function*() {
       const job = yield* submit

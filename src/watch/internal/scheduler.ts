@@ -87,22 +87,24 @@ export class Scheduler {
       const { now } = this.executor
       subscriber.startedAt = now
       const outcome = this.outcomes.get(job, now)
-      if (outcome !== undefined) {
-        subscriber.source = outcome
-        return Effect.void
-      }
-      const poller = this.plan.find(job) ?? this.unpark(job, now) ?? this.start(subscriber, job, now)
-      subscriber.source = poller
-      poller.add(subscriber)
-      this.countSubscribers(1)
-      this.deadlines.add(poller, subscriber)
-      if (subscriber.from !== undefined && poller.phase === "scheduled") {
-        this.plan.pollAt(poller, Math.max(now, poller.at + shortestRefresh))
-      }
-      this.join(poller, subscriber)
+      if (outcome === undefined) this.follow(subscriber, job, now)
+      else subscriber.source = outcome
+      // also after an outcome: the timer may have been stopped
       this.pump()
       return Effect.void
     })
+  }
+
+  private follow(subscriber: Subscriber, job: Job.JobRef, now: number): void {
+    const poller = this.plan.find(job) ?? this.unpark(job, now) ?? this.start(subscriber, job, now)
+    subscriber.source = poller
+    poller.add(subscriber)
+    this.countSubscribers(1)
+    this.deadlines.add(poller, subscriber)
+    if (subscriber.from !== undefined && poller.phase === "scheduled") {
+      this.plan.pollAt(poller, Math.max(now, poller.at + shortestRefresh))
+    }
+    this.join(poller, subscriber)
   }
 
   // A new subscriber counts from the last poll, as if it had been there: the latest snapshot is good enough for it until its
