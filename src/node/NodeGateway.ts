@@ -28,6 +28,8 @@ class ResponseOutput implements Output {
   get room(): Effect.Effect<void> {
     const { response } = this
     return !response.writableNeedDrain ? Effect.void : Effect.async((resume) => {
+      // again: the fiber may have yielded before it waits
+      if (!response.writableNeedDrain) return resume(Effect.void)
       const onDrain = () => resume(Effect.void)
       response.once("drain", onDrain)
       return Effect.sync(() => response.off("drain", onDrain))

@@ -1,9 +1,14 @@
 /**
  * The gateway on a server of Node, over sockets that break, and behind `Request` and `Response`.
  */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpServer from "@effect/platform/HttpServer"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import { assert, describe, it } from "@effect/vitest"
 import * as Chunk from "effect/Chunk"
+import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -17,6 +22,7 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel"
 import * as Http from "node:http"
 import type * as Net from "node:net"
 import { Gateway } from "../../src/gateway/index.js"
+import { GatewayOutput } from "../../src/gateway/internal/output.js"
 import { Job, JobQueue, JobStream, JobWatcher, Transition } from "../../src/index.js"
 import { NodeGateway } from "../../src/node/index.js"
 import { TestJobQueue, Worker } from "../../src/testing/index.js"
@@ -121,6 +127,33 @@ describe.each(outputs)("streams that are sent %s", (_, output) => {
       }
       assert.strictEqual(sockets.size, 1)
     }).pipe(Effect.provide(TestJobQueue.layer({ workers: quick }))))
+
+  it.scopedLive("a client that has read everything before the stream begins to wait does not delay it", () =>
+    Effect.gen(function*() {
+      const app = Effect.gen(function*() {
+        const send = yield* GatewayOutput
+        const bytes = yield* send(yield* HttpServerRequest.HttpServerRequest, (output) =>
+          Effect.gen(function*() {
+            output.write(new Uint8Array(10_000_000))
+            const { room } = output
+            yield* Effect.repeat(Effect.sleep("5 millis"), { until: () => output.isIdle })
+            yield* Effect.timeoutOption(room, "30 seconds").pipe(
+              Effect.map((room) => output.write(new TextEncoder().encode(room._tag)))
+            )
+          }))
+        return HttpServerResponse.stream(bytes)
+      })
+      const { address } = Context.get(
+        yield* HttpServer.serve(app).pipe(
+          Layer.provide(output),
+          Layer.provideMerge(NodeHttpServer.layer(Http.createServer, { host: "127.0.0.1", port: 0 })),
+          Layer.build
+        ),
+        HttpServer.HttpServer
+      )
+      const { text } = yield* read(address._tag === "TcpAddress" ? address.port : assert.fail(address.path), "/")
+      assert.strictEqual(text.slice(10_000_000), "Some")
+    }))
 
   it.scopedLive("clients that never read cost a buffer of bounded size each", () =>
     Effect.gen(function*() {
