@@ -18,7 +18,6 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Supervisor from "effect/Supervisor"
-import * as TestContext from "effect/TestContext"
 import { Emulator } from "../../src/emulator/index.js"
 import {
   Deadline,
@@ -34,6 +33,7 @@ import {
 } from "../../src/index.js"
 import { Arbitraries, Fault, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
 import * as Clients from "../fixtures/clients.js"
+import { Epoch } from "../fixtures/epoch.js"
 import { faultsOn, slowOn } from "../fixtures/faultPlans.js"
 import { inQueue } from "../fixtures/inQueue.js"
 import { model } from "../fixtures/job.js"
@@ -265,7 +265,7 @@ const logged = <A, E>(
       Effect.provide(
         Layer.mergeAll(
           TestJobQueue.layer(options),
-          TestContext.TestContext,
+          Epoch,
           Logger.replace(Logger.defaultLogger, logger)
         )
       )

@@ -10,10 +10,10 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as TestContext from "effect/TestContext"
 import { JobRun, QueueError, SubmitJournal } from "../../src/index.js"
 import type { JobQueue } from "../../src/index.js"
 import { Fault, TestJobQueue, VirtualTime } from "../../src/testing/index.js"
+import { Epoch } from "../fixtures/epoch.js"
 import { job, model } from "../fixtures/job.js"
 
 const request: JobQueue.SubmitRequest = { model, payload: { prompt: "a cat", nested: { b: 1, a: 2 } } }
@@ -29,7 +29,7 @@ const inQueue = (
 ): Effect.Effect<A, E> =>
   effect.pipe(
     VirtualTime.run,
-    Effect.provide(Layer.mergeAll(TestJobQueue.layer(options), journal, TestContext.TestContext))
+    Effect.provide(Layer.mergeAll(TestJobQueue.layer(options), journal, Epoch))
   )
 
 /** A disk: it outlives the programs that write to it. */

@@ -12,8 +12,7 @@ import {
   Schedule,
   Schema,
   type Scope,
-  Stream,
-  TestContext
+  Stream
 } from "effect"
 import type { Transition } from "effect-queue-status"
 import { Job, JobQueue, JobStream, JobTelemetry, JobWatcher, LearnedCadence } from "effect-queue-status"
@@ -21,6 +20,7 @@ import { Arbitraries, Fault, TestJobQueue, Worker } from "effect-queue-status/te
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { explain } from "../../src/telemetry/internal/explanation.js"
+import { Epoch } from "../fixtures/epoch.js"
 import { runs } from "../fixtures/runs.js"
 import { inTime } from "../fixtures/watching.js"
 
@@ -150,7 +150,7 @@ const runWith = (workers: Worker.Pool, isFlaky: boolean) =>
         workers,
         faults: isFlaky ? [Fault.unavailable().pipe(Fault.withProbability(0.3))] : []
       }),
-      TestContext.TestContext
+      Epoch
     )),
     Effect.runPromise
   )

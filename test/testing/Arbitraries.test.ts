@@ -7,7 +7,6 @@ import * as FastCheck from "effect/FastCheck"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import * as TestContext from "effect/TestContext"
 import { maxRetries } from "../../src/model/internal/limits.js"
 import * as Job from "../../src/model/Job.js"
 import * as Transition from "../../src/model/Transition.js"
@@ -16,6 +15,7 @@ import type { Fault, Worker } from "../../src/testing/index.js"
 import { Arbitraries, TestJobQueue, VirtualTime } from "../../src/testing/index.js"
 import { TypeId } from "../../src/testing/internal/fault.js"
 import * as JobStream from "../../src/watch/JobStream.js"
+import { Epoch } from "../fixtures/epoch.js"
 import { history, polled } from "../fixtures/jobHistories.js"
 import { passingFaults } from "../fixtures/passingFaults.js"
 import { runs } from "../fixtures/runs.js"
@@ -26,8 +26,7 @@ const minute = 60_000
 const model = "my-org/video-generator"
 
 /** A new queue in its own virtual time. */
-const layer = (options: TestJobQueue.Options) =>
-  Layer.provideMerge(TestJobQueue.layer(options), TestContext.TestContext)
+const layer = (options: TestJobQueue.Options) => Layer.provideMerge(TestJobQueue.layer(options), Epoch)
 
 const print = (value: unknown): string => FastCheck.stringify(value)
 

@@ -10,7 +10,6 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import * as TestContext from "effect/TestContext"
 import type * as Job from "../../src/model/Job.js"
 import * as Transition from "../../src/model/Transition.js"
 import * as Cadence from "../../src/policy/Cadence.js"
@@ -22,6 +21,7 @@ import { Arbitraries, Fault, TestJobQueue, VirtualTime, Worker } from "../../src
 import * as Expectation from "../../src/testing/internal/expectation.js"
 import * as JobStream from "../../src/watch/JobStream.js"
 import type * as JobWatcher from "../../src/watch/JobWatcher.js"
+import { Epoch } from "../fixtures/epoch.js"
 import { runs } from "../fixtures/runs.js"
 import { tally } from "../fixtures/tally.js"
 
@@ -29,8 +29,7 @@ import { tally } from "../fixtures/tally.js"
 const cancelPatience = 30_000
 
 /** A queue of its own, in a time that begins with it. */
-const layer = (options: TestJobQueue.Options) =>
-  Layer.provideMerge(TestJobQueue.layer(options), TestContext.TestContext)
+const layer = (options: TestJobQueue.Options) => Layer.provideMerge(TestJobQueue.layer(options), Epoch)
 
 const policies: { readonly [name: string]: WatchPolicy.WatchPolicy } = {
   default: WatchPolicy.withDeadline(WatchPolicy.defaultPolicy, Deadline.total("4 minutes")),

@@ -17,7 +17,6 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as TestContext from "effect/TestContext"
 import * as Job from "../../src/model/Job.js"
 import type { WatchError } from "../../src/model/QueueError.js"
 import * as Transition from "../../src/model/Transition.js"
@@ -29,6 +28,7 @@ import { Arbitraries, Fault, TestJobQueue, VirtualTime, Worker } from "../../src
 import * as JobStream from "../../src/watch/JobStream.js"
 import * as JobWatcher from "../../src/watch/JobWatcher.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
+import { Epoch } from "../fixtures/epoch.js"
 import { runs } from "../fixtures/runs.js"
 import { tally } from "../fixtures/tally.js"
 
@@ -44,7 +44,7 @@ interface Options extends TestJobQueue.Options {
 const layer = ({ watcher, ...options }: Options = {}) =>
   JobWatcher.layer({ queueOrder: "always", ...watcher }).pipe(
     Layer.provideMerge(TestJobQueue.layer(options)),
-    Layer.provideMerge(TestContext.TestContext)
+    Layer.provideMerge(Epoch)
   )
 
 type Env = JobWatcher.JobWatcher | JobQueue.JobQueue | TestJobQueue.TestJobQueue
