@@ -8,8 +8,8 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as FiberRef from "effect/FiberRef"
 import type * as TestClock from "effect/TestClock"
+import { scheduler } from "../queue/internal/fiber.js"
 import { isTestClock, VirtualTime } from "./internal/virtualTime.js"
 
 const defaultLimit = Duration.days(30)
@@ -71,8 +71,8 @@ export const run = <A, E, R>(
     const start = clock.unsafeCurrentTimeMillis()
     let settled = yield* Deferred.make<void>()
     let stuck: string | undefined
-    const scheduler = yield* FiberRef.get(FiberRef.currentScheduler)
-    const shouldYield: typeof scheduler.shouldYield = (fiber) => scheduler.shouldYield(fiber)
+    const around = yield* scheduler
+    const shouldYield: typeof around.shouldYield = (fiber) => around.shouldYield(fiber)
     const time = new VirtualTime(start, start + Duration.toMillis(limit), shouldYield, (why, now) => {
       stuck ??= why === "past the limit" ?
         pastLimit :

@@ -266,7 +266,7 @@ function suite(make: Database["make"]) {
       const { baseUrl } = emulator
       yield* Webhook.layer({ endpoint: () => Effect.succeedSome({ url, secrets: [secret] }) }).pipe(
         Layer.provide([
-          Layer.provide(SqlWebhookStore.layer({ lease: "600 millis" }), client),
+          Layer.provide(SqlWebhookStore.layer(), client),
           NodeWebhookClient.layer({ allow: ["127.0.0.1/32"] }),
           JobWatcher.layer()
         ]),

@@ -16,6 +16,7 @@ import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import * as FiberRefs from "effect/FiberRefs"
 import * as EffectRuntime from "effect/Runtime"
+import type * as Scheduler from "effect/Scheduler"
 import * as Tracer from "effect/Tracer"
 
 /** @internal */
@@ -74,6 +75,9 @@ export const isTraced = (fiber: Fiber<unknown, unknown>): boolean => fiber.getFi
 /** @internal */
 export const clockOf = (fiber: Fiber<unknown, unknown>): Clock.Clock =>
   Context.get(fiber.getFiberRef(DefaultServices.currentServices), Clock.Clock)
+
+/** The scheduler of the current fiber. @internal */
+export const scheduler: Effect.Effect<Scheduler.Scheduler> = FiberRef.get(FiberRef.currentScheduler)
 
 /** A runtime with the clock and the scheduler of a fiber, and without spans. @internal */
 export const untracedRuntimeLike = (base: Runtime, fiber: Fiber<unknown, unknown>): Runtime => {
