@@ -8,7 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Scheduler from "effect/Scheduler"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
-import { JobQueue, JobRun, JobStream, JobWatcher } from "../src/index.js"
+import { JobQueue, JobRun, JobStream, JobWatcher, WatchPolicy } from "../src/index.js"
 import { Conformance, type TestJobQueue, Worker } from "../src/testing/index.js"
 import { seeded } from "../src/testing/internal/seededRandom.js"
 import { get, make, path, readEvents } from "./fixtures/gateway.js"
@@ -55,6 +55,20 @@ const programs: { readonly [name: string]: Program } = {
     const jobs = yield* Effect.replicateEffect(submit, 5)
     return (yield* tags(JobStream.watchAll(Stream.fromIterable([...jobs, unknownJob]), policy))).slice().sort()
   }),
+  "a subscription to jobs that have ended": Effect.scoped(Effect.gen(function*() {
+    const jobs = yield* Effect.replicateEffect(submit, 20)
+    yield* Effect.forEach(jobs, (job) => JobStream.result(job, policy), { concurrency: "unbounded" })
+    // a watcher that does not know them yet
+    const watcher = yield* JobWatcher.make()
+    const subscription = yield* watcher.subscribe({ policy: WatchPolicy.defaultPolicy, wants: "changes" })
+    yield* Effect.forkScoped(Effect.forEach(jobs, (job) => subscription.add(job)))
+    const seen: Array<string> = []
+    const read = Effect.map(subscription.next, (notices) => {
+      for (const { _tag, watch } of notices) seen.push(`${watch.job.requestId} ${_tag}`)
+    })
+    yield* Effect.timeoutOption(Effect.forever(read), "1 minute")
+    return seen.sort()
+  })),
   "run": JobRun.run(request),
   "the events of runs": Effect.replicateEffect(
     // how many steps are seen depends on the pauses, which are random

@@ -77,22 +77,23 @@ export class Scheduler {
     this.deadlines = new Deadlines(queue, (poller, subscriber, outcome) => this.end(poller, subscriber, outcome))
   }
 
-  subscribe(subscriber: Subscriber, job: Job.JobRef): Effect.Effect<void> {
-    return Fiber.withSelf((fiber) => {
-      if (this.isClosed) return Effect.interrupt
-      if (this.subscribers === 0 || this.timer.isLost) {
-        this.timer.stop()
-        this.executor.adopt(fiber)
-      }
-      const { now } = this.executor
-      subscriber.startedAt = now
-      const outcome = this.outcomes.get(job, now)
-      if (outcome === undefined) this.follow(subscriber, job, now)
-      else subscriber.source = outcome
-      // also after an outcome: the timer may have been stopped
-      this.pump()
-      return Effect.void
-    })
+  /** Begins a watch, in some fiber. Returns whether the watcher is open. */
+  subscribe(subscriber: Subscriber, job: Job.JobRef, fiber: Fiber.Fiber<unknown, unknown>): boolean {
+    if (this.isClosed) return false
+    if (this.subscribers === 0 || this.timer.isLost) {
+      this.timer.stop()
+      this.executor.adopt(fiber)
+    }
+    const { now } = this.executor
+    subscriber.startedAt = now
+    const outcome = this.outcomes.get(job, now)
+    if (outcome === undefined) this.follow(subscriber, job, now)
+    else subscriber.source = outcome
+    // also after an outcome: the timer may have been stopped
+    this.pump()
+    // before any other fiber runs, which may take the end of the watch
+    if (subscriber.hasNews) subscriber.notify()
+    return true
   }
 
   private follow(subscriber: Subscriber, job: Job.JobRef, now: number): void {

@@ -9,6 +9,7 @@ import { isSameJob } from "../../model/internal/jobKey.js"
 import type { JobRef } from "../../model/Job.js"
 import type { WatchError } from "../../model/QueueError.js"
 import type { Cursor } from "../../model/Transition.js"
+import * as Fiber from "../../queue/internal/fiber.js"
 import type { Notice, SubscribeOptions, Subscription } from "./notice.js"
 import { type Inbox, type Outcome, Subscriber } from "./poller.js"
 import type { Scheduler } from "./scheduler.js"
@@ -42,7 +43,7 @@ export class JobSubscription implements Subscription, Inbox {
   ) {}
 
   add(job: JobRef, from?: Cursor): Effect.Effect<boolean> {
-    return Effect.suspend(() => {
+    return Fiber.withSelf<boolean>((fiber) => {
       if (this.pending >= maxPending) {
         this.room ??= Effect.unsafeMakeLatch()
         return Effect.zipRight(this.room.await, this.add(job, from))
@@ -54,10 +55,7 @@ export class JobSubscription implements Subscription, Inbox {
       this.size++
       this.first ??= subscriber
       this.last = subscriber
-      return Effect.map(this.scheduler.subscribe(subscriber, job), () => {
-        if (subscriber.hasNews) subscriber.notify()
-        return true
-      })
+      return this.scheduler.subscribe(subscriber, job, fiber) ? Effect.succeed(true) : Effect.interrupt
     })
   }
 
