@@ -128,6 +128,18 @@ describe("schedules of the app", () => {
     }
   }
 
+  it.effect("are waited for before the next try, each time", () =>
+    Effect.gen(function*() {
+      const queue = yield* makeQueue({ status: ({ at }) => at < 10_000 ? Effect.fail(down) : Effect.succeed(done) })
+      const { initial, step } = Schedule.spaced("2 seconds")
+      const slow = Schedule.makeWithState(
+        initial,
+        (now, input: QueueError.QueueError, state) => Effect.delay(step(now, input, state), "500 millis")
+      )
+      yield* Effect.provide(JobStream.result(job, { retry: slow }), queue.layer)
+      assert.deepStrictEqual(queue.polls(), [0, 2_000, 4_000, 6_000, 8_000, 10_000])
+    }).pipe(VirtualTime.run))
+
   it.effect("are stopped with the last watch that has them", () =>
     Effect.gen(function*() {
       let stopped = 0

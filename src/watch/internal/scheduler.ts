@@ -357,7 +357,10 @@ export class Scheduler {
     const { groups, trouble } = poller
     if (!poller.isWatched || trouble === undefined) return
     const soon = this.executor.now + shortestPause
-    const due = Math.min(...groups.map(({ retry, step }) => retry?.at ?? (step === undefined ? soon : Infinity)))
+    const due = Math.min(...groups.map(({ retry, step }) =>
+      // the try that has failed is over; the next one is not known yet
+      step !== undefined && (retry === undefined || retry.at <= trouble.at) ? Infinity : retry?.at ?? soon
+    ))
     if (due === Infinity) return
     if (poller.isPlannable) this.plan.pollAt(poller, Math.max(due, trouble.notBefore))
     this.checkConfirmation(poller)
