@@ -171,7 +171,7 @@ export class PollGroup {
     this.setRare("cadence", cadence === this.policy.cadence ? undefined : cadence)
   }
 
-  /** The state of the retry schedule and the time of its next try, while there is trouble. */
+  /** While there is trouble: the state of the retry schedule, and the time of its next try, `Infinity` until that is known. */
   get retry(): Rare["retry"] {
     return this.rare?.retry
   }

@@ -15,7 +15,6 @@ import type * as Random from "effect/Random"
 import * as Job from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
 import type * as Transition from "../../model/Transition.js"
-import { shortestPause } from "../../policy/internal/pauses.js"
 import * as Fiber from "../../queue/internal/fiber.js"
 import type { Service as JobQueueService } from "../../queue/JobQueue.js"
 import { Deadlines } from "./deadlines.js"
@@ -356,11 +355,7 @@ export class Scheduler {
     }
     const { groups, trouble } = poller
     if (!poller.isWatched || trouble === undefined) return
-    const soon = this.executor.now + shortestPause
-    const due = Math.min(...groups.map(({ retry, step }) =>
-      // the try that has failed is over; the next one is not known yet
-      step !== undefined && (retry === undefined || retry.at <= trouble.at) ? Infinity : retry?.at ?? soon
-    ))
+    const due = Math.min(...groups.map(({ retry }) => retry?.at ?? Infinity))
     if (due === Infinity) return
     if (poller.isPlannable) this.plan.pollAt(poller, Math.max(due, trouble.notBefore))
     this.checkConfirmation(poller)

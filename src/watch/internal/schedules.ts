@@ -25,6 +25,8 @@ export interface Pause extends ScheduleDriver.CadenceStep {
 /** A try of a group, and the state of its retry then. @internal */
 export type Try = NonNullable<PollGroup["retry"]>
 
+const stateOf = ({ policy, retry }: PollGroup): unknown => retry === undefined ? policy.retry.initial : retry.state
+
 type OnAnswers<A, E = never> = (answers: ReadonlyArray<Answer<A, E>>) => void
 
 /**
@@ -60,26 +62,22 @@ export class Schedules {
    * @param noneLeft the error of a group that has no retries left
    */
   askTries<E>(poller: Poller, error: QueueError, at: number, noneLeft: () => E, onAnswers: OnAnswers<Try, E>): void {
-    this.ask(poller.groups.filter(({ retry }) => retry === undefined || retry.at <= at), (group) =>
+    const failed = poller.groups.filter((group) => group.retry === undefined || group.retry.at <= at)
+    for (const group of failed) group.retry = { state: stateOf(group), at: Infinity }
+    this.ask(failed, (group) =>
       flatMapEager(
-        this.tryOf(group, error, at, group.retry?.state ?? group.policy.retry.initial),
+        this.tryOf(group, error, at, stateOf(group)),
         (next) => next === undefined ? Effect.fail(noneLeft()) : Effect.succeed(next)
       ), onAnswers)
   }
 
   /** Asks the retry of a new subscriber's group for its first try, as if the subscriber had seen the error. */
   askFirstTry(poller: Poller, policy: WatchPolicy, { at, error }: Trouble, onAnswers: OnAnswers<Try>): void {
-    const { retry: { initial } } = policy
-    this.ask(
-      poller.groups.filter((group) => isSameGroup(group.policy, policy)),
-      (group) =>
-        flatMapEager(this.tryOf(group, error, at, initial), (first) =>
-          Effect.succeed({
-            state: group.retry?.state ?? initial,
-            at: Math.min(group.retry?.at ?? Infinity, first?.at ?? at)
-          })),
-      onAnswers
-    )
+    this.ask(poller.groups.filter((group) => isSameGroup(group.policy, policy)), (group) =>
+      flatMapEager(
+        this.tryOf(group, error, at, policy.retry.initial),
+        (first) => Effect.succeed({ state: stateOf(group), at: Math.min(group.retry?.at ?? Infinity, first?.at ?? at) })
+      ), onAnswers)
   }
 
   private ask<A, E>(
