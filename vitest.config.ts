@@ -10,7 +10,7 @@ const { seed, service } = define()
 export default defineConfig(({ mode }) => {
   const isDeep = mode === "deep"
   // ends what hangs, while the rest goes on; nothing may come near it, however slow or busy the machine is
-  const testTimeout = 600_000
+  const timeouts = { testTimeout: 600_000, hookTimeout: 600_000 }
   return {
     test: {
       reporters: ["default", "./test/checks/counts.ts"],
@@ -36,7 +36,7 @@ export default defineConfig(({ mode }) => {
             globalSetup: ["test/bundle.ts"],
             setupFiles: ["test/setup.ts"],
             provide: { deep: isDeep, fleet: mode === "fleet", seed: seed(isDeep), service },
-            testTimeout
+            ...timeouts
           }
         },
         {
@@ -45,7 +45,7 @@ export default defineConfig(({ mode }) => {
             include: ["test/checks/*.check.ts"],
             pool: "vmForks", // another pool than that of the tests: it runs beside them, not before
             maxConcurrency: 2,
-            testTimeout
+            ...timeouts
           }
         }
       ]
