@@ -295,10 +295,10 @@ export const make = (
         Effect.catchAllCause(logDefects("a webhook delivery"))
       )
 
-    const turn = yield* Effect.makeSemaphore(1)
+    const inTurn = (yield* Effect.makeSemaphore(1)).withPermits(1)
 
     /** Starts the deliveries that this process holds, and ends those that it does not. */
-    const reconcile = turn.withPermits(1)(Effect.gen(function*() {
+    const reconcile = inTurn(Effect.gen(function*() {
       const held = new Map((yield* store.hold).map((delivery) => [keyOf(delivery), delivery]))
       for (const [key] of fibers) if (!held.has(key)) yield* FiberMap.remove(fibers, key)
       for (const [key, delivery] of held) run(key, deliver(delivery), { onlyIfMissing: true })
@@ -322,8 +322,9 @@ export const make = (
     }
     return Webhooks.of({
       register: (job, endpoint) => Effect.uninterruptible(Effect.zipRight(store.add({ job, endpoint }), reconcile)),
+      // in turn: until the store has removed the delivery, a registration of another one would start it again
       unregister: (job, endpoint) =>
-        Effect.zipRight(FiberMap.remove(fibers, keyOf({ job, endpoint })), store.remove({ job, endpoint })),
+        inTurn(Effect.zipRight(FiberMap.remove(fibers, keyOf({ job, endpoint })), store.remove({ job, endpoint }))),
       enable: (endpoint) => Effect.zipRight(store.enable(endpoint), reconcile)
     })
   })

@@ -427,6 +427,27 @@ describe("a delivery", () => {
       yield* TestJobQueue.expectNoCallsAfter("25 seconds")
     })))
 
+  it.effect("that is unregistered does not begin again for a registration at the same time", () =>
+    test(Effect.gen(function*() {
+      const job = yield* submit
+      const { client, received } = receiver()
+      const { entries, store } = disk()
+      const slow = {
+        ...store,
+        set: (key: string, value: string | Uint8Array) => Effect.delay(store.set(key, value), "1 second")
+      }
+      const webhooks = yield* start(client, slow)
+      yield* webhooks.register(job, "billing")
+      yield* Effect.all([webhooks.register(yield* submit, "other"), webhooks.unregister(job, "billing")], {
+        concurrency: "unbounded"
+      })
+      const sent = () => received.filter(({ data }) => data.job.requestId === job.requestId).length
+      const before = sent()
+      yield* Effect.sleep("1 hour")
+      assert.strictEqual(sent(), before)
+      assert.deepStrictEqual(Array.from(entries.values()), [`{"deliveries":[],"disabled":[]}`])
+    })))
+
   it.effect("that stopped may be registered again at once, by the function that is called", () =>
     test(Effect.gen(function*() {
       const { client, received } = receiver([{ status: 500 }, { status: 500 }])
