@@ -211,6 +211,9 @@ export interface Disconnected {
   readonly reason: string
 }
 
+/** Whether there is anything after the cursor. The server refuses the cursor of another job. */
+const isOpen = ({ from, job }: Known): boolean => from?.phase !== "Ended" || !Transition.Cursor.isOf(from, job)
+
 /** The client of the procedures. */
 type Client = RpcClient.RpcClient<RpcGroup.Rpcs<typeof Rpcs>, RpcClientError>
 
@@ -259,7 +262,7 @@ export const follow = (
   jobs: Iterable<Known>
 ): Stream.Stream<Event | Disconnected, AccessDenied> =>
   Stream.unwrap(Effect.map(Schedule.driver(reconnect), (driver) => {
-    const open = new Map(Array.from(jobs, (known) => [keyOf(known.job), known]))
+    const open = new Map(Array.from(jobs).filter(isOpen).map((known) => [keyOf(known.job), known]))
     const note = (event: Event) =>
       Effect.suspend(() => {
         const key = keyOf(event.job)

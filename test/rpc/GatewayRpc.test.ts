@@ -191,6 +191,22 @@ describe("the procedures", () => {
         assert.isFalse(Chunk.some(rest, ({ _tag }) => _tag === "Queued"))
       })))
 
+  it.effect("have nothing after the end of a job, with and without a wait", () =>
+    calling({}, (client) =>
+      Effect.gen(function*() {
+        const job = yield* submitSecret
+        const events = yield* Stream.runCollect(client.JobGateway.Watch({ jobs: [{ job }] }))
+        const end = Option.getOrThrow(Chunk.last(events))
+        assert(isTransition(end) && Transition.isTerminal(end))
+        for (const wait of [Duration.zero, Duration.seconds(5)]) {
+          assert.isTrue(Option.isNone(yield* client.JobGateway.Snapshot({ job, from: end.cursor, wait })))
+        }
+        assert.deepStrictEqual(
+          Chunk.toReadonlyArray(yield* Stream.runCollect(GatewayRpc.follow(client, [{ job, from: end.cursor }]))),
+          []
+        )
+      })))
+
   it.effect("report a job that can't be watched, and continue with the others", () =>
     calling({}, (client) =>
       Effect.gen(function*() {

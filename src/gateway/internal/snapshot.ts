@@ -3,7 +3,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import { format } from "../../model/Job.js"
 import type { WatchError } from "../../model/QueueError.js"
 import { derive } from "../../model/Transition.js"
 import * as Deadline from "../../policy/Deadline.js"
@@ -48,10 +47,8 @@ export const latest = (
         return trouble === undefined ? Either.right([Option.none()]) : Either.left(trouble)
       }
     }
-    const snapshot = untilSome(reading, ([snapshot]) =>
-      snapshot === undefined
-        ? Effect.dieMessage(`the watcher ended ${format(job)} without a terminal snapshot`)
-        : Effect.succeed(snapshot))
+    // a watch that begins at the end of the job has nothing
+    const snapshot = untilSome(reading, ([snapshot = Option.none()]) => Effect.succeed(snapshot))
     return isWaiting
       ? Effect.flatten(Effect.timeoutTo(snapshot, {
         duration: Duration.min(wait, maxWait),
