@@ -231,6 +231,29 @@ describe("the jobs", () => {
       { maxJobs: 3 }
     ))
 
+  it.effect("are not sent again when they have made room for one that ends at the same time", () =>
+    test(
+      Effect.gen(function*() {
+        const jobs = [yield* submit, yield* submit]
+        // both have ended when the program is ready for more
+        const transitions = JobStream.watchAll(Stream.fromIterable(jobs), { cadence: Cadence.fixed("1 second") })
+        yield* Effect.forkScoped(Stream.runForEach(transitions, () => Effect.sleep("5 minutes")))
+        yield* Effect.sleep("1 second")
+        const text = yield* getUntil(
+          yield* app,
+          "/events",
+          (text) => /event: removed\n[^]*event: clock\n.*\n\n/.test(text)
+        )
+        const shown = new Set<string>()
+        for (const { data, event } of readEvents(text)) {
+          if (event === "jobs") { for (const { job } of data) shown.add(job) }
+          if (event === "removed") { for (const job of data) shown.delete(job) }
+        }
+        assert.deepStrictEqual(Array.from(shown), [Job.format(jobs[1]!)])
+      }),
+      { maxJobs: 1 }
+    ))
+
   it.effect("are not streamed any more when the board stops", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()

@@ -58,7 +58,7 @@ export class Entry {
   /** The transitions, oldest first; of successive `Progressed` the last. */
   private readonly steps: Array<Step> = []
   private isAtProgress = false
-  private problem: Problem = none
+  problem: Problem = none
   private encoded: string | undefined
   /** When the job is expected to end, in milliseconds since the epoch. */
   expectedEnd: Option.Option<number> = Option.none()
@@ -81,9 +81,8 @@ export class Entry {
     this.encoded = undefined
   }
 
-  /** Notes what a subscription has received. Returns whether the job has made a step, and whether anything is new. */
-  note(notice: Notice, rules: DeriveRules): { readonly hasMoved: boolean; readonly isNew: boolean } {
-    const { problem } = this
+  /** Notes what a subscription has received. Returns whether the job has made a step. */
+  note(notice: Notice, rules: DeriveRules): boolean {
     const hasMoved = notice._tag === "Sample" && this.derive(notice, rules)
     if (notice._tag === "Sample" || notice._tag === "Recovered") this.problem = none
     else if (notice._tag === "Trouble") {
@@ -96,7 +95,7 @@ export class Entry {
         })
       }
     }
-    return { hasMoved, isNew: hasMoved || this.problem !== problem }
+    return hasMoved
   }
 
   private derive(sample: Sample, { rules }: DeriveRules): boolean {
@@ -153,7 +152,8 @@ export interface Page {
 /** The jobs that are watched, or were. @internal */
 export class Jobs implements Observer<Job.JobRef> {
   private readonly entries = new Map<string, Entry>()
-  private readonly watched = new Set<string>()
+  /** How many jobs are watched. */
+  private watched = 0
   readonly pages = new Set<Page>()
 
   constructor(
@@ -169,9 +169,7 @@ export class Jobs implements Observer<Job.JobRef> {
 
   /** How many jobs are watched, but are too many to show. */
   get hidden(): number {
-    let hidden = 0
-    for (const key of this.watched) if (!this.entries.has(key)) hidden++
-    return hidden
+    return this.watched - Array.from(this.all).filter(({ isWatched }) => isWatched).length
   }
 
   get(job: Job.JobRef): Entry | undefined {
@@ -179,7 +177,7 @@ export class Jobs implements Observer<Job.JobRef> {
   }
 
   begin(job: Job.JobRef): Job.JobRef {
-    this.watched.add(keyOf(job))
+    this.watched++
     this.setWatched(this.getOrAdd(job), true)
     return job
   }
@@ -187,17 +185,19 @@ export class Jobs implements Observer<Job.JobRef> {
   onNotice(job: Job.JobRef, notice: Notice, rules: DeriveRules): Effect.Effect<void> | undefined {
     const entry = this.getOrAdd(job)
     if (entry === undefined) return undefined
-    const { hasMoved, isNew } = entry.note(notice, rules)
-    if (isNew) this.changed(entry)
+    const { problem } = entry
+    const hasMoved = entry.note(notice, rules)
+    if (hasMoved || entry.problem !== problem) this.changed(entry)
     if (!hasMoved || notice._tag !== "Sample") return undefined
     return Effect.map(expectedEnd(this.eta, notice.status, this.clockAhead?.()), (end) => {
       entry.expectedEnd = end
-      this.changed(entry)
+      // it may have made room for a job of the same notices
+      if (this.get(job) === entry) this.changed(entry)
     })
   }
 
   end(job: Job.JobRef): undefined {
-    this.watched.delete(keyOf(job))
+    this.watched--
     this.setWatched(this.get(job), false)
   }
 
