@@ -92,14 +92,15 @@ export interface RunnerOptions extends Address {
   readonly listen?: Address | undefined
 }
 
-const addressOf = ({ host, port }: Address) => Option.some(RunnerAddress.make(host, port))
+const addressOf = (address: Address | undefined) =>
+  Option.map(Option.fromNullable(address), ({ host, port }) => RunnerAddress.make(host, port))
 
 // not from the environment, as the layers of `@effect/cluster`: the PORT of a web server would become that of the runner
-const config = (options: RunnerOptions | undefined) =>
+const config = (options?: RunnerOptions) =>
   ShardingConfig.layer({
     ...fleetConfig,
-    runnerAddress: options === undefined ? Option.none() : addressOf(options),
-    runnerListenAddress: options?.listen === undefined ? Option.none() : addressOf(options.listen)
+    runnerAddress: addressOf(options),
+    runnerListenAddress: addressOf(options?.listen)
   })
 
 const storageLayers = Layer.merge(
@@ -122,7 +123,7 @@ const storageLayers = Layer.merge(
 export const migrate: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effect.gen(function*() {
   const sql = yield* SqlClient.SqlClient
   // the migrations of `@effect/cluster` fail if another process runs them for the first time
-  const lock = sql.onDialectOrElse({
+  yield* sql.onDialectOrElse({
     pg: () =>
       Effect.gen(function*() {
         const connection = yield* sql.reserve
@@ -132,8 +133,7 @@ export const migrate: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effec
       }),
     orElse: () => Effect.void
   })
-  yield* lock
-  yield* Layer.build(Layer.provide(storageLayers, config(undefined)))
+  yield* Layer.build(Layer.provide(storageLayers, config()))
 }).pipe(Effect.scoped, Effect.withSpan("Fleet.migrate"))
 
 const storage = Layer.unwrapEffect(Effect.as(migrate, storageLayers))
@@ -223,7 +223,7 @@ export const layer = (
 export const layerClient: Layer.Layer<Cluster, SqlError, SqlClient.SqlClient> = SocketRunner.layerClientOnly.pipe(
   Layer.provide(NodeClusterSocket.layerClientProtocol),
   Layer.provideMerge(storage),
-  Layer.provide(config(undefined)),
+  Layer.provide(config()),
   Layer.provide(serialization)
 )
 

@@ -138,12 +138,14 @@ const make = (options: Options) =>
     const outputs = ({ job, outcome }: Entry) =>
       Option.contains(outcome, "Completed")
         ? latest({ job, from: undefined }, Duration.zero).pipe(
-          Effect.map(Option.match({
-            onNone: () => notFound("the job has no outputs"),
-            onSome: ({ status }) => Response.json(status.outputs)
-          })),
-          Effect.provideService(JobWatcher, watcher),
-          Effect.catchAll((error) => Effect.succeed(Response.ofError(error, encodeError(error))))
+          Effect.match({
+            onFailure: (error) => Response.ofError(error, encodeError(error)),
+            onSuccess: Option.match({
+              onNone: () => notFound("the job has no outputs"),
+              onSome: ({ status }) => Response.json(status.outputs)
+            })
+          }),
+          Effect.provideService(JobWatcher, watcher)
         )
         : Effect.succeed(notFound("the job is not done"))
 

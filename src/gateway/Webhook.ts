@@ -219,10 +219,11 @@ export const make = (
 
     const attempt = Effect.fnUntraced(function*(delivery: Delivery, message: Message) {
       const { endpoint: name } = delivery
-      const failed = (reason: string) => new AttemptFailed({ endpoint: name, reason: clip(reason) })
+      const failed = (reason: string, response: Pick<AttemptFailed, "httpStatus" | "retryAfter"> = {}) =>
+        new AttemptFailed({ endpoint: name, reason: clip(reason), ...response })
       const endpoint = yield* options.endpoint(name)
       if (Option.isNone(endpoint)) return yield* new EndpointUnknown({ endpoint: name })
-      const request = yield* Effect.mapError(requestOf(message, endpoint.value), failed)
+      const request = yield* Effect.mapError(requestOf(message, endpoint.value), (reason) => failed(reason))
       const state = yield* store.check(delivery)
       if (state === "Lost") return yield* Effect.interrupt
       if (state === "Disabled") return yield* new EndpointDisabled({ endpoint: name })
@@ -239,22 +240,13 @@ export const make = (
       if (isOk(httpStatus)) return
       if (httpStatus === 410) return yield* new EndpointDisabled({ endpoint: name })
       const retryAfter = Option.getOrUndefined(parseRetryAfter(headers, yield* Clock.currentTimeMillis))
-      return yield* new AttemptFailed({
-        endpoint: name,
-        httpStatus,
-        ...(retryAfter !== undefined && { retryAfter }),
-        reason: `HTTP ${httpStatus}`
-      })
+      return yield* failed(`HTTP ${httpStatus}`, { httpStatus, ...(retryAfter !== undefined && { retryAfter }) })
     })
 
     const send = (delivery: Delivery, transition: Transition.Transition) =>
       Effect.suspend(() => {
-        const message = messageOf(transition)
         let attempts = 0
-        return Effect.suspend(() => {
-          attempts++
-          return attempt(delivery, message)
-        }).pipe(
+        return Effect.zipRight(Effect.sync(() => attempts++), attempt(delivery, messageOf(transition))).pipe(
           Effect.map(Either.right),
           // a value for now: the schedule is about failed attempts alone
           Effect.catchIf((error) => error._tag !== "AttemptFailed", (error) => Effect.succeed(Either.left(error))),

@@ -6,6 +6,7 @@ import * as Entity from "@effect/cluster/Entity"
 import * as EntityId from "@effect/cluster/EntityId"
 import type { Sharding } from "@effect/cluster/Sharding"
 import * as Rpc from "@effect/rpc/Rpc"
+import * as Arr from "effect/Array"
 import * as Hash from "effect/Hash"
 import * as Schema from "effect/Schema"
 import { keyOf } from "../../model/internal/jobKey.js"
@@ -32,21 +33,15 @@ export const Bucket = Entity.make("effect-queue-status/Bucket", [
   Rpc.make("Pause", { payload: { error: RateLimited } })
 ]).annotate(ClusterSchema.ClientTracingEnabled, false)
 
-// all processes of a fleet must agree on this number
-const count = 256
-
-/** The names of all buckets. @internal */
-export const buckets: ReadonlyArray<EntityId.EntityId> = Array.from(
-  { length: count },
-  (_, i) => EntityId.make(String(i))
-)
+/** The names of all buckets. All processes of a fleet must agree on their number. @internal */
+export const buckets = Arr.makeBy(256, (i) => EntityId.make(String(i)))
 
 /** The buckets that this process owns. @internal */
 export const ownedBuckets = (sharding: Sharding["Type"]): ReadonlyArray<string> =>
   buckets.filter((bucket) => sharding.hasShardId(sharding.getShardId(bucket, "default")))
 
 /** The name of the bucket that has the job. @internal */
-export const bucketOf = (job: JobRef): string => String(Math.abs(Hash.string(keyOf(job)) % count))
+export const bucketOf = (job: JobRef): string => String(Math.abs(Hash.string(keyOf(job)) % buckets.length))
 
 /** The entity type of the waits of suspended workflows. @internal */
 export const waitsType = "effect-queue-status/Waits"
