@@ -158,7 +158,8 @@ export const purge = Effect.fn("Fleet.purge")(function*(
   const sql = yield* SqlClient.SqlClient
   // the identifier of a reply begins with the time when it was made
   const clock = yield* Effect.clock
-  const { epochMillis: timestamp } = dateOf(clock, monotonic(clock) - Duration.toMillis(options.olderThan))
+  const now = dateOf(clock, monotonic(clock)).epochMillis
+  const timestamp = Math.max(0, Math.floor(now - Duration.toMillis(options.olderThan)))
   const before = sql.literal(String(Snowflake.make({ machineId: MachineId.make(0), sequence: 0, timestamp })))
   const payload = sql.literal(sql.onDialectOrElse({ pg: () => "m.payload::json", orElse: () => "m.payload" }))
   yield* sql`

@@ -8,6 +8,7 @@ import * as SqlMessageStorage from "@effect/cluster/SqlMessageStorage"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
 import * as Workflow from "@effect/workflow/Workflow"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -97,6 +98,7 @@ for (const { isMissing, make, name } of databases) {
           assert.strictEqual(runsOfChild(), 2)
 
           yield* Fleet.purge({ olderThan: "1 hour" })
+          yield* Fleet.purge({ olderThan: Duration.infinity })
           yield* Child.execute({ key: "alone" })
           assert.strictEqual(runsOfChild(), 2, "its result is stored")
           yield* purge
