@@ -155,11 +155,7 @@ export const layerKeyValueStore: Layer.Layer<WebhookStore, OutboxError, KeyValue
       accepted: (delivery) => run(cursors.get(keyOf(delivery))),
       accept: (delivery, cursor) => Effect.uninterruptible(run(cursors.set(keyOf(delivery), cursor))),
       // an endpoint is disabled from here on, even if that cannot be stored
-      disable: (endpoint) =>
-        Effect.suspend(() => {
-          disabled.add(endpoint)
-          return inTurn(write)
-        }),
+      disable: (endpoint) => Effect.zipRight(Effect.sync(() => disabled.add(endpoint)), inTurn(write)),
       enable: (endpoint) =>
         Effect.suspend(() => {
           disabled.delete(endpoint)

@@ -73,15 +73,17 @@ export const makeRunner = (options: JobWatcher.Options) =>
       return Effect.asVoid(entry.hasAnswer.open)
     }
 
-    const drop = (isDropped: (entry: Watched) => boolean): Effect.Effect<void> => {
-      const dropped: Array<Effect.Effect<void>> = []
-      for (const [key, entry] of watched) {
-        if (!isDropped(entry)) continue
-        watched.delete(key)
-        dropped.push(Effect.zipRight(setAnswer(entry, moved), subscription.remove(entry.job)))
-      }
-      return Effect.all(dropped, { concurrency: "unbounded", discard: true })
-    }
+    const drop = (isDropped: (entry: Watched) => boolean): Effect.Effect<void> =>
+      Effect.forEach(
+        Array.from(watched).filter(([, entry]) => isDropped(entry)),
+        ([key, entry]) =>
+          // both at once: a request between them would add the job to a subscription that still has it
+          Effect.suspend(() => {
+            watched.delete(key)
+            return Effect.zipRight(setAnswer(entry, moved), subscription.remove(entry.job))
+          }),
+        { concurrency: "unbounded", discard: true }
+      )
 
     const checkOwnership = Effect.suspend(() => {
       const now = new Set(ownedBuckets(sharding))

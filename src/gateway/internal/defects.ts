@@ -3,7 +3,6 @@ import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import { scrubber } from "../../queue/internal/scrubber.js"
 import type { Token } from "../GatewayAccess.js"
@@ -16,14 +15,12 @@ import { json } from "./response.js"
  * @internal
  */
 export const logDefects =
-  (what: string, token: Option.Option<Token> = Option.none()) => (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-    Option.match(Cause.keepDefects(cause), {
-      onNone: () => Effect.void,
-      onSome: (defects) => {
-        const scrub = Option.match(token, { onNone: () => identity<string>, onSome: ({ value }) => scrubber(value) })
-        return Effect.logError(`${what} died`, scrub(Cause.pretty(defects, { renderErrorCause: true })))
-      }
-    })
+  (what: string, token: Option.Option<Token> = Option.none()) => (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
+    const defects = Cause.keepDefects(cause)
+    if (Option.isNone(defects)) return Effect.void
+    const text = Cause.pretty(defects.value, { renderErrorCause: true })
+    return Effect.logError(`${what} died`, Option.isSome(token) ? scrubber(token.value.value)(text) : text)
+  }
 
 const internalError = json({ _tag: "InternalError", message: "the server failed: its log has the cause" }, 500)
 
