@@ -145,6 +145,7 @@ export const layerKeyValueStore: Layer.Layer<WebhookStore, OutboxError, KeyValue
         inTurn(Effect.suspend(() => {
           const key = keyOf(delivery)
           deliveries.delete(key)
+          stopped.delete(key)
           // the index first: a delivery that remained in it without its cursor would be repeated from the beginning
           return Effect.zipRight(write, run(cursors.remove(key)))
         })),
