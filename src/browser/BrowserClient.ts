@@ -323,7 +323,8 @@ const toError = (status: number, body: unknown): WatchError | undefined =>
 export async function* watch(
   { from, job, maxSilence = 45_000, signal = new AbortController().signal, token, url }: Options
 ): AsyncGenerator<WatchEvent, void, undefined> {
-  const jobs = typeof job === "string" ? [job] : job
+  // one that is named twice is one job
+  const jobs = Array.from(new Set(typeof job === "string" ? [job] : job))
   const notices = eventStream({
     url: `${url.replace(/\/$/, "")}/events?${new URLSearchParams(jobs.map((job) => ["job", job]))}`,
     from,

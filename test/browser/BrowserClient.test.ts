@@ -97,7 +97,7 @@ describe("errors", () => {
         [answer(200, "<h1>Welcome</h1>"), "UnexpectedResponse", 200]
       ]
       for (const [handler, tag, httpStatus] of cases) {
-        const { error, server } = yield* following([handler])
+        const { error, server } = yield* following([handler], { job: [name, name] })
         assert.deepInclude(error, { name: "WatchError", _tag: tag, httpStatus })
         assert.include(error.message, tag === "UnexpectedResponse" ? `HTTP ${httpStatus}` : `the message of ${tag}`)
         assert.strictEqual(error.details?._tag, tag === "UnexpectedResponse" ? undefined : tag)
