@@ -4,7 +4,6 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -17,7 +16,7 @@ import * as Pacer from "../policy/internal/scheduleDriver.js"
 import type { WatchPolicy } from "../policy/WatchPolicy.js"
 import { nextExpiry } from "../watch/internal/expiry.js"
 import * as JobState from "../watch/internal/jobState.js"
-import * as SeededRandom from "./internal/seededRandom.js"
+import { ManualClock } from "./internal/virtualTime.js"
 
 // -----------------------------------------------------------------------------
 // models
@@ -88,18 +87,8 @@ export interface Simulation {
 // the time of every submission, when its watch starts
 const start = Date.UTC(2026, 0, 1)
 
-/** A clock that moves only when it sleeps. */
-class ManualClock implements Clock.Clock {
-  readonly [Clock.ClockTypeId]: Clock.ClockTypeId = Clock.ClockTypeId
-  now = start
-  readonly currentTimeMillis = Effect.sync(() => this.now)
-  readonly currentTimeNanos = Effect.sync(() => this.unsafeCurrentTimeNanos())
-  unsafeCurrentTimeMillis() {
-    return this.now
-  }
-  unsafeCurrentTimeNanos() {
-    return BigInt(Math.floor(this.now * 1_000)) * 1_000n
-  }
+/** A clock that moves only when it sleeps, or is set. */
+class SimulatedClock extends ManualClock {
   sleep(duration: Duration.Duration) {
     return Effect.sync(() => {
       this.now += Duration.toMillis(duration)
@@ -115,17 +104,12 @@ const pending = Job.Pending({
   retries: Option.some(0)
 })
 
-interface Watched {
-  readonly polls: number
-  /** In milliseconds; `undefined` if a deadline of the policy passed first. */
-  readonly staleness: number | undefined
-}
-
+/** Returns the staleness in milliseconds; `undefined` if a deadline of the policy passed first. */
 const watch = (
   { cadence, deadline }: WatchPolicy,
-  clock: ManualClock,
+  clock: SimulatedClock,
   { progress = () => undefined, run, wait }: SimulatedJob
-): Effect.Effect<Watched> =>
+) =>
   Effect.gen(function*() {
     const claimedAt = start + Duration.toMillis(wait)
     const doneAt = claimedAt + Duration.toMillis(run)
@@ -188,10 +172,10 @@ export const simulate = (
   Effect.gen(function*() {
     const seed = options?.seed ?? 0
     const jobs = Math.max(1, Math.floor(options?.jobs ?? 1_000)) || 1_000
-    const clock = new ManualClock()
+    const clock = new SimulatedClock(start)
     // two sources, so that the jobs do not depend on the policy
-    const source = SeededRandom.make(`jobs ${seed}`)
-    const jitter = SeededRandom.make(`jitter ${seed}`)
+    const source = Random.make(`jobs ${seed}`)
+    const jitter = Random.make(`jitter ${seed}`)
     const stalenesses: Array<number> = []
     let polls = 0
     yield* Effect.gen(function*() {

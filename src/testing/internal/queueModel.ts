@@ -12,6 +12,7 @@ import * as Order from "effect/Order"
 import * as RedBlackTree from "effect/RedBlackTree"
 import { maxRetries } from "../../model/internal/limits.js"
 import * as Job from "../../model/Job.js"
+import type { QueueMetrics } from "../../queue/JobQueue.js"
 import type { Report } from "../Worker.js"
 
 /** A step of a job, at the time when it happened. @internal */
@@ -366,10 +367,7 @@ export const jobs = (self: QueueModel): ReadonlyArray<Job.JobRef> =>
   Arr.sortWith(HashMap.values(self.jobs), ({ place }) => place.number, Order.number).map(({ ref }) => ref)
 
 /** @internal */
-export const metrics = (
-  self: QueueModel,
-  model: string
-): { readonly running: number; readonly waiting: number; readonly total: number } => {
+export const metrics = (self: QueueModel, model: string): QueueMetrics => {
   const { pending, running } = unendedOf(self, model)
   const waiting = RedBlackTree.size(pending)
   return { running, waiting, total: running + waiting }

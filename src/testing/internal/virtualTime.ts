@@ -35,13 +35,11 @@ const hostTimer = <Name extends "clearTimeout" | "setImmediate" | "setTimeout">(
 
 const setHostTimeout = hostTimer("setTimeout")
 const clearHostTimeout = hostTimer("clearTimeout")
-const setHostImmediate = "setImmediate" in globalThis ? hostTimer("setImmediate") : undefined
 
 // Lets the host run what is ready, promises above all, before the clock jumps.
-const afterTheHost = (task: () => void): void => {
-  if (setHostImmediate === undefined) setHostTimeout(task, 0)
-  else setHostImmediate(task)
-}
+const afterTheHost: (task: () => void) => unknown = "setImmediate" in globalThis
+  ? hostTimer("setImmediate")
+  : (task) => setHostTimeout(task, 0)
 
 // The host gets a turn after this many rounds without a pause.
 const maxRounds = 1_000
@@ -49,11 +47,34 @@ const maxRounds = 1_000
 // How many real milliseconds `run` waits for the world outside when no fiber can run.
 const maxRealWait = 2_000
 
+/** A clock whose time is set by hand. @internal */
+export abstract class ManualClock implements Clock.Clock {
+  readonly [Clock.ClockTypeId]: Clock.ClockTypeId = Clock.ClockTypeId
+
+  /** @param now the time at the start, in milliseconds since the epoch */
+  constructor(public now: number) {}
+
+  abstract sleep(duration: Duration.Duration): Effect.Effect<void>
+
+  readonly currentTimeMillis = Effect.sync(() => this.now)
+
+  readonly currentTimeNanos = Effect.sync(() => this.unsafeCurrentTimeNanos())
+
+  unsafeCurrentTimeMillis(): number {
+    return this.now
+  }
+
+  unsafeCurrentTimeNanos(): bigint {
+    return BigInt(Math.round(this.now * 1_000)) * 1_000n
+  }
+}
+
 type Stuck = "past the limit" | "nothing left"
 
 /** The clock and the scheduler. `adjust` and `setTime`, which a test may call, sleep. @internal */
-export class VirtualTime implements Scheduler.Scheduler, Clock.Clock, Pick<TestClock.TestClock, "adjust" | "setTime"> {
-  readonly [Clock.ClockTypeId]: Clock.ClockTypeId = Clock.ClockTypeId
+export class VirtualTime extends ManualClock
+  implements Scheduler.Scheduler, Pick<TestClock.TestClock, "adjust" | "setTime">
+{
   /** Sleepers of the same moment wake in the order in which they fell asleep. */
   private readonly sleepers = new DueQueue<Sleeper>(
     (sleeper, slot) => {
@@ -61,7 +82,7 @@ export class VirtualTime implements Scheduler.Scheduler, Clock.Clock, Pick<TestC
     },
     (a, b) => a.sequence < b.sequence
   )
-  private readonly tasks = new Scheduler.PriorityBuckets()
+  private readonly ready = new Scheduler.ControlledScheduler()
   private sequence = 0
   private running = false
   private stopped = false
@@ -74,22 +95,12 @@ export class VirtualTime implements Scheduler.Scheduler, Clock.Clock, Pick<TestC
    * @param onStuck called if no fiber can run any more, or none before the limit
    */
   constructor(
-    private now: number,
+    now: number,
     private readonly end: number,
     readonly shouldYield: Scheduler.Scheduler["shouldYield"],
     private readonly onStuck: (why: Stuck, now: number) => void
-  ) {}
-
-  readonly currentTimeMillis = Effect.sync(() => this.now)
-
-  readonly currentTimeNanos = Effect.sync(() => this.unsafeCurrentTimeNanos())
-
-  unsafeCurrentTimeMillis(): number {
-    return this.now
-  }
-
-  unsafeCurrentTimeNanos(): bigint {
-    return BigInt(Math.round(this.now * 1_000)) * 1_000n
+  ) {
+    super(now)
   }
 
   adjust(duration: Duration.DurationInput): Effect.Effect<void> {
@@ -111,7 +122,7 @@ export class VirtualTime implements Scheduler.Scheduler, Clock.Clock, Pick<TestC
   }
 
   scheduleTask(task: Scheduler.Task, priority: number): void {
-    this.tasks.scheduleTask(task, priority)
+    this.ready.scheduleTask(task, priority)
     if (this.running) return
     this.running = true
     clearHostTimeout(this.timeout)
@@ -125,19 +136,17 @@ export class VirtualTime implements Scheduler.Scheduler, Clock.Clock, Pick<TestC
     clearHostTimeout(this.timeout)
   }
 
+  private get hasReady(): boolean {
+    return this.ready.tasks.buckets.length > 0
+  }
+
   private readonly run = (): void => {
-    for (let round = 0; this.tasks.buckets.length > 0 && round < maxRounds; round++) {
-      const { buckets } = this.tasks
-      this.tasks.buckets = []
-      for (const [, tasks] of buckets) {
-        for (const task of tasks) task()
-      }
-    }
+    for (let round = 0; this.hasReady && round < maxRounds; round++) this.ready.step()
     afterTheHost(this.turn)
   }
 
   private readonly turn = (): void => {
-    if (this.tasks.buckets.length > 0) return this.run()
+    if (this.hasReady) return this.run()
     if (this.stopped) {
       this.running = false
       return

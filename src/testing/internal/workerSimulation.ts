@@ -57,10 +57,13 @@ export interface Options {
 }
 
 /** @internal */
-export const make = (pools: Pool | ReadonlyArray<Pool> = [], options: Options = {}): Simulation => ({
-  queue: { ...Queue.empty, recording: options.recording === true, retention: options.retention ?? Infinity },
+export const make = (
+  pools: Pool | ReadonlyArray<Pool> = [],
+  { recording = false, retention = Infinity, seed = 0 }: Options = {}
+): Simulation => ({
+  queue: { ...Queue.empty, recording, retention },
   pools: "script" in pools ? [pools] : pools,
-  seed: options.seed ?? 0,
+  seed,
   busy: HashMap.empty(),
   due: RedBlackTree.empty(Queue.byRank(({ at }) => at)),
   sequence: 0
@@ -75,14 +78,11 @@ const schedule = (self: Simulation, at: number, action: Action): Simulation => (
 const busyWith = (self: Simulation, pool: number, model: string): number =>
   Option.getOrElse(HashMap.get(self.busy, `${pool} ${model}`), () => 0)
 
-const addBusy = (self: Simulation, pool: number, model: string, count: number): Simulation => ({
-  ...self,
-  busy: HashMap.modifyAt(
-    self.busy,
-    `${pool} ${model}`,
-    (busy) => Option.liftPredicate(Option.getOrElse(busy, () => 0) + count, (sum) => sum > 0)
-  )
-})
+const addBusy = (self: Simulation, pool: number, model: string, count: number): Simulation => {
+  const key = `${pool} ${model}`
+  const busy = busyWith(self, pool, model) + count
+  return { ...self, busy: busy > 0 ? HashMap.set(self.busy, key, busy) : HashMap.remove(self.busy, key) }
+}
 
 const scheduleClaim = (self: Simulation, at: number, pool: number, model: string): Simulation => {
   const { model: only = model, pickup = 0 } = self.pools[pool]!

@@ -240,15 +240,7 @@ const cancelLeftover = (queue: Service, job: Job.JobRef, pass: Target["pass"]): 
 // running a check
 // -----------------------------------------------------------------------------
 
-interface Failure {
-  readonly check: string
-  readonly what: string
-  readonly expected?: string
-  readonly actual?: string
-  readonly calls: ReadonlyArray<string>
-}
-
-const explain = (cause: Cause.Cause<unknown>): Omit<Failure, "check" | "calls"> => {
+const explain = (cause: Cause.Cause<unknown>) => {
   const failure = Option.getOrUndefined(Cause.failureOption(cause))
   if (failure instanceof Difference) return Struct.pick(failure, "what", "expected", "actual")
   // the message of an error is enough; a defect needs its stack
@@ -263,7 +255,7 @@ export interface Subject<LE, WE> extends Target {
 }
 
 /** Runs a check on a new build of the layers. @internal */
-export const runCheck = <LE, WE>(subject: Subject<LE, WE>, spec: Spec): Effect.Effect<void, Failure> =>
+export const runCheck = <LE, WE>(subject: Subject<LE, WE>, spec: Spec) =>
   Effect.suspend(() => {
     const log: Log = { calls: [], jobs: [] }
     const queue = Layer.provide(
