@@ -7,6 +7,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -14,6 +15,7 @@ import * as Supervisor from "effect/Supervisor"
 import * as TestClock from "effect/TestClock"
 import { Job, JobQueue, JobStream } from "../../src/index.js"
 import { Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
+import { seeded } from "../../src/testing/internal/seededRandom.js"
 import { model } from "../fixtures/job.js"
 
 const submit = (info: Job.JsonObject = {}, options: Partial<JobQueue.SubmitRequest> = {}) =>
@@ -479,6 +481,24 @@ describe("TestJobQueue", () => {
   })
 
   describe("the log of calls", () => {
+    it.effect("has the end of every call, wherever it was interrupted", () =>
+      Effect.gen(function*() {
+        const job = yield* submit()
+        const random = seeded("yields")
+        const yielding: Scheduler.Scheduler = {
+          // after any operation, one in ten: to yield takes a few operations itself
+          shouldYield: (fiber) => fiber.currentOpCount > 3 && random() < 0.1 ? 0 : false,
+          scheduleTask: (task, priority) => Scheduler.defaultScheduler.scheduleTask(task, priority)
+        }
+        for (let i = 0; i < 300; i++) {
+          const call = yield* Effect.fork(JobQueue.status(job)).pipe(Effect.withScheduler(yielding))
+          yield* Effect.repeatN(Effect.yieldNow(), i % 4)
+          yield* Fiber.interrupt(call)
+        }
+        const ends = (yield* TestJobQueue.calls).map(({ end }) => end?.outcome)
+        assert.sameMembers(Array.from(new Set(ends)), ["answered", "interrupted"])
+      }).pipe(Effect.provide(TestJobQueue.layer())))
+
     it.effect("has every call, with its number and its time, whether it succeeded or not", () =>
       Effect.gen(function*() {
         const { calls, counts } = TestJobQueue

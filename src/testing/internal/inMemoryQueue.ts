@@ -86,22 +86,24 @@ export const make = ({ faults: initialFaults = [], requestTimeout = defaultReque
       respond: (input: Input) => Respond,
       method: (queue: Service) => (input: Input) => Effect.Effect<A, QueueError>
     ): Effect.Effect<A, QueueError> =>
-      Effect.flatMap(Effect.zip(checked, Effect.clock), ([input, clock]) => {
-        const { active, call } = faults.begin(operation, input, clock.unsafeCurrentTimeMillis())
-        const index = calls.push(call) - 1
-        return Effect.onExit(
-          active.length === 0
-            ? method(direct)(input)
-            : Effect.flatMap(
-              client,
-              (run) => run((queue) => method(queue)(input), respondWith(active, respond(input)))
-            ),
-          (exit) =>
+      Effect.flatMap(Effect.zip(checked, Effect.clock), ([input, clock]) =>
+        Effect.acquireUseRelease(
+          Effect.sync(() => {
+            const { active, call } = faults.begin(operation, input, clock.unsafeCurrentTimeMillis())
+            return { active, call, index: calls.push(call) - 1 }
+          }),
+          ({ active }) =>
+            active.length === 0
+              ? method(direct)(input)
+              : Effect.flatMap(
+                client,
+                (run) => run((queue) => method(queue)(input), respondWith(active, respond(input)))
+              ),
+          ({ call, index }, exit) =>
             Effect.sync(() => {
               calls[index] = { ...call, end: { at: clock.unsafeCurrentTimeMillis(), outcome: outcomeOf(exit) } }
             })
-        )
-      })
+        ))
 
     const service = JobQueue.of({
       status: (input) => called("status", checkRef("status", input), responses.status, (queue) => queue.status),
