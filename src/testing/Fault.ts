@@ -9,10 +9,11 @@
  *
  * @since 0.1.0
  */
+import * as Headers from "@effect/platform/Headers"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { dual } from "effect/Function"
+import { dual, identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Pipeable from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
@@ -62,14 +63,15 @@ export const answer = (
   status: number,
   body: string | Job.JsonObject = "",
   headers: { readonly [name: string]: string } = {}
-): Fault =>
-  make(
-    "retry-after" in headers ? `HTTP ${status} (Retry-After: ${headers["retry-after"]})` : `HTTP ${status}`,
-    {
-      _tag: "Answer",
-      ...(typeof body === "string" ? { status, headers, body } : Wire.jsonResponse(status, body, headers))
-    }
-  )
+): Fault => {
+  // in lowercase: the defaults, and the emulator, would not find other names
+  const fields = { ...Headers.fromInput(headers) }
+  const retryAfter = fields["retry-after"]
+  return make(retryAfter === undefined ? `HTTP ${status}` : `HTTP ${status} (Retry-After: ${retryAfter})`, {
+    _tag: "Answer",
+    ...(typeof body === "string" ? { status, headers: fields, body } : Wire.jsonResponse(status, body, fields))
+  })
+}
 
 /**
  * Responds with HTTP 429, with `Retry-After` if a time is given. The call fails with `RateLimited`.
@@ -215,12 +217,6 @@ export const delay = (time: Timing): Fault => {
  */
 export const blockedUntil = (until: Effect.Effect<void>): Fault => make("held", { _tag: "Wait", wait: () => until })
 
-const snapshot = (
-  label: string,
-  change: (status: Job.JobStatus) => Job.JobStatus,
-  behind: Duration.DurationInput = 0
-): Fault => make(label, { _tag: "Snapshot", behind: Duration.decode(behind), change })
-
 /**
  * Changes the snapshot before it is sent. `label` describes the change, and defaults to "changed snapshot".
  *
@@ -230,7 +226,7 @@ const snapshot = (
 export const mapStatus = (
   change: (status: Job.JobStatus) => Job.JobStatus,
   label: string = "changed snapshot"
-): Fault => snapshot(label, change)
+): Fault => make(label, { _tag: "Snapshot", behind: Duration.zero, change })
 
 /**
  * Reports a state that this library does not know. The program receives an `Unrecognized` snapshot.
@@ -240,7 +236,7 @@ export const mapStatus = (
  */
 export const unknownStatus = (status: string): Fault => {
   if (Job.isKnownState(status)) throw new RangeError(`Fault.unknownStatus: "${status}" is a known status`)
-  return snapshot(`status "${status}"`, ({ _tag, ...rest }) => Job.Unrecognized({ ...rest, status }))
+  return mapStatus(({ _tag, ...rest }) => Job.Unrecognized({ ...rest, status }), `status "${status}"`)
 }
 
 /**
@@ -250,16 +246,19 @@ export const unknownStatus = (status: string): Fault => {
  * @category snapshots
  */
 export const stale = (behind: Duration.DurationInput): Fault =>
-  snapshot(`${Duration.format(behind)} behind`, (status) => status, behind)
+  make(`${Duration.format(behind)} behind`, { _tag: "Snapshot", behind: Duration.decode(behind), change: identity })
 
 const shifted = (label: string, millis: number): Fault => {
   const shift = Option.map(DateTime.add({ millis }))
-  return snapshot(label, (status) => ({
-    ...status,
-    createdAt: shift(status.createdAt),
-    claimedAt: shift(status.claimedAt),
-    doneAt: shift(status.doneAt)
-  }))
+  return mapStatus(
+    (status) => ({
+      ...status,
+      createdAt: shift(status.createdAt),
+      claimedAt: shift(status.claimedAt),
+      doneAt: shift(status.doneAt)
+    }),
+    label
+  )
 }
 
 /**
@@ -370,7 +369,9 @@ export const withProbability = condition((fraction: number) => {
   if (!(fraction >= 0 && fraction <= 1)) {
     throw new RangeError(`Fault.withProbability: ${fraction} is not between 0 and 1`)
   }
-  return { label: `${fraction * 100} % of the calls`, start: ({ random }) => () => random() < fraction }
+  // without the digits of a binary fraction: 0.29 * 100 is 28.999999999999996
+  const percentage = Number((fraction * 100).toPrecision(12))
+  return { label: `${percentage} % of the calls`, start: ({ random }) => () => random() < fraction }
 })
 
 /**

@@ -15,6 +15,7 @@ import * as Supervisor from "effect/Supervisor"
 import * as TestClock from "effect/TestClock"
 import { Job, JobQueue, QueueError } from "../../src/index.js"
 import { Fault, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
+import { TypeId } from "../../src/testing/internal/fault.js"
 import { runs } from "../fixtures/runs.js"
 
 /** Injects a fault permanently. */
@@ -934,6 +935,29 @@ describe("Fault", () => {
 
   describe("toString", () => {
     const job = Job.ref(model, "1")
+
+    it("rounds the percentage of a probability", () => {
+      const labels = [0.07, 0.29, 1 / 3, 1e-7].map((fraction) =>
+        String(Fault.notFound.pipe(Fault.withProbability(fraction)))
+      )
+      assert.deepStrictEqual(labels, [
+        "HTTP 404, 7 % of the calls",
+        "HTTP 404, 29 % of the calls",
+        "HTTP 404, 33.3333333333 % of the calls",
+        "HTTP 404, 0.00001 % of the calls"
+      ])
+    })
+
+    it("reads the names of headers in any case", () => {
+      assert.strictEqual(String(Fault.answer(429, "", { "Retry-After": "10" })), "HTTP 429 (Retry-After: 10)")
+      const problem = Fault.answer(502, {}, { "Content-Type": "application/problem+json" })
+      deepStrictEqual(problem[TypeId].effect, {
+        _tag: "Answer",
+        status: 502,
+        headers: { "content-type": "application/problem+json" },
+        body: "{}"
+      })
+    })
 
     it("describes the effect and the conditions", () => {
       assert.strictEqual(String(Fault.noResponse), "hang")
