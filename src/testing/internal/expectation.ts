@@ -35,14 +35,13 @@ export interface Log {
 
 type Lines = ReadonlyArray<string>
 
-/** Returns a message with the difference, or none if the lines are equal. @internal */
-export const difference = (what: string, expected: Lines, actual: Lines): Option.Option<string> => {
+/** Returns a message with the difference, or none if the lines are equal. */
+const difference = (what: string, expected: Lines, actual: Lines): Option.Option<string> => {
   const diff = diffLines(expected, actual)
   return diff === "" ? Option.none() : Option.some(`${what} (- expected, + is)\n${diff}`)
 }
 
-/** @internal */
-export const since = (startedAt: number, at: number): string =>
+const since = (startedAt: number, at: number): string =>
   at < startedAt
     ? `${Duration.format(Duration.millis(startedAt - at))} before the start`
     : Duration.format(Duration.millis(at - startedAt))

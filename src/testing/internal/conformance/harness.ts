@@ -112,12 +112,7 @@ export const expect = (what: string, actual: unknown, expected: unknown): Effect
     : Effect.fail(new Difference({ what, expected: text(expected), actual: text(actual) }))
 
 /** Fails unless `holds`, with the expectation in words. @internal */
-export const expectThat = (
-  what: string,
-  actual: unknown,
-  holds: boolean,
-  expected: string
-): Effect.Effect<void, Difference> =>
+export const expectThat = (what: string, actual: unknown, holds: boolean, expected: string) =>
   holds ? Effect.void : Effect.fail(new Difference({ what, expected, actual: text(actual) }))
 
 const millis = (time: Option.Option<DateTime.Utc>): number | null =>

@@ -6,9 +6,9 @@
  */
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type * as Job from "../../../model/Job.js"
 import * as Transition from "../../../model/Transition.js"
@@ -118,9 +118,7 @@ const streamChecks: Checks = {
     const all = yield* watched(target, job)
     const steps = stepsOf(all)
     for (const [i, { cursor }] of all.entries()) {
-      const known = yield* Schema.decode(Transition.CursorFromString)(Transition.formatCursor(cursor)).pipe(
-        Effect.orDie
-      )
+      const known = Either.getOrThrow(Transition.parseCursor(Transition.formatCursor(cursor)))
       yield* expect(`the steps after ${steps[i]}`, stepsOf(yield* watched(target, job, known)), steps.slice(i + 1))
     }
     yield* expectThat("the steps of the job", steps, steps.length >= 7, "at least seven")
