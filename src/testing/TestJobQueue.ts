@@ -119,9 +119,9 @@ export class TestJobQueue extends Context.Tag("effect-queue-status/testing/TestJ
 export const layer = (options: Options = {}): Layer.Layer<JobQueue | JobWatcher.JobWatcher | TestJobQueue> =>
   // suspended: two tests that share the layer must not share the state of its `Random`
   Layer.suspend(() => {
-    const { faults, requestTimeout, seed = defaultSeed, workers } = options
+    const { seed = defaultSeed } = options
     const queue = Effect.map(
-      InMemoryQueue.make({ faults, requestTimeout, seed, workers }),
+      InMemoryQueue.make({ ...options, seed }),
       ({ handle, service }) => Context.make(JobQueue, service).pipe(Context.add(TestJobQueue, handle))
     )
     return Layer.provideMerge(

@@ -61,10 +61,10 @@ const makeDirect = (queue: SimulatedQueue.SimulatedQueue): Service => ({
 
 /** @internal */
 export const make = ({ faults: initialFaults = [], requestTimeout = defaultRequestTimeout, seed, workers }: {
-  readonly workers: Pool | ReadonlyArray<Pool> | undefined
-  readonly faults: ReadonlyArray<Fault> | undefined
+  readonly workers?: Pool | ReadonlyArray<Pool> | undefined
+  readonly faults?: ReadonlyArray<Fault> | undefined
   readonly seed: string | number
-  readonly requestTimeout: Duration.DurationInput | undefined
+  readonly requestTimeout?: Duration.DurationInput | undefined
 }) =>
   Effect.gen(function*() {
     const startedAt = yield* Clock.currentTimeMillis

@@ -291,11 +291,9 @@ const sharedQueue: Checks = {
       target.pass("3 millis")
     ]
     for (const delay of delays) {
-      const exit = yield* Effect.scoped(Effect.gen(function*() {
-        const fiber = yield* Effect.forkScoped(JobQueue.status(job))
-        yield* delay
-        return yield* Fiber.interrupt(fiber)
-      }))
+      const fiber = yield* Effect.fork(JobQueue.status(job))
+      yield* delay
+      const exit = yield* Fiber.interrupt(fiber)
       yield* expectThat(
         "an interrupted status call",
         Exit.match(exit, { onSuccess: ({ _tag }) => _tag, onFailure: String }),
