@@ -119,7 +119,7 @@ export const pollingEvents: Stream.Stream<PollingEvent, never, JobWatcher> = Str
 export interface Options {
   /**
    * How many polls may begin within any second, with a tenth of that within any tenth of a second. If the cadences ask for
-   * more, the watcher lengthens all pauses by the same factor. Defaults to 100.
+   * more, the watcher lengthens all pauses by the same factor. `Infinity` sets no limit. Defaults to 100.
    */
   readonly pollsPerSecond?: number | undefined
   /** How many requests may be in flight. Defaults to 64. */

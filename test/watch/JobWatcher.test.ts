@@ -1369,6 +1369,21 @@ describe("metrics", () => {
     ))
 })
 
+describe("an infinite budget", () => {
+  it("delays no poll", () =>
+    run(
+      { watcher: { pollsPerSecond: Infinity, concurrency: Infinity, queueOrder: "auto" } },
+      Effect.gen(function*() {
+        const jobs = yield* submitMany(500)
+        yield* Effect.timeoutOption(
+          Stream.runDrain(JobStream.watchAll(Stream.fromIterable(jobs), everySecond)),
+          "10 millis"
+        )
+        assert.lengthOf(yield* polls, 500)
+      })
+    ))
+})
+
 describe("layerConfig", () => {
   it.effect("reads its options from the configuration", () =>
     Effect.gen(function*() {

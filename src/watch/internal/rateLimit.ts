@@ -1,3 +1,6 @@
+// the times of more polls are not kept: a limit of millions, or none, needs no more memory
+const longestBurst = 10_000
+
 /**
  * How many polls may begin: at most `pollsPerSecond` within any second, and at most a tenth of that within any tenth of a
  * second, so that late polls do not begin all at once.
@@ -10,7 +13,7 @@ export class RateLimit {
 
   /** @param share the part of `pollsPerSecond` that applies now, more than 0 */
   constructor(pollsPerSecond: number, private readonly share: () => number = () => 1) {
-    const burst = Math.max(1, Math.floor(pollsPerSecond / 10))
+    const burst = Math.min(longestBurst, Math.max(1, Math.floor(pollsPerSecond / 10)))
     // a whole number of windows per second: part of another window would allow too many polls in some seconds
     this.windows = pollsPerSecond < 1 ? pollsPerSecond : Math.floor(pollsPerSecond / burst)
     this.times = new Float64Array(burst).fill(-Infinity)

@@ -38,4 +38,10 @@ describe("RateLimit", () => {
     rateLimit.spend(0)
     assert.strictEqual(rateLimit.freeAt, 10_000)
   })
+  it("of infinity limits nothing", () => {
+    const rateLimit = new RateLimit(Infinity)
+    for (let i = 0; i < 100_000; i++) rateLimit.spend(7)
+    assert.isAtMost(rateLimit.freeAt, 7)
+    assert.strictEqual(rateLimit.perSecond, Infinity)
+  })
 })
