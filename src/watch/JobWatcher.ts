@@ -177,7 +177,6 @@ export const makePart = (options: Options, share: () => number) =>
       },
       yield* Fiber.runtime,
       yield* Effect.clock,
-      yield* Effect.random,
       (event) => events.unsafeOffer(event)
     )
     yield* Effect.addFinalizer(() => Effect.zipRight(scheduler.close, PubSub.shutdown(events)))

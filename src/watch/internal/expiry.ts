@@ -6,8 +6,8 @@ import * as Effect from "effect/Effect"
 import type * as Job from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
 import type { Deadline } from "../../policy/Deadline.js"
-import { minPause } from "../../policy/internal/pauses.js"
-import { makeWithin, type Within } from "../../queue/internal/fiber.js"
+import { shortestPause } from "../../policy/internal/pauses.js"
+import { makeWithin } from "../../queue/internal/fiber.js"
 import type { CancelResult } from "../../queue/JobQueue.js"
 import type { JobState } from "./jobState.js"
 
@@ -45,21 +45,6 @@ const maxConfirmTimeout = Duration.toMillis(Duration.seconds(30))
 export const confirmTimeoutOf = (deadline: Deadline): number =>
   Math.min(Duration.toMillis(deadline.request), maxConfirmTimeout)
 
-/** Cancels a job because a deadline of its watch has passed. Returns a description of the result. @internal */
-export const cancelExpired = (
-  within: Within,
-  cancel: Effect.Effect<CancelResult, QueueError.QueueError>,
-  deadline: Deadline
-): Effect.Effect<string> =>
-  within(
-    cancel.pipe(
-      Effect.map((result) => result._tag === "Canceled" ? "canceled" : `not canceled, it is ${result.status}`),
-      Effect.catchAll((error) => Effect.succeed(error.message))
-    ),
-    confirmTimeoutOf(deadline),
-    Effect.succeed("no answer in time")
-  )
-
 /**
  * Fails with the error of a deadline, after its job was canceled if the policy says so. `elapsed` milliseconds have passed
  * since the last poll: the job is canceled no sooner than another poll could come.
@@ -70,13 +55,14 @@ export const cancelThenFail = (
   cancel: Effect.Effect<CancelResult, QueueError.QueueError>,
   deadline: Deadline,
   elapsed: number
-): Effect.Effect<never, QueueError.DeadlineError> =>
-  makeWithin.pipe(
-    Effect.delay(Math.max(0, Duration.toMillis(minPause) - elapsed)),
-    Effect.flatMap((within) => cancelExpired(within, cancel, deadline)),
-    Effect.flatMap((result) => Effect.fail(withCancel(error, result)))
+): Effect.Effect<never, QueueError.DeadlineError> => {
+  const canceled = Effect.match(cancel, {
+    onFailure: (error) => error.message,
+    onSuccess: (result) => result._tag === "Canceled" ? "canceled" : `not canceled, it is ${result.status}`
+  })
+  return makeWithin.pipe(
+    Effect.delay(Math.max(0, shortestPause - elapsed)),
+    Effect.flatMap((within) => within(canceled, confirmTimeoutOf(deadline), Effect.succeed("no answer in time"))),
+    Effect.flatMap((cancel) => Effect.fail(new QueueError[error._tag]({ ...error, cancel })))
   )
-
-/** Adds the result of canceling the job. @internal */
-export const withCancel = (error: QueueError.DeadlineError, cancel: string): QueueError.DeadlineError =>
-  new QueueError[error._tag]({ ...error, cancel })
+}

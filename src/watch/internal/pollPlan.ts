@@ -3,7 +3,7 @@
  * milliseconds since the watcher was made.
  */
 import * as Duration from "effect/Duration"
-import type * as Random from "effect/Random"
+import * as Random from "effect/Random"
 import type { JobRef } from "../../model/Job.js"
 import type { RateLimited } from "../../model/QueueError.js"
 import { retryAfterOf, shortestPause } from "../../policy/internal/pauses.js"
@@ -60,7 +60,6 @@ export class PollPlan {
   constructor(
     private readonly settings: Settings,
     private readonly executor: Executor,
-    private readonly random: Random.Random,
     private readonly onEvent: (event: PollingEvent) => void
   ) {
     this.rateLimit = new RateLimit(settings.pollsPerSecond, settings.share)
@@ -248,7 +247,7 @@ export class PollPlan {
 
   // the last quarter is random, so that jobs of one moment are polled at different times
   private queuedPause({ pause }: Poller): number {
-    const random = this.executor.runSync(this.random.next)
+    const random = this.executor.runSync(Random.next)
     return Math.max(pause, Math.ceil(longestQueued * (0.75 + random / 4)))
   }
 

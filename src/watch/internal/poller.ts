@@ -10,7 +10,6 @@ import type { Cadence } from "../../policy/Cadence.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import type * as Fiber from "../../queue/internal/fiber.js"
 import { DueQueue } from "./dueQueue.js"
-import { isOlder } from "./jobState.js"
 import type { JobState, Trouble } from "./jobState.js"
 import type { SubscribeOptions, Watch } from "./notice.js"
 import type { Queued, QueueOrder } from "./queueOrder.js"
@@ -94,15 +93,6 @@ export class Subscriber implements Watch {
     if (this.isPending) return
     this.isPending = true
     this.inbox.push(this)
-  }
-
-  /** The latest snapshot, unless it was taken before, or may be older than what the subscriber knows. */
-  takeLatest(): { readonly status: JobStatus; readonly at: number } | undefined {
-    const { from, source } = this
-    if (source?.status === undefined || source.at === this.seenAt) return undefined
-    if (from !== undefined && isOlder(from, source.status) !== false) return undefined
-    this.seenAt = source.at
-    return { status: source.status, at: source.at }
   }
 }
 

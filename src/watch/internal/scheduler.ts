@@ -11,7 +11,6 @@ import * as Either from "effect/Either"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import type * as Random from "effect/Random"
 import * as Job from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
 import type * as Transition from "../../model/Transition.js"
@@ -23,7 +22,7 @@ import { inspect } from "./inspection.js"
 import * as JobState from "./jobState.js"
 import * as Metrics from "./metrics.js"
 import type { Inspection, PollingEvent } from "./notice.js"
-import { type Inbox, isSameGroup, type Outcome, Poller, type PollGroup, type Subscriber } from "./poller.js"
+import { isSameGroup, type Outcome, Poller, type PollGroup, type Subscriber } from "./poller.js"
 import { PollPlan, type Settings } from "./pollPlan.js"
 import { Requests } from "./requests.js"
 import { Retention } from "./retention.js"
@@ -61,13 +60,12 @@ export class Scheduler {
     settings: Settings,
     runtime: Fiber.Runtime,
     clock: Clock.Clock,
-    random: Random.Random,
     onEvent: (event: PollingEvent) => void
   ) {
     this.executor = new Executor(runtime, clock)
     this.timer = new Timer(this.executor, () => this.pump())
     this.schedules = new Schedules(this.executor, () => this.pump())
-    this.plan = new PollPlan(settings, this.executor, random, onEvent)
+    this.plan = new PollPlan(settings, this.executor, onEvent)
     this.requests = new Requests(queue, settings.concurrency, this.plan, this.executor, {
       onResponse: (poller, status) => this.onResponse(poller, status),
       onError: (poller, cause) => this.onError(poller, cause),
@@ -120,11 +118,6 @@ export class Scheduler {
     }
   }
 
-  /** Ends all watches of a subscription. */
-  unsubscribeAll(inbox: Inbox): Effect.Effect<void> {
-    return Effect.suspend(() => this.unsubscribe(this.plan.subscribersOf(inbox)))
-  }
-
   /** Ends watches. The last subscriber of a job stops its requests, which have ended when this effect ends. */
   unsubscribe(subscribers: Iterable<Subscriber>): Effect.Effect<void> {
     return Effect.suspend(() => {
@@ -168,7 +161,12 @@ export class Scheduler {
     this.plan.enter(poller)
     const stopping = this.requests.stoppingOf(job)
     if (stopping === undefined) this.plan.pollAt(poller, now)
-    else this.pollAfterStop(poller, stopping, now)
+    else {
+      this.requests.afterStop(poller, stopping, () => {
+        this.plan.pollAt(poller, now)
+        this.checkConfirmation(poller)
+      })
+    }
     return poller
   }
 
@@ -206,13 +204,6 @@ export class Scheduler {
     if (poller.isPlannable) this.plan.pollAt(poller, pollAt)
   }
 
-  private pollAfterStop(poller: Poller, fibers: Iterable<Fiber.Fiber<unknown, unknown>>, at: number): void {
-    this.requests.afterStop(poller, fibers, () => {
-      this.plan.pollAt(poller, at)
-      this.checkConfirmation(poller)
-    })
-  }
-
   /** The next poll is planned: it comes earlier if it is to confirm an expiry. */
   private checkConfirmation(poller: Poller): void {
     if (poller.confirmingSince !== undefined) this.expire(poller, this.executor.now)
@@ -240,8 +231,11 @@ export class Scheduler {
       })
     }
     if (status._tag === "Unrecognized") this.onUnrecognized(poller, status, now)
-    else if (poller.status !== undefined && JobState.isSame(poller.status, status)) this.refresh(poller, now)
-    else {
+    else if (poller.status !== undefined && JobState.isSame(poller.status, status)) {
+      // the old object stays: most polls return the same again, and short-lived objects are cheap to collect
+      poller.at = now
+      this.onSnapshot(poller, false, now)
+    } else {
       // one reference for all snapshots and cursors of a job: a copy in each would take 150 bytes more. `JobQueue` shares it.
       const snapshot = status.job === job ? status : { ...status, job }
       const derived = JobState.deriveFrom(poller, snapshot, { observedAt: this.executor.dateOf(now) })
@@ -283,15 +277,6 @@ export class Scheduler {
     }
   }
 
-  /** The same snapshot again, as most are. The old object stays: short-lived objects are cheap to collect. */
-  private refresh(poller: Poller, now: number): void {
-    poller.at = now
-    this.plan.afterChange(poller, now)
-    poller.each((subscriber) => {
-      if (this.hasCaughtUp(poller, subscriber) || subscriber.wants === "polls") subscriber.notify()
-    })
-  }
-
   /** Another snapshot that is not stale. */
   private accept(poller: Poller, status: Job.JobStatus, derivation: Transition.Derivation, now: number): void {
     const { cursor, job } = poller
@@ -305,6 +290,11 @@ export class Scheduler {
     }
     const hasMoved = derivation.transitions.length > 0
     if (hasMoved) this.deadlines.refresh(poller)
+    this.onSnapshot(poller, hasMoved, now)
+  }
+
+  /** The poller has its latest snapshot, and the job is not at its end. */
+  private onSnapshot(poller: Poller, hasMoved: boolean, now: number): void {
     this.plan.afterChange(poller, now)
     poller.each((subscriber) => {
       if (

@@ -10,6 +10,7 @@ import type { JobRef } from "../../model/Job.js"
 import type { WatchError } from "../../model/QueueError.js"
 import type { Cursor } from "../../model/Transition.js"
 import * as Fiber from "../../queue/internal/fiber.js"
+import { isOlder } from "./jobState.js"
 import type { Notice, SubscribeOptions, Subscription } from "./notice.js"
 import { type Inbox, type Outcome, Subscriber } from "./poller.js"
 import type { Scheduler } from "./scheduler.js"
@@ -95,7 +96,10 @@ export class JobSubscription implements Subscription, Inbox {
         const outcome = this.take(subscriber, notices)
         if (outcome !== undefined) ends = Effect.zipRight(ends, this.awaitEnd(subscriber, outcome))
       }
-      this.makeRoom()
+      if (this.pending < maxPending) {
+        this.room?.unsafeOpen()
+        this.room = undefined
+      }
       return Effect.zipRight(
         ends,
         notices.length > 0
@@ -142,11 +146,14 @@ export class JobSubscription implements Subscription, Inbox {
     return undefined
   }
 
+  /** Adds the latest snapshot, unless it was taken before, or may be older than what the subscriber knows. */
   private takeSample(subscriber: Subscriber, notices: Array<Notice>): void {
-    const latest = subscriber.takeLatest()
-    if (latest === undefined) return
-    const { at, status } = latest
-    notices.push({ _tag: "Sample", watch: subscriber, status, at: this.scheduler.executor.dateOf(at) })
+    const { from, seenAt, source } = subscriber
+    if (source?.status === undefined || source.at === seenAt) return
+    if (from !== undefined && isOlder(from, source.status) !== false) return
+    subscriber.seenAt = source.at
+    const at = this.scheduler.executor.dateOf(source.at)
+    notices.push({ _tag: "Sample", watch: subscriber, status: source.status, at })
   }
 
   // on a fiber of its own: to cancel the job may take a while, and must not delay the other jobs
@@ -163,11 +170,9 @@ export class JobSubscription implements Subscription, Inbox {
   }
 
   close(): Effect.Effect<void> {
-    return this.last === undefined
-      ? Effect.void
-      : this.size === 0 || this.first === this.last
-      ? this.scheduler.unsubscribe([this.last])
-      : this.scheduler.unsubscribeAll(this)
+    if (this.last === undefined) return Effect.void
+    const isOne = this.size === 0 || this.first === this.last
+    return this.scheduler.unsubscribe(isOne ? [this.last] : this.scheduler.plan.subscribersOf(this))
   }
 
   private get pending(): number {
@@ -191,12 +196,6 @@ export class JobSubscription implements Subscription, Inbox {
       this.taken = 0
     }
     return subscriber
-  }
-
-  private makeRoom(): void {
-    if (this.pending >= maxPending) return
-    this.room?.unsafeOpen()
-    this.room = undefined
   }
 
   // without a finalizer, which would take 1.6 KiB: waking a reader that was interrupted has no effect
