@@ -76,10 +76,10 @@ export const propagation: Layer.Layer<JobQueue, never, JobQueue> = Layer.effect(
   Effect.map(JobQueue, (queue) => ({
     ...queue,
     submit: (request) =>
-      Effect.flatMap(Effect.option(Effect.currentParentSpan), (span) =>
-        queue.submit(
-          Option.isSome(span) ? TraceContext.addTo(request, span.value) : request
-        ))
+      Effect.flatMap(
+        Effect.option(Effect.currentParentSpan),
+        (span) => queue.submit(Option.isSome(span) ? TraceContext.addTo(request, span.value) : request)
+      )
   }))
 )
 

@@ -492,8 +492,9 @@ const figuresOf = (model: string): { readonly [name: string]: unknown } => {
 const metered = (...watches: ReadonlyArray<ReadonlyArray<Transition.Transition>>) => {
   const model = `metered-${models++}`
   for (const transitions of watches) {
-    const { step } = Metrics.make()
-    for (const transition of transitions) step({ ...transition, job: Job.ref(model, transition.job.requestId) })
+    for (const transition of transitions) {
+      Metrics.step({ ...transition, job: Job.ref(model, transition.job.requestId) })
+    }
   }
   return figuresOf(model)
 }
@@ -983,7 +984,7 @@ describe("the guide", () => {
   it("names every metric", () => {
     const model = `guide-${models++}`
     const error = new QueueError.AccessDenied({ operation: "status", model, httpStatus: 401 })
-    Metrics.make().trouble(model, error, true)
+    Metrics.trouble(model, error, true)
     const names = [
       ...Object.keys(figuresOf(model)),
       ...FastCheck.sample(sampled, 100).flatMap(({ samples }) => Object.keys(metered(Histories.transitionsOf(samples))))

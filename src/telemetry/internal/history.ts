@@ -90,8 +90,8 @@ export const begin = (first: Transition): History => {
 /** Adds a transition to a history. @internal */
 export const add = (self: History, transition: Exclude<Transition, Terminal>): void => {
   if (transition._tag === "Progressed") {
-    const phase = self.phases.at(-1)
-    if (phase === undefined) return
+    // progress is of an attempt, which is open
+    const phase = self.phases.at(-1)!
     const event = {
       observedAt: transition.observedAt.epochMillis,
       fraction: Option.getOrUndefined(transition.progress)

@@ -39,7 +39,6 @@ const maxPast = 10_000
 export class JobObserver implements Observer<Watched> {
   /** The cursors of the jobs that are not watched any more. */
   private readonly past = new Retention<Cursor>(maxPast)
-  private readonly metrics = Metrics.make()
 
   constructor(private readonly clockAhead: () => number = () => 0) {}
 
@@ -56,16 +55,10 @@ export class JobObserver implements Observer<Watched> {
   }
 
   onNotice(watched: Watched, notice: Notice, rules: DeriveRules): Effect.Effect<void> | undefined {
-    switch (notice._tag) {
-      case "Sample":
-        return this.onSample(watched, notice, rules)
-      case "Trouble":
-        return this.onTrouble(watched, notice.error)
-      case "Recovered":
-        return this.recover(watched)
-      case "Ended":
-        return undefined
-    }
+    if (notice._tag === "Sample") return this.onSample(watched, notice, rules)
+    if (notice._tag === "Trouble") this.onTrouble(watched, notice.error)
+    if (notice._tag === "Recovered") this.recover(watched)
+    return undefined
   }
 
   end(watched: Watched): Effect.Effect<void> | undefined {
@@ -92,7 +85,7 @@ export class JobObserver implements Observer<Watched> {
     const { cursor, transitions } = derived.right
     watched.cursor = cursor
     for (const transition of transitions) {
-      this.metrics.step(transition)
+      Metrics.step(transition)
       if (watched.parent === undefined) continue
       const history = watched.history ??= History.begin(transition)
       if (!isTerminal(transition)) History.add(history, transition)
@@ -105,16 +98,16 @@ export class JobObserver implements Observer<Watched> {
   }
 
   /** Each subscription reports the same error. */
-  private onTrouble(watched: Watched, error: QueueError): undefined {
+  private onTrouble(watched: Watched, error: QueueError): void {
     if (watched.trouble === error) return
-    this.metrics.trouble(watched.job.model, error, watched.trouble === undefined)
+    Metrics.trouble(watched.job.model, error, watched.trouble === undefined)
     watched.trouble = error
   }
 
-  private recover(watched: Watched): undefined {
+  private recover(watched: Watched): void {
     if (watched.trouble === undefined) return
     watched.trouble = undefined
-    this.metrics.recovered(watched.job.model)
+    Metrics.recovered(watched.job.model)
   }
 
   private draw(

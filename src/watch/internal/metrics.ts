@@ -5,10 +5,16 @@ import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as Record from "effect/Record"
 
-const counter = (name: string, description: string) =>
+/** @internal */
+export const counter = (name: string, description: string) =>
   Metric.counter(`effect_queue_status_${name}`, { description, incremental: true })
 
-const gauge = (name: string, description: string) => Metric.gauge(`effect_queue_status_${name}`, { description })
+/** @internal */
+export const gauge = (name: string, description: string) => Metric.gauge(`effect_queue_status_${name}`, { description })
+
+/** @internal */
+export const histogram = (name: string, boundaries: MetricBoundaries.MetricBoundaries, description: string) =>
+  Metric.histogram(`effect_queue_status_${name}`, boundaries, description)
 
 /** @internal */
 export const watchers = gauge("watcher_watches", "watches that share pollers")
@@ -42,13 +48,13 @@ const perModel = {
   stale,
   queueDepth: gauge("watcher_queue_depth", "watched jobs that wait in the queue"),
   running: gauge("watcher_running", "watched jobs that run"),
-  staleness: Metric.histogram(
-    "effect_queue_status_watcher_staleness_millis",
+  staleness: histogram(
+    "watcher_staleness_millis",
     MetricBoundaries.exponential({ start: 1, factor: 4, count: 12 }),
     "from when a poll was due until it began"
   ),
-  pollsPerJob: Metric.histogram(
-    "effect_queue_status_watcher_polls_per_job",
+  pollsPerJob: histogram(
+    "watcher_polls_per_job",
     MetricBoundaries.exponential({ start: 1, factor: 2, count: 14 }),
     "polls of a job that has ended while it was watched"
   )
