@@ -92,10 +92,7 @@ export const scoped: (
   function*(request, options = {}) {
     const owner = yield* Own.make(options)
     return yield* Effect.uninterruptibleMask((restore) =>
-      Effect.tap(
-        owner.acquire(request, restore),
-        (job) => Effect.addFinalizer(() => owner.release(job, false))
-      )
+      Effect.tap(owner.acquire(request, restore), (job) => Effect.addFinalizer(() => owner.release(job, false)))
     )
   }
 )

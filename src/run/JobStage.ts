@@ -52,10 +52,7 @@ export class StageFailed extends TaggedError<StageFailed>()(
  * @category models
  */
 export interface Stage<in In, out Out, out R = never> {
-  (
-    input: In,
-    options?: RunOptions
-  ): Effect.Effect<Out, StageFailed, JobQueue | JobWatcher | R>
+  (input: In, options?: RunOptions): Effect.Effect<Out, StageFailed, JobQueue | JobWatcher | R>
 }
 
 /**
@@ -110,11 +107,7 @@ export const make = <In, PayloadI extends object, PayloadR, Out, OutputsI, Outpu
   const encode = Schema.encode(payload, { errors: "all" })
   return (input, call = {}) =>
     encode(input).pipe(
-      Effect.mapError((error): RunFailure => ({
-        error: invalidSubmit({ model }, `payload: ${formatIssues(error)}`),
-        job: undefined,
-        cursor: undefined
-      })),
+      Effect.mapError((error): RunFailure => ({ error: invalidSubmit({ model }, `payload: ${formatIssues(error)}`) })),
       Effect.flatMap((payload) =>
         runToEnd(
           { ...rest, model, payload },

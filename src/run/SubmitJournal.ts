@@ -34,11 +34,7 @@ import { JobRef } from "../model/Job.js"
 import { JournalError } from "../model/QueueError.js"
 import { fileStore } from "../queue/internal/fileStore.js"
 
-const common = {
-  request: Schema.String,
-  model: Schema.String,
-  at: TimeText
-}
+const common = { request: Schema.String, model: Schema.String, at: TimeText }
 
 /**
  * The state of a submit: it was `Sent`, it `Submitted` a job, or its job is `Canceling`. `at` is when it was sent, by

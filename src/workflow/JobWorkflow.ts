@@ -129,9 +129,7 @@ const resultOf = (job: JobRef) =>
  * @since 0.1.0
  * @category waiting
  */
-export const awaitJobSuspended = (
-  job: JobRef
-): Effect.Effect<JsonObject, ResultError, Sharding | Steps> =>
+export const awaitJobSuspended = (job: JobRef): Effect.Effect<JsonObject, ResultError, Sharding | Steps> =>
   Effect.gen(function*() {
     const result = resultOf(job)
     const token = yield* DurableDeferred.token(result)

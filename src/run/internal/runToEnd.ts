@@ -70,8 +70,8 @@ export interface RunOptions extends Own.Options, JobStream.Options {
 /** Why a run failed, the last job that it submitted, if any, and the last cursor of that job, if any. @internal */
 export interface RunFailure {
   readonly error: QueueError.RunError
-  readonly job: JobRef | undefined
-  readonly cursor: Transition.Cursor | undefined
+  readonly job?: JobRef | undefined
+  readonly cursor?: Transition.Cursor | undefined
 }
 
 /** Watches a job to its end. A deadline that cancels the job does so through its owner. */
@@ -139,9 +139,7 @@ export const runToEnd = <A, R>(
                 listener({ _tag: "Submitted", stage, job, key: owner.key }),
                 watch(job, options, owner, () => current.cursor, onEvent)
               )
-            ).pipe(
-              Effect.onError(() => owner.release(job, current.cursor !== undefined))
-            )
+            ).pipe(Effect.onError(() => owner.release(job, current.cursor !== undefined)))
           })
         )
         // another run of this program with the same key, or an earlier process, canceled the job
@@ -163,7 +161,5 @@ export const runToEnd = <A, R>(
         if (Option.isNone(pause)) return yield* error
         yield* Effect.sleep(pause.value)
       }
-    }).pipe(
-      Effect.mapError((error) => ({ error, job: last?.job, cursor: last?.cursor }))
-    )
+    }).pipe(Effect.mapError((error) => ({ error, job: last?.job, cursor: last?.cursor })))
   })

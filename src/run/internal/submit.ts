@@ -20,8 +20,7 @@ import type { Retry } from "../../policy/Retry.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
 import { awaitEnd, exitOf, fork, runtime } from "../../queue/internal/fiber.js"
 import { checkSubmit, invalidSubmit } from "../../queue/internal/request.js"
-import { JobQueue } from "../../queue/JobQueue.js"
-import type { CancelResult, SubmitRequest } from "../../queue/JobQueue.js"
+import { type CancelResult, JobQueue, type SubmitRequest } from "../../queue/JobQueue.js"
 import { type Entry, type Service as Journal, SubmitJournal } from "../SubmitJournal.js"
 
 /**
