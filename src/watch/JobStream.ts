@@ -22,10 +22,8 @@ import * as Take from "effect/Take"
 import { rules } from "../model/internal/rules.js"
 import { dateOf, monotonic } from "../model/internal/time.js"
 import { TimeText } from "../model/internal/timestamp.js"
-import { format, JobRef } from "../model/Job.js"
-import type * as Job from "../model/Job.js"
-import { JobMismatch, QueueError, WatchError } from "../model/QueueError.js"
-import type { OutcomeError, UnrecognizedStatus } from "../model/QueueError.js"
+import * as Job from "../model/Job.js"
+import { JobMismatch, type OutcomeError, QueueError, type UnrecognizedStatus, WatchError } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import * as Metrics from "./internal/metrics.js"
 import { decodeOutputs, outputsOf, type PolicyOptions } from "./internal/outcome.js"
@@ -136,7 +134,7 @@ export const transitions = (
 /** Polls fail, for a reason that may pass. */
 const Trouble = Schema.TaggedStruct("Trouble", {
   /** The reference of the job. */
-  job: JobRef,
+  job: Job.JobRef,
   /** The last error. */
   error: QueueError,
   /** When the trouble began. */
@@ -148,7 +146,7 @@ const Trouble = Schema.TaggedStruct("Trouble", {
 /** The trouble has passed: a poll succeeded. */
 const Recovered = Schema.TaggedStruct("Recovered", {
   /** The reference of the job. */
-  job: JobRef,
+  job: Job.JobRef,
   /** When the trouble began. */
   since: TimeText
 })
@@ -267,7 +265,7 @@ const toEnd = (
   untilSome({ ...reading, select: eventsOf }, (events) => {
     const last = events.at(-1)
     if (last === undefined) {
-      return Effect.dieMessage(`the watcher ended ${format(reading.job)} without a terminal snapshot`)
+      return Effect.dieMessage(`the watcher ended ${Job.format(reading.job)} without a terminal snapshot`)
     }
     return Effect.as(
       Effect.forEach(events, onEvent, { discard: true }),
@@ -308,7 +306,7 @@ export interface WatchFailed extends Schema.Schema.Type<typeof WatchFailed> {}
  */
 export const WatchFailed = Schema.TaggedStruct("WatchFailed", {
   /** The reference of the job. */
-  job: JobRef,
+  job: Job.JobRef,
   /** Why the job can't be watched. */
   error: WatchError
 })

@@ -5,7 +5,7 @@
 import type * as Clock from "effect/Clock"
 import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Time from "../../model/internal/time.js"
 import { maxPause } from "../../policy/internal/pauses.js"
 import * as Fiber from "../../queue/internal/fiber.js"
@@ -46,10 +46,6 @@ export class Executor {
     return Fiber.runSync(this.runtime, effect)
   }
 
-  sleep(millis: number): Effect.Effect<void> {
-    return this.clock.sleep(Duration.millis(millis))
-  }
-
   /**
    * Uses the clock and the scheduler of a subscriber from now on. A test may give a subscriber others than those of the
    * fiber that made the watcher.
@@ -84,7 +80,7 @@ export class Timer {
     if (this.fiber !== undefined || at === Infinity) return
     this.at = at
     const { executor } = this
-    const fiber = executor.fork(executor.sleep(Math.min(longestSleep, Math.max(0, at - executor.now))))
+    const fiber = executor.fork(Effect.sleep(Math.min(longestSleep, Math.max(0, at - executor.now))))
     this.fiber = fiber
     fiber.addObserver(() => {
       if (this.fiber !== fiber) return

@@ -63,7 +63,11 @@ class ObservedSubscription<A> implements Subscription {
 
   add(job: JobRef, from?: Cursor): Effect.Effect<boolean> {
     return Fiber.withSelf<boolean>((fiber) => {
-      this.join(this.jobs.get(job) ?? this.jobs.add(job, this.observer.begin(job, from, fiber)))
+      const watched = this.jobs.get(job) ?? this.jobs.add(job, this.observer.begin(job, from, fiber))
+      if (!this.watched.has(watched)) {
+        this.watched.add(watched)
+        watched.watches++
+      }
       return this.inner.add(job, from)
     })
   }
@@ -87,12 +91,6 @@ class ObservedSubscription<A> implements Subscription {
     return Effect.suspend(() =>
       Effect.forEach(this.watched, (watched) => this.leave(watched) ?? Effect.void, { discard: true })
     )
-  }
-
-  private join(watched: Watched<A>): void {
-    if (this.watched.has(watched)) return
-    this.watched.add(watched)
-    watched.watches++
   }
 
   private leave(watched: Watched<A>): Effect.Effect<void> | undefined {

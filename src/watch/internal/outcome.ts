@@ -6,8 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { isSameJob } from "../../model/internal/jobKey.js"
-import { format } from "../../model/Job.js"
-import type * as Job from "../../model/Job.js"
+import * as Job from "../../model/Job.js"
 import {
   InvalidOutputs,
   JobCanceled,
@@ -44,9 +43,9 @@ export interface PolicyOptions {
 export const policyOf = (options: PolicyOptions): Effect.Effect<WatchPolicy.WatchPolicy> =>
   Effect.map(WatchPolicy.Default, (policy) => ({
     ...policy,
-    cadence: options.cadence === undefined ? policy.cadence : toCadence(options.cadence),
+    cadence: toCadence(options.cadence ?? policy.cadence),
     retry: options.retry ?? policy.retry,
-    deadline: options.deadline === undefined ? policy.deadline : toDeadline(options.deadline),
+    deadline: toDeadline(options.deadline ?? policy.deadline),
     unrecognized: options.unrecognized ?? policy.unrecognized
   }))
 
@@ -57,7 +56,7 @@ export const mismatchOf = (job: Job.JobRef, status: Job.JobStatus): UnexpectedRe
     model: job.model,
     job,
     httpStatus: 200,
-    issue: `it is about another job, ${format(status.job)}`,
+    issue: `it is about another job, ${Job.format(status.job)}`,
     body: ""
   })
 

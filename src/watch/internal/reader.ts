@@ -9,8 +9,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type Rules, rules } from "../../model/internal/rules.js"
 import type * as Job from "../../model/Job.js"
-import { JobMismatch } from "../../model/QueueError.js"
-import type { UnrecognizedStatus, WatchError } from "../../model/QueueError.js"
+import { JobMismatch, type UnrecognizedStatus, type WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import { JobWatcher } from "../JobWatcher.js"
@@ -164,9 +163,7 @@ export const streamed = <A>(reading: Reading<A>): Stream.Stream<A, WatchError, J
       ))))
 }
 
-const pulled = <A>(
-  reader: Reader<A>
-): Channel.Channel<Chunk.Chunk<A>, unknown, WatchError, unknown, void> =>
+const pulled = <A>(reader: Reader<A>): Channel.Channel<Chunk.Chunk<A>, unknown, WatchError, unknown, void> =>
   Channel.flatMap(Channel.fromEffect(reader.next), (elements) =>
     elements.length === 0
       ? Channel.void
