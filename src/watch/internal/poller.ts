@@ -37,7 +37,7 @@ export interface Inbox {
  * @internal
  */
 export class Subscriber implements Watch {
-  /** The poller while the watch lasts, then its outcome. */
+  /** The poller while the watch lasts, then its outcome; `undefined` after the subscription has ended the watch. */
   source: Poller | Outcome | undefined = undefined
   /** When the snapshot arrived that was taken last. */
   seenAt: number | undefined = undefined
@@ -49,12 +49,8 @@ export class Subscriber implements Watch {
   trouble: Trouble | undefined = undefined
   isPending = false
 
-  constructor(readonly inbox: Inbox) {}
-
-  get job(): JobRef {
-    // `subscribe` has set it
-    return this.source!.job
-  }
+  // a field, and not that of the source: notices refer to it after the watch has ended
+  constructor(readonly inbox: Inbox, public job: JobRef) {}
 
   get cursor(): Cursor | undefined {
     return this.known

@@ -85,7 +85,10 @@ export class Scheduler {
     subscriber.startedAt = now
     const outcome = this.outcomes.get(job, now)
     if (outcome === undefined) this.follow(subscriber, job, now)
-    else subscriber.source = outcome
+    else {
+      subscriber.source = outcome
+      subscriber.job = outcome.job
+    }
     // also after an outcome: the timer may have been stopped
     this.pump()
     // before any other fiber runs, which may take the end of the watch
@@ -96,6 +99,8 @@ export class Scheduler {
   private follow(subscriber: Subscriber, job: Job.JobRef, now: number): void {
     const poller = this.plan.find(job) ?? this.unpark(job, now) ?? this.start(subscriber, job, now)
     subscriber.source = poller
+    // one reference for all subscribers of a job
+    subscriber.job = poller.job
     poller.add(subscriber)
     this.countSubscribers(1)
     this.deadlines.add(poller, subscriber)
@@ -124,12 +129,12 @@ export class Scheduler {
       const timer = this.timer.fiber
       const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
       for (const subscriber of subscribers) {
-        const { poller, source } = subscriber
+        const { job, poller } = subscriber
         if (poller !== undefined) {
           this.detach(poller, subscriber)
           if (!poller.isWatched) this.park(poller)
         }
-        if (source !== undefined) { for (const fiber of this.requests.stoppingOf(source.job) ?? []) fibers.push(fiber) }
+        for (const fiber of this.requests.stoppingOf(job) ?? []) fibers.push(fiber)
       }
       this.pump()
       if (timer !== undefined && this.timer.fiber !== timer) fibers.push(timer)

@@ -50,7 +50,7 @@ export class JobSubscription implements Subscription, Inbox {
         return Effect.zipRight(this.room.await, this.add(job, from))
       }
       if (this.find(job) !== undefined || this.hasUnreadEnd(job)) return Effect.succeed(false)
-      const subscriber = new Subscriber(this)
+      const subscriber = new Subscriber(this, job)
       subscriber.from = from
       subscriber.cursor = from
       this.size++
@@ -115,6 +115,8 @@ export class JobSubscription implements Subscription, Inbox {
     const { outcome, poller, trouble } = subscriber
     const { executor, plan } = this.scheduler
     subscriber.isPending = false
+    // it was removed
+    if (subscriber.source === undefined) return undefined
     if (poller?.trouble !== undefined) {
       if (poller.trouble === trouble) return undefined
       // the snapshot before the trouble
