@@ -16,6 +16,7 @@ import * as Pacer from "../policy/internal/scheduleDriver.js"
 import type { WatchPolicy } from "../policy/WatchPolicy.js"
 import { nextExpiry } from "../watch/internal/expiry.js"
 import * as JobState from "../watch/internal/jobState.js"
+import * as SeededRandom from "./internal/seededRandom.js"
 import { ManualClock } from "./internal/virtualTime.js"
 
 // -----------------------------------------------------------------------------
@@ -174,8 +175,8 @@ export const simulate = (
     const jobs = Math.max(1, Math.floor(options?.jobs ?? 1_000)) || 1_000
     const clock = new SimulatedClock(start)
     // two sources, so that the jobs do not depend on the policy
-    const source = Random.make(`jobs ${seed}`)
-    const jitter = Random.make(`jitter ${seed}`)
+    const source = SeededRandom.make(`jobs ${seed}`)
+    const jitter = SeededRandom.make(`jitter ${seed}`)
     const stalenesses: Array<number> = []
     let polls = 0
     yield* Effect.gen(function*() {
