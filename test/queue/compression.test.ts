@@ -138,6 +138,24 @@ describe("a large response, over the lean transport", () => {
       assert.deepStrictEqual(server.requests.map(coding), ["identity", "gzip", "identity"])
     }))
 
+  for (const [shown, length] of [[true, 0], [false, 200_000]] as const) {
+    it.scopedLive(`is followed by an error that is compressed as well, with ${length} more letters`, () =>
+      Effect.gen(function*() {
+        const refusal = JSON.stringify({ message: "no such key", code: "invalid_api_key", pad: "x".repeat(length) })
+        const server = yield* HostileServer.make((response, { headers }) => {
+          const isZipped = headers["accept-encoding"] === "gzip"
+          response.writeHead(isZipped ? 401 : 200, isZipped ? { "content-encoding": "gzip" } : {})
+          response.end(isZipped ? gzipSync(refusal) : large(20_000))
+        })
+        const queue = yield* lean(server)
+        yield* queue.status(job)
+        const error = yield* Effect.flip(queue.status(job))
+        assert(error._tag === "AccessDenied")
+        assert.strictEqual(error.code, shown ? "invalid_api_key" : undefined)
+        assert.strictEqual(error.detail, shown ? "no such key" : "the body can't be read: it is compressed (gzip)")
+      }))
+  }
+
   it.scopedLive("is bounded after decompression", () =>
     Effect.gen(function*() {
       const server = yield* gateway({ stubborn: "gzip", body: large(10_000_000) })

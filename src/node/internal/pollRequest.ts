@@ -2,7 +2,7 @@ import type * as Undici from "@effect/platform-node/Undici"
 import * as Effect from "effect/Effect"
 import { gunzip } from "node:zlib"
 import { isOk } from "../../queue/internal/response.js"
-import { ofRefusal, ofSuccess, type ResponseBody } from "../../queue/internal/responseBody.js"
+import { maxRefusal, ofRefusal, ofSuccess, type ResponseBody } from "../../queue/internal/responseBody.js"
 import type { Entry } from "../../queue/internal/responseCache.js"
 import type { Outcome, Outcomes } from "../../queue/internal/statusCall.js"
 
@@ -52,7 +52,7 @@ export class PollRequest implements Undici.Dispatcher.DispatchHandler {
 
   onResponseEnd(): void {
     if (this.body === undefined) return
-    if (isOk(this.httpStatus) && this.headers["content-encoding"] === "gzip") this.gunzip(this.body.bytes())
+    if (this.headers["content-encoding"] === "gzip") this.gunzip(this.body)
     else this.end(this.received(this.body))
   }
 
@@ -66,14 +66,16 @@ export class PollRequest implements Undici.Dispatcher.DispatchHandler {
     )
   }
 
-  private gunzip(compressed: Uint8Array): void {
+  private gunzip(compressed: ResponseBody): void {
     const { entry, headers: { "content-encoding": _, ...headers }, httpStatus, outcomes } = this
-    gunzip(compressed, { maxOutputLength: this.maxBytes }, (error, body) => {
+    const maxOutputLength = isOk(httpStatus) ? this.maxBytes : maxRefusal
+    gunzip(compressed.bytes(), { maxOutputLength }, (error, body) => {
       if (this.isOver) return
+      if (error === null) return this.end(outcomes.received(entry, httpStatus, headers, body))
+      // an error response has a status, whatever its body is
+      if (!isOk(httpStatus)) return this.end(this.received(compressed))
       this.end(
-        error === null
-          ? outcomes.received(entry, httpStatus, headers, body)
-          : "code" in error && error.code === "ERR_BUFFER_TOO_LARGE"
+        "code" in error && error.code === "ERR_BUFFER_TOO_LARGE"
           ? outcomes.tooLarge(entry, httpStatus)
           : outcomes.lost(entry, error, "Decode")
       )

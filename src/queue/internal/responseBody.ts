@@ -34,8 +34,11 @@ export class ResponseBody {
   }
 }
 
-/** The body of an error response, of which an error keeps little. @internal */
-export const ofRefusal = (): ResponseBody => new ResponseBody(64 * 1024, 1024 * 1024)
+/** The most that is read of the text of an error response: an error keeps little of it. @internal */
+export const maxRefusal = 64 * 1024
+
+/** The body of an error response. @internal */
+export const ofRefusal = (): ResponseBody => new ResponseBody(maxRefusal, 1024 * 1024)
 
 /** The body of a success. `add` returns `false` for more than `maxBytes`. @internal */
 export const ofSuccess = (maxBytes: number): ResponseBody => new ResponseBody(maxBytes, maxBytes)
@@ -67,6 +70,6 @@ export const decodeText = (bytes: Uint8Array, contentEncoding: unknown): string 
     // as a stream: the body may be cut within a character
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: true })
   } catch {
-    return `the body is compressed (${String(contentEncoding)}) although the request does not accept that`
+    return `the body can't be read: it is compressed (${String(contentEncoding)})`
   }
 }
