@@ -12,7 +12,6 @@
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Undici from "@effect/platform-node/Undici"
-import * as HttpClient from "@effect/platform/HttpClient"
 import * as Config from "effect/Config"
 import * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
@@ -21,8 +20,6 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { checkCount, invalid, resolve } from "../queue/internal/options.js"
-import { fromRefusal } from "../queue/internal/response.js"
-import { scrubber } from "../queue/internal/scrubber.js"
 import { makeStatus } from "../queue/internal/statusCall.js"
 import { paths, readHeaders } from "../queue/internal/wire.js"
 import * as JobQueue from "../queue/JobQueue.js"
@@ -104,46 +101,41 @@ const makeDispatcher = (
  * @since 0.1.0
  * @category constructors
  */
-export const make = (
-  options: Options = {}
-): Effect.Effect<JobQueue.Service, ConfigError.ConfigError, Scope.Scope> =>
+export const make = (options: Options = {}): Effect.Effect<JobQueue.Service, ConfigError.ConfigError, Scope.Scope> =>
   Effect.gen(function*() {
-    const { apiKey, baseUrl, maxResponseBytes, requestTimeout } = yield* resolve(options)
+    const settings = yield* resolve(options)
+    const { apiKey, baseUrl, maxResponseBytes } = settings
     const connections = yield* checkCount("connections", options.connections ?? defaultConnections)
     const { origin, pathname } = new URL(baseUrl)
     const dispatcher = options.dispatcher === undefined
       ? yield* makeDispatcher(origin, connections)
       : yield* checkDispatcher(options.dispatcher)
-    const ordinary = yield* Effect.provideService(
-      JobQueue.make(options),
-      HttpClient.HttpClient,
-      NodeHttpClient.makeUndici(dispatcher)
-    )
     const path = `${pathname.replace(/\/$/, "")}${paths.status}`
     const headersWith = (headers: { readonly [name: string]: string }): Array<string> =>
       Object.entries({ authorization: `Bearer ${Redacted.value(apiKey)}`, ...readHeaders, ...headers }).flat()
     const plain = headersWith({})
     const compressed = headersWith({ "accept-encoding": "gzip" })
-    const { clockAhead, status } = yield* makeStatus<Undici.Dispatcher.DispatchOptions>(
-      { scrub: scrubber(apiKey), requestTimeout, maxResponseBytes, hasAnswered: false, toError: fromRefusal },
-      (outcomes) => ({
-        prepare: ({ model, requestId }) => ({
-          method: "GET",
-          origin,
-          path: `${path}?${new URLSearchParams([["request_id", requestId], ["model", model]])}`,
-          headers: plain,
-          // replaced by our own timeout
-          headersTimeout: 0,
-          bodyTimeout: 0
-        }),
-        send: (entry, report) => {
-          const request = new PollRequest(entry, outcomes, maxResponseBytes, report)
-          dispatcher.dispatch(entry.isLarge ? { ...entry.request, headers: compressed } : entry.request, request)
-          return request.stop
-        }
-      })
+    return yield* JobQueue.makeOver(
+      settings,
+      NodeHttpClient.makeUndici(dispatcher),
+      (connection) =>
+        makeStatus<Undici.Dispatcher.DispatchOptions>(connection, (outcomes) => ({
+          prepare: ({ model, requestId }) => ({
+            method: "GET",
+            origin,
+            path: `${path}?${new URLSearchParams([["request_id", requestId], ["model", model]])}`,
+            headers: plain,
+            // replaced by our own timeout
+            headersTimeout: 0,
+            bodyTimeout: 0
+          }),
+          send: (entry, report) => {
+            const request = new PollRequest(entry, outcomes, maxResponseBytes, report)
+            dispatcher.dispatch(entry.isLarge ? { ...entry.request, headers: compressed } : entry.request, request)
+            return request.stop
+          }
+        }))
     )
-    return JobQueue.JobQueue.of({ ...ordinary, status, clockAhead })
   })
 
 /**

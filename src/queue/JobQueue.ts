@@ -20,13 +20,13 @@ import * as Schema from "effect/Schema"
 import { type JobRef, type JobStatus, ref } from "../model/Job.js"
 import { type QueueError, ResponseTimeout } from "../model/QueueError.js"
 import { outside, withNoStore } from "./internal/noStore.js"
-import { type Options as QueueOptions, resolve } from "./internal/options.js"
+import { type Options as QueueOptions, resolve, type Settings } from "./internal/options.js"
 import { checkModel, checkRef, checkSubmit, type Submit } from "./internal/request.js"
 import * as Answer from "./internal/response.js"
 import { scrubber } from "./internal/scrubber.js"
 import { sendOnce } from "./internal/sendOnce.js"
 import { annotate } from "./internal/span.js"
-import { makeStatus } from "./internal/statusCall.js"
+import { type Connection, makeStatus } from "./internal/statusCall.js"
 import { overHttp } from "./internal/statusOverHttp.js"
 import * as Wire from "./internal/wire.js"
 
@@ -150,14 +150,22 @@ export interface Options extends QueueOptions {}
  * @since 0.1.0
  * @category constructors
  */
-export const make = (
-  options: Options = {}
-): Effect.Effect<Service, ConfigError.ConfigError, HttpClient.HttpClient> =>
+export const make = (options: Options = {}): Effect.Effect<Service, ConfigError.ConfigError, HttpClient.HttpClient> =>
+  Effect.flatMap(
+    resolve(options),
+    (settings) => Effect.flatMap(HttpClient.HttpClient, (client) => makeOver(settings, client))
+  )
+
+/** Creates the queue over a client. `statusOver` replaces the status call over the same client. @internal */
+export const makeOver = (
+  { apiKey, baseUrl, maxResponseBytes, requestTimeout }: Settings,
+  httpClient: HttpClient.HttpClient,
+  statusOver?: (connection: Connection) => ReturnType<typeof makeStatus>
+): Effect.Effect<Service> =>
   Effect.gen(function*() {
-    const { apiKey, baseUrl, maxResponseBytes, requestTimeout } = yield* resolve(options)
     const scrub = scrubber(apiKey)
     const connection = { scrub, requestTimeout, maxResponseBytes, hasAnswered: false, toError: Answer.fromRefusal }
-    const untraced = withNoStore(yield* HttpClient.HttpClient)
+    const untraced = withNoStore(httpClient)
     const client = untraced.pipe(
       // Trace ids stay private, and a span of the request would contain its token; our own spans suffice.
       HttpClient.withTracerPropagation(false),
@@ -171,7 +179,7 @@ export const make = (
         HttpClientRequest.setHeaders(request.method === "GET" ? Wire.readHeaders : Wire.requestHeaders)
       )
 
-    const { clockAhead, status } = yield* makeStatus(
+    const { clockAhead, status } = yield* statusOver?.(connection) ?? makeStatus(
       connection,
       overHttp(
         { traced: client, untraced },

@@ -1,4 +1,5 @@
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as Undici from "@effect/platform-node/Undici"
 import type * as HttpClient from "@effect/platform/HttpClient"
 import { assert, describe, it } from "@effect/vitest"
 import { deepStrictEqual } from "@effect/vitest/utils"
@@ -472,6 +473,29 @@ describe("configuration", () => {
       const queue = yield* connect(server, { requestTimeout: 0 })
       const failures = yield* Effect.replicateEffect(Effect.flip(queue.status(job)), 3)
       assert.deepStrictEqual(failures.map(({ _tag }) => _tag), Array.from({ length: 3 }, () => "ResponseTimeout"))
+    }))
+
+  it.scopedLive("a service that has answered any call speaks TLS: a poll that fails in it may be repeated", () =>
+    Effect.gen(function*() {
+      const server = yield* HostileServer.make(
+        answer(200, { messages_running: 1, messages_waiting: 2, total_jobs: 3 })
+      )
+      class BrokenStatus extends Undici.Agent {
+        override dispatch(options: Undici.Dispatcher.DispatchOptions, handler: Undici.Dispatcher.DispatchHandler) {
+          if (!options.path.includes("/queue/status")) return super.dispatch(options, handler)
+          const error = Object.assign(new Error("wrong version number"), { code: "ERR_SSL_WRONG_VERSION_NUMBER" })
+          handler.onResponseError?.(undefined as never, error)
+          return true
+        }
+      }
+      const dispatcher = yield* Effect.acquireRelease(
+        Effect.sync(() => new BrokenStatus()),
+        (dispatcher) => Effect.promise(() => dispatcher.destroy())
+      )
+      const queue = yield* connect(server, { dispatcher })
+      assert.isFalse(QueueError.isTransient(yield* Effect.flip(queue.status(job))))
+      yield* queue.metrics(model)
+      assert.isTrue(QueueError.isTransient(yield* Effect.flip(queue.status(job))))
     }))
 
   it.scopedLive("waits without a limit with an infinite timeout", () =>

@@ -95,3 +95,6 @@ export const resolve = (options: Options) =>
       ...(yield* resolveRequest(options))
     }
   })
+
+/** @internal */
+export type Settings = Effect.Effect.Success<ReturnType<typeof resolve>>
