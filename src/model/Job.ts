@@ -6,13 +6,13 @@
 import * as Arbitrary from "effect/Arbitrary"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import type * as DateTime from "effect/DateTime"
+import * as DateTime from "effect/DateTime"
 import type * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { errorText } from "./internal/errorText.js"
-import { isTimestamp, readTime, Time, TimestampText, writeTime } from "./internal/timestamp.js"
+import { isTimestamp, readTime, Time, TimestampText } from "./internal/timestamp.js"
 
 // -----------------------------------------------------------------------------
 // parts
@@ -44,32 +44,25 @@ export const JsonObject: Schema.Schema<JsonObject> = Schema.declare(isJsonObject
 // A URL can't represent a lone surrogate: the request would be for another model or job.
 const isWellFormed = (text: string): boolean => !/\p{Cs}/u.test(text)
 
-const wellFormed = (what: string) =>
-  Schema.filter<typeof Schema.String>((text) => isWellFormed(text) || `${what} must be well-formed Unicode`, {
-    jsonSchema: {}
-  })
+const name = (what: string, annotations: Schema.Annotations.Filter<string>) =>
+  Schema.String.pipe(
+    Schema.filter((text) => isWellFormed(text) || `${what} must be well-formed Unicode`, { jsonSchema: {} }),
+    Schema.pattern(/\S/, { ...annotations, message: () => `${what} must not be blank` })
+  )
 
 /** The name of a model, such as `my-org/video-generator`. Any string that is not blank. @internal */
-export const ModelName = Schema.String.pipe(
-  wellFormed("a model name"),
-  Schema.pattern(/\S/, {
-    identifier: "ModelName",
-    description: "the name of a model, not blank",
-    message: () => "a model name must not be blank",
-    arbitrary: () => (fc) => fc.string({ minLength: 1, unit: "grapheme" }).filter((s) => /\S/.test(s))
-  })
-)
+export const ModelName = name("a model name", {
+  identifier: "ModelName",
+  description: "the name of a model, not blank",
+  arbitrary: () => (fc) => fc.string({ minLength: 1, unit: "grapheme" }).filter((s) => /\S/.test(s))
+})
 
 /** The identifier that the service assigned to a job (a UUIDv7 today). Any string that is not blank. @internal */
-export const RequestId = Schema.String.pipe(
-  wellFormed("a request id"),
-  Schema.pattern(/\S/, {
-    identifier: "RequestId",
-    description: "the identifier of a job, not blank",
-    message: () => "a request id must not be blank",
-    arbitrary: () => (fc) => fc.uuid({ version: 7 })
-  })
-)
+export const RequestId = name("a request id", {
+  identifier: "RequestId",
+  description: "the identifier of a job, not blank",
+  arbitrary: () => (fc) => fc.uuid({ version: 7 })
+})
 
 /**
  * Identifies a job: the two parameters of `GET /queue/status`. Another process needs nothing else to watch the job.
@@ -164,8 +157,10 @@ export const parse: (text: string) => Either.Either<JobRef, ParseResult.ParseErr
 // snapshots
 // -----------------------------------------------------------------------------
 
-const optional = <A>(schema: Schema.Schema<A>) =>
-  Schema.OptionFromSelf(schema).pipe(Schema.propertySignature, Schema.withConstructorDefault(() => Option.none<A>()))
+const withDefault = <A>(schema: Schema.Schema<A>, value: A) =>
+  schema.pipe(Schema.propertySignature, Schema.withConstructorDefault(() => value))
+
+const optional = <A>(schema: Schema.Schema<A>) => withDefault(Schema.OptionFromSelf(schema), Option.none<A>())
 
 /**
  * The value of `info`, `inputs` or `outputs` that is missing in a document. It equals any other `{}`, but is compared
@@ -175,7 +170,9 @@ const optional = <A>(schema: Schema.Schema<A>) =>
  */
 export const absent: JsonObject = Object.freeze({})
 
-const blob = JsonObject.pipe(Schema.propertySignature, Schema.withConstructorDefault(() => absent))
+const blob = withDefault(JsonObject, absent)
+
+const noWarnings: ReadonlyArray<string> = Object.freeze([])
 
 const fields = {
   job: Schema.typeSchema(JobRef),
@@ -187,10 +184,7 @@ const fields = {
   outputs: blob,
   priority: optional(Schema.Int),
   retries: optional(Schema.NonNegativeInt),
-  warnings: Schema.Array(Schema.String).pipe(
-    Schema.propertySignature,
-    Schema.withConstructorDefault((): ReadonlyArray<string> => [])
-  )
+  warnings: withDefault(Schema.Array(Schema.String), noWarnings)
 }
 
 /** The tag of each `status` of a document. @internal */
@@ -414,8 +408,6 @@ const smallCounts = Array.from({ length: 16 }, (_, count) => Option.some(count))
 const readCount = (count: number | null | undefined): Option.Option<number> =>
   smallCounts[count ?? -1] ?? Option.fromNullable(count)
 
-const noWarnings: ReadonlyArray<string> = Object.freeze([])
-
 /**
  * Decodes a document. `asked` is the job that was asked for: its snapshots share one reference, which saves memory.
  *
@@ -475,9 +467,9 @@ const toDocument = (status: JobStatus): typeof Document.Type => ({
   request_id: status.job.requestId,
   model: status.job.model,
   status: status._tag === "Unrecognized" ? status.status : status._tag.toLowerCase(),
-  ...(Option.isSome(status.createdAt) && { created_at: writeTime(status.createdAt.value) }),
-  ...(Option.isSome(status.claimedAt) && { claimed_at: writeTime(status.claimedAt.value) }),
-  ...(Option.isSome(status.doneAt) && { done_at: writeTime(status.doneAt.value) }),
+  ...(Option.isSome(status.createdAt) && { created_at: DateTime.formatIso(status.createdAt.value) }),
+  ...(Option.isSome(status.claimedAt) && { claimed_at: DateTime.formatIso(status.claimedAt.value) }),
+  ...(Option.isSome(status.doneAt) && { done_at: DateTime.formatIso(status.doneAt.value) }),
   ...(status.info !== absent && { info: status.info }),
   ...(status.inputs !== absent && { inputs: status.inputs }),
   ...(status.outputs !== absent && { outputs: status.outputs }),

@@ -455,10 +455,7 @@ const expired = {
   cancel: Schema.optional(Schema.String)
 }
 
-const expiry = (
-  error: Schema.Struct.Type<typeof expired>,
-  what: string
-): string => {
+const expiry = (error: Schema.Struct.Type<typeof expired>, what: string): string => {
   const { lastSeen } = error
   const facts = [
     lastSeen === undefined ? "never seen" : sighting(lastSeen),

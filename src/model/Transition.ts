@@ -125,7 +125,7 @@ export const CursorFromString: Schema.Schema<Cursor, string> = Schema.transformO
 /**
  * The fields of every transition.
  */
-interface TransitionBase {
+interface Step {
   /** The reference of the job. */
   readonly job: Job.JobRef
   /**
@@ -148,15 +148,17 @@ interface TransitionBase {
   readonly cursor: Cursor
 }
 
+interface TransitionBase<Tag extends string> extends Step {
+  readonly _tag: Tag
+}
+
 /**
  * The job was submitted. The first transition of every job.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Queued extends TransitionBase {
-  readonly _tag: "Queued"
-}
+export interface Queued extends TransitionBase<"Queued"> {}
 
 /**
  * A worker claimed the job and began attempt number `attempt`.
@@ -164,9 +166,7 @@ export interface Queued extends TransitionBase {
  * @since 0.1.0
  * @category models
  */
-export interface Claimed extends TransitionBase {
-  readonly _tag: "Claimed"
-}
+export interface Claimed extends TransitionBase<"Claimed"> {}
 
 /**
  * The `info` of the running job changed.
@@ -174,8 +174,7 @@ export interface Claimed extends TransitionBase {
  * @since 0.1.0
  * @category models
  */
-export interface Progressed extends TransitionBase {
-  readonly _tag: "Progressed"
+export interface Progressed extends TransitionBase<"Progressed"> {
   /** The result of the progress rule for the whole `info`, as a fraction from 0 to 1. */
   readonly progress: Option.Option<number>
   /** The entries of `info` that are new or have changed; all of them if `info` has more than 32. */
@@ -188,8 +187,7 @@ export interface Progressed extends TransitionBase {
  * @since 0.1.0
  * @category models
  */
-export interface Requeued extends TransitionBase {
-  readonly _tag: "Requeued"
+export interface Requeued extends TransitionBase<"Requeued"> {
   /** How many more times the job may go back to the queue. */
   readonly retriesLeft: number
 }
@@ -200,8 +198,7 @@ export interface Requeued extends TransitionBase {
  * @since 0.1.0
  * @category models
  */
-export interface Completed extends TransitionBase {
-  readonly _tag: "Completed"
+export interface Completed extends TransitionBase<"Completed"> {
   /** The outputs of the model. */
   readonly outputs: Job.JsonObject
 }
@@ -212,8 +209,7 @@ export interface Completed extends TransitionBase {
  * @since 0.1.0
  * @category models
  */
-export interface FailedByModel extends TransitionBase {
-  readonly _tag: "FailedByModel"
+export interface FailedByModel extends TransitionBase<"FailedByModel"> {
   /** Why the job failed, if its snapshot has a reason. */
   readonly reason: Option.Option<string>
 }
@@ -224,9 +220,7 @@ export interface FailedByModel extends TransitionBase {
  * @since 0.1.0
  * @category models
  */
-export interface RetriesExhausted extends TransitionBase {
-  readonly _tag: "RetriesExhausted"
-}
+export interface RetriesExhausted extends TransitionBase<"RetriesExhausted"> {}
 
 /**
  * The job was canceled while it was pending. The last transition of a job.
@@ -234,9 +228,7 @@ export interface RetriesExhausted extends TransitionBase {
  * @since 0.1.0
  * @category models
  */
-export interface Canceled extends TransitionBase {
-  readonly _tag: "Canceled"
-}
+export interface Canceled extends TransitionBase<"Canceled"> {}
 
 /**
  * The job entered a state that this version of the library does not know, and the watch treats it as the end
@@ -245,8 +237,7 @@ export interface Canceled extends TransitionBase {
  * @since 0.1.0
  * @category models
  */
-export interface Unrecognized extends TransitionBase {
-  readonly _tag: "Unrecognized"
+export interface Unrecognized extends TransitionBase<"Unrecognized"> {
   /** The state, exactly as the service reported it. */
   readonly status: string
 }
@@ -446,7 +437,7 @@ const path = (
     phase: Position.Phase,
     position: number,
     time: Option.Option<DateTime.Utc>,
-    make: (common: TransitionBase) => Transition,
+    make: (common: Step) => Transition,
     info?: { readonly print: string; readonly seen: Job.JsonObject }
   ): void => {
     const at = Position.isEarlier(Position.millis(time), known?.at) ? Option.none() : time
@@ -522,7 +513,7 @@ const newsOf = (before: Cursor | undefined, status: Job.Running, options: Derive
 }
 
 const end = (
-  common: TransitionBase,
+  common: Step,
   status: Job.Terminal | Job.Unrecognized,
   retries: number,
   options: DeriveOptions

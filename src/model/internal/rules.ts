@@ -9,8 +9,4 @@ export interface Rules {
 }
 
 /** @internal */
-export const rules: Effect.Effect<Rules> = Effect.zipWith(
-  Job.ProgressRule,
-  Job.ReasonRule,
-  (readProgress, readReason) => ({ readProgress, readReason })
-)
+export const rules: Effect.Effect<Rules> = Effect.all({ readProgress: Job.ProgressRule, readReason: Job.ReasonRule })

@@ -52,9 +52,6 @@ export const Time = Schema.DateTimeUtcFromSelf.annotations({
 export const readTime = (text: string | null | undefined): Option.Option<DateTime.Utc> =>
   text === null || text === undefined ? Option.none() : Option.some(DateTime.unsafeMake(isoOf(text)))
 
-/** @internal */
-export const writeTime = (time: DateTime.Utc): string => DateTime.formatIso(time)
-
 /** A time as it is stored and sent: ISO 8601, in UTC. @internal */
 export const TimeText: Schema.Schema<DateTime.Utc, string> = Schema.DateTimeUtc
 
