@@ -73,10 +73,7 @@ export const exponential = (options: {
   const base = pauseOf(options.base)
   const cap = pauseOf(options.cap)
   const factor = options.factor >= 1 ? options.factor : 1
-  return make(
-    base,
-    (_now, _: Job.JobStatus, pause) => jittered(Math.min(cap, pause * factor), Math.min(cap, pause))
-  )
+  return make(base, (_now, _: Job.JobStatus, pause) => jittered(Math.min(cap, pause * factor), Math.min(cap, pause)))
 }
 
 /**

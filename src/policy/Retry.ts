@@ -104,18 +104,13 @@ export const byKind = (options: {
   readonly transient?: Retry | undefined
   readonly notFound?: Retry | undefined
 }): Retry => {
-  const kindOf = (error: QueueError) =>
-    isTransient(error) ? "transient" : error._tag === "JobNotFound" ? "notFound" : undefined
-  const start: { readonly [kind: string]: unknown } = {}
+  const start = { transient: options.transient?.initial as unknown, notFound: options.notFound?.initial as unknown }
   return Steps.make(start, (now, error: QueueError, states) => {
-    const kind = kindOf(error)
-    const schedule = kind === undefined ? undefined : options[kind]
-    if (kind === undefined || schedule === undefined) {
-      return Effect.succeed([states, error as unknown, undefined] as const)
-    }
-    const state = kind in states ? states[kind] : schedule.initial
+    const kind = isTransient(error) ? "transient" : "notFound"
+    const schedule = kind === "transient" || error._tag === "JobNotFound" ? options[kind] : undefined
+    if (schedule === undefined) return Effect.succeed([states, error as unknown, undefined] as const)
     return Effect.map(
-      Steps.ask(schedule, now, error, state),
+      Steps.ask(schedule, now, error, states[kind]),
       ([after, out, pause]) => [{ ...states, [kind]: after }, out, pause] as const
     )
   })

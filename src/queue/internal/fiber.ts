@@ -8,7 +8,6 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as EffectFiber from "effect/Fiber"
@@ -59,9 +58,6 @@ export const exitOf = <A, E>(fiber: Fiber<A, E>): Exit.Exit<A, E> | null => fibe
 /** An interruption by no fiber in particular. @internal */
 export const interrupted: Cause.Cause<never> = Cause.interrupt(FiberId.none)
 
-/** A deferred outside of an effect. @internal */
-export const makeDeferred = <A>(): Deferred.Deferred<A> => Deferred.unsafeMake(FiberId.none)
-
 /** Interrupts a fiber, and does not wait for its end. @internal */
 export const interrupt = (fiber: Fiber<unknown, unknown>): void => fiber.unsafeInterruptAsFork(FiberId.none)
 
@@ -83,10 +79,7 @@ export const scheduler: Effect.Effect<Scheduler.Scheduler> = FiberRef.get(FiberR
 export const untracedRuntimeLike = (base: Runtime, fiber: Fiber<unknown, unknown>): Runtime => {
   const services = FiberRefs.getOrDefault(base.fiberRefs, DefaultServices.currentServices)
   return base.pipe(
-    EffectRuntime.setFiberRef(
-      DefaultServices.currentServices,
-      Context.add(services, Clock.Clock, clockOf(fiber))
-    ),
+    EffectRuntime.setFiberRef(DefaultServices.currentServices, Context.add(services, Clock.Clock, clockOf(fiber))),
     EffectRuntime.setFiberRef(FiberRef.currentScheduler, fiber.getFiberRef(FiberRef.currentScheduler)),
     EffectRuntime.setFiberRef(FiberRef.currentTracerEnabled, false)
   )

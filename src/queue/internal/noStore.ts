@@ -32,10 +32,7 @@ const outsideContext = FiberRef.unsafeMake<Context.Context<never> | undefined>(u
 export const outside = <A, E>(request: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.contextWithEffect((context: Context.Context<never>) => {
     const marked = Context.add(context, Mark, NaN)
-    return request.pipe(
-      Effect.locally(FiberRef.currentContext, marked),
-      Effect.locally(outsideContext, marked)
-    )
+    return request.pipe(Effect.locally(FiberRef.currentContext, marked), Effect.locally(outsideContext, marked))
   })
 
 /** Sends a request of a client of `withNoStore` in a fiber of its own, for another one. @internal */
@@ -67,13 +64,11 @@ export const withNoStore: (client: HttpClient.HttpClient) => HttpClient.HttpClie
     Fiber.withSelf((fiber) => {
       const context = fiber.getFiberRef(FiberRef.currentContext)
       if (context === fiber.getFiberRef(outsideContext)) return Effect.succeed(request)
-      if (request.method !== "GET") {
-        const init = Option.getOrUndefined(Context.getOption(context, FetchHttpClient.RequestInit))
-        const added = Context.add(context, FetchHttpClient.RequestInit, { ...init, redirect: "manual" })
-        return Effect.as(FiberRef.set(FiberRef.currentContext, added), request)
-      }
+      const init = Option.getOrUndefined(Context.getOption(context, FetchHttpClient.RequestInit))
       const fetch = Option.getOrElse(Context.getOption(context, FetchHttpClient.Fetch), () => globalThis.fetch)
-      const added = Context.add(context, FetchHttpClient.Fetch, noStore(fetch))
+      const added: Context.Context<never> = request.method === "GET"
+        ? Context.add(context, FetchHttpClient.Fetch, noStore(fetch))
+        : Context.add(context, FetchHttpClient.RequestInit, { ...init, redirect: "manual" })
       return Effect.as(FiberRef.set(FiberRef.currentContext, added), request)
     })
 )

@@ -22,10 +22,7 @@ export class ResponseBody {
 
   private keep(chunk: Uint8Array): void {
     if (this.first === undefined) this.first = chunk
-    else {
-      this.others ??= []
-      this.others.push(chunk)
-    }
+    else (this.others ??= []).push(chunk)
   }
 
   bytes(): Uint8Array {

@@ -102,11 +102,7 @@ const needle = (form: string, charactersPerByte: number): Needle => {
 }
 
 /** Reports each occurrence of a form or a prefix of it, and of what follows it as long as it consists of parts. */
-const find = (
-  text: string,
-  { minAtEnd, parts, prefix }: Needle,
-  found: (from: number, to: number) => void
-): void => {
+const find = (text: string, { minAtEnd, parts, prefix }: Needle, found: (from: number, to: number) => void): void => {
   const min = prefix.length
   for (let at = text.indexOf(prefix); at !== -1;) {
     let next = at + 1

@@ -160,16 +160,12 @@ export const makeStatus = <Request>(
       Fiber.withSelf((caller) => {
         // a cached job was validated when it was first requested
         const entry = cache.find(input)
-        return entry !== undefined ?
-          ask(entry, caller) :
-          Effect.flatMap(
-            checkRef("status", input),
-            (job) =>
-              ask(
-                { job, request: prepare(job), text: undefined, status: undefined, isLarge: false, isUsed: false },
-                caller
-              )
-          )
+        if (entry !== undefined) return ask(entry, caller)
+        return Effect.flatMap(checkRef("status", input), (job) =>
+          ask(
+            { job, request: prepare(job), text: undefined, status: undefined, isLarge: false, isUsed: false },
+            caller
+          ))
       })
 
     const traced = Effect.fn("JobQueue.status")(function*(input: JobRef) {
