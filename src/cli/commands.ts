@@ -5,15 +5,13 @@ import * as Options from "@effect/cli/Options"
 import * as NodeStream from "@effect/platform-node/NodeStream"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Terminal from "@effect/platform/Terminal"
-import * as Chunk from "effect/Chunk"
 import * as Console from "effect/Console"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
 import { format, JobStatus, JsonObject } from "../model/Job.js"
-import { mayHaveArrived, type OutcomeError, type WatchError } from "../model/QueueError.js"
+import { mayHaveArrived } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import * as LearnedCadence from "../policy/LearnedCadence.js"
 import * as JobQueue from "../queue/JobQueue.js"
@@ -21,7 +19,7 @@ import * as JobTelemetry from "../telemetry/JobTelemetry.js"
 import * as JobStream from "../watch/JobStream.js"
 import * as Exit from "./exit.js"
 import { jobArgument } from "./jobArgument.js"
-import { every, gateway, json, timeout } from "./options.js"
+import { every, gateway, json, optional, timeout } from "./options.js"
 import { print } from "./terminal.js"
 import { jsonLine, jsonText, printable } from "./text.js"
 import { policyOf } from "./watch/command.js"
@@ -31,9 +29,6 @@ import { percent } from "./watch/rows.js"
 const model = Args.text({ name: "model" }).pipe(
   Args.withDescription("the name of the model, such as my-org/video-generator")
 )
-
-const orExit = <A, R>(effect: Effect.Effect<A, WatchError | OutcomeError, R>): Effect.Effect<A, Exit.ExitWith, R> =>
-  Effect.mapError(effect, Exit.fromError)
 
 const decodeObject = Schema.decode(Schema.parseJson(JsonObject))
 
@@ -46,10 +41,9 @@ const decodeText = (what: string, bytes: Uint8Array): Effect.Effect<string, Exit
     catch: () => Exit.usage(`${what} is not UTF-8`)
   })
 
-const stdin = Effect.map(
-  Stream.runCollect(NodeStream.stdin),
-  (chunks) => Buffer.concat(Chunk.toReadonlyArray(chunks))
-)
+const stdin = NodeStream.toUint8Array(() => process.stdin, {
+  onFailure: (error) => Exit.usage(`can't read standard input: ${String(error)}`)
+})
 
 // the notation of curl
 const readPayload = (text: string): Effect.Effect<JsonObject, Exit.ExitWith, FileSystem.FileSystem> => {
@@ -70,11 +64,11 @@ export const submit = Command.make("submit", {
   info: Options.text("info").pipe(
     Options.withPseudoName("json"),
     Options.withDescription("a JSON object that is stored with the job"),
-    Options.optional
+    optional
   ),
   priority: Options.integer("priority").pipe(
     Options.withDescription("jobs of a higher priority go first; by default 0"),
-    Options.optional
+    optional
   ),
   model,
   payload: Args.text({ name: "payload" }).pipe(
@@ -86,14 +80,13 @@ export const submit = Command.make("submit", {
     const request = {
       model,
       payload: yield* readPayload(payload),
-      ...(Option.isSome(info) && { info: yield* parseObject("--info", info.value) }),
-      ...(Option.isSome(priority) && { priority: priority.value })
+      info: info === undefined ? undefined : yield* parseObject("--info", info),
+      priority
     }
     const warn = Console.error("The job may have been created all the same. The request was not sent again.")
     const job = yield* JobQueue.submit(request).pipe(
       Effect.onInterrupt(() => warn),
-      Effect.tapError((error) => mayHaveArrived(error) ? warn : Effect.void),
-      orExit
+      Effect.tapError((error) => mayHaveArrived(error) ? warn : Effect.void)
     )
     const name = printable(format(job))
     yield* print(json ? jsonLine(job) : name).pipe(
@@ -108,7 +101,7 @@ const encodeStatus = Schema.encode(JobStatus)
 
 export const status = Command.make("status", { json, job: jobArgument }, ({ job, json }) =>
   Effect.gen(function*() {
-    const snapshot = yield* orExit(JobQueue.status(job))
+    const snapshot = yield* JobQueue.status(job)
     if (json) return yield* print(jsonLine(yield* Effect.orDie(encodeStatus(snapshot))))
     const observedAt = yield* DateTime.now
     const { epochMillis } = observedAt
@@ -131,7 +124,7 @@ export const why = Command.make("why", { json, job: jobArgument }, ({ job, json 
   Effect.gen(function*() {
     const explanation = yield* JobTelemetry.explain(job)
     const [cause] = explanation.causes
-    if (cause?._tag === "NoStatus") return yield* orExit(Effect.fail(cause.error))
+    if (cause?._tag === "NoStatus") return yield* cause.error
     yield* print(
       json ? jsonLine(yield* Effect.orDie(encodeExplanation(explanation))) : printable(explanation.summary)
     )
@@ -145,7 +138,7 @@ export const result = Command.make(
       if (process.stderr.isTTY) {
         yield* Console.error(`Waiting for ${printable(format(job))}. Ctrl-C stops waiting; the job continues.`)
       }
-      const outputs = yield* orExit(JobStream.result(job, policyOf(parts)))
+      const outputs = yield* JobStream.result(job, policyOf(parts))
       const isRead = !json && (yield* Effect.flatMap(Terminal.Terminal, ({ isTTY }) => isTTY))
       yield* print(isRead ? jsonText(outputs) : jsonLine(outputs))
     })
@@ -153,7 +146,7 @@ export const result = Command.make(
 
 export const cancel = Command.make("cancel", { json, job: jobArgument }, ({ job, json }) =>
   Effect.gen(function*() {
-    const result = yield* orExit(JobQueue.cancel(job))
+    const result = yield* JobQueue.cancel(job)
     const status = result._tag === "Canceled" ? "canceled" : result.status
     if (json) yield* print(jsonLine({ status }))
     if (status !== "canceled") {
@@ -167,12 +160,12 @@ export const cancel = Command.make("cancel", { json, job: jobArgument }, ({ job,
 
 export const clear = Command.make("clear", { json, model }, ({ json, model }) =>
   Effect.flatMap(
-    orExit(JobQueue.clear(model)),
+    JobQueue.clear(model),
     (canceled) => print(json ? jsonLine({ canceled }) : `${canceled} canceled`)
   )).pipe(Command.withDescription("Cancels every pending job of a model. Running jobs are left unchanged."))
 
 export const metrics = Command.make("metrics", { json, model }, ({ json, model }) =>
   Effect.flatMap(
-    orExit(JobQueue.metrics(model)),
+    JobQueue.metrics(model),
     (metrics) => print(json ? jsonLine(metrics) : `${metrics.waiting} waiting, ${metrics.running} running`)
   )).pipe(Command.withDescription("Prints how many jobs of a model are waiting and running."))

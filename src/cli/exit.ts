@@ -1,7 +1,8 @@
 // How the command ends: its exit code and its last message.
+import * as ValidationError from "@effect/cli/ValidationError"
 import type { PlatformError } from "@effect/platform/Error"
 import type { ServeError } from "@effect/platform/HttpServerError"
-import type * as ConfigError from "effect/ConfigError"
+import * as ConfigError from "effect/ConfigError"
 import * as Data from "effect/Data"
 import * as Match from "effect/Match"
 import * as Predicate from "effect/Predicate"
@@ -34,14 +35,7 @@ const withCode = (code: number) => ({ message }: { readonly message: string }) =
 
 export const asUsage = withCode(codes.usage)
 
-export const fromError: (error: WatchError | OutcomeError) => ExitWith = Match.type<WatchError | OutcomeError>().pipe(
-  Match.tag("JobFailed", "JobRetriesExhausted", "InvalidOutputs", withCode(codes.failed)),
-  Match.tag("JobCanceled", withCode(codes.canceled)),
-  Match.tag("InvalidRequest", asUsage),
-  Match.orElse(withCode(codes.gaveUp))
-)
-
-export const fromConfigError = (error: ConfigError.ConfigError): ExitWith =>
+const fromConfigError = (error: ConfigError.ConfigError): ExitWith =>
   usage(
     error._op === "MissingData"
       ? `${error.path.join(".")} is not set: it is the token of the service (any word for an emulator)`
@@ -49,6 +43,20 @@ export const fromConfigError = (error: ConfigError.ConfigError): ExitWith =>
       ? `${error.path.join(".")}: ${error.message}`
       : String(error)
   )
+
+/** The errors of a command: what has its code, and what is given one. */
+export type Failure = ExitWith | WatchError | OutcomeError | ConfigError.ConfigError | ValidationError.ValidationError
+
+export const fromFailure: (failure: Failure) => ExitWith = Match.type<Failure>().pipe(
+  Match.when(ConfigError.isConfigError, fromConfigError),
+  // `@effect/cli` has printed it
+  Match.when(ValidationError.isValidationError, () => silently(codes.usage)),
+  Match.tag("ExitWith", (exit) => exit),
+  Match.tag("JobFailed", "JobRetriesExhausted", "InvalidOutputs", withCode(codes.failed)),
+  Match.tag("JobCanceled", withCode(codes.canceled)),
+  Match.tag("InvalidRequest", asUsage),
+  Match.orElse(withCode(codes.gaveUp))
+)
 
 /** The message of the error behind another one. */
 export const reasonOf = ({ cause, message }: { readonly cause?: unknown; readonly message: string }): string =>

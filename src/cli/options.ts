@@ -4,6 +4,7 @@ import * as Options from "@effect/cli/Options"
 import * as ValidationError from "@effect/cli/ValidationError"
 import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
+import * as Option from "effect/Option"
 import { parse } from "../emulator/internal/duration.js"
 
 /** A value is wrong. */
@@ -17,6 +18,10 @@ export const json = Options.boolean("json").pipe(
 export const utc = Options.boolean("utc").pipe(
   Options.withDescription("prints times in UTC, not in the time zone of this machine")
 )
+
+/** An option that may be missing: then its value is `undefined`. */
+export const optional = <A>(option: Options.Options<A>): Options.Options<A | undefined> =>
+  Options.map(Options.optional(option), Option.getOrUndefined)
 
 /** An option whose value must pass a check. */
 export const checked = <A>(
@@ -39,12 +44,12 @@ export const positiveDuration = (name: string): Options.Options<Duration.Duratio
 
 export const every = positiveDuration("every").pipe(
   Options.withDescription("the poll interval; by default short at first and longer later"),
-  Options.optional
+  optional
 )
 
 export const timeout = positiveDuration("timeout").pipe(
   Options.withDescription("gives up after this time; the job continues; by default a day"),
-  Options.optional
+  optional
 )
 
 export const gateway = Options.text("gateway").pipe(
@@ -53,7 +58,7 @@ export const gateway = Options.text("gateway").pipe(
     "watches through the gateway at this URL, which has the token of the service; a token for the gateway is read from " +
       "JOB_GATEWAY_TOKEN"
   ),
-  Options.optional
+  optional
 )
 
 export const host = Options.text("host").pipe(

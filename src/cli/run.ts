@@ -2,9 +2,9 @@
 // @effect-diagnostics strictEffectProvide:off
 import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
-import * as ValidationError from "@effect/cli/ValidationError"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Cause from "effect/Cause"
+import type { ConfigError } from "effect/ConfigError"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -28,7 +28,7 @@ import * as Watch from "./watch/command.js"
 const { name, version } = Help
 
 /** The service and the proxy that the environment configures. */
-const Service = Layer.mapError(NodeJobQueue.layer(), Exit.fromConfigError)
+const Service = NodeJobQueue.layer()
 
 const Queue = JobWatcher.layer().pipe(
   Layer.provideMerge(Service),
@@ -36,19 +36,15 @@ const Queue = JobWatcher.layer().pipe(
 )
 
 /** A watcher behind a gateway, or that of the service. */
-const watcherBy = ({ gateway }: { readonly gateway: Option.Option<string> }) =>
-  Option.match(gateway, {
-    onNone: (): Layer.Layer<JobWatcher.JobWatcher | LearnedCadence.LearnedCadence, Exit.ExitWith> => Queue,
-    onSome: (url) =>
-      Serve.token.pipe(
-        Effect.map((token) =>
-          Layer.mapError(GatewayClient.layer({ url, token: Option.getOrUndefined(token) }), Exit.fromConfigError)
-        ),
-        Layer.unwrapEffect,
-        Layer.provide(NodeHttpClient.layerUndici),
-        Layer.provideMerge(Serve.Learned)
-      )
-  })
+const watcherBy = (
+  { gateway: url }: { readonly gateway: string | undefined }
+): Layer.Layer<JobWatcher.JobWatcher | LearnedCadence.LearnedCadence, ConfigError> =>
+  url === undefined ? Queue : Layer.unwrapEffect(
+    Effect.map(Serve.token, (token) => GatewayClient.layer({ url, token }))
+  ).pipe(
+    Layer.provide(NodeHttpClient.layerUndici),
+    Layer.provideMerge(Serve.Learned)
+  )
 
 const unknownCommand = (word: string): Exit.ExitWith => Exit.usage(unknown("command", word, Help.commands))
 
@@ -130,8 +126,6 @@ const runArguments = ([node = "", script = "", ...args]: ReadonlyArray<string>) 
 export const toExit = (cause: Cause.Cause<unknown>): Exit.ExitWith => {
   if (Cause.isInterruptedOnly(cause)) return Exit.silently(Exit.codes.interrupted)
   const error = Option.getOrUndefined(Cause.failureOption(cause))
-  // `@effect/cli` has printed it
-  if (ValidationError.isValidationError(error)) return Exit.silently(Exit.codes.usage)
   return error instanceof Exit.ExitWith
     ? error
     : new Exit.ExitWith({ code: Exit.codes.bug, message: Cause.pretty(cause) })
@@ -147,6 +141,7 @@ const printMessage = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
 export const run = (argv: ReadonlyArray<string>) =>
   Effect.consoleWith((console) =>
     runArguments(argv).pipe(
+      Effect.mapError(Exit.fromFailure),
       Effect.tapErrorCause(printMessage),
       Effect.withConsole(withoutEscapes(console, process))
     )

@@ -9,9 +9,10 @@ import * as Net from "node:net"
 import stringWidth from "string-width"
 import * as Demo from "../../src/cli/demo/command.js"
 import * as Scenario from "../../src/cli/demo/scenario.js"
+import { codes } from "../../src/cli/exit.js"
 import * as View from "../../src/cli/watch/jobView.js"
 import { Job, JobWatcher, Transition } from "../../src/index.js"
-import { TestJobQueue, VirtualTime } from "../../src/testing/index.js"
+import { Fault, TestJobQueue, VirtualTime } from "../../src/testing/index.js"
 import { runHere, runInside } from "../fixtures/cli.js"
 import {
   command,
@@ -96,12 +97,16 @@ const outcomesOf = (table: Map<string, ReadonlyArray<string>>) =>
 const duration = /^~?\d+\.\d s$/
 
 /** The demo in this process, with the queue in memory, in virtual time. */
-const demo = (args: ReadonlyArray<string>, options?: Parameters<typeof runHere>[2]) =>
+const demo = (
+  args: ReadonlyArray<string>,
+  options?: Parameters<typeof runHere>[2],
+  queue?: TestJobQueue.Options
+) =>
   runHere(Demo.withAnyQueue, args, options).pipe(
     VirtualTime.run,
     Effect.provide(
       JobWatcher.layer({ pollsPerSecond: 400 }).pipe(
-        Layer.provideMerge(TestJobQueue.layer({ workers: Scenario.pools }))
+        Layer.provideMerge(TestJobQueue.layer({ workers: Scenario.pools, ...queue }))
       )
     )
   )
@@ -298,6 +303,15 @@ describe.concurrent("the demo", () => {
       const progress = withoutEscapes(many).split("\r").filter((line) => line.includes("of 20 jobs"))
       assert.isAbove(progress.length, 5)
       for (const line of progress.slice(0, -1)) assert.isAtMost(stringWidth(line), 30, line)
+    }))
+
+  it.effect("whose queue fails ends with the code of the error", () =>
+    Effect.gen(function*() {
+      for (const args of [[], ["--jobs", "2"]]) {
+        const { exit } = yield* demo(args, undefined, { faults: [Fault.unauthorized] })
+        const error = Exit.isFailure(exit) && exit.cause._tag === "Fail" ? exit.cause.error : undefined
+        assert.propertyVal(error, "code", codes.gaveUp)
+      }
     }))
 
   it("has a table that fits and whose columns line up, for names of any width", () => {

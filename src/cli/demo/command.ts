@@ -13,7 +13,7 @@ import * as JobQueue from "../../queue/JobQueue.js"
 import * as JobStream from "../../watch/JobStream.js"
 import * as JobWatcher from "../../watch/JobWatcher.js"
 import { emulatedQueue } from "../emulator/queue.js"
-import { json, positiveCount, utc } from "../options.js"
+import { json, optional, positiveCount, utc } from "../options.js"
 import * as Serve from "../serve/command.js"
 import { columns, print } from "../terminal.js"
 import { padded, widthOf } from "../text.js"
@@ -73,7 +73,7 @@ const demo = (options: { readonly json: boolean; readonly utc: boolean }) =>
 
 const jobs = positiveCount("jobs").pipe(
   Options.withDescription("submits this many short jobs instead, watched as one stream"),
-  Options.withDefault(undefined)
+  optional
 )
 
 const board = Options.boolean("board").pipe(
@@ -81,7 +81,7 @@ const board = Options.boolean("board").pipe(
 )
 
 const onBoard = (options: { readonly json: boolean }) =>
-  Serve.serve({ ...options, host: "127.0.0.1", port: 0, token: Option.none(), isSimulated: true })
+  Serve.serve({ ...options, host: "127.0.0.1", port: 0, token: undefined, isSimulated: true })
 
 /** The command for any queue. */
 export const withAnyQueue = Command.make(

@@ -14,7 +14,7 @@ import * as Cadence from "../../policy/Cadence.js"
 import * as JobQueue from "../../queue/JobQueue.js"
 import * as Metrics from "../../watch/internal/metrics.js"
 import * as JobStream from "../../watch/JobStream.js"
-import * as Exit from "../exit.js"
+import type * as Exit from "../exit.js"
 import * as Output from "../terminal.js"
 import { toJson } from "../watch/events.js"
 import { render } from "../watch/rows.js"
@@ -45,8 +45,8 @@ export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
     if (isLive) yield* Effect.forkScoped(Effect.repeat(progress, Schedule.spaced("100 millis")))
 
     const [took] = yield* JobStream.watchAll(submitted(count), policy).pipe(
-      Stream.runForEach((step): Effect.Effect<void, Exit.ExitWith, Terminal.Terminal> => {
-        if (step._tag === "WatchFailed") return Effect.fail(Exit.fromError(step.error))
+      Stream.runForEach((step): Effect.Effect<void, Exit.Failure, Terminal.Terminal> => {
+        if (step._tag === "WatchFailed") return Effect.fail(step.error)
         latest.set(step.job.requestId, step)
         return json ? Effect.flatMap(toJson(step), Output.print) : Effect.void
       }),

@@ -8,13 +8,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Record from "effect/Record"
 import * as Redacted from "effect/Redacted"
 import * as Emulator from "../../emulator/Emulator.js"
 import { isEverywhere } from "../../emulator/internal/server.js"
 import * as Exit from "../exit.js"
-import { checked, duration, host, invalid, json, port, positiveCount, positiveDuration } from "../options.js"
+import { checked, duration, host, invalid, json, optional, port, positiveCount, positiveDuration } from "../options.js"
 import { print } from "../terminal.js"
 import { elapsed, jsonLine } from "../text.js"
 import * as FaultSpec from "./faultSpec.js"
@@ -28,13 +28,13 @@ const simulated = <K extends keyof Profile>(
   key: K,
   option: (name: string) => Options.Options<Profile[K]>,
   about: string
-): Options.Options<Option.Option<Profile[K]>> => {
+): Options.Options<Profile[K] | undefined> => {
   const usual = defaultProfile[key]
   return option(key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)).pipe(
     Options.withDescription(
       `with --simulate: ${about}; by default ${typeof usual === "number" ? usual : Duration.format(usual)}`
     ),
-    Options.optional
+    optional
   )
 }
 
@@ -62,7 +62,7 @@ const options = {
   profile,
   seed: Options.text("seed").pipe(
     Options.withDescription("the seed of the simulated workers and of the faults with a probability"),
-    Options.optional
+    optional
   ),
   faults: Options.text("fault").pipe(
     Options.withPseudoName("fault"),
@@ -83,27 +83,26 @@ const options = {
   ),
   tlsCert: Options.fileText("tls-cert").pipe(
     Options.withDescription("serves HTTPS, with the certificate in this PEM file; the service's worker requires it"),
-    Options.optional
+    optional
   ),
   tlsKey: Options.fileText("tls-key").pipe(
     Options.withDescription("the PEM file with the key of the certificate"),
-    Options.optional
+    optional
   ),
   retention: positiveDuration("retention").pipe(
     Options.withDescription("how long an ended job is kept; by default a day"),
-    Options.optional
+    optional
   )
 }
 
 type Given = Command.Command.ParseConfig<typeof options>
 
 // From the environment: a list of processes shows the arguments.
-const apiKeys = Config.array(Config.string(), "EMULATOR_API_KEYS").pipe(
+const configuredKeys = Config.array(Config.string(), "EMULATOR_API_KEYS").pipe(
   Config.map((keys) => keys.map((key) => key.trim()).filter((key) => key !== "").map((key) => Redacted.make(key))),
-  Config.option,
-  Effect.mapError(Exit.fromConfigError),
+  Config.withDefault(undefined),
   Effect.filterOrFail(
-    (keys) => Option.isNone(keys) || keys.value.length > 0,
+    (keys) => keys?.length !== 0,
     () => Exit.usage("EMULATOR_API_KEYS: there is no key in it")
   )
 )
@@ -111,28 +110,26 @@ const apiKeys = Config.array(Config.string(), "EMULATOR_API_KEYS").pipe(
 const emulate = (given: Given) =>
   Effect.gen(function*() {
     if (given.listFaults) return yield* print(FaultSpec.usage)
-    // they have the types of a profile, as the options do
-    const values = Record.getSomes<string, unknown>(given.profile)
+    const values = Record.filter(given.profile, Predicate.isNotUndefined)
     if (!given.simulate && !Record.isEmptyRecord(values)) {
       return yield* Exit.usage("the options of simulated workers have no effect: --simulate is missing")
     }
-    if (Option.isSome(given.tlsCert) !== Option.isSome(given.tlsKey)) {
+    const tls = given.tlsCert && given.tlsKey && { cert: given.tlsCert[1], key: given.tlsKey[1] }
+    if (tls === undefined && (given.tlsCert ?? given.tlsKey) !== undefined) {
       return yield* Exit.usage("--tls-cert and --tls-key go together")
     }
     const profile: Profile | undefined = given.simulate ? { ...defaultProfile, ...values } : undefined
-    const keys = yield* apiKeys
+    const apiKeys = yield* configuredKeys
     const { baseUrl, origin } = yield* Emulator.layer({
       host: given.host,
       port: given.port,
       workers: profile && toPool(profile),
-      seed: Option.getOrUndefined(given.seed),
+      seed: given.seed,
       // with faults, the emulator keeps every past snapshot of a job
       faults: given.faults.length > 0 ? given.faults : undefined,
-      retention: Option.getOrUndefined(given.retention),
-      tls: Option.getOrUndefined(
-        Option.zipWith(given.tlsCert, given.tlsKey, ([_, cert], [__, key]) => ({ cert, key }))
-      ),
-      apiKeys: Option.getOrUndefined(keys)
+      retention: given.retention,
+      tls,
+      apiKeys
     }).pipe(
       Layer.build,
       Effect.map(Context.get(Emulator.Emulator)),
@@ -140,9 +137,7 @@ const emulate = (given: Given) =>
     )
     yield* Console.error([
       `The queue is on this machine. A client uses it with`,
-      `  export TOGETHER_BASE_URL=${baseUrl} TOGETHER_API_KEY=${
-        Option.isSome(keys) ? "one-of-EMULATOR_API_KEYS" : "any"
-      }`,
+      `  export TOGETHER_BASE_URL=${baseUrl} TOGETHER_API_KEY=${apiKeys ? "one-of-EMULATOR_API_KEYS" : "any"}`,
       profile === undefined
         ? `Workers find it at ${origin}; without one, or --simulate, jobs wait.`
         : `${profile.workers} simulated workers do the jobs of each model, each in about ` +

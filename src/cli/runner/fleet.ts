@@ -10,7 +10,6 @@ import * as Console from "effect/Console"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as ClusterWatcher from "../../cluster/ClusterWatcher.js"
 import * as Fleet from "../../cluster/Fleet.js"
 import * as Gateway from "../../gateway/Gateway.js"
@@ -53,7 +52,7 @@ export interface Settings {
   readonly runnerHost: string
   readonly runnerPort: number
   readonly rate: number
-  readonly every: Option.Option<Duration.Duration>
+  readonly every: Duration.Duration | undefined
 }
 
 /** What a runner needs, but for the queue. */
@@ -61,10 +60,7 @@ export const layer = ({ every, rate, runnerHost, runnerPort }: Settings) =>
   ClusterWatcher.layer({ pollsPerSecond: rate }).pipe(
     Layer.provide(Layer.succeed(
       WatchPolicy.Default,
-      Option.match(every, {
-        onNone: () => WatchPolicy.defaultPolicy,
-        onSome: (interval) => WatchPolicy.withCadence(WatchPolicy.defaultPolicy, interval)
-      })
+      every ? WatchPolicy.withCadence(WatchPolicy.defaultPolicy, every) : WatchPolicy.defaultPolicy
     )),
     Layer.provideMerge(Layer.mapError(Fleet.layer({ host: runnerHost, port: runnerPort }), fromError)),
     Layer.provide(Database)

@@ -64,10 +64,10 @@ const unauthorized = HttpServerResponse.text("a token is required: the password,
 const forbidden = HttpServerResponse.text("this server is for this machine alone\n", { status: 403 })
 
 /** Requires the token, which a browser keeps as the password. Without one, answers this machine alone. */
-const guarded = <E, R>(token: Option.Option<Redacted.Redacted>, app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
+const guarded = <E, R>(token: Redacted.Redacted | undefined, app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
   Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers }) => {
-    if (Option.isSome(token)) {
-      const isGiven = isOneOf([token.value], tokenOf(headers["authorization"]))
+    if (token !== undefined) {
+      const isGiven = isOneOf([token], tokenOf(headers["authorization"]))
       return Effect.if(isGiven, { onTrue: () => app, onFalse: () => unauthorized })
     }
     // The page of another site could reach this machine by a name of its own, and read what is served here.
@@ -88,7 +88,7 @@ const models = ["my-org/video-generator", "my-org/upscaler", "my-org/music-gener
 
 const submitAndWatch = Effect.gen(function*() {
   const model = yield* Random.choice(models)
-  const job = yield* Effect.mapError(JobQueue.submit({ model, payload: {} }), Exit.fromError)
+  const job = yield* JobQueue.submit({ model, payload: {} })
   yield* JobStream.transitions(job).pipe(Stream.runDrain, Effect.ignoreLogged, Effect.forkScoped)
 })
 
@@ -101,7 +101,7 @@ export interface Settings {
   readonly host: string
   readonly port: number
   /** What the users of the page and the gateway must have. Without it, only this machine can reach them. */
-  readonly token: Option.Option<Redacted.Redacted>
+  readonly token: Redacted.Redacted | undefined
   /** Whether to submit jobs. */
   readonly isSimulated: boolean
   readonly json: boolean
@@ -117,7 +117,7 @@ export const listen = <E, R, E2 = never, R2 = never>(
   open: HttpRouter.HttpRouter<E2, R2> = HttpRouter.empty
 ) =>
   Effect.gen(function*() {
-    if (!isLoopback(host) && Option.isNone(token)) {
+    if (!isLoopback(host) && token === undefined) {
       return yield* Exit.usage(
         `--host ${host}: other machines could read the status and the outputs of jobs; set JOB_GATEWAY_TOKEN to a token ` +
           "that they must have"
@@ -141,9 +141,7 @@ export const serve = (settings: Settings) =>
     const url = yield* Effect.provide(listen(settings, app), context)
     yield* Console.error([
       `The board is at ${url}/, the gateway at ${url}/jobs.`,
-      ...(Option.isSome(settings.token)
-        ? ["Both ask for the token of JOB_GATEWAY_TOKEN; a browser, for a password."]
-        : []),
+      ...(settings.token ? ["Both ask for the token of JOB_GATEWAY_TOKEN; a browser, for a password."] : []),
       "Ctrl-C stops both; the jobs continue."
     ].join("\n"))
     yield* print(settings.json ? jsonLine({ board: `${url}/`, gateway: `${url}/jobs` }) : `${url}/`)
@@ -152,8 +150,9 @@ export const serve = (settings: Settings) =>
   }).pipe(Effect.scoped)
 
 /** The token that the environment configures. */
-export const token = Config.option(Config.nonEmptyString("JOB_GATEWAY_TOKEN").pipe(Config.map(Redacted.make))).pipe(
-  Effect.mapError(Exit.fromConfigError)
+export const token: Config.Config<Redacted.Redacted | undefined> = Config.nonEmptyString("JOB_GATEWAY_TOKEN").pipe(
+  Config.map(Redacted.make),
+  Config.withDefault(undefined)
 )
 
 export const command = Command.make("serve", {

@@ -5,7 +5,6 @@ import * as Options from "@effect/cli/Options"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { format, type JobRef } from "../../model/Job.js"
 import * as Transition from "../../model/Transition.js"
@@ -22,11 +21,11 @@ const { deadline } = WatchPolicy.defaultPolicy
 
 /** The default policy, with the options of the command line. */
 export const policyOf = (parts: {
-  readonly every: Option.Option<Duration.Duration>
-  readonly timeout: Option.Option<Duration.Duration>
+  readonly every: Duration.Duration | undefined
+  readonly timeout: Duration.Duration | undefined
 }): JobStream.Options => ({
-  cadence: Option.getOrUndefined(parts.every),
-  deadline: { ...deadline, total: Option.getOrElse(parts.timeout, () => deadline.total) }
+  cadence: parts.every,
+  deadline: { ...deadline, total: parts.timeout ?? deadline.total }
 })
 
 // A cursor contains its job, so cursors may come in any order.
@@ -54,10 +53,7 @@ const settings = { json, utc, gateway, every, timeout }
 
 type Settings = Command.Command.ParseConfig<typeof settings>
 
-const given = (name: string, value: Option.Option<string>): ReadonlyArray<string> =>
-  Option.match(value, { onNone: () => [], onSome: (value) => [name, value] })
-
-const inMillis = Option.map((duration: Duration.Duration) => `${Duration.toMillis(duration)}ms`)
+const inMillis = (duration: Duration.Duration): string => `${Duration.toMillis(duration)}ms`
 
 /** Prints the command that resumes the watch of the jobs that have not ended. */
 const printResume = (
@@ -71,9 +67,9 @@ const printResume = (
     ...left.flatMap(({ cursor }) => cursor === undefined ? [] : ["--from", Transition.formatCursor(cursor)]),
     ...(json ? ["--json"] : []),
     ...(utc ? ["--utc"] : []),
-    ...given("--gateway", gateway),
-    ...given("--every", inMillis(every)),
-    ...given("--timeout", inMillis(timeout))
+    ...(gateway === undefined ? [] : ["--gateway", gateway]),
+    ...(every ? ["--every", inMillis(every)] : []),
+    ...(timeout ? ["--timeout", inMillis(timeout)] : [])
   ]
   return Console.error(
     `The watch has stopped; the jobs continue. To resume it:\n  ${words.map(quoted).join(" ")}`
