@@ -109,12 +109,13 @@ export const status = Command.make("status", { json, job: jobArgument }, ({ job,
     const { transitions } = yield* Effect.orDie(
       Transition.derive(Option.none(), snapshot, { observedAt, unrecognized: "end" })
     )
-    const { clockAhead } = yield* JobQueue.JobQueue
+    const { clockAhead = () => 0 } = yield* JobQueue.JobQueue
+    const ahead = clockAhead()
     const view = {
       ...transitions.reduce(View.add, View.make(printable(format(job)), job, epochMillis)),
-      expectedEnd: yield* LearnedCadence.expectedEnd(yield* LearnedCadence.estimates, snapshot, clockAhead?.())
+      expectedEnd: yield* LearnedCadence.expectedEnd(yield* LearnedCadence.estimates, snapshot, ahead)
     }
-    const words = [view.name, View.states[view.state].word, percent(view), View.describe(view, epochMillis, 0)]
+    const words = [view.name, View.states[view.state].word, percent(view), View.describe(view, epochMillis, ahead)]
     yield* print(words.filter((word) => word !== "").join("  "))
   })).pipe(Command.withDescription("Prints the state of a job, by one request."))
 

@@ -275,6 +275,20 @@ describe.concurrent("queue-status", () => {
         assert.notInclude(stderr, "wrong-token")
       }))
 
+    it.scopedLive("reports the age of a job by the service's clock, if that differs from the local one", () =>
+      Effect.gen(function*() {
+        const hour = 3_600_000
+        const document = { ...watched, claimed_at: dateIn(hour - 2_000).toISOString() }
+        const server = yield* HostileServer.make((...call) => {
+          HostileServer.answer(200, document, { date: dateIn(hour).toUTCString() })(...call)
+        })
+        const env = { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: server.url }
+        const { stdout } = yield* runInside(["status", `${model}/${watched.request_id}`], env)
+        const [, age] = / {2}running {2}([\d.]+) s, attempt 1 of 4$/m.exec(stdout) ?? []
+        // a Date header has whole seconds
+        assert.isAtLeast(Number(age), 1, stdout)
+      }))
+
     it.scopedLive(
       "reports an unreachable service, at once without a watch",
       () =>
