@@ -74,8 +74,8 @@ const command = Command.make(name).pipe(
     Command.provide(Calls.clear, Queue),
     Command.provide(Calls.metrics, Queue),
     Command.provide(Serve.command, ({ isSimulated }): typeof Queue => isSimulated ? Serve.EmulatedQueue : Queue),
-    Command.provide(Runner.command, (settings) => Layer.provide(Runner.layer(settings), Service)),
-    Command.provide(Runner.migrate, Runner.Database),
+    Command.provide(Runner.command, Service),
+    Runner.migrate,
     EmulatorCommand.command,
     Demo.command,
     help

@@ -3,9 +3,7 @@ import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import { checked, every, host, json, port } from "../options.js"
-import type { Settings } from "./fleet.js"
 
 const fleet = Effect.promise(() => import("./fleet.js"))
 
@@ -34,20 +32,11 @@ const options = {
   every
 }
 
-/** The database that the environment configures. */
-export const Database = Layer.unwrapEffect(Effect.map(fleet, ({ Database }) => Database))
-
-/** What a runner needs, but for the queue. */
-export const layer = (settings: Settings) => Layer.unwrapEffect(Effect.map(fleet, ({ layer }) => layer(settings)))
-
-export const command = Command.make(
-  "runner",
-  options,
-  (settings) => Effect.flatMap(fleet, ({ run }) => run(settings))
-).pipe(Command.withDescription(
-  "Polls jobs as one process of a fleet, which shares the PostgreSQL database of DATABASE_URL, and serves the gateway. " +
-    "Any runner answers for every job."
-))
+export const command = Command.make("runner", options, (settings) => Effect.flatMap(fleet, ({ run }) => run(settings)))
+  .pipe(Command.withDescription(
+    "Polls jobs as one process of a fleet, which shares the PostgreSQL database of DATABASE_URL, and serves the gateway. " +
+      "Any runner answers for every job."
+  ))
 
 export const migrate = Command.make("migrate", {}, () => Effect.flatMap(fleet, ({ migrate }) => migrate)).pipe(
   Command.withDescription("Creates the tables of a fleet in the database of DATABASE_URL.")

@@ -1,3 +1,4 @@
+// @effect-diagnostics strictEffectProvide:off
 // What the processes of a fleet do. A module of its own, since it would slow down the start of every other command.
 import { Sharding } from "@effect/cluster/Sharding"
 import * as HttpRouter from "@effect/platform/HttpRouter"
@@ -26,7 +27,7 @@ const fromError = (error: SqlError | SocketServerError): Exit.ExitWith =>
     : Exit.usage(`can't listen for other runners: ${Exit.reasonOf(error)}`)
 
 /** The database that the environment configures. */
-export const Database = Layer.unwrapEffect(
+const Database = Layer.unwrapEffect(
   Config.redacted("DATABASE_URL").pipe(
     Effect.mapError(() => Exit.usage("DATABASE_URL is not set: it is the PostgreSQL database of the fleet")),
     Effect.map((url) => Layer.mapError(PgClient.layer({ url }), fromError))
@@ -45,7 +46,7 @@ const app = HttpRouter.empty.pipe(
   HttpRouter.get("/metrics", Effect.flatMap(Effect.promise(() => import("./metrics.js")), ({ response }) => response))
 )
 
-export interface Settings {
+interface Settings {
   readonly json: boolean
   readonly host: string
   readonly port: number
@@ -56,7 +57,7 @@ export interface Settings {
 }
 
 /** What a runner needs, but for the queue. */
-export const layer = ({ every, rate, runnerHost, runnerPort }: Settings) =>
+const layer = ({ every, rate, runnerHost, runnerPort }: Settings) =>
   ClusterWatcher.layer({ pollsPerSecond: rate }).pipe(
     Layer.provide(Layer.succeed(
       WatchPolicy.Default,
@@ -66,8 +67,9 @@ export const layer = ({ every, rate, runnerHost, runnerPort }: Settings) =>
     Layer.provide(Database)
   )
 
-export const run = ({ host, json, port }: Settings) =>
+export const run = (settings: Settings) =>
   Effect.gen(function*() {
+    const { host, json, port } = settings
     // what checks the health of a process has no token
     const open = HttpRouter.mountApp(HttpRouter.empty, "/health", health)
     const url = yield* listen({ host, port, token: yield* token }, app, open).pipe(
@@ -78,6 +80,6 @@ export const run = ({ host, json, port }: Settings) =>
     )
     yield* print(json ? jsonLine({ gateway: `${url}/jobs` }) : `${url}/jobs`)
     return yield* Effect.never
-  }).pipe(Effect.scoped)
+  }).pipe(Effect.scoped, Effect.provide(layer(settings)))
 
-export const migrate = Effect.mapError(Fleet.migrate, fromError)
+export const migrate = Fleet.migrate.pipe(Effect.mapError(fromError), Effect.provide(Database))

@@ -97,15 +97,17 @@ const simulatedJobs = Effect.zipRight(
   Effect.schedule(submitAndWatch, Schedule.spaced("2 seconds"))
 )
 
-export interface Settings {
-  readonly host: string
-  readonly port: number
-  /** What the users of the page and the gateway must have. Without it, only this machine can reach them. */
-  readonly token: Redacted.Redacted | undefined
-  /** Whether to submit jobs. */
-  readonly isSimulated: boolean
-  readonly json: boolean
+const options = {
+  json,
+  host,
+  port: port(8080),
+  isSimulated: Options.boolean("emulate").pipe(
+    Options.withDescription("runs a queue on this machine, with simulated workers and jobs")
+  )
 }
+
+/** The users of the page and the gateway must have the token. Without it, only this machine can reach them. */
+type Settings = Command.Command.ParseConfig<typeof options> & { readonly token: Redacted.Redacted | undefined }
 
 /**
  * Serves an app until the scope closes, and returns its URL for this machine. The app requires the token, or is for this
@@ -155,14 +157,11 @@ export const token: Config.Config<Redacted.Redacted | undefined> = Config.nonEmp
   Config.withDefault(undefined)
 )
 
-export const command = Command.make("serve", {
-  json,
-  host,
-  port: port(8080),
-  isSimulated: Options.boolean("emulate").pipe(
-    Options.withDescription("runs a queue on this machine, with simulated workers and jobs")
-  )
-}, (options) => Effect.flatMap(token, (token) => serve({ ...options, token }))).pipe(Command.withDescription(
+export const command = Command.make(
+  "serve",
+  options,
+  (options) => Effect.flatMap(token, (token) => serve({ ...options, token }))
+).pipe(Command.withDescription(
   "Serves a page that shows jobs, and the gateway, by which other services, browsers and shells follow them. Prints the " +
     "address of the page when it is ready. With JOB_GATEWAY_TOKEN, both require this token."
 ))
