@@ -66,8 +66,6 @@ export interface Options {
   readonly apiKeys?: ReadonlyArray<Redacted.Redacted> | undefined
 }
 
-const defaultRetention: Duration.Duration = Duration.days(1)
-
 /**
  * A logged request.
  *
@@ -129,7 +127,7 @@ const methods: ReadonlyMap<string, ReadonlyArray<string>> = new Map([
 const bearer = /^Bearer +(\S.*)$/i
 
 const authorization = (apiKeys: ReadonlyArray<Redacted.Redacted> | undefined) => {
-  const good = apiKeys === undefined ? undefined : new Set(apiKeys.map(Redacted.value))
+  const good = apiKeys && new Set(apiKeys.map(Redacted.value))
   return Layer.succeed(QueueApi.Authorization, {
     // the builder passes the header without its first seven letters, whatever they were
     bearer: () =>
@@ -161,10 +159,7 @@ const toResponse = (
 
 const handlers = (queue: SimulatedQueue.SimulatedQueue, faults: Faults.Faults) => {
   const responses = HttpResponses.make(queue)
-  const called = <Input extends Faults.CallInput>(
-    operation: Operation,
-    respond: (input: Input) => Faults.Respond
-  ) =>
+  const called = <Input extends Faults.CallInput>(operation: Operation, respond: (input: Input) => Faults.Respond) =>
     Effect.fnUntraced(function*(input: Input) {
       const { socket } = NodeHttpServerRequest.toIncomingMessage(yield* HttpServerRequest.HttpServerRequest)
       const { active } = faults.begin(operation, input, yield* Clock.currentTimeMillis)
@@ -201,15 +196,14 @@ const workerHandlers = (queue: SimulatedQueue.SimulatedQueue) =>
     endpoints
       .handleRaw("retrieve", ({ request, urlParams }) => {
         const { socket } = NodeHttpServerRequest.toIncomingMessage(request)
-        const task = queue.retrieve({
+        return queue.retrieve({
           model: urlParams.model,
           patience: Duration.toMillis(urlParams.timeout ?? Duration.zero),
           timeout: Duration.toMillis(urlParams.claim_timeout ?? WorkerApi.defaultClaimTimeout),
           isThere: () => !socket.destroyed
-        })
-        return Effect.map(
-          task,
-          (status) => HttpServerResponse.unsafeJson(Option.isSome(status) ? { data: taskOf(status.value) } : {})
+        }).pipe(
+          Effect.map(Option.match({ onNone: () => ({}), onSome: (status) => ({ data: taskOf(status) }) })),
+          Effect.map((body) => HttpServerResponse.unsafeJson(body))
         )
       })
       .handleRaw(
@@ -275,7 +269,7 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
         random: yield* Effect.random,
         seed,
         recording: options.faults !== undefined,
-        retention: Duration.toMillis(options.retention ?? defaultRetention)
+        retention: Duration.toMillis(options.retention ?? "1 day")
       })
       const faults = new Faults.Faults(seed, yield* Clock.currentTimeMillis)
       for (const fault of options.faults ?? []) faults.add(fault)
@@ -302,26 +296,20 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
       ))
 
       yield* HttpApiBuilder.serve().pipe(
-        Layer.provide(
-          HttpApiBuilder.middlewareOpenApi({ path: documentPath, additionalPropertiesStrategy: "allow" })
-        ),
-        Layer.provide(logAndRoute),
+        Layer.provide([
+          HttpApiBuilder.middlewareOpenApi({ path: documentPath, additionalPropertiesStrategy: "allow" }),
+          logAndRoute
+        ]),
         Layer.provide(HttpApiBuilder.api(Api)),
-        Layer.provide(handlers(queue, faults)),
-        Layer.provide(workerHandlers(queue)),
+        Layer.provide([handlers(queue, faults), workerHandlers(queue)]),
         Layer.provide(authorization(options.apiKeys)),
-        Layer.provide(Layer.succeed(HttpServer.HttpServer, httpServer)),
-        Layer.provide(NodeHttpServer.layerContext),
+        Layer.provide([Layer.succeed(HttpServer.HttpServer, httpServer), NodeHttpServer.layerContext]),
         Layer.build
       )
 
       // Handles an upgrade like any other request, with the same timeouts.
       server.removeAllListeners("upgrade")
 
-      return Emulator.of({
-        baseUrl: `${origin}/v1`,
-        origin,
-        requests: Effect.sync(() => log.slice())
-      })
+      return { baseUrl: `${origin}/v1`, origin, requests: Effect.sync(() => log.slice()) }
     })
   )

@@ -347,7 +347,7 @@ describe("an external worker", () => {
       ...["", "soon", "-1s", "5", "5x", "1e3s", "s", "5s ", "1s-2s", "Infinity"]
         .filter((timeout) => timeout !== "5")
         .map((timeout) => [retrieve({ model, timeout }), "timeout", /not a time/] as const),
-      ...["", "0", "-1", "1h", "2592000.01", "2592001", "1e400", "NaN", "0.0001"].map((claim_timeout) =>
+      ...["", "0", "-1", "1h", "2592000.01", "2592001", "1e400", "NaN", "0.0001", "1m30", ".5"].map((claim_timeout) =>
         [retrieve({ model, claim_timeout }), "claim_timeout", /not a number of seconds/] as const
       ),
       [update([]), undefined, /the body must be a JSON object/],

@@ -1,32 +1,27 @@
 /** Error responses, in the form of the service. @internal */
-import type * as HttpApiError from "@effect/platform/HttpApiError"
+import * as HttpApiError from "@effect/platform/HttpApiError"
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import * as Predicate from "effect/Predicate"
-import { sayIssues, withoutOffers } from "../../queue/internal/request.js"
-import type { Issue } from "../../queue/internal/request.js"
-import { jsonResponse } from "../../testing/internal/wireResponse.js"
-import type { WireResponse } from "../../testing/internal/wireResponse.js"
+import * as Schema from "effect/Schema"
+import { type Issue, sayIssues, withoutOffers } from "../../queue/internal/request.js"
+import { jsonResponse, type WireResponse } from "../../testing/internal/wireResponse.js"
 
 /** @internal */
 export class Refused extends Data.TaggedError("Refused")<{ readonly response: WireResponse }> {}
 
-interface Details {
-  readonly type?: string
-  /** The field that is at fault. */
-  readonly param?: string | undefined
-  readonly headers?: WireResponse["headers"]
-}
-
-/** @internal */
+/** `param` is the field that is at fault. @internal */
 export const refused = (
   status: number,
   code: string,
   message: string,
-  { headers, param, type = "invalid_request_error" }: Details = {}
+  { headers, param, type = "invalid_request_error" }: {
+    readonly type?: string
+    readonly param?: string | undefined
+    readonly headers?: WireResponse["headers"]
+  } = {}
 ): Refused => new Refused({ response: jsonResponse(status, { code, type, message, param }, headers) })
 
 /** Creates the error of an invalid query or body: its issues, and the first invalid field. @internal */
@@ -58,12 +53,7 @@ export const route = (
     : refused(405, "method_not_allowed", `${path} takes ${allow}, not ${request.method}`, { headers: { allow } })
 }
 
-const refusedBy = (failure: unknown): Refused | undefined =>
-  failure instanceof Refused
-    ? failure
-    : Predicate.isTagged(failure, "HttpApiDecodeError")
-    ? notAsExpected((failure as HttpApiError.HttpApiDecodeError).issues)
-    : undefined
+const isDecodeError = Schema.is(HttpApiError.HttpApiDecodeError)
 
 /**
  * Returns the response to a failed request. The API builder's own responses differ in form from the service's.
@@ -73,12 +63,12 @@ const refusedBy = (failure: unknown): Refused | undefined =>
 export const toResponse = (cause: Cause.Cause<unknown>): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
   if (Cause.isInterrupted(cause)) return Effect.interrupt
   const failure = Cause.squash(cause)
-  const known = refusedBy(failure)
+  const respond = ({ response }: Refused) => Effect.succeed(HttpServerResponse.text(response.body, response))
+  if (failure instanceof Refused) return respond(failure)
+  if (isDecodeError(failure)) return respond(notAsExpected(failure.issues))
   // such as the error of a worker's script
-  const { response } = known ??
-    refused(500, "internal_error", `the emulator has failed: ${String(failure)}`, { type: "server_error" })
-  return Effect.as(
-    known === undefined ? Effect.logError("a request to the emulator failed", cause) : Effect.void,
-    HttpServerResponse.text(response.body, response)
+  return Effect.zipRight(
+    Effect.logError("a request to the emulator failed", cause),
+    respond(refused(500, "internal_error", `the emulator has failed: ${String(failure)}`, { type: "server_error" }))
   )
 }

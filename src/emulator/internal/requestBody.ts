@@ -5,8 +5,7 @@ import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { notAsExpected, refused } from "./errorResponses.js"
-import type { Refused } from "./errorResponses.js"
+import { notAsExpected, type Refused, refused } from "./errorResponses.js"
 
 const maxBodyBytes = 8 * 1024 * 1024
 
@@ -53,26 +52,21 @@ const invalid = (message: string) => refused(400, "invalid_request", message)
  */
 export const withBody = <A, I, B, R>(schema: Schema.Schema<A, I>, handle: (body: A) => Effect.Effect<B, never, R>) => {
   const decode = Schema.decodeUnknown(schema, { errors: "all" })
-  return ({ request }: { readonly request: HttpServerRequest.HttpServerRequest }): Effect.Effect<B, never, R> =>
-    readBody(request).pipe(
-      Effect.flatMap((text) =>
-        Effect.mapError(
-          parseJson(text),
-          () => refused(400, "invalid_json", text.trim() === "" ? "the body is empty" : "the body is not JSON")
-        )
-      ),
-      Effect.filterOrFail(Predicate.isRecord, () => invalid("the body must be a JSON object")),
-      Effect.filterOrFail(
-        (value) => !isDeeper(value, maxLevels),
-        () => invalid(`the body must not be nested deeper than ${maxLevels} levels`)
-      ),
-      Effect.flatMap((value) =>
-        Effect.mapError(
-          decode(value),
-          (error) => notAsExpected(ParseResult.ArrayFormatter.formatErrorSync(error))
-        )
-      ),
-      Effect.orDie,
-      Effect.flatMap(handle)
+  const read = Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
+    const text = yield* readBody(request)
+    const value = yield* Effect.mapError(
+      parseJson(text),
+      () => refused(400, "invalid_json", text.trim() === "" ? "the body is empty" : "the body is not JSON")
     )
+    if (!Predicate.isRecord(value)) return yield* invalid("the body must be a JSON object")
+    if (isDeeper(value, maxLevels)) {
+      return yield* invalid(`the body must not be nested deeper than ${maxLevels} levels`)
+    }
+    return yield* Effect.mapError(
+      decode(value),
+      (error) => notAsExpected(ParseResult.ArrayFormatter.formatErrorSync(error))
+    )
+  })
+  return ({ request }: { readonly request: HttpServerRequest.HttpServerRequest }): Effect.Effect<B, never, R> =>
+    Effect.flatMap(Effect.orDie(read(request)), handle)
 }

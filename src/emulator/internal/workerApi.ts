@@ -8,7 +8,6 @@ import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
-import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { errorBody } from "../../api/internal/errorBody.js"
@@ -32,12 +31,12 @@ export const defaultClaimTimeout: Duration.Duration = Duration.days(1)
 
 const durationText = (
   expected: string,
-  parse: (text: string) => Option.Option<Duration.Duration>
+  parse: (text: string) => Either.Either<Duration.Duration, unknown>
 ): Schema.Schema<Duration.Duration, string> =>
   Schema.transformOrFail(Schema.String.annotations({ description: expected }), Schema.DurationFromSelf, {
     strict: true,
     decode: (text, _, ast) =>
-      Either.fromOption(parse(text), () => new ParseResult.Type(ast, text, `not ${expected}: "${text}"`)),
+      Either.mapLeft(parse(text), () => new ParseResult.Type(ast, text, `not ${expected}: "${text}"`)),
     encode: (duration) => ParseResult.succeed(String(Duration.toSeconds(duration)))
   })
 
@@ -46,18 +45,18 @@ const isNumber = (text: string): boolean => /^\d+(?:\.\d+)?$/.test(text)
 /** How long a worker waits for a job. Without it, the worker does not wait. */
 const PollTime = durationText(
   "a time such as 5s, 500ms or 1m30s, or a number of seconds",
-  (text) => Option.map(Either.getRight(parse(isNumber(text) ? `${text}s` : text)), Duration.min(maxPollTime))
+  (text) => Either.map(parse(isNumber(text) ? `${text}s` : text), Duration.min(maxPollTime))
 )
 
 /** How long a claim lasts from the last heartbeat. */
 const ClaimTimeout = durationText(
   "a number of seconds, more than 0 and up to 2592000 (30 days)",
-  (text) => {
-    const millis = isNumber(text) ? Math.round(Number(text) * 1_000) : NaN
-    return millis >= 1 && millis <= Duration.toMillis(maxClaimTimeout)
-      ? Option.some(Duration.millis(millis))
-      : Option.none()
-  }
+  (text) =>
+    Either.liftPredicate(
+      Duration.millis(isNumber(text) ? Math.round(Number(text) * 1_000) : 0),
+      Duration.between({ minimum: Duration.millis(1), maximum: maxClaimTimeout }),
+      () => "is out of range"
+    )
 )
 
 /** The claimed job; empty if there was none within `timeout`. */
