@@ -23,18 +23,14 @@ const about: { readonly [code: number]: string } = {
   [codes.interrupted]: "stopped by Ctrl-C (SIGINT); 141 by a closed output, 143 by SIGTERM"
 }
 
-interface Page {
-  readonly examples: readonly [string, ...ReadonlyArray<string>]
-  /** The exit codes in addition to those that every command has. */
-  readonly codes: ReadonlyArray<number>
-}
-
 const job = "my-org/video-generator/019ba379-92da-71e4-ac40-d98059fd67c7"
 
 const waiting = [codes.failed, codes.canceled, codes.gaveUp]
 
-/** Every subcommand, in the order of the list; the examples without the name. */
-const pages: { readonly [command: string]: Page } = {
+/** Every subcommand, in the order of the list: its examples, without the name, and the exit codes that not all have. */
+const pages: {
+  readonly [command: string]: { readonly examples: ReadonlyArray<string>; readonly codes: ReadonlyArray<number> }
+} = {
   submit: {
     examples: [
       `my-org/video-generator '{"prompt":"a cat at the piano"}'`,
@@ -75,11 +71,11 @@ const textOf = (span: Span.Span): string =>
 const paragraphs = (doc: HelpDoc.HelpDoc): ReadonlyArray<string> =>
   flat(doc).flatMap((part) => part._tag === "Paragraph" ? [textOf(part.value)] : [])
 
+type Root = CommandDescriptor.Command<unknown>
+
 /** What `@effect/cli` knows of a command. */
-const describe = (root: CommandDescriptor.Command<unknown>, command: string | undefined, showBuiltIns: boolean) => {
-  const descriptor = command === undefined
-    ? root
-    : HashMap.unsafeGet(CommandDescriptor.getSubcommands(root), command)
+const describe = (root: Root, command: string | undefined, showBuiltIns: boolean) => {
+  const descriptor = command === undefined ? root : HashMap.unsafeGet(CommandDescriptor.getSubcommands(root), command)
   const sections: { [header: string]: Array<HelpDoc.HelpDoc> } = {}
   let section: Array<HelpDoc.HelpDoc> = []
   for (const part of flat(CommandDescriptor.getHelp(descriptor, CliConfig.make({ showBuiltIns })))) {
@@ -104,17 +100,14 @@ const describe = (root: CommandDescriptor.Command<unknown>, command: string | un
 }
 
 /** The names of the options that a command takes. */
-export const optionsOf = (
-  root: CommandDescriptor.Command<unknown>,
-  command: string | undefined
-): ReadonlyArray<string> =>
+export const optionsOf = (root: Root, command: string | undefined): ReadonlyArray<string> =>
   describe(root, command, true).options.flatMap(([head]) => head.match(/(?<![\w-])--?[a-z][a-z-]*/g) ?? [])
 
 const section = (title: string, lines: ReadonlyArray<string>): ReadonlyArray<string> =>
   lines.length === 0 ? [] : ["", `${title}:`, ...lines]
 
 /** The help of a subcommand, or of the whole command. */
-export const page = (root: CommandDescriptor.Command<unknown>, command: string | undefined): string => {
+export const page = (root: Root, command: string | undefined): string => {
   const { args, options, text } = describe(root, command, command === undefined)
   if (command === undefined) {
     return [

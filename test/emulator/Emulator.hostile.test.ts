@@ -45,7 +45,7 @@ const write = (socket: Net.Socket, text: string): Effect.Effect<void> =>
   })
 
 /** A server with one shortened timeout, which responds to every request with its URL. */
-const impatient = (with_: Partial<Server.Patience>): Effect.Effect<number, never, Scope.Scope> =>
+const impatient = (with_: Partial<typeof Server.defaultPatience>): Effect.Effect<number, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.async<Http.Server>((resume) => {
       const server = Server.make({ patience: { ...Server.defaultPatience, ...with_ } })

@@ -12,7 +12,6 @@ import * as Cadence from "../../policy/Cadence.js"
 import * as JobQueue from "../../queue/JobQueue.js"
 import * as JobStream from "../../watch/JobStream.js"
 import * as JobWatcher from "../../watch/JobWatcher.js"
-import { emulatedQueue } from "../emulator/queue.js"
 import { json, optional, positiveCount, utc } from "../options.js"
 import * as Serve from "../serve/command.js"
 import { columns, print } from "../terminal.js"
@@ -95,7 +94,7 @@ export const withAnyQueue = Command.make(
 
 // the queue is on this machine, and bears more polls than a service would
 const Queue = JobWatcher.layer({ pollsPerSecond: 400 }).pipe(
-  Layer.provideMerge(emulatedQueue({ workers: Scenario.pools }))
+  Layer.provideMerge(Serve.emulatedQueue({ workers: Scenario.pools }))
 )
 
 export const command = Command.provide(withAnyQueue, ({ board }): typeof Queue => board ? Serve.EmulatedQueue : Queue)

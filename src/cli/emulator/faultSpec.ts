@@ -1,6 +1,7 @@
 // A fault in a few words of a command line: what happens, and to which calls. The words are those of `Fault`.
 import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
+import * as Schema from "effect/Schema"
 import { parse } from "../../emulator/internal/duration.js"
 import { Operation } from "../../model/QueueError.js"
 import * as Fault from "../../testing/Fault.js"
@@ -13,9 +14,9 @@ class Words {
 
   constructor(private readonly words: ReadonlyArray<string>) {}
 
-  nextIs(matches: (word: string) => boolean): boolean {
-    const word = this.words[this.at]
-    return word !== undefined && matches(word)
+  /** The next word, which is not taken; empty at the end. */
+  get next(): string {
+    return this.words[this.at] ?? ""
   }
 
   take(what: string): string {
@@ -35,10 +36,8 @@ const toDuration = (word: string): Duration.Duration => Either.getOrThrowWith(pa
 
 const duration = (words: Words): Duration.Duration => toDuration(words.take("a duration"))
 
-const isDuration = (word: string): boolean => /^\d/.test(word) && Either.isRight(parse(word))
-
 const optionalDuration = (words: Words): Duration.Duration | undefined =>
-  words.nextIs(isDuration) ? duration(words) : undefined
+  Either.isRight(parse(words.next)) ? duration(words) : undefined
 
 const status = (words: Words): number => {
   const word = words.take("a status")
@@ -47,8 +46,7 @@ const status = (words: Words): number => {
   return Number(word)
 }
 
-const optionalStatus = (words: Words): number | undefined =>
-  words.nextIs((word) => /^\d+$/.test(word)) ? status(words) : undefined
+const optionalStatus = (words: Words): number | undefined => /^\d+$/.test(words.next) ? status(words) : undefined
 
 const toCount = (word: string): number => {
   if (!/^[1-9]\d*$/.test(word)) throw new Error(`"${word}" is not a number of calls, from 1 on`)
@@ -65,7 +63,7 @@ const fraction = (words: Words): number => {
 
 const operations: ReadonlyArray<string> = Operation.literals
 
-const isOperation = (word: string): word is Operation => operations.includes(word)
+const isOperation = Schema.is(Operation)
 
 const operation = (words: Words): Operation => {
   const word = words.take("an operation")
@@ -97,8 +95,6 @@ const read = <A>(words: Words, entries: Entries<A>, kind: string, what: string):
 
 const happening = (words: Words): Fault.Fault => read(words, happenings, "fault", "what happens")
 
-const isHappening = (word: string): boolean => Object.hasOwn(happenings, word)
-
 const delay = (words: Words): Fault.Fault => {
   const [from, to] = range(words.take("a duration"))
   if (to === undefined) return Fault.delay(toDuration(from))
@@ -128,7 +124,7 @@ const happenings: Entries<Fault.Fault> = {
   "answer-lost": [
     "[WHAT]",
     "what was asked for is done, but instead of the answer this happens; disconnected unless given",
-    (words) => Fault.answerLost(words.nextIs(isHappening) ? happening(words) : undefined)
+    (words) => Fault.answerLost(Object.hasOwn(happenings, words.next) ? happening(words) : undefined)
   ],
   truncated: ["", "the body of the answer breaks off", () => Fault.truncated],
   stalled: ["", "half of the body comes, and then nothing", () => Fault.stalled],
@@ -181,7 +177,7 @@ export const parseFault = (spec: string): Either.Either<Fault.Fault, string> =>
     try: () => {
       const words = new Words(spec.split(/\s+/).filter((word) => word !== ""))
       let fault = happening(words)
-      while (words.nextIs(() => true)) fault = read(words, conditions, "condition", "a condition")(fault)
+      while (words.next !== "") fault = read(words, conditions, "condition", "a condition")(fault)
       return fault
     },
     catch: (error) => error instanceof Error ? error.message : String(error)

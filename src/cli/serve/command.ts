@@ -2,6 +2,7 @@
 // @effect-diagnostics nodeBuiltinImport:off
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
@@ -20,6 +21,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { createServer } from "node:http"
 import { isIPv4 } from "node:net"
+import * as Emulator from "../../emulator/Emulator.js"
 import * as Server from "../../emulator/internal/server.js"
 import * as Board from "../../gateway/Board.js"
 import * as Gateway from "../../gateway/Gateway.js"
@@ -30,7 +32,6 @@ import * as LearnedCadence from "../../policy/LearnedCadence.js"
 import * as JobQueue from "../../queue/JobQueue.js"
 import * as JobStream from "../../watch/JobStream.js"
 import * as JobWatcher from "../../watch/JobWatcher.js"
-import { emulatedQueue } from "../emulator/queue.js"
 import { defaultProfile, toPool } from "../emulator/workerProfile.js"
 import * as Exit from "../exit.js"
 import { host, json, port } from "../options.js"
@@ -77,6 +78,16 @@ const guarded = <E, R>(token: Redacted.Redacted | undefined, app: HttpApp.Defaul
 
 /** Three jobs of a model are enough for a rough time left. */
 export const Learned = LearnedCadence.layer({ minSamples: 3 })
+
+/** A queue on this machine, over HTTP. */
+export const emulatedQueue = (options: Emulator.Options): Layer.Layer<JobQueue.JobQueue> =>
+  Layer.effect(
+    JobQueue.JobQueue,
+    Effect.flatMap(Emulator.Emulator, ({ baseUrl }) => JobQueue.make({ baseUrl, apiKey: Redacted.make("any") }))
+  ).pipe(
+    Layer.provide([Emulator.layer(options), NodeHttpClient.layerUndici]),
+    Layer.orDie // that there is no free port on this machine is as unexpected as a bug
+  )
 
 /** A queue on this machine, with simulated workers. */
 export const EmulatedQueue = JobWatcher.layer().pipe(

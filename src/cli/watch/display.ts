@@ -76,14 +76,6 @@ export const make = (options: {
     }
 
     const eta = yield* LearnedCadence.estimates
-    const withExpectedEnd = (event: Event, view: View.View) =>
-      !isLive || !("snapshot" in event)
-        ? Effect.succeed(view)
-        : Effect.map(
-          LearnedCadence.expectedEnd(eta, event.snapshot, clockAhead()),
-          (expectedEnd) => ({ ...view, expectedEnd })
-        )
-
     // not for what only moves the bar, nor for the same trouble again
     const isWorthALine = (event: Event, { trouble }: View.View): boolean =>
       event._tag === "Progressed"
@@ -101,7 +93,11 @@ export const make = (options: {
           const now = yield* Clock.currentTimeMillis
           const key = format(event.job)
           const before = views.get(key)! // added by `watching`
-          views.set(key, yield* withExpectedEnd(event, View.add(before, event)))
+          const view = View.add(before, event)
+          const expectedEnd = isLive && "snapshot" in event
+            ? yield* LearnedCadence.expectedEnd(eta, event.snapshot, clockAhead())
+            : view.expectedEnd
+          views.set(key, { ...view, expectedEnd })
           if (options.json) return yield* Output.print(yield* toJson(event))
           const lines = isWorthALine(event, before) ? [line(before.name, event, now, clock)] : []
           if (isLive) return yield* draw(lines)

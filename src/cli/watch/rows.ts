@@ -2,6 +2,7 @@
 import * as AnsiDoc from "@effect/printer-ansi/AnsiDoc"
 import * as Doc from "@effect/printer/Doc"
 import cliTruncate from "cli-truncate"
+import * as Arr from "effect/Array"
 import * as Option from "effect/Option"
 import { ending, padded, widthOf } from "../text.js"
 import { describe, fractionOf, isOver, states, type View } from "./jobView.js"
@@ -66,11 +67,10 @@ const rows = (
 
 const rank = (view: View): number => isOver(view) ? 2 : view.state === "running" ? 0 : 1
 
-const counted = (views: ReadonlyArray<View>): string => {
-  const counts = new Map<string, number>()
-  for (const { word } of views.map(({ state }) => states[state])) counts.set(word, (counts.get(word) ?? 0) + 1)
-  return Array.from(counts, ([word, count]) => `${count} ${word}`).join(", ")
-}
+const counted = (views: ReadonlyArray<View>): string =>
+  Object.entries(Arr.groupBy(views, ({ state }) => states[state].word))
+    .map(([word, { length }]) => `${length} ${word}`)
+    .join(", ")
 
 /** At most so many rows: if there are more jobs, running ones come first, then waiting ones, and a line counts the rest. */
 export const screen = (

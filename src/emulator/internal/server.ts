@@ -18,14 +18,7 @@ import type { Duplex } from "node:stream"
  *
  * @internal
  */
-export interface Patience {
-  readonly headers: Duration.Duration
-  readonly request: Duration.Duration
-  readonly idle: Duration.Duration
-}
-
-/** @internal */
-export const defaultPatience: Patience = {
+export const defaultPatience = {
   headers: Duration.seconds(20),
   request: Duration.minutes(2),
   idle: Duration.minutes(1)
@@ -68,7 +61,7 @@ const refuse = (socket: Duplex, refusal: Refusal): void => {
 
 /** @internal */
 export const make = ({ patience: { headers, idle, request } = defaultPatience, tls }: {
-  readonly patience?: Patience | undefined
+  readonly patience?: typeof defaultPatience | undefined
   readonly tls?: { readonly cert: string; readonly key: string } | undefined
 } = {}): Http.Server => {
   const options = {
