@@ -90,7 +90,8 @@ const separated = (arg: string): ReadonlyArray<string> => {
 
 /** Fails if there is no such command, or if it has no such option, with the nearest known name. */
 const checkNames = (words: ReadonlyArray<string>): Effect.Effect<void, Exit.ExitWith> => {
-  const topic = words[0]?.startsWith("-") ? undefined : words[0]
+  // `--log-level` may come before the command, with its value
+  const topic = words[0]?.startsWith("-") ? words.find((word) => Help.commands.includes(word)) : words[0]
   if (topic !== undefined && !Help.commands.includes(topic)) return Effect.fail(unknownCommand(topic))
   const known = Help.optionsOf(command.descriptor, topic)
   const option = words.map((word) => /^--?[a-z][^=]*/i.exec(word)?.[0])

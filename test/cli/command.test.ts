@@ -10,13 +10,14 @@ import { join } from "node:path"
 import { Emulator } from "../../src/emulator/index.js"
 import { Fault, Worker } from "../../src/testing/index.js"
 import * as Certificate from "../fixtures/certificate.js"
-import { runInside } from "../fixtures/cli.js"
+import { runInside, startInside } from "../fixtures/cli.js"
 import {
   command,
   escape,
   hasTerminal,
   linesOf,
   run,
+  type Running,
   start,
   startCommand,
   startOnTerminal,
@@ -202,14 +203,14 @@ describe.concurrent("queue-status", () => {
     it.scopedLive("submits, watches and fetches the result", () =>
       Effect.gen(function*() {
         const { env, requests } = yield* service
-        const submitted = yield* run(["submit", model, "{\"do\":\"finish\"}"], env)
+        const submitted = yield* runInside(["submit", model, "{\"do\":\"finish\"}"], env)
         assert.deepStrictEqual([submitted.code, submitted.stderr], [0, ""])
         const [job = ""] = linesOf(submitted.stdout)
         const watched = yield* run(["watch", job], env)
         assert.deepStrictEqual([watched.code, watched.stderr], [0, ""])
         assert.include(linesOf(watched.stdout).at(-1)!, "Completed  {\"answer\":42}")
         assert.notInclude(watched.stdout, escape)
-        const result = yield* run(["result", job], env)
+        const result = yield* runInside(["result", job], env)
         assert.deepStrictEqual([result.code, result.stdout, result.stderr], [0, "{\"answer\":42}\n", ""])
         // a watch sends no other request
         const asked = (yield* requests).map(({ method, url }) => `${method} ${url.split("?")[0]}`)
@@ -226,7 +227,7 @@ describe.concurrent("queue-status", () => {
         )
         const file = join(folder, "größe.json")
         writeFileSync(file, "{\"do\":\"finish\"}")
-        const fromFile = yield* run(["submit", model, `@${file}`], env)
+        const fromFile = yield* runInside(["submit", model, `@${file}`], env)
         const piped = yield* startCommand(["submit", model, "-"], env)
         piped.end("{\"do\": \"finish\"}\n")
         const binary = join(folder, "binary.json")
@@ -245,7 +246,7 @@ describe.concurrent("queue-status", () => {
       Effect.gen(function*() {
         const { env } = yield* service
         const { stdout } = yield* runInside(["submit", model, "{\"do\":\"fail\"}"], env)
-        const result = yield* run(["result", stdout.trim()], env)
+        const result = yield* runInside(["result", stdout.trim()], env)
         assert.deepStrictEqual([result.code, result.stdout], [3, ""])
         assert.match(result.stderr, /^queue-status: .*CUDA out of memory\n$/)
         assert.strictEqual((yield* runInside(["watch", stdout.trim()], env)).code, 3)
@@ -487,33 +488,38 @@ describe.concurrent("queue-status", () => {
         const at = "2026-02-07T03:30:00.250Z"
         const document = { ...watched, status: "done", outputs: {}, created_at: at, claimed_at: at, done_at: at }
         const server = yield* HostileServer.make(HostileServer.answer(200, document))
-        const env = { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: server.url, TZ: "America/New_York" }
-        const watch = (...options: ReadonlyArray<string>) =>
-          Effect.map(
-            run(["watch", `${model}/${watched.request_id}`, ...options], env),
-            ({ stdout }) => linesOf(stdout).at(-1)!
-          )
-        assert.match(yield* watch(), /^ 2026-02-06 22:30:00 {2}my-org/)
-        assert.match(yield* watch("--utc"), /^ 2026-02-07 03:30:00Z {2}my-org/)
-        assert.include(yield* watch("--json"), `"at":"${at}"`)
+        const env = { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: server.url }
+        const watch = ["watch", `${model}/${watched.request_id}`]
+        // the time zone is that of the process
+        const local = yield* run(watch, { ...env, TZ: "America/New_York" })
+        assert.match(linesOf(local.stdout).at(-1)!, /^ 2026-02-06 22:30:00 {2}my-org/)
+        const utc = yield* runInside([...watch, "--utc"], env)
+        assert.match(linesOf(utc.stdout).at(-1)!, /^ 2026-02-07 03:30:00Z {2}my-org/)
+        const json = yield* runInside([...watch, "--json"], env)
+        assert.include(linesOf(json.stdout).at(-1)!, `"at":"${at}"`)
       }))
   })
 
   describe("emulator", () => {
     /** Starts it at a free port, and returns its base URL. */
-    const emulator = (args: ReadonlyArray<string> = [], env: { readonly [name: string]: string } = {}) =>
+    const startedBy = <A extends Pick<Running, "stdout">, R>(
+      start: (args: ReadonlyArray<string>, env?: { readonly [name: string]: string }) => Effect.Effect<A, never, R>
+    ) =>
+    (args: ReadonlyArray<string> = [], env?: { readonly [name: string]: string }) =>
       Effect.gen(function*() {
-        const running = yield* startCommand(["emulator", "--port", "0", ...args], env)
+        const running = yield* start(["emulator", "--port", "0", ...args], env)
         yield* until(() => running.stdout().endsWith("\n"))
         const baseUrl = running.stdout().trim()
         return { ...running, baseUrl, env: { TOGETHER_API_KEY: "any", TOGETHER_BASE_URL: baseUrl } }
       })
+    const emulatorProcess = startedBy(startCommand)
+    const emulator = startedBy(startInside)
 
     it.scopedLive(
       "prints its address and its usage, and stops on SIGINT",
       () =>
         Effect.gen(function*() {
-          const { baseUrl, env, exited, kill, stderr } = yield* emulator()
+          const { baseUrl, env, exited, kill, stderr } = yield* emulatorProcess()
           assert.match(baseUrl, /^http:\/\/127\.0\.0\.1:\d+\/v1$/)
           assert.include(stderr(), `export TOGETHER_BASE_URL=${baseUrl} TOGETHER_API_KEY=any`)
           const { code, stdout } = yield* runInside(["submit", "m"], env)
@@ -551,7 +557,7 @@ describe.concurrent("queue-status", () => {
 
     it.scopedLive("accepts only the keys of its environment, and prints none of them", () =>
       Effect.gen(function*() {
-        const { env, exited, kill } = yield* emulator([], { EMULATOR_API_KEYS: "one-key, another-key" })
+        const { env, exited, kill } = yield* emulatorProcess([], { EMULATOR_API_KEYS: "one-key, another-key" })
         for (const [token, code] of [["one-key", 0], ["another-key", 0], ["any", 5]] as const) {
           assert.strictEqual((yield* runInside(["metrics", "m"], { ...env, TOGETHER_API_KEY: token })).code, code)
         }
@@ -570,10 +576,10 @@ describe.concurrent("queue-status", () => {
         const [cert, key] = [join(folder, "cert.pem"), join(folder, "key.pem")]
         writeFileSync(cert, Certificate.cert)
         writeFileSync(key, Certificate.key)
-        const { baseUrl, env } = yield* emulator(["--tls-cert", cert, "--tls-key", key])
+        const { baseUrl, env } = yield* emulatorProcess(["--tls-cert", cert, "--tls-key", key])
         assert.match(baseUrl, /^https:/)
         const trusting = yield* run(["metrics", "m"], { ...env, NODE_EXTRA_CA_CERTS: cert })
-        assert.deepStrictEqual([trusting.code, trusting.stdout], [0, "0 waiting, 0 running\n"])
+        assert.deepStrictEqual([trusting.code, trusting.stdout], [0, "0 waiting, 0 running\n"], trusting.stderr)
         assert.strictEqual((yield* runInside(["metrics", "m"], env)).code, 5)
         // an invalid key, and a certificate without a key
         const bad = yield* runInside(["emulator", "--port", "0", "--tls-cert", cert, "--tls-key", cert])
@@ -586,7 +592,7 @@ describe.concurrent("queue-status", () => {
     it.scopedLive("reports a port that is in use", () =>
       Effect.gen(function*() {
         const { baseUrl } = yield* emulator()
-        const { code, stderr, stdout } = yield* run(["emulator", "--port", new URL(baseUrl).port])
+        const { code, stderr, stdout } = yield* runInside(["emulator", "--port", new URL(baseUrl).port])
         assert.deepStrictEqual([code, stdout], [2, ""])
         assert.match(stderr, /^queue-status: can't listen at 127\.0\.0\.1:\d+: .*EADDRINUSE.*\n$/)
       }))
@@ -604,12 +610,24 @@ describe.concurrent("queue-status", () => {
         assert.strictEqual(code, 0)
         assert.match(stdout, /^ {2}rate-limited \[DURATION\] +HTTP 429/m)
       }))
+
+    it.live("takes its options after --log-level before the command", () =>
+      Effect.gen(function*() {
+        for (const level of [["--log-level", "debug"], ["--log-level=debug"]]) {
+          const { code, stdout } = yield* runInside([...level, "emulator", "--list-faults"])
+          assert.strictEqual(code, 0)
+          assert.match(stdout, /^What happens:/)
+          const wrong = yield* runInside([...level, "emulator", "--list-fault"])
+          assert.strictEqual(wrong.code, 2)
+          assert.include(wrong.stderr, "did you mean \"--list-faults\"?")
+        }
+      }))
   })
 
   describe("completes", () => {
     it.live("commands and options, in bash", () =>
       Effect.gen(function*() {
-        const { code, stdout } = yield* run(["--completions", "bash"])
+        const { code, stdout } = yield* runInside(["--completions", "bash"])
         assert.strictEqual((yield* runInside(["watch", "--completions", "bash"])).stdout, stdout)
         assert.strictEqual(code, 0)
         const bash = spawnSync("bash", ["--version"])

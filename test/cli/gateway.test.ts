@@ -15,7 +15,7 @@ import { Gateway, GatewayAccess } from "../../src/gateway/index.js"
 import { Job, JobQueue, JobWatcher } from "../../src/index.js"
 import { TestJobQueue, Worker } from "../../src/testing/index.js"
 import { runInside } from "../fixtures/cli.js"
-import { linesOf, run } from "../fixtures/command.js"
+import { linesOf } from "../fixtures/command.js"
 import { model } from "../fixtures/job.js"
 
 const token = "gw_0123456789abcdef0123456789abcdef"
@@ -38,7 +38,7 @@ it.scopedLive("watches and waits through a gateway", () =>
   Effect.gen(function*() {
     const job = Job.format(yield* JobQueue.submit({ model, payload: {} }))
     const url = yield* serve
-    const watched = yield* run(["watch", "--gateway", url, "--json", "--every", "100ms", job], {
+    const watched = yield* runInside(["watch", "--gateway", url, "--json", "--every", "100ms", job], {
       JOB_GATEWAY_TOKEN: token
     })
     assert.deepStrictEqual([watched.code, watched.stderr], [codes.done, ""])

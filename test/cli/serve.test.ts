@@ -2,21 +2,26 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Http from "node:http"
 import { errorsOf, hasChromium, launch } from "../fixtures/chromium.js"
-import { runInside } from "../fixtures/cli.js"
-import { startCommand, until } from "../fixtures/command.js"
+import { runInside, startInside } from "../fixtures/cli.js"
+import { type Running, startCommand, until } from "../fixtures/command.js"
 import { readEvents } from "../fixtures/gateway.js"
 
 const env = { TOGETHER_API_KEY: "any", TOGETHER_BASE_URL: "http://127.0.0.1:9/v1" }
 
 /** Starts a command that serves, and waits for its address. */
-const serve = (...args: ReadonlyArray<string>) => serveWith({}, ...args)
-
-const serveWith = (more: { readonly [name: string]: string }, ...args: ReadonlyArray<string>) =>
+const startedBy = <A extends Pick<Running, "stdout">, R>(
+  start: (args: ReadonlyArray<string>, env: { readonly [name: string]: string }) => Effect.Effect<A, never, R>
+) =>
+(args: ReadonlyArray<string>, more: { readonly [name: string]: string } = {}) =>
   Effect.gen(function*() {
-    const running = yield* startCommand(args, { ...env, ...more })
+    const running = yield* start(args, { ...env, ...more })
     yield* until(() => running.stdout().endsWith("\n"))
     return { ...running, url: running.stdout().trim() }
   })
+
+const serve = startedBy(startInside)
+
+const serveProcess = startedBy(startCommand)
 
 interface Response {
   readonly status: number | undefined
@@ -44,7 +49,7 @@ const notStarted = (...args: ReadonlyArray<string>) => runInside(args, env)
 describe.concurrent("serve", () => {
   it.scopedLive("has a page that shows jobs, and the gateway", () =>
     Effect.gen(function*() {
-      const { exited, kill, stderr, url } = yield* serve("serve", "--emulate", "--port", "0")
+      const { exited, kill, stderr, url } = yield* serveProcess(["serve", "--emulate", "--port", "0"])
       assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/$/)
       assert.include(stderr(), `The board is at ${url}, the gateway at ${url}jobs.`)
       assert.include((yield* read(url)).text, "<title>Jobs</title>")
@@ -58,7 +63,7 @@ describe.concurrent("serve", () => {
 
   it.scopedLive("prints its addresses as JSON, and rejects requests for other hosts", () =>
     Effect.gen(function*() {
-      const { board: url, gateway } = JSON.parse((yield* serve("serve", "--port", "0", "--json")).url)
+      const { board: url, gateway } = JSON.parse((yield* serve(["serve", "--port", "0", "--json"])).url)
       assert.strictEqual(gateway, `${url}jobs`)
       const { port } = new URL(url)
       const { code, stderr } = yield* notStarted("serve", "--port", port)
@@ -85,10 +90,9 @@ describe.concurrent("serve", () => {
   it.scopedLive("rejects requests without the token", () =>
     Effect.gen(function*() {
       const token = "aLongToken:withAColon"
-      const { stderr, stdout, url } = yield* serveWith(
-        { JOB_GATEWAY_TOKEN: token },
-        ...["serve", "--emulate", "--port", "0", "--host", "0.0.0.0"]
-      )
+      const { stderr, stdout, url } = yield* serveProcess(["serve", "--emulate", "--port", "0", "--host", "0.0.0.0"], {
+        JOB_GATEWAY_TOKEN: token
+      })
       const basic = (text: string) => ({ authorization: `Basic ${Buffer.from(text).toString("base64")}` })
       const refused = [{}, basic(`any:${token}x`), basic(token), { authorization: "Bearer x" }, {
         authorization: `Digest ${token}`
@@ -110,7 +114,7 @@ describe.concurrent("serve", () => {
     () =>
       Effect.gen(function*() {
         const token = "aLongToken"
-        const { url } = yield* serveWith({ JOB_GATEWAY_TOKEN: token }, "serve", "--emulate", "--port", "0")
+        const { url } = yield* serve(["serve", "--emulate", "--port", "0"], { JOB_GATEWAY_TOKEN: token })
         const open = yield* launch
         const page = yield* open({ httpCredentials: { username: "any", password: token } })
         const errors = errorsOf(page)
@@ -123,7 +127,7 @@ describe.concurrent("serve", () => {
 
   it.scopedLive("is what `demo --board` shows", () =>
     Effect.gen(function*() {
-      const { url } = yield* serve("demo", "--board")
+      const { url } = yield* serve(["demo", "--board"])
       assert.include((yield* read(`${url}events`, hasJobs)).text, "my-org/")
     }))
 })

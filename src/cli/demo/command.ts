@@ -79,15 +79,14 @@ const board = Options.boolean("board").pipe(
   Options.withDescription("submits jobs until it is stopped, and shows them on a page, as `serve --emulate` does")
 )
 
-const onBoard = (options: { readonly json: boolean }) =>
-  Serve.serve({ ...options, host: "127.0.0.1", port: 0, token: undefined, isSimulated: true })
-
 /** The command for any queue. */
 export const withAnyQueue = Command.make(
   "demo",
   { board, jobs, json, utc },
-  ({ board, jobs, ...options }) =>
-    board ? onBoard(options) : jobs === undefined ? demo(options) : manyJobs(jobs, options)
+  ({ board, jobs, ...options }) => {
+    if (board) return Serve.serve({ ...options, host: "127.0.0.1", port: 0, token: undefined, isSimulated: true })
+    return jobs === undefined ? demo(options) : manyJobs(jobs, options)
+  }
 ).pipe(Command.withDescription(
   "Submits jobs to a queue on this machine, over HTTP, and shows them as `watch` does. It takes seven seconds."
 ))

@@ -2,17 +2,14 @@
 import * as Duration from "effect/Duration"
 import { fail, finish, lognormal, type Pool, progress, type Script, type Step } from "../../testing/Worker.js"
 
+/** The options of `queue-status emulator` describe each. */
 export const defaultProfile = {
-  /** How many jobs of a model run at the same time. */
   workers: 4,
-  /** How long an idle worker takes to claim a job. */
   pickup: Duration.millis(500),
-  /** The median duration of an attempt; two of three take between 0.6 and 1.65 times as long. */
+  /** The median; two of three take between 0.6 and 1.65 times as long. */
   duration: Duration.seconds(20),
   progressEvery: Duration.seconds(1),
-  /** The fraction of the attempts that the model fails. */
   failureRate: 0.05,
-  /** The fraction of the attempts whose worker stops responding. */
   lossRate: 0.05,
   claimTimeout: Duration.seconds(10)
 }
