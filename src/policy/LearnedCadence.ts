@@ -33,14 +33,16 @@ const SketchSchema = Schema.Array(
 
 /**
  * The schema of everything learned, as plain JSON, to store between runs of a process: the models, the most recently
- * used last, each with the weights of its waiting and running times in eighths of an octave.
+ * used last, each with the number of its jobs, and the weights of their waiting and running times in eighths of an octave.
  *
  * @since 0.1.0
  * @category schemas
  */
 export const Snapshot = Schema.Struct({
   version: Schema.Literal(1),
-  models: Schema.Array(Schema.Struct({ model: Schema.String, wait: SketchSchema, run: SketchSchema }))
+  models: Schema.Array(
+    Schema.Struct({ model: Schema.String, jobs: Schema.NonNegativeInt, wait: SketchSchema, run: SketchSchema })
+  )
 }).annotations({ identifier: "LearnedCadenceSnapshot" })
 
 /**
@@ -160,6 +162,8 @@ interface Experience {
 }
 
 interface Learning extends Experience {
+  /** The number of jobs whose running time was learned. */
+  jobs: number
   /** What polls need of it, computed once after each new job; `None` while there were too few jobs. */
   known: Option.Option<Experience> | undefined
 }
@@ -248,9 +252,7 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
     }))
     const fallback = options.fallback ?? defaultCadence
     const fading = 0.5 ** (1 / atLeastOne(options.halfLife, 200))
-    // the weight of `minSamples` jobs, of which the first has faded most
-    const jobs = atLeastOne(options.minSamples, 10)
-    const enough = fading < 1 ? (1 - fading ** jobs) / (1 - fading) : jobs
+    const enough = atLeastOne(options.minSamples, 10)
     const limit = Math.floor(atLeastOne(options.models, 256))
 
     // in the order of their use: a `Map` keeps the order of insertion
@@ -265,15 +267,15 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
       }
     }
 
-    for (const { model, run, wait } of options.snapshot?.models ?? []) {
-      use(model, { wait: Sketch.fromWeights(wait), run: Sketch.fromWeights(run), known: undefined })
+    for (const { jobs, model, run, wait } of options.snapshot?.models ?? []) {
+      use(model, { jobs, wait: Sketch.fromWeights(wait), run: Sketch.fromWeights(run), known: undefined })
     }
 
     const recall = ({ job: { model } }: Job.JobStatus): Option.Option<Experience> => {
       const learning = models.get(model)
       if (learning === undefined) return Option.none()
       use(model, learning)
-      return learning.known ??= Sketch.total(learning.run) < 0.99 * enough
+      return learning.known ??= learning.jobs < enough
         ? Option.none()
         : Option.some({ wait: Sketch.smooth(learning.wait), run: Sketch.smooth(learning.run) })
     }
@@ -307,8 +309,10 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
           const { job: { model } } = status
           const add = (phase: "run" | "wait", millis: number): void => {
             if (!Sketch.isMeasurable(millis)) return
-            const learning = models.get(model) ?? { wait: Sketch.empty(), run: Sketch.empty(), known: undefined }
+            const learning = models.get(model) ??
+              { jobs: 0, wait: Sketch.empty(), run: Sketch.empty(), known: undefined }
             Sketch.add(learning[phase], millis, fading)
+            if (phase === "run") learning.jobs++
             learning.known = undefined
             use(model, learning)
           }
@@ -321,8 +325,9 @@ export const make = (options: Options = {}): Effect.Effect<Service> =>
       eta: (status, ...times) => Effect.suspend(() => estimateBy(recall(status), status, ...times)),
       snapshot: Effect.sync(() => ({
         version: 1,
-        models: Array.from(models, ([model, { run, wait }]) => ({
+        models: Array.from(models, ([model, { jobs, run, wait }]) => ({
           model,
+          jobs,
           wait: Sketch.toWeights(wait),
           run: Sketch.toWeights(run)
         }))

@@ -139,12 +139,22 @@ describe("cadence", () => {
     Effect.gen(function*() {
       for (const halfLife of [1, 3, 1_000, Infinity, NaN, 0, -1]) {
         const fallback = Schedule.spaced("777 millis")
-        const service = yield* LearnedCadence.make({ halfLife, minSamples: 20, fallback })
-        for (let i = 0; i < 10; i++) yield* service.observe(done(1, 10))
-        // ten jobs are as good as twenty, if the half-life is one job
-        if (halfLife !== 1) assert.strictEqual(yield* pauseOf(service), 0.777)
-        for (let i = 0; i < 10; i++) yield* service.observe(done(1, 10))
-        assert.notStrictEqual(yield* pauseOf(service), 0.777, `${halfLife}`)
+        const options = { halfLife, minSamples: 100, fallback }
+        const service = yield* LearnedCadence.make(options)
+        for (let i = 0; i < 99; i++) yield* service.observe(done(1, 10))
+        assert.strictEqual(yield* pauseOf(service), 0.777, `${halfLife}`)
+        const restored = yield* LearnedCadence.make({ ...options, snapshot: yield* service.snapshot })
+        assert.strictEqual(yield* pauseOf(restored), 0.777, `${halfLife}`)
+        for (const known of [service, restored]) {
+          yield* known.observe(done(1, 10))
+          assert.notStrictEqual(yield* pauseOf(known), 0.777, `${halfLife}`)
+        }
+        const never = yield* LearnedCadence.make({
+          ...options,
+          minSamples: Infinity,
+          snapshot: yield* service.snapshot
+        })
+        assert.strictEqual(yield* pauseOf(never), 0.777, `${halfLife}`)
       }
     }))
 
@@ -457,7 +467,7 @@ describe("memory", () => {
 
   it.effect("loads no more models than the option allows", () =>
     Effect.gen(function*() {
-      const models = ["a", "b", "c"].map((model) => ({ model, wait: [], run: [[3, 1]] as const }))
+      const models = ["a", "b", "c"].map((model) => ({ model, jobs: 1, wait: [], run: [[3, 1]] as const }))
       const service = yield* LearnedCadence.make({ models: 2, snapshot: { version: 1, models } })
       assert.deepStrictEqual((yield* service.snapshot).models.map(({ model }) => model), ["b", "c"])
     }))
@@ -466,7 +476,7 @@ describe("memory", () => {
     const decode = Schema.decodeUnknownOption(LearnedCadence.Snapshot)
     const memory = (...weight: ReadonlyArray<unknown>) => ({
       version: 1,
-      models: [{ model: "a", wait: [], run: [weight] }]
+      models: [{ model: "a", jobs: 1, wait: [], run: [weight] }]
     })
     assert(Option.isSome(decode(memory(3, 1.5))))
     for (const weight of [[-1, 1], [192, 1], [1.5, 1], [3, -1], [3, 0], [3, NaN], [3, Infinity], [3], ["3", 1]]) {
