@@ -54,7 +54,8 @@ const make = (label: string, effect: FaultEffect, conditions: ReadonlyArray<Cond
 // -----------------------------------------------------------------------------
 
 /**
- * Sends this response; the queue does nothing. A string `body` is sent as it is, an object as JSON.
+ * Sends this response; the queue does nothing. `status` is that of a final response, from 200 to 599. A string `body` is sent
+ * as it is, an object as JSON.
  *
  * @since 0.1.0
  * @category answers
@@ -64,6 +65,9 @@ export const answer = (
   body: string | Job.JsonObject = "",
   headers: { readonly [name: string]: string } = {}
 ): Fault => {
+  if (!(Number.isInteger(status) && status >= 200 && status <= 599)) {
+    throw new RangeError(`Fault.answer: ${status} is not a status of HTTP, from 200 to 599`)
+  }
   // in lowercase: the defaults, and the emulator, would not find other names
   const fields = { ...Headers.fromInput(headers) }
   const retryAfter = fields["retry-after"]
@@ -164,7 +168,8 @@ export const refused: Fault = make(
 export const noResponse: Fault = make("hang", { _tag: "Hang" })
 
 /**
- * Does what the call asks for, but replaces its response by another fault. `instead` defaults to `disconnected`.
+ * Does what the call asks for, but replaces its response by another fault, not one of a snapshot. `instead` defaults to
+ * `disconnected`.
  *
  * @example
  * import { Fault } from "effect-queue-status/testing"
@@ -175,12 +180,11 @@ export const noResponse: Fault = make("hang", { _tag: "Hang" })
  * @since 0.1.0
  * @category no answer
  */
-export const answerLost = (instead: Fault = disconnected): Fault =>
-  make(
-    `answer lost: ${instead.label}`,
-    { _tag: "AnswerLost", instead: instead[TypeId].effect },
-    instead[TypeId].conditions
-  )
+export const answerLost = (instead: Fault = disconnected): Fault => {
+  const { conditions, effect } = instead[TypeId]
+  if (effect._tag === "Snapshot") throw new RangeError(`Fault.answerLost: "${instead.label}" loses no answer`)
+  return make(`answer lost: ${instead.label}`, { _tag: "AnswerLost", instead: effect }, conditions)
+}
 
 /**
  * Breaks the connection in the middle of the response body. The call fails with `Unreachable`.

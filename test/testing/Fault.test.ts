@@ -149,6 +149,13 @@ const failures: ReadonlyArray<
   ],
   ["rateLimited", Fault.rateLimited(), rateLimited, 0, false],
   [
+    "rateLimited for ever, which is a day",
+    Fault.rateLimited(Duration.infinity),
+    { ...rateLimited, retryAfter: 86_400_000 },
+    0,
+    false
+  ],
+  [
     "rateLimited, with a Retry-After in seconds",
     Fault.rateLimited("10 seconds"),
     { ...rateLimited, retryAfter: 10_000 },
@@ -768,6 +775,18 @@ describe("Fault", () => {
           new Set(["answered"])
         )
       }))
+  })
+
+  it("an answer that HTTP does not have, and a lost answer that is not lost, throw when they are created", () => {
+    for (const status of [-1, 0, 100, 199, 200.5, 600, Infinity, NaN]) {
+      assert.throws(() => Fault.answer(status), RangeError, `Fault.answer: ${status} is not a status`)
+    }
+    assert.throws(() => Fault.unavailable({ status: 0 }), RangeError)
+    assert.throws(
+      () => Fault.answerLost(Fault.stale("1 minute")),
+      RangeError,
+      "Fault.answerLost: \"1m behind\" loses no answer"
+    )
   })
 
   it("conditions that can never hold throw when they are created", () => {

@@ -43,7 +43,8 @@ export const noSuchJob = (job: JobRef): WireResponse => notFound(`no job ${job.r
  */
 export const retryAfterHeaders = (retryAfter: Duration.DurationInput | undefined): WireResponse["headers"] => {
   if (retryAfter === undefined) return {}
-  const millis = Math.ceil(Duration.toMillis(retryAfter))
+  // as digits: neither `Infinity` nor `1e+22` is a header that a client reads
+  const millis = Math.min(Number.MAX_SAFE_INTEGER, Math.ceil(Duration.toMillis(retryAfter)))
   return {
     "retry-after": String(Math.ceil(millis / 1000)),
     ...(millis % 1000 !== 0 && { "retry-after-ms": String(millis) })
