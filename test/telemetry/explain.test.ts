@@ -417,6 +417,19 @@ describe("explain", () => {
       }))
     ))
 
+  it.effect("has a deadline that is later than any date", () =>
+    Effect.gen(function*() {
+      const job = yield* submit(0)
+      yield* Effect.forkScoped(JobStream.result(job, { deadline: Number.MAX_SAFE_INTEGER }))
+      yield* Effect.sleep("1 second")
+      const explanation = yield* JobTelemetry.explain(job)
+      assert.match(explanation.summary, /; its watch gives up at \+275760-09-13T00:00:00\.000Z$/)
+      assert.deepStrictEqual(
+        yield* Schema.decode(JobTelemetry.Explanation)(yield* Schema.encode(JobTelemetry.Explanation)(explanation)),
+        explanation
+      )
+    }).pipe(Effect.scoped, inTime, Effect.provide(TestJobQueue.layer())))
+
   it.effect("is of the states alone, where the queue reports nothing else", () =>
     Effect.gen(function*() {
       const job = yield* submit(0)

@@ -16,5 +16,8 @@ export const monotonic = (clock: Clock.Clock): number =>
 /** Returns how far the wall clock is ahead of the monotonic time now, in milliseconds. @internal */
 export const wallOffset = (clock: Clock.Clock): number => clock.unsafeCurrentTimeMillis() - monotonic(clock)
 
-/** Returns the date of a monotonic time, by the current setting of the wall clock. @internal */
-export const dateOf = (clock: Clock.Clock, time: number): DateTime.Utc => DateTime.unsafeMake(wallOffset(clock) + time)
+const latest = 8.64e15
+
+/** Returns the date of a monotonic time, by the current setting of the wall clock: at most the last that there is. @internal */
+export const dateOf = (clock: Clock.Clock, time: number): DateTime.Utc =>
+  DateTime.unsafeMake(Math.min(latest, wallOffset(clock) + time))
