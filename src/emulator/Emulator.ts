@@ -47,7 +47,7 @@ import * as WorkerApi from "./internal/workerApi.js"
 export interface Options {
   /** The address to listen on. Defaults to `127.0.0.1`. */
   readonly host?: string | undefined
-  /** The port to listen on. Defaults to a free one. */
+  /** The port to listen on. Defaults to a free one. Fails with `ServeError` if it is out of range. */
   readonly port?: number | undefined
   /** Simulated workers, which run the jobs. Defaults to none: jobs wait for external workers. */
   readonly workers?: Pool | ReadonlyArray<Pool> | undefined

@@ -140,6 +140,15 @@ describe("Emulator", () => {
         assert.propertyVal(error.cause, "code", "EADDRINUSE")
         assert.strictEqual((yield* first.ask(get("metrics", { model }))).status, 200)
       }))
+
+    it.scopedLive("fails with ServeError if the port is out of range, or the host empty", () =>
+      Effect.gen(function*() {
+        // an empty host would be every interface
+        for (const options of [{ port: 65_536 }, { port: -1 }, { port: 0.5 }, { port: NaN }, { host: "" }]) {
+          const error = yield* Effect.flip(Layer.build(Emulator.layer(options)))
+          assert.strictEqual(error._tag, "ServeError")
+        }
+      }))
   })
 
   // ---------------------------------------------------------------------------

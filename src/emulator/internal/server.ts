@@ -6,6 +6,7 @@
  */
 // @effect-diagnostics nodeBuiltinImport:off
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as HttpServerError from "@effect/platform/HttpServerError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Http from "node:http"
@@ -96,7 +97,12 @@ export const make = ({ patience: { headers, idle, request } = defaultPatience, t
  */
 export const listen = (server: Http.Server, { host, port }: { readonly host: string; readonly port: number }) =>
   Effect.gen(function*() {
-    const httpServer = yield* NodeHttpServer.make(() => server, { host, port })
+    // Node takes an empty host for every address
+    if (host === "") return yield* new HttpServerError.ServeError({ cause: new Error("the host is empty") })
+    const httpServer = yield* NodeHttpServer.make(() => server, { host, port }).pipe(
+      // Node throws if the port is out of range
+      Effect.catchAllDefect((cause) => new HttpServerError.ServeError({ cause }))
+    )
     // closing a server waits for its connections to end
     yield* Effect.addFinalizer(() => Effect.sync(() => server.closeAllConnections()))
     const { address } = httpServer
