@@ -433,7 +433,8 @@ export const fromDocument = (document: typeof Document.Type, asked?: JobRef): Jo
   return isKnownState(document.status) ? status : { ...status, _tag: "Unrecognized", status: document.status }
 }
 
-const isName = (u: unknown): boolean => typeof u === "string" && /\S/.test(u) && isWellFormed(u)
+/** Whether a value is a text that is not blank, and that UTF-8 can represent. @internal */
+export const isName = (u: unknown): u is string => typeof u === "string" && /\S/.test(u) && isWellFormed(u)
 
 const isAbsentOr = (is: (u: unknown) => boolean) => (u: unknown): boolean => u === undefined || u === null || is(u)
 const isAbsentOrTime = isAbsentOr((u) => typeof u === "string" && isTimestamp(u))

@@ -226,7 +226,10 @@ describe("submit", () => {
           assert(error._tag === "InvalidRequest" && error.httpStatus === undefined, error.message)
           return error.detail
         })
-      assert.strictEqual(yield* refused(request, { key: " " }), "key: a key must not be blank")
+      // the last would become another key on its way, and is no name of a file
+      for (const key of ["", " ", "order-\ud800"]) {
+        assert.include(yield* refused(request, { key }), "key: a key must not be blank, and must be well-formed")
+      }
       assert.strictEqual(
         yield* refused({ ...request, info: { client_key: "mine" } }, { key: "order-17" }),
         "info.client_key: is where the key of the submit goes"

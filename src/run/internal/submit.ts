@@ -13,7 +13,7 @@ import * as Predicate from "effect/Predicate"
 import { jsonPrint } from "../../model/internal/fingerprint.js"
 import { isSameJob } from "../../model/internal/jobKey.js"
 import { uuidv7 } from "../../model/internal/uuid.js"
-import type { JobRef } from "../../model/Job.js"
+import { isName, type JobRef } from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
 import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import type { Retry } from "../../policy/Retry.js"
@@ -72,8 +72,8 @@ const newKey: Effect.Effect<string> = Effect.flatMap(
 // `checkSubmit` validates the request itself.
 const withKey = (request: SubmitRequest, key: string): Either.Either<SubmitRequest, QueueError.InvalidRequest> => {
   const info: unknown = request?.info
-  if (typeof key !== "string" || key.trim() === "") {
-    return Either.left(invalidSubmit(request, "key: a key must not be blank"))
+  if (!isName(key)) {
+    return Either.left(invalidSubmit(request, "key: a key must not be blank, and must be well-formed Unicode"))
   }
   if (info !== undefined && info !== null && !Predicate.isRecord(info)) return Either.right(request)
   const taken = info?.[keyField]
