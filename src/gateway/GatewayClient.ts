@@ -23,7 +23,7 @@ import type * as Scope from "effect/Scope"
 import { format } from "../model/Job.js"
 import { QueueError } from "../model/QueueError.js"
 import { withNoStore } from "../queue/internal/noStore.js"
-import { resolveRequest, resolveUrl } from "../queue/internal/options.js"
+import { resolveRequest, resolveToken, resolveUrl } from "../queue/internal/options.js"
 import * as Answer from "../queue/internal/response.js"
 import { type Scrub, scrubber } from "../queue/internal/scrubber.js"
 import { makeStatus } from "../queue/internal/statusCall.js"
@@ -42,7 +42,10 @@ import * as JobWatcher from "../watch/JobWatcher.js"
 export interface Options extends JobWatcher.Options {
   /** The URL of the gateway, with the prefix under which it is mounted: `https://jobs.example.com/jobs`. */
   readonly url: string
-  /** The token that `GatewayAccess.bearer` or `GatewayAccess.watchTokens` of the gateway accepts. */
+  /**
+   * The token that `GatewayAccess.bearer` or `GatewayAccess.watchTokens` of the gateway accepts. Whitespace around it is
+   * removed.
+   */
   readonly token?: Redacted.Redacted | undefined
   /** The maximum duration of a request, headers and body. Defaults to 30 seconds. */
   readonly requestTimeout?: Duration.DurationInput | undefined
@@ -76,7 +79,7 @@ export const make = (
   Effect.gen(function*() {
     const url = yield* resolveUrl("url", options.url)
     const { maxResponseBytes, requestTimeout } = yield* resolveRequest(options)
-    const { token } = options
+    const token = options.token && (yield* resolveToken("token", options.token))
     const scrub = token === undefined ? identity : scrubber(token)
     const client = withNoStore(yield* HttpClient.HttpClient)
     const { status } = yield* makeStatus(

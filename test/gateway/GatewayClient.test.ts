@@ -12,6 +12,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/TestClock"
 import { createServer } from "node:http"
@@ -210,4 +211,27 @@ it.effect("the URL is checked, also that of the configuration", () =>
       ),
       [false, true, true, true, true]
     )
+  }))
+
+it.effect("the token is checked, without whitespace around it, which a file often ends with", () =>
+  Effect.gen(function*() {
+    const tokens: Array<string | undefined> = []
+    const client = HttpClient.make((request) => {
+      tokens.push(request.headers["authorization"])
+      return Effect.succeed(HttpClientResponse.fromWeb(request, new Response(null, { status: 404 })))
+    })
+    const watch = (token: string) =>
+      GatewayClient.make({ url: "http://gateway/jobs", token: Redacted.make(token) }).pipe(
+        Effect.flatMap((watcher) =>
+          Effect.provideService(JobStream.result(job, { retry: Schedule.stop }), JobWatcher.JobWatcher, watcher)
+        ),
+        Effect.flip,
+        Effect.map(({ _tag }) => _tag),
+        Effect.scoped,
+        Effect.provideService(HttpClient.HttpClient, client)
+      )
+    assert.strictEqual(yield* watch("a-token\n"), "UnexpectedResponse")
+    assert.deepStrictEqual(tokens, ["Bearer a-token"])
+    for (const token of ["", "a\ntoken", "a token", "tökén"]) assert.strictEqual(yield* watch(token), "ConfigError")
+    assert.lengthOf(tokens, 1)
   }))

@@ -31,15 +31,6 @@ export const defaultRequestTimeout: Duration.Duration = Duration.seconds(30)
 
 const defaultMaxResponseBytes: number = 64 * 1024 * 1024
 
-const checkApiKey = (apiKey: Redacted.Redacted): Either.Either<Redacted.Redacted, string> => {
-  const token = Redacted.value(apiKey).trim()
-  return token === ""
-    ? Either.left("the token must not be empty")
-    : /^[\x21-\x7e]+$/.test(token)
-    ? Either.right(Redacted.make(token))
-    : Either.left("the token must be printable ASCII without blanks")
-}
-
 // The issues omit the URL: a malformed one may contain a password or a token.
 const checkBaseUrl = (baseUrl: string): Either.Either<string, string> => {
   if (!URL.canParse(baseUrl)) return Either.left("the base URL is not a URL")
@@ -59,8 +50,21 @@ export const checkCount = (option: string, count: number): Either.Either<number,
     ? Either.right(count)
     : Either.left(invalid(option)("the number must be a positive integer"))
 
+/** @internal */
+export const resolveToken = (
+  option: string,
+  token: Redacted.Redacted
+): Either.Either<Redacted.Redacted, ConfigError.ConfigError> => {
+  const text = Redacted.value(token).trim()
+  return text === ""
+    ? Either.left(invalid(option)("the token must not be empty"))
+    : /^[\x21-\x7e]+$/.test(text)
+    ? Either.right(Redacted.make(text))
+    : Either.left(invalid(option)("the token must be printable ASCII without blanks"))
+}
+
 const environmentApiKey = Config.redacted("TOGETHER_API_KEY").pipe(
-  Config.mapOrFail((apiKey) => Either.mapLeft(checkApiKey(apiKey), invalid("TOGETHER_API_KEY")))
+  Config.mapOrFail((apiKey) => resolveToken("TOGETHER_API_KEY", apiKey))
 )
 
 const environmentBaseUrl = Config.string("TOGETHER_BASE_URL").pipe(
@@ -88,7 +92,7 @@ export const resolve = (options: Options) =>
     return {
       apiKey: options.apiKey === undefined
         ? yield* environmentApiKey
-        : yield* Either.mapLeft(checkApiKey(options.apiKey), invalid("apiKey")),
+        : yield* resolveToken("apiKey", options.apiKey),
       baseUrl: options.baseUrl === undefined
         ? yield* environmentBaseUrl
         : yield* resolveUrl("baseUrl", options.baseUrl),
