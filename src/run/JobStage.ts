@@ -72,6 +72,10 @@ export interface Options<In, PayloadI extends object, PayloadR, Out, OutputsI, O
   readonly options?: Omit<RunOptions, "key"> | undefined
 }
 
+// an option that is `undefined` is not given
+const given = (options: RunOptions): RunOptions =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+
 /**
  * Creates a stage. Its errors and events have its name.
  *
@@ -111,7 +115,7 @@ export const make = <In, PayloadI extends object, PayloadR, Out, OutputsI, Outpu
       Effect.flatMap((payload) =>
         runToEnd(
           { ...rest, model, payload },
-          { ...options, ...call },
+          { ...options, ...given(call) },
           Option.some(stage),
           (end) => decodeOutputs(end, outputs)
         )

@@ -138,7 +138,7 @@ describe("a stage", () => {
         outputs: Schema.Struct({}),
         options: { resubmit: Schedule.recurs(1) }
       })
-      const error = yield* Effect.flip(stubborn({}, { key: "order-17" }))
+      const error = yield* Effect.flip(stubborn({}, { key: "order-17", resubmit: undefined }))
       assert.strictEqual(error.error._tag, "JobRetriesExhausted")
       const jobs = yield* Effect.flatMap(TestJobQueue.jobs, Effect.forEach((job) => JobQueue.status(job)))
       assert.deepStrictEqual(jobs.map(({ info }) => info["client_key"]), ["order-17", "order-17/2"])
