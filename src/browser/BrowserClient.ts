@@ -281,6 +281,9 @@ export interface Options {
   readonly maxSilence?: number | undefined
 }
 
+// a longer timer fires at once
+const longestTimer = 2 ** 31 - 1
+
 const isDetails = (body: unknown): body is ErrorDetails =>
   typeof body === "object" && body !== null && "_tag" in body && "message" in body
 
@@ -330,7 +333,7 @@ export async function* watch(
     from,
     token: () => typeof token === "function" ? token() : token,
     signal,
-    maxSilence,
+    maxSilence: Math.min(maxSilence, longestTimer),
     toError
   })
   for await (const notice of notices) {

@@ -181,6 +181,18 @@ it.scopedLive("a silent connection is closed; a slow consumer does not count as 
     assert.deepStrictEqual(seen, ["Connected", "Queued", "Queued", "Queued"])
   }))
 
+it.scopedLive("a connection may be silent for longer than a timer can run, or for ever", () =>
+  Effect.gen(function*() {
+    const late: HostileServer.Handler = (response) => {
+      response.writeHead(200, { "content-type": "text/event-stream", "connection": "close" }).write("retry: 1\n\n")
+      setTimeout(() => response.end(event("end", {})), 100)
+    }
+    for (const maxSilence of [2 ** 31, Infinity]) {
+      const { events } = yield* following([late, late, late], { maxSilence })
+      assert.deepStrictEqual(events.map(({ _tag }) => _tag), ["Connected"], `${maxSilence}`)
+    }
+  }))
+
 it.scopedLive("a consumer that aborts or stops closes the connection", () =>
   Effect.gen(function*() {
     const server = yield* HostileServer.make((response) => {
