@@ -997,6 +997,12 @@ describe("identity", () => {
     )
   })
 
+  it("a time with a fraction of a millisecond is written without it", () => {
+    const at = Option.some(DateTime.add(epoch, { millis: 1_000.5 }))
+    const cursor = cursorOf(Job.Running({ job, createdAt: at, claimedAt: at }))
+    assert.deepStrictEqual(carried(cursor), cursor)
+  })
+
   it("a truncated cursor is rejected", () => {
     FastCheck.assert(
       FastCheck.property(cursors, (cursor) => {

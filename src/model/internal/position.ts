@@ -33,9 +33,9 @@ export const phaseOf = (status: JobStatus): Phase =>
 /** The job is in the queue, or was canceled there: every claim was lost. @internal */
 export const isUnclaimed = (status: JobStatus): boolean => status._tag === "Pending" || status._tag === "Canceled"
 
-/** @internal */
+/** Returns a time in whole milliseconds: a cursor has no others. @internal */
 export const millis = (time: Option.Option<DateTime.Utc>): number | undefined =>
-  Option.isSome(time) ? time.value.epochMillis : undefined
+  Option.isSome(time) ? Math.floor(time.value.epochMillis) : undefined
 
 /** @internal */
 export const isEarlier = (time: number | undefined, than: number | undefined): boolean =>
