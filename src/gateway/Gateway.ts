@@ -23,6 +23,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { rules } from "../model/internal/rules.js"
+import { pauseOf } from "../policy/internal/pauses.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
 import type { Access } from "./GatewayAccess.js"
 import { Heartbeats, open } from "./internal/connection.js"
@@ -54,7 +55,10 @@ export interface Options {
   readonly view?: View | undefined
   /** Who may watch which job. Without it, everyone who reaches the gateway may watch every job. */
   readonly access?: Access | undefined
-  /** The interval of heartbeats on a stream, for proxies that close idle connections. Defaults to 15 seconds. */
+  /**
+   * The interval of heartbeats on a stream, for proxies that close idle connections: at least 50 milliseconds. Defaults to 15
+   * seconds.
+   */
   readonly heartbeat?: Duration.DurationInput | undefined
   /** How many requests may be open. Others are rejected with 503 and `Retry-After`. Defaults to 1,000. */
   readonly maxConnections?: number | undefined
@@ -99,7 +103,7 @@ export interface Options {
 export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatcher | Scope.Scope> => {
   const encoders = encodersOf(options.view)
   const encoderFor = encodersBy(encoders)
-  const heartbeats = new Heartbeats(Duration.decode(options.heartbeat ?? "15 seconds"))
+  const heartbeats = new Heartbeats(Duration.millis(pauseOf(options.heartbeat ?? "15 seconds")))
   const access = options.access ?? (() => Effect.void)
   const connections = new Connections(options.maxConnections ?? 1_000, options.maxConnectionsPerClient ?? Infinity)
 

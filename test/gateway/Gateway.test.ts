@@ -68,6 +68,15 @@ describe("GET /events", () => {
       assert.strictEqual(tags.length, 8)
     })))
 
+  it.effect("sends no endless heartbeats, for any interval", () =>
+    test(Effect.gen(function*() {
+      for (const heartbeat of [0, -1, NaN]) {
+        const app = yield* make({ heartbeat })
+        const { text } = yield* get(app, path("events", yield* submit))
+        assert.isAtMost(text.match(/^: heartbeat$/gm)?.length ?? 0, 60_000 / 50)
+      }
+    })))
+
   it.effect("has nothing for a client that has seen the end", () =>
     test(Effect.gen(function*() {
       const job = yield* submit
