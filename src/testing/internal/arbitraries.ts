@@ -4,6 +4,7 @@ import * as FastCheck from "effect/FastCheck"
 import * as Option from "effect/Option"
 import type { Operation } from "../../model/QueueError.js"
 import * as Fault from "../Fault.js"
+import { TypeId } from "./fault.js"
 
 /** Sets the text that fast-check prints for a value. @internal */
 export const printed = <A extends object>(value: A, text: () => string): A =>
@@ -136,7 +137,7 @@ const condition = either(
 /** @internal */
 export const faults: FastCheck.Arbitrary<ReadonlyArray<Fault.Fault>> = FastCheck.array(
   FastCheck.tuple(
-    either([9, anyKind], [1, lost(anyKind)]),
+    either([9, anyKind], [1, lost(anyKind.filter((fault) => fault[TypeId].effect._tag !== "Snapshot"))]),
     FastCheck.array(condition, { maxLength: 3 })
   ).map(([fault, conditions]) => conditions.reduce((fault, add) => add(fault), fault)),
   { maxLength: 4 }
