@@ -120,11 +120,11 @@ export class Heartbeats {
 
   /** Sends them to an output until the scope is closed. */
   begin(output: Output, heartbeat: Uint8Array, scope: Scope.Scope): Effect.Effect<void> {
-    return Effect.flatMap(Fiber.runtime, (runtime) => {
+    return Effect.uninterruptible(Effect.flatMap(Fiber.runtime, (runtime) => {
       this.outputs.set(output, heartbeat)
       this.timer ??= Fiber.fork(runtime, Effect.forever(this.beat))
       return Scope.addFinalizer(scope, Effect.sync(() => this.end(output)))
-    })
+    }))
   }
 
   private end(output: Output): void {
