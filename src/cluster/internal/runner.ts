@@ -112,16 +112,19 @@ export const makeRunner = (options: JobWatcher.Options) =>
     }
 
     const status = (job: JobRef): Answer =>
-      Effect.flatMap(monotonicNow, (now) => {
-        if (!owned.has(bucketOf(job))) return moved
-        const known = watched.get(keyOf(job))
-        const entry = known ?? { job, askedAt: now, answer: moved, hasAnswer: Effect.unsafeMakeLatch() }
-        entry.askedAt = now
-        const answer = entry.hasAnswer.whenOpen(Effect.suspend(() => entry.answer))
-        if (known !== undefined) return answer
-        watched.set(keyOf(job), entry)
-        return Effect.zipRight(Effect.uninterruptible(subscription.add(job)), answer)
-      })
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(monotonicNow, (now) => {
+          if (!owned.has(bucketOf(job))) return moved
+          const known = watched.get(keyOf(job))
+          const entry = known ?? { job, askedAt: now, answer: moved, hasAnswer: Effect.unsafeMakeLatch() }
+          entry.askedAt = now
+          const answer = restore(entry.hasAnswer.whenOpen(Effect.suspend(() => entry.answer)))
+          if (known !== undefined) return answer
+          // an entry that the subscription does not have would never be answered
+          watched.set(keyOf(job), entry)
+          return Effect.zipRight(subscription.add(job), answer)
+        })
+      )
 
     const received = new WeakSet<RateLimited>()
 
