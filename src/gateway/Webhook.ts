@@ -316,8 +316,10 @@ export const make = (
       register: (job, endpoint) => Effect.uninterruptible(Effect.zipRight(store.add({ job, endpoint }), reconcile)),
       // in turn: until the store has removed the delivery, a registration of another one would start it again
       unregister: (job, endpoint) =>
-        inTurn(Effect.zipRight(FiberMap.remove(fibers, keyOf({ job, endpoint })), store.remove({ job, endpoint }))),
-      enable: (endpoint) => Effect.zipRight(store.enable(endpoint), reconcile)
+        inTurn(Effect.uninterruptible(
+          Effect.zipRight(FiberMap.remove(fibers, keyOf({ job, endpoint })), store.remove({ job, endpoint }))
+        )),
+      enable: (endpoint) => Effect.uninterruptible(Effect.zipRight(store.enable(endpoint), reconcile))
     })
   })
 

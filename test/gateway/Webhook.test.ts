@@ -353,6 +353,22 @@ describe("an endpoint", () => {
       assert.strictEqual(errors.length, 4)
     })))
 
+  it.effect("that is enabled by an interrupted call continues", () =>
+    test(Effect.gen(function*() {
+      const { client, received } = receiver([{ status: 410 }])
+      const { store } = disk()
+      const slow = {
+        ...store,
+        set: (key: string, value: string | Uint8Array) => Effect.delay(store.set(key, value), "1 second")
+      }
+      const webhooks = yield* start(client, slow, stops())
+      yield* webhooks.register(yield* ended, "billing")
+      yield* Effect.sleep("1 minute")
+      yield* Effect.timeoutOption(webhooks.enable("billing"), "10 millis")
+      yield* Effect.sleep("1 minute")
+      assert.sameMembers(typesOf(received.slice(1)), history)
+    })))
+
   it.effect("that is unknown stops its deliveries", () =>
     test(Effect.gen(function*() {
       const { client, times } = receiver()
@@ -425,6 +441,24 @@ describe("a delivery", () => {
       assert.strictEqual(received.at(-1)?.type, "job.progressed")
       assert.deepStrictEqual(Array.from(entries.values()), [`{"deliveries":[],"disabled":[]}`])
       yield* TestJobQueue.expectNoCallsAfter("25 seconds")
+    })))
+
+  it.effect("that is unregistered by an interrupted call leaves nothing in the store", () =>
+    test(Effect.gen(function*() {
+      const { client } = receiver()
+      const { entries, store } = disk()
+      const slow = {
+        ...store,
+        set: (key: string, value: string | Uint8Array) => Effect.delay(store.set(key, value), "1 second")
+      }
+      const webhooks = yield* start(client, slow)
+      const job = yield* submit
+      yield* webhooks.register(job, "billing")
+      // the cursor of the first transition is being written
+      yield* Effect.sleep("10 millis")
+      yield* Effect.timeoutOption(webhooks.unregister(job, "billing"), "10 millis")
+      yield* Effect.sleep("10 seconds")
+      assert.deepStrictEqual(Array.from(entries.values()), [`{"deliveries":[],"disabled":[]}`])
     })))
 
   it.effect("that is unregistered does not begin again for a registration at the same time", () =>
