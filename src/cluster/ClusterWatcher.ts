@@ -24,7 +24,7 @@ import type { JobRef, JobStatus } from "../model/Job.js"
 import { isQueueError, Unreachable } from "../model/QueueError.js"
 import type { QueueError } from "../model/QueueError.js"
 import { statusOnly } from "../queue/internal/statusOnly.js"
-import * as JobQueue from "../queue/JobQueue.js"
+import type { JobQueue } from "../queue/JobQueue.js"
 import * as JobWatcher from "../watch/JobWatcher.js"
 import { Bucket, bucketOf, buckets, Moved, ownedBuckets } from "./internal/entity.js"
 import { makeRunner } from "./internal/runner.js"
@@ -40,7 +40,7 @@ import { makeRunner } from "./internal/runner.js"
  */
 export const layerRunner = (
   options: JobWatcher.Options = {}
-): Layer.Layer<never, never, JobQueue.JobQueue | Sharding> =>
+): Layer.Layer<never, never, JobQueue | Sharding> =>
   Layer.unwrapScoped(
     Effect.map(makeRunner(options), (handlers) =>
       Bucket.toLayer(handlers, { concurrency: "unbounded", mailboxCapacity: "unbounded" }))
@@ -69,7 +69,6 @@ export const layerClient: Layer.Layer<JobWatcher.JobWatcher, never, Sharding> = 
   JobWatcher.JobWatcher,
   Effect.gen(function*() {
     const client = yield* Bucket.client
-    const others = Option.getOrElse(yield* Effect.serviceOption(JobQueue.JobQueue), () => statusOnly("a fleet"))
     const ask = (job: JobRef): Effect.Effect<JobStatus, QueueError | Moved> =>
       client(bucketOf(job)).Status({ job }).pipe(
         // a runner that hangs must not hold a request when another one has its jobs
@@ -112,7 +111,7 @@ export const layerClient: Layer.Layer<JobWatcher.JobWatcher, never, Sharding> = 
           )
         })
       })
-    return yield* Effect.provideService(JobWatcher.make(clientOptions), JobQueue.JobQueue, { ...others, status })
+    return yield* JobWatcher.makeOver(yield* statusOnly("a fleet", status), clientOptions)
   })
 )
 
@@ -124,8 +123,7 @@ export const layerClient: Layer.Layer<JobWatcher.JobWatcher, never, Sharding> = 
  */
 export const layer = (
   options: JobWatcher.Options = {}
-): Layer.Layer<JobWatcher.JobWatcher, never, JobQueue.JobQueue | Sharding> =>
-  Layer.merge(layerClient, layerRunner(options))
+): Layer.Layer<JobWatcher.JobWatcher, never, JobQueue | Sharding> => Layer.merge(layerClient, layerRunner(options))
 
 /**
  * The part of all jobs that this process owns, from 0 to 1. All runners together own 1, or less while jobs move.

@@ -16,7 +16,6 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -30,7 +29,6 @@ import { makeStatus } from "../queue/internal/statusCall.js"
 import { statusOnly } from "../queue/internal/statusOnly.js"
 import { overHttp } from "../queue/internal/statusOverHttp.js"
 import { readHeaders } from "../queue/internal/wire.js"
-import * as JobQueue from "../queue/JobQueue.js"
 import * as JobWatcher from "../watch/JobWatcher.js"
 
 /**
@@ -94,8 +92,7 @@ export const make = (
           )
       )
     )
-    const others = Option.getOrElse(yield* Effect.serviceOption(JobQueue.JobQueue), () => statusOnly("a gateway"))
-    return yield* Effect.provideService(JobWatcher.make(options), JobQueue.JobQueue, { ...others, status })
+    return yield* JobWatcher.makeOver(yield* statusOnly("a gateway", status), options)
   })
 
 /**

@@ -121,7 +121,9 @@ export const make = (store: Store): Effect.Effect<Service> =>
       yield* Scope.make()
     )
     return SubmitJournal.of({
-      ...store,
+      get: (key) => store.get(key),
+      set: (key, entry) => store.set(key, entry),
+      remove: (key) => store.remove(key),
       withLock: (key) => (self) =>
         Effect.scopedWith((scope) =>
           Effect.flatMap(Scope.extend(RcMap.get(locks, key), scope), (lock) => lock.withPermits(1)(self))
@@ -130,13 +132,14 @@ export const make = (store: Store): Effect.Effect<Service> =>
   })
 
 const ofStore = (store: KeyValueStore.KeyValueStore): Effect.Effect<Service> => {
-  const entries = KeyValueStore.prefix(store, "effect-queue-status/submit/").forSchema(Entry)
+  const entries = store.forSchema(Entry)
+  const entryKey = (key: string) => `effect-queue-status/submit/${key}`
   const failed = (key: string, operation: JournalError["operation"]) => ({ message }: { readonly message: string }) =>
     new JournalError({ key, operation, reason: message })
   return make({
-    get: (key) => Effect.mapError(entries.get(key), failed(key, "get")),
-    set: (key, entry) => Effect.mapError(entries.set(key, entry), failed(key, "set")),
-    remove: (key) => Effect.mapError(entries.remove(key), failed(key, "remove"))
+    get: (key) => Effect.mapError(entries.get(entryKey(key)), failed(key, "get")),
+    set: (key, entry) => Effect.mapError(entries.set(entryKey(key), entry), failed(key, "set")),
+    remove: (key) => Effect.mapError(entries.remove(entryKey(key)), failed(key, "remove"))
   })
 }
 

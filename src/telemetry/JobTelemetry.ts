@@ -74,7 +74,11 @@ export const layer: Layer.Layer<JobWatcher, never, JobWatcher> = Layer.effect(
 export const propagation: Layer.Layer<JobQueue, never, JobQueue> = Layer.effect(
   JobQueue,
   Effect.map(JobQueue, (queue) => ({
-    ...queue,
+    status: (job) => queue.status(job),
+    cancel: (job) => queue.cancel(job),
+    clear: (model) => queue.clear(model),
+    metrics: (model) => queue.metrics(model),
+    clockAhead: queue.clockAhead,
     submit: (request) =>
       Effect.flatMap(
         Effect.option(Effect.currentParentSpan),

@@ -35,7 +35,7 @@ import type { JobRef } from "../model/Job.js"
 import type { RateLimited } from "../model/QueueError.js"
 import { LearnedCadence } from "../policy/LearnedCadence.js"
 import * as Fiber from "../queue/internal/fiber.js"
-import { JobQueue } from "../queue/JobQueue.js"
+import { JobQueue, type Service as JobQueueService } from "../queue/JobQueue.js"
 import type { Inspection, PollingEvent, SubscribeOptions, Subscription } from "./internal/notice.js"
 import { Scheduler } from "./internal/scheduler.js"
 import { subscribe } from "./internal/subscription.js"
@@ -62,7 +62,7 @@ export interface Service {
    *
    * @internal
    */
-  readonly inspect?: (model: string) => Effect.Effect<Inspection>
+  readonly inspect?: ((model: string) => Effect.Effect<Inspection>) | undefined
   /**
    * How far the service's clock is ahead of ours, in milliseconds; 0 while it is not known to differ.
    *
@@ -151,7 +151,7 @@ const positive = (value: number | undefined, otherwise: number): number =>
  * @category constructors
  */
 export const make = (options: Options = {}): Effect.Effect<Service, never, JobQueue | Scope.Scope> =>
-  makePart(options, () => 1)
+  Effect.flatMap(JobQueue, (queue) => makeOver(queue, options))
 
 /**
  * The same, with a part of the budget: `share` is read at each poll. A job can be removed from its subscriptions, and
@@ -160,11 +160,25 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, JobQu
  * @internal
  */
 export const makePart = (options: Options, share: () => number) =>
+  Effect.flatMap(JobQueue, (queue) => makeOver(queue, options, share))
+
+/**
+ * The same, over the calls of a queue that a watcher needs.
+ *
+ * @internal
+ */
+export const makeOver = (
+  jobQueue: Pick<JobQueueService, "status" | "cancel" | "clockAhead">,
+  options: Options,
+  share: () => number = () => 1
+) =>
   Effect.gen(function*() {
-    const jobQueue = yield* JobQueue
     const queue = Option.match(yield* Effect.serviceOption(LearnedCadence), {
       onNone: () => jobQueue,
-      onSome: (learned) => ({ ...jobQueue, status: (job: JobRef) => Effect.tap(jobQueue.status(job), learned.observe) })
+      onSome: (learned) => ({
+        status: (job: JobRef) => Effect.tap(jobQueue.status(job), (status) => learned.observe(status)),
+        cancel: (job: JobRef) => jobQueue.cancel(job)
+      })
     })
     const events = yield* PubSub.sliding<PollingEvent>(16)
     const scheduler = new Scheduler(

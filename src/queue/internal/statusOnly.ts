@@ -1,27 +1,26 @@
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type { JobRef } from "../../model/Job.js"
-import { InvalidRequest, type Operation } from "../../model/QueueError.js"
-import type { Service } from "../JobQueue.js"
+import { InvalidRequest } from "../../model/QueueError.js"
+import { JobQueue, type Service } from "../JobQueue.js"
 
 /**
- * The other operations of a queue that has the status of jobs alone: each fails. `server` is what the status comes from.
+ * The calls of a watcher whose `server` has the status of jobs alone. A cancel goes to the `JobQueue` of the program, and
+ * fails without one.
  *
  * @internal
  */
-export const statusOnly = (server: string): Omit<Service, "status"> => {
-  const fail = (operation: Operation, model: string, job?: JobRef) =>
-    Effect.fail(
-      new InvalidRequest({
-        operation,
-        model,
-        ...(job !== undefined && { job }),
-        detail: `${server} serves the status of jobs alone: provide a JobQueue`
-      })
-    )
-  return {
-    submit: ({ model }) => fail("submit", model),
-    cancel: (job) => fail("cancel", job.model, job),
-    clear: (model) => fail("clear", model),
-    metrics: (model) => fail("metrics", model)
-  }
-}
+export const statusOnly = (server: string, status: Service["status"]) =>
+  Effect.map(Effect.serviceOption(JobQueue), (queue) => ({
+    status,
+    cancel: (job: JobRef) =>
+      Option.isSome(queue) ? queue.value.cancel(job) : Effect.fail(
+        new InvalidRequest({
+          operation: "cancel",
+          model: job.model,
+          job,
+          detail: `${server} serves the status of jobs alone: provide a JobQueue`
+        })
+      ),
+    clockAhead: Option.getOrUndefined(queue)?.clockAhead
+  }))

@@ -2,6 +2,7 @@
  * The deadlines of all subscribers: when each passes, and whether one more poll must confirm that.
  */
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { shortestPause } from "../../policy/internal/pauses.js"
 import type { Service as JobQueueService } from "../../queue/JobQueue.js"
@@ -20,7 +21,7 @@ export class Deadlines {
    * @param end ends the watch of a subscriber
    */
   constructor(
-    private readonly jobQueue: JobQueueService,
+    private readonly jobQueue: Pick<JobQueueService, "cancel">,
     private readonly end: (poller: Poller, subscriber: Subscriber, outcome: Outcome) => void
   ) {}
 
@@ -100,7 +101,7 @@ export class Deadlines {
         ...(lastError !== undefined && { lastError })
       })
       const exit = deadline.onExpiry === "cancel-pending" && state.cursor?.phase !== "Running"
-        ? cancelThenFail(error, this.jobQueue.cancel(poller.job), deadline, now - endedAt)
+        ? cancelThenFail(error, Effect.suspend(() => this.jobQueue.cancel(poller.job)), deadline, now - endedAt)
         : Exit.fail(error)
       this.end(poller, subscriber, poller.outcome(exit))
     })

@@ -121,7 +121,9 @@ class ObservedSubscription<A> implements Subscription {
 export const observed = <A>(watcher: Service, observer: Observer<A>): Service => {
   const jobs = new Jobs<A>()
   return {
-    ...watcher,
+    pollingEvents: watcher.pollingEvents,
+    inspect: watcher.inspect,
+    clockAhead: watcher.clockAhead,
     subscribe: (options) =>
       Effect.gen(function*() {
         const { policy, wants } = options

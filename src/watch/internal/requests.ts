@@ -33,7 +33,7 @@ export class Requests {
   private readonly stopping = new Map<string, Set<Fiber.Fiber<unknown, unknown>>>()
 
   constructor(
-    private readonly queue: JobQueueService,
+    private readonly queue: Pick<JobQueueService, "status">,
     private readonly concurrency: number,
     private readonly plan: PollPlan,
     private readonly executor: Executor,
@@ -91,7 +91,7 @@ export class Requests {
 
   private request(poller: Poller, fiber: Fiber.Fiber, sentAt: number): Effect.Effect<void> {
     const { onError, onResponse } = this.handlers
-    return Effect.matchCause(this.queue.status(poller.job), {
+    return Effect.matchCause(this.ask(poller.job), {
       onSuccess: (status) => {
         if (!this.isFirst(poller, fiber, sentAt)) return
         const mismatch = mismatchOf(poller.job, status)
@@ -104,6 +104,15 @@ export class Requests {
         if (this.isFirst(poller, fiber, sentAt)) onError(poller, cause)
       }
     })
+  }
+
+  /** A queue of the app may throw: a defect of the watches. An `Effect.suspend` would cost each poll more. */
+  private ask(job: JobRef): Effect.Effect<JobStatus, QueueError> {
+    try {
+      return this.queue.status(job)
+    } catch (defect) {
+      return Effect.die(defect)
+    }
   }
 
   /** Whether this is the first response to a poll. Stops the poll's other request. */

@@ -56,7 +56,7 @@ export class Scheduler {
   private isPumping = false
 
   constructor(
-    queue: JobQueueService,
+    queue: Pick<JobQueueService, "status" | "cancel">,
     settings: Settings,
     runtime: Fiber.Runtime,
     clock: Clock.Clock,
