@@ -54,7 +54,8 @@ export interface Options extends JobWatcher.Options {
 const decodeError = Schema.decodeUnknownEither(QueueError)
 
 const toError = (about: Answer.About, response: Answer.Response, scrub: Scrub): QueueError => {
-  const error = Answer.decode(response.text, decodeError)
+  // the access of the gateway may repeat the token
+  const error = Answer.decode(scrub(response.text), decodeError)
   if (Either.isRight(error)) return error.right
   // no gateway says this: it is not there, or a proxy answers in its place
   return response.httpStatus === 404

@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
 import { createServer } from "node:http"
 import { Gateway, GatewayClient } from "../../src/gateway/index.js"
@@ -167,6 +168,17 @@ describe("errors", () => {
       assert(busy._tag === "Unavailable")
       assert.deepStrictEqual(busy.retryAfter, Duration.seconds(4))
     }).pipe(VirtualTime.run))
+
+  it.effect("have no token, even if the access of the gateway repeats it", () =>
+    Effect.gen(function*() {
+      const token = "a-token-of-the-gateway"
+      const about = { operation: "status", model, job, httpStatus: 401 } as const
+      const refused = new QueueError.AccessDenied({ ...about, detail: `unknown: ${token}` })
+      const error = yield* errorOf(json(Schema.encodeSync(QueueError.QueueError)(refused), { status: 401 }), {
+        token: Redacted.make(token)
+      })
+      assert.deepStrictEqual(error, new QueueError.AccessDenied({ ...about, detail: "unknown: <redacted>" }))
+    }))
 
   it.effect("of a reference that is no job come without a request", () =>
     Effect.gen(function*() {
