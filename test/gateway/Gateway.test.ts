@@ -636,7 +636,13 @@ describe("views", () => {
         const error = quoting(any)
         const errors: ReadonlyArray<QueueError.WatchError> = [
           error,
-          new QueueError.Stalled({ job: someJob, after: Duration.zero, lastSeen, lastError: error }),
+          new QueueError.Stalled({
+            job: someJob,
+            after: Duration.zero,
+            lastSeen,
+            lastError: error,
+            cancel: error.message
+          }),
           new QueueError.UnrecognizedStatus({ job: someJob, status: "paused", snapshot: status })
         ]
         for (const error of errors) {

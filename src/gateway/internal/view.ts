@@ -41,6 +41,7 @@ const slimDocument = (
 interface EncodedError {
   readonly _tag: string
   readonly body?: string
+  readonly cancel?: string | undefined
   readonly detail?: string | undefined
   readonly issue?: string
   readonly lastError?: EncodedError | undefined
@@ -49,12 +50,20 @@ interface EncodedError {
   readonly snapshot?: Document
 }
 
+const notPassedOn = "the gateway does not pass on the response of the service"
+
+// not the message of an error
+const isCancelResult = (cancel: string): boolean =>
+  /^(?:canceled|not canceled, it is \w+|no answer in time)$/.test(cancel)
+
 const slimError = (
-  { body, detail: _detail, issue, lastError, lastSeen, previousError: _previousError, snapshot, ...rest }: EncodedError
+  { body, cancel, detail: _detail, issue, lastError, lastSeen, previousError: _previousError, snapshot, ...rest }:
+    EncodedError
 ): Job.JsonObject => ({
   ...rest,
   ...(body !== undefined && { body: "" }),
-  ...(issue !== undefined && { issue: "the gateway does not pass on the response of the service" }),
+  ...(cancel !== undefined && { cancel: isCancelResult(cancel) ? cancel : notPassedOn }),
+  ...(issue !== undefined && { issue: notPassedOn }),
   ...(lastError !== undefined && { lastError: slimError(lastError) }),
   ...(lastSeen !== undefined && { lastSeen: { ...lastSeen, status: slimDocument(lastSeen.status) } }),
   ...(snapshot !== undefined && { snapshot: slimDocument(snapshot) })
