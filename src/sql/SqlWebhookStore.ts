@@ -24,6 +24,7 @@ import type * as Scope from "effect/Scope"
 import { type Delivery, OutboxError, type Service, WebhookStore } from "../gateway/WebhookStore.js"
 import * as Job from "../model/Job.js"
 import * as Transition from "../model/Transition.js"
+import { reasonOf } from "../queue/internal/response.js"
 
 /**
  * The options of the store.
@@ -70,11 +71,10 @@ export const migrate: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effec
 }).pipe(Effect.withSpan("SqlWebhookStore.migrate"))
 
 const run = <A>(effect: Effect.Effect<A, SqlError | ParseError>): Effect.Effect<A, OutboxError> =>
-  Effect.mapError(
-    effect,
-    ({ cause, message }) =>
-      new OutboxError({ reason: cause instanceof Error ? `${message}: ${cause.message}` : message })
-  )
+  Effect.mapError(effect, ({ cause, message }) => {
+    const reason = reasonOf(cause)
+    return new OutboxError({ reason: reason === undefined ? message : `${message}: ${reason}` })
+  })
 
 const execute = (effect: Effect.Effect<unknown, SqlError>) => Effect.asVoid(run(effect))
 

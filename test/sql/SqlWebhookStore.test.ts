@@ -2,8 +2,12 @@
  * The store of webhooks in real databases. A process here is a client of the database with a watcher and fibers of its own;
  * one that is killed leaves in the database what it has written.
  */
+import * as Reactivity from "@effect/experimental/Reactivity"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as SqlClient from "@effect/sql/SqlClient"
+import { SqlError } from "@effect/sql/SqlError"
+import * as Statement from "@effect/sql/Statement"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { assertNone, assertSome } from "@effect/vitest/utils"
 import * as Context from "effect/Context"
@@ -289,6 +293,18 @@ function suite(make: Database["make"]) {
 }
 
 const [sqlite] = databases
+
+it.scoped("reports why there is no connection, also if several addresses were tried", () =>
+  Effect.gen(function*() {
+    const cause = new AggregateError([new Error("connect ECONNREFUSED ::1:5432")])
+    const sql = yield* SqlClient.make({
+      acquirer: new SqlError({ message: "Failed to acquire connection", cause }),
+      compiler: Statement.makeCompilerSqlite(),
+      spanAttributes: []
+    })
+    const error = yield* Effect.flip(Effect.provideService(SqlWebhookStore.make(), SqlClient.SqlClient, sql))
+    assert.include(error.message, "connect ECONNREFUSED ::1:5432")
+  }).pipe(Effect.provide(Reactivity.layer)))
 
 it.scopedLive.skipIf(sqlite!.isMissing)("reports what the database reports", () =>
   Effect.gen(function*() {
