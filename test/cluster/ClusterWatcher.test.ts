@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import { ClusterWatcher } from "../../src/cluster/index.js"
@@ -146,6 +147,17 @@ it.effect("an error that does not pass ends the watch", () => {
     const fiber = yield* Effect.fork(Effect.flip(watch))
     yield* TestClock.adjust("1 second")
     assert.strictEqual((yield* Fiber.join(fiber))._tag, "AccessDenied")
+  }).pipe(Effect.provide(layer))
+})
+
+it.effect("a defect of a runner's queue is an error of the watch, and does not wait for another runner", () => {
+  const { layer } = counting(() => Effect.die(new Error("a bug of the app")))
+  return Effect.gen(function*() {
+    const fiber = yield* Effect.fork(Effect.flip(JobStream.result(job, { retry: Schedule.stop })))
+    yield* TestClock.adjust("5 seconds")
+    const error = yield* Fiber.join(fiber)
+    assert.strictEqual(error._tag, "Unreachable")
+    assert.include(error.message, "a bug of the app")
   }).pipe(Effect.provide(layer))
 })
 

@@ -13,7 +13,7 @@ import * as Stream from "effect/Stream"
 import { keyOf } from "../../model/internal/jobKey.js"
 import { monotonic } from "../../model/internal/time.js"
 import type { JobRef, JobStatus } from "../../model/Job.js"
-import { isQueueError, RateLimited, UnexpectedResponse } from "../../model/QueueError.js"
+import { isQueueError, RateLimited, UnexpectedResponse, Unreachable } from "../../model/QueueError.js"
 import type { QueueError, WatchError } from "../../model/QueueError.js"
 import * as Deadline from "../../policy/Deadline.js"
 import { Default } from "../../policy/WatchPolicy.js"
@@ -44,12 +44,24 @@ interface Watched {
 
 const answerOf = (job: JobRef, cause: Cause.Cause<WatchError>): Answer => {
   const error = Option.getOrUndefined(Cause.failureOption(cause))
-  if (error === undefined) return moved
+  if (error === undefined) {
+    if (Cause.isInterruptedOnly(cause)) return moved
+    // a defect of the handler would restart the bucket
+    const reason = `the runner failed: ${Cause.pretty(cause).split("\n", 1)[0]}`
+    return Effect.fail(new Unreachable({ operation: "status", model: job.model, job, reason }))
+  }
   if (error._tag === "UnrecognizedStatus") return Effect.succeed(error.snapshot) // each subscriber has its own policy
   if (isQueueError(error)) return Effect.fail(error)
   const issue = { httpStatus: 200, issue: error.message, body: "" }
   return Effect.fail(new UnexpectedResponse({ operation: "status", model: job.model, job, ...issue }))
 }
+
+// an answer has the first line alone
+const logDefects = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Option.match(Cause.keepDefects(cause), {
+    onNone: () => Effect.void,
+    onSome: (defects) => Effect.logError("A watch of the runner died", defects)
+  })
 
 /** The handlers of a runner. @internal */
 export const makeRunner = (options: JobWatcher.Options) =>
@@ -107,7 +119,7 @@ export const makeRunner = (options: JobWatcher.Options) =>
         case "Ended":
           if (Exit.isSuccess(notice.exit)) return Effect.void // the last snapshot is kept like any other
           watched.delete(keyOf(job))
-          return setAnswer(entry, answerOf(job, notice.exit.cause))
+          return Effect.zipRight(logDefects(notice.exit.cause), setAnswer(entry, answerOf(job, notice.exit.cause)))
       }
     }
 
