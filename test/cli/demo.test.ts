@@ -263,7 +263,7 @@ describe.concurrent("the demo", () => {
           assert.strictEqual(code, 0)
           assert.strictEqual(stdout.split(hide).length, 2, "hides the cursor once")
           assert.isAbove(stdout.lastIndexOf(show), stdout.lastIndexOf(hide), "shows the cursor at the end")
-          assert.isAbove(stdout.lastIndexOf(show), stdout.lastIndexOf("in queue"))
+          assert.isBelow(stdout.lastIndexOf(show), stdout.lastIndexOf("in queue"), "shows it before the table")
           assert.notInclude(stdout, "{\"_tag\"")
           assert.deepStrictEqual(outcomesOf(tableOf(withoutEscapes(stdout))), outcomes)
         })
@@ -303,6 +303,16 @@ describe.concurrent("the demo", () => {
       const progress = withoutEscapes(many).split("\r").filter((line) => line.includes("of 20 jobs"))
       assert.isAbove(progress.length, 5)
       for (const line of progress.slice(0, -1)) assert.isAtMost(stringWidth(line), 30, line)
+    }))
+
+  it.effect("draws nothing more once it prints the result, to a slow terminal", () =>
+    Effect.gen(function*() {
+      for (const [args, result] of [[[], "in queue"], [["--jobs", "5"], "5 jobs ended in"]] as const) {
+        const { stdout } = yield* demo(args, { isTTY: true, writeFor: "250 millis" })
+        const rest = stdout.slice(stdout.indexOf(result))
+        assert.include(rest, "\n")
+        assert.notInclude(rest, `${escape}[2K`)
+      }
     }))
 
   it.effect("whose queue fails ends with the code of the error", () =>

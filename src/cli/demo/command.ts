@@ -62,13 +62,17 @@ export const table = (views: ReadonlyArray<View>, columns: number): string => {
 
 const demo = (options: { readonly json: boolean; readonly utc: boolean }) =>
   Effect.gen(function*() {
-    const display = yield* Display.make(options)
-    yield* watchAll(display)
-    yield* display.finish
-    const text = table(yield* display.views, display.isLive ? yield* columns : Infinity)
+    // rows that are redrawn after the table would erase it
+    const { isLive, views } = yield* Effect.scoped(Effect.gen(function*() {
+      const display = yield* Display.make(options)
+      yield* watchAll(display)
+      yield* display.finish
+      return { isLive: display.isLive, views: yield* display.views }
+    }))
+    const text = table(views, isLive ? yield* columns : Infinity)
     // in a pipe, standard output has the events only
-    yield* display.isLive ? print(text) : Console.error(text)
-  }).pipe(Effect.scoped)
+    yield* isLive ? print(text) : Console.error(text)
+  })
 
 const jobs = positiveCount("jobs").pipe(
   Options.withDescription("submits this many short jobs instead, watched as one stream"),

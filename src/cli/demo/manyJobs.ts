@@ -42,16 +42,16 @@ export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
       const text = `${ended} of ${count} jobs ended, ${running} running, ${waiting} seen waiting`
       return Output.write(`\r${render(AnsiDoc.eraseLine)}${cliTruncate(text, columns)}`)
     })
-    if (isLive) yield* Effect.forkScoped(Effect.repeat(progress, Schedule.spaced("100 millis")))
+    const redraw = isLive ? Effect.forkScoped(Effect.repeat(progress, Schedule.spaced("100 millis"))) : Effect.void
 
-    const [took] = yield* JobStream.watchAll(submitted(count), policy).pipe(
+    const watched = JobStream.watchAll(submitted(count), policy).pipe(
       Stream.runForEach((step): Effect.Effect<void, Exit.Failure, Terminal.Terminal> => {
         if (step._tag === "WatchFailed") return Effect.fail(step.error)
         latest.set(step.job.requestId, step)
         return json ? Effect.flatMap(toJson(step), Output.print) : Effect.void
-      }),
-      Effect.timed
+      })
     )
+    const [took] = yield* Effect.timed(Effect.scoped(Effect.zipRight(redraw, watched)))
 
     const seconds = Duration.toSeconds(took)
     const ofModel = Metrics.ofModel(Scenario.manyModel)
@@ -69,4 +69,4 @@ export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
     if (isLive) yield* Output.write(`\r${render(AnsiDoc.eraseLine)}`)
     // with --json, standard output has the events only
     yield* json ? Console.error(lines.join("\n")) : Output.print(lines.join("\n"))
-  }).pipe(Effect.scoped)
+  })
