@@ -763,6 +763,21 @@ describe("resubmit", () => {
       assert.deepStrictEqual([jobs.length, jobs.at(-1)], [3, error.job])
     }).pipe(inQueue({ workers: dying })))
 
+  it.effect("is a warning of the log, with the job that was lost and the time of the next submit", () =>
+    Effect.gen(function*() {
+      const run = Effect.flip(JobRun.run(request, { resubmit: twice }))
+      const { exit, warnings } = yield* logged({ workers: dying }, Effect.zip(run, TestJobQueue.calls))
+      assert(Exit.isSuccess(exit))
+      const submits = exit.value[1].filter(({ operation }) => operation === "submit")
+      assert.deepStrictEqual(
+        warnings.map((warning) => warning.replace(/^\S+: /, "")),
+        submits.slice(1).map(({ at }) =>
+          `given up by the service after 4 lost attempts; submitted again at ${new Date(at).toISOString()}`
+        )
+      )
+      assert.strictEqual(warnings.length, 2)
+    }))
+
   it.effect("several runs can share a limit: a schedule that counts for all of them", () =>
     Effect.gen(function*() {
       const left = yield* Ref.make(3)

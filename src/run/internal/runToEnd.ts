@@ -4,6 +4,7 @@
  */
 import * as Context from "effect/Context"
 import type * as Data from "effect/Data"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
@@ -58,7 +59,7 @@ export interface RunOptions extends Own.Options, JobStream.Options {
   readonly deadline?: JobStream.Options["deadline"]
   /**
    * How often a job that ran out of retries is submitted again, and after which pauses. With a `key`, the jobs after
-   * the first have `key/2`, `key/3` and so on. Defaults to never.
+   * the first have `key/2`, `key/3` and so on. The log has a warning for each. Defaults to never.
    *
    * A job that the model failed (`JobFailed`) is not submitted again: its `reason` decides whether another job may
    * succeed. To submit one, repeat the run: with a `SubmitJournal` under another `key`, since the same key returns the
@@ -159,6 +160,8 @@ export const runToEnd = <A, R>(
         if (error._tag !== "JobRetriesExhausted" || pauses === undefined) return yield* error
         const pause = yield* pauses.next(error)
         if (Option.isNone(pause)) return yield* error
+        const nextTryAt = DateTime.formatIso(DateTime.add(yield* DateTime.now, { millis: pause.value }))
+        yield* Effect.logWarning(`${error.message}; submitted again at ${nextTryAt}`)
         yield* Effect.sleep(pause.value)
       }
     }).pipe(Effect.mapError((error) => ({ error, job: last?.job, cursor: last?.cursor })))
