@@ -45,15 +45,19 @@ const stdin = NodeStream.toUint8Array(() => process.stdin, {
   onFailure: (error) => Exit.usage(`can't read standard input: ${String(error)}`)
 })
 
+const readFile = (file: string): Effect.Effect<Uint8Array, Exit.ExitWith, FileSystem.FileSystem> =>
+  Effect.flatMap(FileSystem.FileSystem, (files) => files.readFile(file)).pipe(
+    Effect.mapError((error) => Exit.usage(Exit.reasonOf(error)))
+  )
+
 // the notation of curl
 const readPayload = (text: string): Effect.Effect<JsonObject, Exit.ExitWith, FileSystem.FileSystem> => {
   if (text !== "-" && !text.startsWith("@")) return parseObject("the payload", text)
   const file = text.slice(1)
   const [what, bytes] = text === "-"
     ? ["standard input", stdin] as const
-    : [`the content of ${file}`, Effect.flatMap(FileSystem.FileSystem, (files) => files.readFile(file))] as const
+    : [`the content of ${file}`, readFile(file)] as const
   return bytes.pipe(
-    Effect.mapError(Exit.asUsage),
     Effect.flatMap((bytes) => decodeText(what, bytes)),
     Effect.flatMap((text) => parseObject(what, text))
   )
