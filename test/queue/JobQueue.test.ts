@@ -1506,7 +1506,7 @@ describe("configuration", () => {
     }))
 
   const refused: ReadonlyArray<readonly [what: string, { readonly [name: string]: string }, issue: RegExp]> = [
-    ["no token", {}, /TOGETHER_API_KEY/],
+    ["no token", {}, /Missing data at TOGETHER_API_KEY: "Expected TOGETHER_API_KEY to exist/],
     ["an empty token", { TOGETHER_API_KEY: "" }, /TOGETHER_API_KEY.*must not be empty/],
     ["a blank token", { TOGETHER_API_KEY: " \n" }, /TOGETHER_API_KEY.*must not be empty/],
     ["a token with a blank", { TOGETHER_API_KEY: `Bearer ${secret}` }, /TOGETHER_API_KEY.*printable ASCII/],

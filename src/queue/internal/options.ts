@@ -63,8 +63,9 @@ export const resolveToken = (
     : Either.left(invalid(option)("the token must be printable ASCII without blanks"))
 }
 
-const environmentApiKey = Config.redacted("TOGETHER_API_KEY").pipe(
-  Config.mapOrFail((apiKey) => resolveToken("TOGETHER_API_KEY", apiKey))
+// Not `Config.redacted`: its error for a variable that is not set says `<redacted>`.
+const environmentApiKey = Config.string("TOGETHER_API_KEY").pipe(
+  Config.mapOrFail((text) => resolveToken("TOGETHER_API_KEY", Redacted.make(text)))
 )
 
 const environmentBaseUrl = Config.string("TOGETHER_BASE_URL").pipe(
