@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import { parse } from "../emulator/internal/duration.js"
+import { checkBaseUrl } from "../queue/internal/options.js"
 
 /** A value is wrong. */
 export const invalid = (message: string): ValidationError.ValidationError =>
@@ -54,6 +55,7 @@ export const timeout = positiveDuration("timeout").pipe(
 
 export const gateway = Options.text("gateway").pipe(
   Options.withPseudoName("url"),
+  Options.mapEffect((url) => Either.mapLeft(checkBaseUrl(url), (issue) => invalid(`--gateway: ${issue}`))),
   Options.withDescription(
     "watches through the gateway at this URL, which has the token of the service; a token for the gateway is read from " +
       "JOB_GATEWAY_TOKEN"

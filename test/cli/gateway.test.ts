@@ -54,6 +54,7 @@ it.scopedLive("watches and waits through a gateway", () =>
     }
     const wrong = yield* runInside(["result", job, "--gateway", "nowhere"])
     assert.strictEqual(wrong.code, codes.usage)
+    assert.include(wrong.stderr, "--gateway: ")
   }).pipe(Effect.provide(TestJobQueue.layer({
     workers: { pickup: "50 millis", script: Worker.always(Worker.finish("300 millis", { answer: 42 })) }
   }))))

@@ -31,8 +31,8 @@ export const defaultRequestTimeout: Duration.Duration = Duration.seconds(30)
 
 const defaultMaxResponseBytes: number = 64 * 1024 * 1024
 
-// The issues omit the URL: a malformed one may contain a password or a token.
-const checkBaseUrl = (baseUrl: string): Either.Either<string, string> => {
+/** Its issues omit the URL: a malformed one may contain a password or a token. @internal */
+export const checkBaseUrl = (baseUrl: string): Either.Either<string, string> => {
   if (!URL.canParse(baseUrl)) return Either.left("the base URL is not a URL")
   const { hash, href, password, protocol, search, username } = new URL(baseUrl)
   if (username !== "" || password !== "") return Either.left("the base URL must not hold credentials")
