@@ -923,6 +923,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
               const failed = yield* Effect.flip(calls[operation](queue))
               has(failed, { _tag: "Unreachable", sent: false, transient: false })
               assert.include(failed.message, "wrong version number")
+              assert.notMatch(failed.message, /\s$/)
               assert.isFalse(QueueError.isTransient(failed))
             }
             assert.strictEqual(requests.length, 0)

@@ -105,7 +105,11 @@ export const readBody = (
 }
 
 const string = (value: unknown): string | undefined =>
-  typeof value === "string" && value.trim() !== "" ? value : typeof value === "number" ? String(value) : undefined
+  typeof value === "string" && value.trim() !== ""
+    ? value.trim()
+    : typeof value === "number"
+    ? String(value)
+    : undefined
 
 const errorBody = (value: unknown): typeof ErrorBody.Type => {
   if (typeof value !== "object" || value === null) return { message: string(value) }
