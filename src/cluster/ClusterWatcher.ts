@@ -101,13 +101,13 @@ export const layerClient: Layer.Layer<JobWatcher.JobWatcher, never, Sharding> = 
         return Effect.catchTag(ask(job), "Moved", () => {
           if (moving.has(bucket)) return status(job)
           const latch = Effect.unsafeMakeLatch()
-          moving.set(bucket, latch)
-          return Effect.ensuring(
-            askNext(job, firstPause),
-            Effect.suspend(() => {
+          return Effect.acquireUseRelease(
+            Effect.sync(() => moving.set(bucket, latch)),
+            () => askNext(job, firstPause),
+            () => {
               moving.delete(bucket)
               return latch.open
-            })
+            }
           )
         })
       })
