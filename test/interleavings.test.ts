@@ -97,7 +97,7 @@ describe("wherever fibers yield", () => {
       Effect.gen(function*() {
         const expected = yield* program.pipe(inQueue({ workers, seed: "any" }), Effect.exit)
         assert.isTrue(Exit.isSuccess(expected), String(expected))
-        for (let i = 0; i < runs(4, 60); i++) {
+        for (let i = 0; i < runs(4, 20); i++) {
           const seed = `${name} ${i}`
           const exit = yield* program.pipe(
             inQueue({ workers, seed: "any" }),
