@@ -154,16 +154,8 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, JobQu
   Effect.flatMap(JobQueue, (queue) => makeOver(queue, options))
 
 /**
- * The same, with a part of the budget: `share` is read at each poll. A job can be removed from its subscriptions, and
- * `pause` is for a 429 to another part.
- *
- * @internal
- */
-export const makePart = (options: Options, share: () => number) =>
-  Effect.flatMap(JobQueue, (queue) => makeOver(queue, options, share))
-
-/**
- * The same, over the calls of a queue that a watcher needs.
+ * The same, over the calls of a queue that a watcher needs, and with a part of the budget: `share` is read at each poll. A job
+ * can be removed from its subscriptions, and `pause` is for a 429 to another part.
  *
  * @internal
  */

@@ -72,7 +72,7 @@ it.effect.prop("after a 429 to another runner nothing is polled until its Retry-
     Effect.zipRight(Effect.map(Clock.currentTimeMillis, (at) => polls.push(at)), pending)
   )
   return Effect.gen(function*() {
-    const watcher = yield* JobWatcher.makePart({}, () => 1)
+    const watcher = yield* JobWatcher.makeOver(yield* JobQueue.JobQueue, {})
     const policy = WatchPolicy.withCadence(WatchPolicy.defaultPolicy, "100 millis")
     const subscription = yield* watcher.subscribe({ policy, wants: "changes" })
     let notices: ReadonlyArray<string> = []

@@ -4,7 +4,6 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
-import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { maxRetries } from "../../src/model/internal/limits.js"
@@ -15,7 +14,7 @@ import type { Fault, Worker } from "../../src/testing/index.js"
 import { Arbitraries, TestJobQueue, VirtualTime } from "../../src/testing/index.js"
 import { TypeId } from "../../src/testing/internal/fault.js"
 import * as JobStream from "../../src/watch/JobStream.js"
-import { Epoch } from "../fixtures/epoch.js"
+import { atEpoch } from "../fixtures/inQueue.js"
 import { history, polled } from "../fixtures/jobHistories.js"
 import { passingFaults } from "../fixtures/passingFaults.js"
 import { runs } from "../fixtures/runs.js"
@@ -24,9 +23,6 @@ import { tally } from "../fixtures/tally.js"
 const minute = 60_000
 
 const model = "my-org/video-generator"
-
-/** A new queue in its own virtual time. */
-const layer = (options: TestJobQueue.Options) => Layer.provideMerge(TestJobQueue.layer(options), Epoch)
 
 const print = (value: unknown): string => FastCheck.stringify(value)
 
@@ -268,7 +264,7 @@ describe("pool", () => {
             }
           }).pipe(
             VirtualTime.run,
-            Effect.provide(layer({ workers })),
+            Effect.provide(atEpoch({ workers })),
             Effect.runPromise
           )
       ),
@@ -394,7 +390,7 @@ describe("passingFaults", () => {
           for (const event of events) note(event._tag === "Trouble" ? event.error._tag : event._tag)
         }).pipe(
           VirtualTime.run,
-          Effect.provide(layer({ workers, faults })),
+          Effect.provide(atEpoch({ workers, faults })),
           Effect.runPromise
         )),
       { numRuns: runs(40, 120) }
@@ -430,7 +426,7 @@ describe("passingFaults", () => {
             )
           }).pipe(
             VirtualTime.run,
-            Effect.provide(layer({ workers, faults })),
+            Effect.provide(atEpoch({ workers, faults })),
             Effect.runPromise
           )
       ),

@@ -6,7 +6,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FastCheck from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
-import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
@@ -21,7 +20,7 @@ import { Arbitraries, Fault, TestJobQueue, VirtualTime, Worker } from "../../src
 import * as Expectation from "../../src/testing/internal/expectation.js"
 import * as JobStream from "../../src/watch/JobStream.js"
 import type * as JobWatcher from "../../src/watch/JobWatcher.js"
-import { Epoch } from "../fixtures/epoch.js"
+import { atEpoch } from "../fixtures/inQueue.js"
 import { runs } from "../fixtures/runs.js"
 import { tally } from "../fixtures/tally.js"
 
@@ -29,7 +28,6 @@ import { tally } from "../fixtures/tally.js"
 const cancelPatience = 30_000
 
 /** A queue of its own, in a time that begins with it. */
-const layer = (options: TestJobQueue.Options) => Layer.provideMerge(TestJobQueue.layer(options), Epoch)
 
 const policies: { readonly [name: string]: WatchPolicy.WatchPolicy } = {
   default: WatchPolicy.withDeadline(WatchPolicy.defaultPolicy, Deadline.total("4 minutes")),
@@ -125,7 +123,7 @@ const run = <A>(
 ): Promise<A> =>
   effect.pipe(
     VirtualTime.run,
-    Effect.provide(layer({ workers })),
+    Effect.provide(atEpoch({ workers })),
     Effect.runPromise
   )
 

@@ -17,6 +17,8 @@ import { isQueueError, RateLimited, UnexpectedResponse, Unreachable } from "../.
 import type { QueueError, WatchError } from "../../model/QueueError.js"
 import * as Deadline from "../../policy/Deadline.js"
 import { Default } from "../../policy/WatchPolicy.js"
+import { logDefects } from "../../queue/internal/defects.js"
+import { JobQueue } from "../../queue/JobQueue.js"
 import * as JobWatcher from "../../watch/JobWatcher.js"
 import { Bucket, bucketOf, buckets, Moved, ownedBuckets } from "./entity.js"
 
@@ -57,11 +59,7 @@ const answerOf = (job: JobRef, cause: Cause.Cause<WatchError>): Answer => {
 }
 
 // an answer has the first line alone
-const logDefects = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  Option.match(Cause.keepDefects(cause), {
-    onNone: () => Effect.void,
-    onSome: (defects) => Effect.logError("A watch of the runner died", defects)
-  })
+const logged = logDefects("A watch of the runner")
 
 /** The handlers of a runner. @internal */
 export const makeRunner = (options: JobWatcher.Options) =>
@@ -73,7 +71,11 @@ export const makeRunner = (options: JobWatcher.Options) =>
 
     // each runner has the part of the budget that it has of the buckets: together no more than the whole. Never none,
     // which would be an endless pause
-    const watcher = yield* JobWatcher.makePart(options, () => Math.max(1, owned.size) / buckets.length)
+    const watcher = yield* JobWatcher.makeOver(
+      yield* JobQueue,
+      options,
+      () => Math.max(1, owned.size) / buckets.length
+    )
     const policy = yield* Default
     const subscription = yield* watcher.subscribe({
       policy: { ...policy, deadline: Deadline.request(policy.deadline.request), unrecognized: "fail" },
@@ -119,7 +121,7 @@ export const makeRunner = (options: JobWatcher.Options) =>
         case "Ended":
           if (Exit.isSuccess(notice.exit)) return Effect.void // the last snapshot is kept like any other
           watched.delete(keyOf(job))
-          return Effect.zipRight(logDefects(notice.exit.cause), setAnswer(entry, answerOf(job, notice.exit.cause)))
+          return Effect.zipRight(logged(notice.exit.cause), setAnswer(entry, answerOf(job, notice.exit.cause)))
       }
     }
 

@@ -7,6 +7,7 @@ import type { Rules } from "../../model/internal/rules.js"
 import * as Job from "../../model/Job.js"
 import { InvalidCursor, WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
+import { isCancelResult } from "../../watch/internal/expiry.js"
 import { WatchEvent } from "../../watch/JobStream.js"
 
 /** A view. The public options refer to it, so it is not marked as internal: the build would leave it out. */
@@ -51,10 +52,6 @@ interface EncodedError {
 }
 
 const notPassedOn = "the gateway does not pass on the response of the service"
-
-// not the message of an error
-const isCancelResult = (cancel: string): boolean =>
-  /^(?:canceled|not canceled, it is \w+|no answer in time)$/.test(cancel)
 
 const slimError = (
   { body, cancel, detail: _detail, issue, lastError, lastSeen, previousError: _previousError, snapshot, ...rest }:

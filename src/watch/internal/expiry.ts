@@ -45,6 +45,10 @@ const maxConfirmTimeout = Duration.toMillis(Duration.seconds(30))
 export const confirmTimeoutOf = (deadline: Deadline): number =>
   Math.min(Duration.toMillis(deadline.request), maxConfirmTimeout)
 
+/** Whether the field `cancel` of the error of a deadline has the result of the cancel, not the message of its error. @internal */
+export const isCancelResult = (cancel: string): boolean =>
+  /^(?:canceled|not canceled, it is \w+|no answer in time)$/.test(cancel)
+
 /**
  * Fails with the error of a deadline, after its job was canceled if the policy says so. `elapsed` milliseconds have passed
  * since the last poll: the job is canceled no sooner than another poll could come.

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Effect } from "effect"
-import { JobWatcher, WatchPolicy } from "effect-queue-status"
+import { JobQueue, JobWatcher, WatchPolicy } from "effect-queue-status"
 import { Fault, TestJobQueue, VirtualTime } from "effect-queue-status/testing"
 import { layer, submit } from "../../fixtures/watcher.js"
 
@@ -25,7 +25,7 @@ describe("a subscription", () => {
     Effect.scoped(Effect.gen(function*() {
       const [job, other] = [yield* submit, yield* submit]
       yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.on("status"), Fault.ofJob(job)))
-      const watcher = yield* JobWatcher.makePart({}, () => 1)
+      const watcher = yield* JobWatcher.makeOver(yield* JobQueue.JobQueue, {})
       const policy = yield* WatchPolicy.Default
       const subscription = yield* watcher.subscribe({ policy, wants: "changes" })
       const next = Effect.map(
