@@ -121,7 +121,7 @@ export interface SubscribeOptions {
 export interface Subscription {
   /** Watches another job, from a cursor if there is one. Returns `false` if the subscription watches it already. */
   readonly add: (job: JobRef, from?: Cursor) => Effect.Effect<boolean>
-  /** Waits for notices and returns them, at least one. For one fiber at a time. */
+  /** Waits for notices and returns them, at least one; if it is interrupted, the following call does. For one fiber at a time. */
   readonly next: Effect.Effect<Chunk.NonEmptyChunk<Notice>>
 }
 

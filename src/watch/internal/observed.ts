@@ -52,6 +52,10 @@ class Jobs<A> {
 
 class ObservedSubscription<A> implements Subscription {
   private readonly watched = new Set<Watched<A>>()
+  /** What was observed, until the reader receives it. */
+  private notices: Chunk.NonEmptyChunk<Notice> | undefined = undefined
+  /** What is to run before. */
+  private before: Effect.Effect<void> | undefined = undefined
 
   constructor(
     private readonly inner: Subscription,
@@ -74,38 +78,58 @@ class ObservedSubscription<A> implements Subscription {
 
   // made anew each time: most subscriptions wait most of the time, and keep no effect meanwhile
   get next(): Effect.Effect<Chunk.NonEmptyChunk<Notice>> {
-    return Effect.flatMap(this.inner.next, (notices) => {
-      let before: Effect.Effect<void> | undefined
-      for (const notice of notices) {
-        const effect = this.read(notice)
-        if (effect !== undefined) before = before === undefined ? effect : Effect.zipRight(before, effect)
-      }
-      const wanted = this.wants === "end" ? Chunk.filter(notices, (notice) => this.isEnd(notice)) : notices
-      const next = Chunk.isNonEmpty(wanted) ? Effect.succeed(wanted) : this.next
-      return before === undefined ? next : Effect.zipRight(before, next)
+    return Effect.suspend(() => {
+      if (this.before !== undefined) return Effect.zipRight(this.runBefore, this.next)
+      const { notices } = this
+      return notices === undefined
+        ? Effect.flatMap(this.inner.next, (notices) => this.observe(notices))
+        // a reader that is interrupted has received all of them, or leaves them for the next one
+        : Effect.sync(() => {
+          this.notices = undefined
+          return notices
+        })
     })
+  }
+
+  private observe(notices: Chunk.Chunk<Notice>): Subscription["next"] {
+    for (const notice of notices) this.read(notice)
+    const wanted = this.wants === "end" ? Chunk.filter(notices, (notice) => this.isEnd(notice)) : notices
+    if (Chunk.isNonEmpty(wanted)) this.notices = wanted
+    return this.next
+  }
+
+  private get runBefore(): Effect.Effect<void> {
+    return Effect.uninterruptible(Effect.suspend(() => {
+      const { before = Effect.void } = this
+      this.before = undefined
+      return before
+    }))
   }
 
   /** Ends the watches that remain. */
   get close(): Effect.Effect<void> {
-    return Effect.suspend(() =>
-      Effect.forEach(this.watched, (watched) => this.leave(watched) ?? Effect.void, { discard: true })
-    )
+    return Effect.suspend(() => {
+      for (const watched of this.watched) this.leave(watched)
+      return this.runBefore
+    })
   }
 
-  private leave(watched: Watched<A>): Effect.Effect<void> | undefined {
+  private leave(watched: Watched<A>): void {
     this.watched.delete(watched)
-    if (--watched.watches > 0) return undefined
+    if (--watched.watches > 0) return
     this.jobs.remove(watched)
-    return this.observer.end(watched.record)
+    this.run(this.observer.end(watched.record))
   }
 
-  private read(notice: Notice): Effect.Effect<void> | undefined {
+  private read(notice: Notice): void {
     const watched = this.jobs.get(notice.watch.job)
-    if (watched === undefined || !this.watched.has(watched)) return undefined
-    const effect = this.observer.onNotice(watched.record, notice, this.rules)
-    const left = notice._tag === "Ended" ? this.leave(watched) : undefined
-    return effect === undefined || left === undefined ? effect ?? left : Effect.zipRight(effect, left)
+    if (watched === undefined || !this.watched.has(watched)) return
+    this.run(this.observer.onNotice(watched.record, notice, this.rules))
+    if (notice._tag === "Ended") this.leave(watched)
+  }
+
+  private run(effect: Effect.Effect<void> | undefined): void {
+    if (effect !== undefined) this.before = this.before === undefined ? effect : Effect.zipRight(this.before, effect)
   }
 
   /** Whether a subscriber that wants the end alone receives the notice. If not, its cursor moves here. */

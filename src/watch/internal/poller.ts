@@ -37,20 +37,30 @@ export interface Inbox {
  * @internal
  */
 export class Subscriber implements Watch {
-  /** The poller while the watch lasts, then its outcome; `undefined` after the subscription has ended the watch. */
-  source: Poller | Outcome | undefined = undefined
   /** When the snapshot arrived that was taken last. */
   seenAt: number | undefined = undefined
-  startedAt = 0
-  /** The cursor that the watch began with, as long as the poller may know less. */
-  from: Cursor | undefined = undefined
-  private known: Cursor | undefined = undefined
+  private known: Cursor | undefined
   /** The trouble that was reported last, until it passes. */
   trouble: Trouble | undefined = undefined
-  isPending = false
+  /** Whether its news wait to be read, or the subscription has ended the watch. */
+  state: "idle" | "pending" | "removed" = "idle"
 
-  // a field, and not that of the source: notices refer to it after the watch has ended
-  constructor(readonly inbox: Inbox, public job: JobRef) {}
+  /**
+   * @param source the poller, then the outcome of the watch
+   * @param from the cursor that the watch began with, as long as the poller may know less
+   */
+  constructor(
+    readonly inbox: Inbox,
+    public source: Poller | Outcome,
+    public from: Cursor | undefined,
+    readonly startedAt: number
+  ) {
+    this.known = from
+  }
+
+  get job(): JobRef {
+    return this.source.job
+  }
 
   get cursor(): Cursor | undefined {
     return this.known
@@ -70,8 +80,9 @@ export class Subscriber implements Watch {
     return this.inbox.options.wants
   }
 
+  /** The poller while the watch lasts. */
   get poller(): Poller | undefined {
-    return this.source instanceof Poller ? this.source : undefined
+    return this.state !== "removed" && this.source instanceof Poller ? this.source : undefined
   }
 
   get outcome(): Outcome | undefined {
@@ -81,13 +92,13 @@ export class Subscriber implements Watch {
   /** Whether a new subscriber finds something at once, since the job is or was watched by others. */
   get hasNews(): boolean {
     const { poller } = this
-    if (poller === undefined) return this.source !== undefined
+    if (poller === undefined) return true
     return this.wants !== "end" && (poller.trouble !== undefined || poller.status !== undefined)
   }
 
   notify(): void {
-    if (this.isPending) return
-    this.isPending = true
+    if (this.state !== "idle") return
+    this.state = "pending"
     this.inbox.push(this)
   }
 }

@@ -22,7 +22,7 @@ import { inspect } from "./inspection.js"
 import * as JobState from "./jobState.js"
 import * as Metrics from "./metrics.js"
 import type { Inspection, PollingEvent } from "./notice.js"
-import { isSameGroup, type Outcome, Poller, type PollGroup, type Subscriber } from "./poller.js"
+import { type Inbox, isSameGroup, type Outcome, Poller, type PollGroup, Subscriber } from "./poller.js"
 import { PollPlan, type Settings } from "./pollPlan.js"
 import { Requests } from "./requests.js"
 import { Retention } from "./retention.js"
@@ -74,33 +74,31 @@ export class Scheduler {
     this.deadlines = new Deadlines(queue, (poller, subscriber, outcome) => this.end(poller, subscriber, outcome))
   }
 
-  /** Begins a watch, in some fiber. Returns whether the watcher is open. */
-  subscribe(subscriber: Subscriber, job: Job.JobRef, fiber: Fiber.Fiber<unknown, unknown>): boolean {
-    if (this.isClosed) return false
+  /** Begins a watch, in some fiber, unless the watcher is closed. */
+  subscribe(
+    inbox: Inbox,
+    job: Job.JobRef,
+    from: Transition.Cursor | undefined,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ): Subscriber | undefined {
+    if (this.isClosed) return undefined
     if (this.subscribers === 0 || this.timer.isLost) {
       this.timer.stop()
       this.executor.adopt(fiber)
     }
     const { now } = this.executor
-    subscriber.startedAt = now
-    const outcome = this.outcomes.get(job, now)
-    if (outcome === undefined) this.follow(subscriber, job, now)
-    else {
-      subscriber.source = outcome
-      subscriber.job = outcome.job
-    }
+    const source = this.outcomes.get(job, now) ?? this.plan.find(job) ?? this.unpark(job, now) ??
+      this.start(inbox.options.policy, job, now)
+    const subscriber = new Subscriber(inbox, source, from, now)
+    if (source instanceof Poller) this.follow(source, subscriber, now)
     // also after an outcome: the timer may have been stopped
     this.pump()
     // before any other fiber runs, which may take the end of the watch
     if (subscriber.hasNews) subscriber.notify()
-    return true
+    return subscriber
   }
 
-  private follow(subscriber: Subscriber, job: Job.JobRef, now: number): void {
-    const poller = this.plan.find(job) ?? this.unpark(job, now) ?? this.start(subscriber, job, now)
-    subscriber.source = poller
-    // one reference for all subscribers of a job
-    subscriber.job = poller.job
+  private follow(poller: Poller, subscriber: Subscriber, now: number): void {
     poller.add(subscriber)
     this.countSubscribers(1)
     this.deadlines.add(poller, subscriber)
@@ -132,6 +130,7 @@ export class Scheduler {
         const { job, poller } = subscriber
         if (poller !== undefined) {
           this.detach(poller, subscriber)
+          subscriber.state = "removed"
           if (!poller.isWatched) this.park(poller)
         }
         for (const fiber of this.requests.stoppingOf(job) ?? []) fibers.push(fiber)
@@ -149,7 +148,6 @@ export class Scheduler {
   }
 
   private detach(poller: Poller, subscriber: Subscriber): void {
-    subscriber.source = undefined
     const step = poller.remove(subscriber)
     if (step !== undefined) this.requests.stop(poller.job, step)
     this.countSubscribers(-1)
@@ -160,7 +158,7 @@ export class Scheduler {
     Metrics.watchers.unsafeUpdate(this.subscribers, [])
   }
 
-  private start({ policy }: Subscriber, job: Job.JobRef, now: number): Poller {
+  private start(policy: PollGroup["policy"], job: Job.JobRef, now: number): Poller {
     const ref = Equal.isEqual(job) ? job : Job.ref(job.model, job.requestId)
     const poller = new Poller(ref, this.plan.orderOf(job.model), policy, this.executor.clockShift)
     this.plan.enter(poller)

@@ -12,7 +12,7 @@ import type { Cursor } from "../../model/Transition.js"
 import * as Fiber from "../../queue/internal/fiber.js"
 import { isOlder } from "./jobState.js"
 import type { Notice, SubscribeOptions, Subscription } from "./notice.js"
-import { type Inbox, type Outcome, Subscriber } from "./poller.js"
+import type { Inbox, Subscriber } from "./poller.js"
 import type { Scheduler } from "./scheduler.js"
 
 // while the news of this many jobs wait to be read, no job is added
@@ -20,6 +20,9 @@ const maxPending = 1_024
 
 // the news of this many jobs make one chunk
 const chunkSize = 256
+
+/** Whether the outcome of a job takes a while. */
+const endsLater = ({ outcome }: Subscriber): boolean => outcome !== undefined && !Exit.isExit(outcome.exit)
 
 /** @internal */
 export class JobSubscription implements Subscription, Inbox {
@@ -31,6 +34,8 @@ export class JobSubscription implements Subscription, Inbox {
   /** Jobs with news, oldest first; those before `taken` have been read. */
   private news: Array<Subscriber> = []
   private taken = 0
+  /** What was read of them, until the reader receives it. */
+  private notices: Array<Notice> | undefined = undefined
   private reader: ((next: Subscription["next"]) => void) | undefined = undefined
   /** Jobs whose outcome takes a while: they are canceled before their watches end. */
   private readonly ending = new Set<Subscriber>()
@@ -50,17 +55,16 @@ export class JobSubscription implements Subscription, Inbox {
         return Effect.zipRight(this.room.await, this.add(job, from))
       }
       if (this.find(job) !== undefined || this.hasUnreadEnd(job)) return Effect.succeed(false)
-      const subscriber = new Subscriber(this, job)
-      subscriber.from = from
-      subscriber.cursor = from
+      const subscriber = this.scheduler.subscribe(this, job, from, fiber)
+      if (subscriber === undefined) return Effect.interrupt
       this.size++
       this.first ??= subscriber
       this.last = subscriber
-      return this.scheduler.subscribe(subscriber, job, fiber) ? Effect.succeed(true) : Effect.interrupt
+      return Effect.succeed(true)
     })
   }
 
-  /** Ends the watch of a job. No notice of it follows. */
+  /** Ends the watch of a job. What is read after that has no notice of it. */
   remove(job: JobRef): Effect.Effect<void> {
     return Effect.suspend(() => {
       const subscriber = this.find(job)
@@ -83,92 +87,93 @@ export class JobSubscription implements Subscription, Inbox {
     const isOf = ({ outcome }: Subscriber) => outcome !== undefined && isSameJob(outcome.job, job)
     for (let i = this.taken; i < this.news.length; i++) if (isOf(this.news[i]!)) return true
     for (const subscriber of this.ending) if (isOf(subscriber)) return true
-    return false
+    return this.notices?.some(({ _tag, watch }) => _tag === "Ended" && isSameJob(watch.job, job)) ?? false
   }
 
   get next(): Effect.Effect<Chunk.NonEmptyChunk<Notice>> {
     return Effect.suspend(() => {
-      const notices: Array<Notice> = []
-      let ends: Effect.Effect<void> = Effect.void
-      for (let i = 0; i < chunkSize; i++) {
-        const subscriber = this.pop()
-        if (subscriber === undefined) break
-        const outcome = this.take(subscriber, notices)
-        if (outcome !== undefined) ends = Effect.zipRight(ends, this.awaitEnd(subscriber, outcome))
+      for (let i = 0; i < chunkSize && this.pending > 0; i++) {
+        if (endsLater(this.news[this.taken]!)) return Effect.zipRight(this.awaitEnd, this.next)
+        this.take(this.pop())
       }
       if (this.pending < maxPending) {
         this.room?.unsafeOpen()
         this.room = undefined
       }
-      return Effect.zipRight(
-        ends,
-        notices.length > 0
-          // the chunk is not empty
-          ? Effect.succeed(Chunk.unsafeFromArray(notices) as Chunk.NonEmptyChunk<Notice>)
-          : this.awaitNext
-      )
+      const { notices } = this
+      if (notices === undefined) return this.awaitNext
+      // a reader that is interrupted has received all of them, or leaves them for the next one
+      return Effect.sync(() => {
+        this.notices = undefined
+        // the chunk is not empty
+        return Chunk.unsafeFromArray(notices) as Chunk.NonEmptyChunk<Notice>
+      })
     })
   }
 
-  /** Adds the news of a job. Returns its outcome if that takes a while. */
-  private take(subscriber: Subscriber, notices: Array<Notice>): Outcome | undefined {
-    const { outcome, poller, trouble } = subscriber
+  /** Adds the news of a job. */
+  private take(subscriber: Subscriber): void {
+    const { outcome, poller, state, trouble } = subscriber
     const { executor, plan } = this.scheduler
-    subscriber.isPending = false
-    // it was removed
-    if (subscriber.source === undefined) return undefined
+    if (state === "removed") return
+    subscriber.state = "idle"
     if (poller?.trouble !== undefined) {
-      if (poller.trouble === trouble) return undefined
+      if (poller.trouble === trouble) return
       // the snapshot before the trouble
-      if (this.options.wants !== "end") this.takeSample(subscriber, notices)
+      if (this.options.wants !== "end") this.takeSample(subscriber)
       subscriber.trouble = poller.trouble
       const { error, since } = poller.trouble
-      notices.push({
+      this.addNotice({
         _tag: "Trouble",
         watch: subscriber,
         error,
         since: executor.dateOf(since),
         nextTryAt: executor.dateOf(plan.retryAt(poller))
       })
-      return undefined
+      return
     }
     if (trouble !== undefined && (outcome === undefined || outcome.at > trouble.at)) {
       subscriber.trouble = undefined
-      notices.push({ _tag: "Recovered", watch: subscriber, since: executor.dateOf(trouble.since) })
+      this.addNotice({ _tag: "Recovered", watch: subscriber, since: executor.dateOf(trouble.since) })
     }
     const isOfEnds = this.options.wants === "end"
     if (isOfEnds && outcome !== undefined) subscriber.cursor = outcome.before
-    if (!isOfEnds || outcome?.exit === Exit.void) this.takeSample(subscriber, notices)
-    if (outcome === undefined) return undefined
-    const { exit } = outcome
-    if (!Exit.isExit(exit)) return outcome
+    if (!isOfEnds || outcome?.exit === Exit.void) this.takeSample(subscriber)
+    if (outcome === undefined || endsLater(subscriber)) return
     this.size--
     // the exit is the effect itself, so it has the same type
-    notices.push({ _tag: "Ended", watch: subscriber, exit: exit as Exit.Exit<void, WatchError> })
-    return undefined
+    this.addNotice({ _tag: "Ended", watch: subscriber, exit: outcome.exit as Exit.Exit<void, WatchError> })
+  }
+
+  private addNotice(notice: Notice): void {
+    this.notices ??= []
+    this.notices.push(notice)
   }
 
   /** Adds the latest snapshot, unless it was taken before, or may be older than what the subscriber knows. */
-  private takeSample(subscriber: Subscriber, notices: Array<Notice>): void {
+  private takeSample(subscriber: Subscriber): void {
     const { from, seenAt, source } = subscriber
-    if (source?.status === undefined || source.at === seenAt) return
+    if (source.status === undefined || source.at === seenAt) return
     if (from !== undefined && isOlder(from, source.status) !== false) return
     subscriber.seenAt = source.at
     const at = this.scheduler.executor.dateOf(source.at)
-    notices.push({ _tag: "Sample", watch: subscriber, status: source.status, at })
+    this.addNotice({ _tag: "Sample", watch: subscriber, status: source.status, at })
   }
 
   // on a fiber of its own: to cancel the job may take a while, and must not delay the other jobs
-  private awaitEnd(subscriber: Subscriber, outcome: Outcome): Effect.Effect<void> {
-    this.ending.add(subscriber)
-    return Effect.asVoid(Effect.forkIn(
-      Effect.map(Effect.exit(outcome.exit), (exit) => {
+  private get awaitEnd(): Effect.Effect<unknown> {
+    return Effect.uninterruptible(Effect.suspend(() => {
+      const subscriber = this.pop()
+      const outcome = subscriber.outcome!
+      this.take(subscriber)
+      this.ending.add(subscriber)
+      const ended = Effect.map(Effect.exit(outcome.exit), (exit) => {
         this.ending.delete(subscriber)
         subscriber.source = { ...outcome, exit }
         subscriber.notify()
-      }),
-      this.scope
-    ))
+      })
+      return Effect.forkIn(Effect.interruptible(ended), this.scope)
+    }))
   }
 
   close(): Effect.Effect<void> {
@@ -188,12 +193,11 @@ export class JobSubscription implements Subscription, Inbox {
     reader?.(this.next)
   }
 
-  private pop(): Subscriber | undefined {
-    const subscriber = this.news[this.taken]
-    if (subscriber === undefined) return undefined
-    this.taken++
+  /** There is one. */
+  private pop(): Subscriber {
+    const subscriber = this.news[this.taken++]!
     // also if there is always more to read: what has been read must be collected
-    if (this.taken === this.news.length || this.taken >= maxPending) {
+    if (this.pending === 0 || this.taken >= maxPending) {
       this.news = this.news.slice(this.taken)
       this.taken = 0
     }
