@@ -60,7 +60,7 @@ const expired = JobStream.result(job, { deadline: Deadline.cancelPending(Deadlin
   Effect.map((error) => "cancel" in error ? error.cancel : error.message)
 )
 
-const answered = `not canceled, it is ${job.model}`
+const answered = { _tag: "NotCanceled", status: job.model }
 
 const pendingGateway = Layer.succeed(
   HttpClient.HttpClient,
@@ -86,7 +86,7 @@ describe("a queue that is an instance of a class", () => {
   for (const [how, watcher] of Object.entries(watchers)) {
     it.effect(`cancels the job of a watcher ${how}`, () =>
       Effect.gen(function*() {
-        assert.strictEqual(yield* expired, answered)
+        assert.deepStrictEqual<unknown>(yield* expired, answered)
       }).pipe(Effect.provide(Layer.provide(watcher, queueLayer)), (self) => VirtualTime.run(self)))
   }
 

@@ -445,15 +445,24 @@ export class InvalidCursor extends TaggedError<InvalidCursor>()(
   (error) => `not a cursor: ${error.issue}: ${JSON.stringify(error.text)}`
 ) {}
 
-// The fields of a deadline error: the last snapshot, the last error of the polls since then, and the result of
-// canceling the job, if that was requested.
+const Cancel = Schema.Union(
+  Schema.TaggedStruct("Canceled", {}),
+  Schema.TaggedStruct("NotCanceled", { status: Schema.String }),
+  QueueError
+)
+
+// The fields of a deadline error: the last snapshot, the last error of the polls since then, and the result or the error
+// of canceling the job, if that was requested.
 const expired = {
   job: JobRef,
   after: Millis,
   lastSeen: Schema.optional(LastSeen),
   lastError: Schema.optional(QueueError),
-  cancel: Schema.optional(Schema.String)
+  cancel: Schema.optional(Cancel)
 }
+
+const outcomeOf = (cancel: typeof Cancel.Type): string =>
+  "message" in cancel ? cancel.message : "status" in cancel ? `not canceled, it is ${cancel.status}` : "canceled"
 
 const expiry = (error: Schema.Struct.Type<typeof expired>, what: string): string => {
   const { lastSeen } = error
@@ -461,7 +470,7 @@ const expiry = (error: Schema.Struct.Type<typeof expired>, what: string): string
     lastSeen === undefined ? "never seen" : sighting(lastSeen),
     ...(lastSeen === undefined || lastSeen.attempt === 0 ? [] : [`attempt ${lastSeen.attempt}`]),
     ...(error.lastError === undefined ? [] : [`last trouble: ${error.lastError.message}`]),
-    ...(error.cancel === undefined ? [] : [`cancel: ${error.cancel}`])
+    ...(error.cancel === undefined ? [] : [`cancel: ${outcomeOf(error.cancel)}`])
   ]
   return `${format(error.job)}: ${what} (${facts.join("; ")})`
 }

@@ -641,14 +641,16 @@ describe("views", () => {
             after: Duration.zero,
             lastSeen,
             lastError: error,
-            cancel: error.message
+            cancel: error
           }),
           new QueueError.UnrecognizedStatus({ job: someJob, status: "paused", snapshot: status })
         ]
         for (const error of errors) {
           const text = await refused("slim", error)
           assert.notInclude(text, secret)
-          assert.strictEqual(JSON.parse(text)._tag, error._tag)
+          const json = JSON.parse(text)
+          assert.strictEqual(json._tag, error._tag)
+          if ("cancel" in error) assert.strictEqual(json.cancel._tag, error.cancel?._tag)
           if ((await refused("full", error)).includes(secret)) shown++
         }
       }),

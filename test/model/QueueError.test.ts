@@ -73,7 +73,7 @@ const otherErrors = {
   PendingTooLong: new QueueError.PendingTooLong({
     ...expired,
     lastSeen: { ...lastSeen, status: Job.Pending({ job }), attempt: 0 },
-    cancel: "canceled"
+    cancel: { _tag: "Canceled" }
   }),
   Stalled: new QueueError.Stalled({ ...expired, lastError: queueErrors.Unavailable }),
   WatchTimeout: new QueueError.WatchTimeout({ job, after: Duration.hours(24) }),
@@ -461,7 +461,7 @@ describe("a log", () => {
       return new Class({ ...error, lastSeen, detail: text, reason: text, issue: text, body: text })
     }),
     new QueueError.UnrecognizedStatus({ job, status: text, snapshot }),
-    new QueueError.PendingTooLong({ ...expired, lastSeen, cancel: text }),
+    new QueueError.PendingTooLong({ ...expired, lastSeen, cancel: { _tag: "NotCanceled", status: text } }),
     new QueueError.Stalled({
       ...expired,
       lastSeen,

@@ -280,7 +280,7 @@ describe("on expiry", () => {
       const job = yield* submit
       const deadline = Deadline.cancelPending(Deadline.pending("5 seconds"))
       const error = yield* expires(watchOf(job, deadline), "PendingTooLong", 5_000)
-      assert.strictEqual(error.cancel, "canceled")
+      assert.strictEqual(error.cancel?._tag, "Canceled")
       assert.include(error.message, "cancel: canceled")
       assert.strictEqual((yield* JobQueue.status(job))._tag, "Canceled")
     }).pipe(Effect.provide(TestJobQueue.layer())))
@@ -301,7 +301,7 @@ describe("on expiry", () => {
       ).pipe(Effect.provide(queue.layer))
       assert(Either.isLeft(end) && end.left._tag === "WatchTimeout", String(end))
       assert.isUndefined(end.left.lastSeen)
-      assert.strictEqual(end.left.cancel, "canceled")
+      assert.strictEqual(end.left.cancel?._tag, "Canceled")
       assert.deepStrictEqual(queue.requests().slice(-2).map(({ operation }) => operation), ["status", "cancel"])
     }))
 
@@ -319,7 +319,8 @@ describe("on expiry", () => {
       const job = yield* submit
       const deadline = Deadline.cancelPending(Deadline.pending("5500 millis"))
       const error = yield* expires(watchOf(job, deadline), "PendingTooLong", 5_500)
-      assert.strictEqual(error.cancel, "not canceled, it is running")
+      assert.deepStrictEqual(error.cancel, { _tag: "NotCanceled", status: "running" })
+      assert.include(error.message, "cancel: not canceled, it is running")
     }).pipe(
       Effect.provide(TestJobQueue.layer({
         workers: { pickup: "5200 millis", script: Worker.always(Worker.finish("1 hour")) }
@@ -333,9 +334,9 @@ describe("on expiry", () => {
         Deadline.min(Deadline.pending("5 seconds"), Deadline.request("2 seconds"))
       )
       const refused = yield* expires(watchOf(job, deadline), "PendingTooLong", 5_000)
-      assert.include(refused.cancel, "not available")
+      assert.strictEqual(refused.cancel?._tag, "Unavailable")
       const unanswered = yield* expires(watchOf(job, deadline), "PendingTooLong", 7_000)
-      assert.strictEqual(unanswered.cancel, "no answer in time")
+      assert.strictEqual(unanswered.cancel?._tag, "ResponseTimeout")
     }).pipe(
       Effect.provide(TestJobQueue.layer({
         faults: [
@@ -355,7 +356,7 @@ describe("giving up on a request", () => {
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* expires(JobStream.transitions(job, { ...everySecond, deadline }), "PendingTooLong", 4_500)
-      assert.strictEqual(error.cancel, "canceled")
+      assert.strictEqual(error.cancel?._tag, "Canceled")
       assert.deepStrictEqual((yield* calls).slice(-3).map(({ at, end, operation }) => ({ at, end, operation })), [
         { operation: "status", at: 2_000, end: { at: 3_000, outcome: "interrupted" } },
         { operation: "status", at: 3_000, end: { at: 3_000, outcome: "answered" } },
@@ -374,7 +375,7 @@ describe("giving up on a request", () => {
     Effect.gen(function*() {
       const job = yield* submit
       const error = yield* expires(JobStream.transitions(job, { ...everySecond, deadline }), "PendingTooLong", 5_500)
-      assert.strictEqual(error.cancel, "no answer in time")
+      assert.strictEqual(error.cancel?._tag, "ResponseTimeout")
     }).pipe(
       Effect.provide(TestJobQueue.layer({
         faults: [Fault.blockedUntil(Effect.uninterruptible(Effect.sleep("1 hour"))).pipe(Fault.on("cancel"))]

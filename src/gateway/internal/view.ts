@@ -7,7 +7,6 @@ import type { Rules } from "../../model/internal/rules.js"
 import * as Job from "../../model/Job.js"
 import { InvalidCursor, WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
-import { isCancelResult } from "../../watch/internal/expiry.js"
 import { WatchEvent } from "../../watch/JobStream.js"
 
 /** A view. The public options refer to it, so it is not marked as internal: the build would leave it out. */
@@ -42,7 +41,8 @@ const slimDocument = (
 interface EncodedError {
   readonly _tag: string
   readonly body?: string
-  readonly cancel?: string | undefined
+  /** The error of a cancel, or its result, which has none of these fields. */
+  readonly cancel?: EncodedError | undefined
   readonly detail?: string | undefined
   readonly issue?: string
   readonly lastError?: EncodedError | undefined
@@ -51,16 +51,14 @@ interface EncodedError {
   readonly snapshot?: Document
 }
 
-const notPassedOn = "the gateway does not pass on the response of the service"
-
 const slimError = (
   { body, cancel, detail: _detail, issue, lastError, lastSeen, previousError: _previousError, snapshot, ...rest }:
     EncodedError
 ): Job.JsonObject => ({
   ...rest,
   ...(body !== undefined && { body: "" }),
-  ...(cancel !== undefined && { cancel: isCancelResult(cancel) ? cancel : notPassedOn }),
-  ...(issue !== undefined && { issue: notPassedOn }),
+  ...(cancel !== undefined && { cancel: slimError(cancel) }),
+  ...(issue !== undefined && { issue: "the gateway does not pass on the response of the service" }),
   ...(lastError !== undefined && { lastError: slimError(lastError) }),
   ...(lastSeen !== undefined && { lastSeen: { ...lastSeen, status: slimDocument(lastSeen.status) } }),
   ...(snapshot !== undefined && { snapshot: slimDocument(snapshot) })

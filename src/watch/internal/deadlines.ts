@@ -1,7 +1,6 @@
 /**
  * The deadlines of all subscribers: when each passes, and whether one more poll must confirm that.
  */
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { shortestPause } from "../../policy/internal/pauses.js"
@@ -92,7 +91,7 @@ export class Deadlines {
       const state = this.stateOf(poller, subscriber)
       // without a response, the confirming poll has timed out
       const lastError = poller.phase === "inFlight" && now >= since + timeout
-        ? requestTimeoutOf(poller.job, Duration.millis(timeout))
+        ? requestTimeoutOf(poller.job, timeout)
         : trouble?.error
       const error = new expiry.error({
         job: poller.job,

@@ -36,18 +36,18 @@ export const nextExpiry = (startedAt: number, state: JobState, deadline: Deadlin
 }
 
 /** The error of the fourth deadline, which is that of a request. @internal */
-export const requestTimeoutOf = (job: Job.JobRef, after: Duration.Duration): QueueError.ResponseTimeout =>
-  new QueueError.ResponseTimeout({ operation: "status", model: job.model, job, after })
+export const requestTimeoutOf = (
+  job: Job.JobRef,
+  millis: number,
+  operation: QueueError.Operation = "status"
+): QueueError.ResponseTimeout =>
+  new QueueError.ResponseTimeout({ operation, model: job.model, job, after: Duration.millis(millis) })
 
 const maxConfirmTimeout = Duration.toMillis(Duration.seconds(30))
 
 /** How long the poll may take that confirms an expiry, in milliseconds. @internal */
 export const confirmTimeoutOf = (deadline: Deadline): number =>
   Math.min(Duration.toMillis(deadline.request), maxConfirmTimeout)
-
-/** Whether the field `cancel` of the error of a deadline has the result of the cancel, not the message of its error. @internal */
-export const isCancelResult = (cancel: string): boolean =>
-  /^(?:canceled|not canceled, it is \w+|no answer in time)$/.test(cancel)
 
 /**
  * Fails with the error of a deadline, after its job was canceled if the policy says so. `elapsed` milliseconds have passed
@@ -60,13 +60,11 @@ export const cancelThenFail = (
   deadline: Deadline,
   elapsed: number
 ): Effect.Effect<never, QueueError.DeadlineError> => {
-  const canceled = Effect.match(cancel, {
-    onFailure: (error) => error.message,
-    onSuccess: (result) => result._tag === "Canceled" ? "canceled" : `not canceled, it is ${result.status}`
-  })
+  const timeout = confirmTimeoutOf(deadline)
   return makeWithin.pipe(
     Effect.delay(Math.max(0, shortestPause - elapsed)),
-    Effect.flatMap((within) => within(canceled, confirmTimeoutOf(deadline), Effect.succeed("no answer in time"))),
+    Effect.flatMap((within) => within(cancel, timeout, Effect.fail(requestTimeoutOf(error.job, timeout, "cancel")))),
+    Effect.merge,
     Effect.flatMap((cancel) => Effect.fail(new QueueError[error._tag]({ ...error, cancel })))
   )
 }

@@ -2,7 +2,6 @@
  * The requests in flight: sent, sent again when late, timed out, and stopped.
  */
 import * as Cause from "effect/Cause"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { keyOf } from "../../model/internal/jobKey.js"
 import type { JobRef, JobStatus } from "../../model/Job.js"
@@ -146,7 +145,7 @@ export class Requests {
   }
 
   private onTimeout(poller: Poller): void {
-    const error = requestTimeoutOf(poller.job, Duration.millis(poller.requestTimeout))
+    const error = requestTimeoutOf(poller.job, poller.requestTimeout)
     this.stopAll(poller)
     this.handlers.onError(poller, Cause.fail(error))
   }
