@@ -25,6 +25,7 @@ import { isQueueError, Unreachable } from "../model/QueueError.js"
 import type { QueueError } from "../model/QueueError.js"
 import { statusOnly } from "../queue/internal/statusOnly.js"
 import type { JobQueue } from "../queue/JobQueue.js"
+import * as PollingWatcher from "../watch/internal/pollingWatcher.js"
 import * as JobWatcher from "../watch/JobWatcher.js"
 import { Bucket, bucketOf, buckets, Moved, ownedBuckets } from "./internal/entity.js"
 import { makeRunner } from "./internal/runner.js"
@@ -111,7 +112,7 @@ export const layerClient: Layer.Layer<JobWatcher.JobWatcher, never, Sharding> = 
           )
         })
       })
-    return yield* JobWatcher.makeOver(yield* statusOnly("a fleet", status), clientOptions)
+    return yield* PollingWatcher.make(yield* statusOnly("a fleet", status), clientOptions)
   })
 )
 

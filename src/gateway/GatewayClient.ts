@@ -29,6 +29,7 @@ import { makeStatus } from "../queue/internal/statusCall.js"
 import { statusOnly } from "../queue/internal/statusOnly.js"
 import { overHttp } from "../queue/internal/statusOverHttp.js"
 import { readHeaders } from "../queue/internal/wire.js"
+import * as PollingWatcher from "../watch/internal/pollingWatcher.js"
 import * as JobWatcher from "../watch/JobWatcher.js"
 
 /**
@@ -93,7 +94,7 @@ export const make = (
           )
       )
     )
-    return yield* JobWatcher.makeOver(yield* statusOnly("a gateway", status), options)
+    return yield* PollingWatcher.make(yield* statusOnly("a gateway", status), options)
   })
 
 /**

@@ -10,8 +10,9 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import { ClusterWatcher } from "../../src/cluster/index.js"
-import { Job, JobQueue, JobStream, JobWatcher, QueueError, WatchPolicy } from "../../src/index.js"
+import { Job, JobQueue, JobStream, QueueError, WatchPolicy } from "../../src/index.js"
 import { Conformance } from "../../src/testing/index.js"
+import * as PollingWatcher from "../../src/watch/internal/pollingWatcher.js"
 import { runs } from "../fixtures/runs.js"
 
 /** Snapshots no older than the shortest interval: some checks are about a progress of 400 milliseconds. */
@@ -72,7 +73,7 @@ it.effect.prop("after a 429 to another runner nothing is polled until its Retry-
     Effect.zipRight(Effect.map(Clock.currentTimeMillis, (at) => polls.push(at)), pending)
   )
   return Effect.gen(function*() {
-    const watcher = yield* JobWatcher.makeOver(yield* JobQueue.JobQueue, {})
+    const watcher = yield* PollingWatcher.make(yield* JobQueue.JobQueue, {})
     const policy = WatchPolicy.withCadence(WatchPolicy.defaultPolicy, "100 millis")
     const subscription = yield* watcher.subscribe({ policy, wants: "changes" })
     let notices: ReadonlyArray<string> = []

@@ -19,7 +19,8 @@ import * as Deadline from "../../policy/Deadline.js"
 import { Default } from "../../policy/WatchPolicy.js"
 import { logDefects } from "../../queue/internal/defects.js"
 import { JobQueue } from "../../queue/JobQueue.js"
-import * as JobWatcher from "../../watch/JobWatcher.js"
+import * as PollingWatcher from "../../watch/internal/pollingWatcher.js"
+import type * as JobWatcher from "../../watch/JobWatcher.js"
 import { Bucket, bucketOf, buckets, Moved, ownedBuckets } from "./entity.js"
 
 /** How long a job is polled after the last request for it, in milliseconds. */
@@ -71,7 +72,7 @@ export const makeRunner = (options: JobWatcher.Options) =>
 
     // each runner has the part of the budget that it has of the buckets: together no more than the whole. Never none,
     // which would be an endless pause
-    const watcher = yield* JobWatcher.makeOver(
+    const watcher = yield* PollingWatcher.make(
       yield* JobQueue,
       options,
       () => Math.max(1, owned.size) / buckets.length

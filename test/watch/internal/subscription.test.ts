@@ -3,6 +3,7 @@ import { Chunk, Effect, identity, TestClock } from "effect"
 import { Deadline, Job, JobQueue, JobWatcher, WatchPolicy } from "effect-queue-status"
 import { Fault, TestJobQueue, VirtualTime } from "effect-queue-status/testing"
 import { observed, type Observer } from "../../../src/watch/internal/observed.js"
+import * as PollingWatcher from "../../../src/watch/internal/pollingWatcher.js"
 import { interruptedAnywhere } from "../../fixtures/interruptions.js"
 import { model } from "../../fixtures/job.js"
 import { layer, submit } from "../../fixtures/watcher.js"
@@ -34,7 +35,7 @@ describe("a subscription", () => {
     Effect.scoped(Effect.gen(function*() {
       const [job, other] = [yield* submit, yield* submit]
       yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.on("status"), Fault.ofJob(job)))
-      const watcher = yield* JobWatcher.makeOver(yield* JobQueue.JobQueue, {})
+      const watcher = yield* PollingWatcher.make(yield* JobQueue.JobQueue, {})
       const policy = yield* WatchPolicy.Default
       const subscription = yield* watcher.subscribe({ policy, wants: "changes" })
       const next = Effect.map(
@@ -61,7 +62,7 @@ describe("a subscription", () => {
   for (const [which, from] of Object.entries(watchers)) {
     it.effect(`loses no notice${which}, wherever its reader is interrupted`, () =>
       Effect.scoped(Effect.gen(function*() {
-        const watcher = from(yield* JobWatcher.makeOver(waiting, {}))
+        const watcher = from(yield* PollingWatcher.make(waiting, {}))
         const policy = { ...(yield* WatchPolicy.Default), deadline: Deadline.cancelPending(Deadline.total("1 second")) }
         // the news of each subscription: a snapshot, and the end of the watch, which takes the time of a cancel
         const expired = (nth: number) =>
