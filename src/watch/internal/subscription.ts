@@ -38,7 +38,7 @@ export class JobSubscription implements Subscription, Inbox {
   private notices: Array<Notice> | undefined = undefined
   private reader: ((next: Subscription["next"]) => void) | undefined = undefined
   /** Jobs whose outcome takes a while: they are canceled before their watches end. */
-  private readonly ending = new Set<Subscriber>()
+  private ending: Set<Subscriber> | undefined = undefined
   /** What `add` waits for while too many news are pending. */
   private room: Effect.Latch | undefined = undefined
 
@@ -86,7 +86,7 @@ export class JobSubscription implements Subscription, Inbox {
   private hasUnreadEnd(job: JobRef): boolean {
     const isOf = ({ outcome }: Subscriber) => outcome !== undefined && isSameJob(outcome.job, job)
     for (let i = this.taken; i < this.news.length; i++) if (isOf(this.news[i]!)) return true
-    for (const subscriber of this.ending) if (isOf(subscriber)) return true
+    for (const subscriber of this.ending ?? []) if (isOf(subscriber)) return true
     return this.notices?.some(({ _tag, watch }) => _tag === "Ended" && isSameJob(watch.job, job)) ?? false
   }
 
@@ -166,9 +166,10 @@ export class JobSubscription implements Subscription, Inbox {
       const subscriber = this.pop()
       const outcome = subscriber.outcome!
       this.take(subscriber)
-      this.ending.add(subscriber)
+      const ending = this.ending ??= new Set()
+      ending.add(subscriber)
       const ended = Effect.map(Effect.exit(outcome.exit), (exit) => {
-        this.ending.delete(subscriber)
+        ending.delete(subscriber)
         subscriber.source = { ...outcome, exit }
         subscriber.notify()
       })
