@@ -21,6 +21,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Fiber from "effect/Fiber"
 import * as FiberMap from "effect/FiberMap"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -32,7 +33,7 @@ import * as Stream from "effect/Stream"
 import { maxRetryAfter } from "../model/internal/limits.js"
 import { TaggedError } from "../model/internal/taggedError.js"
 import { Millis } from "../model/internal/timestamp.js"
-import { format, JobRef } from "../model/Job.js"
+import { format, isName, JobRef } from "../model/Job.js"
 import type { WatchError } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import { logDefects } from "../queue/internal/defects.js"
@@ -198,6 +199,14 @@ const respectRetryAfter = <Out>(self: Schedule.Schedule<Out, AttemptFailed>) =>
 const warn = (error: DeliveryError, { endpoint, job }: Delivery): Effect.Effect<void> =>
   Effect.logWarning(`webhooks of ${format(job)} to ${endpoint} stopped: ${error.message}`)
 
+/** A call whose names every store can keep: what is no Unicode has no encoding. */
+const withNames = (names: ReadonlyArray<string>, call: () => Effect.Effect<void, OutboxError>) =>
+  Effect.uninterruptible(Effect.suspend(() =>
+    names.every(isName)
+      ? call()
+      : new OutboxError({ reason: "a name must not be blank, and must be well-formed Unicode" })
+  ))
+
 /**
  * Creates the service, and continues the deliveries of the store. They stop when the scope is closed.
  *
@@ -269,6 +278,9 @@ export const make = (
         Effect.uninterruptible
       )
 
+    /** The fibers that send nothing more. What the store has of their deliveries changes before they end. */
+    const ending = new WeakSet<object>()
+
     const deliver = (delivery: Delivery) =>
       Effect.suspend(() => store.accepted(delivery)).pipe(
         Effect.flatMap((accepted) =>
@@ -277,12 +289,13 @@ export const make = (
             (transition) =>
               Effect.zipRight(
                 send(delivery, transition),
-                Transition.isTerminal(transition)
-                  ? store.remove(delivery)
-                  : store.accept(delivery, transition.cursor)
+                // the store has no use for the cursor of the end
+                Transition.isTerminal(transition) ? Effect.void : store.accept(delivery, transition.cursor)
               )
           )
         ),
+        Effect.ensuring(Effect.withFiberRuntime((fiber) => Effect.sync(() => ending.add(fiber)))),
+        Effect.flatMap(() => store.remove(delivery)),
         Effect.catchAll((error) => stopped(error, delivery)),
         Effect.catchAllCause(logDefects("a webhook delivery"))
       )
@@ -291,10 +304,17 @@ export const make = (
 
     /** Starts the deliveries that this process holds, and ends those that it does not. */
     const reconcile = inTurn(Effect.gen(function*() {
+      // one that ends from here on may still be in what the store returns
+      const running = new Set(Array.from(fibers, ([key]) => key))
       const held = new Map((yield* store.hold).map((delivery) => [keyOf(delivery), delivery]))
-      for (const [key] of fibers) if (!held.has(key)) yield* FiberMap.remove(fibers, key)
-      for (const [key, delivery] of held) run(key, deliver(delivery), { onlyIfMissing: true })
+      for (const key of running) if (!held.has(key)) yield* FiberMap.remove(fibers, key)
+      for (const [key, delivery] of held) if (!running.has(key)) run(key, deliver(delivery))
     }))
+
+    /** Starts what a call has let continue: a delivery may have stopped before the call, and its fiber not ended. */
+    const start = Effect.suspend(() =>
+      Effect.forEach(fibers, ([, fiber]) => ending.has(fiber) ? Fiber.await(fiber) : Effect.void, { discard: true })
+    ).pipe(Effect.zipRight(reconcile))
 
     yield* reconcile
     if (Option.isSome(store.holdInterval)) {
@@ -313,13 +333,17 @@ export const make = (
       )
     }
     return Webhooks.of({
-      register: (job, endpoint) => Effect.uninterruptible(Effect.zipRight(store.add({ job, endpoint }), reconcile)),
-      // in turn: until the store has removed the delivery, a registration of another one would start it again
+      register: (job, endpoint) =>
+        withNames([endpoint, job.model, job.requestId], () => Effect.zipRight(store.add({ job, endpoint }), start)),
       unregister: (job, endpoint) =>
-        inTurn(Effect.uninterruptible(
-          Effect.zipRight(FiberMap.remove(fibers, keyOf({ job, endpoint })), store.remove({ job, endpoint }))
-        )),
-      enable: (endpoint) => Effect.uninterruptible(Effect.zipRight(store.enable(endpoint), reconcile))
+        // in turn: until the store has removed the delivery, a registration of another one would start it again
+        inTurn(
+          withNames(
+            [endpoint, job.model, job.requestId],
+            () => Effect.zipRight(FiberMap.remove(fibers, keyOf({ job, endpoint })), store.remove({ job, endpoint }))
+          )
+        ),
+      enable: (endpoint) => withNames([endpoint], () => Effect.zipRight(store.enable(endpoint), start))
     })
   })
 

@@ -24,7 +24,8 @@ import { type Cursor, CursorFromString } from "../model/Transition.js"
 import { fileStore } from "../queue/internal/fileStore.js"
 
 /**
- * The store of the deliveries failed, or has a value that cannot be read.
+ * The store of the deliveries failed, or has a value that cannot be read; or a name that was given is blank or malformed
+ * Unicode, which it cannot keep.
  *
  * @since 0.1.0
  * @category errors

@@ -1,4 +1,5 @@
 import { SystemError } from "@effect/platform/Error"
+import type * as HttpClient from "@effect/platform/HttpClient"
 import * as KeyValueStore from "@effect/platform/KeyValueStore"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -24,7 +25,7 @@ import { Job, JobQueue, JobWatcher, Transition } from "../../src/index.js"
 import { Arbitraries, TestJobQueue, Worker } from "../../src/testing/index.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import { submit, test } from "../fixtures/gateway.js"
-import { job as someJob } from "../fixtures/job.js"
+import { job as someJob, model } from "../fixtures/job.js"
 import { expectLogged, withLogs } from "../fixtures/logs.js"
 import { runs } from "../fixtures/runs.js"
 import {
@@ -48,6 +49,27 @@ afterAll(() => restored.signing())
 
 /** A job that has ended: a watch sees its whole history at once. */
 const ended = Effect.tap(submit, () => Effect.sleep("10 minutes"))
+
+/** The service over a store that is changed. */
+const startWith = (
+  client: HttpClient.HttpClient,
+  change: (store: WebhookStore.Service) => Partial<WebhookStore.Service>,
+  options: Partial<Webhook.Options> = {}
+) =>
+  Webhook.layer({ endpoint: () => Effect.succeedSome(billing), ...options }).pipe(
+    Layer.provide(Layer.effect(
+      WebhookStore.WebhookStore,
+      Effect.map(WebhookStore.WebhookStore, (store) => ({ ...store, ...change(store) }))
+    )),
+    Layer.provide(WebhookStore.layerKeyValueStore),
+    Layer.provide([
+      JobWatcher.layer(),
+      Layer.succeed(Webhook.Client, client),
+      Layer.succeed(KeyValueStore.KeyValueStore, disk().store)
+    ]),
+    Layer.build,
+    Effect.map(Context.get(Webhook.Webhooks))
+  )
 
 const typesOf = (messages: ReadonlyArray<Received>) => messages.map(({ type }) => type)
 
@@ -497,6 +519,44 @@ describe("a delivery", () => {
       assert.deepStrictEqual(typesOf(received), ["job.queued", "job.queued", ...history])
     })))
 
+  it.effect("that is registered, or whose endpoint is enabled, while it stops continues", () =>
+    test(Effect.gen(function*() {
+      const { client, received } = receiver([{ status: 500 }, { status: 410 }])
+      const { errors, onStopped } = stops()
+      const webhooks = yield* startWith(
+        client,
+        // its response takes a while
+        (store) => ({ stop: (delivery) => Effect.zipLeft(store.stop(delivery), Effect.sleep("2 seconds")) }),
+        { retry: Schedule.stop, onStopped }
+      )
+      const job = yield* ended
+      yield* webhooks.register(job, "billing")
+      yield* Effect.sleep("1 second")
+      yield* webhooks.register(job, "billing")
+      yield* Effect.sleep("1 second")
+      yield* webhooks.enable("billing")
+      yield* Effect.sleep("1 hour")
+      assert.deepStrictEqual(errors.map(({ _tag }) => _tag), ["DeliveryFailed", "EndpointDisabled"])
+      assert.deepStrictEqual(typesOf(received), ["job.queued", "job.queued", ...history])
+    })))
+
+  it.effect("that ends while another one is registered does not begin again", () =>
+    test(Effect.gen(function*() {
+      const { client, received } = receiver([{ status: 500 }])
+      const webhooks = yield* startWith(
+        client,
+        (store) => ({ hold: Effect.zipLeft(store.hold, Effect.sleep("1 second")) }),
+        { retry: Schedule.spaced("7 seconds") }
+      )
+      const job = yield* ended
+      yield* webhooks.register(job, "billing")
+      yield* Effect.sleep("6500 millis")
+      yield* webhooks.register(yield* submit, "billing")
+      yield* Effect.sleep("1 hour")
+      const sent = received.filter(({ data }) => data.job.requestId === job.requestId)
+      assert.deepStrictEqual(typesOf(sent), ["job.queued", ...history])
+    })))
+
   it.effect("of a job that cannot be watched stops with the error of the watch", () =>
     test(Effect.gen(function*() {
       const { client, times } = receiver()
@@ -505,6 +565,32 @@ describe("a delivery", () => {
       yield* webhooks.register(someJob, "billing")
       yield* Effect.sleep("1 hour")
       assert.deepStrictEqual(errors.map(({ _tag }) => _tag), ["JobNotFound"])
+      assert.deepStrictEqual(times, [])
+    })))
+
+  it.effect("with a name that a store cannot keep is refused by each call", () =>
+    test(Effect.gen(function*() {
+      const { client, times } = receiver()
+      const { entries, store } = disk()
+      const { enable, register, unregister } = yield* start(client, store)
+      const before = Array.from(entries)
+      const malformed = "\ud800"
+      const calls = [
+        register(someJob, malformed),
+        register(Job.ref(malformed, "x"), "billing"),
+        register(Job.ref(model, malformed), "billing"),
+        register(Job.ref(model, " "), "billing"),
+        unregister(someJob, malformed),
+        unregister(Job.ref(model, malformed), "billing"),
+        enable(malformed)
+      ]
+      for (const call of calls) {
+        const error = yield* Effect.flip(call)
+        assert.strictEqual(error._tag, "OutboxError")
+        assert.include(error.message, "must not be blank, and must be well-formed Unicode")
+      }
+      yield* Effect.sleep("1 hour")
+      assert.deepStrictEqual(Array.from(entries), before)
       assert.deepStrictEqual(times, [])
     })))
 
@@ -581,25 +667,13 @@ describe("a defect is logged once:", () => {
       Effect.gen(function*() {
         const { client, received } = receiver()
         const asked: Array<number> = []
-        const store = Layer.effect(
-          WebhookStore.WebhookStore,
-          Effect.map(WebhookStore.WebhookStore, (store) => ({
-            ...store,
-            holdInterval: Option.some(Duration.seconds(10)),
-            hold: Effect.flatMap(
-              Clock.currentTimeMillis,
-              (now) => asked.push(now) === 2 ? Effect.dieMessage("no database") : store.hold
-            )
-          }))
-        ).pipe(
-          Layer.provide(WebhookStore.layerKeyValueStore),
-          Layer.provide(Layer.succeed(KeyValueStore.KeyValueStore, disk().store))
-        )
-        const webhooks = yield* Webhook.layer({ endpoint: () => Effect.succeedSome(billing) }).pipe(
-          Layer.provide([JobWatcher.layer(), Layer.succeed(Webhook.Client, client), store]),
-          Layer.build,
-          Effect.map(Context.get(Webhook.Webhooks))
-        )
+        const webhooks = yield* startWith(client, (store) => ({
+          holdInterval: Option.some(Duration.seconds(10)),
+          hold: Effect.flatMap(
+            Clock.currentTimeMillis,
+            (now) => asked.push(now) === 2 ? Effect.dieMessage("no database") : store.hold
+          )
+        }))
         yield* Effect.sleep("1 minute")
         expectLogged(logs, 1, "the store of the webhooks died", "no database")
         assert.isAbove(asked.length, 5)
