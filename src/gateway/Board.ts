@@ -33,6 +33,7 @@ import { type Entry, Jobs } from "./internal/boardJobs.js"
 import { refusal, writeTo } from "./internal/boardStream.js"
 import { Connections } from "./internal/connections.js"
 import { respondToDefects } from "./internal/defects.js"
+import { limitOf } from "./internal/limit.js"
 import { GatewayOutput, type Output } from "./internal/output.js"
 import * as Page from "./internal/page.js"
 import { maxJobs as maxAdded, paramsOf, pathOf } from "./internal/request.js"
@@ -99,11 +100,11 @@ const crossOrigin = Response.json({ _tag: "CrossOrigin", message: "the board ser
 const isOwn = ({ headers }: HttpServerRequest.HttpServerRequest): boolean =>
   ["same-origin", "none", undefined].includes(headers["sec-fetch-site"])
 
-const make = (options: Options) =>
+const make = (maxJobs: number) =>
   Effect.gen(function*() {
     const watcher = yield* JobWatcher
     const eta = yield* LearnedCadence.estimates
-    const jobs = new Jobs(options.maxJobs ?? 1_000, eta, watcher.clockAhead)
+    const jobs = new Jobs(maxJobs, eta, watcher.clockAhead)
     const watched = observed(watcher, jobs)
     const { error: encodeError } = encodersOf("slim")
     const pages = new Connections(maxPages, Infinity)
@@ -111,8 +112,8 @@ const make = (options: Options) =>
     yield* Effect.addFinalizer(() => Deferred.succeed(stopped, undefined))
 
     const events = Effect.fnUntraced(function*(query: URLSearchParams, request: HttpServerRequest.HttpServerRequest) {
-      if (pages.isFull) return yield* Response.tooManyConnections(503)
-      yield* pages.open(undefined)
+      const rejected = yield* pages.open(undefined)
+      if (rejected !== undefined) return yield* Response.tooManyConnections(rejected)
       const names = Array.from(new Set(query.getAll("job")))
       // The jobs of a page are watched for as long as it is open. To look at a job must not cancel it.
       const policy = yield* Default
@@ -187,6 +188,7 @@ const make = (options: Options) =>
  * the program must use this watcher.
  *
  * The board shows when jobs are expected to end: where a `LearnedCadence` is provided, by earlier jobs, else by progress.
+ * Throws a `RangeError` if `maxJobs` is neither a positive integer nor `Infinity`.
  *
  * @example
  * import { JobQueue, JobWatcher } from "effect-queue-status"
@@ -211,7 +213,7 @@ const make = (options: Options) =>
  * @category layers
  */
 export const layer = (options: Options = {}): Layer.Layer<Board | JobWatcher, never, JobWatcher> =>
-  Layer.scopedContext(make(options))
+  Layer.scopedContext(make(limitOf("maxJobs", options.maxJobs ?? 1_000)))
 
 /**
  * The page and its data. It can be served (`HttpServer.serve`) or mounted under a prefix (`HttpRouter.mountApp`); then its

@@ -30,6 +30,7 @@ import { Heartbeats, open } from "./internal/connection.js"
 import { Connections } from "./internal/connections.js"
 import { respondToDefects } from "./internal/defects.js"
 import { encodersBy } from "./internal/encoder.js"
+import { limitOf } from "./internal/limit.js"
 import { GatewayOutput } from "./internal/output.js"
 import { isOpen, maxJobs, parseQuery, pathOf, type Query } from "./internal/request.js"
 import * as Response from "./internal/response.js"
@@ -72,7 +73,8 @@ export interface Options {
 
 /**
  * Creates the gateway. It can be served (`HttpServer.serve`), mounted under a prefix (`HttpRouter.mountApp`), or made a
- * handler for `Request` and `Response` (`HttpApp.toWebHandlerLayer`). `maxConnections` applies to each gateway created.
+ * handler for `Request` and `Response` (`HttpApp.toWebHandlerLayer`). `maxConnections` applies to each gateway created. Throws
+ * a `RangeError` if a limit is neither a positive integer nor `Infinity`.
  *
  * A request that its client abandons ends its watch at once. So that a stop of the server need not wait for the streams,
  * provide the server after the watcher, as in the example: then the watcher, which ends them, stops first.
@@ -105,7 +107,10 @@ export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatche
   const encoderFor = encodersBy(encoders)
   const heartbeats = new Heartbeats(Duration.millis(pauseOf(options.heartbeat ?? "15 seconds")))
   const access = options.access ?? (() => Effect.void)
-  const connections = new Connections(options.maxConnections ?? 1_000, options.maxConnectionsPerClient ?? Infinity)
+  const connections = new Connections(
+    limitOf("maxConnections", options.maxConnections ?? 1_000),
+    limitOf("maxConnectionsPerClient", options.maxConnectionsPerClient ?? Infinity)
+  )
 
   // a token that is not valid is denied at once, and counts no longer
   const clientOf = ({ token }: Query, request: HttpServerRequest.HttpServerRequest): string | undefined =>
@@ -136,13 +141,11 @@ export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatche
     const path = pathOf(request)
     if (path !== "/events" && path !== "/status") return Response.routeNotFound
     if (request.method !== "GET") return Response.methodNotAllowed
-    if (connections.isFull) return yield* Response.tooManyConnections(503)
     const query = parseQuery(request, path === "/events" ? maxJobs : 1)
     if (Either.isLeft(query)) return Response.ofError(query.left, encodeError(query.left))
     const { jobs, token } = query.right
-    const client = clientOf(query.right, request)
-    if (connections.isFullFor(client)) return yield* Response.tooManyConnections(429)
-    yield* connections.open(client)
+    const rejected = yield* connections.open(clientOf(query.right, request))
+    if (rejected !== undefined) return yield* Response.tooManyConnections(rejected)
     return yield* Effect.forEach(jobs, ({ job }) => access(token, job), { discard: true }).pipe(
       Effect.zipRight(path === "/events" ? events(query.right, request) : status(query.right)),
       Effect.catchAll((error) => Effect.succeed(Response.ofError(error, encoders.error(error))))

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -253,6 +254,26 @@ describe("the jobs", () => {
       }),
       { maxJobs: 1 }
     ))
+
+  it.effect("are streamed to a hundred pages, in any interleaving of their requests", () =>
+    test(Effect.gen(function*() {
+      const page = get(yield* app, "/events")
+      const pages = yield* Effect.replicateEffect(Effect.fork(page), 99)
+      for (let ops = 10; ops < 40; ops++) {
+        const both = yield* Effect.replicateEffect(Effect.fork(Effect.withMaxOpsBeforeYield(page, ops)), 2)
+        yield* Effect.sleep("1 second")
+        const ended = Arr.getSomes(yield* Effect.forEach(both, Fiber.poll))
+        assert.deepStrictEqual((yield* Effect.all(ended)).map(({ status }) => status), [503], `${ops} operations`)
+        yield* Fiber.interruptAll(both)
+      }
+      yield* Fiber.interruptAll(pages)
+    })))
+
+  it("are not fewer than one", () => {
+    for (const maxJobs of [NaN, 0, -1, 1.5]) {
+      assert.throws(() => Board.layer({ maxJobs }), RangeError, `maxJobs is ${maxJobs}`)
+    }
+  })
 
   it.effect("are not streamed any more when the board stops", () =>
     Effect.gen(function*() {

@@ -524,6 +524,35 @@ describe("a rejected request", () => {
       assert.strictEqual((yield* request).status, 200)
     })))
 
+  it.effect("exceeds them in no interleaving with others", () =>
+    test(Effect.gen(function*() {
+      for (const limit of [{ maxConnections: 1 }, { maxConnectionsPerClient: 1 }]) {
+        const job = yield* submit
+        for (let ops = 10; ops < 40; ops++) {
+          const app = Effect.updateService(
+            yield* make(limit),
+            HttpServerRequest.HttpServerRequest,
+            (request) => request.modify({ remoteAddress: "10.0.0.1" })
+          )
+          const request = Effect.withMaxOpsBeforeYield(get(app, path("events", job)), ops)
+          const both = [yield* Effect.fork(request), yield* Effect.fork(request)]
+          yield* Effect.sleep("1 second")
+          const open = yield* Effect.filter(both, (fiber) => Effect.map(Fiber.poll(fiber), Option.isNone))
+          assert.lengthOf(open, 1, `${ops} operations before a yield`)
+          yield* Fiber.interruptAll(both)
+        }
+      }
+    })))
+
+  it("a limit that is none is refused at once", () => {
+    for (const limit of [NaN, 0, -1, 1.5]) {
+      const message = new RegExp(`maxConnections(PerClient)? is ${limit}`)
+      assert.throws(() => Gateway.httpApp({ maxConnections: limit }), RangeError, message)
+      assert.throws(() => Gateway.httpApp({ maxConnectionsPerClient: limit }), RangeError, message)
+    }
+    assert.isTrue(Effect.isEffect(Gateway.httpApp({ maxConnections: Infinity, maxConnectionsPerClient: Infinity })))
+  })
+
   it.effect("exceeds those of one client, by its token or else its address", () =>
     test(Effect.gen(function*() {
       const job = yield* submit

@@ -9,21 +9,17 @@ export class Connections {
 
   constructor(private readonly max: number, private readonly maxOfClient: number) {}
 
-  get isFull(): boolean {
-    return this.all >= this.max
-  }
-
-  /** A client that is not known has no limit of its own. */
-  isFullFor(client: string | undefined): boolean {
-    return client !== undefined && (this.ofClients.get(client) ?? 0) >= this.maxOfClient
-  }
-
-  /** Counts a request until its scope is closed. */
+  /**
+   * Counts a request until its scope is closed, or returns the status of its rejection. A client that is not known has no
+   * limit of its own.
+   */
   // not `acquireRelease`, whose finalizer keeps all that the fiber of the request refers to
-  open(client: string | undefined): Effect.Effect<void, never, Scope.Scope> {
+  open(client: string | undefined): Effect.Effect<429 | 503 | undefined, never, Scope.Scope> {
     return Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) => {
+      if (this.all >= this.max) return Effect.succeed(503)
+      if (client !== undefined && (this.ofClients.get(client) ?? 0) >= this.maxOfClient) return Effect.succeed(429)
       this.add(client, 1)
-      return Scope.addFinalizer(scope, Effect.sync(() => this.add(client, -1)))
+      return Effect.as(Scope.addFinalizer(scope, Effect.sync(() => this.add(client, -1))), undefined)
     }))
   }
 
