@@ -88,6 +88,9 @@ const jose = Effect.promise(() =>
   })
 )
 
+// of an infinite expiry as well: JSON has no infinity
+const lastDate = 8.64e15
+
 const keyOf = (secret: Redacted.Redacted): Uint8Array => new TextEncoder().encode(Redacted.value(secret))
 
 /**
@@ -123,7 +126,7 @@ export const signWatchToken = (
     return yield* Effect.promise(() =>
       new SignJWT(claims)
         .setProtectedHeader({ alg: "HS256" })
-        .setExpirationTime(Math.ceil((now + Duration.toMillis(expiresIn)) / 1_000))
+        .setExpirationTime(Math.ceil(Math.min(lastDate, now + Duration.toMillis(expiresIn)) / 1_000))
         .sign(keyOf(secret))
     )
   })

@@ -24,6 +24,7 @@ import type * as Scope from "effect/Scope"
 import { type Delivery, OutboxError, type Service, WebhookStore } from "../gateway/WebhookStore.js"
 import * as Job from "../model/Job.js"
 import * as Transition from "../model/Transition.js"
+import { pauseOf } from "../policy/internal/pauses.js"
 import { reasonOf } from "../queue/internal/response.js"
 
 /**
@@ -35,7 +36,7 @@ import { reasonOf } from "../queue/internal/response.js"
 export interface Options {
   /**
    * How long after a crash of a process others wait before they take its deliveries. It renews them three times as often.
-   * Defaults to 30 seconds.
+   * At least 50 milliseconds, and at most a day. Defaults to 30 seconds.
    */
   readonly lease?: Duration.DurationInput | undefined
 }
@@ -98,7 +99,7 @@ export const make = (
 ): Effect.Effect<Service, OutboxError, SqlClient.SqlClient | Scope.Scope> =>
   Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
-    const lease = Duration.decode(options.lease ?? "30 seconds")
+    const lease = Duration.millis(pauseOf(options.lease ?? "30 seconds"))
     const owner = (yield* Effect.replicateEffect(Random.nextIntBetween(0, 2 ** 32), 4)).join(".")
     const now = sql.onDialectOrElse({
       pg: () => sql`extract(epoch from clock_timestamp()) * 1000`,

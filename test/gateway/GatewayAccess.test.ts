@@ -10,7 +10,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { SignJWT, UnsecuredJWT } from "jose"
+import { decodeJwt, SignJWT, UnsecuredJWT } from "jose"
 import { Job, JobQueue, JobStream } from "../../src/index.js"
 import { get, make, path } from "../fixtures/gateway.js"
 import { model } from "../fixtures/job.js"
@@ -99,6 +99,17 @@ describe("watch tokens", () => {
         // of several jobs, each has to be allowed
         const answer = yield* get(app, path("events", [job, other], { token: ofJob }))
         assert.strictEqual(answer.status, 403)
+      }
+    })))
+
+  it.effect("that never expire are valid for ever", () =>
+    test(Effect.gen(function*() {
+      const job = yield* submit
+      const app = yield* make({ access: GatewayAccess.watchTokens([secret]) })
+      for (const expiresIn of [Duration.infinity, Duration.millis(Number.MAX_VALUE)]) {
+        const signed = yield* GatewayAccess.signWatchToken(secret, { job }, expiresIn)
+        assert.strictEqual(yield* statusOf(app, job, signed), 200)
+        assert.strictEqual(decodeJwt(signed).exp, 8.64e12)
       }
     })))
 

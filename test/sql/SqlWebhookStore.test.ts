@@ -9,9 +9,10 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Statement from "@effect/sql/Statement"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { assertNone, assertSome } from "@effect/vitest/utils"
+import { assertEquals, assertNone, assertSome } from "@effect/vitest/utils"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FastCheck from "effect/FastCheck"
@@ -164,6 +165,21 @@ function suite(make: Database["make"]) {
           { numRuns: runs(15, 120) }
         )
       )
+    }))
+
+  it.scopedLive("a lease is at least 50 milliseconds, and at most a day", () =>
+    Effect.gen(function*() {
+      const shortest = Duration.times("50 millis", 1 / 3)
+      for (const lease of [0, -1, NaN, "1 micro", Infinity] as const) {
+        const [store] = yield* stores(1, lease)
+        const interval = Option.getOrThrow(store!.holdInterval)
+        assertEquals(interval, lease === Infinity ? Duration.hours(8) : shortest)
+        const delivery = { endpoint: "short", job: Job.ref(model, "z") }
+        yield* clear([store!], [delivery])
+        yield* store!.add(delivery)
+        assert.lengthOf(yield* store!.hold, 1)
+        yield* store!.remove(delivery)
+      }
     }))
 
   it.scopedLive("a process whose lease has expired sends and stores nothing more", () =>
