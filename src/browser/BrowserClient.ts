@@ -306,7 +306,8 @@ const toError = (status: number, body: unknown): WatchError | undefined =>
  *
  * Throws a `WatchError` if the gateway refuses the request or, of a single job, if that can't be watched any more. A break
  * of the connection, an error response of a proxy, and a gateway that is busy or has a defect are no errors: they are tried
- * again until the signal aborts, with pauses of up to 30 seconds.
+ * again until the signal aborts, with pauses of up to 30 seconds. Options that can't be right are: a `TypeError` for the URL,
+ * a `RangeError` for `maxSilence`.
  *
  * The gateway needs the view `slim` or `full`.
  *
@@ -326,6 +327,7 @@ const toError = (status: number, body: unknown): WatchError | undefined =>
 export async function* watch(
   { from, job, maxSilence = 45_000, signal = new AbortController().signal, token, url }: Options
 ): AsyncGenerator<WatchEvent, void, undefined> {
+  if (!(maxSilence > 0)) throw new RangeError(`maxSilence is ${maxSilence}: it must be positive`)
   // one that is named twice is one job
   const jobs = Array.from(new Set(typeof job === "string" ? [job] : job))
   const notices = eventStream({

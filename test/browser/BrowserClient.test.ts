@@ -193,6 +193,26 @@ it.scopedLive("a connection may be silent for longer than a timer can run, or fo
     }
   }))
 
+it.scopedLive("a duration that is none is refused, before a request", () =>
+  Effect.gen(function*() {
+    for (const maxSilence of [NaN, 0, -1]) {
+      const { error, server } = yield* following([], { maxSilence })
+      assert.instanceOf(error, RangeError)
+      assert.include(String(error), `maxSilence is ${maxSilence}`)
+      assert.strictEqual(server.requests.length, 0)
+    }
+  }))
+
+it.live("a URL that is none is refused, and not tried again and again", () =>
+  Effect.gen(function*() {
+    // here there is no page that a path could be relative to
+    for (const url of ["/jobs", "https://user:password@gateway.example"]) {
+      const { error, events } = yield* collect({ url, job: name, signal: AbortSignal.timeout(1_000) })
+      assert.instanceOf(error, TypeError)
+      assert.deepStrictEqual(events, [])
+    }
+  }))
+
 it.scopedLive("a consumer that aborts or stops closes the connection", () =>
   Effect.gen(function*() {
     const server = yield* HostileServer.make((response) => {

@@ -74,6 +74,8 @@ const bodyOf = (response: Response): Promise<unknown> => response.json().catch((
 
 /** Returns the events up to a response without content, or until the signal aborts: then it throws the reason. @internal */
 export async function* eventStream({ from, maxSilence, signal, toError, token, url }: Options): AsyncGenerator<Notice> {
+  // throws if a request can't have this URL
+  new Request(url)
   let id = from
   let retry = 2_000
   let retryAfter = 0
