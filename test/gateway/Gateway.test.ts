@@ -196,6 +196,15 @@ describe("GET /events", () => {
       ])
     })))
 
+  it.effect("is about one job if it is named twice, also in two spellings", () =>
+    test(Effect.gen(function*() {
+      const app = yield* make()
+      const ask = (path: string) => Effect.flatten(Effect.timeoutOption(get(app, path), "1 minute"))
+      const once = yield* ask("/events?job=m/a%252Fb")
+      assert.strictEqual(once.status, 404)
+      assert.deepStrictEqual(yield* ask("/events?job=m/a%252Fb&job=m/a%252fb&job=m/a%252Fb"), once)
+    })))
+
   it.effect("is about any job: slashes, other scripts, and what has a meaning in a URL", () =>
     test(Effect.gen(function*() {
       const job = yield* Effect.orDie(JobQueue.submit({ model: "组织/模型/v1.5 ü+&=%?#", payload: {} }))

@@ -1,9 +1,10 @@
 /** The requests of the gateway. */
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
-import type * as Arr from "effect/Array"
+import * as Arr from "effect/Array"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import { isSameJob } from "../../model/internal/jobKey.js"
 import * as Job from "../../model/Job.js"
 import { type InvalidCursor, InvalidRequest, JobMismatch } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
@@ -37,16 +38,16 @@ export const formatCursors = (cursors: Iterable<string>): string => Array.from(c
 const invalid = (param: string, detail: string, model = ""): Either.Either<never, InvalidRequest> =>
   Either.left(new InvalidRequest({ operation: "status", model, httpStatus: 400, param, detail }))
 
-const parseKnown = (name: string, cursor: string | undefined): Either.Either<Known, QueryError> =>
-  Either.gen(function*() {
-    const job = yield* Either.orElse(
-      Job.parse(name),
-      () => invalid("job", "a job is named MODEL/REQUEST_ID", clip(name))
+const parseJob = (name: string): Either.Either<Job.JobRef, InvalidRequest> =>
+  Either.orElse(Job.parse(name), () => invalid("job", "a job is named MODEL/REQUEST_ID", clip(name)))
+
+const parseCursor = (job: Job.JobRef, text: string | undefined): Either.Either<Known, QueryError> =>
+  text === undefined
+    ? Either.right({ job, from: undefined })
+    : Either.flatMap(
+      Transition.parseCursor(text),
+      (from) => Transition.Cursor.isOf(from, job) ? Either.right({ job, from }) : Either.left(new JobMismatch({ job }))
     )
-    if (cursor === undefined) return { job, from: undefined }
-    const from = yield* Transition.parseCursor(cursor)
-    return Transition.Cursor.isOf(from, job) ? { job, from } : yield* Either.left(new JobMismatch({ job }))
-  })
 
 /** @internal */
 export const parseToken = (header: string | undefined, query: string | null = null): Option.Option<Token> => {
@@ -82,15 +83,18 @@ export const parseQuery = (
     if (names.length >= maxJobs) {
       return yield* invalid("job", `the query names more than ${maxJobs} job${maxJobs === 1 ? "" : "s"}`)
     }
+    const named = Arr.make(yield* parseJob(name), ...yield* Either.all(names.map(parseJob)))
+    // a job may have several names: an escape may be in either case
+    const [job, ...jobs] = Arr.dedupeWith(named, isSameJob)
     const text = request.headers["last-event-id"] ?? query.get("from") ?? undefined
-    const [cursor, ...cursors] = names.length === 0
+    const [cursor, ...cursors] = jobs.length === 0
       ? [text]
       : text?.split(",").map((cursor) => cursor || undefined) ?? []
-    if (text !== undefined && cursors.length !== names.length) {
+    if (text !== undefined && cursors.length !== jobs.length) {
       return yield* invalid("from", "there is not one cursor for each job")
     }
-    const first = yield* parseKnown(name, cursor)
-    const others = yield* Either.all(names.map((name, i) => parseKnown(name, cursors[i])))
+    const first = yield* parseCursor(job, cursor)
+    const others = yield* Either.all(jobs.map((job, i) => parseCursor(job, cursors[i])))
     const wait = query.get("wait")
     if (wait !== null && !/^\d{1,6}$/.test(wait)) {
       return yield* invalid("wait", "the wait is a number of seconds", first.job.model)
