@@ -31,6 +31,7 @@ import * as Job from "../model/Job.js"
 import { AccessDenied, WatchError } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import { logDefects } from "../queue/internal/defects.js"
+import { checkRef } from "../queue/internal/request.js"
 import * as JobStream from "../watch/JobStream.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
 
@@ -233,7 +234,7 @@ const reasonOf = (error: RpcClientError): string =>
   error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message
 
 /**
- * Follows jobs to their ends through breaks of the connection: calls `Watch` again, each job from its cursor. No transition
+ * Follows up to 1,000 jobs to their ends through breaks of the connection: calls `Watch` again, each job from its cursor. No transition
  * is missed or repeated. A connection without an event for a minute is replaced.
  *
  * @example
@@ -261,8 +262,17 @@ export const follow = (
   client: Client,
   jobs: Iterable<Known>
 ): Stream.Stream<Event | Disconnected, AccessDenied> =>
-  Stream.unwrap(Effect.map(Schedule.driver(reconnect), (driver) => {
-    const open = new Map(Array.from(jobs).filter(isOpen).map((known) => [keyOf(known.job), known]))
+  Stream.unwrap(Effect.gen(function*() {
+    const driver = yield* Schedule.driver(reconnect)
+    const [refused, accepted] = yield* Effect.partition(
+      Array.from(jobs).filter(isOpen),
+      (known) =>
+        checkRef("status", known.job).pipe(
+          Effect.as(known),
+          Effect.mapError((error): JobStream.WatchFailed => ({ _tag: "WatchFailed", job: known.job, error }))
+        )
+    )
+    const open = new Map(accepted.map((known) => [keyOf(known.job), known]))
     const note = (event: Event) =>
       Effect.suspend(() => {
         const key = keyOf(event.job)
@@ -291,9 +301,9 @@ export const follow = (
           ))
       )
     // one connection after the other: each inside the one before would keep all of them
-    return Effect.sync(() => Array.from(open.values())).pipe(
+    const connections = Effect.sync(() => Array.from(open.values())).pipe(
       Effect.filterOrFail(Arr.isNonEmptyArray, () => Option.none()),
-      Stream.repeatEffectOption,
-      Stream.flatMap(connect)
+      Stream.repeatEffectOption
     )
+    return Stream.concat(Stream.fromIterable(refused), Stream.flatMap(connections, connect))
   }))

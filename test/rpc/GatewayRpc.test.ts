@@ -207,6 +207,22 @@ describe("the procedures", () => {
         )
       })))
 
+  it.effect("fail for a job that no service can know, and follow the others", () =>
+    calling({}, (client) =>
+      Effect.gen(function*() {
+        const job = yield* submitSecret
+        const malformed = [Job.ref(" ", "x"), Job.ref("m", "\ud800")]
+        const jobs = [...malformed, job].map((job) => ({ job }))
+        const events = Chunk.toReadonlyArray(yield* Stream.runCollect(GatewayRpc.follow(client, jobs)))
+        for (const [i, job] of malformed.entries()) {
+          const event = events[i]
+          assert(event?._tag === "WatchFailed")
+          assert.deepStrictEqual(event.job, job)
+          assert.strictEqual(event.error._tag, "InvalidRequest")
+        }
+        assert.strictEqual(events.at(-1)?._tag, "Completed")
+      })))
+
   it.effect("report a job that can't be watched, and continue with the others", () =>
     calling({}, (client) =>
       Effect.gen(function*() {
