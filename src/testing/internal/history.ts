@@ -43,7 +43,7 @@ export interface Moment {
 
 /** Returns every snapshot of a job, oldest first. @internal */
 export const momentsOf = (job: QueuedJob): ReadonlyArray<Moment> =>
-  Array.from(versionsOf(job), (version) => ({ at: version.since, status: snapshot(version) })).reverse()
+  Array.from(versionsOf(job), (version) => ({ at: version.changedAt, status: snapshot(version) })).reverse()
 
 /** Derives the transitions of a job from its snapshots, each `observed` at the time when it happened. @internal */
 export const transitionsOf = (moments: Iterable<Moment>, rules?: Rules): ReadonlyArray<Transition.Transition> => {

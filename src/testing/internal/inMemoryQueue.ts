@@ -1,11 +1,11 @@
 /** The queue in memory: `JobQueue` over the simulated queue, with faults and a log of calls. @internal */
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import { rules } from "../../model/internal/rules.js"
+import { steadyMillis } from "../../model/internal/time.js"
 import type * as Job from "../../model/Job.js"
 import type { Operation, QueueError } from "../../model/QueueError.js"
 import type * as Transition from "../../model/Transition.js"
@@ -67,7 +67,7 @@ export const make = ({ faults: initialFaults = [], requestTimeout = defaultReque
   readonly requestTimeout?: Duration.DurationInput | undefined
 }) =>
   Effect.gen(function*() {
-    const startedAt = yield* Clock.currentTimeMillis
+    const startedAt = steadyMillis(yield* Effect.clock)
     const client = yield* Effect.cached(Client.make(requestTimeout))
     const queue = SimulatedQueue.make({ workers, random: SeededRandom.make(seed), seed, recording: true })
     const direct = makeDirect(queue)
@@ -89,7 +89,7 @@ export const make = ({ faults: initialFaults = [], requestTimeout = defaultReque
       Effect.flatMap(Effect.zip(checked, Effect.clock), ([input, clock]) =>
         Effect.acquireUseRelease(
           Effect.sync(() => {
-            const { active, call } = faults.begin(operation, input, clock.unsafeCurrentTimeMillis())
+            const { active, call } = faults.begin(operation, input, steadyMillis(clock))
             return { active, call, index: calls.push(call) - 1 }
           }),
           ({ active }) =>
@@ -101,7 +101,7 @@ export const make = ({ faults: initialFaults = [], requestTimeout = defaultReque
               ),
           ({ call, index }, exit) =>
             Effect.sync(() => {
-              calls[index] = { ...call, end: { at: clock.unsafeCurrentTimeMillis(), outcome: outcomeOf(exit) } }
+              calls[index] = { ...call, end: { at: steadyMillis(clock), outcome: outcomeOf(exit) } }
             })
         ))
 

@@ -7,10 +7,12 @@
  *
  * @internal
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { steadyMillis } from "../../model/internal/time.js"
+
+const now = Effect.clockWith((clock) => Effect.sync(() => steadyMillis(clock)))
 
 interface Source {
   /** Whether a job of the model is available now. */
@@ -52,7 +54,7 @@ export class LongPolls {
         this.polls.set(model, (this.polls.get(model) ?? new Set()).add(poll))
         return poll
       }),
-      (poll) => Effect.flatMap(Clock.currentTimeMillis, (start) => this.await(model, poll, take, start + timeout)),
+      (poll) => Effect.flatMap(now, (start) => this.await(model, poll, take, start + timeout)),
       (poll) =>
         Effect.sync(() => {
           const polls = this.polls.get(model)
@@ -76,10 +78,10 @@ export class LongPolls {
         // before the queue is read, so that no later change is missed
         poll.signal.unsafeClose()
         const taken = isFirst() ? yield* take : Option.none<A>()
-        const now = yield* Clock.currentTimeMillis
-        if (Option.isSome(taken) || now >= deadline) return taken
+        const time = yield* now
+        if (Option.isSome(taken) || time >= deadline) return taken
         poll.wakesAt = isFirst() ? Math.min(deadline, source.nextEvent()) : deadline
-        const wait = Math.min(Math.max(0, poll.wakesAt - now), longestSleep)
+        const wait = Math.min(Math.max(0, poll.wakesAt - time), longestSleep)
         yield* Effect.timeoutOption(poll.signal.await, Duration.millis(wait))
       }
     })

@@ -15,12 +15,12 @@ import * as Job from "../../model/Job.js"
 import type { QueueMetrics } from "../../queue/JobQueue.js"
 import type { Report } from "../Worker.js"
 
-/** A step of a job, at the time when it happened. @internal */
+/** A step of a job. @internal */
 export interface Event {
   readonly _tag: "Queued" | "Claimed" | "Requeued" | "Completed" | "FailedByModel" | "RetriesExhausted" | "Canceled"
   /** The number of the last claim; 0 before the first. */
   readonly attempt: number
-  /** Milliseconds since the epoch. */
+  /** The time when it happened. */
   readonly at: number
 }
 
@@ -36,6 +36,7 @@ export interface QueuedJob {
   readonly outputs: Job.JsonObject
   readonly priority: number
   readonly retries: number
+  /** A date, as the next two: the time with the shift of the queue at that time. */
   readonly createdAt: number
   readonly claimedAt: number | undefined
   readonly doneAt: number | undefined
@@ -46,6 +47,8 @@ export interface QueuedJob {
   readonly history: ReadonlyArray<Event>
   /** The time of the last change that the status endpoint shows. */
   readonly since: number
+  /** The date of that change. */
+  readonly changedAt: number
   /** The version before that change, if the queue records versions. */
   readonly earlier: QueuedJob | undefined
 }
@@ -87,7 +90,10 @@ export interface QueueModel {
   readonly recording: boolean
   /** How long a job is kept after its end, in milliseconds. */
   readonly retention: number
+  /** The time of the last call, in milliseconds: steady, however the clock of the dates is set. */
   readonly now: number
+  /** How far dates are ahead of times, in milliseconds. */
+  readonly shift: number
   readonly submitted: number
   readonly jobs: HashMap.HashMap<string, QueuedJob>
   /** The jobs of each model that have not ended. */
@@ -103,6 +109,7 @@ export const empty: QueueModel = {
   recording: false,
   retention: Infinity,
   now: 0,
+  shift: 0,
   submitted: 0,
   jobs: HashMap.empty(),
   models: HashMap.empty(),
@@ -115,13 +122,13 @@ const none: Unended = { pending: RedBlackTree.empty(byPlace), running: 0 }
 const unendedOf = (self: QueueModel, model: string): Unended =>
   Option.getOrElse(HashMap.get(self.models, model), () => none)
 
-type Unrecorded = Omit<QueuedJob, "since" | "earlier">
+type Unrecorded = Omit<QueuedJob, "since" | "changedAt" | "earlier">
 
 // A heartbeat without `info` is no change: the status endpoint does not show when a claim expires.
 const record = (self: QueueModel, before: QueuedJob | undefined, after: Unrecorded, at: number): QueuedJob =>
   before !== undefined && before.state === after.state && before.info === after.info
-    ? { ...after, since: before.since, earlier: before.earlier }
-    : { ...after, since: at, earlier: self.recording ? before : undefined }
+    ? { ...after, since: before.since, changedAt: before.changedAt, earlier: before.earlier }
+    : { ...after, since: at, changedAt: at + self.shift, earlier: self.recording ? before : undefined }
 
 // Replaces a job, and updates the indexes that it is in before or after.
 const move = (self: QueueModel, before: QueuedJob | undefined, unrecorded: Unrecorded, at: number): QueueModel => {
@@ -172,7 +179,7 @@ const lose = (self: QueueModel, job: QueuedJob, at: number): QueueModel => {
   const history = withEvent(job, canRetry ? "Requeued" : "RetriesExhausted", at)
   const after: Unrecorded = canRetry
     ? { ...job, state: "pending", retries: job.retries + 1, claimedAt: undefined, claim: undefined, history }
-    : { ...job, state: "failed", doneAt: at, claim: undefined, history }
+    : { ...job, state: "failed", doneAt: at + self.shift, claim: undefined, history }
   return move(self, job, after, at)
 }
 
@@ -249,7 +256,7 @@ export const submit = (
     outputs: Job.absent,
     priority: request.priority,
     retries: 0,
-    createdAt: self.now,
+    createdAt: self.now + self.shift,
     claimedAt: undefined,
     doneAt: undefined,
     claim: undefined,
@@ -271,7 +278,7 @@ export const claim = (
   const running: Unrecorded = {
     ...job,
     state: "running",
-    claimedAt: self.now,
+    claimedAt: self.now + self.shift,
     claim: { timeout: request.timeout, expiresAt: self.now + request.timeout, number: job.place.number },
     history: withEvent(job, "Claimed", self.now, job.retries + 1)
   }
@@ -324,7 +331,7 @@ export const update = (before: QueueModel, now: number, request: Update): readon
       state: request.status,
       info,
       outputs: request.outputs ?? job.outputs,
-      doneAt: self.now,
+      doneAt: self.now + self.shift,
       claim: undefined,
       history: withEvent(job, request.status === "done" ? "Completed" : "FailedByModel", self.now)
     }

@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Random from "effect/Random"
+import { steadyMillis, wallShift } from "../../model/internal/time.js"
 import { uuidv7 } from "../../model/internal/uuid.js"
 import { absent, ref } from "../../model/Job.js"
 import type { JobRef } from "../../model/Job.js"
@@ -33,10 +34,16 @@ export const make = ({ random, workers, ...options }: {
     polls.notify()
   }
 
+  /** Sets the dates of the queue by the wall clock. */
+  const dated = (clock: Clock.Clock): Simulation.Simulation => ({
+    ...simulation,
+    queue: { ...simulation.queue, shift: wallShift(clock) }
+  })
+
   const modify = <A>(f: (queue: Queue.QueueModel, now: number) => readonly [Queue.QueueModel, A]): Effect.Effect<A> =>
     Clock.clockWith((clock) =>
       Effect.sync(() => {
-        const [result, after] = Simulation.modify(simulation, clock.unsafeCurrentTimeMillis(), f)
+        const [result, after] = Simulation.modify(dated(clock), steadyMillis(clock), f)
         change(after)
         return result
       })
@@ -47,10 +54,10 @@ export const make = ({ random, workers, ...options }: {
   return {
     submit: ({ info, model, payload, priority }: typeof SubmitRequest.Type) =>
       Effect.gen(function*() {
-        const now = yield* Clock.currentTimeMillis
-        const job = ref(model, yield* uuidv7(now, random))
+        const clock = yield* Effect.clock
+        const job = ref(model, yield* uuidv7(clock.unsafeCurrentTimeMillis(), random))
         const request = { ref: job, payload, info: info ?? absent, priority: priority ?? 0 }
-        change(Simulation.submit(simulation, now, request))
+        change(Simulation.submit(dated(clock), steadyMillis(clock), request))
         return job
       }),
     /** Returns the job as it is, or as it was `behind` milliseconds ago, if the queue records versions. */
