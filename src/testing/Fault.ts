@@ -70,6 +70,8 @@ export const answer = (
   }
   // in lowercase: the defaults, and the emulator, would not find other names
   const fields = { ...Headers.fromInput(headers) }
+  // throws if one is invalid
+  void new globalThis.Headers(fields)
   const retryAfter = fields["retry-after"]
   return make(retryAfter === undefined ? `HTTP ${status}` : `HTTP ${status} (Retry-After: ${retryAfter})`, {
     _tag: "Answer",
@@ -101,14 +103,18 @@ export const unavailable = ({ retryAfter, status = 503 }: {
   readonly status?: number | undefined
   /** Adds `Retry-After`. Defaults to none. */
   readonly retryAfter?: Duration.DurationInput | undefined
-} = {}): Fault =>
-  answer(
+} = {}): Fault => {
+  if (!(Number.isInteger(status) && status >= 500 && status <= 599)) {
+    throw new RangeError(`Fault.unavailable: ${status} is not a status of a server error, from 500 to 599`)
+  }
+  return answer(
     status,
     status === 500
       ? { code: "internal_error", type: "server_error", message: "internal error" }
       : `<html><head><title>${status}</title></head><body><h1>Service unavailable</h1></body></html>`,
     { ...(status !== 500 && { "content-type": "text/html" }), ...Wire.retryAfterHeaders(retryAfter) }
   )
+}
 
 /**
  * Rejects the token with HTTP 401. The call fails with `AccessDenied`.
@@ -252,8 +258,13 @@ export const unknownStatus = (status: string): Fault => {
 export const stale = (behind: Duration.DurationInput): Fault =>
   make(`${Duration.format(behind)} behind`, { _tag: "Snapshot", behind: Duration.decode(behind), change: identity })
 
-const shifted = (label: string, millis: number): Fault => {
-  const shift = Option.map(DateTime.add({ millis }))
+// A date of the wire has a year of four digits.
+const longestShift = Duration.days(365_250)
+
+const shifted = (direction: "ahead" | "behind", by: Duration.DurationInput): Fault => {
+  const label = `clock ${Duration.format(by)} ${direction}`
+  if (Duration.greaterThan(by, longestShift)) throw new RangeError(`Fault: a ${label} is off by more than 1,000 years`)
+  const shift = Option.map(direction === "ahead" ? DateTime.addDuration(by) : DateTime.subtractDuration(by))
   return mapStatus(
     (status) => ({
       ...status,
@@ -266,22 +277,20 @@ const shifted = (label: string, millis: number): Fault => {
 }
 
 /**
- * Sets the clock of the service ahead of the local one by this time.
+ * Sets the clock of the service ahead of the local one by this time, up to 1,000 years.
  *
  * @since 0.1.0
  * @category snapshots
  */
-export const clockAhead = (by: Duration.DurationInput): Fault =>
-  shifted(`clock ${Duration.format(by)} ahead`, Duration.toMillis(by))
+export const clockAhead = (by: Duration.DurationInput): Fault => shifted("ahead", by)
 
 /**
- * Sets the clock of the service behind the local one by this time.
+ * Sets the clock of the service behind the local one by this time, up to 1,000 years.
  *
  * @since 0.1.0
  * @category snapshots
  */
-export const clockBehind = (by: Duration.DurationInput): Fault =>
-  shifted(`clock ${Duration.format(by)} behind`, -Duration.toMillis(by))
+export const clockBehind = (by: Duration.DurationInput): Fault => shifted("behind", by)
 
 // -----------------------------------------------------------------------------
 // conditions
@@ -350,7 +359,8 @@ export const ofModel = condition((model: string) => selects(model, (call) => cal
  * @category conditions
  */
 export const nth = condition((from: number, to: number = from) => {
-  if (!(from >= 1 && to >= from)) throw new RangeError(`Fault.nth: there are no calls ${from} to ${to}`)
+  const isNumber = Number.isInteger(from) && (Number.isInteger(to) || to === Infinity)
+  if (!(isNumber && from >= 1 && to >= from)) throw new RangeError(`Fault.nth: there are no calls ${from} to ${to}`)
   return {
     label: from === to ? `call ${from}` : `calls ${from} to ${to}`,
     start: () => {
@@ -398,16 +408,20 @@ export const during = condition((from: Duration.DurationInput, to: Duration.Dura
  * @since 0.1.0
  * @category conditions
  */
-export const aboveRate = condition((calls: number, per: Duration.DurationInput) => ({
-  label: `over ${calls} calls in ${Duration.format(per)}`,
-  start: () => {
-    const span = Duration.toMillis(per)
-    let allowed: ReadonlyArray<number> = []
-    return ({ at }) => {
-      allowed = allowed.filter((time) => time > at - span)
-      if (allowed.length >= calls) return true
-      allowed = [...allowed, at]
-      return false
+export const aboveRate = condition((calls: number, per: Duration.DurationInput) => {
+  const span = Duration.toMillis(per)
+  const label = `over ${calls} calls in ${Duration.format(per)}`
+  if (!(Number.isInteger(calls) && calls >= 0 && span > 0)) throw new RangeError(`Fault.aboveRate: no rate is ${label}`)
+  return {
+    label,
+    start: () => {
+      let allowed: ReadonlyArray<number> = []
+      return ({ at }) => {
+        allowed = allowed.filter((time) => time > at - span)
+        if (allowed.length >= calls) return true
+        allowed = [...allowed, at]
+        return false
+      }
     }
   }
-}))
+})

@@ -172,7 +172,8 @@ export const simulate = (
 ): Effect.Effect<Simulation> =>
   Effect.gen(function*() {
     const seed = options?.seed ?? 0
-    const jobs = Math.max(1, Math.floor(options?.jobs ?? 1_000)) || 1_000
+    const count = Math.floor(options?.jobs ?? 1_000)
+    const jobs = count < Infinity ? Math.max(1, count) : 1_000
     const clock = new SimulatedClock(start)
     // two sources, so that the jobs do not depend on the policy
     const source = SeededRandom.make(`jobs ${seed}`)

@@ -36,6 +36,7 @@ export type Timing = Duration.DurationInput | Distribution
 export const uniform = (from: Duration.DurationInput, to: Duration.DurationInput): Distribution => {
   const min = Duration.toMillis(from)
   const max = Duration.toMillis(to)
+  if (!(min < Infinity && max < Infinity)) throw new RangeError("Worker.uniform: the times must be finite")
   return (random) => Duration.millis(min + (max - min) * random())
 }
 
@@ -117,7 +118,10 @@ export const heartbeat = (after: Timing, info: JsonObject = {}): Step => step(af
  * @since 0.1.0
  * @category steps
  */
-export const progress = (after: Timing, fraction: number): Step => heartbeat(after, { progress: fraction })
+export const progress = (after: Timing, fraction: number): Step => {
+  if (!(fraction >= 0 && fraction <= 1)) throw new RangeError(`Worker.progress: ${fraction} is not between 0 and 1`)
+  return heartbeat(after, { progress: fraction })
+}
 
 /**
  * Sends `count` heartbeats, each after `pause`, with even progress up to 1.
@@ -125,8 +129,12 @@ export const progress = (after: Timing, fraction: number): Step => heartbeat(aft
  * @since 0.1.0
  * @category steps
  */
-export const progressInSteps = (count: number, pause: Timing): ReadonlyArray<Step> =>
-  Array.from({ length: count }, (_, i) => progress(pause, (i + 1) / count))
+export const progressInSteps = (count: number, pause: Timing): ReadonlyArray<Step> => {
+  if (!(Number.isSafeInteger(count) && count >= 0)) {
+    throw new RangeError(`Worker.progressInSteps: ${count} is not a number of steps`)
+  }
+  return Array.from({ length: count }, (_, i) => progress(pause, (i + 1) / count))
+}
 
 /**
  * Finishes the job, with `outputs`.
@@ -268,6 +276,9 @@ export const weighted = (
   if (choices.length === 0) throw new RangeError("Worker.weighted: there is no script; add one, such as [1, script]")
   const scripts = choices.map(([weight, script]) => [weight, toScript(script)] as const)
   const total = scripts.reduce((sum, [weight]) => sum + weight, 0)
+  if (!(scripts.every(([weight]) => weight >= 0) && total > 0 && total < Infinity)) {
+    throw new RangeError("Worker.weighted: the weights must be finite, none below 0, and not all 0")
+  }
   return (task, random) => {
     let left = random() * total
     const [, script] = scripts.find(([weight]) => (left -= weight) < 0) ?? scripts.at(-1)!

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { assertLeft, assertNone, assertRight, deepStrictEqual } from "@effect/vitest/utils"
+import { assertLeft, assertNone, assertRight, assertSome, deepStrictEqual } from "@effect/vitest/utils"
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as DateTime from "effect/DateTime"
@@ -515,6 +515,15 @@ describe("Fault", () => {
         assertNone(doneAt)
       }))
 
+    it.effect("a clock may be 1,000 years off", () =>
+      Effect.gen(function*() {
+        const [ahead, behind] = [Fault.clockAhead("365250 days"), Fault.clockBehind("365250 days")]
+        const { createdAt: after } = yield* see(ahead, 0)
+        const { createdAt: before } = yield* see(behind, 0)
+        assertSome(Option.map(after, DateTime.toEpochMillis), 31_557_600_000_000)
+        assertSome(Option.map(before, DateTime.toEpochMillis), -31_557_600_000_000)
+      }))
+
     it.effect("an unknown status is kept verbatim, with all other fields", () =>
       Effect.gen(function*() {
         const job = yield* submit()
@@ -781,7 +790,12 @@ describe("Fault", () => {
     for (const status of [-1, 0, 100, 199, 200.5, 600, Infinity, NaN]) {
       assert.throws(() => Fault.answer(status), RangeError, `Fault.answer: ${status} is not a status`)
     }
-    assert.throws(() => Fault.unavailable({ status: 0 }), RangeError)
+    for (const status of [0, 404, 499, 503.5, 600]) {
+      assert.throws(() => Fault.unavailable({ status }), RangeError, `Fault.unavailable: ${status} is not a status`)
+    }
+    for (const headers of [{ "bad name": "x" }, { "x-text": "a\nb" }, { "x-text": "→" }]) {
+      assert.throws(() => Fault.answer(200, "", headers), TypeError)
+    }
     assert.throws(
       () => Fault.answerLost(Fault.stale("1 minute")),
       RangeError,
@@ -789,8 +803,24 @@ describe("Fault", () => {
     )
   })
 
+  it("a clock that no date could show throws when it is created", () => {
+    for (const by of [8.64e15, 1e14, Infinity]) {
+      assert.throws(() => Fault.clockAhead(by), RangeError, "ahead is off by more than 1,000 years")
+      assert.throws(() => Fault.clockBehind(by), RangeError, "behind is off by more than 1,000 years")
+    }
+  })
+
   it("conditions that can never hold throw when they are created", () => {
     assert.throws(() => Fault.nth(Fault.noResponse, 0), "Fault.nth: there are no calls 0 to 0")
+    assert.throws(() => Fault.nth(Fault.noResponse, 1.5), "Fault.nth: there are no calls 1.5 to 1.5")
+    assert.throws(() => Fault.nth(Fault.noResponse, 1, 2.5), "Fault.nth: there are no calls 1 to 2.5")
+    for (const calls of [-1, 1.5, NaN]) {
+      assert.throws(
+        () => Fault.aboveRate(Fault.noResponse, calls, 1),
+        `Fault.aboveRate: no rate is over ${calls} calls`
+      )
+    }
+    assert.throws(() => Fault.aboveRate(Fault.noResponse, 1, 0), "Fault.aboveRate: no rate is over 1 calls in 0")
     assert.throws(() => Fault.nth(Fault.noResponse, 5, 3), "Fault.nth: there are no calls 5 to 3")
     assert.throws(() => Fault.nth(Fault.noResponse, Number.NaN), "Fault.nth: there are no calls NaN to NaN")
     assert.throws(

@@ -139,7 +139,7 @@ describe("simulate", () => {
   it.effect("accepts out-of-range options", () =>
     Effect.gen(function*() {
       const jobs = (jobs: number) => Effect.map(simulate(defaultPolicy, workloads.bimodal, { jobs }), (_) => _.jobs)
-      assert.deepStrictEqual(yield* Effect.forEach([0, -1, 1.9, NaN], jobs), [1, 1, 1, 1_000])
+      assert.deepStrictEqual(yield* Effect.forEach([0, -1, 1.9, NaN, Infinity], jobs), [1, 1, 1, 1_000, 1_000])
       const over = yield* simulate(defaultPolicy, always({ wait: -1, run: NaN }), { jobs: 1 })
       assert.strictEqual(over.pollsPerJob, 1)
       assert.deepStrictEqual(over.meanStaleness, Duration.zero)

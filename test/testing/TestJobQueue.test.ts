@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { assertNone, assertSome } from "@effect/vitest/utils"
+import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -222,6 +223,15 @@ describe("TestJobQueue", () => {
           TestJobQueue.layer({ workers: { workers: 2, script: Worker.always(Worker.finish("10 seconds")) } })
         )
       ))
+
+    it.effect("whose count is no number of workers are refused as the queue is created", () =>
+      Effect.gen(function*() {
+        for (const workers of [-1, 1.5, NaN]) {
+          const layer = TestJobQueue.layer({ workers: { workers, script: Worker.always(Worker.finish(0)) } })
+          const cause = yield* Effect.flip(Effect.sandbox(Layer.build(layer)))
+          assert.include(String(Cause.squash(cause)), `RangeError: the pool of workers has ${workers} workers`)
+        }
+      }).pipe(Effect.scoped))
 
     it.effect("with a count of zero claim no job", () =>
       Effect.gen(function*() {

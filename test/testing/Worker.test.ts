@@ -95,6 +95,12 @@ describe("Worker", () => {
         }))
       )
       deepStrictEqual(Worker.progressInSteps(0, "1 second"), [])
+      for (const count of [-1, 1.5, NaN, Infinity]) {
+        assert.throws(() => Worker.progressInSteps(count, 0), RangeError, `Worker.progressInSteps: ${count} is not`)
+      }
+      for (const fraction of [-0.1, 1.1, NaN]) {
+        assert.throws(() => Worker.progress(0, fraction), RangeError, `Worker.progress: ${fraction} is not`)
+      }
     })
 
     it.effect("a heartbeat extends the claim by the full claim timeout", () =>
@@ -365,6 +371,10 @@ describe("Worker", () => {
         assert.closeTo(count, 10_000 * share, 4 * Math.sqrt(10_000 * share * (1 - share)), step.report?.status)
       }
       assert.throws(() => Worker.weighted(), /^Worker\.weighted: there is no script; add one/)
+      for (const weights of [[0], [0, 0], [-1, 2], [NaN], [Infinity, 1]]) {
+        const choices = weights.map((weight) => [weight, [one]] as const)
+        assert.throws(() => Worker.weighted(...choices), RangeError, "Worker.weighted: the weights")
+      }
       deepStrictEqual(Worker.weighted([0, [one]], [5, [two]])(task(model), () => 0), [two])
     })
 
@@ -408,6 +418,7 @@ describe("Worker", () => {
         assert.closeTo(share(times, (time) => from <= time && time < from + 200), 0.1, 0.015)
       }
       assert.deepStrictEqual(new Set(draw(Worker.uniform("2 seconds", "2 seconds"))), new Set([2_000]))
+      assert.throws(() => Worker.uniform(0, Infinity), RangeError, "Worker.uniform: the times must be finite")
     })
 
     it("exponential: mostly short times, with the given mean", () => {

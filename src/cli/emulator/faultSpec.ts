@@ -112,7 +112,7 @@ const happenings: Entries<Fault.Fault> = {
   ],
   unavailable: [
     "[STATUS] [DURATION]",
-    "HTTP 503, or another status, with Retry-After where a duration is given",
+    "HTTP 503, or another 5xx, with Retry-After where a duration is given",
     (words) => Fault.unavailable({ status: optionalStatus(words), retryAfter: optionalDuration(words) })
   ],
   unauthorized: ["", "HTTP 401", () => Fault.unauthorized],

@@ -60,14 +60,22 @@ export interface Options {
 export const make = (
   pools: Pool | ReadonlyArray<Pool> = [],
   { recording = false, retention = Infinity, seed = 0 }: Options = {}
-): Simulation => ({
-  queue: { ...Queue.empty, recording, retention },
-  pools: "script" in pools ? [pools] : pools,
-  seed,
-  busy: HashMap.empty(),
-  due: RedBlackTree.empty(Queue.byRank(({ at }) => at)),
-  sequence: 0
-})
+): Simulation => {
+  const all = "script" in pools ? [pools] : pools
+  for (const { workers = 1 } of all) {
+    if (!(Number.isInteger(workers) && workers >= 0) && workers !== Infinity) {
+      throw new RangeError(`the pool of workers has ${workers} workers: it must be a count, or Infinity`)
+    }
+  }
+  return {
+    queue: { ...Queue.empty, recording, retention },
+    pools: all,
+    seed,
+    busy: HashMap.empty(),
+    due: RedBlackTree.empty(Queue.byRank(({ at }) => at)),
+    sequence: 0
+  }
+}
 
 const schedule = (self: Simulation, at: number, action: Action): Simulation => ({
   ...self,
