@@ -7,6 +7,7 @@ import * as Data from "effect/Data"
 import * as Match from "effect/Match"
 import * as Predicate from "effect/Predicate"
 import type { OutcomeError, WatchError } from "../model/QueueError.js"
+import * as Response from "../queue/internal/response.js"
 
 export const codes = {
   done: 0,
@@ -58,9 +59,9 @@ export const fromFailure: (failure: Failure) => ExitWith = Match.type<Failure>()
   Match.orElse(withCode(codes.gaveUp))
 )
 
-/** The message of the error behind another one. */
-export const reasonOf = ({ cause, message }: { readonly cause?: unknown; readonly message: string }): string =>
-  cause instanceof Error && cause.message !== "" ? cause.message : message
+/** The reason behind an error. */
+export const reasonOf = (error: { readonly cause?: unknown; readonly message: string }): string =>
+  Response.reasonOf(error) ?? error.message
 
 export const fromServeError =
   ({ host, port }: { readonly host: string; readonly port: number }) => (error: ServeError): ExitWith =>

@@ -1412,6 +1412,38 @@ describe("the cause of a failure", () => {
         }
       }))
   }
+
+  it.effect("is a reason that a person can read", () =>
+    Effect.gen(function*() {
+      const at = (address: string) => new Error(`connect ECONNREFUSED ${address}`)
+      const openSsl = "807CEA7B8E7F0000:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:"
+      const reasons: ReadonlyArray<readonly [cause: unknown, reason: string]> = [
+        [several(at("::1:80"), at("127.0.0.1:80")), "connect ECONNREFUSED ::1:80; connect ECONNREFUSED 127.0.0.1:80"],
+        [several(at("::1:80"), several(at("::1:80")), {}, at("::1:80")), "connect ECONNREFUSED ::1:80"],
+        [several(at("::1:80"), nested(untrusted)), "connect ECONNREFUSED ::1:80; the reason"],
+        [several({}, null), "fetch failed"],
+        [
+          new Error(`${openSsl}../deps/openssl/openssl/ssl/record/ssl3_record.c:350:\n`),
+          "SSL routines: wrong version number"
+        ],
+        [
+          new Error(`write EPROTO ${openSsl}c:\\ws\\deps\\openssl\\ssl3_record.c:350:\n`),
+          "write EPROTO SSL routines: wrong version number"
+        ],
+        [
+          new Error(
+            "80EB6F9C:error:0A000086:SSL routines::certificate verify failed:../deps/openssl/ssl/statem_clnt.c:1889:\n" +
+              "80EB6F9C:error:0A000410:SSL routines:ssl3_read_bytes:sslv3 alert handshake failure:" +
+              "../deps/openssl/ssl/rec_layer_s3.c:1590:SSL alert number 40\n"
+          ),
+          "SSL routines: certificate verify failed; SSL routines: sslv3 alert handshake failure"
+        ]
+      ]
+      for (const [cause, reason] of reasons) {
+        const failed = yield* failing(nested(cause), false)
+        assert.strictEqual((failed as QueueError.Unreachable).reason, reason)
+      }
+    }))
 })
 
 // -----------------------------------------------------------------------------

@@ -218,12 +218,24 @@ export const undecoded = (
   scrub: Scrub
 ): QueueError.UnexpectedResponse => unexpected(about, response, formatIssues(error), scrub)
 
-/** Returns the innermost reason: `fetch failed` is caused by `connect ECONNREFUSED 127.0.0.1:1`. @internal */
+// An error of OpenSSL: thread, "error", code, library, function, reason, and the place in its source.
+const openSslError = /(\n?)\b[0-9A-F]+:error:[0-9A-F]+:(.*?):.*?:(.*?):.*/g
+
+const readable = (text: string): string =>
+  text.replace(openSslError, (_, next, library, reason) => `${next && "; "}${library}: ${reason}`)
+
+/**
+ * Returns the innermost reason: `fetch failed` is caused by `connect ECONNREFUSED 127.0.0.1:1`. If several addresses were
+ * tried, returns the reason of each.
+ *
+ * @internal
+ */
 export const reasonOf = (cause: unknown): string | undefined => {
   if (typeof cause === "string") return string(cause)
   if (typeof cause !== "object" || cause === null) return undefined
   const { cause: deeper, code, errors, message } = cause as { readonly [key: string]: unknown }
-  return reasonOf(deeper) ?? (Array.isArray(errors) ? reasonOf(errors[0]) : undefined) ?? string(message) ??
+  const each = new Set(Array.isArray(errors) ? errors.flatMap((error) => reasonOf(error) ?? []) : [])
+  return reasonOf(deeper) ?? string(Array.from(each).join("; ")) ?? string(readable(string(message) ?? "")) ??
     string(code)
 }
 
