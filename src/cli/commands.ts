@@ -19,7 +19,7 @@ import * as JobTelemetry from "../telemetry/JobTelemetry.js"
 import * as JobStream from "../watch/JobStream.js"
 import * as Exit from "./exit.js"
 import { jobArgument } from "./jobArgument.js"
-import { every, gateway, json, optional, timeout } from "./options.js"
+import { every, gateway, integer, json, optional, timeout } from "./options.js"
 import { print } from "./terminal.js"
 import { jsonLine, jsonText, printable } from "./text.js"
 import { policyOf } from "./watch/command.js"
@@ -47,7 +47,7 @@ const stdin = NodeStream.toUint8Array(() => process.stdin, {
 
 const readFile = (file: string): Effect.Effect<Uint8Array, Exit.ExitWith, FileSystem.FileSystem> =>
   Effect.flatMap(FileSystem.FileSystem, (files) => files.readFile(file)).pipe(
-    Effect.mapError((error) => Exit.usage(Exit.reasonOf(error)))
+    Effect.mapError((error) => Exit.usage(`can't read ${file}: ${Exit.reasonOf(error)}`))
   )
 
 // the notation of curl
@@ -70,7 +70,7 @@ export const submit = Command.make("submit", {
     Options.withDescription("a JSON object that is stored with the job"),
     optional
   ),
-  priority: Options.integer("priority").pipe(
+  priority: integer("priority").pipe(
     Options.withDescription("jobs of a higher priority go first; by default 0"),
     optional
   ),

@@ -99,9 +99,13 @@ const describe = (root: Root, command: string | undefined, showBuiltIns: boolean
   }
 }
 
-/** The names of the options that a command takes. */
-export const optionsOf = (root: Root, command: string | undefined): ReadonlyArray<string> =>
-  describe(root, command, true).options.flatMap(([head]) => head.match(/(?<![\w-])--?[a-z][a-z-]*/g) ?? [])
+/** The names of the options that a command takes, and whether each has a value. */
+export const optionsOf = (root: Root, command: string | undefined): ReadonlyMap<string, boolean> =>
+  new Map(
+    describe(root, command, true).options.flatMap(([head]) =>
+      (head.match(/(?<![\w-])--?[a-z][a-z-]*/g) ?? []).map((name) => [name, /[^,] [^-]/.test(head)] as const)
+    )
+  )
 
 const section = (title: string, lines: ReadonlyArray<string>): ReadonlyArray<string> =>
   lines.length === 0 ? [] : ["", `${title}:`, ...lines]

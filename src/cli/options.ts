@@ -31,8 +31,23 @@ export const checked = <A>(
   issue: string
 ): Options.Options<A> => Options.mapEffect(option, Either.liftPredicate(isGood, () => invalid(issue)))
 
+// The errors of `@effect/cli` for a number do not name the option.
+const numeric = (kind: string, isGood: (value: number) => boolean, expected: string) => (name: string) =>
+  Options.text(name).pipe(
+    Options.withPseudoName(kind),
+    Options.mapEffect((text) =>
+      text.trim() !== "" && isGood(Number(text))
+        ? Either.right(Number(text))
+        : Either.left(invalid(`--${name}: "${text}" is not ${expected}`))
+    )
+  )
+
+export const integer = numeric("integer", Number.isSafeInteger, "a whole number")
+
+export const number = numeric("number", Number.isFinite, "a number")
+
 export const positiveCount = (name: string): Options.Options<number> =>
-  checked(Options.integer(name), (count) => count > 0, `--${name}: must be 1 or more`)
+  checked(integer(name), (count) => count > 0, `--${name}: must be 1 or more`)
 
 export const duration = (name: string): Options.Options<Duration.Duration> =>
   Options.text(name).pipe(
@@ -69,7 +84,7 @@ export const host = Options.text("host").pipe(
 )
 
 export const port = (usual: number): Options.Options<number> =>
-  checked(Options.integer("port"), (port) => port >= 0 && port <= 65_535, "--port: must be from 0 to 65535").pipe(
+  checked(integer("port"), (port) => port >= 0 && port <= 65_535, "--port: must be from 0 to 65535").pipe(
     Options.withDescription(`the port to listen at, 0 for any free one; by default ${usual}`),
     Options.withDefault(usual)
   )

@@ -3,11 +3,13 @@
 import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import type * as Terminal from "@effect/platform/Terminal"
 import * as Cause from "effect/Cause"
 import type { ConfigError } from "effect/ConfigError"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as GatewayClient from "../gateway/GatewayClient.js"
 import * as NodeJobQueue from "../node/NodeJobQueue.js"
@@ -21,7 +23,7 @@ import * as Exit from "./exit.js"
 import * as Help from "./help.js"
 import * as Runner from "./runner/command.js"
 import * as Serve from "./serve/command.js"
-import { withoutEscapes } from "./terminal.js"
+import { print, withoutEscapes } from "./terminal.js"
 import { printable, printableLines, unknown } from "./text.js"
 import * as Watch from "./watch/command.js"
 
@@ -48,9 +50,9 @@ const watcherBy = (
 
 const unknownCommand = (word: string): Exit.ExitWith => Exit.usage(unknown("command", word, Help.commands))
 
-const showHelp = (topic: string | undefined): Effect.Effect<void, Exit.ExitWith> =>
+const showHelp = (topic: string | undefined): Effect.Effect<void, Exit.ExitWith, Terminal.Terminal> =>
   topic === undefined || Help.commands.includes(topic)
-    ? Console.log(Help.page(command.descriptor, topic))
+    ? print(Help.page(command.descriptor, topic))
     : Effect.fail(unknownCommand(topic))
 
 const help = Command.make(
@@ -94,9 +96,18 @@ const checkNames = (words: ReadonlyArray<string>): Effect.Effect<void, Exit.Exit
   const topic = words[0]?.startsWith("-") ? words.find((word) => Help.commands.includes(word)) : words[0]
   if (topic !== undefined && !Help.commands.includes(topic)) return Effect.fail(unknownCommand(topic))
   const known = Help.optionsOf(command.descriptor, topic)
-  const option = words.map((word) => /^--?[a-z][^=]*/i.exec(word)?.[0])
-    .find((option) => option !== undefined && !known.includes(option))
-  return option === undefined ? Effect.void : Effect.fail(Exit.usage(unknown("option", option, known)))
+  const option = words
+    .map((word, i) => known.get(words[i - 1] ?? "") === true ? undefined : /^--?[a-z][^=]*/i.exec(word)?.[0])
+    .find((option) => option !== undefined && !known.has(option))
+  return option === undefined
+    ? Effect.void
+    : Effect.fail(Exit.usage(unknown("option", option, Array.from(known.keys()))))
+}
+
+/** The options that take one of several words. `@effect/cli` takes another word for a command. */
+const choices: { readonly [option: string]: ReadonlyArray<string> } = {
+  "--log-level": LogLevel.allLevels.map(({ _tag }) => _tag.toLowerCase()),
+  "--completions": [...Object.keys(Completions.scripts), "fish"]
 }
 
 const runArguments = ([node = "", script = "", ...args]: ReadonlyArray<string>) =>
@@ -108,9 +119,15 @@ const runArguments = ([node = "", script = "", ...args]: ReadonlyArray<string>) 
       return yield* showHelp(words.find((word) => Help.commands.includes(word)))
     }
     const options = words.flatMap(separated)
+    for (const [option, known] of Object.entries(choices)) {
+      if (!options.includes(option)) continue
+      const value = options[options.indexOf(option) + 1]
+      if (value === undefined) return yield* Exit.usage(`${option}: a value is missing`)
+      if (!known.includes(value)) return yield* Exit.usage(`${option}: ${unknown("value", value, known)}`)
+    }
     const shell = options[options.indexOf("--completions") + 1]
     if (options.includes("--completions") && shell !== undefined && Object.hasOwn(Completions.scripts, shell)) {
-      return yield* Effect.flatMap(Completions.scripts[shell]!(command, name), Console.log)
+      return yield* Effect.flatMap(Completions.scripts[shell]!(command, name), print)
     }
     if (options.includes("--wizard") && !(process.stdin.isTTY && process.stdout.isTTY)) {
       return yield* Exit.usage("--wizard asks questions, and needs a terminal for that")

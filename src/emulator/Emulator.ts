@@ -26,6 +26,7 @@ import * as QueueApi from "../api/QueueApi.js"
 import { steadyMillis } from "../model/internal/time.js"
 import { JobStatus, ref } from "../model/Job.js"
 import type { Operation } from "../model/QueueError.js"
+import { reasonOf } from "../queue/internal/response.js"
 import * as QueueWire from "../queue/internal/wire.js"
 import type { Fault } from "../testing/Fault.js"
 import * as Faults from "../testing/internal/fault.js"
@@ -278,7 +279,8 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
 
       const server = yield* Effect.try({
         try: () => Server.make({ tls: options.tls }),
-        catch: (cause) => new HttpServerError.ServeError({ cause })
+        catch: (cause) =>
+          new HttpServerError.ServeError({ cause: new Error(`the certificate or its key: ${reasonOf(cause)}`) })
       })
       const { httpServer, origin } = yield* Server.listen(server, {
         host: options.host ?? "127.0.0.1",

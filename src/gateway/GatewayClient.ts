@@ -79,7 +79,7 @@ export const make = (
   Effect.gen(function*() {
     const url = yield* resolveUrl("url", options.url)
     const { maxResponseBytes, requestTimeout } = yield* resolveRequest(options)
-    const token = options.token && (yield* resolveToken("token", options.token))
+    const token = options.token && (yield* resolveToken(["token"], options.token))
     const scrub = token === undefined ? identity : scrubber(token)
     const client = withNoStore(yield* HttpClient.HttpClient)
     const { status } = yield* makeStatus(

@@ -63,7 +63,7 @@ describe("queue-status submit", () => {
       }
       const [code, message] = said((yield* runHere(Calls.submit, [model, "@/no/such/file"])).exit)
       assert.strictEqual(code, codes.usage)
-      assert.strictEqual(message, "ENOENT: no such file or directory, open '/no/such/file'")
+      assert.strictEqual(message, "can't read /no/such/file: ENOENT: no such file or directory, open '/no/such/file'")
       assert.isEmpty(yield* TestJobQueue.calls)
     }).pipe(Effect.provide(TestJobQueue.layer())))
 

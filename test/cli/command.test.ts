@@ -156,7 +156,16 @@ describe.concurrent("queue-status", () => {
       [["submit"], /Missing argument <model>/],
       [["submit", " "], /a model name must not be blank/],
       [["submit", "m", "{"], /the payload must be a JSON object/],
-      [["submit", "m", "{}", "--priority", "high"], /high/],
+      [["submit", "m", "{}", "--priority", "high"], /--priority: "high" is not a whole number/],
+      [["submit", "m", "{}", "--priority", ""], /--priority: "" is not a whole number/],
+      [["submit", "m", "@/"], /can't read \/: EISDIR/],
+      [["serve", "--port", "8080.5"], /--port: "8080.5" is not a whole number/],
+      [["emulator", "--simulate", "--loss-rate", "x"], /--loss-rate: "x" is not a number/],
+      [["runner", "--rate", "Infinity"], /--rate: "Infinity" is not a number/],
+      [["--log-level", "loud", "metrics", "m"], /--log-level: there is no value "loud": there are all, /],
+      [["metrics", "m", "--log-level"], /--log-level: a value is missing/],
+      [["--completions", "elvish"], /--completions: there is no value "elvish": there are bash, sh, zsh, fish/],
+      [["emulator", "--seed", "-x", "--port", "99999"], /--port: must be from 0 to 65535/],
       [["metrics", "m", "surplus"], /surplus/],
       [["emulator", "surplus"], /surplus/],
       [["serve", "--port", "99999"], /--port: must be from 0 to 65535/],
@@ -189,11 +198,16 @@ describe.concurrent("queue-status", () => {
 
     it.live("with no token or an invalid setting in the environment", () =>
       Effect.gen(function*() {
-        const bad = [{}, { TOGETHER_API_KEY: " " }, { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: "ftp://x" }]
+        const bad = [
+          {},
+          { TOGETHER_API_KEY: " " },
+          { TOGETHER_API_KEY: `${key} ` + key },
+          { TOGETHER_API_KEY: key, TOGETHER_BASE_URL: "ftp://x" }
+        ]
         for (const env of bad as ReadonlyArray<{ readonly [name: string]: string }>) {
           const { code, stderr, stdout } = yield* runInside(["metrics", "m"], env)
           assert.deepStrictEqual([code, stdout], [2, ""])
-          assert.match(stderr, /^queue-status: TOGETHER_(API_KEY|BASE_URL)\b.*\n$/)
+          assert.match(stderr, /^queue-status: TOGETHER_(API_KEY|BASE_URL)(?:: the | is not set: ).*\n$/)
           assert.notInclude(stderr, key)
         }
       }))
@@ -385,6 +399,7 @@ describe.concurrent("queue-status", () => {
           assert.strictEqual(submitted.code, 2)
           const [, name = ""] = /^submitted (.*)$/m.exec(submitted.stderr) ?? []
           assert.match(submitted.stderr, /^queue-status: can't write to standard output: .*ENOSPC/m)
+          assert.strictEqual((yield* (yield* start([...shell, "help"], env)).exited).code, 2)
           const watched = yield* (yield* start([...shell, "watch", name], env)).exited
           assert.strictEqual(watched.code, 2)
           assert.match(watched.stderr, /queue-status watch .*--from/)
@@ -584,7 +599,10 @@ describe.concurrent("queue-status", () => {
         // an invalid key, and a certificate without a key
         const bad = yield* runInside(["emulator", "--port", "0", "--tls-cert", cert, "--tls-key", cert])
         assert.strictEqual(bad.code, 2)
-        assert.match(bad.stderr, /^queue-status: can't listen at 127\.0\.0\.1:0: .+\n$/)
+        assert.match(
+          bad.stderr,
+          /^queue-status: can't listen at 127\.0\.0\.1:0: the certificate or its key: [A-Z]+ routines: .+\n$/
+        )
         const alone = yield* runInside(["emulator", "--tls-cert", cert])
         assert.deepStrictEqual([alone.code, alone.stderr], [2, "queue-status: --tls-cert and --tls-key go together\n"])
       }))

@@ -1426,6 +1426,7 @@ describe("the cause of a failure", () => {
           new Error(`${openSsl}../deps/openssl/openssl/ssl/record/ssl3_record.c:350:\n`),
           "SSL routines: wrong version number"
         ],
+        [new Error("error:0480006C:PEM routines::no start line"), "PEM routines: no start line"],
         [
           new Error(`write EPROTO ${openSsl}c:\\ws\\deps\\openssl\\ssl3_record.c:350:\n`),
           "write EPROTO SSL routines: wrong version number"

@@ -14,14 +14,24 @@ import * as Redacted from "effect/Redacted"
 import * as Emulator from "../../emulator/Emulator.js"
 import { isEverywhere } from "../../emulator/internal/server.js"
 import * as Exit from "../exit.js"
-import { checked, duration, host, invalid, json, optional, port, positiveCount, positiveDuration } from "../options.js"
+import {
+  checked,
+  duration,
+  host,
+  invalid,
+  json,
+  number,
+  optional,
+  port,
+  positiveCount,
+  positiveDuration
+} from "../options.js"
 import { print } from "../terminal.js"
 import { elapsed, jsonLine } from "../text.js"
 import * as FaultSpec from "./faultSpec.js"
 import { defaultProfile, type Profile, toPool } from "./workerProfile.js"
 
-const rate = (name: string) =>
-  checked(Options.float(name), (rate) => rate >= 0 && rate <= 1, `--${name}: must be from 0 to 1`)
+const rate = (name: string) => checked(number(name), (rate) => rate >= 0 && rate <= 1, `--${name}: must be from 0 to 1`)
 
 /** An option of the simulated workers. Its default is in its description: whether it is given must be known. */
 const simulated = <K extends keyof Profile>(

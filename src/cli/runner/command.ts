@@ -3,7 +3,7 @@ import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
-import { checked, every, host, json, port } from "../options.js"
+import { checked, every, host, integer, json, number, port } from "../options.js"
 
 const fleet = Effect.promise(() => import("./fleet.js"))
 
@@ -18,14 +18,14 @@ const options = {
     Options.withFallbackConfig(Config.withDefault(Config.string("RUNNER_HOST"), "127.0.0.1"))
   ),
   runnerPort: checked(
-    Options.integer("runner-port").pipe(
+    integer("runner-port").pipe(
       Options.withDescription("the port for the other runners; by default RUNNER_PORT, or 34431"),
       Options.withFallbackConfig(Config.withDefault(Config.integer("RUNNER_PORT"), 34_431))
     ),
     (port) => port > 0 && port <= 65_535,
     "--runner-port: must be from 1 to 65535"
   ),
-  rate: checked(Options.float("rate"), (rate) => rate > 0, "--rate: must be more than 0").pipe(
+  rate: checked(number("rate"), (rate) => rate > 0, "--rate: must be more than 0").pipe(
     Options.withDescription("how many polls a second the whole fleet may make; by default 100"),
     Options.withDefault(100)
   ),

@@ -52,20 +52,20 @@ export const checkCount = (option: string, count: number): Either.Either<number,
 
 /** @internal */
 export const resolveToken = (
-  option: string,
+  path: Array<string>,
   token: Redacted.Redacted
 ): Either.Either<Redacted.Redacted, ConfigError.ConfigError> => {
   const text = Redacted.value(token).trim()
   return text === ""
-    ? Either.left(invalid(option)("the token must not be empty"))
+    ? Either.left(invalid(...path)("the token must not be empty"))
     : /^[\x21-\x7e]+$/.test(text)
     ? Either.right(Redacted.make(text))
-    : Either.left(invalid(option)("the token must be printable ASCII without blanks"))
+    : Either.left(invalid(...path)("the token must be printable ASCII without blanks"))
 }
 
-// Not `Config.redacted`: its error for a variable that is not set says `<redacted>`.
+// Not `Config.redacted`: its error for a variable that is not set says `<redacted>`. `mapOrFail` adds the name to an error.
 const environmentApiKey = Config.string("TOGETHER_API_KEY").pipe(
-  Config.mapOrFail((text) => resolveToken("TOGETHER_API_KEY", Redacted.make(text)))
+  Config.mapOrFail((text) => resolveToken([], Redacted.make(text)))
 )
 
 const environmentBaseUrl = Config.string("TOGETHER_BASE_URL").pipe(
@@ -93,7 +93,7 @@ export const resolve = (options: Options) =>
     return {
       apiKey: options.apiKey === undefined
         ? yield* environmentApiKey
-        : yield* resolveToken("apiKey", options.apiKey),
+        : yield* resolveToken(["apiKey"], options.apiKey),
       baseUrl: options.baseUrl === undefined
         ? yield* environmentBaseUrl
         : yield* resolveUrl("baseUrl", options.baseUrl),

@@ -218,8 +218,9 @@ export const undecoded = (
   scrub: Scrub
 ): QueueError.UnexpectedResponse => unexpected(about, response, formatIssues(error), scrub)
 
-// An error of OpenSSL: thread, "error", code, library, function, reason, and the place in its source.
-const openSslError = /(\n?)\b[0-9A-F]+:error:[0-9A-F]+:(.*?):.*?:(.*?):.*/g
+// An error of OpenSSL: thread, "error", code, library, function, reason, and the place in its source. The first and the last
+// may be missing.
+const openSslError = /(\n?)\b(?:[0-9A-F]+:)?error:[0-9A-F]+:(.*?):.*?:([^:\n]*).*/g
 
 const readable = (text: string): string =>
   text.replace(openSslError, (_, next, library, reason) => `${next && "; "}${library}: ${reason}`)
