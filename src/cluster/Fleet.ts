@@ -77,7 +77,7 @@ export const fleetConfig = {
 export interface Address {
   /** The host name or IP address. */
   readonly host: string
-  /** The TCP port. Messages between runners are neither encrypted nor authenticated: keep it in a private network. */
+  /** The TCP port, from 1 to 65535. Messages between runners are neither encrypted nor authenticated: keep it in a private network. */
   readonly port: number
 }
 
@@ -93,7 +93,13 @@ export interface RunnerOptions extends Address {
 }
 
 const addressOf = (address: Address | undefined) =>
-  Option.map(Option.fromNullable(address), ({ host, port }) => RunnerAddress.make(host, port))
+  Option.map(Option.fromNullable(address), ({ host, port }) => {
+    // Node would throw, and the other runners could not reach it
+    if (!(Number.isInteger(port) && port > 0 && port <= 65_535)) {
+      throw new RangeError(`Fleet: ${port} is not a port, from 1 to 65535`)
+    }
+    return RunnerAddress.make(host, port)
+  })
 
 // not from the environment, as the layers of `@effect/cluster`: the PORT of a web server would become that of the runner
 const config = (options?: RunnerOptions) =>
