@@ -482,7 +482,7 @@ describe("scoped", () => {
       const job = yield* Effect.scoped(
         JobRun.scoped(request, { onRelease: (release) => Effect.sync(() => released.push(release)) })
       )
-      assert.deepStrictEqual(released, [{ _tag: "Canceled", job }])
+      assert.deepStrictEqual(released, [JobRun.Release.Canceled({ job })])
       assert.strictEqual((yield* JobQueue.status(job))._tag, "Canceled")
     }).pipe(inQueue({})))
 
@@ -494,7 +494,7 @@ describe("scoped", () => {
           Effect.zipLeft(Effect.sleep("5 seconds"))
         )
       )
-      assert.deepStrictEqual(released, [{ _tag: "StillRunning", job, status: "running" }])
+      assert.deepStrictEqual(released, [JobRun.Release.StillRunning({ job, status: "running" })])
       assert.deepStrictEqual(yield* JobStream.result(job), { sum: 3 })
     }).pipe(inQueue({ workers: finishing })))
 
@@ -520,7 +520,7 @@ describe("scoped", () => {
       const job = yield* Effect.scoped(
         JobRun.scoped(request, { onRelease: (release) => Effect.sync(() => released.push(release)) })
       )
-      assert.deepStrictEqual(released, [{ _tag: "Canceled", job }])
+      assert.deepStrictEqual(released, [JobRun.Release.Canceled({ job })])
     }).pipe(inQueue({ faults: [Fault.notFound.pipe(Fault.on("cancel"), Fault.nth(1, 3))] })))
 
   it.effect("cancels a job that a replica does not know yet, when it is interrupted during the submit", () =>
@@ -539,7 +539,7 @@ describe("scoped", () => {
     Effect.gen(function*() {
       const { released, took } = yield* interrupted(1_000, (onRelease) =>
         Effect.scoped(JobRun.scoped(request, { key: "order-17", onRelease, releaseTimeout: "3 seconds" })))
-      assert.deepStrictEqual(released, [{ _tag: "Unknown", model, key: "order-17" }])
+      assert.deepStrictEqual(released, [JobRun.Release.Unknown({ model, key: "order-17" })])
       assert.strictEqual(took, 3_000)
     }).pipe(inQueue({ faults: [Fault.answerLost(Fault.noResponse)] })))
 
@@ -612,7 +612,7 @@ describe("run", () => {
       const onRelease = (release: JobRun.Release) => Effect.sync(() => released.push(release))
       const error = yield* Effect.flip(JobRun.run(request, { retry: Schedule.stop, onRelease }))
       assert(error._tag === "Unavailable" && error.job !== undefined)
-      assert.deepStrictEqual(released, [{ _tag: "Canceled", job: error.job }])
+      assert.deepStrictEqual(released, [JobRun.Release.Canceled({ job: error.job })])
       const left = yield* Effect.flip(JobRun.run(request, { retry: Schedule.stop, onInterrupt: "leave" }))
       assert(left._tag === "Unavailable" && left.job !== undefined)
       assert.strictEqual((yield* JobQueue.status(left.job).pipe(Effect.retry(Schedule.recurs(1))))._tag, "Pending")
@@ -948,7 +948,7 @@ describe("a submit whose response is lost is reported, in every combination of r
     workers: { ...finishing, model: "my-org/good" },
     faults: [Fault.answerLost().pipe(Fault.on("submit"), Fault.ofModel("my-org/lost"))]
   }
-  const unknown: JobRun.Release = { _tag: "Unknown", model: "my-org/lost", key: "order-17" }
+  const unknown = JobRun.Release.Unknown({ model: "my-org/lost", key: "order-17" })
   const line = "my-org/lost: it is not known whether there is a job (key order-17)"
 
   const combined: ReadonlyArray<
