@@ -1,11 +1,10 @@
 // Checks every file, and the code in pages and doc comments, with TypeScript and with the Effect rules of tsconfig.json:
 // `npm run check`.
 //
-// The compiler is that of `@effect/tsgo`: TypeScript 7 with the rules of the Effect language service. It must also find
-// the mistakes of a canary: rules that no longer apply would pass everything.
+// The compiler must also find the mistakes of a canary: rules that no longer apply would pass everything.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
-import { createRequire } from "node:module"
 import { dirname, join, relative } from "node:path"
+import { compiler } from "../../src/compiler.mjs"
 import { idOf, snippetsOf } from "./snippets.ts"
 import { capture, link, modules, root, temporary } from "./tools.mjs"
 
@@ -39,8 +38,6 @@ const snippets = ["README.md", ...filesIn("docs", ".md"), ...filesIn("src", ".ts
 )
 for (const { name, text } of snippets) write(name, text)
 
-const { resolve } = createRequire(createRequire(import.meta.url).resolve("@effect/tsgo/package.json"))
-const compiler = join(dirname(resolve(`@effect/tsgo-${process.platform}-${process.arch}/package.json`)), "lib/tsc")
 const { files: listed } = JSON.parse(capture(compiler, ["-p", root, "--showConfig"]).stdout)
 const own = [canary, ...snippets.map(({ name }) => name)].map((name) => join(folder, name))
 const files = [...listed.map((name) => join(root, name)), ...own]
