@@ -16,13 +16,13 @@ export const monotonic = (clock: Clock.Clock): number =>
 /** Returns how far the wall clock is ahead of the monotonic time now, in milliseconds. @internal */
 export const wallOffset = (clock: Clock.Clock): number => clock.unsafeCurrentTimeMillis() - monotonic(clock)
 
-/** Returns how far the wall clock has been set since the process began, in whole milliseconds; 0 in the time of a test. @internal */
+/** Returns how far the wall clock was set since the process began, in whole milliseconds; 0 in a test. @internal */
 export const wallShift = (clock: Clock.Clock): number =>
   Math.trunc(clock.unsafeCurrentTimeMillis() - Number(clock.unsafeCurrentTimeNanos()) / 1e6)
 
 /**
- * Returns the time of the wall clock without its settings, in milliseconds since the epoch. It is monotonic; the time of
- * a test keeps its fractions.
+ * Returns the time of the wall clock without its settings, in milliseconds since the epoch. It is monotonic, except for a
+ * millisecond. The time of a test keeps its fractions.
  *
  * @internal
  */
