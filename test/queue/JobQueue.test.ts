@@ -1323,6 +1323,7 @@ describe("the cause of a failure", () => {
   const system = (code: string, syscall?: string) => failure({ code, ...(syscall !== undefined && { syscall }) })
   const nested = (cause: unknown) => new TypeError("fetch failed", { cause })
   const several = (...errors: ReadonlyArray<unknown>) => new AggregateError(errors, "")
+  const circular = (error: Error) => Object.assign(error, { cause: nested(error), errors: [nested(error)] })
 
   const refused = system("ECONNREFUSED", "connect")
   const untrusted = system("CERT_HAS_EXPIRED")
@@ -1365,6 +1366,7 @@ describe("the cause of a failure", () => {
     several(system("ECONNRESET", "read"), refused),
     several(untrusted, system("ECONNRESET", "read")),
     several(),
+    circular(failure({})),
     failure({}),
     new TypeError("Failed to fetch"),
     "a text",
@@ -1422,6 +1424,7 @@ describe("the cause of a failure", () => {
         [several(at("::1:80"), several(at("::1:80")), {}, at("::1:80")), "connect ECONNREFUSED ::1:80"],
         [several(at("::1:80"), nested(untrusted)), "connect ECONNREFUSED ::1:80; the reason"],
         [several({}, null), "fetch failed"],
+        [circular(new Error("")), "fetch failed"],
         [
           new Error(`${openSsl}../deps/openssl/openssl/ssl/record/ssl3_record.c:350:\n`),
           "SSL routines: wrong version number"

@@ -227,16 +227,17 @@ const readable = (text: string): string =>
 
 /**
  * Returns the innermost reason: `fetch failed` is caused by `connect ECONNREFUSED 127.0.0.1:1`. If several addresses were
- * tried, returns the reason of each.
+ * tried, returns the reason of each. `above` are the errors that this one is the cause of.
  *
  * @internal
  */
-export const reasonOf = (cause: unknown): string | undefined => {
+export const reasonOf = (cause: unknown, above: ReadonlyArray<unknown> = []): string | undefined => {
   if (typeof cause === "string") return string(cause)
-  if (typeof cause !== "object" || cause === null) return undefined
+  if (typeof cause !== "object" || cause === null || above.includes(cause)) return undefined
   const { cause: deeper, code, errors, message } = cause as { readonly [key: string]: unknown }
-  const each = new Set(Array.isArray(errors) ? errors.flatMap((error) => reasonOf(error) ?? []) : [])
-  return reasonOf(deeper) ?? string(Array.from(each).join("; ")) ?? string(readable(string(message) ?? "")) ??
+  const path = [...above, cause]
+  const each = new Set(Array.isArray(errors) ? errors.flatMap((error) => reasonOf(error, path) ?? []) : [])
+  return reasonOf(deeper, path) ?? string(Array.from(each).join("; ")) ?? string(readable(string(message) ?? "")) ??
     string(code)
 }
 
@@ -266,18 +267,23 @@ type Unsent = "may pass" | "stays"
  * any other (ECONNRESET, EHOSTUNREACH of a read, a browser's error) may occur after the request. Garbage instead of TLS
  * precedes the request if the server never spoke TLS, but not if it did before.
  */
-const unsentBy = (cause: unknown, hasAnswered: boolean): Unsent | undefined => {
-  if (typeof cause !== "object" || cause === null) return undefined
+const unsentBy = (
+  cause: unknown,
+  hasAnswered: boolean,
+  above: ReadonlyArray<unknown> = []
+): Unsent | undefined => {
+  if (typeof cause !== "object" || cause === null || above.includes(cause)) return undefined
+  const path = [...above, cause]
   const { cause: deeper, code, errors, message, syscall } = cause as { readonly [key: string]: unknown }
   // several addresses were tried in turn
   if (Array.isArray(errors) && errors.length > 0) {
-    const each = errors.map((error) => unsentBy(error, hasAnswered))
+    const each = errors.map((error) => unsentBy(error, hasAnswered, path))
     return each.includes(undefined) ? undefined : each.includes("may pass") ? "may pass" : "stays"
   }
   const [, proxyStatus] = refusedTunnel.exec(String(message)) ?? []
   if (proxyStatus !== undefined) return Number(proxyStatus) < 500 ? "stays" : "may pass"
   if (isCertificateError(String(code)) || (!hasAnswered && isProtocolError(code, syscall))) return "stays"
-  return isConnectError(code, syscall, message) ? "may pass" : unsentBy(deeper, hasAnswered)
+  return isConnectError(code, syscall, message) ? "may pass" : unsentBy(deeper, hasAnswered, path)
 }
 
 /**
