@@ -30,12 +30,12 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { maxRetryAfter } from "../model/internal/limits.js"
 import { TaggedError } from "../model/internal/taggedError.js"
 import { Millis } from "../model/internal/timestamp.js"
 import { format, isName, JobRef } from "../model/Job.js"
 import type { WatchError } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
+import { pauseOf } from "../policy/internal/pauses.js"
 import { logDefects } from "../queue/internal/defects.js"
 import { outside, withNoStore } from "../queue/internal/noStore.js"
 import { clip } from "../queue/internal/request.js"
@@ -137,7 +137,10 @@ export interface Options {
    * secret applies to the next one.
    */
   readonly endpoint: (name: string) => Effect.Effect<Option.Option<Endpoint>>
-  /** When to try again. No delay is shorter than a `Retry-After`, or longer than a day. Defaults to `defaultRetry`. */
+  /**
+   * When to try again. No delay is shorter than a `Retry-After` or 50 milliseconds, or longer than a day. Defaults to
+   * `defaultRetry`.
+   */
   readonly retry?: Schedule.Schedule<unknown, AttemptFailed> | undefined
   /** The maximum duration of an attempt, up to the status of the response. Defaults to 20 seconds. */
   readonly timeout?: Duration.DurationInput | undefined
@@ -188,11 +191,11 @@ export const defaultRetry: Schedule.Schedule<unknown, AttemptFailed> = Schedule.
 // Of a response to a webhook only the status counts. A short body is read so that the connection can be reused.
 const maxResponseBytes = 64 * 1024
 
-const respectRetryAfter = <Out>(self: Schedule.Schedule<Out, AttemptFailed>) =>
+const withinLimits = <Out>(self: Schedule.Schedule<Out, AttemptFailed>) =>
   self.pipe(
     Schedule.passthrough,
     Schedule.modifyDelay(({ retryAfter = Duration.zero }, delay) =>
-      Duration.min(Duration.max(delay, retryAfter), maxRetryAfter)
+      Duration.millis(pauseOf(Duration.max(delay, retryAfter)))
     )
   )
 
@@ -218,7 +221,7 @@ export const make = (
 ): Effect.Effect<Service, OutboxError, JobWatcher | Client | WebhookStore | Scope.Scope> =>
   Effect.gen(function*() {
     const timeout = Duration.decode(options.timeout ?? "20 seconds")
-    const retry = respectRetryAfter(options.retry ?? defaultRetry)
+    const retry = withinLimits(options.retry ?? defaultRetry)
     const onStopped = options.onStopped ?? warn
     const client = (yield* Client).pipe(withNoStore, HttpClient.withTracerDisabledWhen(() => true))
     const store = yield* WebhookStore

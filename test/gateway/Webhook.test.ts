@@ -328,6 +328,18 @@ describe("an attempt that fails", () => {
       assert.deepStrictEqual(times.slice(1, 3).map((time, i) => time - times[i]!), [90_000, 86_400_000])
     })))
 
+  it.effect("is repeated after 50 milliseconds at least", () =>
+    test(Effect.gen(function*() {
+      const job = yield* ended
+      for (const retry of [Schedule.forever, Schedule.spaced("1 milli"), Schedule.windowed(0)]) {
+        const { client, times } = receiver([{ status: 500 }, { status: 500 }])
+        const webhooks = yield* start(client, disk().store, { retry })
+        yield* webhooks.register(job, "billing")
+        yield* Effect.sleep("1 minute")
+        assert.deepStrictEqual(times.slice(1, 3).map((time, i) => time - times[i]!), [50, 50])
+      }
+    })))
+
   it.effect("is one without a response in time, with a redirect, or with an invalid secret", () =>
     test(Effect.gen(function*() {
       const job = yield* ended
