@@ -300,6 +300,8 @@ export const make = (
         Effect.ensuring(Effect.withFiberRuntime((fiber) => Effect.sync(() => ending.add(fiber)))),
         Effect.flatMap(() => store.remove(delivery)),
         Effect.catchAll((error) => stopped(error, delivery)),
+        // else the next `hold` would start it again
+        Effect.tapDefect(() => Effect.ignore(store.stop(delivery))),
         Effect.catchAllCause(logDefects("a webhook delivery"))
       )
 

@@ -638,22 +638,34 @@ describe("a delivery", () => {
 })
 
 describe("a defect is logged once:", () => {
-  it.effect("of a delivery, which continues when it is registered again", () =>
+  it.effect("of a delivery, which continues when it is registered again, or its endpoint is enabled", () =>
     test(withLogs((logs) =>
       Effect.gen(function*() {
-        const job = yield* ended
-        const { client, received } = receiver()
-        let isBroken = true
-        const webhooks = yield* start(client, disk().store, {
-          endpoint: () => isBroken ? Effect.dieMessage("no table") : Effect.succeedSome(billing)
-        })
-        yield* webhooks.register(job, "billing")
-        yield* Effect.sleep("1 minute")
-        expectLogged(logs, 1, "a webhook delivery died", "no table")
-        isBroken = false
-        yield* webhooks.register(job, "billing")
-        yield* Effect.sleep("1 minute")
-        assert.deepStrictEqual(typesOf(received), history)
+        let defects = 0
+        // a process alone, and one of several
+        for (const holdInterval of [Option.none(), Option.some(Duration.seconds(10))]) {
+          const job = yield* ended
+          const { client, received } = receiver()
+          let isBroken = true
+          const webhooks = yield* startWith(client, () => ({ holdInterval }), {
+            endpoint: (name) =>
+              isBroken && name === "billing" ? Effect.dieMessage("no table") : Effect.succeedSome(billing)
+          })
+          for (const call of [webhooks.register(job, "billing"), webhooks.enable("billing")]) {
+            isBroken = true
+            yield* webhooks.register(job, "billing")
+            yield* Effect.sleep("1 minute")
+            expectLogged(logs, ++defects, "a webhook delivery died", "no table")
+            yield* webhooks.register(job, "other")
+            yield* Effect.sleep("1 minute")
+            assert.deepStrictEqual(typesOf(received.splice(0)), history)
+            assert.lengthOf(logs, defects)
+            isBroken = false
+            yield* call
+            yield* Effect.sleep("1 minute")
+            assert.deepStrictEqual(typesOf(received.splice(0)), history)
+          }
+        }
       })
     )))
 
