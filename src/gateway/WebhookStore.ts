@@ -123,33 +123,50 @@ export const layerKeyValueStore: Layer.Layer<WebhookStore, OutboxError, KeyValue
     const deliveries = new Map(open.map((delivery) => [keyOf(delivery), delivery]))
     const disabled = new Set(gone)
 
-    const write = run(
-      Effect.suspend(() =>
-        indexes.set(indexKey, { deliveries: Array.from(deliveries.values()), disabled: Array.from(disabled) })
-      )
-    )
+    /** Writes the index: what is in memory, or will be when it is written. */
+    const write = (
+      next: { readonly deliveries?: Iterable<Delivery>; readonly disabled?: Iterable<string> } = {}
+    ) =>
+      run(indexes.set(indexKey, {
+        deliveries: Array.from(next.deliveries ?? deliveries.values()),
+        disabled: Array.from(next.disabled ?? disabled)
+      }))
+    // not every store can remove what it does not have
+    const removeCursor = (key: string) => run(Effect.whenEffect(cursors.remove(key), cursors.has(key)))
     const turn = yield* Effect.makeSemaphore(1)
-    const inTurn = (effect: Effect.Effect<void, OutboxError>) => Effect.uninterruptible(turn.withPermits(1)(effect))
+    const inTurn = (effect: () => Effect.Effect<unknown, OutboxError>) =>
+      Effect.uninterruptible(turn.withPermits(1)(Effect.asVoid(Effect.suspend(effect))))
 
     const stopped = new Set<string>()
 
     return WebhookStore.of({
       add: (delivery) =>
-        inTurn(Effect.suspend(() => {
+        inTurn(() => {
           const key = keyOf(delivery)
-          stopped.delete(key)
-          if (deliveries.has(key)) return Effect.void
-          deliveries.set(key, delivery)
-          return Effect.onError(write, () => Effect.sync(() => deliveries.delete(key)))
-        })),
+          const added = Effect.sync(() => {
+            deliveries.set(key, delivery)
+            stopped.delete(key)
+          })
+          // an earlier delivery that was not removed completely has left its cursor
+          return deliveries.has(key) ? added : removeCursor(key).pipe(
+            Effect.zipRight(write({ deliveries: [...deliveries.values(), delivery] })),
+            Effect.zipRight(added)
+          )
+        }),
       remove: (delivery) =>
-        inTurn(Effect.suspend(() => {
+        inTurn(() => {
           const key = keyOf(delivery)
-          deliveries.delete(key)
-          stopped.delete(key)
+          const others = new Map(deliveries)
+          others.delete(key)
           // the index first: a delivery that remained in it without its cursor would be repeated from the beginning
-          return Effect.zipRight(write, run(cursors.remove(key)))
-        })),
+          return write({ deliveries: others.values() }).pipe(
+            Effect.tap(() => {
+              deliveries.delete(key)
+              stopped.delete(key)
+            }),
+            Effect.zipRight(removeCursor(key))
+          )
+        }),
       stop: (delivery) => Effect.sync(() => void stopped.add(keyOf(delivery))),
       hold: Effect.sync(() => Array.from(deliveries.values()).filter((delivery) => !stopped.has(keyOf(delivery)))),
       holdInterval: Option.none(),
@@ -157,13 +174,14 @@ export const layerKeyValueStore: Layer.Layer<WebhookStore, OutboxError, KeyValue
       accepted: (delivery) => run(cursors.get(keyOf(delivery))),
       accept: (delivery, cursor) => Effect.uninterruptible(run(cursors.set(keyOf(delivery), cursor))),
       // an endpoint is disabled from here on, even if that cannot be stored
-      disable: (endpoint) => Effect.zipRight(Effect.sync(() => disabled.add(endpoint)), inTurn(write)),
+      disable: (endpoint) => Effect.zipRight(Effect.sync(() => disabled.add(endpoint)), inTurn(() => write())),
       enable: (endpoint) =>
-        Effect.suspend(() => {
-          disabled.delete(endpoint)
-          for (const [key, delivery] of deliveries) if (delivery.endpoint === endpoint) stopped.delete(key)
-          return inTurn(write)
-        })
+        inTurn(() =>
+          Effect.map(write({ disabled: Array.from(disabled).filter((other) => other !== endpoint) }), () => {
+            disabled.delete(endpoint)
+            for (const [key, delivery] of deliveries) if (delivery.endpoint === endpoint) stopped.delete(key)
+          })
+        )
     })
   })
 )

@@ -74,7 +74,7 @@ for (const [name, make] of journals) {
       Effect.gen(function*() {
         const journal = yield* SubmitJournal.SubmitJournal
         // any text is a key
-        for (const key of ["order-17", "__proto__", "../größe/🦊 ?"]) {
+        for (const key of ["order-17", "__proto__", "../größe/🦊 ?", "🦊".repeat(200)]) {
           assertNone(yield* journal.get(key))
           for (const set of [entry("Sent"), entry("Submitted"), entry("Canceling")]) {
             yield* journal.set(key, set)
@@ -291,8 +291,7 @@ describe("a journal in files", () => {
         for (
           const [operation, call] of [
             ["get", journal.get("order-17")],
-            ["set", journal.set("order-17", entry("Sent"))],
-            ["set", journal.set("x".repeat(1_000), entry("Sent"))]
+            ["set", journal.set("order-17", entry("Sent"))]
           ] as const
         ) {
           const error = yield* Effect.flip<unknown, QueueError.JournalError, never>(call)
