@@ -28,7 +28,7 @@ import { latest } from "../gateway/internal/snapshot.js"
 import { slimErrorOf, slimStatus } from "../gateway/internal/view.js"
 import { keyOf } from "../model/internal/jobKey.js"
 import * as Job from "../model/Job.js"
-import { AccessDenied, WatchError } from "../model/QueueError.js"
+import { AccessDenied, InvalidRequest, WatchError } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import { logDefects } from "../queue/internal/defects.js"
 import { checkRef } from "../queue/internal/request.js"
@@ -234,8 +234,9 @@ const reasonOf = (error: RpcClientError): string =>
   error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message
 
 /**
- * Follows up to 1,000 jobs to their ends through breaks of the connection: calls `Watch` again, each job from its cursor. No transition
- * is missed or repeated. A connection without an event for a minute is replaced.
+ * Follows up to 1,000 jobs to their ends through breaks of the connection: calls `Watch` again, each job from its cursor.
+ * No transition is missed or repeated. A connection without an event for a minute is replaced. Fails with `InvalidRequest`
+ * if there are more jobs.
  *
  * @example
  * import type { Job } from "effect-queue-status"
@@ -261,7 +262,7 @@ const reasonOf = (error: RpcClientError): string =>
 export const follow = (
   client: Client,
   jobs: Iterable<Known>
-): Stream.Stream<Event | Disconnected, AccessDenied> =>
+): Stream.Stream<Event | Disconnected, AccessDenied | InvalidRequest> =>
   Stream.unwrap(Effect.gen(function*() {
     const driver = yield* Schedule.driver(reconnect)
     const [refused, accepted] = yield* Effect.partition(
@@ -273,6 +274,9 @@ export const follow = (
         )
     )
     const open = new Map(accepted.map((known) => [keyOf(known.job), known]))
+    if (open.size > maxJobs) {
+      return yield* new InvalidRequest({ operation: "status", model: "", detail: "more than 1,000 jobs" })
+    }
     const note = (event: Event) =>
       Effect.suspend(() => {
         const key = keyOf(event.job)

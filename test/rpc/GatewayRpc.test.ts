@@ -223,6 +223,19 @@ describe("the procedures", () => {
         assert.strictEqual(events.at(-1)?._tag, "Completed")
       })))
 
+  it.effect("refuse to follow more than 1,000 jobs", () =>
+    calling({}, (client) =>
+      Effect.gen(function*() {
+        const jobs = Array.from({ length: 1_001 }, (_, i) => ({ job: Job.ref("m", `x${i}`) }))
+        const error = yield* Effect.flip(Stream.runDrain(GatewayRpc.follow(client, jobs)))
+        assert.strictEqual(error._tag, "InvalidRequest")
+        assert.include(error.message, "more than 1,000 jobs")
+        // each of a thousand twice
+        const thousand = [...jobs.slice(1), ...jobs.slice(1)]
+        const [first] = yield* Stream.runCollect(Stream.take(GatewayRpc.follow(client, thousand), 1))
+        assert.strictEqual(first?._tag, "Trouble")
+      })))
+
   it.effect("report a job that can't be watched, and continue with the others", () =>
     calling({}, (client) =>
       Effect.gen(function*() {
