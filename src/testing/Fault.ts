@@ -17,10 +17,12 @@ import { dual, identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Pipeable from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
+import * as Struct from "effect/Struct"
 import * as Job from "../model/Job.js"
 import type { Operation } from "../model/QueueError.js"
+import * as Conditions from "./internal/conditions.js"
 import { TypeId } from "./internal/fault.js"
-import type { Call, Condition, Definition, FaultEffect } from "./internal/fault.js"
+import type { Condition, Definition, FaultEffect } from "./internal/fault.js"
 import { sample } from "./internal/seededRandom.js"
 import * as Wire from "./internal/wireResponse.js"
 import type { Timing } from "./Worker.js"
@@ -264,16 +266,10 @@ const longestShift = Duration.days(365_250)
 const shifted = (direction: "ahead" | "behind", by: Duration.DurationInput): Fault => {
   const label = `clock ${Duration.format(by)} ${direction}`
   if (Duration.greaterThan(by, longestShift)) throw new RangeError(`Fault: a ${label} is off by more than 1,000 years`)
-  const shift = Option.map(direction === "ahead" ? DateTime.addDuration(by) : DateTime.subtractDuration(by))
-  return mapStatus(
-    (status) => ({
-      ...status,
-      createdAt: shift(status.createdAt),
-      claimedAt: shift(status.claimedAt),
-      doneAt: shift(status.doneAt)
-    }),
-    label
+  const shift = Option.map<DateTime.Utc, DateTime.Utc>(
+    direction === "ahead" ? DateTime.addDuration(by) : DateTime.subtractDuration(by)
   )
+  return mapStatus(Struct.evolve({ createdAt: shift, claimedAt: shift, doneAt: shift }), label)
 }
 
 /**
@@ -296,8 +292,6 @@ export const clockBehind = (by: Duration.DurationInput): Fault => shifted("behin
 // conditions
 // -----------------------------------------------------------------------------
 
-const selects = (label: string, predicate: (call: Call) => boolean): Condition => ({ label, start: () => predicate })
-
 const condition = <Args extends ReadonlyArray<unknown>>(of: (...args: Args) => Condition): {
   (...args: Args): (self: Fault) => Fault
   (self: Fault, ...args: Args): Fault
@@ -315,9 +309,7 @@ const condition = <Args extends ReadonlyArray<unknown>>(of: (...args: Args) => C
  * @since 0.1.0
  * @category conditions
  */
-export const where = condition((predicate: (call: Call) => boolean, label: string = "some calls") =>
-  selects(label, predicate)
-)
+export const where = condition(Conditions.where)
 
 /**
  * Affects only calls of this operation.
@@ -325,7 +317,9 @@ export const where = condition((predicate: (call: Call) => boolean, label: strin
  * @since 0.1.0
  * @category conditions
  */
-export const on = condition((operation: Operation) => selects(operation, (call) => call.operation === operation))
+export const on = condition((operation: Operation) =>
+  Conditions.where((call) => call.operation === operation, operation)
+)
 
 /**
  * Affects only calls about this job.
@@ -334,7 +328,7 @@ export const on = condition((operation: Operation) => selects(operation, (call) 
  * @category conditions
  */
 export const ofJob = condition((job: Job.JobRef) =>
-  selects(Job.format(job), ({ model, requestId }) => requestId === job.requestId && model === job.model)
+  Conditions.where(({ model, requestId }) => requestId === job.requestId && model === job.model, Job.format(job))
 )
 
 /**
@@ -343,7 +337,7 @@ export const ofJob = condition((job: Job.JobRef) =>
  * @since 0.1.0
  * @category conditions
  */
-export const ofModel = condition((model: string) => selects(model, (call) => call.model === model))
+export const ofModel = condition((model: string) => Conditions.where((call) => call.model === model, model))
 
 /**
  * Affects only the calls from number `from` to number `to`, 1 for the first of those that meet the conditions before it.
@@ -358,20 +352,7 @@ export const ofModel = condition((model: string) => selects(model, (call) => cal
  * @since 0.1.0
  * @category conditions
  */
-export const nth = condition((from: number, to: number = from) => {
-  const isNumber = Number.isInteger(from) && (Number.isInteger(to) || to === Infinity)
-  if (!(isNumber && from >= 1 && to >= from)) throw new RangeError(`Fault.nth: there are no calls ${from} to ${to}`)
-  return {
-    label: from === to ? `call ${from}` : `calls ${from} to ${to}`,
-    start: () => {
-      let count = 0
-      return () => {
-        count++
-        return from <= count && count <= to
-      }
-    }
-  }
-})
+export const nth = condition(Conditions.nth)
 
 /**
  * Affects only this fraction of the calls, from 0 to 1, chosen by the seed of the queue.
@@ -379,14 +360,7 @@ export const nth = condition((from: number, to: number = from) => {
  * @since 0.1.0
  * @category conditions
  */
-export const withProbability = condition((fraction: number) => {
-  if (!(fraction >= 0 && fraction <= 1)) {
-    throw new RangeError(`Fault.withProbability: ${fraction} is not between 0 and 1`)
-  }
-  // without the digits of a binary fraction: 0.29 * 100 is 28.999999999999996
-  const percentage = Number((fraction * 100).toPrecision(12))
-  return { label: `${percentage} % of the calls`, start: ({ random }) => () => random() < fraction }
-})
+export const withProbability = condition(Conditions.withProbability)
 
 /**
  * Affects only calls that start at least `from`, and less than `to`, after the queue was created. `to` defaults to for
@@ -395,12 +369,7 @@ export const withProbability = condition((fraction: number) => {
  * @since 0.1.0
  * @category conditions
  */
-export const during = condition((from: Duration.DurationInput, to: Duration.DurationInput = Duration.infinity) => {
-  const [start, end] = [Duration.toMillis(from), Duration.toMillis(to)]
-  const label = `from ${Duration.format(from)} to ${Duration.format(to)}`
-  if (start >= end) throw new RangeError(`Fault.during: there is no time ${label}`)
-  return { label, start: ({ startedAt }) => ({ at }) => startedAt + start <= at && at < startedAt + end }
-})
+export const during = condition(Conditions.during)
 
 /**
  * Affects only calls above a rate: those after the first `calls` in any span of `per`.
@@ -408,20 +377,4 @@ export const during = condition((from: Duration.DurationInput, to: Duration.Dura
  * @since 0.1.0
  * @category conditions
  */
-export const aboveRate = condition((calls: number, per: Duration.DurationInput) => {
-  const span = Duration.toMillis(per)
-  const label = `over ${calls} calls in ${Duration.format(per)}`
-  if (!(Number.isInteger(calls) && calls >= 0 && span > 0)) throw new RangeError(`Fault.aboveRate: no rate is ${label}`)
-  return {
-    label,
-    start: () => {
-      let allowed: ReadonlyArray<number> = []
-      return ({ at }) => {
-        allowed = allowed.filter((time) => time > at - span)
-        if (allowed.length >= calls) return true
-        allowed = [...allowed, at]
-        return false
-      }
-    }
-  }
-})
+export const aboveRate = condition(Conditions.aboveRate)

@@ -16,8 +16,8 @@ import * as Pacer from "../policy/internal/scheduleDriver.js"
 import type { WatchPolicy } from "../policy/WatchPolicy.js"
 import { nextExpiry } from "../watch/internal/expiry.js"
 import * as JobState from "../watch/internal/jobState.js"
-import * as SeededRandom from "./internal/seededRandom.js"
 import { ManualClock } from "./internal/virtualTime.js"
+import * as Worker from "./Worker.js"
 
 // -----------------------------------------------------------------------------
 // models
@@ -176,8 +176,8 @@ export const simulate = (
     const jobs = count < Infinity ? Math.max(1, count) : 1_000
     const clock = new SimulatedClock(start)
     // two sources, so that the jobs do not depend on the policy
-    const source = SeededRandom.make(`jobs ${seed}`)
-    const jitter = SeededRandom.make(`jitter ${seed}`)
+    const source = Random.make(`jobs ${seed}`)
+    const jitter = Random.make(`jitter ${seed}`)
     const stalenesses: Array<number> = []
     let polls = 0
     yield* Effect.gen(function*() {
@@ -202,29 +202,23 @@ export const simulate = (
 // workloads
 // -----------------------------------------------------------------------------
 
-// Never 0, which has no logarithm.
-const uniform = Effect.map(Random.next, (x) => 1 - x)
-
-const normal = Effect.zipWith(uniform, uniform, (a, b) => Math.sqrt(-2 * Math.log(a)) * Math.cos(2 * Math.PI * b))
-
-const lognormal = (median: number, sigma: number): Effect.Effect<number> =>
-  Effect.map(normal, (x) => median * Math.exp(sigma * x))
-
-const exponential = (mean: number): Effect.Effect<number> => Effect.map(uniform, (x) => -mean * Math.log(x))
-
-const pareto = (least: number, alpha: number): Effect.Effect<number> =>
-  Effect.map(uniform, (x) => least * x ** (-1 / alpha))
-
-const seconds = (
-  wait: Effect.Effect<number>,
-  run: Effect.Effect<number>,
+const jobs = (
+  wait: Worker.Distribution,
+  run: Worker.Distribution,
   progress?: SimulatedJob["progress"]
 ): Effect.Effect<SimulatedJob> =>
-  Effect.zipWith(wait, run, (wait, run) => ({
-    wait: Duration.seconds(wait),
-    run: Duration.seconds(run),
-    progress
-  }))
+  Effect.randomWith((random) =>
+    Effect.sync(() => {
+      const next = () => Effect.runSync(random.next)
+      return { wait: wait(next), run: run(next), progress }
+    })
+  )
+
+const short = Worker.lognormal("4 seconds", 0.2)
+const long = Worker.lognormal("1 minute", 0.2)
+
+// a Pareto distribution
+const heavyTailed = (random: () => number) => Duration.seconds(5 * (1 - random()) ** (-1 / 1.5))
 
 /**
  * Workloads of usual shapes.
@@ -241,21 +235,21 @@ const seconds = (
  * @category simulation
  */
 export const workloads: { readonly [name in "lognormal" | "video" | "bimodal" | "heavyTailed"]: Workload } = {
-  lognormal: { name: "lognormal", job: seconds(lognormal(3, 1), lognormal(30, 0.6)) },
+  lognormal: {
+    name: "lognormal",
+    job: jobs(Worker.lognormal("3 seconds", 1), Worker.lognormal("30 seconds", 0.6))
+  },
   video: {
     name: "video",
-    job: seconds(
-      lognormal(5, 1),
-      lognormal(90, 0.35),
+    job: jobs(
+      Worker.lognormal("5 seconds", 1),
+      Worker.lognormal("90 seconds", 0.35),
       (fraction) => Math.max(0, Math.floor((fraction - 0.05) / 0.95 * 50) / 50)
     )
   },
   bimodal: {
     name: "bimodal",
-    job: seconds(
-      exponential(1),
-      Effect.flatMap(Random.next, (x) => x < 0.7 ? lognormal(4, 0.2) : lognormal(60, 0.2))
-    )
+    job: jobs(Worker.exponential("1 second"), (random) => random() < 0.7 ? short(random) : long(random))
   },
-  heavyTailed: { name: "heavy-tailed", job: seconds(exponential(2), pareto(5, 1.5)) }
+  heavyTailed: { name: "heavy-tailed", job: jobs(Worker.exponential("2 seconds"), heavyTailed) }
 }

@@ -1,6 +1,5 @@
 import * as Duration from "effect/Duration"
 import * as Hash from "effect/Hash"
-import * as Random from "effect/Random"
 import { PCGRandom } from "effect/Utils"
 import type { Timing } from "../Worker.js"
 
@@ -15,9 +14,6 @@ export const seeded = (seed: string): () => number => {
     return random.number()
   }
 }
-
-/** Returns the `Random` of a seed. @internal */
-export const make = (seed: string | number): Random.Random => Random.make(seed)
 
 /**
  * Returns a time in whole milliseconds, the unit of the service. Fractions may differ between machines, and with them the
