@@ -200,7 +200,6 @@ export const submit = (
   now: number,
   request: Parameters<typeof Queue.submit>[2]
 ): Simulation => {
-  const simulation = advance(self, now)
-  const queue = Queue.submit(simulation.queue, simulation.queue.now, request)
-  return advance(scheduleClaims({ ...simulation, queue }, queue.now, request.ref.model), now)
+  const [, after] = modify(self, now, (queue, now) => [Queue.submit(queue, now, request), undefined])
+  return advance(scheduleClaims(after, after.queue.now, request.ref.model), now)
 }

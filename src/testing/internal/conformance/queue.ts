@@ -35,7 +35,7 @@ const info = { conformance: "check", attempt: 1 }
 const submit = ({ model, payload }: Target) => JobQueue.submit({ model, payload, info, priority: lowest })
 
 const submits = (target: Target, count: number) =>
-  Effect.all(Array.from({ length: count }, () => submit(target)), { concurrency: "unbounded" })
+  Effect.replicateEffect(submit(target), count, { concurrency: "unbounded" })
 
 const maxTries = 20
 
@@ -258,25 +258,13 @@ const sharedQueue: Checks = {
 
   *"watch: a stream of transitions is a legal path, and ends when the job is canceled"(target) {
     const job = yield* submit(target)
+    const watch = JobStream.transitions(job, { ...defaultPolicy, cadence: Cadence.fixed("200 millis") })
     const seen: Array<Transition.Transition> = []
-    const policy = { ...defaultPolicy, cadence: Cadence.fixed("200 millis") }
-    const watch = Stream.runForEach(
-      JobStream.transitions(job, policy),
-      (transition) => Effect.sync(() => seen.push(transition))
-    )
-    const ended = yield* Effect.scoped(Effect.gen(function*() {
-      const fiber = yield* Effect.forkScoped(watch)
-      const hasEnded = Effect.map(Fiber.poll(fiber), Option.isSome)
-      const passUntil = (isSo: Effect.Effect<boolean>, times: number) =>
-        Effect.repeat(Effect.zipRight(target.pass("50 millis"), isSo), { until: (isSo) => isSo, times })
-      yield* passUntil(Effect.map(hasEnded, (hasEnded) => hasEnded || seen.length > 0), maxTries * 10)
-      const result = yield* JobQueue.cancel(job)
-      // a canceled job ends the watch; any other may run for hours
-      yield* passUntil(hasEnded, result._tag === "Canceled" ? maxTries * 10 : maxTries)
-      if (yield* hasEnded) return yield* Effect.as(Fiber.join(fiber), true)
-      return result._tag === "NotCanceled"
-    }))
-    yield* expectThat("the watch of a canceled job", stepsOf(seen), ended, "an end")
+    const mayRunForHours = (transition: Transition.Transition) =>
+      seen.push(transition) > 1
+        ? Effect.succeed(false)
+        : Effect.map(JobQueue.cancel(job), ({ _tag }) => _tag === "NotCanceled")
+    yield* inTime(target, "the watch of a canceled job", Stream.runDrain(Stream.takeUntilEffect(watch, mayRunForHours)))
     yield* expectLegal(seen)
   },
 
