@@ -245,7 +245,7 @@ const estimateBy = (
 export const make = (options: Options = {}): Effect.Effect<Service> =>
   Effect.sync(() => {
     const cap = pauseOf(options.cap ?? Duration.seconds(30))
-    const floor = Math.min(cap, pauseOf(options.floor ?? Duration.millis(200)))
+    const floor = pauseOf(options.floor ?? Duration.millis(200))
     const pollCost = Duration.toMillis(Duration.clamp(options.pollCost ?? Duration.millis(200), {
       minimum: Duration.millis(1),
       maximum: maxPause

@@ -135,6 +135,35 @@ describe("cadence", () => {
       assert.deepStrictEqual(yield* pauses(service.cadence, statuses, 7), yield* pauses(fallback, statuses, 7))
     }))
 
+  it.effect("begins the fallback anew for a job whose model was forgotten", () =>
+    Effect.gen(function*() {
+      const service = yield* LearnedCadence.make({ models: 1, minSamples: 1 })
+      yield* service.observe(done(1, 10))
+      const status = snapshot("Running", { createdAt: 0, claimedAt: 1 })
+      const [state] = yield* service.cadence.step(epoch, status, service.cadence.initial)
+      yield* service.observe(done(1, 10, { model: "another" }))
+      const [, , decision] = yield* service.cadence.step(epoch + 500, status, state)
+      assert(ScheduleDecision.isContinue(decision))
+      assert.closeTo(ScheduleIntervals.start(decision.intervals) - epoch, 1_000, 101)
+    }))
+
+  it.effect("counts from its first poll for a job whose times are not reported", () =>
+    Effect.gen(function*() {
+      const service = yield* LearnedCadence.make({ minSamples: 1 })
+      for (let i = 0; i < 10; i++) yield* service.observe(done(1, 10))
+      const pausesOf = (times: { readonly claimedAt?: number }) =>
+        pauses(service.cadence, Array.from({ length: 10 }, () => snapshot("Running", times)), 1)
+      assert.deepStrictEqual(yield* pausesOf({}), yield* pausesOf({ claimedAt: 0 }))
+    }))
+
+  it.effect("expects a job that has waited longer than all before it to be claimed now", () =>
+    Effect.gen(function*() {
+      const service = yield* LearnedCadence.make({ minSamples: 1 })
+      for (let i = 0; i < 10; i++) yield* service.observe(done(1, 10))
+      const waiting = yield* pauses(service.cadence, [snapshot("Pending", { createdAt: -3_600 })], 1)
+      assert.deepStrictEqual(waiting, yield* pauses(service.cadence, [snapshot("Running", { claimedAt: 0 })], 1))
+    }))
+
   it.effect("knows a model after `minSamples` jobs, for any half-life", () =>
     Effect.gen(function*() {
       for (const halfLife of [1, 3, 1_000, Infinity, NaN, 0, -1]) {
@@ -189,13 +218,13 @@ describe("cadence", () => {
     FastCheck.integer()
   ], ([known, reported, seed]) =>
     Effect.gen(function*() {
-      const service = yield* LearnedCadence.make({ floor: "1 second", cap: "7 seconds", minSamples: 1 })
+      const service = yield* LearnedCadence.make({ floor: "5 seconds", cap: "7 seconds", minSamples: 1 })
       yield* Effect.forEach(known, ([wait, run]) => service.observe(done(wait, run)))
       const statuses = reported.map(([tag, time, retries]) =>
         snapshot(tag, { createdAt: time / 1_000, claimedAt: time / 1_000 }, { retries })
       )
       for (const pause of yield* pauses(service.cadence, statuses, seed)) {
-        assert.isAtLeast(pause, 1 - 1e-3)
+        assert.isAtLeast(pause, 5 - 1e-3)
         assert.isAtMost(pause, 7 + 1e-3)
       }
     }))

@@ -123,7 +123,6 @@ export const balancedPause = (cells: Cells, cost: number): number => {
   let left = Math.sqrt(2 * cost)
   let alive = massOf(cells)
   for (const { from, mass, to } of cells) {
-    if (mass === 0) continue
     // the density is constant within the cell, and the rate grows as fewer are left
     const density = mass / (to - from)
     const roots = 2 / Math.sqrt(density)
@@ -139,7 +138,7 @@ export const balancedPause = (cells: Cells, cost: number): number => {
 export const quantile = (cells: Cells, part: number): Option.Option<number> => {
   let left = part * massOf(cells)
   for (const { from, mass, to } of cells) {
-    if (mass > 0 && mass >= left) return Option.some(from + (to - from) * left / mass)
+    if (mass >= left) return Option.some(from + (to - from) * left / mass)
     left -= mass
   }
   return Option.map(Option.fromNullable(cells.at(-1)), ({ to }) => to)
