@@ -1,14 +1,12 @@
 /** Drives schedules for their pauses, and leaves the waiting to the caller. @internal */
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import { monotonic, wallOffset } from "../../model/internal/time.js"
 import type { JobStatus } from "../../model/Job.js"
-import type { QueueError } from "../../model/QueueError.js"
 import { type Cadence, defaultCadence } from "../Cadence.js"
-import { clampPause, retryAfterOf } from "./pauses.js"
+import { clampPause } from "./pauses.js"
 import { ask, flatMapEager } from "./schedule.js"
 
 /** @internal */
@@ -52,10 +50,6 @@ export const make = <In>(schedule: Schedule.Schedule<unknown, In>): Effect.Effec
         )
     })
   })
-
-/** Returns the pause before a retry: never shorter than `Retry-After`, whatever the policy returns. @internal */
-export const retryPause = (millis: number, error: QueueError): number =>
-  clampPause(Math.max(millis, Duration.toMillis(retryAfterOf(error))))
 
 /** A step of a cadence. When a cadence has ended, the default cadence continues. @internal */
 export interface CadenceStep {

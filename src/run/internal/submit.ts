@@ -4,6 +4,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
@@ -15,6 +16,7 @@ import { isSameJob } from "../../model/internal/jobKey.js"
 import { uuidv7 } from "../../model/internal/uuid.js"
 import { isName, type JobRef } from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
+import { retryAfterOf } from "../../policy/internal/pauses.js"
 import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import type { Retry } from "../../policy/Retry.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
@@ -121,7 +123,8 @@ export const make = (options: SubmitOptions, onDelay: (delay: Delay) => Effect.E
             Effect.gen(function*() {
               const next = mayRetry(error) ? yield* driver.next(error) : Option.none()
               if (Option.isNone(next)) return false
-              const pause = ScheduleDriver.retryPause(next.value, error)
+              // never shorter than `Retry-After`, whatever the policy returns
+              const pause = Math.max(next.value, Duration.toMillis(retryAfterOf(error)))
               yield* onDelay({ key, error, nextTryAt: DateTime.add(yield* DateTime.now, { millis: pause }) })
               yield* Effect.sleep(pause)
               return true

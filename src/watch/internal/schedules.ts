@@ -138,8 +138,7 @@ export class Schedules {
   private tryOf(group: PollGroup, error: QueueError, at: number, state: unknown): Effect.Effect<Try | undefined> {
     return flatMapEager(
       ScheduleDriver.step(group.policy.retry, this.wallTime(group, at), error, state),
-      ([state, pause]) =>
-        Effect.succeed(pause === undefined ? undefined : { state, at: at + ScheduleDriver.retryPause(pause, error) })
+      ([state, pause]) => Effect.succeed(pause === undefined ? undefined : { state, at: at + pause })
     )
   }
 }
