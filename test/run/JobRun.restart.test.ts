@@ -132,6 +132,15 @@ describe("a job that another client has canceled", () => {
       yield* TestJobQueue.expectJobs(1)
     }).pipe(inJournal({ workers: slowly })))
 
+  it.effect("is reported as canceled without a journal, too", () =>
+    Effect.gen(function*() {
+      const fiber = yield* Effect.fork(run)
+      yield* Effect.sleep("5 seconds")
+      const [job] = yield* TestJobQueue.jobs
+      yield* JobQueue.cancel(job!)
+      assert.strictEqual((yield* Effect.flip(Fiber.join(fiber)))._tag, "JobCanceled")
+    }).pipe(inQueue({ workers: slowly })))
+
   it.effect("is submitted again once its key is removed", () =>
     Effect.gen(function*() {
       const job = yield* JobRun.submit(request, { key })
@@ -177,6 +186,14 @@ describe("a cancel without a confirmed result", () => {
       workers: slowly,
       faults: [Fault.answerLost(Fault.unavailable({ status: 502 })).pipe(Fault.on("cancel"), Fault.nth(1))]
     })))
+
+  it.effect("is sent again; if the job was claimed meanwhile, the next run continues with it", () =>
+    Effect.gen(function*() {
+      yield* Effect.timeoutOption(run, "19950 millis")
+      assert.strictEqual(yield* tagKnown, "Submitted")
+      assert.deepStrictEqual(yield* run, { sum: 3 })
+      yield* TestJobQueue.expectJobs(1)
+    }).pipe(inJournal({ workers: slowly, faults: [Fault.unavailable().pipe(Fault.on("cancel"), Fault.nth(1))] })))
 
   it.effect("nothing is submitted while it is not known whether the job is canceled", () =>
     Effect.gen(function*() {

@@ -398,6 +398,9 @@ const interrupted = (
     yield* Fiber.interrupt(fiber)
     const closed = yield* Clock.currentTimeMillis
     const exit = yield* Fiber.await(fiber)
+    if (Exit.isFailure(exit) && Cause.isInterrupted(exit.cause)) {
+      assert(Cause.isInterruptedOnly(exit.cause), Cause.pretty(exit.cause))
+    }
     const jobs = yield* recorded
     const pending = jobs.filter(({ isPending }) => isPending).map(({ job }) => job)
     // the host releases a body that is not read any more in a turn of its own
@@ -497,6 +500,24 @@ describe("scoped", () => {
       assert.deepStrictEqual(released, [JobRun.Release.StillRunning({ job, status: "running" })])
       assert.deepStrictEqual(yield* JobStream.result(job), { sum: 3 })
     }).pipe(inQueue({ workers: finishing })))
+
+  it.effect("reports a job that has ended, with its state", () =>
+    Effect.gen(function*() {
+      const released: Array<JobRun.Release> = []
+      const onRelease = (release: JobRun.Release) => Effect.sync(() => released.push(release))
+      const job = yield* Effect.scoped(
+        Effect.tap(JobRun.scoped(request, { onRelease }), (job) => JobStream.result(job))
+      )
+      assert.deepStrictEqual(released, [JobRun.Release.Ended({ job, status: "done" })])
+    }).pipe(inQueue({ workers: finishing })))
+
+  it.effect("does not repeat a cancel that is refused", () =>
+    Effect.gen(function*() {
+      const released: Array<JobRun.Release> = []
+      const onRelease = (release: JobRun.Release) => Effect.sync(() => released.push(release))
+      yield* Effect.scoped(JobRun.scoped(request, { onRelease }))
+      assert.deepStrictEqual([noted(released), (yield* TestJobQueue.counts).cancel], [["NotReleased"], 1])
+    }).pipe(inQueue({ faults: [Fault.unauthorized.pipe(Fault.on("cancel"))] })))
 
   it.effect("never fails the close, even if the service is unavailable or `onRelease` dies", () =>
     Effect.gen(function*() {
@@ -759,8 +780,9 @@ describe("resubmit", () => {
     Effect.gen(function*() {
       const error = yield* Effect.flip(JobRun.run(request, { resubmit: twice }))
       assert(error._tag === "JobRetriesExhausted")
-      const jobs = yield* TestJobQueue.jobs
-      assert.deepStrictEqual([jobs.length, jobs.at(-1)], [3, error.job])
+      const jobs = yield* recorded
+      assert.deepStrictEqual([jobs.length, jobs.at(-1)?.job], [3, error.job])
+      for (const { info } of jobs) assert.match(String(info["client_key"]), /^[\da-f-]{36}$/)
     }).pipe(inQueue({ workers: dying })))
 
   it.effect("is a warning of the log, with the job that was lost and the time of the next submit", () =>
@@ -1044,6 +1066,15 @@ describe("events", () => {
       : event._tag === "Released"
       ? event.release._tag
       : `= ${JSON.stringify(event.value)}`
+
+  it.effect("do not delay the release of the jobs when their consumer stops", () =>
+    Effect.gen(function*() {
+      const start = yield* Clock.currentTimeMillis
+      const jobs = Effect.all(Array.from({ length: 20 }, () => JobRun.run(request)), { concurrency: "unbounded" })
+      yield* JobRun.events(jobs).pipe(Stream.take(1), Stream.runDrain)
+      assert.isBelow((yield* Clock.currentTimeMillis) - start, 1_000)
+      for (const { isPending } of yield* recorded) assert(!isPending)
+    }).pipe(inQueue({})))
 
   it.effect("report every run in an effect, and then its value", () =>
     Effect.gen(function*() {

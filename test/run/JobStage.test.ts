@@ -71,6 +71,8 @@ describe("a stage", () => {
         ...["image", "video"].flatMap((stage) => [`${stage} Submitted`, ...Array(3).fill(`${stage} Observed`)]),
         "a cat.png.mp4"
       ])
+      const late = yield* Stream.runCollect(JobRun.events(Effect.timeoutOption(video({ image: "" }), "1 second")))
+      assert(Array.from(late).some((event) => event._tag === "Released" && Option.contains(event.stage, "video")))
     }).pipe(inQueue({ workers })))
 
   it.effect("does not submit a payload that can't be encoded", () =>
@@ -108,6 +110,12 @@ describe("a stage", () => {
       assert.match(error.message, /^stage odd: my-org\/image\//)
       assert.lengthOf(error.message.split(name), 2, "it names the job once")
     }).pipe(inQueue({ workers })))
+
+  it.effect("has the last cursor in its error also after trouble", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(video({ image: "" }, { retry: Schedule.recurs(1) }))
+      assert.deepStrictEqual([error.error._tag, error.cursor?.phase], ["Unavailable", "Queued"])
+    }).pipe(inQueue({ faults: [Fault.unavailable().pipe(Fault.on("status"), Fault.nth(2, 9))] })))
 
   it.effect("has no cursor of an earlier job in its error", () =>
     Effect.gen(function*() {

@@ -231,6 +231,26 @@ describe("a submit with a journal", () => {
     }).pipe(inQueue(SubmitJournal.layerMemory), Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
   })
 
+  it.effect("cancels its job though the journal can't be read, or has no entry any more", () =>
+    Effect.gen(function*() {
+      for (const nth of [2, 3]) {
+        yield* Effect.scoped(JobRun.scoped(request, { key: "order-17" })).pipe(Effect.provide(broken("get", nth)))
+      }
+      assert.strictEqual((yield* TestJobQueue.counts).cancel, 2)
+    }).pipe(inQueue(SubmitJournal.layerMemory)))
+
+  it.effect("does not change the entry of a later job when it cancels its own", () =>
+    Effect.gen(function*() {
+      const journal = yield* SubmitJournal.SubmitJournal
+      const later = yield* Effect.scoped(Effect.gen(function*() {
+        yield* JobRun.scoped(request, { key: "order-17" })
+        yield* journal.remove("order-17")
+        return yield* submit
+      }))
+      assert.strictEqual((yield* TestJobQueue.counts).cancel, 1)
+      assert.deepStrictEqual(yield* submit, later)
+    }).pipe(inQueue(SubmitJournal.layerMemory)))
+
   it.effect("fails with the reason if the entry is invalid", () => {
     const { entries, layer } = disk()
     entries.set("effect-queue-status/submit/order-17", "{\"_tag\":\"Sent\"}")

@@ -89,7 +89,7 @@ const watch = (
     if (deadline.onExpiry === "leave") return yield* watched
     const expired = (error: QueueError.DeadlineError) =>
       cursorOf()?.phase === "Running" ? Effect.fail(error) : cancelThenFail(error, owner.cancel(job), deadline, 0)
-    return yield* Effect.catchTags(watched, { PendingTooLong: expired, Stalled: expired, WatchTimeout: expired })
+    return yield* Effect.catchTags(watched, { PendingTooLong: expired, WatchTimeout: expired })
   })
 
 /**
