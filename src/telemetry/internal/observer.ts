@@ -47,7 +47,7 @@ export class JobObserver implements Observer<Watched> {
     return {
       job,
       parent: Fiber.isExported(fiber) ? Option.fromNullable(fiber.currentSpan) : undefined,
-      cursor: this.past.take(job, 0)?.value ?? from,
+      cursor: this.past.take(job, 0) ?? from,
       status: undefined,
       history: undefined,
       trouble: undefined

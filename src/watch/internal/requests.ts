@@ -184,7 +184,7 @@ export class Requests {
     this.stopping.set(key, fibers.add(fiber))
     fiber.addObserver(() => {
       fibers.delete(fiber)
-      if (fibers.size === 0 && this.stopping.get(key) === fibers) this.stopping.delete(key)
+      if (fibers.size === 0) this.stopping.delete(key)
     })
     Fiber.interrupt(fiber)
   }

@@ -4,8 +4,7 @@
 import { keyOf } from "../../model/internal/jobKey.js"
 import type { JobRef } from "../../model/Job.js"
 
-/** @internal */
-export interface Retained<A> {
+interface Retained<A> {
   readonly value: A
   readonly until: number
 }
@@ -26,11 +25,10 @@ export class Retention<A> {
   }
 
   /** Returns the value and forgets it. */
-  take(job: JobRef, now: number): Retained<A> | undefined {
-    const key = keyOf(job)
-    const entry = this.entries.get(key)
-    this.entries.delete(key)
-    return entry !== undefined && entry.until > now ? entry : undefined
+  take(job: JobRef, now: number): A | undefined {
+    const value = this.get(job, now)
+    this.entries.delete(keyOf(job))
+    return value
   }
 
   set(job: JobRef, value: A, until: number, now: number): void {

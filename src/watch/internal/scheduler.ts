@@ -181,15 +181,14 @@ export class Scheduler {
   }
 
   private unpark(job: Job.JobRef, now: number): Poller | undefined {
-    const parked = this.parked.take(job, now)
-    if (parked === undefined) return undefined
-    const { until, value: poller } = parked
+    const poller = this.parked.take(job, now)
+    if (poller === undefined) return undefined
     poller.order = this.plan.orderOf(job.model)
     this.plan.enter(poller)
     poller.order.afterChange(poller)
     poller.retry = undefined
+    // in trouble, the retry of the subscriber plans the next poll
     if (poller.trouble === undefined) this.plan.schedule(poller, poller.pause, poller.pause, now, poller.at)
-    else this.plan.pollAt(poller, until)
     return poller
   }
 
@@ -265,7 +264,7 @@ export class Scheduler {
         period = Math.min(period, next.period ?? Math.max(next.pause, (poller.period ?? 0) / 2))
       }
     }
-    if (!poller.isWatched || pause === Infinity) return
+    if (pause === Infinity) return
     if (poller.phase !== "idle") this.plan.shorten(poller, pause, period)
     else if (poller.isPlannable) this.plan.schedule(poller, pause, period, this.executor.now, from)
     this.checkConfirmation(poller)
@@ -347,7 +346,7 @@ export class Scheduler {
       else this.failGroup(poller, group.policy, exit.cause)
     }
     const { groups, trouble } = poller
-    if (!poller.isWatched || trouble === undefined) return
+    if (trouble === undefined) return
     const due = Math.min(...groups.map(({ retry }) => retry?.at ?? Infinity))
     if (due === Infinity) return
     if (poller.isPlannable) this.plan.pollAt(poller, Math.max(due, trouble.notBefore))
