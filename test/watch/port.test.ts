@@ -221,6 +221,28 @@ describe("troubles", () => {
       workers: { script: Worker.always(Worker.finish("20 seconds")) },
       faults: [Fault.unavailable({ status: 502 }).pipe(Fault.on("status"), Fault.during("3 seconds", "9 seconds"))]
     })))
+
+  it.effect("pass with the next response, also if it shows nothing new, and not because a watch gives up", () =>
+    Effect.gen(function*() {
+      const job = yield* JobQueue.submit({ model, payload: {} })
+      const tags: Array<string> = []
+      const watch = JobStream.events(job, {
+        ...everySecond,
+        retry: Schedule.spaced("1 second").pipe(Schedule.upTo(4_000))
+      })
+      yield* Effect.option(Stream.runForEach(watch, ({ _tag }) => Effect.sync(() => tags.push(_tag))))
+      assert.deepStrictEqual(tags.filter((tag, i) => tag !== tags[i - 1]), [
+        "Queued",
+        "Trouble",
+        "Recovered",
+        "Trouble"
+      ])
+    }).pipe(inQueue({
+      faults: [
+        Fault.unavailable().pipe(Fault.on("status"), Fault.during("3 seconds", "5 seconds")),
+        Fault.unavailable().pipe(Fault.on("status"), Fault.during("10 seconds", "1 hour"))
+      ]
+    })))
 })
 
 describe("the order of the queue", () => {
