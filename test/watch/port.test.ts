@@ -245,6 +245,23 @@ describe("troubles", () => {
     })))
 })
 
+describe("a deadline", () => {
+  it.effect("that passes while a request of its job is in flight does not change when another job is polled", () =>
+    Effect.gen(function*() {
+      const [slow, other] = [
+        yield* JobQueue.submit({ model, payload: {} }),
+        yield* JobQueue.submit({ model, payload: {} })
+      ]
+      yield* TestJobQueue.inject(Fault.delay("10 seconds").pipe(Fault.on("status"), Fault.ofJob(slow)))
+      yield* Effect.all([
+        Effect.exit(JobStream.result(slow, { deadline: "500 millis" })),
+        Effect.timeoutOption(JobStream.result(other, { cadence: Schedule.spaced("1 hour") }), "1 minute")
+      ], { concurrency: "unbounded" })
+      const calls = yield* TestJobQueue.calls
+      assert.lengthOf(calls.filter((call) => call.operation === "status" && call.requestId === other.requestId), 1)
+    }).pipe(inQueue({})))
+})
+
 describe("the order of the queue", () => {
   const watched = (jobs: number, options: JobWatcher.Options) =>
     Effect.gen(function*() {
