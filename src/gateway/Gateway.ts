@@ -127,7 +127,6 @@ export const httpApp = (options: Options = {}): HttpApp.Default<never, JobWatche
   })
 
   const status = Effect.fnUntraced(function*({ jobs: [known], wait }: Query) {
-    if (!isOpen(known)) return Response.noNews
     const snapshot = yield* latest(known, Duration.seconds(wait))
     if (Option.isNone(snapshot)) return Response.noNews
     const { at, status } = snapshot.value

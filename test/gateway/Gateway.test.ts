@@ -21,6 +21,7 @@ import {
   type App,
   follow,
   get,
+  getUntil,
   type Headers,
   make,
   path,
@@ -119,6 +120,9 @@ describe("GET /events", () => {
       const app = yield* make()
       yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.during("0 seconds", "1 minute")))
       const begun = yield* DateTime.now
+      // a trouble begins the stream
+      yield* getUntil(app, path("events", job), (text) => text.includes("Unavailable"))
+      assert.isBelow(DateTime.distance(begun, yield* DateTime.now), 5_000)
       const { text } = yield* get(app, path("events", job))
       assert.isAtLeast(DateTime.distance(begun, yield* DateTime.now), 60_000)
       const [first, ...others] = readEvents(text).filter(({ event }) => event !== "Trouble")
@@ -360,6 +364,22 @@ describe("GET /status", () => {
       const done = json(yield* get(app, path("status", job)))
       assert.deepStrictEqual([done.status, done.outputs], ["done", { video_url: "https://example.com/cat.mp4" }])
       yield* TestJobQueue.expectPolls(job, 2)
+    })))
+
+  it.effect("reports the age of the snapshot, in seconds", () =>
+    test(Effect.gen(function*() {
+      const job = yield* submit
+      const app = Effect.provideService(yield* make(), WatchPolicy.Default, {
+        ...WatchPolicy.defaultPolicy,
+        cadence: Cadence.fixed("10 seconds")
+      })
+      yield* Effect.fork(get(app, path("events", job)))
+      const age = Effect.map(get(app, path("status", job)), ({ headers }) => Number(headers["age"]))
+      yield* Effect.sleep("5 seconds")
+      const before = yield* age
+      // no poll yet
+      yield* Effect.sleep("2 seconds")
+      assert.strictEqual(yield* age, before + 2)
     })))
 
   it.effect("waits for news after a cursor, as long as it may", () =>

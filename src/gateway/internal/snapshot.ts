@@ -40,7 +40,6 @@ export const latest = (
       options: { from, deadline: Deadline.request(deadline.request), unrecognized: "end" },
       wants: "polls",
       select: (notice) => {
-        if (notice._tag === "Recovered") return Either.right([])
         trouble = notice._tag === "Trouble" ? notice.error : undefined
         if (notice._tag === "Sample" && hasNews(known, notice)) return Either.right([Option.some(notice)])
         if (isWaiting) return Either.right([])
