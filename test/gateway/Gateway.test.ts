@@ -14,6 +14,7 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Gateway, GatewayAccess } from "../../src/gateway/index.js"
+import { GatewayOutput } from "../../src/gateway/internal/output.js"
 import { Cadence, Job, JobQueue, JobWatcher, QueueError, Transition, WatchPolicy } from "../../src/index.js"
 import { Arbitraries, Fault, TestJobQueue, Worker } from "../../src/testing/index.js"
 import {
@@ -75,6 +76,32 @@ describe("GET /events", () => {
         const app = yield* make({ heartbeat })
         const { text } = yield* get(app, path("events", yield* submit))
         assert.isAtMost(text.match(/^: heartbeat$/gm)?.length ?? 0, 60_000 / 50)
+      }
+    })))
+
+  it.effect("sends heartbeats to a client that has taken everything, for as long as it is there", () =>
+    test(Effect.gen(function*() {
+      const job = yield* submit
+      for (const isIdle of [true, false]) {
+        let heartbeats = 0
+        const app = Effect.provideService(
+          yield* make({ heartbeat: "1 second" }),
+          GatewayOutput,
+          (_, write) =>
+            Effect.as(
+              Effect.forkScoped(write({
+                write: (bytes) => {
+                  if (new TextDecoder().decode(bytes) === ": heartbeat\n\n") heartbeats++
+                },
+                isIdle,
+                room: Effect.void
+              })),
+              Stream.never
+            )
+        )
+        yield* Effect.timeoutOption(get(app, path("events", job)), "3500 millis")
+        yield* Effect.sleep("1 minute")
+        assert.strictEqual(heartbeats, isIdle ? 3 : 0)
       }
     })))
 

@@ -220,10 +220,10 @@ export class Jobs implements Observer<Job.JobRef> {
     for (const [key, entry] of this.entries) {
       if (entry.isOver) {
         this.entries.delete(key)
-        for (const { changed, news, removed } of this.pages) {
+        // the job that takes its place is news for the pages
+        for (const { changed, removed } of this.pages) {
           changed.delete(entry)
           removed.add(entry)
-          news.unsafeOpen()
         }
         return true
       }
