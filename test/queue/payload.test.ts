@@ -66,6 +66,7 @@ const unsayable: ReadonlyArray<readonly [what: string, value: unknown]> = [
   ["an instance of Promise", Promise.resolve(1)],
   ["an instance of Prompt", new Prompt("a cat")],
   ["an instance of Scene", new Scene({ title: "a cat" })],
+  ["an instance of Object", Math], // it has a tag of its own, as iterators do
   ["an invalid Date", new Date(NaN)],
   ["an Effect", Effect.succeed(1)],
   ["an Effect", Option.some(1)],
@@ -173,6 +174,7 @@ describe("a payload arrives as JSON represents it", () => {
         nothing: null,
         absent: undefined,
         twice: [shared, shared],
+        keys: [{ toJSON: (key: string) => key }],
         zero: -0,
         own: JSON.parse("{\"__proto__\": 1, \"constructor\": 2}")
       }, { at })
@@ -188,6 +190,7 @@ describe("a payload arrives as JSON represents it", () => {
           foreign: { a: [1] },
           nothing: null,
           twice: [shared, shared],
+          keys: ["0"],
           zero: 0,
           own: JSON.parse("{\"__proto__\": 1, \"constructor\": 2}")
         }))

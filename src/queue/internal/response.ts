@@ -133,7 +133,7 @@ const parseBody = (text: string, scrub: Scrub): typeof ErrorBody.Type => {
     return errorBody(JSON.parse(text))
   } catch {
     // The text of a load balancer's HTML page. The token is removed first: it may contain what looks like a tag.
-    return { message: string(scrub(text).replace(html, " ").replace(/\s+/g, " ").trim()) }
+    return { message: string(scrub(text).replace(html, " ").replace(/\s+/g, " ")) }
   }
 }
 
