@@ -113,13 +113,13 @@ export const make = (
 
     const renew = sql`
       UPDATE queue_status_webhooks SET expires = ${expiry}
-      WHERE owner = ${owner} AND stopped = 0
+      WHERE owner = ${owner}
       RETURNING endpoint, model, request`
     const take = sql`
       UPDATE queue_status_webhooks SET owner = ${owner}, expires = ${expiry}
       WHERE (endpoint, model, request) IN (
         SELECT endpoint, model, request FROM queue_status_webhooks
-        WHERE stopped = 0 AND (owner IS NULL OR (owner <> ${owner} AND expires < ${now})) ${skipLocked}
+        WHERE stopped = 0 AND (owner IS NULL OR expires < ${now}) ${skipLocked}
       )
       RETURNING endpoint, model, request`
 

@@ -167,6 +167,22 @@ function suite(make: Database["make"]) {
       )
     }))
 
+  it.scopedLive("a delivery that stopped is held again if it is added, or its own endpoint enabled", () =>
+    Effect.gen(function*() {
+      const [store] = yield* stores(1, "1 hour")
+      const deliveries = ["a", "b"].map((endpoint) => ({ endpoint, job: Job.ref(model, "v") }))
+      yield* clear([store!], deliveries)
+      const held = Effect.map(store!.hold, (all) => all.map(({ endpoint }) => endpoint).sort())
+      yield* Effect.forEach(deliveries, store!.add)
+      assert.deepStrictEqual(yield* held, ["a", "b"])
+      yield* Effect.forEach(deliveries, store!.stop)
+      assert.deepStrictEqual(yield* held, [])
+      yield* store!.enable("a")
+      assert.deepStrictEqual(yield* held, ["a"])
+      yield* store!.add(deliveries[1]!)
+      assert.deepStrictEqual(yield* held, ["a", "b"])
+    }))
+
   it.scopedLive("a lease is at least 50 milliseconds, and at most a day", () =>
     Effect.gen(function*() {
       const shortest = Duration.times("50 millis", 1 / 3)
@@ -194,6 +210,7 @@ function suite(make: Database["make"]) {
       yield* first.add(delivery)
       assert.lengthOf(yield* first.hold, 1)
       assert.strictEqual(yield* first.check(delivery), "Held")
+      yield* Effect.repeat(first.check(delivery), { until: (state) => state === "Lost" })
       yield* Effect.repeat(second.hold, { until: (held) => held.length === 1 })
       assert.strictEqual(yield* first.check(delivery), "Lost")
       yield* first.accept(delivery, cursor)
