@@ -684,7 +684,7 @@ describe("views", () => {
       }),
       { numRuns: runs(8, 20) }
     )
-    assert.isAbove(shown, 3)
+    assert.isAbove(shown, 0, "the full view sends them")
   })
 
   it("law: no error has anything of the inputs", async () => {
