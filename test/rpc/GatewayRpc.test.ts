@@ -8,8 +8,10 @@ import * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as RpcServer from "@effect/rpc/RpcServer"
 import * as RpcTest from "@effect/rpc/RpcTest"
 import { assert, describe, it } from "@effect/vitest"
+import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -234,6 +236,29 @@ describe("the procedures", () => {
         const thousand = [...jobs.slice(1), ...jobs.slice(1)]
         const [first] = yield* Stream.runCollect(Stream.take(GatewayRpc.follow(client, thousand), 1))
         assert.strictEqual(first?._tag, "Trouble")
+      })))
+
+  it.effect("are called again after a minute without an event, with pauses that begin anew after an event", () =>
+    calling({}, (client) =>
+      Effect.gen(function*() {
+        const job = yield* submitSecret
+        const calls: Array<number> = []
+        const Watch = (payload: { readonly jobs: Arr.NonEmptyReadonlyArray<{ readonly job: Job.JobRef }> }) =>
+          Stream.unwrap(Effect.map(Clock.currentTimeMillis, (now) => {
+            const call = calls.push(now)
+            const events = client.JobGateway.Watch(payload)
+            return call < 4 ? Stream.never : call === 4 ? Stream.concat(Stream.take(events, 1), Stream.never) : events
+          }))
+        const follower = { ...client, JobGateway: { ...client.JobGateway, Watch } } as typeof client
+        const events = Chunk.toReadonlyArray(yield* Stream.runCollect(GatewayRpc.follow(follower, [{ job }])))
+        assert.strictEqual(calls.length, 5)
+        for (const [i, pause] of [500, 1_000, 2_000, 500].entries()) {
+          assert.closeTo(calls[i + 1]! - calls[i]!, 60_000 + pause, 0.2 * pause)
+        }
+        assert.deepStrictEqual(
+          events.filter(({ _tag }) => _tag !== "Progressed").map(({ _tag }) => _tag),
+          [...Array.from({ length: 3 }, () => "Disconnected"), "Queued", "Disconnected", "Claimed", "Completed"]
+        )
       })))
 
   it.effect("report a job that can't be watched, and continue with the others", () =>
