@@ -23,7 +23,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Socket } from "node:net"
 import * as QueueApi from "../api/QueueApi.js"
-import { steadyMillis } from "../model/internal/time.js"
+import { steady } from "../model/internal/time.js"
 import { JobStatus, ref } from "../model/Job.js"
 import type { Operation } from "../model/QueueError.js"
 import { reasonOf } from "../queue/internal/response.js"
@@ -164,7 +164,7 @@ const handlers = (queue: SimulatedQueue.SimulatedQueue, faults: Faults.Faults) =
   const called = <Input extends Faults.CallInput>(operation: Operation, respond: (input: Input) => Faults.Respond) =>
     Effect.fnUntraced(function*(input: Input) {
       const { socket } = NodeHttpServerRequest.toIncomingMessage(yield* HttpServerRequest.HttpServerRequest)
-      const { active } = faults.begin(operation, input, steadyMillis(yield* Effect.clock))
+      const { active } = faults.begin(operation, input, steady(yield* Effect.clock).time)
       return yield* Faults.respondWith(active, respond(input)).pipe(
         Effect.map((response) => toResponse(response, socket)),
         Effect.catchTag("Disconnected", () => {
@@ -273,7 +273,7 @@ export const layer = (options: Options = {}): Layer.Layer<Emulator, HttpServerEr
         recording: options.faults !== undefined,
         retention: Duration.toMillis(options.retention ?? "1 day")
       })
-      const faults = new Faults.Faults(seed, steadyMillis(yield* Effect.clock))
+      const faults = new Faults.Faults(seed, steady(yield* Effect.clock).time)
       for (const fault of options.faults ?? []) faults.add(fault)
       const log: Array<LoggedRequest> = []
 

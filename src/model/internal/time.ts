@@ -16,17 +16,18 @@ export const monotonic = (clock: Clock.Clock): number =>
 /** Returns how far the wall clock is ahead of the monotonic time now, in milliseconds. @internal */
 export const wallOffset = (clock: Clock.Clock): number => clock.unsafeCurrentTimeMillis() - monotonic(clock)
 
-/** Returns how far the wall clock was set since the process began, in whole milliseconds; 0 in a test. @internal */
-export const wallShift = (clock: Clock.Clock): number =>
-  Math.trunc(clock.unsafeCurrentTimeMillis() - Number(clock.unsafeCurrentTimeNanos()) / 1e6)
-
 /**
- * Returns the time of the wall clock without its settings, in milliseconds since the epoch. It is monotonic, except for a
- * millisecond. The time of a test keeps its fractions.
+ * Returns the date now, and the time of the wall clock without its settings since the process began, both in milliseconds
+ * since the epoch. They differ by whole tenths of a second, so that the small differences of two clocks change neither. In
+ * a test they are equal, with fractions.
  *
  * @internal
  */
-export const steadyMillis = (clock: Clock.Clock): number => clock.unsafeCurrentTimeMillis() - wallShift(clock)
+export const steady = (clock: Clock.Clock): { readonly date: number; readonly time: number } => {
+  const date = clock.unsafeCurrentTimeMillis()
+  const ahead = date - Number(clock.unsafeCurrentTimeNanos()) / 1e6
+  return { date, time: date - 100 * Math.round(ahead / 100) }
+}
 
 const latest = 8.64e15
 

@@ -6,7 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import { rules } from "../../model/internal/rules.js"
-import { steadyMillis } from "../../model/internal/time.js"
+import { steady } from "../../model/internal/time.js"
 import type * as Job from "../../model/Job.js"
 import type { Operation, QueueError } from "../../model/QueueError.js"
 import type * as Transition from "../../model/Transition.js"
@@ -67,7 +67,7 @@ export const make = ({ faults: initialFaults = [], requestTimeout = defaultReque
   readonly requestTimeout?: Duration.DurationInput | undefined
 }) =>
   Effect.gen(function*() {
-    const startedAt = steadyMillis(yield* Effect.clock)
+    const startedAt = steady(yield* Effect.clock).time
     const client = yield* Effect.cached(Client.make(requestTimeout))
     const queue = SimulatedQueue.make({ workers, random: Random.make(seed), seed, recording: true })
     const direct = makeDirect(queue)
@@ -89,7 +89,7 @@ export const make = ({ faults: initialFaults = [], requestTimeout = defaultReque
       Effect.flatMap(Effect.zip(checked, Effect.clock), ([input, clock]) =>
         Effect.acquireUseRelease(
           Effect.sync(() => {
-            const { active, call } = faults.begin(operation, input, steadyMillis(clock))
+            const { active, call } = faults.begin(operation, input, steady(clock).time)
             return { active, call, index: calls.push(call) - 1 }
           }),
           ({ active }) =>
@@ -101,7 +101,7 @@ export const make = ({ faults: initialFaults = [], requestTimeout = defaultReque
               ),
           ({ call, index }, exit) =>
             Effect.sync(() => {
-              calls[index] = { ...call, end: { at: steadyMillis(clock), outcome: outcomeOf(exit) } }
+              calls[index] = { ...call, end: { at: steady(clock).time, outcome: outcomeOf(exit) } }
             })
         ))
 

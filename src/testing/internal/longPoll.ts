@@ -10,9 +10,9 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { steadyMillis } from "../../model/internal/time.js"
+import { steady } from "../../model/internal/time.js"
 
-const now = Effect.clockWith((clock) => Effect.sync(() => steadyMillis(clock)))
+const now = Effect.clockWith((clock) => Effect.sync(() => steady(clock).time))
 
 interface Source {
   /** Whether a job of the model is available now. */

@@ -3,7 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Random from "effect/Random"
-import { steadyMillis, wallShift } from "../../model/internal/time.js"
+import { steady } from "../../model/internal/time.js"
 import { uuidv7 } from "../../model/internal/uuid.js"
 import { absent, ref } from "../../model/Job.js"
 import type { JobRef } from "../../model/Job.js"
@@ -34,16 +34,16 @@ export const make = ({ random, workers, ...options }: {
     polls.notify()
   }
 
-  /** Sets the dates of the queue by the wall clock. */
-  const dated = (clock: Clock.Clock): Simulation.Simulation => ({
-    ...simulation,
-    queue: { ...simulation.queue, shift: wallShift(clock) }
-  })
+  /** The simulation with the dates of a time, and the time. */
+  const at = ({ date, time }: ReturnType<typeof steady>): readonly [Simulation.Simulation, now: number] => [
+    { ...simulation, queue: { ...simulation.queue, shift: date - time } },
+    time
+  ]
 
   const modify = <A>(f: (queue: Queue.QueueModel, now: number) => readonly [Queue.QueueModel, A]): Effect.Effect<A> =>
     Clock.clockWith((clock) =>
       Effect.sync(() => {
-        const [result, after] = Simulation.modify(dated(clock), steadyMillis(clock), f)
+        const [result, after] = Simulation.modify(...at(steady(clock)), f)
         change(after)
         return result
       })
@@ -54,10 +54,10 @@ export const make = ({ random, workers, ...options }: {
   return {
     submit: ({ info, model, payload, priority }: typeof SubmitRequest.Type) =>
       Effect.gen(function*() {
-        const clock = yield* Effect.clock
-        const job = ref(model, yield* uuidv7(clock.unsafeCurrentTimeMillis(), random))
+        const now = steady(yield* Effect.clock)
+        const job = ref(model, yield* uuidv7(now.date, random))
         const request = { ref: job, payload, info: info ?? absent, priority: priority ?? 0 }
-        change(Simulation.submit(dated(clock), steadyMillis(clock), request))
+        change(Simulation.submit(...at(now), request))
         return job
       }),
     /** Returns the job as it is, or as it was `behind` milliseconds ago, if the queue records versions. */
