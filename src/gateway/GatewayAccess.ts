@@ -16,6 +16,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { isSameJob } from "../model/internal/jobKey.js"
+import { lastDate } from "../model/internal/limits.js"
 import { JobRef } from "../model/Job.js"
 import { AccessDenied } from "../model/QueueError.js"
 import { isOneOf } from "./internal/secret.js"
@@ -88,9 +89,6 @@ const jose = Effect.promise(() =>
   })
 )
 
-// of an infinite expiry as well: JSON has no infinity
-const lastDate = 8.64e15
-
 const keyOf = (secret: Redacted.Redacted): Uint8Array => new TextEncoder().encode(Redacted.value(secret))
 
 /**
@@ -126,6 +124,7 @@ export const signWatchToken = (
     return yield* Effect.promise(() =>
       new SignJWT(claims)
         .setProtectedHeader({ alg: "HS256" })
+        // JSON has no infinity
         .setExpirationTime(Math.ceil(Math.min(lastDate, now + Duration.toMillis(expiresIn)) / 1_000))
         .sign(keyOf(secret))
     )

@@ -10,12 +10,12 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Number from "effect/Number"
 import * as Option from "effect/Option"
-import * as Random from "effect/Random"
 import * as Job from "../model/Job.js"
 import * as Pacer from "../policy/internal/scheduleDriver.js"
 import type { WatchPolicy } from "../policy/WatchPolicy.js"
 import { nextExpiry } from "../watch/internal/expiry.js"
 import * as JobState from "../watch/internal/jobState.js"
+import * as SeededRandom from "./internal/seededRandom.js"
 import { ManualClock } from "./internal/virtualTime.js"
 import * as Worker from "./Worker.js"
 
@@ -176,8 +176,8 @@ export const simulate = (
     const jobs = count < Infinity ? Math.max(1, count) : 1_000
     const clock = new SimulatedClock(start)
     // two sources, so that the jobs do not depend on the policy
-    const source = Random.make(`jobs ${seed}`)
-    const jitter = Random.make(`jitter ${seed}`)
+    const source = SeededRandom.make(`jobs ${seed}`)
+    const jitter = SeededRandom.make(`jitter ${seed}`)
     const stalenesses: Array<number> = []
     let polls = 0
     yield* Effect.gen(function*() {

@@ -9,7 +9,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Random from "effect/Random"
 import type * as Job from "../model/Job.js"
 import type { Operation } from "../model/QueueError.js"
 import type * as Transition from "../model/Transition.js"
@@ -19,7 +18,7 @@ import type { Fault } from "./Fault.js"
 import * as Expectation from "./internal/expectation.js"
 import type * as Calls from "./internal/fault.js"
 import * as InMemoryQueue from "./internal/inMemoryQueue.js"
-import { defaultSeed } from "./internal/seededRandom.js"
+import * as SeededRandom from "./internal/seededRandom.js"
 import * as StillClock from "./internal/stillClock.js"
 import type { Pool, Report, Task } from "./Worker.js"
 
@@ -119,7 +118,7 @@ export class TestJobQueue extends Context.Tag("effect-queue-status/testing/TestJ
 export const layer = (options: Options = {}): Layer.Layer<JobQueue | JobWatcher.JobWatcher | TestJobQueue> =>
   // suspended: two tests that share the layer must not share the state of its `Random`
   Layer.suspend(() => {
-    const { seed = defaultSeed } = options
+    const { seed = SeededRandom.defaultSeed } = options
     const queue = Effect.map(
       InMemoryQueue.make({ ...options, seed }),
       ({ handle, service }) => Context.make(JobQueue, service).pipe(Context.add(TestJobQueue, handle))
@@ -128,7 +127,7 @@ export const layer = (options: Options = {}): Layer.Layer<JobQueue | JobWatcher.
       JobWatcher.layer(),
       Layer.mergeAll(
         Layer.effectContext(queue),
-        Layer.setRandom(Random.make(seed)),
+        Layer.setRandom(SeededRandom.make(seed)),
         Layer.scopedDiscard(StillClock.warn)
       )
     )

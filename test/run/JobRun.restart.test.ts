@@ -116,13 +116,18 @@ describe("a run with a key that canceled its pending job submits again under the
 })
 
 describe("a job that another client has canceled", () => {
+  const canceledWhileRun = Effect.gen(function*() {
+    const fiber = yield* Effect.fork(run)
+    yield* Effect.sleep("5 seconds")
+    const [job] = yield* TestJobQueue.jobs
+    yield* JobQueue.cancel(job!)
+    assert.strictEqual((yield* Effect.flip(Fiber.join(fiber)))._tag, "JobCanceled")
+    return job
+  })
+
   it.effect("is reported as canceled by every later run, and nothing is submitted", () =>
     Effect.gen(function*() {
-      const fiber = yield* Effect.fork(run)
-      yield* Effect.sleep("5 seconds")
-      const [job] = yield* TestJobQueue.jobs
-      yield* JobQueue.cancel(job!)
-      assert.strictEqual((yield* Effect.flip(Fiber.join(fiber)))._tag, "JobCanceled")
+      const job = yield* canceledWhileRun
       for (const again of [run, Effect.scoped(Effect.zipRight(JobRun.scoped(request, { key }), run)), run]) {
         const error = yield* Effect.flip(again)
         assert(error._tag === "JobCanceled")
@@ -132,14 +137,7 @@ describe("a job that another client has canceled", () => {
       yield* TestJobQueue.expectJobs(1)
     }).pipe(inJournal({ workers: slowly })))
 
-  it.effect("is reported as canceled without a journal, too", () =>
-    Effect.gen(function*() {
-      const fiber = yield* Effect.fork(run)
-      yield* Effect.sleep("5 seconds")
-      const [job] = yield* TestJobQueue.jobs
-      yield* JobQueue.cancel(job!)
-      assert.strictEqual((yield* Effect.flip(Fiber.join(fiber)))._tag, "JobCanceled")
-    }).pipe(inQueue({ workers: slowly })))
+  it.effect("is reported as canceled without a journal, too", () => canceledWhileRun.pipe(inQueue({ workers: slowly })))
 
   it.effect("is submitted again once its key is removed", () =>
     Effect.gen(function*() {

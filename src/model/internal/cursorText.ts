@@ -1,6 +1,7 @@
 /** The text of a cursor: version, job, phase, retries, two times, the digest of `info`, and a checksum. @internal */
 import * as Either from "effect/Either"
 import { checksum, isInfoPrint } from "./fingerprint.js"
+import { lastDate } from "./limits.js"
 import type { Known } from "./position.js"
 
 const letters = { Queued: "q", Running: "r", Ended: "e" } as const
@@ -11,8 +12,7 @@ const formatTime = (millis: number | undefined): string => millis === undefined 
 
 const parseTime = (text: string): number | undefined => text === "" ? undefined : Number.parseInt(text, 36)
 
-// The range of a `Date`.
-const isTime = (millis: number | undefined): boolean => millis === undefined || Math.abs(millis) <= 8.64e15
+const isTime = (millis: number | undefined): boolean => millis === undefined || Math.abs(millis) <= lastDate
 
 const cursorText =
   /^1([0-9a-z]{14})([qre])(\d{1,3})\.(-?[0-9a-z]*)\.(-?[0-9a-z]*)\.(~?[A-Za-z0-9_-]*|\*)\.([0-9a-z]{7})$/

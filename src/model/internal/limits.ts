@@ -9,3 +9,6 @@ export const maxBodyLength = 2_000
 
 /** How often the service puts a job back into the queue after losing its worker (WIRE: `retries`, 0 to 3). @internal */
 export const maxRetries = 3
+
+/** The last date that there is, in milliseconds since the epoch. @internal */
+export const lastDate = 8.64e15

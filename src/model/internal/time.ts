@@ -7,6 +7,7 @@
  */
 import type * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
+import { lastDate } from "./limits.js"
 
 /** Returns the monotonic time, in whole milliseconds. Only differences of it have a meaning. @internal */
 export const monotonic = (clock: Clock.Clock): number =>
@@ -29,8 +30,6 @@ export const steady = (clock: Clock.Clock): { readonly date: number; readonly ti
   return { date, time: date - 100 * Math.round(ahead / 100) }
 }
 
-const latest = 8.64e15
-
 /** Returns the date of a monotonic time, by the current setting of the wall clock: at most the last that there is. @internal */
 export const dateOf = (clock: Clock.Clock, time: number): DateTime.Utc =>
-  DateTime.unsafeMake(Math.min(latest, wallOffset(clock) + time))
+  DateTime.unsafeMake(Math.min(lastDate, wallOffset(clock) + time))

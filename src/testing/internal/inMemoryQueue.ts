@@ -4,7 +4,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as Random from "effect/Random"
 import { rules } from "../../model/internal/rules.js"
 import { steady } from "../../model/internal/time.js"
 import type * as Job from "../../model/Job.js"
@@ -22,6 +21,7 @@ import type { Call, CallInput, Outcome, Respond } from "./fault.js"
 import { trueTransitionsOf } from "./history.js"
 import * as HttpResponses from "./httpResponses.js"
 import * as Client from "./inProcessClient.js"
+import * as SeededRandom from "./seededRandom.js"
 import * as SimulatedQueue from "./simulatedQueue.js"
 import { noSuchJob } from "./wireResponse.js"
 import { defaultClaimTimeout, taskOf } from "./workerSimulation.js"
@@ -69,7 +69,7 @@ export const make = ({ faults: initialFaults = [], requestTimeout = defaultReque
   Effect.gen(function*() {
     const startedAt = steady(yield* Effect.clock).time
     const client = yield* Effect.cached(Client.make(requestTimeout))
-    const queue = SimulatedQueue.make({ workers, random: Random.make(seed), seed, recording: true })
+    const queue = SimulatedQueue.make({ workers, random: SeededRandom.make(seed), seed, recording: true })
     const direct = makeDirect(queue)
     const responses = HttpResponses.make(queue)
     const faults = new Faults(seed, startedAt)

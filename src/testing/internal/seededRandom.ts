@@ -1,5 +1,6 @@
 import * as Duration from "effect/Duration"
 import * as Hash from "effect/Hash"
+import * as Random from "effect/Random"
 import { PCGRandom } from "effect/Utils"
 import type { Timing } from "../Worker.js"
 
@@ -14,6 +15,9 @@ export const seeded = (seed: string): () => number => {
     return random.number()
   }
 }
+
+/** Returns the `Random` of a seed. Here alone, since Effect 4 has no `Random.make`. @internal */
+export const make = (seed: string | number): Random.Random => Random.make(seed)
 
 /**
  * Returns a time in whole milliseconds, the unit of the service. Fractions may differ between machines, and with them the
