@@ -140,5 +140,26 @@ describe("a process that was suspended while the job ended", () => {
         assert.deepStrictEqual(yield* Fiber.join(fiber), { answer: 42 })
         assert.deepStrictEqual(queue.polls(), [0, 2_000, 4_000])
       }))
+
+    it.effect(`a response that waited for it does not confirm the ${name}`, () =>
+      Effect.gen(function*() {
+        const clock = yield* settableClock
+        let hasEnded = false
+        const queue = yield* makeQueue({
+          status: () => {
+            const status = hasEnded ? Job.Done({ job, outputs: { answer: 42 } }) : before
+            return Effect.delay(Effect.succeed(status), "500 millis")
+          }
+        })
+        const watch = JobStream.result(job, { cadence: Schedule.spaced("2 seconds"), deadline })
+        const fiber = yield* Effect.fork(watch.pipe(Effect.withClock(clock), Effect.provide(queue.layer)))
+        yield* TestClock.adjust("2700 millis")
+        assert.deepStrictEqual(queue.polls(), [0, 2_500])
+        hasEnded = true
+        clock.leap(8_000)
+        yield* TestClock.adjust("5 seconds")
+        assert.deepStrictEqual(yield* Fiber.join(fiber), { answer: 42 })
+        assert.deepStrictEqual(queue.polls(), [0, 2_500, 4_000])
+      }))
   }
 })

@@ -67,14 +67,15 @@ export class Deadlines {
    * Ends the watches whose deadlines have passed. Returns when to poll for those that need a confirmation first; `Infinity`
    * if there are none.
    *
-   * An expiry is reported only after a poll that was sent after it, or while the last snapshot is younger than one cadence.
-   * Otherwise the job may have moved long ago, where polls failed, had to wait, or the process was suspended.
+   * An expiry is reported only after a poll that was sent after it, or while the last snapshot is younger than one cadence,
+   * counted from its request: in a suspended process a response waits to be read. Otherwise the job may have moved long ago,
+   * where polls failed, had to wait, or the process was suspended.
    */
   check(poller: Poller, pausedUntil: number, now: number): number {
     const { sentAt, status, trouble } = poller
     const since = poller.confirmingSince ?? now
     const endedAt = Math.max(sentAt ?? 0, poller.at, trouble?.at ?? 0)
-    const isFresh = status !== undefined && now <= poller.at + poller.pause
+    const isFresh = status !== undefined && now <= Math.min(poller.at, sentAt ?? 0) + poller.pause
     // no poll comes before the service allows it
     const confirmAt = Math.max(now, pausedUntil, trouble?.notBefore ?? 0, endedAt + shortestPause)
     let pollAt = Infinity
