@@ -46,6 +46,7 @@ export const followReadme = async (tarball, folder) => {
       const packages = args.map((arg) => arg === manifest.name ? tarball : arg)
       run(command, [...before, ...packages, ...after], user)
     }
+    if (name === "npm") run("npm", ["exec", "--no", "--", manifest.name, "--version"], user)
     const bin = join(user, "node_modules", manifest.name, Object.values(manifest.bin)[0])
     const emulator = spawn(
       process.execPath,
