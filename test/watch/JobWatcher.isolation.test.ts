@@ -83,6 +83,23 @@ describe("schedules of the app", () => {
       }).pipe(Effect.provide(queue.layer))
     }).pipe(VirtualTime.run))
 
+  it.effect("a step of a cadence that still runs is not begun again by the polls of another watch", () =>
+    Effect.gen(function*() {
+      const queue = yield* makeQueue({ status: ({ at }) => Effect.succeed(at < 60_000 ? running : done) })
+      let [begun, ended] = [0, 0]
+      const slow = Schedule.spaced("1 second").pipe(Schedule.mapEffect(() => {
+        begun++
+        return Effect.map(Effect.sleep("10500 millis"), () => void ended++)
+      }))
+      yield* Effect.gen(function*() {
+        const other = yield* Effect.fork(JobStream.result(job, { cadence: slow }))
+        yield* JobStream.result(job, { cadence: Schedule.spaced("1 second") })
+        yield* Fiber.join(other)
+        assert.isAtLeast(ended, 4)
+        assert.isAtMost(begun - ended, 1)
+      }).pipe(Effect.provide(queue.layer))
+    }).pipe(VirtualTime.run))
+
   // the steps of the slow watch take so long that they never end in the test, or end between polls of the other one
   for (const step of ["1 hour", "1700 millis"] as const) {
     for (const isFirst of [true, false]) {
