@@ -665,8 +665,11 @@ describe("the layer", () => {
     Effect.gen(function*() {
       const observer = new JobObserver()
       const fiber = yield* Effect.fork(Effect.void)
-      const policy = yield* WatchPolicy.Default
-      const rules = { readProgress: () => Option.none(), readReason: () => Option.none() }
+      const rules = {
+        readProgress: () => Option.none(),
+        readReason: () => Option.none(),
+        unrecognized: "fail"
+      } as const
       const model = `layer-${models++}`
       /** Whether the job is new. */
       const watch = Effect.fnUntraced(function*(requestId: string) {
@@ -674,7 +677,7 @@ describe("the layer", () => {
         const watched = observer.begin(job, undefined, fiber)
         const isNew = watched.cursor === undefined
         const sample = { watch: { job, cursor: undefined }, status: Job.Done({ job }), at: DateTime.unsafeMake(0) }
-        observer.onNotice(watched, { _tag: "Sample", ...sample }, { rules, policy })
+        observer.onNotice(watched, { _tag: "Sample", ...sample }, rules)
         observer.end(watched)
         return isNew
       })

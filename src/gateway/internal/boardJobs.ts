@@ -16,9 +16,9 @@ import * as JobSummary from "../../model/JobSummary.js"
 import type { WatchError } from "../../model/QueueError.js"
 import type * as Transition from "../../model/Transition.js"
 import { expectedEnd, type Service as Learned } from "../../policy/LearnedCadence.js"
-import type { Notice, Sample } from "../../watch/internal/notice.js"
+import type { DeriveRules, Notice, Sample } from "../../watch/internal/notice.js"
 import type { Observer } from "../../watch/internal/observed.js"
-import { deriveFrom, type DeriveRules } from "../../watch/internal/reader.js"
+import { deriveFrom } from "../../watch/internal/reader.js"
 import { encodersOf, slimErrorOf } from "./view.js"
 
 const { event: encode } = encodersOf("slim")
@@ -98,8 +98,8 @@ export class Entry {
     return hasMoved
   }
 
-  private derive(sample: Sample, { rules }: DeriveRules): boolean {
-    const derived = deriveFrom(this.cursor, sample, { policy: { unrecognized: "end" }, rules })
+  private derive(sample: Sample, rules: DeriveRules): boolean {
+    const derived = deriveFrom(this.cursor, sample, { ...rules, unrecognized: "end" })
     if (Either.isLeft(derived)) return false
     const { cursor, transitions } = derived.right
     this.cursor = cursor

@@ -10,12 +10,13 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import { keyOf } from "../../model/internal/jobKey.js"
-import { type Rules, rules } from "../../model/internal/rules.js"
+import { rules } from "../../model/internal/rules.js"
 import { isTransient, type WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
-import { Default, type WatchPolicy } from "../../policy/WatchPolicy.js"
+import { Default } from "../../policy/WatchPolicy.js"
 import { logDefects } from "../../queue/internal/defects.js"
 import * as Fiber from "../../queue/internal/fiber.js"
+import type { DeriveRules } from "../../watch/internal/notice.js"
 import type { Known } from "../../watch/JobStream.js"
 import { JobWatcher, type Notice, type Subscription, type Watch } from "../../watch/JobWatcher.js"
 import { type Encoder, encodeText, type Step } from "./encoder.js"
@@ -37,8 +38,7 @@ class Connection {
     { jobs }: Query,
     private readonly subscription: Subscription,
     private readonly encoder: Encoder,
-    private readonly policy: WatchPolicy,
-    private readonly rules: Rules,
+    private readonly rules: DeriveRules,
     begin: Uint8Array
   ) {
     this.watched = jobs.filter(isOpen).length
@@ -74,7 +74,7 @@ class Connection {
     const { encoder } = this
     switch (notice._tag) {
       case "Sample": {
-        const step = encoder.step(notice, this.policy, this.rules)
+        const step = encoder.step(notice, this.rules)
         return Either.isLeft(step) ? this.fail(notice.watch, step.left) : this.encodeStep(notice.watch, step.right)
       }
       case "Trouble":
@@ -160,7 +160,8 @@ export const open = (
     const { format } = encoder
     const policy = yield* Default
     const subscription = yield* (yield* JobWatcher).subscribe({ policy, wants: "changes" })
-    const connection = new Connection(query, subscription, encoder, policy, yield* rules, yield* format.begin)
+    const derive = { unrecognized: policy.unrecognized, ...(yield* rules) }
+    const connection = new Connection(query, subscription, encoder, derive, yield* format.begin)
     const scope = yield* Effect.scope
     const add = ({ from, job }: Known) => subscription.add(job, from)
     const [one, ...others] = query.jobs

@@ -3,12 +3,10 @@
  */
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import type { Rules } from "../../model/internal/rules.js"
 import type { JobRef, JobStatus, JsonObject } from "../../model/Job.js"
 import type { JobMismatch, QueueError, UnrecognizedStatus, WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
-import type { WatchPolicy } from "../../policy/WatchPolicy.js"
-import type { Recovered, Sample, Trouble } from "../../watch/internal/notice.js"
+import type { DeriveRules, Recovered, Sample, Trouble } from "../../watch/internal/notice.js"
 import { deriveFrom } from "../../watch/internal/reader.js"
 import { retryField } from "./response.js"
 import type { Encoders } from "./view.js"
@@ -76,14 +74,14 @@ export class Encoder {
 
   constructor(readonly format: Format, private readonly encoders: Encoders) {}
 
-  step(sample: Sample, policy: WatchPolicy, rules: Rules): Derived {
+  step(sample: Sample, rules: DeriveRules): Derived {
     const { status, watch: { cursor: before } } = sample
     const steps = this.steps.get(status) ?? new WeakMap<object, Step>()
     this.steps.set(status, steps)
     const known = steps.get(before ?? nothing)
     if (known !== undefined) return Either.right(known)
     const { encoders, format } = this
-    return Either.map(deriveFrom(before, sample, { policy, rules }), ({ cursor, transitions }) => {
+    return Either.map(deriveFrom(before, sample, rules), ({ cursor, transitions }) => {
       const events = transitions.map((transition) => {
         const cursor = Transition.formatCursor(transition.cursor)
         const id = format.writeId(cursor)

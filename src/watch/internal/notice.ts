@@ -42,12 +42,15 @@ export interface Sample {
   derived?: Derived | undefined
 }
 
+/** How samples are derived. @internal */
+export interface DeriveRules extends Rules {
+  readonly unrecognized: WatchPolicy["unrecognized"]
+}
+
 /** What was derived from a sample last, by which rules and from which cursor. @internal */
-export interface Derived extends Rules {
+export interface Derived extends DeriveRules {
   /** The cursor before the sample. */
   readonly cursor: Cursor | undefined
-  /** How an unknown state was treated. */
-  readonly unrecognized: WatchPolicy["unrecognized"]
   /** What the sample adds to the cursor. */
   readonly result: ReturnType<typeof derive>
 }

@@ -9,8 +9,8 @@ import type { JobRef } from "../../model/Job.js"
 import type { Cursor } from "../../model/Transition.js"
 import * as Fiber from "../../queue/internal/fiber.js"
 import type { Service } from "../JobWatcher.js"
-import type { Notice, SubscribeOptions, Subscription } from "./notice.js"
-import { derive, type DeriveRules } from "./reader.js"
+import type { DeriveRules, Notice, SubscribeOptions, Subscription } from "./notice.js"
+import { derive } from "./reader.js"
 
 /** What observes the jobs of a watcher. `A` is its record of a job that is watched. @internal */
 export interface Observer<A> {
@@ -150,10 +150,10 @@ export const observed = <A>(watcher: Service, observer: Observer<A>): Service =>
     clockAhead: watcher.clockAhead,
     subscribe: (options) =>
       Effect.gen(function*() {
-        const { policy, wants } = options
+        const { policy: { unrecognized }, wants } = options
         // the end alone does not show the steps before it
         const inner = yield* watcher.subscribe(wants === "end" ? { ...options, wants: "changes" } : options)
-        const subscription = new ObservedSubscription(inner, jobs, observer, wants, { policy, rules: yield* rules })
+        const subscription = new ObservedSubscription(inner, jobs, observer, wants, { unrecognized, ...(yield* rules) })
         // `Effect.addFinalizer` would keep the context of the fiber
         yield* Scope.addFinalizer(yield* Scope.Scope, subscription.close)
         return subscription

@@ -7,13 +7,12 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { type Rules, rules } from "../../model/internal/rules.js"
+import { rules } from "../../model/internal/rules.js"
 import type * as Job from "../../model/Job.js"
 import { JobMismatch, type UnrecognizedStatus, type WatchError } from "../../model/QueueError.js"
 import * as Transition from "../../model/Transition.js"
-import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import { JobWatcher } from "../JobWatcher.js"
-import type { Ended, Notice, Sample, SubscribeOptions, Subscription } from "./notice.js"
+import type { DeriveRules, Ended, Notice, Sample, SubscribeOptions, Subscription } from "./notice.js"
 import { policyOf, type PolicyOptions } from "./outcome.js"
 import { spanned } from "./span.js"
 
@@ -33,12 +32,6 @@ export interface Reading<A> {
   readonly select: Select<A>
 }
 
-/** How samples are derived. @internal */
-export interface DeriveRules {
-  readonly policy: Pick<WatchPolicy, "unrecognized">
-  readonly rules: Rules
-}
-
 interface Opened extends DeriveRules {
   readonly subscription: Subscription
 }
@@ -51,7 +44,7 @@ interface Opened extends DeriveRules {
 export const deriveFrom = (
   cursor: Transition.Cursor | undefined,
   sample: Sample,
-  { policy: { unrecognized }, rules: { readProgress, readReason } }: DeriveRules
+  { readProgress, readReason, unrecognized }: DeriveRules
 ): ReturnType<typeof Transition.derive> => {
   const { at, derived: known, status } = sample
   if (
@@ -117,7 +110,8 @@ export const subscribe = (
   Effect.gen(function*() {
     const watcher = yield* JobWatcher
     const policy = yield* policyOf(options)
-    return { subscription: yield* watcher.subscribe({ policy, wants }), policy, rules: yield* rules }
+    const subscription = yield* watcher.subscribe({ policy, wants })
+    return { subscription, unrecognized: policy.unrecognized, ...(yield* rules) }
   })
 
 const open = <A>(
