@@ -51,9 +51,13 @@ export const make = <In>(schedule: Schedule.Schedule<unknown, In>): Effect.Effec
     })
   })
 
-/** A step of a cadence. When a cadence has ended, the default cadence continues. @internal */
+/** The state of a cadence that has ended: that of the default cadence, which continues. */
+class Ended {
+  constructor(readonly state: unknown) {}
+}
+
+/** A step of a cadence. @internal */
 export interface CadenceStep {
-  readonly cadence: Cadence
   readonly state: unknown
   readonly pause: number
 }
@@ -65,23 +69,23 @@ export const nextPause = (
   status: JobStatus,
   state: unknown
 ): Effect.Effect<CadenceStep> =>
-  flatMapEager(
-    step(cadence, now, status, state),
-    ([state, pause]) =>
+  state instanceof Ended
+    ? flatMapEager(nextPause(defaultCadence, now, status, state.state), ({ pause, state }) =>
+      Effect.succeed({ state: new Ended(state), pause }))
+    : flatMapEager(step(cadence, now, status, state), ([state, pause]) =>
       pause === undefined
-        ? nextPause(defaultCadence, now, status, defaultCadence.initial)
-        : Effect.succeed({ cadence, state, pause })
-  )
+        ? nextPause(cadence, now, status, new Ended(defaultCadence.initial))
+        : Effect.succeed({ state, pause }))
 
 /** @internal */
 export const ofCadence = (cadence: Cadence): Effect.Effect<(status: JobStatus) => Effect.Effect<number>> =>
   Clock.clockWith((clock) => {
     const offset = wallOffset(clock)
-    let current: Omit<CadenceStep, "pause"> = { cadence, state: cadence.initial }
+    let state: unknown = cadence.initial
     return Effect.succeed((status: JobStatus) =>
       Effect.suspend(() =>
-        Effect.map(nextPause(current.cadence, offset + monotonic(clock), status, current.state), (step) => {
-          current = step
+        Effect.map(nextPause(cadence, offset + monotonic(clock), status, state), (step) => {
+          state = step.state
           return step.pause
         })
       )

@@ -6,7 +6,6 @@ import type * as Effect from "effect/Effect"
 import type { JobRef, JobStatus } from "../../model/Job.js"
 import type { WatchError } from "../../model/QueueError.js"
 import { Cursor } from "../../model/Transition.js"
-import type { Cadence } from "../../policy/Cadence.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import type * as Fiber from "../../queue/internal/fiber.js"
 import { DueQueue } from "./dueQueue.js"
@@ -110,7 +109,6 @@ export const isSameGroup = (a: WatchPolicy, b: WatchPolicy): boolean =>
 /** What a group or a poller seldom has: kept outside of its record. */
 class Rare {
   next: PollGroup | undefined = undefined
-  cadence: Cadence | undefined = undefined
   retry: { readonly state: unknown; readonly at: number } | undefined = undefined
   step: Fiber.Fiber<unknown, unknown> | undefined = undefined
   trouble: Trouble | undefined = undefined
@@ -138,7 +136,6 @@ export class PollGroup {
   begin(policy: WatchPolicy, clockShift: number): this {
     this.policy = policy
     this.clockShift = clockShift
-    this.cadence = policy.cadence
     this.state = policy.cadence.initial
     this.retry = undefined
     this.followers = 1
@@ -157,15 +154,6 @@ export class PollGroup {
 
   set next(next: PollGroup | undefined) {
     this.setRare("next", next)
-  }
-
-  /** The cadence of the policy; another one after that has ended. */
-  get cadence(): Cadence {
-    return this.rare?.cadence ?? this.policy.cadence
-  }
-
-  set cadence(cadence: Cadence) {
-    this.setRare("cadence", cadence === this.policy.cadence ? undefined : cadence)
   }
 
   /** While there is trouble: the state of the retry schedule, and the time of its next try, `Infinity` until that is known. */

@@ -257,7 +257,6 @@ export class Scheduler {
       if (Exit.isFailure(exit)) this.failGroup(poller, group.policy, exit.cause)
       else {
         const next = exit.value
-        group.cadence = next.cadence
         group.state = next.state
         pause = Math.min(pause, next.pause)
         // a pause may be a random part of the period (`Cadence.byPhase`), so a shorter one lowers the period by degrees

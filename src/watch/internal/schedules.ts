@@ -44,7 +44,7 @@ export class Schedules {
     this.ask(poller.groups, (group) =>
       poller.period === undefined
         ? this.firstPauseOf(group, status, at)
-        : ScheduleDriver.nextPause(group.cadence, this.wallTime(group, at), status, group.state), onAnswers)
+        : ScheduleDriver.nextPause(group.policy.cadence, this.wallTime(group, at), status, group.state), onAnswers)
   }
 
   /** Asks the cadence of a new group for its period, as if the group had been there when the response came. */
@@ -124,12 +124,13 @@ export class Schedules {
 
   // the first pause may be a random part of the period (`Cadence.fixed`): the longer of the first two is the period
   private firstPauseOf(group: PollGroup, status: JobStatus, at: number): Effect.Effect<Required<Pause>> {
+    const { policy: { cadence }, state } = group
     const now = this.wallTime(group, at)
     return flatMapEager(
-      ScheduleDriver.nextPause(group.cadence, now, status, group.state),
+      ScheduleDriver.nextPause(cadence, now, status, state),
       (first) =>
         flatMapEager(
-          ScheduleDriver.nextPause(first.cadence, now + first.pause, status, first.state),
+          ScheduleDriver.nextPause(cadence, now + first.pause, status, first.state),
           (second) => Effect.succeed({ ...first, period: Math.max(first.pause, second.pause) })
         )
     )
