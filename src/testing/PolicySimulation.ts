@@ -11,6 +11,7 @@ import * as Either from "effect/Either"
 import * as Number from "effect/Number"
 import * as Option from "effect/Option"
 import * as Job from "../model/Job.js"
+import { derive } from "../model/Transition.js"
 import * as Pacer from "../policy/internal/scheduleDriver.js"
 import type { WatchPolicy } from "../policy/WatchPolicy.js"
 import { nextExpiry } from "../watch/internal/expiry.js"
@@ -131,7 +132,8 @@ const watch = (
     let polls = 1
     while (clock.now < doneAt) {
       const status = snapshot(clock.now)
-      JobState.accept(state, status, clock.now, Either.getOrThrow(JobState.deriveFrom(state, status, { observedAt })))
+      const derived = derive(Option.fromNullable(state.cursor), status, { observedAt })
+      JobState.accept(state, status, clock.now, Either.getOrThrow(derived))
       const next = clock.now + (yield* pause(status))
       if (next >= nextExpiry(start, state, deadline).at) return { polls, staleness: undefined }
       clock.now = next

@@ -120,15 +120,7 @@ export class Deadlines {
     return nextExpiry(subscriber.startedAt, this.stateOf(poller, subscriber), subscriber.policy.deadline)
   }
 
-  // A subscriber that began with a cursor may know more than the poller. Of two snapshots that differ in progress alone, that
-  // of a poll which ended after the subscriber came is taken for the later one.
   private stateOf(poller: Poller, subscriber: Subscriber): JobState.JobState {
-    const { from, startedAt } = subscriber
-    if (from === undefined) return poller
-    const { at, status } = poller
-    const isOlder = status === undefined || JobState.isOlder(from, status)
-    if (isOlder === true || (isOlder === "unknown" && at < startedAt)) return JobState.make(from, startedAt)
-    subscriber.from = undefined
-    return poller
+    return subscriber.hasCaughtUp ? poller : JobState.make(subscriber.from, subscriber.startedAt)
   }
 }

@@ -53,13 +53,6 @@ export const make = (cursor: Transition.Cursor | undefined, now: number): JobSta
   unchangedSince: now
 })
 
-/** Derives the transitions that a snapshot adds. @internal */
-export const deriveFrom = (
-  state: JobState,
-  status: JobStatus,
-  options: Transition.DeriveOptions
-): ReturnType<typeof Transition.derive> => Transition.derive(Option.fromNullable(state.cursor), status, options)
-
 /** Stores a snapshot with its derivation. A stale snapshot changes nothing. @internal */
 export const accept = (
   state: JobState,

@@ -9,7 +9,7 @@ import { Cursor } from "../../model/Transition.js"
 import type { WatchPolicy } from "../../policy/WatchPolicy.js"
 import type * as Fiber from "../../queue/internal/fiber.js"
 import { DueQueue } from "./dueQueue.js"
-import type { JobState, Trouble } from "./jobState.js"
+import { isOlder, type JobState, type Trouble } from "./jobState.js"
 import type { SubscribeOptions, Watch } from "./notice.js"
 import type { Queued, QueueOrder } from "./queueOrder.js"
 
@@ -86,6 +86,19 @@ export class Subscriber implements Watch {
 
   get outcome(): Outcome | undefined {
     return this.source instanceof Poller ? undefined : this.source
+  }
+
+  /**
+   * Whether the source knows as much as the cursor that the watch began with. Of two snapshots that differ in progress alone,
+   * that of a poll which ended after the subscriber came is taken for the later one.
+   */
+  get hasCaughtUp(): boolean {
+    const { from, source: { at, status }, startedAt } = this
+    if (from === undefined) return true
+    const older = status === undefined || isOlder(from, status)
+    if (older === true || (older === "unknown" && at < startedAt)) return false
+    this.from = undefined
+    return true
   }
 
   /** Whether a new subscriber finds something at once, since the job is or was watched by others. */

@@ -13,7 +13,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Job from "../../model/Job.js"
 import * as QueueError from "../../model/QueueError.js"
-import type * as Transition from "../../model/Transition.js"
+import * as Transition from "../../model/Transition.js"
 import * as Fiber from "../../queue/internal/fiber.js"
 import type { Service as JobQueueService } from "../../queue/JobQueue.js"
 import { Deadlines } from "./deadlines.js"
@@ -145,6 +145,7 @@ export class Scheduler {
     this.detach(poller, subscriber)
     subscriber.source = outcome
     subscriber.notify()
+    if (!poller.isWatched) this.drop(poller)
   }
 
   private detach(poller: Poller, subscriber: Subscriber): void {
@@ -200,10 +201,8 @@ export class Scheduler {
 
   private expire(poller: Poller, now: number): void {
     const pollAt = this.deadlines.check(poller, this.plan.pausedUntil, now)
-    if (!poller.isWatched) return this.drop(poller)
-    if (pollAt === Infinity) return
     // a slow schedule must not delay the poll that confirms an expiry
-    if (poller.isPlannable) this.plan.pollAt(poller, pollAt)
+    if (pollAt < Infinity && poller.isPlannable) this.plan.pollAt(poller, pollAt)
   }
 
   /** The next poll is planned: it comes earlier if it is to confirm an expiry. */
@@ -213,10 +212,7 @@ export class Scheduler {
 
   /** A poll has ended, which may have confirmed an expiry. Returns whether the job is still watched. */
   private isStillWatched(poller: Poller, now: number): boolean {
-    if (poller.confirmingSince !== undefined && poller.isWatched) {
-      this.deadlines.check(poller, this.plan.pausedUntil, now)
-      if (!poller.isWatched) this.drop(poller)
-    }
+    if (poller.confirmingSince !== undefined) this.deadlines.check(poller, this.plan.pausedUntil, now)
     return poller.isWatched
   }
 
@@ -240,7 +236,8 @@ export class Scheduler {
     } else {
       // one reference for all snapshots and cursors of a job: a copy in each would take 150 bytes more. `JobQueue` shares it.
       const snapshot = status.job === job ? status : { ...status, job }
-      const derived = JobState.deriveFrom(poller, snapshot, { observedAt: this.executor.dateOf(now) })
+      const observedAt = this.executor.dateOf(now)
+      const derived = Transition.derive(Option.fromNullable(poller.cursor), snapshot, { observedAt })
       if (Either.isLeft(derived)) return this.endAll(poller, poller.outcome(Exit.fail(derived.left)))
       if (derived.right.stale) Metrics.count(metrics.stale, 1)
       else this.accept(poller, snapshot, derived.right, now)
@@ -299,17 +296,17 @@ export class Scheduler {
     this.plan.afterChange(poller, now)
     poller.each((subscriber) => {
       if (
-        this.hasCaughtUp(poller, subscriber) || subscriber.wants === "polls" ||
+        this.catchesUp(poller, subscriber) || subscriber.wants === "polls" ||
         (hasMoved && subscriber.wants === "changes")
       ) subscriber.notify()
     })
   }
 
-  /** Whether a subscriber that came with a cursor may now take what the poller knows. */
-  private hasCaughtUp(poller: Poller, subscriber: Subscriber): boolean {
-    if (subscriber.from === undefined) return false
+  /** Whether a subscriber that came with a cursor may take what the poller knows from this snapshot on. */
+  private catchesUp(poller: Poller, subscriber: Subscriber): boolean {
+    if (subscriber.from === undefined || !subscriber.hasCaughtUp) return false
     this.deadlines.add(poller, subscriber)
-    return subscriber.from === undefined && subscriber.wants !== "end"
+    return subscriber.wants !== "end"
   }
 
   // by default an unknown state is neither skipped nor polled for ever
@@ -370,7 +367,6 @@ export class Scheduler {
       const outcome = outcomeOf(subscriber)
       if (outcome !== undefined) this.end(poller, subscriber, outcome)
     })
-    if (!poller.isWatched) this.drop(poller)
   }
 
   inspect(model: string): Inspection {

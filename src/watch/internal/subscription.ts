@@ -10,7 +10,6 @@ import type { JobRef } from "../../model/Job.js"
 import type { WatchError } from "../../model/QueueError.js"
 import type { Cursor } from "../../model/Transition.js"
 import * as Fiber from "../../queue/internal/fiber.js"
-import { isOlder } from "./jobState.js"
 import type { Notice, SubscribeOptions, Subscription } from "./notice.js"
 import type { Inbox, Subscriber } from "./poller.js"
 import type { Scheduler } from "./scheduler.js"
@@ -152,9 +151,8 @@ export class JobSubscription implements Subscription, Inbox {
 
   /** Adds the latest snapshot, unless it was taken before, or may be older than what the subscriber knows. */
   private takeSample(subscriber: Subscriber): void {
-    const { from, seenAt, source } = subscriber
-    if (source.status === undefined || source.at === seenAt) return
-    if (from !== undefined && isOlder(from, source.status) !== false) return
+    const { seenAt, source } = subscriber
+    if (source.status === undefined || source.at === seenAt || !subscriber.hasCaughtUp) return
     subscriber.seenAt = source.at
     const at = this.scheduler.executor.dateOf(source.at)
     this.addNotice({ _tag: "Sample", watch: subscriber, status: source.status, at })
