@@ -121,6 +121,6 @@ export class Deadlines {
   }
 
   private stateOf(poller: Poller, subscriber: Subscriber): JobState.JobState {
-    return subscriber.hasCaughtUp ? poller : JobState.make(subscriber.from, subscriber.startedAt)
+    return subscriber.catchUp() ? poller : JobState.make(subscriber.from, subscriber.startedAt)
   }
 }

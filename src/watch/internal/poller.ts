@@ -89,10 +89,10 @@ export class Subscriber implements Watch {
   }
 
   /**
-   * Whether the source knows as much as the cursor that the watch began with. Of two snapshots that differ in progress alone,
-   * that of a poll which ended after the subscriber came is taken for the later one.
+   * Returns whether the source knows as much as the cursor that the watch began with, which is then forgotten. Of two
+   * snapshots that differ in progress alone, that of a poll which ended after the subscriber came is taken for the later one.
    */
-  get hasCaughtUp(): boolean {
+  catchUp(): boolean {
     const { from, source: { at, status }, startedAt } = this
     if (from === undefined) return true
     const older = status === undefined || isOlder(from, status)

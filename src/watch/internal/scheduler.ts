@@ -304,7 +304,7 @@ export class Scheduler {
 
   /** Whether a subscriber that came with a cursor may take what the poller knows from this snapshot on. */
   private catchesUp(poller: Poller, subscriber: Subscriber): boolean {
-    if (subscriber.from === undefined || !subscriber.hasCaughtUp) return false
+    if (subscriber.from === undefined || !subscriber.catchUp()) return false
     this.deadlines.add(poller, subscriber)
     return subscriber.wants !== "end"
   }

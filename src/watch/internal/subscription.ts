@@ -152,7 +152,7 @@ export class JobSubscription implements Subscription, Inbox {
   /** Adds the latest snapshot, unless it was taken before, or may be older than what the subscriber knows. */
   private takeSample(subscriber: Subscriber): void {
     const { seenAt, source } = subscriber
-    if (source.status === undefined || source.at === seenAt || !subscriber.hasCaughtUp) return
+    if (source.status === undefined || source.at === seenAt || !subscriber.catchUp()) return
     subscriber.seenAt = source.at
     const at = this.scheduler.executor.dateOf(source.at)
     this.addNotice({ _tag: "Sample", watch: subscriber, status: source.status, at })
