@@ -167,7 +167,11 @@ export const purge = Effect.fn("Fleet.purge")(function*(
   const now = dateOf(clock, monotonic(clock)).epochMillis
   const timestamp = Math.max(0, Math.floor(now - Duration.toMillis(options.olderThan)))
   const before = sql.literal(String(Snowflake.make({ machineId: MachineId.make(0), sequence: 0, timestamp })))
-  const payload = sql.literal(sql.onDialectOrElse({ pg: () => "m.payload::json", orElse: () => "m.payload" }))
+  const parent = sql.literal(sql.onDialectOrElse({
+    // as `json`, PostgreSQL refuses each payload with an escaped NUL or half a surrogate pair
+    pg: () => `substring(m.payload FROM '"~@effect/workflow/parent":.*?"executionId":"([^"]*)"')`,
+    orElse: () => "m.payload -> '~@effect/workflow/parent' ->> 'executionId'"
+  }))
   yield* sql`
     DELETE FROM cluster_messages
     WHERE (entity_type = ${waitsType} AND last_reply_id < ${before})
@@ -178,7 +182,7 @@ export const purge = Effect.fn("Fleet.purge")(function*(
       AND r.payload LIKE '{"_tag":"Success","value":{"_tag":"Complete"%'
       AND NOT EXISTS (
         SELECT 1 FROM cluster_messages parent WHERE parent.entity_type LIKE 'Workflow/%' AND parent.tag = 'run'
-        AND parent.entity_id = (${payload} -> '~@effect/workflow/parent' ->> 'executionId')
+        AND parent.entity_id = (${parent})
       )
     ))
   `

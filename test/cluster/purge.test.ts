@@ -83,6 +83,9 @@ const stored = Effect.gen(function*() {
   return rows.map(({ type }) => type)
 })
 
+// a text of a user that was cut in the middle of an emoji
+const parent = "parent \u0000 \ud83d"
+
 const purge = Effect.zipRight(Effect.sleep("2 millis"), Fleet.purge({ olderThan: 0 }))
 
 for (const { isMissing, make, name } of databases) {
@@ -93,7 +96,7 @@ for (const { isMissing, make, name } of databases) {
         const { finish, layer, runsOfChild } = start()
         yield* Effect.gen(function*() {
           yield* Child.execute({ key: "alone" })
-          const parent = yield* Effect.fork(Parent.execute({ key: "parent" }))
+          const running = yield* Effect.fork(Parent.execute({ key: parent }))
           yield* Effect.repeat(Effect.delay(stored, "20 millis"), { until: (types) => types.length === 3 })
           assert.strictEqual(runsOfChild(), 2)
 
@@ -106,9 +109,9 @@ for (const { isMissing, make, name } of databases) {
           assert.strictEqual(runsOfChild(), 3, "it was deleted")
 
           finish()
-          yield* Fiber.join(parent)
+          yield* Fiber.join(running)
           assert.strictEqual(runsOfChild(), 3, "the child of a suspended workflow was kept")
-          yield* Parent.execute({ key: "parent" })
+          yield* Parent.execute({ key: parent })
 
           // a child after its parent
           yield* Effect.repeat(Effect.zipRight(purge, stored), { until: (types) => types.length === 0 })
