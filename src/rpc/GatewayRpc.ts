@@ -7,6 +7,7 @@
  * @since 0.1.0
  */
 import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Rpc from "@effect/rpc/Rpc"
 import * as RpcClient from "@effect/rpc/RpcClient"
 import { RpcClientError } from "@effect/rpc/RpcClientError"
@@ -182,9 +183,25 @@ export const layer = (
     })))
 }
 
+const broken = (message: string, cause?: unknown) => new RpcClientError({ reason: "Protocol", message, cause })
+
+// that of `@effect/rpc` breaks a character which is sent in two parts, and fails for an event of more than 16 MiB
+const ndjson = RpcSerialization.makeNdjson({ maxBufferSize: "unbounded" })
+const serialization = RpcSerialization.RpcSerialization.of({
+  ...ndjson,
+  unsafeMake: () => {
+    const decoder = new TextDecoder()
+    const parser = ndjson.unsafeMake()
+    return {
+      ...parser,
+      decode: (bytes) => parser.decode(typeof bytes === "string" ? bytes : decoder.decode(bytes, { stream: true }))
+    }
+  }
+})
+
 /**
- * Calls of the procedures over HTTP. An error response, such as that of a proxy, fails the call; `@effect/rpc` by itself
- * would wait for ever.
+ * Calls of the procedures over HTTP. An error response, such as that of a proxy, fails the call, and so does a response that
+ * is not one of the procedures, or is cut off; `@effect/rpc` by itself would wait for ever, or die.
  *
  * @since 0.1.0
  * @category clients
@@ -195,10 +212,24 @@ export const layerProtocolHttp = (
     readonly url: string
   }
 ): Layer.Layer<RpcClient.Protocol, never, HttpClient.HttpClient> =>
-  RpcClient.layerProtocolHttp({ url: options.url }).pipe(
-    Layer.provide(Layer.effect(HttpClient.HttpClient, Effect.map(HttpClient.HttpClient, HttpClient.filterStatusOk))),
-    Layer.provide(RpcSerialization.layerNdjson)
-  )
+  Layer.effect(
+    RpcClient.Protocol,
+    Effect.gen(function*() {
+      const protocol = yield* RpcClient.makeProtocolHttp((yield* HttpClient.HttpClient).pipe(
+        HttpClient.mapRequest(HttpClientRequest.prependUrl(options.url)),
+        HttpClient.filterStatusOk
+      ))
+      return RpcClient.Protocol.of({
+        ...protocol,
+        send: (request) =>
+          protocol.send(request).pipe(
+            Effect.catchAllDefect((cause) => Effect.fail(broken("the response can't be read", cause))),
+            // of no effect if the result of the call was in the response
+            request._tag === "Request" ? Effect.zipRight(Effect.fail(broken("the response ended"))) : identity
+          )
+      })
+    })
+  ).pipe(Layer.provide(Layer.succeed(RpcSerialization.RpcSerialization, serialization)))
 
 /**
  * There is no connection to the gateway. It is tried again.
@@ -224,10 +255,8 @@ const reconnect = Schedule.exponential("500 millis").pipe(
   Schedule.jittered
 )
 
-// Over HTTP, a stream that is cut off between two events is not distinguished from one that is silent.
+// The connection of a silent stream may be gone.
 const maxSilence = Duration.minutes(1)
-
-const broken = (message: string) => new RpcClientError({ reason: "Protocol", message })
 
 // not the error itself: it holds the request, and with it the token
 const reasonOf = (error: RpcClientError): string =>

@@ -1,6 +1,8 @@
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as RpcClient from "@effect/rpc/RpcClient"
@@ -17,6 +19,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as FastCheck from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -34,6 +37,7 @@ import { inFrontOf, noting, quick, quickly, submit } from "../fixtures/gatewaySe
 import * as HostileServer from "../fixtures/hostileServer.js"
 import { job } from "../fixtures/job.js"
 import { expectLogged, withLogs } from "../fixtures/logs.js"
+import { runs } from "../fixtures/runs.js"
 
 type Transport = "HTTP" | "WebSocket"
 
@@ -144,6 +148,68 @@ it.scopedLive("an error response fails a call over HTTP, and shows no token", ()
       assert.isTrue(server.requests.some(({ body }) => body.includes("aSecretToken")))
     }
   }))
+
+/** Calls over HTTP, to each of which a server responds with these bytes, in parts of a size. */
+const responding = (bytesFor: (id: string) => Uint8Array, { size = 1, status = 200 } = {}) => {
+  const http = HttpClient.make((request) =>
+    Effect.sync(() => {
+      assert(request.body._tag === "Uint8Array")
+      const bytes = bytesFor(JSON.parse(new TextDecoder().decode(request.body.body)).id)
+      const body = new ReadableStream<Uint8Array>({
+        start: (controller) => {
+          for (let i = 0; i < bytes.length; i += size) controller.enqueue(bytes.subarray(i, i + size))
+          controller.close()
+        }
+      })
+      return HttpClientResponse.fromWeb(request, new Response(status === 204 ? null : body, { status }))
+    })
+  )
+  return Effect.flatMap(
+    Layer.build(
+      Layer.provide(
+        GatewayRpc.layerProtocolHttp({ url: "http://gateway/rpc" }),
+        Layer.succeed(HttpClient.HttpClient, http)
+      )
+    ),
+    (context) => Effect.provide(RpcClient.make(GatewayRpc.Rpcs), context)
+  )
+}
+
+it.scoped("outputs arrive over HTTP, also in parts that divide a character, and large ones", () =>
+  Effect.gen(function*() {
+    for (const [text, size] of [["\u00e4\u20ac\u{1f600}", 1], ["x".repeat(17 * 2 ** 20), 2 ** 24]] as const) {
+      const done = Job.Done({ job, outputs: { text } })
+      const value = Schema.encodeSync(Schema.Option(Job.JobStatus))(Option.some(done))
+      const client = yield* responding(
+        (requestId) =>
+          new TextEncoder().encode(
+            `${JSON.stringify({ _tag: "Exit", requestId, exit: { _tag: "Success", value } })}\n`
+          ),
+        { size }
+      )
+      const snapshot = Option.getOrThrow(yield* client.JobGateway.Snapshot({ job }))
+      assert(snapshot._tag === "Done" && snapshot.outputs["text"] === text)
+    }
+  }))
+
+it.scoped.prop("a response over HTTP that is none of the procedures fails a call", {
+  text: FastCheck.oneof(
+    FastCheck.string(),
+    FastCheck.json().map((text) => `${text}\n`),
+    FastCheck.constantFrom(
+      "<h1>Sign in</h1>\n",
+      JSON.stringify({ _tag: "Exit", requestId: "another" }) + "\n",
+      JSON.stringify({ _tag: "Chunk", requestId: "another", values: [] }) + "\n"
+    )
+  ),
+  status: FastCheck.constantFrom(200, 204)
+}, ({ status, text }) =>
+  Effect.gen(function*() {
+    const client = yield* responding(() => new TextEncoder().encode(text), { status })
+    assert.strictEqual((yield* Effect.flip(client.JobGateway.Snapshot({ job })))._tag, "RpcClientError")
+    const [first] = yield* Stream.runCollect(Stream.take(GatewayRpc.follow(client, [{ job }]), 1))
+    assert.strictEqual(first?._tag, "Disconnected")
+  }), { fastCheck: { numRuns: runs(50, 500) } })
 
 describe("the procedures", () => {
   const calling = <A, E>(
