@@ -29,13 +29,13 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Http from "node:http"
 import { GatewayAccess } from "../../src/gateway/index.js"
-import { Job, type JobQueue, JobWatcher, Transition } from "../../src/index.js"
+import { Job, type JobQueue, JobWatcher, QueueError, Transition } from "../../src/index.js"
 import { GatewayRpc } from "../../src/rpc/index.js"
 import { Fault, TestJobQueue } from "../../src/testing/index.js"
 import { secret, submit as submitSecret, test } from "../fixtures/gateway.js"
 import { inFrontOf, noting, quick, quickly, submit } from "../fixtures/gatewayServer.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
-import { job } from "../fixtures/job.js"
+import { job, model } from "../fixtures/job.js"
 import { expectLogged, withLogs } from "../fixtures/logs.js"
 import { runs } from "../fixtures/runs.js"
 
@@ -225,24 +225,37 @@ describe("the procedures", () => {
       )
     )
 
-  it.effect("send nothing of the inputs, unless the view is full", () =>
+  it.effect("send no inputs and no text of the service, unless the view is full", () =>
     Effect.gen(function*() {
-      const sent = (view: "slim" | "full") =>
-        calling({ view }, (client) =>
+      const sent = (options: GatewayRpc.Options) =>
+        calling(options, (client) =>
           Effect.gen(function*() {
             const job = yield* submitSecret
-            yield* TestJobQueue.inject(Fault.unavailable().pipe(Fault.nth(1)))
-            const events = yield* Stream.runCollect(client.JobGateway.Watch({ jobs: [{ job }] }))
-            assert.strictEqual(Option.getOrThrow(Chunk.head(events))._tag, "Trouble")
+            const events = (fault: Fault.Fault) =>
+              Effect.zipRight(
+                TestJobQueue.inject(fault.pipe(Fault.on("status"), Fault.nth(1))),
+                Stream.runCollect(Stream.take(client.JobGateway.Watch({ jobs: [{ job }] }), 3))
+              )
+            const seen = [
+              ...(yield* events(Fault.answer(503, { message: secret }))),
+              ...Chunk.takeRight(yield* events(Fault.answer(400, { message: secret })), 1)
+            ]
+            assert.deepStrictEqual(seen.map(({ _tag }) => _tag), ["Trouble", "Recovered", "Queued", "WatchFailed"])
             const snapshot = yield* client.JobGateway.Snapshot({ job })
-            assert.isTrue(Chunk.some(events, isTransition))
-            return JSON.stringify([
-              Schema.encodeSync(Schema.Chunk(GatewayRpc.Event))(events),
-              Schema.encodeSync(Schema.Option(Job.JobStatus))(snapshot)
-            ])
+            yield* TestJobQueue.inject(Fault.answer(400, { message: secret }).pipe(Fault.on("status"), Fault.nth(1)))
+            const error = yield* Effect.flip(client.JobGateway.Snapshot({ job: yield* submitSecret }))
+            assert(error._tag !== "RpcClientError")
+            return [
+              ...Schema.encodeSync(Schema.Array(GatewayRpc.Event))(seen),
+              Schema.encodeSync(Schema.Option(Job.JobStatus))(snapshot),
+              Schema.encodeSync(QueueError.WatchError)(error)
+            ].map((value) => JSON.stringify(value).includes(secret))
           }))
-      assert.notInclude(yield* sent("slim"), secret)
-      assert.include(yield* sent("full"), secret)
+      const all = [true, false, true, true, true, true]
+      assert.deepStrictEqual(yield* sent({ view: "full" }), all)
+      for (const options of [{ view: "slim" }, {}] as const) {
+        assert.deepStrictEqual(yield* sent(options), all.map(() => false))
+      }
     }))
 
   it.effect("continue from a cursor, and wait for news after it", () =>
@@ -313,17 +326,17 @@ describe("the procedures", () => {
           Stream.unwrap(Effect.map(Clock.currentTimeMillis, (now) => {
             const call = calls.push(now)
             const events = client.JobGateway.Watch(payload)
-            return call < 4 ? Stream.never : call === 4 ? Stream.concat(Stream.take(events, 1), Stream.never) : events
+            return call < 9 ? Stream.never : call === 9 ? Stream.concat(Stream.take(events, 1), Stream.never) : events
           }))
         const follower = { ...client, JobGateway: { ...client.JobGateway, Watch } } as typeof client
         const events = Chunk.toReadonlyArray(yield* Stream.runCollect(GatewayRpc.follow(follower, [{ job }])))
-        assert.strictEqual(calls.length, 5)
-        for (const [i, pause] of [500, 1_000, 2_000, 500].entries()) {
+        assert.strictEqual(calls.length, 10)
+        for (const [i, pause] of [...[500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000], 500].entries()) {
           assert.closeTo(calls[i + 1]! - calls[i]!, 60_000 + pause, 0.2 * pause)
         }
         assert.deepStrictEqual(
           events.filter(({ _tag }) => _tag !== "Progressed").map(({ _tag }) => _tag),
-          [...Array.from({ length: 3 }, () => "Disconnected"), "Queued", "Disconnected", "Claimed", "Completed"]
+          [...Array.from({ length: 8 }, () => "Disconnected"), "Queued", "Disconnected", "Claimed", "Completed"]
         )
       })))
 
@@ -337,6 +350,31 @@ describe("the procedures", () => {
           [job, "JobNotFound"]
         ])
         assert.isTrue(Chunk.some(events, (event) => isTransition(event) && Transition.isTerminal(event)))
+      })))
+
+  it.effect("check the access to each job of a watch", () =>
+    calling({
+      access: (_, { requestId }) =>
+        requestId === job.requestId
+          ? Effect.fail(new QueueError.AccessDenied({ operation: "status", model, httpStatus: 403 }))
+          : Effect.void
+    }, (client) =>
+      Effect.gen(function*() {
+        const jobs = [{ job: yield* submitSecret }, { job }]
+        assert.strictEqual((yield* Effect.flip(Stream.runDrain(GatewayRpc.follow(client, jobs))))._tag, "AccessDenied")
+      })))
+
+  it.effect("send the events of several jobs as they happen, and refuse the cursor of another job's end", () =>
+    calling({}, (client) =>
+      Effect.gen(function*() {
+        const [a, b, c] = [yield* submitSecret, yield* submitSecret, yield* submitSecret]
+        const events = yield* Stream.runCollect(GatewayRpc.follow(client, [{ job: a }, { job: b }]))
+        assert.deepStrictEqual(Array.from(Chunk.take(events, 2), ({ _tag }) => _tag), ["Queued", "Queued"])
+        const end = Option.getOrThrow(Chunk.last(events))
+        assert(isTransition(end))
+        const [refused] = yield* Stream.runCollect(GatewayRpc.follow(client, [{ job: c, from: end.cursor }]))
+        assert(refused?._tag === "WatchFailed")
+        assert.strictEqual(refused.error._tag, "JobMismatch")
       })))
 
   it.effect("check the access of each call", () =>
