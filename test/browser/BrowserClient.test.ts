@@ -147,6 +147,21 @@ describe("errors", () => {
     }))
 })
 
+it.scopedLive("a break within an error response is no error of the gateway", () =>
+  Effect.gen(function*() {
+    const cut: HostileServer.Handler = (response) => {
+      const body = JSON.stringify(error("JobNotFound"))
+      response.writeHead(404, { "content-length": body.length }).write(body.slice(0, 10), () => response.destroy())
+    }
+    const stalled: HostileServer.Handler = (response) => void response.writeHead(401).write("{")
+    const { events, ...outcome } = yield* following([streaming(""), cut, stalled, end], { maxSilence: 400 })
+    assert.isUndefined(outcome.error)
+    assert.deepStrictEqual(events.map(({ _tag }) => _tag), [
+      ...["Connected", "Disconnected", "Disconnected", "Disconnected", "Connected"]
+    ])
+    assert.deepInclude(events[3], { reason: "silent for 400 ms" })
+  }))
+
 it.scopedLive("a token is sent in a header, and requested again for each connection", () =>
   Effect.gen(function*() {
     let nth = 0

@@ -70,7 +70,15 @@ export async function* fieldsOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerat
   }
 }
 
-const bodyOf = (response: Response): Promise<unknown> => response.json().catch(() => undefined)
+/** Throws if the connection breaks. */
+const bodyOf = async (response: Response): Promise<unknown> => {
+  const text = await response.text()
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
 
 /** Returns the events up to a response without content, or until the signal aborts: then it throws the reason. @internal */
 export async function* eventStream({ from, maxSilence, signal, toError, token, url }: Options): AsyncGenerator<Notice> {
