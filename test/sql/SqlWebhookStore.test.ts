@@ -183,8 +183,58 @@ function suite(make: Database["make"]) {
       assert.deepStrictEqual(yield* held, ["a", "b"])
     }))
 
-  it.scopedLive("a lease is at least 50 milliseconds, and at most a day", () =>
+  it.scopedLive("a delivery is that of one endpoint, model and request", () =>
     Effect.gen(function*() {
+      const [store] = yield* stores(1, "1 hour")
+      const delivery = { endpoint: "a", job: Job.ref(model, "u") }
+      const others = [
+        { endpoint: "b", job: delivery.job },
+        { endpoint: "a", job: Job.ref("another", "u") },
+        { endpoint: "a", job: Job.ref(model, "w") }
+      ]
+      const all = [delivery, ...others]
+      yield* clear([store!], all)
+      yield* Effect.forEach(all, store!.add)
+      assert.lengthOf(yield* store!.hold, 4)
+      const { cursor } = yield* Transition.derive(Option.none(), Job.Running({ job: delivery.job, info: {} }), {
+        observedAt: yield* DateTime.now
+      })
+      const accepted = Effect.map(Effect.forEach(all, store!.accepted), (cursors) => cursors.map(Option.isSome))
+      yield* store!.accept(delivery, cursor)
+      assert.deepStrictEqual(yield* accepted, [true, false, false, false])
+      const states = Effect.forEach(all, store!.check)
+      for (const end of [store!.stop, store!.remove]) {
+        yield* end(delivery)
+        assert.deepStrictEqual(yield* states, ["Lost", "Held", "Held", "Held"])
+      }
+      yield* store!.disable("a")
+      assert.deepStrictEqual(yield* states, ["Lost", "Held", "Disabled", "Disabled"])
+      yield* store!.enable("a")
+    }))
+
+  it.scopedLive("a lease is renewed by each hold", () =>
+    Effect.gen(function*() {
+      const [store] = yield* stores(1, "1 hour")
+      const delivery = { endpoint: "renewed", job: Job.ref(model, "t") }
+      yield* clear([store!], [delivery])
+      yield* store!.add(delivery)
+      const sql = yield* SqlClient.SqlClient
+      const held = Effect.zipRight(
+        store!.hold,
+        Effect.map(
+          sql<{ readonly expires: number }>`SELECT expires FROM queue_status_webhooks WHERE endpoint = 'renewed'`,
+          ([row]) => row!.expires
+        )
+      )
+      const first = yield* held
+      yield* Effect.sleep("10 millis")
+      assert.isAbove(yield* held, first)
+    }).pipe(Effect.provide(Layer.suspend(() => client))))
+
+  it.scopedLive("a lease is 30 seconds by default, at least 50 milliseconds, and at most a day", () =>
+    Effect.gen(function*() {
+      const [unset] = yield* stores(1, undefined)
+      assertSome(unset!.holdInterval, Duration.seconds(10))
       const shortest = Duration.times("50 millis", 1 / 3)
       for (const lease of [0, -1, NaN, "1 micro", Infinity] as const) {
         const [store] = yield* stores(1, lease)
