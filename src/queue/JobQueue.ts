@@ -219,6 +219,8 @@ export const makeOver = (
             ? Effect.fail(Answer.fromRefusal(about, response, scrub))
             : Either.mapLeft(Answer.decode(text, expected), (error) => Answer.undecoded(about, response, error, scrub))
         }),
+        // the timeout applies to an uninterruptible call as well
+        Effect.interruptible,
         Effect.timeoutFail({
           duration: requestTimeout,
           onTimeout: () => new ResponseTimeout({ ...about, after: requestTimeout })

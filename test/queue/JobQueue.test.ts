@@ -1031,6 +1031,22 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
           }).pipe(Effect.provide(layer)))
       }
 
+      // as the submit and the cancel of `Effect.acquireRelease(submit, cancel)` are
+      it.scoped("in time: an uninterruptible call fails as well, and the request is closed", () =>
+        Effect.gen(function*() {
+          const server = yield* HostileServer.make(silence)
+          const queue = yield* connect(server, "30 seconds")
+          const fiber = yield* Effect.fork(Effect.uninterruptible(
+            Effect.forEach(operations, (operation) => Effect.flip(calls[operation](queue)), {
+              concurrency: "unbounded"
+            })
+          ))
+          yield* server.until("every request is there", () => server.requests.length === operations.length)
+          yield* TestClock.adjust("30 seconds")
+          for (const failed of yield* Fiber.join(fiber)) has(failed, { _tag: "ResponseTimeout" })
+          yield* server.until("every request is closed", () => server.aborted === operations.length)
+        }).pipe(Effect.provide(layer)))
+
       it.scopedLive("is awaited without a limit if the timeout is infinite", () =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make((response, request, index) => {
@@ -1580,6 +1596,16 @@ describe("configuration", () => {
     [
       "a fragment",
       { TOGETHER_API_KEY: secret, TOGETHER_BASE_URL: "https://h/v1#hunter2" },
+      /TOGETHER_BASE_URL.*neither a query nor a fragment/
+    ],
+    [
+      "an empty query",
+      { TOGETHER_API_KEY: secret, TOGETHER_BASE_URL: "https://h/v1?" },
+      /TOGETHER_BASE_URL.*neither a query nor a fragment/
+    ],
+    [
+      "an empty fragment",
+      { TOGETHER_API_KEY: secret, TOGETHER_BASE_URL: "https://h/v1#" },
       /TOGETHER_BASE_URL.*neither a query nor a fragment/
     ],
     ["the token as the URL", { TOGETHER_API_KEY: secret, TOGETHER_BASE_URL: secret }, /TOGETHER_BASE_URL.*not a URL/]

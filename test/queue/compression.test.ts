@@ -164,6 +164,13 @@ describe("a large response, over the lean transport", () => {
       assert.strictEqual(error.maxBytes, 1_000_000)
     }))
 
+  it.scopedLive("is read with the highest bound", () =>
+    Effect.gen(function*() {
+      const server = yield* gateway({ stubborn: "gzip", body: large(20_000) })
+      const queue = yield* lean(server, { maxResponseBytes: Number.MAX_SAFE_INTEGER })
+      assert.strictEqual((yield* queue.status(job))._tag, "Running")
+    }))
+
   it.scopedLive("that breaks off, or is not gzip, is a transient error", () =>
     Effect.gen(function*() {
       const zipped = gzipSync(large(20_000))

@@ -1,9 +1,11 @@
 /**
  * The body of a response has a bound, with every client.
  */
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import { assert, describe, it } from "@effect/vitest"
-import type { Job, JobQueue } from "effect-queue-status"
-import { JobRun, JobStream } from "effect-queue-status"
+import type { Job } from "effect-queue-status"
+import { JobQueue, JobRun, JobStream } from "effect-queue-status"
 import * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -27,6 +29,29 @@ const sized = (bytes: number): string => {
   const done = (video: string) => JSON.stringify({ ...document, status: "done", outputs: { video } })
   return done("x".repeat(bytes - done("").length))
 }
+
+it.effect("no bound exceeds the longest string", () =>
+  Effect.gen(function*() {
+    const chunk = new Uint8Array(MiB).fill(32)
+    const queue = yield* JobQueue.make({ apiKey: Redacted.make(token), maxResponseBytes: Number.MAX_SAFE_INTEGER })
+      .pipe(
+        Effect.provideService(
+          HttpClient.HttpClient,
+          HttpClient.make((request) => {
+            let left = 513
+            const body = new ReadableStream({
+              pull: (controller) => left-- > 0 ? controller.enqueue(chunk) : controller.close()
+            })
+            return Effect.succeed(HttpClientResponse.fromWeb(request, new Response(body)))
+          })
+        )
+      )
+    for (const operation of operations) {
+      const error = yield* Effect.flip(calls[operation](queue))
+      assert(error._tag === "ResponseTooLarge", error.message)
+      assert.strictEqual(error.maxBytes, 2 ** 29 - 24)
+    }
+  }))
 
 for (const { layer, name } of runs(Clients.plain, Clients.clients)) {
   describe(`over ${name}`, () => {

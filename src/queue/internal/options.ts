@@ -19,7 +19,8 @@ export interface Options {
   readonly requestTimeout?: Duration.DurationInput | undefined
   /**
    * The maximum size of a response body, in bytes, which includes the outputs of a job. A call with a longer response
-   * fails with `ResponseTooLarge`, and its connection is closed. Defaults to 64 MiB.
+   * fails with `ResponseTooLarge`, and its connection is closed. Defaults to 64 MiB. A bound above 512 MiB is reduced to
+   * the longest string of V8, 536,870,888 bytes.
    */
   readonly maxResponseBytes?: number | undefined
 }
@@ -31,13 +32,16 @@ export const defaultRequestTimeout: Duration.Duration = Duration.seconds(30)
 
 const defaultMaxResponseBytes: number = 64 * 1024 * 1024
 
+// V8's longest string: the text of a longer body can't be read.
+const maxText = 2 ** 29 - 24
+
 /** Its issues omit the URL: a malformed one may contain a password or a token. @internal */
 export const checkBaseUrl = (baseUrl: string): Either.Either<string, string> => {
   if (!URL.canParse(baseUrl)) return Either.left("the base URL is not a URL")
-  const { hash, href, password, protocol, search, username } = new URL(baseUrl)
+  const { href, password, protocol, username } = new URL(baseUrl)
   if (username !== "" || password !== "") return Either.left("the base URL must not hold credentials")
   if (!/^https?:$/.test(protocol)) return Either.left("the base URL must begin with http:// or https://")
-  if (search !== "" || hash !== "") return Either.left("the base URL must have neither a query nor a fragment")
+  if (/[?#]/.test(href)) return Either.left("the base URL must have neither a query nor a fragment")
   return Either.right(href)
 }
 
@@ -79,7 +83,7 @@ export const resolveRequest = (options: Pick<Options, "requestTimeout" | "maxRes
     checkCount("maxResponseBytes", options.maxResponseBytes ?? defaultMaxResponseBytes),
     (maxResponseBytes) => ({
       requestTimeout: Duration.decode(options.requestTimeout ?? defaultRequestTimeout),
-      maxResponseBytes
+      maxResponseBytes: Math.min(maxResponseBytes, maxText)
     })
   )
 
