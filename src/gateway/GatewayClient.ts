@@ -9,7 +9,7 @@
  */
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type { ConfigError } from "effect/ConfigError"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -22,7 +22,7 @@ import type * as Scope from "effect/Scope"
 import { format } from "../model/Job.js"
 import { QueueError } from "../model/QueueError.js"
 import { withNoStore } from "../queue/internal/noStore.js"
-import { resolveRequest, resolveToken, resolveUrl } from "../queue/internal/options.js"
+import { resolveRequest, resolveToken, resolveUrl, unwrap } from "../queue/internal/options.js"
 import * as Answer from "../queue/internal/response.js"
 import { type Scrub, scrubber } from "../queue/internal/scrubber.js"
 import { makeStatus } from "../queue/internal/statusCall.js"
@@ -138,4 +138,4 @@ export const layer = (options: Options): Layer.Layer<JobWatcher.JobWatcher, Conf
 export const layerConfig = (
   options: Config.Config.Wrap<Options>
 ): Layer.Layer<JobWatcher.JobWatcher, ConfigError, HttpClient.HttpClient> =>
-  Layer.scoped(JobWatcher.JobWatcher, Effect.flatMap(Config.unwrap(options), make))
+  Layer.scoped(JobWatcher.JobWatcher, Effect.flatMap(unwrap(options), make))

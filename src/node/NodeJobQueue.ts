@@ -19,7 +19,7 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import { checkCount, invalid, resolve } from "../queue/internal/options.js"
+import { checkCount, invalid, resolve, unwrap } from "../queue/internal/options.js"
 import { makeStatus } from "../queue/internal/statusCall.js"
 import { paths, readHeaders } from "../queue/internal/wire.js"
 import * as JobQueue from "../queue/JobQueue.js"
@@ -164,4 +164,4 @@ export const layer = (options: Options = {}): Layer.Layer<JobQueue.JobQueue, Con
 export const layerConfig = (
   options: Config.Config.Wrap<Options> = {}
 ): Layer.Layer<JobQueue.JobQueue, ConfigError.ConfigError> =>
-  Layer.scoped(JobQueue.JobQueue, Effect.flatMap(Config.unwrap(options), make))
+  Layer.scoped(JobQueue.JobQueue, Effect.flatMap(unwrap(options), make))

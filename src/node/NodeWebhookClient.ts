@@ -13,12 +13,13 @@
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type * as HttpClient from "@effect/platform/HttpClient"
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Dns from "node:dns"
+import { unwrap } from "../queue/internal/options.js"
 import { Client } from "../queue/internal/webhookClient.js"
 import { makeAgent } from "./internal/guardedAgent.js"
 import { inSubnets } from "./internal/publicAddress.js"
@@ -78,4 +79,4 @@ export const layer = (options: Options = {}): Layer.Layer<Client, ConfigError.Co
  * @category layers
  */
 export const layerConfig = (options: Config.Config.Wrap<Options>): Layer.Layer<Client, ConfigError.ConfigError> =>
-  Layer.scoped(Client, Effect.flatMap(Config.unwrap(options), make))
+  Layer.scoped(Client, Effect.flatMap(unwrap(options), make))

@@ -9,7 +9,7 @@
 import * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -20,7 +20,7 @@ import * as Schema from "effect/Schema"
 import { type JobRef, type JobStatus, ref } from "../model/Job.js"
 import { type QueueError, ResponseTimeout } from "../model/QueueError.js"
 import { outside, withNoStore } from "./internal/noStore.js"
-import { type Options as QueueOptions, resolve, type Settings } from "./internal/options.js"
+import { type Options as QueueOptions, resolve, type Settings, unwrap } from "./internal/options.js"
 import { checkModel, checkRef, checkSubmit, type Submit } from "./internal/request.js"
 import * as Answer from "./internal/response.js"
 import { scrubber } from "./internal/scrubber.js"
@@ -324,7 +324,7 @@ export const layer = (
 export const layerConfig = (
   options: Config.Config.Wrap<Options> = {}
 ): Layer.Layer<JobQueue, ConfigError.ConfigError, HttpClient.HttpClient> =>
-  Layer.effect(JobQueue, Effect.flatMap(Config.unwrap(options), make))
+  Layer.effect(JobQueue, Effect.flatMap(unwrap(options), make))
 
 // -----------------------------------------------------------------------------
 // accessors

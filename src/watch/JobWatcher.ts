@@ -22,13 +22,14 @@
  *
  * @since 0.1.0
  */
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { unwrap } from "../queue/internal/options.js"
 import { JobQueue } from "../queue/JobQueue.js"
 import type { Inspection, PollingEvent, SubscribeOptions, Subscription } from "./internal/notice.js"
 import * as PollingWatcher from "./internal/pollingWatcher.js"
@@ -152,5 +153,4 @@ export const layer = (options: Options = {}): Layer.Layer<JobWatcher, never, Job
  */
 export const layerConfig = (
   options: Config.Config.Wrap<Options> = {}
-): Layer.Layer<JobWatcher, ConfigError, JobQueue> =>
-  Layer.scoped(JobWatcher, Effect.flatMap(Config.unwrap(options), make))
+): Layer.Layer<JobWatcher, ConfigError, JobQueue> => Layer.scoped(JobWatcher, Effect.flatMap(unwrap(options), make))

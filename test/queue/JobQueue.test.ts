@@ -958,6 +958,11 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
         ["a reset within the body", reset(`{"request_id":`)],
         ["a connection that closes within the body", breakOff(200, `{"request_id":`)],
         ["a connection that closes before the headers", (response) => response.socket?.destroy()],
+        [
+          "a connection that closes after an informational response",
+          (response) =>
+            response.writeEarlyHints({ link: "</style.css>; rel=preload" }, () => response.socket?.destroy())
+        ],
         ["headers that are none", (response) => response.socket?.end("HTTP/1.1 garbage\r\n\r\n")],
         ["another protocol", (response) => response.socket?.end("220 smtp.example.com ESMTP\r\n")]
       ]
@@ -1541,6 +1546,15 @@ describe("configuration", () => {
       assert.strictEqual(request!.authorization, `Bearer ${secret}`)
       const missing = yield* Effect.flip(build(layer, { QUEUE_TOKEN: secret, QUEUE_URL: "https://queue.test" }))
       assert.include(String(missing), "QUEUE_TIMEOUT")
+    }))
+
+  it.effect("takes an option that is undefined for one that is not given", () =>
+    Effect.gen(function*() {
+      // without `exactOptionalPropertyTypes`, the type allows it
+      const baseUrl = undefined as never
+      const layer = JobQueue.layerConfig({ apiKey: Config.redacted("QUEUE_TOKEN"), baseUrl })
+      const [request] = yield* build(layer, { QUEUE_TOKEN: secret })
+      assert.match(request!.url, /^https:\/\/api\.together\.ai\/v1\/queue\/status\?/)
     }))
 
   it.live("takes the timeout from its options", () =>

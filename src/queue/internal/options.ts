@@ -91,6 +91,15 @@ export const resolveRequest = (options: Pick<Options, "requestTimeout" | "maxRes
 export const resolveUrl = (option: string, url: string): Either.Either<string, ConfigError.ConfigError> =>
   Either.mapLeft(checkBaseUrl(url), invalid(option))
 
+/** As `Config.unwrap`, which throws if an option is `undefined`. @internal */
+export const unwrap = <A>(options: Config.Config.Wrap<A>): Config.Config<A> =>
+  Config.unwrap(
+    Config.isConfig(options)
+      ? options
+      // the same type: its optional properties may be absent
+      : Object.fromEntries(Object.entries(options).filter(([, option]) => option !== undefined)) as typeof options
+  )
+
 /** @internal */
 export const resolve = (options: Options) =>
   Effect.gen(function*() {
