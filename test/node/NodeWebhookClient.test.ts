@@ -11,7 +11,7 @@ import * as FastCheck from "effect/FastCheck"
 import * as Layer from "effect/Layer"
 import ipaddr from "ipaddr.js"
 import * as Http from "node:http"
-import type * as Net from "node:net"
+import * as Net from "node:net"
 import * as Undici from "undici"
 import { Webhook } from "../../src/gateway/index.js"
 import { makeAgent } from "../../src/node/internal/guardedAgent.js"
@@ -159,6 +159,14 @@ describe("the client", () => {
       assert.strictEqual(target.connections(), 0)
     }))
 
+  it.scopedLive("fails for a name that does not resolve", () =>
+    Effect.gen(function*() {
+      const client = yield* clientOf()
+      for (const scheme of ["https", "http"]) {
+        assert.match(yield* refusal(client, `${scheme}://receiver.invalid/`), /ENOTFOUND|EAI_AGAIN/)
+      }
+    }))
+
   it.effect("requires valid subnets in `allow`", () =>
     Effect.gen(function*() {
       for (const subnet of ["127.0.0.1", "127.0.0.0/33", "::/129", "localhost/8", "", "10.0.0.0/-1", "10.0.0.0/8/8"]) {
@@ -214,6 +222,19 @@ describe("a name", () => {
       assert.include(yield* Effect.flip(get(permitted.port)), "rebinding.example is not at a public address")
       assert.strictEqual(yield* get(permitted.port), 204)
       assert.deepStrictEqual([permitted.connections(), forbidden.connections()], [2, 0])
+    }))
+
+  it.scopedLive("is checked where Node looks up one address alone", () =>
+    Effect.gen(function*() {
+      yield* Effect.acquireRelease(
+        Effect.sync(() => Net.getDefaultAutoSelectFamily()),
+        (before) => Effect.sync(() => Net.setDefaultAutoSelectFamily(before))
+      )
+      Net.setDefaultAutoSelectFamily(false)
+      const permitted = yield* serve("127.0.0.2", closing)
+      const { get } = yield* agentOf([["127.0.0.1"], ["127.0.0.2"]])
+      assert.include(yield* Effect.flip(get(permitted.port)), "rebinding.example is not at a public address")
+      assert.strictEqual(yield* get(permitted.port), 204)
     }))
 
   it.scopedLive("that resolves to a private address among others is rejected", () =>

@@ -22,9 +22,9 @@ const connectorFor = (isPermitted: (address: string) => boolean, lookup: Net.Loo
       })
   })
   const connector: Undici.buildConnector.connector = (options, callback) => {
-    const host = options.hostname.replace(/^\[|\]$/g, "")
+    const { hostname } = options
     // an address is not looked up
-    if (Net.isIP(host) !== 0 && !isPermitted(host)) return callback(refused(host), null)
+    if (Net.isIP(hostname) !== 0 && !isPermitted(hostname)) return callback(refused(hostname), null)
     return connect(options, callback)
   }
   return connector

@@ -50,7 +50,7 @@ export const parseRetryAfter = (
   nowMillis: number
 ): Option.Option<Duration.Duration> =>
   Option.orElse(longest(headers["retry-after-ms"], parseNumber), () => {
-    const sentAt = Option.getOrElse(parseDate(headers["date"]?.trim() ?? ""), () => nowMillis)
+    const sentAt = Option.getOrElse(parseDate(headers["date"] ?? ""), () => nowMillis)
     return longest(headers["retry-after"], (value) =>
       Option.orElse(
         Option.map(parseNumber(value), (seconds) => seconds * 1000),

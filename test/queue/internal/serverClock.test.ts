@@ -17,3 +17,13 @@ it("the clock of a service is ahead by what a new Date shows beyond its second",
   assert.strictEqual(ahead({ date: "soon" }, 90_000), 0)
   assert.strictEqual(ahead({}, 90_000), 0)
 })
+
+it("a Date that repeats is that of an earlier response, and two are none", () => {
+  const clock = new ServerClock()
+  const date = "Thu, 01 Jan 1970 00:01:00 GMT"
+  clock.set(date, 60_000)
+  assert.isUndefined(clock.newDate({ date }))
+  assert.isUndefined(clock.newDate({ date: [date, date] }))
+  const next = "Thu, 01 Jan 1970 00:01:01 GMT"
+  assert.strictEqual(clock.newDate({ date: next }), next)
+})
