@@ -13,12 +13,14 @@ import type * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { type JobRef, type JobStatus, ref } from "../model/Job.js"
 import { type QueueError, ResponseTimeout } from "../model/QueueError.js"
+import { makeWithin } from "./internal/fiber.js"
 import { outside, withNoStore } from "./internal/noStore.js"
 import { type Options as QueueOptions, resolve, type Settings, unwrap } from "./internal/options.js"
 import { checkModel, checkRef, checkSubmit, type Submit } from "./internal/request.js"
@@ -205,8 +207,8 @@ export const makeOver = (
       request: HttpClientRequest.HttpClientRequest,
       decode: Answer.Decode<A>,
       decodeConflict?: Answer.Decode<A>
-    ): Effect.Effect<A, QueueError> =>
-      (request.method === "GET" ? respond(about, request) : sendOnce(respond(about, request))).pipe(
+    ): Effect.Effect<A, QueueError> => {
+      const exchange = (request.method === "GET" ? respond(about, request) : sendOnce(respond(about, request))).pipe(
         Effect.mapError((error) =>
           error._tag === "ResponseTooLarge"
             ? error
@@ -218,14 +220,11 @@ export const makeOver = (
           return expected === undefined
             ? Effect.fail(Answer.fromRefusal(about, response, scrub))
             : Either.mapLeft(Answer.decode(text, expected), (error) => Answer.undecoded(about, response, error, scrub))
-        }),
-        // the timeout applies to an uninterruptible call as well
-        Effect.interruptible,
-        Effect.timeoutFail({
-          duration: requestTimeout,
-          onTimeout: () => new ResponseTimeout({ ...about, after: requestTimeout })
         })
       )
+      const onTimeout = Effect.failSync(() => new ResponseTimeout({ ...about, after: requestTimeout }))
+      return Effect.flatMap(makeWithin, (within) => within(exchange, Duration.toMillis(requestTimeout), onTimeout))
+    }
 
     return JobQueue.of({
       status,

@@ -1037,18 +1037,24 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
       }
 
       // as the submit and the cancel of `Effect.acquireRelease(submit, cancel)` are
-      it.scoped("in time: an uninterruptible call fails as well, and the request is closed", () =>
+      it.scoped("in time: an uninterruptible call fails as well, and no interruption ends it before", () =>
         Effect.gen(function*() {
           const server = yield* HostileServer.make(silence)
           const queue = yield* connect(server, "30 seconds")
-          const fiber = yield* Effect.fork(Effect.uninterruptible(
-            Effect.forEach(operations, (operation) => Effect.flip(calls[operation](queue)), {
-              concurrency: "unbounded"
-            })
-          ))
+          let errors: ReadonlyArray<unknown> = []
+          const fiber = yield* Effect.forEach(operations, (operation) => Effect.flip(calls[operation](queue)), {
+            concurrency: "unbounded"
+          }).pipe(
+            Effect.tap((all) => Effect.sync(() => errors = all)),
+            Effect.uninterruptible,
+            Effect.fork
+          )
           yield* server.until("every request is there", () => server.requests.length === operations.length)
+          yield* Fiber.interruptFork(fiber)
           yield* TestClock.adjust("30 seconds")
-          for (const failed of yield* Fiber.join(fiber)) has(failed, { _tag: "ResponseTimeout" })
+          yield* Fiber.await(fiber)
+          for (const error of errors) has(error, { _tag: "ResponseTimeout" })
+          assert.strictEqual(errors.length, operations.length)
           yield* server.until("every request is closed", () => server.aborted === operations.length)
         }).pipe(Effect.provide(layer)))
 
