@@ -1041,7 +1041,7 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
         Effect.gen(function*() {
           const server = yield* HostileServer.make(silence)
           const queue = yield* connect(server, "30 seconds")
-          let errors: ReadonlyArray<unknown> = []
+          let errors: ReadonlyArray<object> = []
           const fiber = yield* Effect.forEach(operations, (operation) => Effect.flip(calls[operation](queue)), {
             concurrency: "unbounded"
           }).pipe(
