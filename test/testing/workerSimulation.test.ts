@@ -245,6 +245,31 @@ describe("simulation", () => {
     )
   })
 
+  it("with one worker, claims a job `pickup` after one waits and the worker is idle, not before and not after", () => {
+    const withOneWorker = plan.map((plan): Plan => ({
+      ...plan,
+      workers: 1,
+      commands: plan.commands.flatMap((command) => command._tag === "Submit" ? [{ ...command, model: 0 }] : [])
+    }))
+    FastCheck.assert(
+      FastCheck.property(withOneWorker, (plan) => {
+        // the waits and the claims of each job, by their beginnings and their ends
+        const spans = jobsOf(Simulation.advance(run(plan, inOneLeap), doomsday)).flatMap(({ history }) =>
+          history.slice(1).map(({ at }, i) => ({ waits: history[i]!._tag !== "Claimed", from: history[i]!.at, to: at }))
+        )
+        let idleSince = 0
+        for (
+          const { from: at, to } of spans.filter(({ waits }) => !waits).sort((a, b) => a.from - b.from || a.to - b.to)
+        ) {
+          const waitsSince = Math.min(...spans.filter((span) => span.waits && span.to >= at).map(({ from }) => from))
+          assert.strictEqual(at, Math.max(idleSince, waitsSince) + plan.pickup)
+          idleSince = to
+        }
+      }),
+      { numRuns: runs(75, 150) }
+    )
+  })
+
   it("writes legal histories in order of time", () => {
     FastCheck.assert(
       FastCheck.property(plan, (plan) => {

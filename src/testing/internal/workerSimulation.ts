@@ -31,7 +31,7 @@ interface Work {
 }
 
 type Action =
-  /** An idle worker of the pool tries to claim a job of the model. */
+  /** A worker of the pool tries to claim a job of the model; without one, it is idle again. */
   | { readonly _tag: "Claim"; readonly pool: number; readonly model: string }
   /** A worker takes the step of its script with this index; without a report, it has stopped and is replaced. */
   | { readonly _tag: "Step"; readonly work: Work; readonly index: number }
@@ -41,7 +41,7 @@ export interface Simulation {
   readonly queue: Queue.QueueModel
   readonly pools: ReadonlyArray<Pool>
   readonly seed: string | number
-  /** The number of workers with a job, by pool and model. */
+  /** The number of workers that have a job or are about to claim one, by pool and model. */
   readonly busy: HashMap.HashMap<string, number>
   readonly due: RedBlackTree.RedBlackTree<Due, Action>
   readonly sequence: number
@@ -92,16 +92,21 @@ const addBusy = (self: Simulation, pool: number, model: string, count: number): 
   return { ...self, busy: busy > 0 ? HashMap.set(self.busy, key, busy) : HashMap.remove(self.busy, key) }
 }
 
+// An idle worker of the pool, if there is one, is about to claim a waiting job.
 const scheduleClaim = (self: Simulation, at: number, pool: number, model: string): Simulation => {
-  const { model: only = model, pickup = 0 } = self.pools[pool]!
-  return only === model ? schedule(self, at + Duration.toMillis(pickup), { _tag: "Claim", pool, model }) : self
+  const { model: only = model, pickup = 0, workers = 1 } = self.pools[pool]!
+  return only === model && busyWith(self, pool, model) < workers
+    ? schedule(addBusy(self, pool, model, 1), at + Duration.toMillis(pickup), { _tag: "Claim", pool, model })
+    : self
 }
 
 const scheduleClaims = (self: Simulation, at: number, model: string): Simulation =>
   self.pools.reduce((simulation, _, pool) => scheduleClaim(simulation, at, pool, model), self)
 
-const release = (self: Simulation, at: number, { job: { model }, pool }: Work): Simulation =>
-  scheduleClaim(addBusy(self, pool, model, -1), at, pool, model)
+const release = (self: Simulation, at: number, { job: { model }, pool }: Work): Simulation => {
+  const idle = addBusy(self, pool, model, -1)
+  return Queue.metrics(idle.queue, model).waiting > 0 ? scheduleClaim(idle, at, pool, model) : idle
+}
 
 // When the worker loses its claim, or has lost it, without further heartbeats.
 const claimEnds = (self: Simulation, now: number, { attempt, job }: Work): number =>
@@ -134,17 +139,16 @@ const act = (self: Simulation, now: number, action: Action): Simulation => {
   switch (action._tag) {
     case "Claim": {
       const { model, pool } = action
-      const { claimTimeout = defaultClaimTimeout, script, workers = 1 } = self.pools[pool]!
-      if (busyWith(self, pool, model) >= workers) return self
+      const { claimTimeout = defaultClaimTimeout, script } = self.pools[pool]!
       const [queue, claimed] = Queue.claim(self.queue, now, { model, timeout: Duration.toMillis(claimTimeout) })
-      if (Option.isNone(claimed)) return self
+      if (Option.isNone(claimed)) return addBusy(self, pool, model, -1)
       const task = taskOf(claimed.value)
       const { attempt, job, nth } = task
       const random = seeded(`${self.seed}/job ${nth}/attempt ${attempt}`)
       const steps = script(task, random).map((step) => ({ ...step, after: sample(step.after, random) }))
       const work: Work = { pool, job, attempt, steps }
       const kept = Queue.keep(queue, job, attempt, now + aliveFor(work))
-      return scheduleStep(addBusy({ ...self, queue: kept }, pool, model, 1), now, work, 0)
+      return scheduleStep({ ...self, queue: kept }, now, work, 0)
     }
     case "Step": {
       const { index, work } = action
