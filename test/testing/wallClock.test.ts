@@ -84,6 +84,23 @@ describe("the wall clock is set", () => {
           assert.isTrue(Option.isSome(yield* TestJobQueue.claim(model)))
         })))
 
+    it.effect(`${name}: the dates of a job that was submitted afterwards, and lost by every worker, are by the clock`, () =>
+      withQueue(
+        { workers: { script: Worker.always(Worker.stopResponding), claimTimeout: "10 seconds" } },
+        ({ now, pass, set }) =>
+          Effect.gen(function*() {
+            set()
+            const submittedAt = now()
+            const job = yield* submit
+            yield* pass(45)
+            const failed = yield* JobQueue.status(job)
+            assert.strictEqual(failed._tag, "Failed")
+            assertSome(failed.createdAt, DateTime.unsafeMake(submittedAt))
+            assertSome(failed.claimedAt, DateTime.unsafeMake(submittedAt + 30_000))
+            assertSome(failed.doneAt, DateTime.unsafeMake(submittedAt + 40_000))
+          })
+      ))
+
     it.effect(`${name}: a replica lags by the same time`, () =>
       withQueue(
         { faults: [Fault.stale("10 seconds").pipe(Fault.on("status"))] },

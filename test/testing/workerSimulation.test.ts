@@ -249,7 +249,10 @@ describe("simulation", () => {
     const withOneWorker = plan.map((plan): Plan => ({
       ...plan,
       workers: 1,
-      commands: plan.commands.flatMap((command) => command._tag === "Submit" ? [{ ...command, model: 0 }] : [])
+      commands: plan.commands.flatMap((command) =>
+        // long enough that the worker is often without a job
+        command._tag === "Submit" ? [{ ...command, model: 0, wait: 4 * command.wait }] : []
+      )
     }))
     FastCheck.assert(
       FastCheck.property(withOneWorker, (plan) => {
@@ -266,7 +269,7 @@ describe("simulation", () => {
           idleSince = to
         }
       }),
-      { numRuns: runs(75, 150) }
+      { numRuns: runs(500, 1_000) }
     )
   })
 

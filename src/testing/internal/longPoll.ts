@@ -27,9 +27,6 @@ interface Poll {
   wakesAt: number
 }
 
-// A longer timer fires at once.
-const longestSleep = 2 ** 31 - 1
-
 /** @internal */
 export class LongPolls {
   private readonly polls = new Map<string, Set<Poll>>()
@@ -81,8 +78,7 @@ export class LongPolls {
         const time = yield* now
         if (Option.isSome(taken) || time >= deadline) return taken
         poll.wakesAt = isFirst() ? Math.min(deadline, source.nextEvent()) : deadline
-        const wait = Math.min(Math.max(0, poll.wakesAt - time), longestSleep)
-        yield* Effect.timeoutOption(poll.signal.await, Duration.millis(wait))
+        yield* Effect.timeoutOption(poll.signal.await, Duration.millis(poll.wakesAt - time))
       }
     })
   }
