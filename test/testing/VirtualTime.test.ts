@@ -256,6 +256,10 @@ describe("VirtualTime.run", () => {
         const after = (millis: number) => Effect.promise(() => new Promise((resolve) => setTimeout(resolve, millis)))
         const [took] = yield* VirtualTime.run(Effect.timed(after(50)))
         assert.strictEqual(Duration.toMillis(took), 0)
+        // a timer that was canceled is not scheduled
+        const race = Effect.race(Effect.sleep("1 hour"), Effect.sleep("1 day"))
+        const [afterRace] = yield* VirtualTime.run(Effect.zipRight(race, Effect.timed(after(50))))
+        assert.strictEqual(Duration.toMillis(afterRace), 0)
         // with another timer scheduled, virtual time advances without them
         const outcome = yield* VirtualTime.run(Effect.timeoutOption(after(50), "1 day"))
         deepStrictEqual(outcome, Option.none())

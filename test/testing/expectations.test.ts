@@ -209,6 +209,29 @@ describe("expectMatchesHistory", () => {
       assert.include(yield* messageOf(expectMatchesHistory(job, seen)), "+ Queued 0 at 14s")
     }).pipe(Effect.provide(layer)))
 
+  it.effect("rejects a failure in place of another end, and another end in place of a failure", () =>
+    Effect.gen(function*() {
+      const { job, seen } = yield* watched
+      const other = yield* JobQueue.submit({ model, payload: { fails: true } })
+      const failed = yield* VirtualTime.run(watch(other))
+      const steps = (tag: string) => (transition: Transition.Transition) => transition._tag === tag
+      const [success, failure] = [seen.find(steps("Completed"))!, failed.find(steps("FailedByModel"))!]
+      assert.include(
+        yield* messageOf(expectMatchesHistory(job, [...seen.slice(0, -1), { ...failure, at: success.at }])),
+        "- Completed 1 at 5s\n+ FailedByModel 1 at 5s"
+      )
+      assert.include(
+        yield* messageOf(expectMatchesHistory(other, [...failed.slice(0, -1), { ...success, at: failure.at }])),
+        "- FailedByModel 1 at 10s\n+ Completed 1 at 10s"
+      )
+    }).pipe(Effect.provide(TestJobQueue.layer({
+      workers: {
+        script: ({ payload }) => [
+          payload["fails"] === true ? Worker.fail("5 seconds", "out of memory") : Worker.finish("5 seconds")
+        ]
+      }
+    }))))
+
   it.effect("detects a service with a wrong clock", () =>
     Effect.gen(function*() {
       const { job, seen } = yield* watched

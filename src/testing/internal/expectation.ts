@@ -135,7 +135,7 @@ export const ofJobs = ({ calls, jobs, startedAt }: Log, expected: number): Optio
 /** @internal */
 export const ofSilence = ({ calls, startedAt }: Log, after: Duration.Duration): Option.Option<string> => {
   const from = startedAt + Duration.toMillis(after)
-  const late = calls.filter(({ at, end }) => at > from || end === undefined || end.at > from)
+  const late = calls.filter(({ end }) => end === undefined || end.at > from)
   return late.length === 0 ? Option.none() : listed(
     `after ${Duration.format(after)} there were to be no calls any more:`,
     late.map(lineOfCall(startedAt))
