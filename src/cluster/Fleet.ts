@@ -144,6 +144,9 @@ export const migrate: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effec
 
 const storage = Layer.unwrapEffect(Effect.as(migrate, storageLayers))
 
+// the entity type of the clocks of workflows
+const clockType = "Workflow/-/DurableClock"
+
 /**
  * Deletes what is stored of workflows that ended longer ago than `olderThan`: their messages, and the replies to these.
  * Workflows that run or are suspended are not touched, nor is one that was started by another workflow whose messages are
@@ -175,8 +178,8 @@ export const purge = Effect.fn("Fleet.purge")(function*(
   yield* sql`
     DELETE FROM cluster_messages
     WHERE (entity_type = ${waitsType} AND last_reply_id < ${before})
-    OR (entity_type LIKE 'Workflow/%' AND entity_id IN (
-      SELECT m.entity_id FROM cluster_messages m
+    OR (entity_type, entity_id) IN (
+      SELECT m.entity_type, m.entity_id FROM cluster_messages m
       JOIN cluster_replies r ON r.id = m.last_reply_id
       WHERE m.entity_type LIKE 'Workflow/%' AND m.tag = 'run' AND r.id < ${before}
       AND r.payload LIKE '{"_tag":"Success","value":{"_tag":"Complete"%'
@@ -184,7 +187,15 @@ export const purge = Effect.fn("Fleet.purge")(function*(
         SELECT 1 FROM cluster_messages parent WHERE parent.entity_type LIKE 'Workflow/%' AND parent.tag = 'run'
         AND parent.entity_id = (${parent})
       )
-    ))
+    )
+  `
+  // workflows of several names may have one identifier: the clocks of all have the same address
+  yield* sql`
+    DELETE FROM cluster_messages
+    WHERE entity_type = ${clockType} AND NOT EXISTS (
+      SELECT 1 FROM cluster_messages m WHERE m.entity_type LIKE 'Workflow/%' AND m.entity_type <> ${clockType}
+      AND m.tag = 'run' AND m.entity_id = cluster_messages.entity_id
+    )
   `
   yield* sql`
     DELETE FROM cluster_replies

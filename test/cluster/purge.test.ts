@@ -7,6 +7,7 @@ import * as ShardingConfig from "@effect/cluster/ShardingConfig"
 import * as SqlMessageStorage from "@effect/cluster/SqlMessageStorage"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
+import * as DurableClock from "@effect/workflow/DurableClock"
 import * as Workflow from "@effect/workflow/Workflow"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -24,13 +25,20 @@ const job = Job.ref(model, "one")
 
 const options = { payload: { key: Schema.String }, idempotencyKey: ({ key }: { readonly key: string }) => key }
 
+const retried = { suspendedRetrySchedule: Schedule.spaced("20 millis") }
+
 const Child = Workflow.make({ name: "Child", ...options })
 
-const Parent = Workflow.make({
-  name: "Parent",
-  ...options,
-  suspendedRetrySchedule: Schedule.spaced("20 millis")
-})
+const Parent = Workflow.make({ name: "Parent", ...options, ...retried })
+
+// the identifier of an execution is the hash of "Nap-night-key", as that of an execution of `Nap` with the key "night-key"
+const Night = Workflow.make({ name: "Nap-night", ...options, ...retried })
+
+const Nap = Workflow.make({ name: "Nap", ...options, ...retried })
+
+// without a threshold of its own, it would be an activity
+const sleep = (name: string, duration: Duration.DurationInput) =>
+  DurableClock.sleep({ name, duration, inMemoryThreshold: "1 millis" })
 
 /** A workflow that executes another one, and is suspended until a job ends. */
 const start = () => {
@@ -56,6 +64,8 @@ const start = () => {
     runsOfChild: () => children,
     layer: Layer.mergeAll(
       Child.toLayer(() => Effect.sync(() => void children++)),
+      Nap.toLayer(() => sleep("nap", "10 millis")),
+      Night.toLayer(() => sleep("night", "8 hours")),
       Parent.toLayer(({ key }) =>
         Effect.zipRight(Child.execute({ key: `of ${key}` }), Effect.orDie(JobWorkflow.awaitJobSuspended(job)))
       ),
@@ -117,5 +127,17 @@ for (const { isMissing, make, name } of databases) {
           yield* Effect.repeat(Effect.zipRight(purge, stored), { until: (types) => types.length === 0 })
         }).pipe(Effect.provide(Layer.provideMerge(layer, database)))
       }))
+
+    it.scopedLive("keeps a workflow and its clock when one of another name has the same identifier", () =>
+      Effect.gen(function*() {
+        yield* Nap.execute({ key: "night-key" })
+        yield* purge
+        assert.deepStrictEqual(yield* stored, [])
+        yield* Effect.fork(Night.execute({ key: "key" }))
+        yield* Effect.repeat(Effect.delay(stored, "20 millis"), { until: (types) => types.length === 2 })
+        yield* Nap.execute({ key: "night-key" })
+        yield* purge
+        assert.deepStrictEqual(yield* stored, ["Workflow/-/DurableClock", "Workflow/Nap-night"])
+      }).pipe(Effect.provide(Layer.provideMerge(start().layer, Layer.unwrapScoped(Effect.map(make, clientOf))))))
   })
 }
