@@ -53,7 +53,7 @@ const clientOptions: JobWatcher.Options = { pollsPerSecond: 10_000, concurrency:
 // a request waits for the first poll of its job; then it is sent again, to the same runner or the next
 const maxWait = Duration.seconds(5)
 
-// the pauses between requests to a bucket that moves
+// the pauses between requests for a job that moves
 const firstPause = Duration.millis(100)
 const longestPause = Duration.seconds(1)
 
@@ -85,34 +85,13 @@ export const layerClient: Layer.Layer<JobWatcher.JobWatcher, never, Sharding> = 
         }),
         Effect.flatMap(Option.match({ onNone: () => ask(job), onSome: Effect.succeed }))
       )
-    /** Asks again until the bucket has an owner. */
-    const askNext = (job: JobRef, pause: Duration.Duration): Effect.Effect<JobStatus, QueueError> =>
+    const status = (pause: Duration.Duration) => (job: JobRef): Effect.Effect<JobStatus, QueueError> =>
       Effect.catchTag(
-        Effect.delay(ask(job), pause),
+        ask(job),
         "Moved",
-        () => askNext(job, Duration.min(Duration.times(pause, 2), longestPause))
+        () => Effect.delay(status(Duration.min(Duration.times(pause, 2), longestPause))(job), pause)
       )
-    /** The buckets without an owner, each with one job that asks for all. */
-    const moving = new Map<string, Effect.Latch>()
-    const status = (job: JobRef): Effect.Effect<JobStatus, QueueError> =>
-      Effect.suspend(() => {
-        const bucket = bucketOf(job)
-        const found = moving.get(bucket)
-        if (found !== undefined) return Effect.zipRight(found.await, status(job))
-        return Effect.catchTag(ask(job), "Moved", () => {
-          if (moving.has(bucket)) return status(job)
-          const latch = Effect.unsafeMakeLatch()
-          return Effect.acquireUseRelease(
-            Effect.sync(() => moving.set(bucket, latch)),
-            () => askNext(job, firstPause),
-            () => {
-              moving.delete(bucket)
-              return latch.open
-            }
-          )
-        })
-      })
-    return yield* PollingWatcher.make(yield* statusOnly("a fleet", status), clientOptions)
+    return yield* PollingWatcher.make(yield* statusOnly("a fleet", status(firstPause)), clientOptions)
   })
 )
 

@@ -1,0 +1,135 @@
+import { assert, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FastCheck from "effect/FastCheck"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/TestClock"
+import { bucketOf } from "../../src/cluster/internal/entity.js"
+import { Job, JobStream, QueueError } from "../../src/index.js"
+import * as FleetInMemory from "../fixtures/fleetInMemory.js"
+import { model } from "../fixtures/job.js"
+import { runs } from "../fixtures/runs.js"
+
+const refs = (count: number) => Array.from({ length: count }, (_, i) => Job.ref(model, String(i)))
+
+const [job] = refs(1) as [Job.JobRef]
+
+const watch = (job: Job.JobRef) => Stream.runDrain(JobStream.transitions(job, { cadence: "1 second" }))
+
+const pending = (job: Job.JobRef) => Effect.succeed(Job.Pending({ job }))
+
+it.effect("a job whose poll hangs after a move holds no other job of its bucket", () => {
+  const jobs = refs(2_000).filter((other) => bucketOf(other) === bucketOf(job)).slice(0, 3)
+  const { client, move, polls, runner } = FleetInMemory.make((other) =>
+    other.requestId === job.requestId ? Effect.never : pending(other)
+  )
+  return Effect.gen(function*() {
+    yield* TestClock.adjust("250 millis")
+    // the runner does not know it yet
+    move(() => "a")
+    for (const job of jobs) {
+      yield* Effect.fork(watch(job))
+      yield* TestClock.adjust("1 millis")
+    }
+    yield* TestClock.adjust("2 seconds")
+    assert.sameMembers(polls.map(({ id }) => id).slice(0, 3), jobs.map(({ requestId }) => requestId))
+  }).pipe(Effect.provide(Layer.merge(runner("a"), client)))
+})
+
+const owners = FastCheck.array(
+  FastCheck.tuple(FastCheck.integer({ min: 1, max: 1_500 }), FastCheck.constantFrom("a", "b", undefined)),
+  { maxLength: 6 }
+)
+
+it.effect.prop("a job is polled by its owner, and each of its steps comes once", [owners], ([owners]) => {
+  const { client, move, polls, runner } = FleetInMemory.make((job) =>
+    Effect.map(
+      Effect.delay(Clock.currentTimeMillis, "300 millis"),
+      (at) => at < 2_000 ? Job.Pending({ job }) : at < 4_000 ? Job.Running({ job }) : Job.Done({ job })
+    )
+  )
+  return Effect.gen(function*() {
+    const fiber = yield* Effect.fork(Stream.runCollect(JobStream.events(job, { cadence: "500 millis" })))
+    const moves: Array<readonly [at: number, to: string | undefined]> = []
+    for (const [after, to] of [...owners, [500, "a"] as const]) {
+      yield* TestClock.adjust(after)
+      moves.push([yield* Clock.currentTimeMillis, to])
+      move(() => to)
+    }
+    yield* TestClock.adjust("6 seconds")
+    const events = Array.from(yield* Fiber.join(fiber), ({ _tag }) => _tag)
+    assert.deepStrictEqual(events, ["Queued", "Claimed", "Completed"])
+    // a runner notices within 100 milliseconds that it lost a job
+    const owned = ({ at, runner }: FleetInMemory.Event) =>
+      moves.some(([from, to], i) => to === runner && at >= from && at <= (moves[i + 1]?.[0] ?? Infinity) + 100)
+    assert.deepStrictEqual(polls.filter((poll) => !owned(poll)), [])
+  }).pipe(Effect.provide(Layer.mergeAll(runner("a"), runner("b"), client)))
+}, { fastCheck: { numRuns: runs(6, 16) } })
+
+it.effect("each runner has the part of the budget that it has of the buckets", () => {
+  const { client, move, polls, runner } = FleetInMemory.make(pending)
+  move((bucket) => bucket < 64 ? "a" : "b")
+  return Effect.gen(function*() {
+    yield* Effect.fork(Effect.forEach(refs(24), watch, { concurrency: "unbounded", discard: true }))
+    yield* TestClock.adjust("10 seconds")
+    const of = (name: string) => polls.filter(({ at, runner }) => runner === name && at >= 2_000 && at < 10_000).length
+    assert.isAtMost(of("a"), 18)
+    assert.isAtMost(of("b"), 50)
+    assert.isAbove(of("a"), 8)
+    assert.isAbove(of("b"), 30)
+  }).pipe(Effect.provide(Layer.mergeAll(
+    runner("a", { pollsPerSecond: 8, queueOrder: "never" }),
+    runner("b", { pollsPerSecond: 8, queueOrder: "never" }),
+    client
+  )))
+})
+
+it.effect("a 429 to one runner pauses all, and is announced once", () => {
+  let isLimited = false
+  const { client, messages, move, polls, runner } = FleetInMemory.make((job, runner) =>
+    isLimited && runner === "a"
+      ? Effect.fail(
+        new QueueError.RateLimited({
+          operation: "status",
+          model,
+          job,
+          httpStatus: 429,
+          retryAfter: Duration.seconds(10)
+        })
+      )
+      : pending(job)
+  )
+  move((bucket) => bucket < 128 ? "a" : "b")
+  return Effect.gen(function*() {
+    yield* Effect.fork(Effect.forEach(refs(20), watch, { concurrency: "unbounded", discard: true }))
+    yield* TestClock.adjust("3 seconds")
+    isLimited = true
+    yield* TestClock.adjust("2 seconds")
+    isLimited = false
+    const pauses = messages.filter(({ tag }) => tag === "Pause")
+    assert.deepStrictEqual([...new Set(pauses.map(({ runner }) => runner))], ["b"])
+    const since = polls.length
+    yield* TestClock.adjust("10 seconds")
+    const at = pauses[0]!.at
+    assert.deepStrictEqual(polls.filter((poll) => poll.at > at && poll.at < at + 10_000), [])
+    assert.deepStrictEqual([...new Set(polls.slice(since).map(({ runner }) => runner))].sort(), ["a", "b"])
+    assert.strictEqual(messages.filter(({ tag }) => tag === "Pause").length, 128)
+  }).pipe(Effect.provide(Layer.mergeAll(runner("a"), runner("b"), client)))
+})
+
+it.effect("a job is polled for 30 seconds after the last request for it", () => {
+  const { client, move, polls, runner } = FleetInMemory.make(pending)
+  move(() => "a")
+  return Effect.gen(function*() {
+    const fiber = yield* Effect.fork(watch(job))
+    yield* TestClock.adjust("5 seconds")
+    yield* Fiber.interrupt(fiber)
+    yield* TestClock.adjust("60 seconds")
+    const last = polls.at(-1)!.at
+    assert.isAtLeast(last, 33_000)
+    assert.isAtMost(last, 45_000)
+  }).pipe(Effect.provide(Layer.merge(runner("a"), client)))
+})
