@@ -307,7 +307,7 @@ const toError = (status: number, body: unknown): WatchError | undefined =>
  * Throws a `WatchError` if the gateway refuses the request or, of a single job, if that can't be watched any more. A break
  * of the connection, an error response of a proxy, and a gateway that is busy or has a defect are no errors: they are tried
  * again until the signal aborts, with pauses of up to 30 seconds. Options that can't be right are: a `TypeError` for the URL,
- * a `RangeError` for `maxSilence`.
+ * the token and `from`, a `RangeError` for `maxSilence`.
  *
  * The gateway needs the view `slim` or `full`.
  *

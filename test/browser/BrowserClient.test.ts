@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { build } from "esbuild"
 import { fileURLToPath } from "node:url"
+import { inspect } from "node:util"
 import { gzipSync } from "node:zlib"
 import { type ErrorTag, type Options, watch, type WatchEvent } from "../../src/browser/index.js"
 import { Job, Transition } from "../../src/index.js"
@@ -170,6 +171,28 @@ it.scopedLive("a token is sent in a header, and requested again for each connect
       ["Bearer token-1", false],
       ["Bearer token-2", false]
     ])
+    for (const { headers } of server.requests) assert.strictEqual(headers.accept, "text/event-stream")
+  }))
+
+it.scopedLive("a token or an id that can't be in a header is refused, before a request, and not shown", () =>
+  Effect.gen(function*() {
+    for (const text of ["a secret\nof two lines", "a secret\0", "a secret \u20ac"]) {
+      for (const options of [{ from: text }, { token: text }, { token: () => Promise.resolve(text) }]) {
+        const { error, events, server } = yield* following([], { ...options, signal: AbortSignal.timeout(10_000) })
+        assert.instanceOf(error, TypeError)
+        assert.notInclude(inspect(error), "a secret")
+        assert.deepStrictEqual([events, server.requests], [[], []])
+      }
+    }
+  }))
+
+it.scopedLive("a token that can't be had is requested again", () =>
+  Effect.gen(function*() {
+    const tokens = [() => "token", () => assert.fail("no token yet"), () => Promise.reject("nor now"), () => "token"]
+    const { events } = yield* following([streaming(""), end], { token: () => tokens.shift()!() })
+    assert.deepStrictEqual(events.map((event) => event._tag === "Disconnected" ? event.reason : event._tag), [
+      ...["Connected", "the stream ended", "no token yet", "nor now", "Connected"]
+    ])
   }))
 
 it.scopedLive("a silent connection is closed; a slow consumer does not count as silence", () =>
@@ -263,6 +286,45 @@ it.scopedLive("a consumer that aborts or stops closes the connection", () =>
     assert.strictEqual(error, reason)
     assert.strictEqual((yield* collect({ ...options, signal: AbortSignal.abort(reason) })).error, reason)
     assert.strictEqual(server.requests.length, 2)
+  }))
+
+it.live("an abort ends the watch at once while a token is awaited, and without one if there is none yet", () =>
+  Effect.gen(function*() {
+    const reason = new Error("the user has left")
+    const controller = new AbortController()
+    let tokens = 0
+    const token = () => {
+      tokens++
+      setImmediate(() => controller.abort(reason))
+      return new Promise<string>(() => {})
+    }
+    const options = { url: "http://127.0.0.1:1", job: name, token, signal: controller.signal }
+    assert.deepStrictEqual(yield* collect(options), { events: [], error: reason })
+    assert.deepStrictEqual(yield* collect(options), { events: [], error: reason })
+    assert.strictEqual(tokens, 1)
+  }))
+
+it.scopedLive("no event comes after an abort, also if it was received before", () =>
+  Effect.gen(function*() {
+    const queued = ["a", "b"].map((id) => event("Queued", { _tag: "Queued", cursor: id }, id)).join("")
+    const server = yield* HostileServer.make(streaming(queued + event("end", {})))
+    const reason = new Error("the user has left")
+    for (const last of ["Connected", "Queued"]) {
+      const controller = new AbortController()
+      const seen: Array<string> = []
+      const error = yield* Effect.promise(async () => {
+        try {
+          for await (const { _tag } of watch({ url: server.url, job: name, signal: controller.signal })) {
+            seen.push(_tag)
+            if (_tag === last) controller.abort(reason)
+          }
+        } catch (error) {
+          return error
+        }
+      })
+      assert.strictEqual(error, reason)
+      assert.strictEqual(seen.at(-1), last)
+    }
   }))
 
 it("is less than 2 kB, and needs no package", async () => {

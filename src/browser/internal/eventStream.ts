@@ -91,6 +91,7 @@ export async function* eventStream({ from, maxSilence, signal, toError, token, u
   while (true) {
     signal.throwIfAborted()
     const connection = new AbortController()
+    const ended = AbortSignal.any([signal, connection.signal])
     // only while the connection is waited for: a slow consumer is no silence
     const soon = async <A>(promise: Promise<A>): Promise<A> => {
       const timer = setTimeout(() => connection.abort(new Error(`silent for ${maxSilence} ms`)), maxSilence)
@@ -103,16 +104,19 @@ export async function* eventStream({ from, maxSilence, signal, toError, token, u
     let reason: unknown
     let final: Error | undefined
     try {
-      const bearer = await token()
-      const response = await soon(fetch(url, {
-        headers: {
-          accept: "text/event-stream",
-          ...(id !== undefined && { "last-event-id": id }),
-          ...(bearer !== undefined && { authorization: `Bearer ${bearer}` })
-        },
-        cache: "no-store",
-        signal: AbortSignal.any([signal, connection.signal])
-      }))
+      const bearer = await Promise.race([
+        token(),
+        new Promise<never>((_, reject) => ended.addEventListener("abort", reject))
+      ])
+      // that of the runtime may quote the token
+      final = new TypeError("the token, or the id to continue from, can't be in a header")
+      const headers = new Headers({
+        accept: "text/event-stream",
+        ...(id !== undefined && { "last-event-id": id }),
+        ...(bearer !== undefined && { authorization: `Bearer ${bearer}` })
+      })
+      final = undefined
+      const response = await soon(fetch(url, { headers, cache: "no-store", signal: ended }))
       if (response.status === 204) return
       if (response.headers.get("content-type")?.startsWith("text/event-stream") !== true || response.body === null) {
         retryAfter = Math.min(Number(response.headers.get("retry-after")) || 0, 86_400) * 1_000
@@ -127,6 +131,7 @@ export async function* eventStream({ from, maxSilence, signal, toError, token, u
         for (let read; !(read = await soon(reader.read())).done;) yield read.value
       }
       for await (const fields of fieldsOf(chunks())) {
+        signal.throwIfAborted()
         retry = Number(fields.retry) || retry
         if (fields.data === undefined) continue
         const data: unknown = JSON.parse(fields.data)
