@@ -1,10 +1,11 @@
-import { assert, describe, it } from "@effect/vitest"
+import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { build } from "esbuild"
 import { fileURLToPath } from "node:url"
 import { inspect } from "node:util"
 import { gzipSync } from "node:zlib"
+import { vi } from "vitest"
 import { type ErrorTag, type Options, watch, type WatchEvent } from "../../src/browser/index.js"
 import { Job, Transition } from "../../src/index.js"
 import { TestJobQueue } from "../../src/testing/index.js"
@@ -95,6 +96,8 @@ describe("errors", () => {
         [streaming(event("watch-failed", { _tag: "WatchFailed", error: error("Stalled") })), "Stalled"],
         // another service at this URL
         [answer(404, "<h1>Not Found</h1>"), "UnexpectedResponse", 404],
+        [answer(404, "null"), "UnexpectedResponse", 404],
+        [answer(404, { _tag: "JobNotFound" }), "UnexpectedResponse", 404],
         [answer(200, "<h1>Welcome</h1>"), "UnexpectedResponse", 200]
       ]
       for (const [handler, tag, httpStatus] of cases) {
@@ -147,6 +150,21 @@ describe("errors", () => {
       ])
     }))
 })
+
+it.scopedLive("a response of a proxy that asks to try again is no error, and its Retry-After is for the next try alone", () =>
+  Effect.gen(function*() {
+    const statuses = [408, 429, 500, 425]
+    const { events, ...outcome } = yield* following([
+      streaming(""),
+      ...statuses.map((status) => answer(status, "", status === 425 ? { "retry-after": "1" } : {})),
+      (response) => response.destroy(),
+      end
+    ])
+    assert.isUndefined(outcome.error)
+    const tries = events.flatMap((event) => event._tag === "Disconnected" ? [event] : [])
+    assert.deepStrictEqual(tries.slice(1, 5).map(({ reason }) => reason), statuses.map((status) => `HTTP ${status}`))
+    assert.deepStrictEqual(tries.map(({ retryIn }) => retryIn >= 1_000), [false, false, false, false, true, false])
+  }))
 
 it.scopedLive("a break within an error response is no error of the gateway", () =>
   Effect.gen(function*() {
@@ -326,6 +344,53 @@ it.scopedLive("no event comes after an abort, also if it was received before", (
       assert.strictEqual(seen.at(-1), last)
     }
   }))
+
+describe("with the timers of a test", () => {
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] })
+  })
+
+  afterEach(() => {
+    vi.useRealTimers()
+    vi.unstubAllGlobals()
+  })
+
+  it("a connection may be silent for 45 s by default, and is tried again after 2 s; an abort leaves no timer", async () => {
+    vi.stubGlobal(
+      "fetch",
+      (_: string, { signal }: RequestInit) =>
+        new Promise((_, reject) => signal!.addEventListener("abort", () => reject(signal!.reason)))
+    )
+    const controller = new AbortController()
+    const events = watch({ url: "http://gateway", job: name, signal: controller.signal })
+    const first = events.next()
+    await vi.advanceTimersByTimeAsync(44_999)
+    assert.strictEqual(vi.getTimerCount(), 1)
+    await vi.advanceTimersByTimeAsync(1)
+    const disconnected = { _tag: "Disconnected", reason: "silent for 45000 ms", retryIn: 2_000 }
+    assert.deepStrictEqual<unknown>((await first).value, disconnected)
+    const second = events.next()
+    await vi.advanceTimersByTimeAsync(1_999)
+    assert.strictEqual(vi.getTimerCount(), 1)
+    controller.abort("the user has left")
+    assert.strictEqual(await second.catch((error) => error), "the user has left")
+    assert.strictEqual(vi.getTimerCount(), 0)
+  })
+
+  it("a reconnection time of nonsense is ignored", async () => {
+    for (const retry of ["-5", "", "soon", "0", "NaN", "-Infinity"]) {
+      vi.stubGlobal(
+        "fetch",
+        () => Promise.resolve(new Response(`retry: ${retry}\n\n`, { headers: { "content-type": "text/event-stream" } }))
+      )
+      const events = watch({ url: "http://gateway", job: name })
+      assert.deepStrictEqual((await events.next()).value, { _tag: "Connected" })
+      const disconnected = { _tag: "Disconnected", reason: "the stream ended", retryIn: 2_000 }
+      assert.deepStrictEqual<unknown>((await events.next()).value, disconnected)
+      await events.return()
+    }
+  })
+})
 
 it("is less than 2 kB, and needs no package", async () => {
   const { metafile, outputFiles: [file] } = await build({

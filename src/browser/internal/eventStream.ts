@@ -86,7 +86,6 @@ export async function* eventStream({ from, maxSilence, signal, toError, token, u
   new Request(url)
   let id = from
   let retry = 2_000
-  let retryAfter = 0
   let failures = 0
   while (true) {
     signal.throwIfAborted()
@@ -101,6 +100,7 @@ export async function* eventStream({ from, maxSilence, signal, toError, token, u
         clearTimeout(timer)
       }
     }
+    let retryAfter = 0
     let reason: unknown
     let final: Error | undefined
     try {
@@ -124,7 +124,6 @@ export async function* eventStream({ from, maxSilence, signal, toError, token, u
         throw final ?? new Error(`HTTP ${response.status}`)
       }
       failures = 0
-      retryAfter = 0
       yield { _tag: "Connected" }
       const reader = response.body.getReader()
       const chunks = async function*() {
@@ -132,7 +131,7 @@ export async function* eventStream({ from, maxSilence, signal, toError, token, u
       }
       for await (const fields of fieldsOf(chunks())) {
         signal.throwIfAborted()
-        retry = Number(fields.retry) || retry
+        retry = Math.max(0, Number(fields.retry)) || retry
         if (fields.data === undefined) continue
         const data: unknown = JSON.parse(fields.data)
         id = fields.id ?? id
