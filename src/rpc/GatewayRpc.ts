@@ -20,6 +20,7 @@ import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
@@ -320,17 +321,19 @@ export const follow = (
       client.JobGateway.Watch({ jobs }).pipe(
         Stream.timeoutFail(() => broken("no event for a minute"), maxSilence),
         Stream.tap(note),
-        Stream.concat(Stream.suspend(() => open.size === 0 ? Stream.empty : Stream.fail(broken("the stream ended")))),
-        // the server stops
+        Stream.concat(Stream.fail(broken("the stream ended"))),
         Stream.catchSomeCause((cause) =>
           Cause.isInterruptedOnly(cause)
             ? Option.some(Stream.fail(broken("the server interrupted the stream")))
-            : Option.none()
+            : Option.map(
+              Option.filter(Cause.dieOption(cause), ParseResult.isParseError),
+              (error) => Stream.fail(broken("the response can't be read", error))
+            )
         ),
         Stream.catchTag("RpcClientError", (error) =>
-          Stream.concat(
+          open.size === 0 ? Stream.empty : Stream.concat(
             Stream.succeed<Disconnected>({ _tag: "Disconnected", reason: reasonOf(error) }),
-            Stream.execute(Effect.when(Effect.ignore(driver.next(undefined)), () => open.size > 0))
+            Stream.execute(Effect.ignore(driver.next(undefined)))
           ))
       )
     // one connection after the other: each inside the one before would keep all of them

@@ -211,6 +211,26 @@ it.scoped.prop("a response over HTTP that is none of the procedures fails a call
     assert.strictEqual(first?._tag, "Disconnected")
   }), { fastCheck: { numRuns: runs(50, 500) } })
 
+it.scoped("a message of the call that is none of the procedure is a break of the connection", () =>
+  Effect.gen(function*() {
+    const parts: ReadonlyArray<object> = [
+      { _tag: "Exit", exit: 3 },
+      { _tag: "Exit", exit: { _tag: "Failure", cause: 3 } },
+      { _tag: "Exit" },
+      { _tag: "Chunk", values: [{ _tag: "Foo" }] },
+      { _tag: "Chunk", values: [] },
+      { _tag: "Chunk" }
+    ]
+    for (const part of parts) {
+      const client = yield* responding((requestId) =>
+        new TextEncoder().encode(`${JSON.stringify({ requestId, ...part })}\n`)
+      )
+      const [first] = yield* Stream.runCollect(Stream.take(GatewayRpc.follow(client, [{ job }]), 1))
+      assert(first?._tag === "Disconnected")
+      assert.include(first.reason, "the response can't be read: ")
+    }
+  }))
+
 describe("the procedures", () => {
   const calling = <A, E>(
     options: GatewayRpc.Options,
@@ -338,6 +358,31 @@ describe("the procedures", () => {
           events.filter(({ _tag }) => _tag !== "Progressed").map(({ _tag }) => _tag),
           [...Array.from({ length: 8 }, () => "Disconnected"), "Queued", "Disconnected", "Claimed", "Completed"]
         )
+      })))
+
+  it.effect("are called again after an interruption by the server, but not after the last event", () =>
+    calling({}, (client) =>
+      Effect.gen(function*() {
+        const job = yield* submitSecret
+        let calls = 0
+        const Watch = (payload: { readonly jobs: Arr.NonEmptyReadonlyArray<{ readonly job: Job.JobRef }> }) => {
+          const events = client.JobGateway.Watch(payload)
+          return ++calls === 1
+            ? Stream.concat(Stream.take(events, 1), Stream.fromEffect(Effect.interrupt))
+            : Stream.concat(events, Stream.fromEffect(Effect.interrupt))
+        }
+        const follower = { ...client, JobGateway: { ...client.JobGateway, Watch } } as typeof client
+        const events = Chunk.toReadonlyArray(yield* Stream.runCollect(GatewayRpc.follow(follower, [{ job }])))
+        assert.deepStrictEqual(
+          events.filter(({ _tag }) => _tag !== "Progressed"),
+          [
+            events[0],
+            { _tag: "Disconnected", reason: "the server interrupted the stream" },
+            ...events.filter(({ _tag }) => _tag === "Claimed"),
+            events.at(-1)
+          ]
+        )
+        assert.deepStrictEqual([events[0]?._tag, events.at(-1)?._tag, calls], ["Queued", "Completed", 2])
       })))
 
   it.effect("report a job that can't be watched, and continue with the others", () =>
