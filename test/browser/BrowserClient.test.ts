@@ -2,6 +2,7 @@ import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { build } from "esbuild"
+import { getEventListeners } from "node:events"
 import { fileURLToPath } from "node:url"
 import { inspect } from "node:util"
 import { gzipSync } from "node:zlib"
@@ -123,7 +124,7 @@ describe("errors", () => {
       const busy: HostileServer.Handler = (response) =>
         response.writeHead(503, { "retry-after": "1" }).end(JSON.stringify(error("TooManyConnections")))
       const { events, server, ...outcome } = yield* following([
-        streaming(event("Queued", { _tag: "Queued", cursor: "a" }, "a")),
+        streaming(event("Queued", { _tag: "Queued", cursor: "a" }, "a") + event("Trouble", { _tag: "Trouble" })),
         (response) => response.destroy(),
         answer(502, "<h1>Bad Gateway</h1>"),
         answer(500, error("InternalError")),
@@ -132,9 +133,12 @@ describe("errors", () => {
       ], { from: "before" })
       assert.isUndefined(outcome.error)
       assert.deepStrictEqual(events.map(({ _tag }) => _tag), [
-        ...["Connected", "Queued", "Disconnected", "Disconnected", "Disconnected", "Disconnected"],
+        ...["Connected", "Queued", "Trouble", "Disconnected", "Disconnected", "Disconnected", "Disconnected"],
         ...["Disconnected", "Connected"]
       ])
+      assert.deepStrictEqual<unknown>(events.slice(1, 3), [{ _tag: "Queued", cursor: "a", id: "a" }, {
+        _tag: "Trouble"
+      }])
       const reasons = events.flatMap((event) => event._tag === "Disconnected" ? [event.reason] : [])
       assert.deepStrictEqual([reasons[0], ...reasons.slice(2)], [
         "the stream ended",
@@ -166,6 +170,12 @@ it.scopedLive("a response of a proxy that asks to try again is no error, and its
     assert.deepStrictEqual(tries.map(({ retryIn }) => retryIn >= 1_000), [false, false, false, false, true, false])
   }))
 
+it.scopedLive("a response without content is the end: there is nothing after the id", () =>
+  Effect.gen(function*() {
+    const { error, events } = yield* following([answer(204)], { from: "the end" })
+    assert.deepStrictEqual([error, events], [undefined, []])
+  }))
+
 it.scopedLive("a break within an error response is no error of the gateway", () =>
   Effect.gen(function*() {
     const cut: HostileServer.Handler = (response) => {
@@ -187,7 +197,9 @@ it.scopedLive("a token is sent in a header, and requested again for each connect
       ["Bearer token-1", false],
       ["Bearer token-2", false]
     ])
-    for (const { headers } of server.requests) assert.strictEqual(headers.accept, "text/event-stream")
+    for (const { headers } of server.requests) {
+      assert.deepInclude(headers, { "accept": "text/event-stream", "cache-control": "no-cache" })
+    }
   }))
 
 it.scopedLive("a token or an id that can't be in a header is refused, before a request, and not shown", () =>
@@ -326,6 +338,7 @@ describe("with the timers of a test", () => {
 
   afterEach(() => {
     vi.useRealTimers()
+    vi.restoreAllMocks()
     vi.unstubAllGlobals()
   })
 
@@ -339,7 +352,7 @@ describe("with the timers of a test", () => {
         const body = new ReadableStream({
           start: (controller) => {
             if (text !== undefined) controller.enqueue(new TextEncoder().encode(text))
-            signal.addEventListener("abort", () => controller.error(signal.reason))
+            signal.addEventListener("abort", () => controller.error(new Error("aborted")))
           }
         })
         const headers = { "content-type": status === 200 ? "text/event-stream" : "application/json" }
@@ -385,6 +398,31 @@ describe("with the timers of a test", () => {
       assert.deepInclude((await next).value, { _tag: "Disconnected", reason: "silent for 100 ms" })
       assert.isTrue(signals[signal]?.aborted)
     }
+  })
+
+  it("the pauses grow up to 30 s, spread, and begin anew after a connection", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(0.5)
+    const controller = new AbortController()
+    let tries = 0
+    vi.stubGlobal("fetch", () =>
+      ++tries === 7
+        ? Promise.resolve(new Response("", { headers: { "content-type": "text/event-stream" } }))
+        : tries === 8
+        ? Promise.resolve(new Response("", { status: 503, headers: { "retry-after": "9999999" } }))
+        : Promise.reject(new Error("no network")))
+    const pauses: Array<number> = []
+    const events = watch({ url: "http://gateway", job: name, signal: controller.signal })
+    while (tries < 8) {
+      const next = events.next()
+      await vi.runAllTimersAsync()
+      const { value } = await next
+      if (value?._tag === "Disconnected") pauses.push(value.retryIn)
+    }
+    assert.deepStrictEqual(pauses, [2_000, 3_000, 6_000, 12_000, 22_500, 22_500, 2_000, 86_400_000])
+    assert.lengthOf(getEventListeners(controller.signal, "abort"), 0)
+    // while the consumer has the event
+    controller.abort("the user has left")
+    assert.strictEqual(await events.next().catch((error) => error), "the user has left")
   })
 
   it("a reconnection time of nonsense is ignored", async () => {

@@ -9,7 +9,7 @@
 interface ServerEvent {
   readonly _tag: "Event"
   /** The name of the event. */
-  readonly name: string
+  readonly name: string | undefined
   /** Its id, if it has one of its own. */
   readonly id: string | undefined
   /** Its data, parsed as JSON. */
@@ -121,7 +121,7 @@ export async function* eventStream({ from, maxSilence, signal, toError, token, u
       if (response.headers.get("content-type")?.startsWith("text/event-stream") !== true || response.body === null) {
         retryAfter = Math.min(Number(response.headers.get("retry-after")) || 0, 86_400) * 1_000
         final = toError(response.status, await soon(bodyOf(response)))
-        throw final ?? new Error(`HTTP ${response.status}`)
+        throw new Error(`HTTP ${response.status}`)
       }
       failures = 0
       yield { _tag: "Connected" }
@@ -135,7 +135,7 @@ export async function* eventStream({ from, maxSilence, signal, toError, token, u
         if (fields.data === undefined) continue
         const data: unknown = JSON.parse(fields.data)
         id = fields.id ?? id
-        yield { _tag: "Event", name: fields.event ?? "message", id: fields.id, data }
+        yield { _tag: "Event", name: fields.event, id: fields.id, data }
       }
       reason = "the stream ended"
     } catch (error) {
