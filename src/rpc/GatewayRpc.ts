@@ -33,7 +33,7 @@ import * as Job from "../model/Job.js"
 import { AccessDenied, InvalidRequest, WatchError } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import { logDefects } from "../queue/internal/defects.js"
-import { checkRef } from "../queue/internal/request.js"
+import { checkRef, clip, formatIssues } from "../queue/internal/request.js"
 import * as JobStream from "../watch/JobStream.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
 
@@ -327,7 +327,7 @@ export const follow = (
             ? Option.some(Stream.fail(broken("the server interrupted the stream")))
             : Option.map(
               Option.filter(Cause.dieOption(cause), ParseResult.isParseError),
-              (error) => Stream.fail(broken("the response can't be read", error))
+              (error) => Stream.fail(broken(`the response can't be read: ${clip(formatIssues(error))}`))
             )
         ),
         Stream.catchTag("RpcClientError", (error) =>
