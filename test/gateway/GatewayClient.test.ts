@@ -225,6 +225,23 @@ it.effect("the URL is checked, also that of the configuration", () =>
     )
   }))
 
+it.effect("a request asks every cache on the way for a new snapshot, also that of fetch", () =>
+  Effect.gen(function*() {
+    const requests: Array<RequestInit | undefined> = []
+    const fetch: typeof globalThis.fetch = (_, init) => {
+      requests.push(init)
+      return Promise.resolve(new Response(null, { status: 404 }))
+    }
+    yield* Effect.flip(JobStream.result(job, { retry: Schedule.stop })).pipe(
+      Effect.provide(GatewayClient.layer({ url: "http://gateway/jobs" }).pipe(Layer.provide(FetchHttpClient.layer))),
+      Effect.provideService(FetchHttpClient.Fetch, fetch)
+    )
+    assert.deepStrictEqual(
+      requests.map((init) => [init?.cache, new Headers(init?.headers).get("cache-control")]),
+      [["no-store", "no-store"]]
+    )
+  }))
+
 it.effect("the token is checked, without whitespace around it, which a file often ends with", () =>
   Effect.gen(function*() {
     const tokens: Array<string | undefined> = []
