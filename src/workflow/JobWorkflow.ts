@@ -151,9 +151,9 @@ export const layerWaits: Layer.Layer<never, never, JobWatcher | Sharding | Workf
     return Waits.of({
       Await: ({ payload: { job, token } }) =>
         Effect.flatMap(Effect.exit(JobStream.result(job)), (exit) =>
-          // the watcher stops: the request stays in the storage
+          // an interruption would be stored as the reply; a defect handles the request again
           Exit.isInterrupted(exit)
-            ? Effect.interrupt
+            ? Effect.dieMessage(`The watch of ${format(job)} was interrupted`)
             : DurableDeferred.done(resultOf(job), { token, exit })).pipe(Effect.provide(context))
     })
   }),

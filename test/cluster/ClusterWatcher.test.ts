@@ -152,13 +152,14 @@ it.effect("an error that does not pass ends the watch", () => {
 })
 
 it.effect("a defect of a runner's queue is an error of the watch, and does not wait for another runner", () => {
-  const { layer } = counting(() => Effect.die(new Error("a bug of the app")))
+  const { layer } = counting(() => Effect.die(new Error("a bug of the app\nand its details")))
   return Effect.gen(function*() {
     const fiber = yield* Effect.fork(Effect.flip(JobStream.result(job, { retry: Schedule.stop })))
     yield* TestClock.adjust("5 seconds")
     const error = yield* Fiber.join(fiber)
     assert.strictEqual(error._tag, "Unreachable")
     assert.include(error.message, "a bug of the app")
+    assert.notInclude(error.message, "its details")
   }).pipe(Effect.provide(layer))
 })
 

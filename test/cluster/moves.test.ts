@@ -2,6 +2,7 @@ import { assert, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FastCheck from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -36,6 +37,97 @@ it.effect("a job whose poll hangs after a move holds no other job of its bucket"
     }
     yield* TestClock.adjust("2 seconds")
     assert.sameMembers(polls.map(({ id }) => id).slice(0, 3), jobs.map(({ requestId }) => requestId))
+  }).pipe(Effect.provide(Layer.merge(runner("a"), client)))
+})
+
+it.effect("a request that waits at a runner which loses the job goes to the next one", () => {
+  const { client, move, runner } = FleetInMemory.make((job, runner) =>
+    runner === "a" ? Effect.never : Effect.succeed(Job.Done({ job, outputs: { by: runner } }))
+  )
+  move(() => "a")
+  return Effect.gen(function*() {
+    const fiber = yield* Effect.fork(JobStream.result(job))
+    yield* TestClock.adjust("1 second")
+    move(() => "b")
+    yield* TestClock.adjust("1 second")
+    assert.deepStrictEqual(fiber.unsafePoll(), Exit.succeed({ by: "b" }))
+  }).pipe(Effect.provide(Layer.mergeAll(runner("a"), runner("b"), client)))
+})
+
+it.effect("a request to a runner that hangs goes to the next one after five seconds", () => {
+  const { add, client, move, runner } = FleetInMemory.make((job) => Effect.succeed(Job.Done({ job, outputs: {} })))
+  add("hanging", Effect.uninterruptible(Effect.never))
+  move(() => "hanging")
+  return Effect.gen(function*() {
+    const fiber = yield* Effect.fork(JobStream.result(job))
+    yield* TestClock.adjust("1 second")
+    move(() => "a")
+    yield* TestClock.adjust("4 seconds")
+    assert.deepStrictEqual(fiber.unsafePoll(), Exit.succeed({}))
+  }).pipe(Effect.provide(Layer.merge(runner("a"), client)))
+})
+
+it.effect("a request that ends early, as its runner stops, is sent again", () => {
+  const { add, client, move, runner } = FleetInMemory.make((job) => Effect.succeed(Job.Done({ job })))
+  add("stopping", Effect.delay(Effect.interrupt, "1 second"))
+  move(() => "stopping")
+  return Effect.gen(function*() {
+    const fiber = yield* Effect.fork(Stream.runCollect(JobStream.events(job)))
+    yield* TestClock.adjust("500 millis")
+    move(() => "a")
+    yield* TestClock.adjust("1 second")
+    const events = Array.from(yield* Fiber.join(fiber), ({ _tag }) => _tag)
+    assert.deepStrictEqual(events, ["Queued", "Claimed", "Completed"])
+  }).pipe(Effect.provide(Layer.merge(runner("a"), client)))
+})
+
+it.effect("a poll that was interrupted at the runner is no error of the watch", () => {
+  let polls = 0
+  const { client, move, runner } = FleetInMemory.make((job) =>
+    Effect.suspend(() => polls++ === 0 ? Effect.interrupt : Effect.succeed(Job.Done({ job })))
+  )
+  move(() => "a")
+  return Effect.gen(function*() {
+    const fiber = yield* Effect.fork(Stream.runCollect(JobStream.events(job)))
+    yield* TestClock.adjust("1 second")
+    const events = Array.from(yield* Fiber.join(fiber), ({ _tag }) => _tag)
+    assert.deepStrictEqual(events, ["Queued", "Claimed", "Completed"])
+  }).pipe(Effect.provide(Layer.merge(runner("a"), client)))
+})
+
+it.effect("each watch has its own handling of an unknown state", () => {
+  let polls = 0
+  const { client, move, runner } = FleetInMemory.make((job) =>
+    Effect.sync(() => polls++ < 2 ? Job.Unrecognized({ job, status: "paused" }) : Job.Done({ job, outputs: {} }))
+  )
+  move(() => "a")
+  return Effect.gen(function*() {
+    const failing = yield* Effect.fork(JobStream.result(job))
+    yield* TestClock.adjust("1 second")
+    const error = yield* Effect.flip(Fiber.join(failing))
+    assert.deepStrictEqual([error._tag, "status" in error && error.status], ["UnrecognizedStatus", "paused"])
+    const ignoring = yield* Effect.fork(JobStream.result(job, { unrecognized: "ignore" }))
+    yield* TestClock.adjust("1 minute")
+    assert.deepStrictEqual(yield* Fiber.join(ignoring), {})
+  }).pipe(Effect.provide(Layer.merge(runner("a"), client)))
+})
+
+it.effect("a watch after one that failed has a poll of its own", () => {
+  let isDenied = true
+  const { client, move, runner } = FleetInMemory.make((job) =>
+    isDenied
+      ? Effect.fail(new QueueError.AccessDenied({ operation: "status", model, job, httpStatus: 401 }))
+      : Effect.succeed(Job.Done({ job, outputs: {} }))
+  )
+  move(() => "a")
+  return Effect.gen(function*() {
+    const failing = yield* Effect.fork(Effect.flip(JobStream.result(job)))
+    yield* TestClock.adjust("1 second")
+    assert.strictEqual((yield* Fiber.join(failing))._tag, "AccessDenied")
+    isDenied = false
+    const next = yield* Effect.fork(JobStream.result(job))
+    yield* TestClock.adjust("1 second")
+    assert.deepStrictEqual(yield* Fiber.join(next), {})
   }).pipe(Effect.provide(Layer.merge(runner("a"), client)))
 })
 
@@ -125,11 +217,11 @@ it.effect("a job is polled for 30 seconds after the last request for it", () => 
   move(() => "a")
   return Effect.gen(function*() {
     const fiber = yield* Effect.fork(watch(job))
-    yield* TestClock.adjust("5 seconds")
+    yield* TestClock.adjust("20 seconds")
     yield* Fiber.interrupt(fiber)
-    yield* TestClock.adjust("60 seconds")
+    yield* TestClock.adjust("50 seconds")
     const last = polls.at(-1)!.at
-    assert.isAtLeast(last, 33_000)
-    assert.isAtMost(last, 45_000)
+    assert.isAtLeast(last, 48_000)
+    assert.isAtMost(last, 61_000)
   }).pipe(Effect.provide(Layer.merge(runner("a"), client)))
 })

@@ -1,0 +1,120 @@
+import { PersistenceError } from "@effect/cluster/ClusterError"
+import * as ClusterWorkflowEngine from "@effect/cluster/ClusterWorkflowEngine"
+import { MessageStorage } from "@effect/cluster/MessageStorage"
+import * as RunnerHealth from "@effect/cluster/RunnerHealth"
+import * as Runners from "@effect/cluster/Runners"
+import * as RunnerStorage from "@effect/cluster/RunnerStorage"
+import * as Sharding from "@effect/cluster/Sharding"
+import * as ShardingConfig from "@effect/cluster/ShardingConfig"
+import * as SqlMessageStorage from "@effect/cluster/SqlMessageStorage"
+import { assert, describe, it } from "@effect/vitest"
+import * as Workflow from "@effect/workflow/Workflow"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import { Fleet } from "../../src/cluster/index.js"
+import { Job, JobQueue, JobWatcher, QueueError, WatchPolicy } from "../../src/index.js"
+import { JobWorkflow } from "../../src/workflow/index.js"
+import { clientOf, databases } from "../fixtures/databases.js"
+import { model } from "../fixtures/job.js"
+
+const job = Job.ref(model, "one")
+
+const Wait = Workflow.make({
+  name: "Wait",
+  payload: {},
+  success: Job.JsonObject,
+  error: Schema.Union(QueueError.WatchError, QueueError.OutcomeError),
+  idempotencyKey: () => "",
+  suspendedRetrySchedule: Schedule.spaced("20 millis")
+})
+
+const start = (wait: typeof Wait, status: Effect.Effect<Job.JobStatus>, refuses: () => boolean = () => false) => {
+  const queue: JobQueue.Service = {
+    status: () => status,
+    submit: () => Effect.dieMessage("submit"),
+    cancel: () => Effect.dieMessage("cancel"),
+    clear: () => Effect.dieMessage("clear"),
+    metrics: () => Effect.dieMessage("metrics")
+  }
+  const storage = Layer.effect(
+    MessageStorage,
+    Effect.map(MessageStorage, (storage): MessageStorage["Type"] => ({
+      ...storage,
+      saveRequest: (request) =>
+        Effect.suspend(() =>
+          String(request.envelope.tag) === "Await" && refuses()
+            ? Effect.fail(new PersistenceError({ cause: "the database is away" }))
+            : storage.saveRequest(request)
+        )
+    }))
+  )
+  return wait.toLayer(() => JobWorkflow.awaitJobSuspended(job)).pipe(
+    Layer.merge(JobWorkflow.layerWaits),
+    Layer.provideMerge(ClusterWorkflowEngine.layer),
+    Layer.provide(Sharding.layer),
+    Layer.provide(Runners.layerNoop),
+    Layer.provide(Layer.provide(storage, SqlMessageStorage.layer)),
+    Layer.provide([RunnerStorage.layerMemory, RunnerHealth.layerNoop]),
+    Layer.provide(ShardingConfig.layer({ ...Fleet.fleetConfig, entityMessagePollInterval: "20 millis" })),
+    Layer.provide(JobWatcher.layer()),
+    Layer.provide(Layer.succeed(JobQueue.JobQueue, queue)),
+    Layer.provide(Layer.succeed(WatchPolicy.Default, WatchPolicy.withCadence(WatchPolicy.defaultPolicy, "50 millis"))),
+    Layer.fresh
+  )
+}
+
+const done = Job.Done({ job, outputs: { answer: 42 } })
+
+for (const { isMissing, make, name } of databases.slice(0, 1)) {
+  describe.skipIf(isMissing)(`a suspended wait, with ${name}`, () => {
+    it.scopedLive("goes on after its process has stopped", () =>
+      Effect.gen(function*() {
+        const database = clientOf(yield* make)
+        let polls = 0
+        const pending = Effect.sync(() => {
+          polls++
+          return Job.Pending({ job })
+        })
+        yield* Effect.gen(function*() {
+          yield* Wait.execute(undefined, { discard: true })
+          yield* Effect.repeat(Effect.sleep("10 millis"), { until: () => polls > 0 })
+        }).pipe(Effect.provide(Layer.provide(start(Wait, pending), database)))
+        const outputs = yield* Effect.provide(
+          Wait.execute(undefined),
+          Layer.provide(start(Wait, Effect.succeed(done)), database)
+        )
+        assert.deepStrictEqual(outputs, { answer: 42 })
+      }))
+
+    it.scopedLive("goes on after a watch that was interrupted", () =>
+      Effect.gen(function*() {
+        let polls = 0
+        const status = Effect.suspend(() => polls++ === 0 ? Effect.interrupt : Effect.succeed(done))
+        const outputs = yield* Effect.provide(
+          Wait.execute(undefined),
+          Layer.provide(start(Wait, status), clientOf(yield* make))
+        )
+        assert.deepStrictEqual(outputs, { answer: 42 })
+      }))
+
+    it.scopedLive("fails like an activity if the storage does, and is resumed where the workflow is suspended then", () =>
+      Effect.gen(function*() {
+        let isAway = true
+        const kept = Wait.annotate(Workflow.SuspendOnFailure, true)
+        yield* Effect.gen(function*() {
+          const id = yield* kept.execute(undefined, { discard: true })
+          const result = yield* Effect.repeat(Effect.delay(kept.poll(id), "10 millis"), {
+            until: (result) => result !== undefined
+          })
+          assert.strictEqual(result?._tag, "Suspended")
+          isAway = false
+          yield* kept.resume(id)
+          assert.deepStrictEqual(yield* kept.execute(undefined), { answer: 42 })
+        }).pipe(
+          Effect.provide(Layer.provide(start(kept, Effect.succeed(done), () => isAway), clientOf(yield* make)))
+        )
+      }))
+  })
+}
