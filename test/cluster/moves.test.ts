@@ -54,7 +54,7 @@ it.effect("a request that waits at a runner which loses the job goes to the next
   }).pipe(Effect.provide(Layer.mergeAll(runner("a"), runner("b"), client)))
 })
 
-it.effect("a request to a runner that hangs goes to the next one after five seconds", () => {
+it.effect("a request to a runner that hangs goes to the next one", () => {
   const { add, client, move, runner } = FleetInMemory.make((job) => Effect.succeed(Job.Done({ job, outputs: {} })))
   add("hanging", Effect.uninterruptible(Effect.never))
   move(() => "hanging")

@@ -2,6 +2,7 @@ import * as ClusterWorkflowEngine from "@effect/cluster/ClusterWorkflowEngine"
 import { Sharding } from "@effect/cluster/Sharding"
 import * as TestRunner from "@effect/cluster/TestRunner"
 import { assert, describe, it } from "@effect/vitest"
+import * as Activity from "@effect/workflow/Activity"
 import * as Workflow from "@effect/workflow/Workflow"
 import * as WorkflowEngine from "@effect/workflow/WorkflowEngine"
 import * as Effect from "effect/Effect"
@@ -12,7 +13,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
 import { ClusterWatcher } from "../../src/cluster/index.js"
-import { Job, JobWatcher, QueueError } from "../../src/index.js"
+import { Job, JobQueue, JobWatcher, QueueError } from "../../src/index.js"
 import { TestJobQueue, Worker } from "../../src/testing/index.js"
 import { JobWorkflow } from "../../src/workflow/index.js"
 import { model } from "../fixtures/job.js"
@@ -60,6 +61,33 @@ const runFilm = (poll: Effect.Effect<void> = Effect.void) =>
     assert.deepStrictEqual(yield* Fiber.join(fiber), { answer: "cat!" })
     assert.strictEqual((yield* TestJobQueue.counts).submit, 2)
   })
+
+it.effect("submitOnce under Activity.retry submits again, with another key", () => {
+  const keys: Array<unknown> = []
+  const Submit = Workflow.make({ name: "Submit", ...options, success: Job.JobRef, error: QueueError.SubmitError })
+  const failing = Layer.succeed(JobQueue.JobQueue, {
+    submit: ({ info, model }) =>
+      Effect.suspend(() =>
+        keys.push((info as Job.JsonObject)["client_key"]) === 1
+          ? Effect.fail(new QueueError.Unavailable({ operation: "submit", model, httpStatus: 503, detail: "busy" }))
+          : Effect.succeed(Job.ref(model, "one"))
+      ),
+    status: () => Effect.dieMessage("status"),
+    cancel: () => Effect.dieMessage("cancel"),
+    clear: () => Effect.dieMessage("clear"),
+    metrics: () => Effect.dieMessage("metrics")
+  })
+  return Effect.gen(function*() {
+    const job = yield* Submit.execute({ prompt: "cat" })
+    assert.strictEqual(job.requestId, "one")
+    assert.strictEqual(new Set(keys).size, 2)
+  }).pipe(Effect.provide(
+    Submit.toLayer(() => Activity.retry(JobWorkflow.submitOnce("image", { model, payload: {} }), { times: 1 })).pipe(
+      Layer.provideMerge(WorkflowEngine.layerMemory),
+      Layer.provide(failing)
+    )
+  ))
+})
 
 describe("awaitJob", () => {
   it.effect("a pipeline, on an engine in memory", () =>
