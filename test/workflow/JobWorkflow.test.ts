@@ -6,11 +6,13 @@ import * as Activity from "@effect/workflow/Activity"
 import * as Workflow from "@effect/workflow/Workflow"
 import * as WorkflowEngine from "@effect/workflow/WorkflowEngine"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
 import { ClusterWatcher } from "../../src/cluster/index.js"
 import { Job, JobQueue, JobWatcher, QueueError } from "../../src/index.js"
@@ -61,6 +63,37 @@ const runFilm = (poll: Effect.Effect<void> = Effect.void) =>
     assert.deepStrictEqual(yield* Fiber.join(fiber), { answer: "cat!" })
     assert.strictEqual((yield* TestJobQueue.counts).submit, 2)
   })
+
+it.effect("an engine that stops waits for the response to a submit", () => {
+  const Submit = Workflow.make({ name: "Submit", ...options, success: Job.JobRef, error: QueueError.SubmitError })
+  return Effect.gen(function*() {
+    const [begun, response] = [yield* Effect.makeLatch(), yield* Effect.makeLatch()]
+    let hasResponse = false
+    const slow = Layer.mock(JobQueue.JobQueue, {
+      submit: ({ model }) =>
+        begun.open.pipe(
+          Effect.zipRight(response.await),
+          Effect.map(() => {
+            hasResponse = true
+            return Job.ref(model, "one")
+          })
+        )
+    })
+    const scope = yield* Scope.make()
+    const engine = yield* Submit.toLayer(() => JobWorkflow.submitOnce("image", { model, payload: {} })).pipe(
+      Layer.provideMerge(WorkflowEngine.layerMemory),
+      Layer.provide(slow),
+      Layer.buildWithScope(scope)
+    )
+    yield* Effect.fork(Effect.provide(Submit.execute({ prompt: "cat" }), engine))
+    yield* begun.await
+    const stop = yield* Effect.fork(Scope.close(scope, Exit.void))
+    yield* Effect.yieldNow()
+    yield* response.open
+    yield* Fiber.join(stop)
+    assert.isTrue(hasResponse)
+  })
+})
 
 it.effect("submitOnce under Activity.retry submits again, with another key", () => {
   const keys: Array<unknown> = []
