@@ -31,19 +31,13 @@ const job = Job.ref("my-org/video-generator", "one")
 /** A queue with one job, whose polls are counted. */
 const counting = (status: (polls: number) => Effect.Effect<Job.JobStatus, QueueError.QueueError>) => {
   const counts = { polls: 0 }
-  const queue: JobQueue.Service = {
-    status: () => Effect.suspend(() => status(++counts.polls)),
-    submit: () => Effect.dieMessage("submit"),
-    cancel: () => Effect.dieMessage("cancel"),
-    clear: () => Effect.dieMessage("clear"),
-    metrics: () => Effect.dieMessage("metrics")
-  }
+  const queue = Layer.mock(JobQueue.JobQueue, { status: () => Effect.suspend(() => status(++counts.polls)) })
   return {
     counts,
     queue,
     layer: ClusterWatcher.layer().pipe(
       Layer.provideMerge(TestRunner.layer),
-      Layer.provide(Layer.succeed(JobQueue.JobQueue, queue)),
+      Layer.provide(queue),
       Layer.provide(Layer.succeed(WatchPolicy.Default, WatchPolicy.withCadence(WatchPolicy.defaultPolicy, "1 second")))
     )
   }
@@ -100,7 +94,7 @@ it.effect.prop("after a 429 to another runner nothing is polled until its Retry-
     const isNew = asked.filter(([from], i) => asked.slice(0, i).every(([, until]) => until <= from))
     assert.deepStrictEqual(events, isNew.map(() => "PollingPaused"))
     assert.deepStrictEqual(notices, ["Sample"])
-  }).pipe(Effect.scoped, Effect.provideService(JobQueue.JobQueue, queue))
+  }).pipe(Effect.scoped, Effect.provide(queue))
 }, { fastCheck: { numRuns: runs(6, 16) } })
 
 const watch = Stream.runDrain(JobStream.transitions(job, { cadence: "1 second" }))

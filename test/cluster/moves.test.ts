@@ -20,6 +20,9 @@ const [job] = refs(1) as [Job.JobRef]
 
 const watch = (job: Job.JobRef) => Stream.runDrain(JobStream.transitions(job, { cadence: "1 second" }))
 
+const tagsOf = (job: Job.JobRef, options?: JobStream.Options) =>
+  Effect.map(Stream.runCollect(JobStream.events(job, options)), (events) => Array.from(events, ({ _tag }) => _tag))
+
 const pending = (job: Job.JobRef) => Effect.succeed(Job.Pending({ job }))
 
 it.effect("a job whose poll hangs after a move holds no other job of its bucket", () => {
@@ -72,12 +75,11 @@ it.effect("a request that ends early, as its runner stops, is sent again", () =>
   add("stopping", Effect.delay(Effect.interrupt, "1 second"))
   move(() => "stopping")
   return Effect.gen(function*() {
-    const fiber = yield* Effect.fork(Stream.runCollect(JobStream.events(job)))
+    const fiber = yield* Effect.fork(tagsOf(job))
     yield* TestClock.adjust("500 millis")
     move(() => "a")
     yield* TestClock.adjust("1 second")
-    const events = Array.from(yield* Fiber.join(fiber), ({ _tag }) => _tag)
-    assert.deepStrictEqual(events, ["Queued", "Claimed", "Completed"])
+    assert.deepStrictEqual(yield* Fiber.join(fiber), ["Queued", "Claimed", "Completed"])
   }).pipe(Effect.provide(Layer.merge(runner("a"), client)))
 })
 
@@ -88,10 +90,9 @@ it.effect("a poll that was interrupted at the runner is no error of the watch", 
   )
   move(() => "a")
   return Effect.gen(function*() {
-    const fiber = yield* Effect.fork(Stream.runCollect(JobStream.events(job)))
+    const fiber = yield* Effect.fork(tagsOf(job))
     yield* TestClock.adjust("1 second")
-    const events = Array.from(yield* Fiber.join(fiber), ({ _tag }) => _tag)
-    assert.deepStrictEqual(events, ["Queued", "Claimed", "Completed"])
+    assert.deepStrictEqual(yield* Fiber.join(fiber), ["Queued", "Claimed", "Completed"])
   }).pipe(Effect.provide(Layer.merge(runner("a"), client)))
 })
 
@@ -144,7 +145,7 @@ it.effect.prop("a job is polled by its owner, and each of its steps comes once",
     )
   )
   return Effect.gen(function*() {
-    const fiber = yield* Effect.fork(Stream.runCollect(JobStream.events(job, { cadence: "500 millis" })))
+    const fiber = yield* Effect.fork(tagsOf(job, { cadence: "500 millis" }))
     const moves: Array<readonly [at: number, to: string | undefined]> = []
     for (const [after, to] of [...owners, [500, "a"] as const]) {
       yield* TestClock.adjust(after)
@@ -152,8 +153,7 @@ it.effect.prop("a job is polled by its owner, and each of its steps comes once",
       move(() => to)
     }
     yield* TestClock.adjust("6 seconds")
-    const events = Array.from(yield* Fiber.join(fiber), ({ _tag }) => _tag)
-    assert.deepStrictEqual(events, ["Queued", "Claimed", "Completed"])
+    assert.deepStrictEqual(yield* Fiber.join(fiber), ["Queued", "Claimed", "Completed"])
     // a runner notices within 100 milliseconds that it lost a job
     const owned = ({ at, runner }: FleetInMemory.Event) =>
       moves.some(([from, to], i) => to === runner && at >= from && at <= (moves[i + 1]?.[0] ?? Infinity) + 100)

@@ -1,9 +1,3 @@
-import * as ClusterWorkflowEngine from "@effect/cluster/ClusterWorkflowEngine"
-import * as RunnerHealth from "@effect/cluster/RunnerHealth"
-import * as Runners from "@effect/cluster/Runners"
-import * as RunnerStorage from "@effect/cluster/RunnerStorage"
-import * as Sharding from "@effect/cluster/Sharding"
-import * as ShardingConfig from "@effect/cluster/ShardingConfig"
 import * as SqlMessageStorage from "@effect/cluster/SqlMessageStorage"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
@@ -16,10 +10,11 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { Fleet } from "../../src/cluster/index.js"
-import { Job, JobQueue, JobWatcher, WatchPolicy } from "../../src/index.js"
+import { Job } from "../../src/index.js"
 import { JobWorkflow } from "../../src/workflow/index.js"
 import { clientOf, databases } from "../fixtures/databases.js"
 import { model } from "../fixtures/job.js"
+import * as SqlCluster from "../fixtures/sqlCluster.js"
 
 const job = Job.ref(model, "one")
 
@@ -44,40 +39,22 @@ const sleep = (name: string, duration: Duration.DurationInput) =>
 const start = () => {
   let isDone = false
   let children = 0
-  const queue: JobQueue.Service = {
-    status: () => Effect.sync(() => isDone ? Job.Done({ job, outputs: {} }) : Job.Pending({ job })),
-    submit: () => Effect.dieMessage("submit"),
-    cancel: () => Effect.dieMessage("cancel"),
-    clear: () => Effect.dieMessage("clear"),
-    metrics: () => Effect.dieMessage("metrics")
-  }
-  const cluster = Sharding.layer.pipe(
-    Layer.provideMerge(Runners.layerNoop),
-    Layer.provideMerge(SqlMessageStorage.layer),
-    Layer.provide([RunnerStorage.layerMemory, RunnerHealth.layerNoop]),
-    Layer.provide(ShardingConfig.layer({ ...Fleet.fleetConfig, entityMessagePollInterval: "20 millis" }))
-  )
   return {
     finish: () => {
       isDone = true
     },
     runsOfChild: () => children,
-    layer: Layer.mergeAll(
-      Child.toLayer(() => Effect.sync(() => void children++)),
-      Nap.toLayer(() => sleep("nap", "10 millis")),
-      Night.toLayer(() => sleep("night", "8 hours")),
-      Parent.toLayer(({ key }) =>
-        Effect.zipRight(Child.execute({ key: `of ${key}` }), Effect.orDie(JobWorkflow.awaitJobSuspended(job)))
+    layer: SqlCluster.layer(
+      Layer.mergeAll(
+        Child.toLayer(() => Effect.sync(() => void children++)),
+        Nap.toLayer(() => sleep("nap", "10 millis")),
+        Night.toLayer(() => sleep("night", "8 hours")),
+        Parent.toLayer(({ key }) =>
+          Effect.zipRight(Child.execute({ key: `of ${key}` }), Effect.orDie(JobWorkflow.awaitJobSuspended(job)))
+        )
       ),
-      JobWorkflow.layerWaits
-    ).pipe(
-      Layer.provideMerge(ClusterWorkflowEngine.layer),
-      Layer.provideMerge(cluster),
-      Layer.provide(JobWatcher.layer()),
-      Layer.provide(Layer.succeed(JobQueue.JobQueue, queue)),
-      Layer.provide(
-        Layer.succeed(WatchPolicy.Default, WatchPolicy.withCadence(WatchPolicy.defaultPolicy, "50 millis"))
-      )
+      () => Effect.sync(() => isDone ? Job.Done({ job, outputs: {} }) : Job.Pending({ job })),
+      SqlMessageStorage.layer
     )
   }
 }

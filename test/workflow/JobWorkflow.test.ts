@@ -98,17 +98,13 @@ it.effect("an engine that stops waits for the response to a submit", () => {
 it.effect("submitOnce under Activity.retry submits again, with another key", () => {
   const keys: Array<unknown> = []
   const Submit = Workflow.make({ name: "Submit", ...options, success: Job.JobRef, error: QueueError.SubmitError })
-  const failing = Layer.succeed(JobQueue.JobQueue, {
+  const failing = Layer.mock(JobQueue.JobQueue, {
     submit: ({ info, model }) =>
       Effect.suspend(() =>
         keys.push((info as Job.JsonObject)["client_key"]) === 1
           ? Effect.fail(new QueueError.Unavailable({ operation: "submit", model, httpStatus: 503, detail: "busy" }))
           : Effect.succeed(Job.ref(model, "one"))
-      ),
-    status: () => Effect.dieMessage("status"),
-    cancel: () => Effect.dieMessage("cancel"),
-    clear: () => Effect.dieMessage("clear"),
-    metrics: () => Effect.dieMessage("metrics")
+      )
   })
   return Effect.gen(function*() {
     const job = yield* Submit.execute({ prompt: "cat" })

@@ -1,11 +1,5 @@
 import { PersistenceError } from "@effect/cluster/ClusterError"
-import * as ClusterWorkflowEngine from "@effect/cluster/ClusterWorkflowEngine"
 import { MessageStorage } from "@effect/cluster/MessageStorage"
-import * as RunnerHealth from "@effect/cluster/RunnerHealth"
-import * as Runners from "@effect/cluster/Runners"
-import * as RunnerStorage from "@effect/cluster/RunnerStorage"
-import * as Sharding from "@effect/cluster/Sharding"
-import * as ShardingConfig from "@effect/cluster/ShardingConfig"
 import * as SqlMessageStorage from "@effect/cluster/SqlMessageStorage"
 import { assert, describe, it } from "@effect/vitest"
 import * as Workflow from "@effect/workflow/Workflow"
@@ -13,11 +7,11 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import { Fleet } from "../../src/cluster/index.js"
-import { Job, JobQueue, JobWatcher, QueueError, WatchPolicy } from "../../src/index.js"
+import { Job, QueueError } from "../../src/index.js"
 import { JobWorkflow } from "../../src/workflow/index.js"
 import { clientOf, databases } from "../fixtures/databases.js"
 import { model } from "../fixtures/job.js"
+import * as SqlCluster from "../fixtures/sqlCluster.js"
 
 const job = Job.ref(model, "one")
 
@@ -31,13 +25,6 @@ const Wait = Workflow.make({
 })
 
 const start = (wait: typeof Wait, status: Effect.Effect<Job.JobStatus>, refuses: () => boolean = () => false) => {
-  const queue: JobQueue.Service = {
-    status: () => status,
-    submit: () => Effect.dieMessage("submit"),
-    cancel: () => Effect.dieMessage("cancel"),
-    clear: () => Effect.dieMessage("clear"),
-    metrics: () => Effect.dieMessage("metrics")
-  }
   const storage = Layer.effect(
     MessageStorage,
     Effect.map(MessageStorage, (storage): MessageStorage["Type"] => ({
@@ -50,19 +37,11 @@ const start = (wait: typeof Wait, status: Effect.Effect<Job.JobStatus>, refuses:
         )
     }))
   )
-  return wait.toLayer(() => JobWorkflow.awaitJobSuspended(job)).pipe(
-    Layer.merge(JobWorkflow.layerWaits),
-    Layer.provideMerge(ClusterWorkflowEngine.layer),
-    Layer.provide(Sharding.layer),
-    Layer.provide(Runners.layerNoop),
-    Layer.provide(Layer.provide(storage, SqlMessageStorage.layer)),
-    Layer.provide([RunnerStorage.layerMemory, RunnerHealth.layerNoop]),
-    Layer.provide(ShardingConfig.layer({ ...Fleet.fleetConfig, entityMessagePollInterval: "20 millis" })),
-    Layer.provide(JobWatcher.layer()),
-    Layer.provide(Layer.succeed(JobQueue.JobQueue, queue)),
-    Layer.provide(Layer.succeed(WatchPolicy.Default, WatchPolicy.withCadence(WatchPolicy.defaultPolicy, "50 millis"))),
-    Layer.fresh
-  )
+  return Layer.fresh(SqlCluster.layer(
+    wait.toLayer(() => JobWorkflow.awaitJobSuspended(job)),
+    () => status,
+    Layer.provide(storage, SqlMessageStorage.layer)
+  ))
 }
 
 const done = Job.Done({ job, outputs: { answer: 42 } })

@@ -1,18 +1,13 @@
 import * as TestRunner from "@effect/cluster/TestRunner"
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as TestClock from "effect/TestClock"
 import { makeRunner } from "../../../src/cluster/internal/runner.js"
 import { Job, JobQueue } from "../../../src/index.js"
 import { interruptedAnywhere } from "../../fixtures/interruptions.js"
 
-const queue: JobQueue.Service = {
-  status: (job) => Effect.succeed(Job.Pending({ job })),
-  submit: () => Effect.dieMessage("submit"),
-  cancel: () => Effect.dieMessage("cancel"),
-  clear: () => Effect.dieMessage("clear"),
-  metrics: () => Effect.dieMessage("metrics")
-}
+const queue = Layer.mock(JobQueue.JobQueue, { status: (job) => Effect.succeed(Job.Pending({ job })) })
 
 it.effect("polls a job, wherever the first request for it was interrupted", () =>
   Effect.gen(function*() {
@@ -31,4 +26,4 @@ it.effect("polls a job, wherever the first request for it was interrupted", () =
         if (again.unsafePoll() === null) unanswered.push(nth)
       }))
     assert.deepStrictEqual(unanswered, [])
-  }).pipe(Effect.scoped, Effect.provideService(JobQueue.JobQueue, queue), Effect.provide(TestRunner.layer)))
+  }).pipe(Effect.scoped, Effect.provide(Layer.merge(queue, TestRunner.layer))))
