@@ -19,8 +19,8 @@ export default defineConfig(({ mode }) => {
         // the files of a worker share what they import: most of them take longer to load it than to run
         forks: {
           isolate: false,
-          minForks: 3,
-          maxForks: 3,
+          minForks: 4,
+          maxForks: 4,
           // a tenth of the time went to the collection of short-lived objects
           execArgv: ["--max-semi-space-size=64"]
         },
