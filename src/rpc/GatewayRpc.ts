@@ -35,7 +35,7 @@ import * as Transition from "../model/Transition.js"
 import { logDefects } from "../queue/internal/defects.js"
 import { checkRef, clip, formatIssues } from "../queue/internal/request.js"
 import * as JobStream from "../watch/JobStream.js"
-import type { JobWatcher } from "../watch/JobWatcher.js"
+import { JobWatcher } from "../watch/JobWatcher.js"
 
 /**
  * A job, and the cursor of its last known transition.
@@ -155,7 +155,7 @@ export const layer = (
 ): Layer.Layer<Rpc.ToHandler<RpcGroup.Rpcs<typeof Rpcs>>, never, JobWatcher> => {
   const { access = () => Effect.void, view = "slim" } = options
   const isSlim = view === "slim"
-  return Rpcs.toLayer(Effect.map(Effect.context<JobWatcher>(), (context) =>
+  return Rpcs.toLayer(Effect.map(JobWatcher, (watcher) =>
     Rpcs.of({
       "JobGateway.Watch": ({ jobs }, { headers }) => {
         const token = parseToken(headers["authorization"])
@@ -168,7 +168,7 @@ export const layer = (
         return Stream.fromEffect(Effect.forEach(jobs, ({ job }) => access(token, job), { discard: true })).pipe(
           Stream.flatMap(() => Stream.mergeAll(events, { concurrency: "unbounded" })),
           Stream.tapErrorCause(logDefects("a call of the gateway", token)),
-          Stream.provideContext(context)
+          Stream.provideService(JobWatcher, watcher)
         )
       },
       "JobGateway.Snapshot": ({ from, job, wait = Duration.zero }, { headers }) => {
@@ -178,7 +178,7 @@ export const layer = (
           Effect.map(Option.map(({ status }) => isSlim ? slimStatus(status) : status)),
           isSlim ? Effect.mapError(slimErrorOf) : identity,
           Effect.tapErrorCause(logDefects("a call of the gateway", token)),
-          Effect.provide(context)
+          Effect.provideService(JobWatcher, watcher)
         )
       }
     })))

@@ -32,7 +32,7 @@ import { OutcomeError, SubmitError, SubmitUncertain, WatchError } from "../model
 import type { JobQueue, SubmitRequest } from "../queue/JobQueue.js"
 import * as JobRun from "../run/JobRun.js"
 import * as JobStream from "../watch/JobStream.js"
-import type { JobWatcher } from "../watch/JobWatcher.js"
+import { JobWatcher } from "../watch/JobWatcher.js"
 
 type Steps = WorkflowEngine | WorkflowInstance
 
@@ -147,14 +147,18 @@ export const awaitJobSuspended = (job: JobRef): Effect.Effect<JsonObject, Result
  */
 export const layerWaits: Layer.Layer<never, never, JobWatcher | Sharding | WorkflowEngine> = Waits.toLayer(
   Effect.gen(function*() {
-    const context = yield* Effect.context<JobWatcher | WorkflowEngine>()
+    const watcher = yield* JobWatcher
+    const engine = yield* WorkflowEngine
     return Waits.of({
       Await: ({ payload: { job, token } }) =>
         Effect.flatMap(Effect.exit(JobStream.result(job)), (exit) =>
           // an interruption would be stored as the reply; a defect handles the request again
           Exit.isInterrupted(exit)
             ? Effect.dieMessage(`The watch of ${format(job)} was interrupted`)
-            : DurableDeferred.done(resultOf(job), { token, exit })).pipe(Effect.provide(context))
+            : DurableDeferred.done(resultOf(job), { token, exit })).pipe(
+            Effect.provideService(JobWatcher, watcher),
+            Effect.provideService(WorkflowEngine, engine)
+          )
     })
   }),
   { concurrency: "unbounded", mailboxCapacity: "unbounded" }

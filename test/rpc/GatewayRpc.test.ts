@@ -32,6 +32,7 @@ import { GatewayAccess } from "../../src/gateway/index.js"
 import { Job, type JobQueue, JobWatcher, QueueError, Transition } from "../../src/index.js"
 import { GatewayRpc } from "../../src/rpc/index.js"
 import { Fault, TestJobQueue } from "../../src/testing/index.js"
+import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import { secret, submit as submitSecret, test } from "../fixtures/gateway.js"
 import { inFrontOf, noting, quick, quickly, submit } from "../fixtures/gatewayServer.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
@@ -245,6 +246,22 @@ describe("the procedures", () => {
         Effect.provide(GatewayRpc.layer(options).pipe(Layer.provide(JobWatcher.layer())))
       )
     )
+
+  it.effect("watch in the span of the request, not in that of the start of the server", () =>
+    Effect.gen(function*() {
+      const { spans, tracer } = CollectingTracer.make()
+      yield* calling({}, (client) =>
+        Effect.flatMap(submitSecret, (job) => Stream.runDrain(client.JobGateway.Watch({ jobs: [{ job }] })))).pipe(
+          Effect.withSpan("start"),
+          Effect.withTracer(tracer)
+        )
+      assert.strictEqual(
+        spans.find(({ name }) =>
+          name === "JobStream.events"
+        )?.parent,
+        "RpcServer.JobGateway.Watch"
+      )
+    }))
 
   it.effect("send no inputs and no text of the service, unless the view is full", () =>
     Effect.gen(function*() {

@@ -18,6 +18,7 @@ import { ClusterWatcher } from "../../src/cluster/index.js"
 import { Job, JobQueue, JobWatcher, QueueError } from "../../src/index.js"
 import { TestJobQueue, Worker } from "../../src/testing/index.js"
 import { JobWorkflow } from "../../src/workflow/index.js"
+import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import { model } from "../fixtures/job.js"
 
 const Error = Schema.Union(QueueError.SubmitError, QueueError.WatchError, QueueError.OutcomeError)
@@ -130,14 +131,24 @@ describe("awaitJob", () => {
 })
 
 describe("awaitJobSuspended", () => {
-  it.effect("a pipeline, on the engine of a cluster", () =>
-    Effect.flatMap(Sharding, ({ pollStorage }) => runFilm(pollStorage)).pipe(Effect.provide(
-      film(JobWorkflow.awaitJobSuspended).pipe(
-        Layer.merge(JobWorkflow.layerWaits),
-        Layer.provideMerge(ClusterWorkflowEngine.layer),
-        Layer.provide(ClusterWatcher.layer()),
-        Layer.provideMerge(TestRunner.layer),
-        Layer.provideMerge(queue)
+  it.effect("a pipeline, on the engine of a cluster, in the spans of its requests", () =>
+    Effect.gen(function*() {
+      const { spans, tracer } = CollectingTracer.make()
+      yield* Effect.flatMap(Sharding, ({ pollStorage }) => runFilm(pollStorage)).pipe(
+        Effect.provide(
+          film(JobWorkflow.awaitJobSuspended).pipe(
+            Layer.merge(JobWorkflow.layerWaits),
+            Layer.provideMerge(ClusterWorkflowEngine.layer),
+            Layer.provide(ClusterWatcher.layer()),
+            Layer.provideMerge(TestRunner.layer),
+            Layer.provideMerge(queue)
+          )
+        ),
+        Effect.withSpan("start"),
+        Effect.withTracer(tracer)
       )
-    )))
+      const parents = spans.filter(({ name }) => name === "JobStream.result").map(({ parent }) => parent)
+      assert.strictEqual(parents.length, 2)
+      for (const parent of parents) assert.match(String(parent), /^effect-queue-status\/Waits\(\d+\)\.Await$/)
+    }))
 })
