@@ -18,7 +18,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Take from "effect/Take"
 import type { JobRef, JsonObject } from "../model/Job.js"
@@ -170,19 +170,22 @@ export type Event<A> = RunEvent | { readonly _tag: "Succeeded"; readonly value: 
  * @category several
  */
 export const events = <A, E, R>(self: Effect.Effect<A, E, R>): Stream.Stream<Event<A>, E, R> =>
-  Stream.unwrapScoped(Effect.gen(function*() {
-    // not a `Mailbox`, which misses an offer or a taker whose fiber yields before it has begun to wait
-    const takes = yield* Queue.bounded<Take.Take<Event<A>, E>>(16)
-    // whether it was accepted: not after the shutdown, which interrupts an offer
-    const offer = (take: Take.Take<Event<A>, E>) => Effect.map(Effect.exit(takes.offer(take)), Exit.isSuccess)
-    yield* self.pipe(
-      Effect.provideService(Listener, (event) => offer(Take.of(event))),
-      Effect.tap((value) => offer(Take.of({ _tag: "Succeeded", value }))),
-      Effect.exit,
-      Effect.flatMap((exit) => offer(Exit.isSuccess(exit) ? Take.end : Take.failCause(exit.cause))),
-      Effect.forkScoped
-    )
-    // before the effect is interrupted: a full queue would delay the release of its jobs
-    yield* Effect.addFinalizer(() => takes.shutdown)
-    return Stream.flattenTake(Stream.fromQueue(takes))
-  }))
+  // the scope of the stream is not that of the effect, which may need one of its own
+  Stream.unwrapScopedWith((scope) =>
+    Effect.gen(function*() {
+      // not a `Mailbox`, which misses an offer or a taker whose fiber yields before it has begun to wait
+      const takes = yield* Queue.bounded<Take.Take<Event<A>, E>>(16)
+      // whether it was accepted: not after the shutdown, which interrupts an offer
+      const offer = (take: Take.Take<Event<A>, E>) => Effect.map(Effect.exit(takes.offer(take)), Exit.isSuccess)
+      yield* self.pipe(
+        Effect.provideService(Listener, (event) => offer(Take.of(event))),
+        Effect.tap((value) => offer(Take.of({ _tag: "Succeeded", value }))),
+        Effect.exit,
+        Effect.flatMap((exit) => offer(Exit.isSuccess(exit) ? Take.end : Take.failCause(exit.cause))),
+        Effect.forkIn(scope)
+      )
+      // before the effect is interrupted: a full queue would delay the release of its jobs
+      yield* Scope.addFinalizer(scope, takes.shutdown)
+      return Stream.flattenTake(Stream.fromQueue(takes))
+    })
+  )

@@ -17,6 +17,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Take from "effect/Take"
 import { rules } from "../model/internal/rules.js"
@@ -339,60 +340,63 @@ export const watchAll = <E, R>(
   jobs: Stream.Stream<Job.JobRef | Known, E, R>,
   options: Options = {}
 ): Stream.Stream<Transition.Transition | WatchFailed, E, R | JobWatcher> =>
-  Stream.unwrapScoped(Effect.gen(function*() {
-    const opened = yield* subscribe(options, "changes")
-    // not a `Mailbox`, which misses an offer or a taker whose fiber yields before it has begun to wait
-    const takes = yield* Queue.bounded<Take.Take<Transition.Transition | WatchFailed, E>>(1)
-    // the stream of the jobs, and the jobs whose last elements were not offered yet
-    let open = 1
+  // the scope of the stream is not that of the jobs, which may need one of their own
+  Stream.unwrapScopedWith((scope) =>
+    Effect.gen(function*() {
+      const opened = yield* Scope.extend(subscribe(options, "changes"), scope)
+      // not a `Mailbox`, which misses an offer or a taker whose fiber yields before it has begun to wait
+      const takes = yield* Queue.bounded<Take.Take<Transition.Transition | WatchFailed, E>>(1)
+      // the stream of the jobs, and the jobs whose last elements were not offered yet
+      let open = 1
 
-    const close = (count: number): Effect.Effect<boolean> =>
-      Effect.suspend(() => (open -= count) > 0 ? Effect.succeed(true) : takes.offer(Take.end))
+      const close = (count: number): Effect.Effect<boolean> =>
+        Effect.suspend(() => (open -= count) > 0 ? Effect.succeed(true) : takes.offer(Take.end))
 
-    const failed = (job: Job.JobRef, error: WatchError): WatchFailed => ({ _tag: "WatchFailed", job, error })
+      const failed = (job: Job.JobRef, error: WatchError): WatchFailed => ({ _tag: "WatchFailed", job, error })
 
-    const read: Effect.Effect<boolean> = Effect.flatMap(Effect.suspend(() => opened.subscription.next), (notices) => {
-      const elements: Array<Transition.Transition | WatchFailed> = []
-      let ended = 0
-      let defect: Cause.Cause<never> | undefined
-      for (const notice of notices) {
-        const { job } = notice.watch
-        if (notice._tag === "Sample") {
-          const derived = derive(notice, opened)
-          if (Either.isLeft(derived)) elements.push(failed(job, derived.left))
-          else for (const transition of derived.right) elements.push(transition)
-        } else if (notice._tag === "Ended") {
-          ended++
-          if (Exit.isSuccess(notice.exit)) continue
-          const error = Cause.failureOrCause(notice.exit.cause)
-          if (Either.isLeft(error)) elements.push(failed(job, error.left))
-          else defect ??= error.right
+      const read: Effect.Effect<boolean> = Effect.flatMap(Effect.suspend(() => opened.subscription.next), (notices) => {
+        const elements: Array<Transition.Transition | WatchFailed> = []
+        let ended = 0
+        let defect: Cause.Cause<never> | undefined
+        for (const notice of notices) {
+          const { job } = notice.watch
+          if (notice._tag === "Sample") {
+            const derived = derive(notice, opened)
+            if (Either.isLeft(derived)) elements.push(failed(job, derived.left))
+            else for (const transition of derived.right) elements.push(transition)
+          } else if (notice._tag === "Ended") {
+            ended++
+            if (Exit.isSuccess(notice.exit)) continue
+            const error = Cause.failureOrCause(notice.exit.cause)
+            if (Either.isLeft(error)) elements.push(failed(job, error.left))
+            else defect ??= error.right
+          }
         }
-      }
-      return (elements.length === 0 ? Effect.void : takes.offer(Take.chunk(Chunk.unsafeFromArray(elements)))).pipe(
-        Effect.zipRight(defect === undefined ? close(ended) : takes.offer(Take.failCause(defect))),
-        Effect.zipRight(read)
-      )
-    })
-
-    const add = (element: Job.JobRef | Known): Effect.Effect<unknown> =>
-      Effect.suspend(() => {
-        const { from, job }: Known = "job" in element ? element : { job: element }
-        if (from !== undefined && !Transition.Cursor.isOf(from, job)) {
-          return takes.offer(Take.of(failed(job, new JobMismatch({ job }))))
-        }
-        if (from?.phase === "Ended") return Effect.void
-        open++
-        return Effect.flatMap(opened.subscription.add(job, from), (isNew) => isNew ? Effect.void : close(1))
+        return (elements.length === 0 ? Effect.void : takes.offer(Take.chunk(Chunk.unsafeFromArray(elements)))).pipe(
+          Effect.zipRight(defect === undefined ? close(ended) : takes.offer(Take.failCause(defect))),
+          Effect.zipRight(read)
+        )
       })
 
-    yield* Effect.forkScoped(read)
-    yield* Stream.runForEachChunk(jobs, Effect.forEach(add, { discard: true })).pipe(
-      Effect.matchCauseEffect({
-        onFailure: (cause) => takes.offer(Take.failCause(cause)),
-        onSuccess: () => close(1)
-      }),
-      Effect.forkScoped
-    )
-    return Stream.flattenTake(Stream.fromQueue(takes))
-  })).pipe(Stream.withSpan("JobStream.watchAll", { captureStackTrace: false }))
+      const add = (element: Job.JobRef | Known): Effect.Effect<unknown> =>
+        Effect.suspend(() => {
+          const { from, job }: Known = "job" in element ? element : { job: element }
+          if (from !== undefined && !Transition.Cursor.isOf(from, job)) {
+            return takes.offer(Take.of(failed(job, new JobMismatch({ job }))))
+          }
+          if (from?.phase === "Ended") return Effect.void
+          open++
+          return Effect.flatMap(opened.subscription.add(job, from), (isNew) => isNew ? Effect.void : close(1))
+        })
+
+      yield* Effect.forkIn(read, scope)
+      yield* Stream.runForEachChunk(jobs, Effect.forEach(add, { discard: true })).pipe(
+        Effect.matchCauseEffect({
+          onFailure: (cause) => takes.offer(Take.failCause(cause)),
+          onSuccess: () => close(1)
+        }),
+        Effect.forkIn(scope)
+      )
+      return Stream.flattenTake(Stream.fromQueue(takes))
+    })
+  ).pipe(Stream.withSpan("JobStream.watchAll", { captureStackTrace: false }))

@@ -1112,6 +1112,13 @@ describe("events", () => {
       )
     }).pipe(inQueue({ workers: finishing })))
 
+  it.effect("leave the effect the scope of the program: its job outlasts the stream", () =>
+    Effect.gen(function*() {
+      const last = yield* Stream.runLast(JobRun.events(JobRun.scoped(request)))
+      assert(Option.isSome(last) && last.value._tag === "Succeeded")
+      assert.strictEqual((yield* JobQueue.status(last.value.value))._tag, "Pending")
+    }).pipe(Effect.scoped, inQueue({})))
+
   it.effect("fail with the error of the effect, after all its events", () =>
     Effect.gen(function*() {
       const seen: Array<string> = []

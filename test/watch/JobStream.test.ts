@@ -710,6 +710,15 @@ describe("watchAll", () => {
       workers: { workers: 2, pickup: "2 seconds", script: Worker.always(Worker.finish("5 seconds")) }
     }))))
 
+  it.effect("leaves the jobs the scope of the program, which outlasts the stream", () =>
+    Effect.gen(function*() {
+      const open = yield* Ref.make(0)
+      const owned = Effect.acquireRelease(submit, () => Ref.update(open, (n) => n - 1))
+      const jobs = Stream.repeatEffect(Effect.zipLeft(owned, Ref.update(open, (n) => n + 1)))
+      yield* Stream.runDrain(Stream.take(JobStream.watchAll(Stream.take(jobs, 3)), 3))
+      assert.strictEqual(yield* Ref.get(open), 3)
+    }).pipe(Effect.scoped, inTime, Effect.provide(TestJobQueue.layer())))
+
   it.effect("sends no request for a cursor at the end, and takes a job that is watched already once", () =>
     Effect.gen(function*() {
       const job = yield* submit
