@@ -14,6 +14,7 @@ import { format, JobStatus, JsonObject } from "../model/Job.js"
 import { mayHaveArrived } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import * as LearnedCadence from "../policy/LearnedCadence.js"
+import { clockAheadOf } from "../queue/internal/hidden.js"
 import * as JobQueue from "../queue/JobQueue.js"
 import * as JobTelemetry from "../telemetry/JobTelemetry.js"
 import * as JobStream from "../watch/JobStream.js"
@@ -113,8 +114,7 @@ export const status = Command.make("status", { json, job: jobArgument }, ({ job,
     const { transitions } = yield* Effect.orDie(
       Transition.derive(Option.none(), snapshot, { observedAt, unrecognized: "end" })
     )
-    const { clockAhead = () => 0 } = yield* JobQueue.JobQueue
-    const ahead = clockAhead()
+    const ahead = clockAheadOf(yield* JobQueue.JobQueue)()
     const view = {
       ...transitions.reduce(View.add, View.make(printable(format(job)), job, epochMillis)),
       expectedEnd: yield* LearnedCadence.expectedEnd(yield* LearnedCadence.estimates, snapshot, ahead)

@@ -26,6 +26,7 @@ import * as Deadline from "../policy/Deadline.js"
 import * as LearnedCadence from "../policy/LearnedCadence.js"
 import { Default } from "../policy/WatchPolicy.js"
 import { logDefects } from "../queue/internal/defects.js"
+import { clockAheadOf } from "../queue/internal/hidden.js"
 import { explain } from "../telemetry/internal/explanation.js"
 import { observed } from "../watch/internal/observed.js"
 import { JobWatcher } from "../watch/JobWatcher.js"
@@ -104,7 +105,7 @@ const make = (maxJobs: number) =>
   Effect.gen(function*() {
     const watcher = yield* JobWatcher
     const eta = yield* LearnedCadence.estimates
-    const jobs = new Jobs(maxJobs, eta, watcher.clockAhead)
+    const jobs = new Jobs(maxJobs, eta, clockAheadOf(watcher))
     const watched = observed(watcher, jobs)
     const { error: encodeError } = encodersOf("slim")
     const pages = new Connections(maxPages, Infinity)

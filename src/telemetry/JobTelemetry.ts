@@ -11,6 +11,7 @@ import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type { JobRef } from "../model/Job.js"
 import { eta } from "../policy/LearnedCadence.js"
+import { clockAheadOf } from "../queue/internal/hidden.js"
 import { JobQueue } from "../queue/JobQueue.js"
 import { observed } from "../watch/internal/observed.js"
 import { mismatchOf } from "../watch/internal/outcome.js"
@@ -52,7 +53,7 @@ import * as TraceContext from "./internal/traceContext.js"
  */
 export const layer: Layer.Layer<JobWatcher, never, JobWatcher> = Layer.effect(
   JobWatcher,
-  Effect.map(JobWatcher, (watcher) => observed(watcher, new JobObserver(watcher.clockAhead)))
+  Effect.map(JobWatcher, (watcher) => observed(watcher, new JobObserver(clockAheadOf(watcher))))
 )
 
 /**
@@ -78,7 +79,7 @@ export const propagation: Layer.Layer<JobQueue, never, JobQueue> = Layer.effect(
     cancel: (job) => queue.cancel(job),
     clear: (model) => queue.clear(model),
     metrics: (model) => queue.metrics(model),
-    clockAhead: queue.clockAhead,
+    clockAhead: clockAheadOf(queue),
     submit: (request) =>
       Effect.flatMap(
         Effect.option(Effect.currentParentSpan),

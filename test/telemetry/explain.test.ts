@@ -463,6 +463,27 @@ describe("explain", () => {
       assert.strictEqual(Duration.toMillis(expected.eta.left), 10_000)
     }).pipe(Effect.provide(TestJobQueue.layer())))
 
+  it.effect("is the same of services that Layer.mock makes", () =>
+    Effect.gen(function*() {
+      const job = Job.ref(model, "a-job")
+      const claimedAt = Option.some(DateTime.unsafeMake(-10_000))
+      const service = {
+        status: () => Effect.succeed(Job.Running({ job, claimedAt, info: { progress: 0.5 } })),
+        metrics: () => Effect.succeed({ running: 1, waiting: 0, total: 1 })
+      }
+      const queue = Layer.mock(JobQueue.JobQueue, service)
+      const watchers = [
+        JobWatcher.layer().pipe(Layer.provide(queue)),
+        Layer.mock(JobWatcher.JobWatcher, {}),
+        JobTelemetry.layer.pipe(Layer.provide(Layer.mock(JobWatcher.JobWatcher, {})))
+      ]
+      const { summary } = yield* JobTelemetry.explain(job).pipe(Effect.provide(queue))
+      for (const watcher of watchers) {
+        const explained = yield* JobTelemetry.explain(job).pipe(Effect.provide([queue, watcher]))
+        assert.strictEqual(explained.summary, summary)
+      }
+    }))
+
   it("has the causes that the guide names", () => {
     const guide = readFileSync(fileURLToPath(new URL("../../docs/telemetry.md", import.meta.url)), "utf8")
     const [, table = ""] = guide.split("| cause |")

@@ -8,6 +8,7 @@ import type * as Scope from "effect/Scope"
 import { format, type JobRef } from "../../model/Job.js"
 import type { Cursor } from "../../model/Transition.js"
 import * as LearnedCadence from "../../policy/LearnedCadence.js"
+import { clockAheadOf } from "../../queue/internal/hidden.js"
 import { JobWatcher } from "../../watch/JobWatcher.js"
 import type * as Exit from "../exit.js"
 import * as Output from "../terminal.js"
@@ -45,7 +46,7 @@ export const make = (options: {
     const isLive = !options.json && (yield* Output.isLive)
     const isColored = yield* Output.isColored
     const clock = options.utc ? utcTime : localTime
-    const { clockAhead = () => 0 } = yield* JobWatcher
+    const clockAhead = clockAheadOf(yield* JobWatcher)
     const views = new Map<string, View.View>()
     let drawn = 0
 

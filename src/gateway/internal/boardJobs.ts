@@ -159,7 +159,7 @@ export class Jobs implements Observer<Job.JobRef> {
   constructor(
     private readonly maxJobs: number,
     private readonly eta: Learned["eta"],
-    private readonly clockAhead?: () => number
+    private readonly clockAhead: () => number
   ) {}
 
   /** The jobs, in the order in which they became known. */
@@ -189,7 +189,7 @@ export class Jobs implements Observer<Job.JobRef> {
     const hasMoved = entry.note(notice, rules)
     if (hasMoved || entry.problem !== problem) this.changed(entry)
     if (!hasMoved || notice._tag !== "Sample") return undefined
-    return Effect.map(expectedEnd(this.eta, notice.status, this.clockAhead?.()), (end) => {
+    return Effect.map(expectedEnd(this.eta, notice.status, this.clockAhead()), (end) => {
       entry.expectedEnd = end
       // it may have made room for a job of the same notices
       if (this.get(job) === entry) this.changed(entry)

@@ -3,6 +3,7 @@ import * as Option from "effect/Option"
 import type { JobRef } from "../../model/Job.js"
 import { InvalidRequest } from "../../model/QueueError.js"
 import { JobQueue, type Service } from "../JobQueue.js"
+import { clockAheadOf } from "./hidden.js"
 
 /**
  * The calls of a watcher whose `server` has the status of jobs alone. A cancel goes to the `JobQueue` of the program, and
@@ -22,5 +23,5 @@ export const statusOnly = (server: string, status: Service["status"]) =>
           detail: `${server} serves the status of jobs alone: provide a JobQueue`
         })
       ),
-    clockAhead: Option.getOrUndefined(queue)?.clockAhead
+    clockAhead: Option.getOrUndefined(Option.map(queue, clockAheadOf))
   }))

@@ -15,6 +15,7 @@ import { format, JobRef, Running } from "../../model/Job.js"
 import { QueueError } from "../../model/QueueError.js"
 import { derive } from "../../model/Transition.js"
 import type { Eta, Service as Learned } from "../../policy/LearnedCadence.js"
+import { clockAheadOf, hidden } from "../../queue/internal/hidden.js"
 import type { QueueMetrics } from "../../queue/JobQueue.js"
 import type { InspectedJob, Inspection, Sample } from "../../watch/internal/notice.js"
 import { compare, isOrdered, priorityOf } from "../../watch/internal/queueOrder.js"
@@ -103,13 +104,14 @@ export const explain = (
 ): Effect.Effect<typeof Explanation.Type> =>
   Effect.gen(function*() {
     const { readReason } = yield* rules
-    const inspection = watcher?.inspect && (yield* watcher.inspect(job.model))
+    const inspect = watcher && hidden(watcher, "inspect")
+    const inspection = inspect && (yield* inspect(job.model))
     const watch = inspection?.jobs.find((other) => isSameJob(other.job, job))
     const answered = answer && Option.getOrUndefined(Either.getRight(answer))
     // the metrics of now say nothing of an older state
     const last = answered ?? (watch?.last && { ...watch.last, queue: Option.none() })
     const at = yield* DateTime.now
-    const byServer = DateTime.add({ millis: watcher?.clockAhead?.() ?? 0 })
+    const byServer = DateTime.add({ millis: watcher === undefined ? 0 : clockAheadOf(watcher)() })
     const causes: Array<Cause> = answer?._tag === "Left"
       ? [{ _tag: "NoStatus", age: Duration.zero, error: answer.left }]
       : []

@@ -8,6 +8,7 @@ import { rules } from "../../model/internal/rules.js"
 import type { JobRef } from "../../model/Job.js"
 import type { Cursor } from "../../model/Transition.js"
 import * as Fiber from "../../queue/internal/fiber.js"
+import { clockAheadOf, hidden } from "../../queue/internal/hidden.js"
 import type { Service } from "../JobWatcher.js"
 import type { DeriveRules, Notice, SubscribeOptions, Subscription } from "./notice.js"
 import { derive } from "./reader.js"
@@ -146,8 +147,8 @@ export const observed = <A>(watcher: Service, observer: Observer<A>): Service =>
   const jobs = new Jobs<A>()
   return {
     pollingEvents: watcher.pollingEvents,
-    inspect: watcher.inspect,
-    clockAhead: watcher.clockAhead,
+    inspect: hidden(watcher, "inspect"),
+    clockAhead: clockAheadOf(watcher),
     subscribe: (options) =>
       Effect.gen(function*() {
         const { policy: { unrecognized }, wants } = options

@@ -10,6 +10,7 @@ import type { JobRef } from "../../model/Job.js"
 import type { RateLimited } from "../../model/QueueError.js"
 import { LearnedCadence } from "../../policy/LearnedCadence.js"
 import * as Fiber from "../../queue/internal/fiber.js"
+import { clockAheadOf } from "../../queue/internal/hidden.js"
 import type { Service as JobQueueService } from "../../queue/JobQueue.js"
 import type { PollingEvent, SubscribeOptions } from "./notice.js"
 import { Scheduler } from "./scheduler.js"
@@ -74,7 +75,7 @@ export const make = (
       subscribe: (options: SubscribeOptions) => subscribe(scheduler, options),
       pollingEvents: Stream.fromPubSub(events),
       pause: (error: RateLimited) => Effect.sync(() => scheduler.plan.pause(error)),
-      clockAhead: jobQueue.clockAhead,
+      clockAhead: clockAheadOf(jobQueue),
       inspect: (model: string) => Effect.sync(() => scheduler.inspect(model))
     }
   })
