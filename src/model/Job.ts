@@ -8,9 +8,12 @@ import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import type * as Either from "effect/Either"
+import * as Equal from "effect/Equal"
+import * as Inspectable from "effect/Inspectable"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
+import { structuralRegion } from "effect/Utils"
 import { errorText } from "./internal/errorText.js"
 import { isTimestamp, readTime, Time, TimestampText } from "./internal/timestamp.js"
 
@@ -26,6 +29,8 @@ import { isTimestamp, readTime, Time, TimestampText } from "./internal/timestamp
  */
 export type JsonObject = { readonly [key: string]: unknown }
 
+const pretty = () => (value: unknown): string => Inspectable.toStringUnknown(value, 0)
+
 const isJsonObject = (u: unknown): u is JsonObject => typeof u === "object" && u !== null && !Array.isArray(u)
 
 /**
@@ -38,6 +43,8 @@ export const JsonObject: Schema.Schema<JsonObject> = Schema.declare(isJsonObject
   identifier: "JsonObject",
   description: "a JSON object",
   jsonSchema: { type: "object" },
+  pretty,
+  equivalence: () => (a, b) => structuralRegion(() => Equal.equals(a, b)),
   arbitrary: () => (fc) => fc.dictionary(fc.string(), fc.jsonValue(), { maxKeys: 4 })
 })
 
@@ -83,6 +90,8 @@ const RefFields = Schema.Struct({ model: ModelName, requestId: RequestId })
 
 const RefFromSelf: Schema.Schema<JobRef> = Schema.declare(Schema.is(RefFields), {
   identifier: "JobRefFromSelf",
+  pretty,
+  equivalence: () => Schema.equivalence(RefFields),
   arbitrary: () => (fc) => Arbitrary.makeLazy(RefFields)(fc).map(({ model, requestId }) => ref(model, requestId))
 })
 
@@ -376,10 +385,17 @@ export type Terminal = Done | Failed | Canceled
 export const isTerminal = (status: JobStatus): status is Terminal =>
   status._tag === "Done" || status._tag === "Failed" || status._tag === "Canceled"
 
+const Variants = Schema.Union(...Object.values(variants))
+
 // `Document`, on the encoded side, checks every field. Checking them here too would double the cost.
 const JobStatusFromSelf: Schema.Schema<JobStatus> = Schema.declare(
   (u): u is JobStatus => isJsonObject(u) && typeof u["_tag"] === "string" && Object.hasOwn(variants, u["_tag"]),
-  { identifier: "JobStatusFromSelf", arbitrary: () => Arbitrary.makeLazy(Schema.Union(...Object.values(variants))) }
+  {
+    identifier: "JobStatusFromSelf",
+    pretty,
+    equivalence: () => Schema.equivalence(Variants),
+    arbitrary: () => Arbitrary.makeLazy(Variants)
+  }
 )
 
 const orNull = <A, I>(schema: Schema.Schema<A, I>) => Schema.optional(Schema.NullOr(schema))

@@ -7,8 +7,9 @@
  *
  * @since 0.1.0
  */
+import * as Arbitrary from "effect/Arbitrary"
 import * as Data from "effect/Data"
-import type * as DateTime from "effect/DateTime"
+import * as DateTime from "effect/DateTime"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
@@ -109,7 +110,13 @@ export const parseCursor = (text: string): Either.Either<Cursor, InvalidCursor> 
  */
 export const CursorFromString: Schema.Schema<Cursor, string> = Schema.transformOrFail(
   Schema.String,
-  Schema.instanceOf(Cursor),
+  Schema.instanceOf(Cursor, {
+    arbitrary: () => (fc) =>
+      Arbitrary.makeLazy(Job.JobStatus)(fc).map((status) =>
+        Either.getOrThrow(derive(Option.none(), status, { observedAt: DateTime.unsafeMake(0), unrecognized: "end" }))
+          .cursor
+      )
+  }),
   {
     strict: true,
     decode: (text, _, ast) =>
