@@ -247,8 +247,8 @@ export interface Disconnected {
 /** Whether there is anything after the cursor. The server refuses the cursor of another job. */
 const isOpen = ({ from, job }: Known): boolean => from?.phase !== "Ended" || !Transition.Cursor.isOf(from, job)
 
-/** The client of the procedures. */
-type Client = RpcClient.RpcClient<RpcGroup.Rpcs<typeof Rpcs>, RpcClientError>
+/** The client of the procedures, alone or merged with others. */
+type Client = Pick<RpcClient.RpcClient<RpcGroup.Rpcs<typeof Rpcs>, RpcClientError>, "JobGateway">
 
 // 0.5 s, 1 s, 2 s, … 30 s
 const reconnect = Schedule.exponential("500 millis").pipe(
