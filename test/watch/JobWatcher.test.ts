@@ -633,6 +633,21 @@ describe("sharing", () => {
     )
   })
 
+  it.effect("many watches with equal policies cost no more polls than one", () =>
+    Effect.gen(function*() {
+      const pollsOf = (watches: number) =>
+        Effect.gen(function*() {
+          const job = yield* submit
+          const watch = Effect.suspend(() => JobStream.result(job, { deadline: Deadline.request("5 seconds") }))
+          yield* Effect.all(Array.from({ length: watches }, () => watch), { concurrency: "unbounded" })
+          return (yield* polls).length
+        }).pipe(
+          VirtualTime.run,
+          Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("10 minutes")) } }))
+        )
+      assert.strictEqual(yield* pollsOf(10), yield* pollsOf(1))
+    }))
+
   it.effect("a snapshot is retained until the cadence is due, and its poller resumes where it was", () =>
     Effect.gen(function*() {
       const job = yield* submit

@@ -117,7 +117,7 @@ export class Subscriber implements Watch {
 
 /** Whether subscribers of the two policies poll and retry in the same way. @internal */
 export const isSameGroup = (a: WatchPolicy, b: WatchPolicy): boolean =>
-  a.cadence === b.cadence && a.retry === b.retry && a.deadline.request === b.deadline.request
+  a.cadence === b.cadence && a.retry === b.retry && Duration.equals(a.deadline.request, b.deadline.request)
 
 /** What a group or a poller seldom has: kept outside of its record. */
 class Rare {
