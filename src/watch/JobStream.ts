@@ -389,13 +389,15 @@ export const watchAll = <E, R>(
           return Effect.flatMap(opened.subscription.add(job, from), (isNew) => isNew ? Effect.void : close(1))
         })
 
-      yield* Effect.forkIn(read, scope)
+      // interruptible also in an uninterruptible region, such as a finalizer, where the end of the stream would wait for them
+      const start = (effect: Effect.Effect<unknown, never, R>) => Effect.forkIn(Effect.interruptible(effect), scope)
+      yield* start(read)
       yield* Stream.runForEachChunk(jobs, Effect.forEach(add, { discard: true })).pipe(
         Effect.matchCauseEffect({
           onFailure: (cause) => takes.offer(Take.failCause(cause)),
           onSuccess: () => close(1)
         }),
-        Effect.forkIn(scope)
+        start
       )
       return Stream.flattenTake(Stream.fromQueue(takes))
     })

@@ -710,6 +710,18 @@ describe("watchAll", () => {
       workers: { workers: 2, pickup: "2 seconds", script: Worker.always(Worker.finish("5 seconds")) }
     }))))
 
+  it.effect("ends in a finalizer as well, by its jobs or by its consumer", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      for (const jobs of [Stream.make(job), Stream.concat(Stream.make(job), Stream.never)]) {
+        const steps = Stream.runDrain(Stream.takeUntil(JobStream.watchAll(jobs), ({ _tag }) => _tag === "Completed"))
+        yield* Effect.scoped(Effect.addFinalizer(() => steps))
+      }
+    }).pipe(
+      inTime,
+      Effect.provide(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("1 second")) } }))
+    ))
+
   it.effect("leaves the jobs the scope of the program, which outlasts the stream", () =>
     Effect.gen(function*() {
       const open = yield* Ref.make(0)
