@@ -37,6 +37,12 @@ describe.concurrent("the hint", () => {
       assert.deepStrictEqual(rest, [])
     }))
 
+  it.effect("a program in an uninterruptible region ends", () =>
+    VirtualTime.run(program).pipe(
+      Effect.provide(TestJobQueue.layer({ workers })),
+      Effect.uninterruptible
+    ))
+
   it.effect("a test that runs in virtual time prints nothing", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* printedBy(Effect.zip(VirtualTime.run(program), late), 30_000), [])

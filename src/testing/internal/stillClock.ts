@@ -31,6 +31,8 @@ export const warn: Effect.Effect<void, never, Scope.Scope> = Effect.clockWith((c
     Effect.repeat({ until: (isStill) => isStill }),
     Effect.zipRight(Console.warn(hint)),
     Effect.withClock(Clock.make()),
+    // also if the layer is built in an uninterruptible region, whose end would wait for this fiber
+    Effect.interruptible,
     Effect.forkScoped,
     Effect.asVoid
   )
