@@ -118,8 +118,8 @@ export const byPhase = (options: { readonly pending: Cadence; readonly running: 
 
 /**
  * Chooses the pause by the age of the job: each entry of `upTo` has a maximum age and its pause, and `otherwise` is the
- * pause of older jobs. The age is measured from the server's `created_at`, or from the beginning of the watch if that
- * is missing or ahead of our clock.
+ * pause of older jobs. The age is measured from the server's `created_at`, by the server's clock, or from the beginning of
+ * the watch if that is missing or later.
  *
  * @example
  * import { Cadence } from "effect-queue-status"

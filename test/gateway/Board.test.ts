@@ -191,6 +191,17 @@ describe("the jobs", () => {
       { queue: { workers: { ...workers, workers: 1 } } }
     ))
 
+  it.effect("may be of a queue that a test mocks in part", () =>
+    Effect.gen(function*() {
+      const job = yield* submit
+      const queue = yield* JobQueue.JobQueue
+      const layer = Board.layer().pipe(
+        Layer.provide(JobWatcher.layer()),
+        Layer.provide(Layer.mock(JobQueue.JobQueue, { status: queue.status }))
+      )
+      assert.deepStrictEqual(yield* Effect.provide(JobStream.result(job), layer), { video_url: result })
+    }).pipe(VirtualTime.run, Effect.provide(TestJobQueue.layer({ workers }))))
+
   it.effect("are explained when they stand still: since when, and without an estimate that has passed", () =>
     test(
       Effect.gen(function*() {

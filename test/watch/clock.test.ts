@@ -1,12 +1,26 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
-import { Cadence, Deadline, Job, JobStream, QueueError, Retry } from "../../src/index.js"
+import {
+  Cadence,
+  Deadline,
+  Job,
+  JobQueue,
+  JobStream,
+  JobWatcher,
+  LearnedCadence,
+  QueueError,
+  Retry
+} from "../../src/index.js"
+import { Fault, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
 import { makeQueue, settableClock } from "../fixtures/answeringQueue.js"
 import { job, model } from "../fixtures/job.js"
 
@@ -161,5 +175,52 @@ describe("a process that was suspended while the job ended", () => {
         assert.deepStrictEqual(yield* Fiber.join(fiber), { answer: 42 })
         assert.deepStrictEqual(queue.polls(), [0, 2_500, 4_000])
       }))
+  }
+})
+
+describe("the service's clock differs by an hour", () => {
+  const workers: Worker.Pool = { script: Worker.always(Worker.finish("3 seconds")) }
+  const cadences = {
+    "LearnedCadence": LearnedCadence.make({ minSamples: 3 }).pipe(
+      Effect.tap((learned) =>
+        Effect.replicateEffect(
+          learned.observe(Job.Done({
+            job,
+            createdAt: Option.some(DateTime.unsafeMake(0)),
+            claimedAt: Option.some(DateTime.unsafeMake(100)),
+            doneAt: Option.some(DateTime.unsafeMake(3_100))
+          })),
+          3
+        )
+      ),
+      Effect.map(({ cadence }) => cadence)
+    ),
+    "Cadence.byAge": Effect.succeed(Cadence.byAge({ upTo: [["1 minute", "1 second"]], otherwise: "1 minute" }))
+  }
+  for (const [name, make] of Object.entries(cadences)) {
+    for (
+      const [direction, fault, ahead] of [
+        ["ahead", Fault.clockAhead("1 hour"), hour],
+        ["behind", Fault.clockBehind("1 hour"), -hour]
+      ] as const
+    ) {
+      it.effect(`${direction}: ${name} has the age of a job by that clock, from the first response`, () =>
+        Effect.gen(function*() {
+          let clockAhead = 0
+          const queue = yield* JobQueue.JobQueue
+          const dated: JobQueue.Service = {
+            ...queue,
+            status: (job) => Effect.tap(queue.status(job), () => clockAhead = ahead),
+            clockAhead: () => clockAhead
+          }
+          const cadence = yield* make
+          const start = yield* Clock.currentTimeMillis
+          const submitted = yield* JobQueue.submit({ model, payload: {} })
+          yield* JobStream.result(submitted, { cadence }).pipe(
+            Effect.provide(Layer.provide(JobWatcher.layer(), Layer.succeed(JobQueue.JobQueue, dated)))
+          )
+          assert.isAtMost((yield* Clock.currentTimeMillis) - start, 5_000)
+        }).pipe(VirtualTime.run, Effect.provide(TestJobQueue.layer({ workers, faults: [fault] }))))
+    }
   }
 })

@@ -139,7 +139,8 @@ export class PollGroup {
   protected rare: Rare | undefined = undefined
 
   /**
-   * @param clockShift how far the wall clock has been set, when the group began
+   * @param clockShift how far the wall clock has been set when the group began, and, from its first pause on, how far the
+   * service's clock was ahead of it
    */
   constructor(public policy: WatchPolicy, public clockShift: number) {
     this.state = policy.cadence.initial

@@ -57,6 +57,7 @@ export const make = (
         cancel: (job: JobRef) => jobQueue.cancel(job)
       })
     })
+    const clockAhead = clockAheadOf(jobQueue)
     const events = yield* PubSub.sliding<PollingEvent>(16)
     const scheduler = new Scheduler(
       queue,
@@ -68,14 +69,15 @@ export const make = (
       },
       yield* Fiber.runtime,
       yield* Effect.clock,
-      (event) => events.unsafeOffer(event)
+      (event) => events.unsafeOffer(event),
+      clockAhead
     )
     yield* Effect.addFinalizer(() => Effect.zipRight(scheduler.close, PubSub.shutdown(events)))
     return {
       subscribe: (options: SubscribeOptions) => subscribe(scheduler, options),
       pollingEvents: Stream.fromPubSub(events),
       pause: (error: RateLimited) => Effect.sync(() => scheduler.plan.pause(error)),
-      clockAhead: clockAheadOf(jobQueue),
+      clockAhead,
       inspect: (model: string) => Effect.sync(() => scheduler.inspect(model))
     }
   })

@@ -60,11 +60,12 @@ export class Scheduler {
     settings: Settings,
     runtime: Fiber.Runtime,
     clock: Clock.Clock,
-    onEvent: (event: PollingEvent) => void
+    onEvent: (event: PollingEvent) => void,
+    clockAhead: () => number
   ) {
     this.executor = new Executor(runtime, clock)
     this.timer = new Timer(this.executor, () => this.pump())
-    this.schedules = new Schedules(this.executor, () => this.pump())
+    this.schedules = new Schedules(this.executor, clockAhead, () => this.pump())
     this.plan = new PollPlan(settings, this.executor, onEvent)
     this.requests = new Requests(queue, settings.concurrency, this.plan, this.executor, {
       onResponse: (poller, status) => this.onResponse(poller, status),

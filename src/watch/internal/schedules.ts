@@ -35,9 +35,14 @@ type OnAnswers<A, E = never> = (answers: ReadonlyArray<Answer<A, E>>) => void
  */
 export class Schedules {
   /**
+   * @param clockAhead how far the service's clock is ahead of ours
    * @param onLate is called after an answer that took a while was handled
    */
-  constructor(private readonly executor: Executor, private readonly onLate: () => void) {}
+  constructor(
+    private readonly executor: Executor,
+    private readonly clockAhead: () => number,
+    private readonly onLate: () => void
+  ) {}
 
   /** Asks all cadences for the pauses after a response at `at`. */
   askPauses(poller: Poller, status: JobStatus, at: number, onAnswers: OnAnswers<Pause>): void {
@@ -117,7 +122,7 @@ export class Schedules {
     })
   }
 
-  /** A wall clock time for a group's schedules that advances steadily, even if the wall clock is set. */
+  /** A wall clock time for a group's schedules, by the service's clock, that advances steadily, even if a clock is set. */
   private wallTime(group: PollGroup, time: number): number {
     return this.executor.wallEpoch + group.clockShift + time
   }
@@ -125,6 +130,8 @@ export class Schedules {
   // the first pause may be a random part of the period (`Cadence.fixed`): the longer of the first two is the period
   private firstPauseOf(group: PollGroup, status: JobStatus, at: number): Effect.Effect<Required<Pause>> {
     const { policy: { cadence }, state } = group
+    // a cadence compares the time with those of the service, whose clock is known from the first response on
+    if (state === cadence.initial) group.clockShift = this.executor.clockShift + this.clockAhead()
     const now = this.wallTime(group, at)
     return flatMapEager(
       ScheduleDriver.nextPause(cadence, now, status, state),
