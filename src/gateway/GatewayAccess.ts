@@ -163,10 +163,14 @@ export const watchTokens = (secrets: Arr.NonEmptyReadonlyArray<Redacted.Redacted
   }))
 
 /**
- * Allows what one of the two allows. The error is that of the second.
+ * Allows what one of the two allows. The error is a 403 if one of the two accepts the token, but not for this job; otherwise that
+ * of the second.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const or = (self: Access, that: Access): Access => (token, job) =>
-  Effect.catchAll(self(token, job), () => that(token, job))
+  Effect.catchAll(
+    self(token, job),
+    (first) => Effect.mapError(that(token, job), (second) => first.httpStatus === 403 ? first : second)
+  )

@@ -157,14 +157,18 @@ describe("watch tokens", () => {
     })))
 })
 
-it.effect("of two rules, either allows", () =>
+it.effect("of two rules, in any order, either allows, and a valid token for another job is 403", () =>
   test(Effect.gen(function*() {
     const job = yield* submit
-    const app = yield* make({
-      access: GatewayAccess.or(GatewayAccess.bearer([token]), GatewayAccess.watchTokens([secret]))
-    })
     const signed = yield* GatewayAccess.signWatchToken(secret, { job }, "1 minute")
-    assert.strictEqual(yield* statusOf(app, job, signed), 200)
-    assert.strictEqual(yield* statusOf(app, job, Redacted.value(token)), 200)
-    assert.strictEqual(yield* statusOf(app, job, "neither"), 401)
+    const other = yield* GatewayAccess.signWatchToken(secret, { job: yield* submit }, "1 minute")
+    const bearer = GatewayAccess.bearer([token])
+    const watchTokens = GatewayAccess.watchTokens([secret])
+    for (const access of [GatewayAccess.or(bearer, watchTokens), GatewayAccess.or(watchTokens, bearer)]) {
+      const app = yield* make({ access })
+      assert.strictEqual(yield* statusOf(app, job, signed), 200)
+      assert.strictEqual(yield* statusOf(app, job, Redacted.value(token)), 200)
+      assert.strictEqual(yield* statusOf(app, job, "neither"), 401)
+      assert.strictEqual(yield* statusOf(app, job, other), 403)
+    }
   })))
