@@ -67,7 +67,7 @@ interface WatcherTarget<out E = never> extends Pick<Target, "pass"> {
  * @category errors
  */
 export class ConformanceFailure
-  extends Schema.TaggedError<ConformanceFailure>("effect-queue-status/ConformanceFailure")("ConformanceFailure", {
+  extends Schema.TaggedError<ConformanceFailure>("effect-queue-status.ConformanceFailure")("ConformanceFailure", {
     check: Schema.String,
     what: Schema.String,
     expected: Schema.optional(Schema.String),

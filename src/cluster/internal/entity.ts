@@ -15,7 +15,7 @@ import type { JobRef } from "../../model/Job.js"
 import { QueueError, RateLimited } from "../../model/QueueError.js"
 
 /** The runner no longer owns the job: another one answers. @internal */
-export class Moved extends Schema.TaggedError<Moved>("effect-queue-status/cluster/Moved")("Moved", {}) {}
+export class Moved extends Schema.TaggedError<Moved>("effect-queue-status.Moved")("Moved", {}) {}
 
 /**
  * A bucket of jobs. An entity takes about 60 kB, so a job is not an entity of its own. Nothing is persisted: a request that

@@ -54,7 +54,7 @@ export const TaggedError = <Self>() =>
   describe: (error: Schema.Struct.Type<Fields>) => string
 ): Schema.TaggedErrorClass<Self, Tag, { readonly _tag: Schema.tag<Tag> } & Fields> => {
   // A class can't extend one whose fields are a type parameter: what it extends is a tagged error all the same.
-  const Base = Schema.TaggedError<unknown>(`effect-queue-status/${tag}`)(tag, fields) as new(...args: Args) => Error
+  const Base = Schema.TaggedError<unknown>(`effect-queue-status.${tag}`)(tag, fields) as new(...args: Args) => Error
   // @effect-diagnostics-next-line extendsNativeError:off
   class ShortError extends Base {
     constructor(...args: Args) {
