@@ -106,16 +106,8 @@ export const keyOf = ({ endpoint, job }: Delivery): string =>
 const run = <A>(effect: Effect.Effect<A, PlatformError | ParseError>): Effect.Effect<A, OutboxError> =>
   Effect.mapError(effect, ({ message }) => new OutboxError({ reason: message }))
 
-/**
- * A store on a `KeyValueStore`, whose `set` must replace a value atomically.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerKeyValueStore: Layer.Layer<WebhookStore, OutboxError, KeyValueStore.KeyValueStore> = Layer.effect(
-  WebhookStore,
+const ofStore = (store: KeyValueStore.KeyValueStore): Effect.Effect<Service, OutboxError> =>
   Effect.gen(function*() {
-    const store = yield* KeyValueStore.KeyValueStore
     const indexes = store.forSchema(Index)
     const cursors = store.forSchema(CursorFromString)
     const stored = yield* run(indexes.get(indexKey))
@@ -184,6 +176,16 @@ export const layerKeyValueStore: Layer.Layer<WebhookStore, OutboxError, KeyValue
         )
     })
   })
+
+/**
+ * A store on a `KeyValueStore`, whose `set` must replace a value atomically.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerKeyValueStore: Layer.Layer<WebhookStore, OutboxError, KeyValueStore.KeyValueStore> = Layer.effect(
+  WebhookStore,
+  Effect.flatMap(KeyValueStore.KeyValueStore, ofStore)
 )
 
 /**
@@ -196,4 +198,4 @@ export const layerKeyValueStore: Layer.Layer<WebhookStore, OutboxError, KeyValue
 export const layerFileSystem = (
   directory: string
 ): Layer.Layer<WebhookStore, PlatformError | OutboxError, FileSystem.FileSystem | Path.Path> =>
-  Layer.provide(layerKeyValueStore, Layer.effect(KeyValueStore.KeyValueStore, fileStore(directory)))
+  Layer.effect(WebhookStore, Effect.flatMap(fileStore(directory), ofStore))

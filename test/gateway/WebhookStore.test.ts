@@ -25,7 +25,7 @@ it.scoped("in files, a name may have any length", () =>
   Effect.gen(function*() {
     const directory = yield* Effect.flatMap(FileSystem.FileSystem, (fs) => fs.makeTempDirectoryScoped())
     const open = Effect.map(
-      Layer.build(Layer.fresh(WebhookStore.layerFileSystem(directory))),
+      Layer.build(WebhookStore.layerFileSystem(directory)),
       Context.get(WebhookStore.WebhookStore)
     )
     const store = yield* open
@@ -46,6 +46,19 @@ it.scoped("in files, a name may have any length", () =>
       const accepted = yield* again.accepted(delivery)
       assertSome(Option.map(accepted, Transition.formatCursor), Transition.formatCursor(yield* cursorOf(delivery.job)))
     }
+  }).pipe(Effect.provide(NodeContext.layer)))
+
+it.scoped("in files, a program may have several", () =>
+  Effect.gen(function*() {
+    const [a, b] = yield* Effect.replicateEffect(
+      Effect.flatMap(FileSystem.FileSystem, (fs) => fs.makeTempDirectoryScoped()),
+      2
+    )
+    class Other extends Context.Tag("Other")<Other, WebhookStore.Service>() {}
+    const other = Layer.effect(Other, WebhookStore.WebhookStore).pipe(Layer.provide(WebhookStore.layerFileSystem(b!)))
+    const stores = yield* Layer.build(Layer.merge(WebhookStore.layerFileSystem(a!), other))
+    yield* Context.get(stores, WebhookStore.WebhookStore).add({ endpoint: "billing", job })
+    assert.deepStrictEqual(yield* Context.get(stores, Other).hold, [])
   }).pipe(Effect.provide(NodeContext.layer)))
 
 describe("after a write that failed", () => {
