@@ -16,6 +16,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Job from "../../src/model/Job.js"
 import type { WatchError } from "../../src/model/QueueError.js"
@@ -1382,6 +1383,36 @@ describe("metrics", () => {
       VirtualTime.run,
       Effect.provide(layer({ workers: { script: Worker.always(Worker.finish("10 seconds")) } }))
     ))
+})
+
+describe("metrics of several watchers", () => {
+  it.effect("are those of all of them, and of none after their ends", () =>
+    Effect.gen(function*() {
+      const name = "my-org/counted-by-two"
+      const scope = yield* Scope.make()
+      const watched = (jobs: number) =>
+        Effect.gen(function*() {
+          const watcher = yield* JobWatcher.make()
+          for (let i = 0; i < jobs; i++) {
+            const job = yield* submitTo(name)
+            yield* Effect.forkIn(
+              JobStream.result(job).pipe(Effect.provideService(JobWatcher.JobWatcher, watcher)),
+              scope
+            )
+          }
+        }).pipe(Scope.extend(scope))
+      yield* watched(2)
+      yield* watched(1)
+      yield* Effect.sleep("5 seconds")
+      const all = Effect.all([
+        counted("watcher_watches", ""),
+        counted("watcher_pollers", ""),
+        counted("watcher_queue_depth", name)
+      ])
+      assert.deepStrictEqual(yield* all, [3, 3, 3])
+      yield* Scope.close(scope, Exit.void)
+      assert.deepStrictEqual(yield* all, [0, 0, 0])
+    }).pipe(VirtualTime.run, Effect.provide(layer())))
 })
 
 describe("an infinite budget", () => {

@@ -16,6 +16,8 @@ export const gauge = (name: string, description: string) => Metric.gauge(`effect
 export const histogram = (name: string, boundaries: MetricBoundaries.MetricBoundaries, description: string) =>
   Metric.histogram(`effect_queue_status_${name}`, boundaries, description)
 
+// The gauges of watches and jobs count those of all watchers of the process: each adds and subtracts its own.
+
 /** @internal */
 export const watchers = gauge("watcher_watches", "watches that share pollers")
 

@@ -107,7 +107,8 @@ export class PollPlan {
   enter(poller: Poller): void {
     const { job, order, status } = poller
     order.pollers.set(job.requestId, poller)
-    Metrics.pollers.unsafeUpdate(++this.pollers, [])
+    this.pollers++
+    Metrics.pollers.unsafeModify(1, [])
     order.count(status, 1)
   }
 
@@ -117,7 +118,8 @@ export class PollPlan {
     this.unschedule(poller)
     order.leave(poller)
     order.count(status, -1)
-    Metrics.pollers.unsafeUpdate(--this.pollers, [])
+    this.pollers--
+    Metrics.pollers.unsafeModify(-1, [])
     order.pollers.delete(job.requestId)
     if (order.pollers.size === 0) this.orders.delete(order.model)
     if (this.isOrderUsed && !this.isCrowded(poller.pause || defaultPause)) this.dropOrder()

@@ -52,8 +52,6 @@ const isClaimed = ({ _tag }: JobStatus): boolean => _tag === "Running" || _tag =
 /** All pollers of one model, and the order of those whose jobs are pending. @internal */
 export class QueueOrder<P extends Queued> {
   readonly pollers = new Map<string, P>()
-  private pending = 0
-  private running = 0
   private heads: Array<P> = []
   /** When a job from behind one of the head was first seen claimed. */
   private readonly overtakenAt = new Map<P, number>()
@@ -86,8 +84,8 @@ export class QueueOrder<P extends Queued> {
 
   /** Counts jobs in a state. */
   count(status: JobStatus | undefined, by: number): void {
-    if (status?._tag === "Pending") this.metrics.queueDepth.unsafeUpdate(this.pending += by, [])
-    else if (status?._tag === "Running") this.metrics.running.unsafeUpdate(this.running += by, [])
+    if (status?._tag === "Pending") this.metrics.queueDepth.unsafeModify(by, [])
+    else if (status?._tag === "Running") this.metrics.running.unsafeModify(by, [])
   }
 
   /** The job is about to have another status. */

@@ -157,7 +157,7 @@ export class Scheduler {
 
   private countSubscribers(by: number): void {
     this.subscribers += by
-    Metrics.watchers.unsafeUpdate(this.subscribers, [])
+    Metrics.watchers.unsafeModify(by, [])
   }
 
   private start(policy: PollGroup["policy"], job: Job.JobRef, now: number): Poller {
