@@ -12,6 +12,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
@@ -169,8 +170,14 @@ export const watchTokens = (secrets: Arr.NonEmptyReadonlyArray<Redacted.Redacted
  * @since 0.1.0
  * @category combinators
  */
-export const or = (self: Access, that: Access): Access => (token, job) =>
-  Effect.catchAll(
-    self(token, job),
-    (first) => Effect.mapError(that(token, job), (second) => first.httpStatus === 403 ? first : second)
-  )
+export const or: {
+  (that: Access): (self: Access) => Access
+  (self: Access, that: Access): Access
+} = dual(
+  2,
+  (self: Access, that: Access): Access => (token, job) =>
+    Effect.catchAll(
+      self(token, job),
+      (first) => Effect.mapError(that(token, job), (second) => first.httpStatus === 403 ? first : second)
+    )
+)
