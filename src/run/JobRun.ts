@@ -177,8 +177,13 @@ export const events = <A, E, R>(self: Effect.Effect<A, E, R>): Stream.Stream<Eve
       const takes = yield* Queue.bounded<Take.Take<Event<A>, E>>(16)
       // whether it was accepted: not after the shutdown, which interrupts an offer
       const offer = (take: Take.Take<Event<A>, E>) => Effect.map(Effect.exit(takes.offer(take)), Exit.isSuccess)
+      const outer = yield* Listener
       yield* self.pipe(
-        Effect.provideService(Listener, (event) => offer(Take.of(event))),
+        Effect.provideService(
+          Listener,
+          (event) =>
+            Effect.zipWith(offer(Take.of(event)), outer(event), (isTaken, isTakenOutside) => isTaken || isTakenOutside)
+        ),
         Effect.tap((value) => offer(Take.of({ _tag: "Succeeded", value }))),
         Effect.exit,
         Effect.flatMap((exit) => offer(Exit.isSuccess(exit) ? Take.end : Take.failCause(exit.cause))),

@@ -1094,7 +1094,7 @@ describe("events", () => {
       ])
     }).pipe(inQueue({ workers: finishing })))
 
-  it.effect("are those of their own effect only, whether effects are nested or concurrent", () =>
+  it.effect("are those of all runs in their effect, also within the events of another effect, and of no run beside it", () =>
     Effect.gen(function*() {
       const inner: Array<string> = []
       const listened = JobRun.events(JobRun.run({ model: "inner", payload: {} })).pipe(
@@ -1106,9 +1106,10 @@ describe("events", () => {
       })
       assert.deepStrictEqual(inner.at(-1), "= {\"sum\":3}")
       assert.deepStrictEqual(inner.slice(0, -1).every((text) => text.startsWith("inner ")), true)
+      const steps = ["submitted", "Queued", "Claimed", "Completed"]
       assert.deepStrictEqual(
-        Array.from(seen, say).slice(0, -1).every((text) => text.startsWith("outer ")),
-        true
+        Array.from(seen, say).slice(0, -1),
+        ["inner", "outer"].flatMap((model) => steps.map((step) => `${model} ${step}`))
       )
     }).pipe(inQueue({ workers: finishing })))
 
