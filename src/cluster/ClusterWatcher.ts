@@ -29,6 +29,7 @@ import * as PollingWatcher from "../watch/internal/pollingWatcher.js"
 import * as JobWatcher from "../watch/JobWatcher.js"
 import { Bucket, bucketOf, buckets, Moved, ownedBuckets } from "./internal/entity.js"
 import { makeRunner } from "./internal/runner.js"
+import { unshared } from "./internal/unshared.js"
 
 /**
  * The runner of a process: polls the jobs that it owns for the fleet.
@@ -103,7 +104,8 @@ export const layerClient: Layer.Layer<JobWatcher.JobWatcher, never, Sharding> = 
  */
 export const layer = (
   options: JobWatcher.Options = {}
-): Layer.Layer<JobWatcher.JobWatcher, never, JobQueue | Sharding> => Layer.merge(layerClient, layerRunner(options))
+): Layer.Layer<JobWatcher.JobWatcher, never, JobQueue | Sharding> =>
+  Layer.merge(unshared(layerClient), layerRunner(options))
 
 /**
  * The part of all jobs that this process owns, from 0 to 1. All runners together own 1, or less while jobs move.

@@ -28,6 +28,7 @@ import * as Option from "effect/Option"
 import { dateOf, monotonic } from "../model/internal/time.js"
 import { waitsType } from "./internal/entity.js"
 import { keepReserved } from "./internal/keepReserved.js"
+import { unshared } from "./internal/unshared.js"
 
 /**
  * The services of a cluster: what `ClusterWatcher` and `ClusterWorkflowEngine` need.
@@ -227,14 +228,14 @@ const serialization = RpcSerialization.layerMsgPackWith({ maxBufferSize: "unboun
 export const layer = (
   options: RunnerOptions
 ): Layer.Layer<Cluster, SqlError | SocketServerError, SqlClient.SqlClient> =>
-  SocketRunner.layer.pipe(
+  unshared(SocketRunner.layer.pipe(
     Layer.provide(NodeClusterSocket.layerSocketServer),
     Layer.provide(RunnerHealth.layerPing.pipe(Layer.provide(Runners.layerRpc))),
     Layer.provide(NodeClusterSocket.layerClientProtocol),
     Layer.provideMerge(storage),
     Layer.provide(config(options)),
     Layer.provide(serialization)
-  )
+  ))
 
 /**
  * A process that sends messages to the runners of a fleet, and is none. It needs the same database.
