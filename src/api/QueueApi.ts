@@ -14,6 +14,7 @@ import * as Schema from "effect/Schema"
 import { JobStatus, ModelName, RequestId } from "../model/Job.js"
 import * as Wire from "../queue/internal/wire.js"
 import { errorBody } from "./internal/errorBody.js"
+import { withoutDecodeError } from "./internal/withoutDecodeError.js"
 
 /**
  * Requires a bearer token in every call.
@@ -58,21 +59,6 @@ const metrics = HttpApiEndpoint.get("metrics", Wire.paths.metrics)
   .addSuccess(Wire.Metrics)
   .annotate(OpenApi.Description, "How many jobs of a model are waiting and running.")
 
-// `HttpApi` adds an error of its own for requests that do not decode. This API responds to them with the service's
-// error body, as to any other invalid request.
-const withoutDecodeError = (document: Record<string, unknown>): Record<string, unknown> => {
-  // the document being built has this form
-  const { components, paths } = document as unknown as OpenApi.OpenAPISpec
-  const { HttpApiDecodeError: _error, Issue: _issue, PropertyKey: _key, ...schemas } = components.schemas
-  for (const path of Object.values(paths)) {
-    for (const operation of Object.values(path)) {
-      const refused = operation.responses[401]
-      if (refused !== undefined) operation.responses[400] = refused
-    }
-  }
-  return { ...document, components: { ...components, schemas } }
-}
-
 /**
  * The endpoints below the base URL, which is `https://api.together.ai/v1` for the real service.
  *
@@ -94,7 +80,6 @@ export const QueueApi = HttpApi.make("effect-queue-status")
   .annotate(OpenApi.Title, "Queue")
   .annotate(OpenApi.Version, "1")
   .annotate(OpenApi.Description, "The client endpoints of Together AI's queue API.")
-  .annotate(OpenApi.Transform, withoutDecodeError)
 
 /**
  * Returns the OpenAPI 3.1 document of the API.
@@ -107,4 +92,5 @@ export const QueueApi = HttpApi.make("effect-queue-status")
  * @since 0.1.0
  * @category api
  */
-export const openApi = (): OpenApi.OpenAPISpec => OpenApi.fromApi(QueueApi, { additionalPropertiesStrategy: "allow" })
+export const openApi = (): OpenApi.OpenAPISpec =>
+  OpenApi.fromApi(withoutDecodeError(QueueApi), { additionalPropertiesStrategy: "allow" })

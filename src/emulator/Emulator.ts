@@ -22,6 +22,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Socket } from "node:net"
+import { withoutDecodeError } from "../api/internal/withoutDecodeError.js"
 import * as QueueApi from "../api/QueueApi.js"
 import { steady } from "../model/internal/time.js"
 import { JobStatus, ref } from "../model/Job.js"
@@ -112,7 +113,7 @@ export class Emulator extends Context.Tag("effect-queue-status/emulator/Emulator
 // the API
 // -----------------------------------------------------------------------------
 
-const Api = QueueApi.QueueApi.prefix("/v1").add(WorkerApi.WorkerApi)
+const Api = withoutDecodeError(QueueApi.QueueApi.prefix("/v1").add(WorkerApi.WorkerApi))
 
 const documentPath = "/openapi.json"
 

@@ -1,3 +1,6 @@
+import * as HttpApi from "@effect/platform/HttpApi"
+import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
+import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as OpenApi from "@effect/platform/OpenApi"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -8,10 +11,12 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import * as Os from "node:os"
 import { QueueApi } from "../../src/api/index.js"
+import { withoutDecodeError } from "../../src/api/internal/withoutDecodeError.js"
 import { Emulator } from "../../src/emulator/index.js"
 import * as WorkerApi from "../../src/emulator/internal/workerApi.js"
 import { Worker } from "../../src/testing/index.js"
@@ -455,11 +460,19 @@ describe("Emulator", () => {
           ["/internal/v1/queue/retrieve", "/internal/v1/videos/status"]
         )
         assert.strictEqual(Object.keys(served.paths).length, Object.keys(paths).length + 2)
-        const whole = OpenApi.fromApi(QueueApi.QueueApi.prefix("/v1").add(WorkerApi.WorkerApi), {
-          additionalPropertiesStrategy: "allow"
-        })
+        const api = withoutDecodeError(QueueApi.QueueApi.prefix("/v1").add(WorkerApi.WorkerApi))
+        const whole = OpenApi.fromApi(api, { additionalPropertiesStrategy: "allow" })
         assert.deepStrictEqual(served, JSON.parse(JSON.stringify(whole)))
       }))
+
+    it("is a part of that of an app which adds the API to its own", () => {
+      const hello = HttpApiEndpoint.get("hello", "/hello").setUrlParams(Schema.Struct({ n: Schema.NumberFromString }))
+      const app = HttpApi.make("app").add(HttpApiGroup.make("greetings").add(hello)).addHttpApi(QueueApi.QueueApi)
+      const { components, paths } = OpenApi.fromApi(app)
+      assert.includeMembers(Object.keys(paths), ["/hello", ...Object.keys(QueueApi.openApi().paths)])
+      // what the server of the app responds with
+      assert.property(components.schemas, "HttpApiDecodeError")
+    })
 
     it("rejects invalid responses", () => {
       const document: any = QueueApi.openApi()
