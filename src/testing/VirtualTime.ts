@@ -26,7 +26,8 @@ const forward = (clock: TestClock.TestClock, time: VirtualTime): Effect.Effect<v
  * Runs an effect in virtual time: whenever no fiber can run, the clock jumps to the next moment that one waits for. At the
  * end the test clock, if there is one, is set to the time of that clock.
  *
- * - The time starts at the present of the surrounding clock. Fibers forked before do not see it pass. `TestClock.adjust`
+ * - The time starts at the present of the surrounding clock. Fibers forked before do not see it pass, nor do those of
+ *   another run: two runs at a time must not share a `JobWatcher`, which polls in the time of the first. `TestClock.adjust`
  *   inside of the effect sleeps, like `Effect.sleep`.
  * - Fibers yield to each other where the surrounding scheduler lets them.
  * - The clock does not wait for the real world (a socket, a file) longer than a turn of the event loop, or two seconds if
@@ -76,7 +77,7 @@ export const run = <A, E, R>(
     const time = new VirtualTime(start, start + Duration.toMillis(limit), shouldYield, (why, now) => {
       stuck ??= why === "past the limit" ?
         pastLimit :
-        "VirtualTime.run: it waits for what will never happen: " +
+        "VirtualTime.run: it waits for what will never happen, or for fibers that are outside of it: " +
         `nothing is left to do after ${Duration.format(Duration.millis(now - start))}`
       Deferred.unsafeDone(settled, Effect.void)
     })
