@@ -11,12 +11,14 @@ import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type { JobRef } from "../model/Job.js"
 import { eta } from "../policy/LearnedCadence.js"
+import * as Fiber from "../queue/internal/fiber.js"
 import { clockAheadOf } from "../queue/internal/hidden.js"
 import { JobQueue } from "../queue/JobQueue.js"
 import { observed } from "../watch/internal/observed.js"
 import { mismatchOf } from "../watch/internal/outcome.js"
 import { JobWatcher } from "../watch/JobWatcher.js"
 import * as internal from "./internal/explanation.js"
+import { JobMetrics } from "./internal/metrics.js"
 import { JobObserver } from "./internal/observer.js"
 import * as TraceContext from "./internal/traceContext.js"
 
@@ -35,7 +37,7 @@ import * as TraceContext from "./internal/traceContext.js"
  *   current where the first watch began.
  * - If the last watch ends before the job, `job` ends then, as interrupted. The phase that is open is left out: a watch that
  *   begins later, or resumes from the cursor in another process, makes its span, marked as resumed.
- * - Metrics are tagged by model, never by job. Durations count only if the server reported both ends.
+ * - Metrics are tagged by model, never by job, and have the labels of `Effect.tagMetrics` around the layer. Durations count only if the server reported both ends.
  * - Errors of the tracer are logged, and do not affect the watches.
  *
  * @example
@@ -53,7 +55,11 @@ import * as TraceContext from "./internal/traceContext.js"
  */
 export const layer: Layer.Layer<JobWatcher, never, JobWatcher> = Layer.effect(
   JobWatcher,
-  Effect.map(JobWatcher, (watcher) => observed(watcher, new JobObserver(clockAheadOf(watcher))))
+  Effect.zipWith(
+    JobWatcher,
+    Fiber.metricLabels,
+    (watcher, labels) => observed(watcher, new JobObserver(new JobMetrics(labels), clockAheadOf(watcher)))
+  )
 )
 
 /**

@@ -36,7 +36,7 @@ import { Conformance, Fault, TestJobQueue, Worker } from "effect-queue-status/te
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as History from "../../src/telemetry/internal/history.js"
-import * as Metrics from "../../src/telemetry/internal/metrics.js"
+import { JobMetrics } from "../../src/telemetry/internal/metrics.js"
 import { JobObserver } from "../../src/telemetry/internal/observer.js"
 import * as Spans from "../../src/telemetry/internal/spans.js"
 import * as TraceContext from "../../src/telemetry/internal/traceContext.js"
@@ -491,9 +491,10 @@ const figuresOf = (model: string): { readonly [name: string]: unknown } => {
 /** The figures of watches of jobs: a model of its own for each call, since metrics are global. */
 const metered = (...watches: ReadonlyArray<ReadonlyArray<Transition.Transition>>) => {
   const model = `metered-${models++}`
+  const metrics = new JobMetrics([])
   for (const transitions of watches) {
     for (const transition of transitions) {
-      Metrics.step({ ...transition, job: Job.ref(model, transition.job.requestId) })
+      metrics.step({ ...transition, job: Job.ref(model, transition.job.requestId) })
     }
   }
   return figuresOf(model)
@@ -661,9 +662,33 @@ describe("the layer", () => {
       })
     }).pipe(inTime, Effect.provide(queue({ pickup, script: Worker.always(Worker.finish("2 seconds")) }))))
 
+  it.effect("tags all metrics as those of the program are", () =>
+    Effect.gen(function*() {
+      const model = "my-org/labeled"
+      const labeled = JobQueue.submit({ model, payload: {} }).pipe(
+        Effect.flatMap((job) => JobStream.result(job)),
+        inTime,
+        Effect.provide(JobTelemetry.layer.pipe(
+          Layer.provideMerge(TestJobQueue.layer({ workers: { script: Worker.always(Worker.finish("2 seconds")) } }))
+        ))
+      )
+      yield* Effect.tagMetrics(labeled, "program", "labeled")
+      const keys = (yield* Metric.snapshot).map(({ metricKey }) => metricKey)
+      const tagsOf = (name: string) =>
+        keys.filter((key) => key.name === `effect_queue_status_${name}`)
+          .map(({ tags }) => Object.fromEntries(tags.map(({ key, value }) => [key, value])))
+      for (const name of ["watcher_watches", "watcher_pollers", "watcher_budget_use"]) {
+        assert.deepInclude(tagsOf(name), { program: "labeled" }, name)
+      }
+      for (const name of ["watcher_polls", "watcher_running", "job_run_time_millis"]) {
+        assert.deepInclude(tagsOf(name), { model, program: "labeled" }, name)
+      }
+      assert.deepInclude(tagsOf("job_outcomes"), { model, program: "labeled", outcome: "Completed" })
+    }))
+
   it.effect("remembers the last 10,000 jobs whose watches have ended", () =>
     Effect.gen(function*() {
-      const observer = new JobObserver()
+      const observer = new JobObserver(new JobMetrics([]), () => 0)
       const fiber = yield* Effect.fork(Effect.void)
       const rules = {
         readProgress: () => Option.none(),
@@ -987,7 +1012,7 @@ describe("the guide", () => {
   it("names every metric", () => {
     const model = `guide-${models++}`
     const error = new QueueError.AccessDenied({ operation: "status", model, httpStatus: 401 })
-    Metrics.trouble(model, error, true)
+    new JobMetrics([]).trouble(model, error, true)
     const names = [
       ...Object.keys(figuresOf(model)),
       ...FastCheck.sample(sampled, 100).flatMap(({ samples }) => Object.keys(metered(Histories.transitionsOf(samples))))

@@ -54,7 +54,7 @@ export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
     const [took] = yield* Effect.timed(Effect.scoped(Effect.zipRight(redraw, watched)))
 
     const seconds = Duration.toSeconds(took)
-    const ofModel = Metrics.ofModel(Scenario.manyModel)
+    const ofModel = Metrics.ofModel(Scenario.manyModel, [])
     const [polls, byOrder] = yield* Effect.all([Metric.value(ofModel.polls), Metric.value(ofModel.savedByOrder)])
     const lines = [
       `${counted("jobs", count)} ended in ${Duration.format(Duration.seconds(Math.round(seconds)))}`,

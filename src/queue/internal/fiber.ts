@@ -14,6 +14,7 @@ import * as EffectFiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import * as FiberRefs from "effect/FiberRefs"
+import type * as MetricLabel from "effect/MetricLabel"
 import * as EffectRuntime from "effect/Runtime"
 import type * as Scheduler from "effect/Scheduler"
 import * as Tracer from "effect/Tracer"
@@ -74,6 +75,11 @@ export const clockOf = (fiber: Fiber<unknown, unknown>): Clock.Clock =>
 
 /** The scheduler of the current fiber. @internal */
 export const scheduler: Effect.Effect<Scheduler.Scheduler> = FiberRef.get(FiberRef.currentScheduler)
+
+/** The labels of the metrics of the current fiber. @internal */
+export const metricLabels: Effect.Effect<ReadonlyArray<MetricLabel.MetricLabel>> = FiberRef.get(
+  FiberRef.currentMetricLabels
+)
 
 /** A runtime with the clock and the scheduler of a fiber, and without spans. @internal */
 export const untracedRuntimeLike = (base: Runtime, fiber: Fiber<unknown, unknown>): Runtime => {

@@ -1,5 +1,5 @@
 /**
- * The metrics of jobs, tagged by model, never by job.
+ * The metrics of jobs, tagged by model, never by job; and with the labels of the program that made the watcher.
  */
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
@@ -7,7 +7,7 @@ import * as MetricLabel from "effect/MetricLabel"
 import { millis } from "../../model/internal/position.js"
 import type { QueueError } from "../../model/QueueError.js"
 import { isTerminal, type Transition } from "../../model/Transition.js"
-import { counter, gauge, histogram } from "../../watch/internal/metrics.js"
+import { counter, gauge, histogram, type Labels } from "../../watch/internal/metrics.js"
 import { phaseBefore } from "./history.js"
 
 // 100 ms to 7.3 hours
@@ -45,44 +45,55 @@ const memoized = <A>(make: (name: string) => A): (name: string) => A => {
   }
 }
 
-// A metric of `Metric.tagged` twice merges the tags and looks its state up at each update.
-const taggedTwice = (metric: Metric.Metric.Counter<number>, tags: { readonly [name: string]: string }) =>
-  Metric.taggedWithLabels(metric, Object.entries(tags).map(([name, value]) => MetricLabel.make(name, value)))
-
-const ofModel = (model: string) => ({
-  queueTime: Metric.tagged(queueTime, "model", model),
-  runTime: Metric.tagged(runTime, "model", model),
-  attempts: Metric.tagged(attempts, "model", model),
-  staleness: Metric.tagged(staleness, "model", model),
-  outcomes: memoized((outcome: string) => taggedTwice(outcomes, { model, outcome })),
-  troubles: memoized((error: string) => taggedTwice(troubles, { model, error })),
-  inTrouble: Metric.tagged(inTrouble, "model", model)
-})
-
-const get = memoized(ofModel)
-
-/** A transition of a job. @internal */
-export const step = (transition: Transition): void => {
-  if (transition._tag === "Progressed") return
-  const metrics = get(transition.job.model)
-  const at = millis(transition.at)
-  const before = phaseBefore(transition)
-  if (at !== undefined && before?.since !== undefined) {
-    const metric = before.attempt === undefined ? metrics.queueTime : metrics.runTime
-    metric.unsafeUpdate(Math.max(0, at - before.since), [])
+const ofModel = (model: string, labels: Labels) => {
+  // all at once: a metric that is tagged twice merges the tags and looks its state up at each update
+  const tags = [MetricLabel.make("model", model), ...labels]
+  const taggedBy = (metric: Metric.Metric.Counter<number>, name: string) =>
+    memoized((value: string) => Metric.taggedWithLabels(metric, [...tags, MetricLabel.make(name, value)]))
+  return {
+    queueTime: Metric.taggedWithLabels(queueTime, tags),
+    runTime: Metric.taggedWithLabels(runTime, tags),
+    attempts: Metric.taggedWithLabels(attempts, tags),
+    staleness: Metric.taggedWithLabels(staleness, tags),
+    outcomes: taggedBy(outcomes, "outcome"),
+    troubles: taggedBy(troubles, "error"),
+    inTrouble: Metric.taggedWithLabels(inTrouble, tags)
   }
-  if (!isTerminal(transition)) return
-  metrics.attempts.unsafeUpdate(transition.attempt, [])
-  metrics.outcomes(transition._tag).unsafeUpdate(1, [])
-  if (at !== undefined) metrics.staleness.unsafeUpdate(Math.max(0, transition.observedAt.epochMillis - at), [])
 }
 
-/** A poll of a job failed. @internal */
-export const trouble = (model: string, error: QueueError, isFirst: boolean): void => {
-  const metrics = get(model)
-  metrics.troubles(error._tag).unsafeUpdate(1, [])
-  if (isFirst) metrics.inTrouble.unsafeModify(1, [])
-}
+/** The metrics of the jobs of a watcher. @internal */
+export class JobMetrics {
+  private readonly of: (model: string) => ReturnType<typeof ofModel>
 
-/** Polls of a job have stopped to fail, or have ended. @internal */
-export const recovered = (model: string): void => get(model).inTrouble.unsafeModify(-1, [])
+  constructor(labels: Labels) {
+    this.of = memoized((model) => ofModel(model, labels))
+  }
+
+  /** A transition of a job. */
+  step(transition: Transition): void {
+    if (transition._tag === "Progressed") return
+    const metrics = this.of(transition.job.model)
+    const at = millis(transition.at)
+    const before = phaseBefore(transition)
+    if (at !== undefined && before?.since !== undefined) {
+      const metric = before.attempt === undefined ? metrics.queueTime : metrics.runTime
+      metric.unsafeUpdate(Math.max(0, at - before.since), [])
+    }
+    if (!isTerminal(transition)) return
+    metrics.attempts.unsafeUpdate(transition.attempt, [])
+    metrics.outcomes(transition._tag).unsafeUpdate(1, [])
+    if (at !== undefined) metrics.staleness.unsafeUpdate(Math.max(0, transition.observedAt.epochMillis - at), [])
+  }
+
+  /** A poll of a job failed. */
+  trouble(model: string, error: QueueError, isFirst: boolean): void {
+    const metrics = this.of(model)
+    metrics.troubles(error._tag).unsafeUpdate(1, [])
+    if (isFirst) metrics.inTrouble.unsafeModify(1, [])
+  }
+
+  /** Polls of a job have stopped to fail, or have ended. */
+  recovered(model: string): void {
+    this.of(model).inTrouble.unsafeModify(-1, [])
+  }
+}

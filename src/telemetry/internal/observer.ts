@@ -14,7 +14,7 @@ import type { Observer } from "../../watch/internal/observed.js"
 import { deriveFrom } from "../../watch/internal/reader.js"
 import { Retention } from "../../watch/internal/retention.js"
 import * as History from "./history.js"
-import * as Metrics from "./metrics.js"
+import type { JobMetrics } from "./metrics.js"
 import * as Spans from "./spans.js"
 import * as TraceContext from "./traceContext.js"
 
@@ -40,7 +40,7 @@ export class JobObserver implements Observer<Watched> {
   /** The cursors of the jobs that are not watched any more. */
   private readonly past = new Retention<Cursor>(maxPast)
 
-  constructor(private readonly clockAhead: () => number = () => 0) {}
+  constructor(private readonly metrics: JobMetrics, private readonly clockAhead: () => number) {}
 
   /** The job continues from where its last watch here ended. */
   begin(job: JobRef, from: Cursor | undefined, fiber: Fiber.Fiber<unknown, unknown>): Watched {
@@ -85,7 +85,7 @@ export class JobObserver implements Observer<Watched> {
     const { cursor, transitions } = derived.right
     watched.cursor = cursor
     for (const transition of transitions) {
-      Metrics.step(transition)
+      this.metrics.step(transition)
       if (watched.parent === undefined) continue
       const history = watched.history ??= History.begin(transition)
       if (!isTerminal(transition)) History.add(history, transition)
@@ -100,14 +100,14 @@ export class JobObserver implements Observer<Watched> {
   /** Each subscription reports the same error. */
   private onTrouble(watched: Watched, error: QueueError): void {
     if (watched.trouble === error) return
-    Metrics.trouble(watched.job.model, error, watched.trouble === undefined)
+    this.metrics.trouble(watched.job.model, error, watched.trouble === undefined)
     watched.trouble = error
   }
 
   private recover(watched: Watched): void {
     if (watched.trouble === undefined) return
     watched.trouble = undefined
-    Metrics.recovered(watched.job.model)
+    this.metrics.recovered(watched.job.model)
   }
 
   private draw(

@@ -1,9 +1,13 @@
 /**
- * The metrics of a watcher, tagged by model, never by job.
+ * The metrics of a watcher, tagged by model, never by job; and with the labels of the program that made the watcher.
  */
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
+import * as MetricLabel from "effect/MetricLabel"
 import * as Record from "effect/Record"
+
+/** What `Effect.tagMetrics` has added. The same array each time: the state of a metric is found by it. @internal */
+export type Labels = ReadonlyArray<MetricLabel.MetricLabel>
 
 /** @internal */
 export const counter = (name: string, description: string) =>
@@ -66,13 +70,16 @@ const perModel = {
 export type ModelMetrics = typeof perModel
 
 /** @internal */
-export const ofModel = (model: string): ModelMetrics => {
+export const ofModel = (model: string, labels: Labels): ModelMetrics => {
   // metrics are invariant, so those of several kinds have no common type; each keeps its kind
   const all = perModel as unknown as { readonly [name: string]: typeof stale }
-  return Record.map(all, Metric.tagged("model", model)) as unknown as ModelMetrics
+  return Record.map(
+    all,
+    Metric.taggedWithLabels([MetricLabel.make("model", model), ...labels])
+  ) as unknown as ModelMetrics
 }
 
 /** @internal */
-export const count = (metric: Metric.Metric.Counter<number>, by: number): void => {
-  if (by > 0) metric.unsafeUpdate(by, [])
+export const count = (metric: Metric.Metric.Counter<number>, by: number, labels: Labels = []): void => {
+  if (by > 0) metric.unsafeUpdate(by, labels)
 }

@@ -23,6 +23,8 @@ export interface Settings {
   readonly share: () => number
   readonly concurrency: number
   readonly queueOrder: "auto" | "always" | "never"
+  /** The labels of all metrics. */
+  readonly labels: Metrics.Labels
 }
 
 // the pause after a 429 without a Retry-After: twice as long each time in a row
@@ -92,7 +94,7 @@ export class PollPlan {
     if (known !== undefined) return known
     const order = new QueueOrder<Poller>(
       model,
-      Metrics.ofModel(model),
+      Metrics.ofModel(model, this.settings.labels),
       this.settings.queueOrder !== "never",
       (poller) => {
         this.countSavedByOrder(poller)
@@ -108,7 +110,7 @@ export class PollPlan {
     const { job, order, status } = poller
     order.pollers.set(job.requestId, poller)
     this.pollers++
-    Metrics.pollers.unsafeModify(1, [])
+    Metrics.pollers.unsafeModify(1, this.settings.labels)
     order.count(status, 1)
   }
 
@@ -119,7 +121,7 @@ export class PollPlan {
     order.leave(poller)
     order.count(status, -1)
     this.pollers--
-    Metrics.pollers.unsafeModify(-1, [])
+    Metrics.pollers.unsafeModify(-1, this.settings.labels)
     order.pollers.delete(job.requestId)
     if (order.pollers.size === 0) this.orders.delete(order.model)
     if (this.isOrderUsed && !this.isCrowded(poller.pause || defaultPause)) this.dropOrder()
@@ -146,7 +148,7 @@ export class PollPlan {
     this.setPeriod(poller, Math.max(planned, period))
     const use = this.demand.use(this.pollers, this.capacity)
     const stretch = Math.max(1, use)
-    Metrics.budgetUse.unsafeUpdate(use, [])
+    Metrics.budgetUse.unsafeUpdate(use, this.settings.labels)
     this.time.setStretch(stretch, now)
     if (stretch !== this.announcedStretch) this.announce(stretch, now)
     this.add(poller, this.scheduled, this.time.at(from) + planned)
@@ -195,7 +197,7 @@ export class PollPlan {
   }
 
   private announce(stretch: number, now: number): void {
-    Metrics.stretch.unsafeUpdate(stretch, [])
+    Metrics.stretch.unsafeUpdate(stretch, this.settings.labels)
     const { announcedStretch } = this
     const isNews = stretch === 1 || announcedStretch === 1
       ? stretch === 1 || stretch > 1.1
@@ -313,7 +315,7 @@ export class PollPlan {
     this.pausedUntil = Math.max(this.pausedUntil, now + pause)
     if (!isNew) return
     this.pausedAt ??= now
-    Metrics.count(Metrics.pauses, 1)
+    Metrics.count(Metrics.pauses, 1, this.settings.labels)
     this.onEvent({
       _tag: "PollingPaused",
       at: this.executor.dateOf(now),

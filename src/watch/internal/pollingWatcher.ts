@@ -65,7 +65,8 @@ export const make = (
         pollsPerSecond: positive(options.pollsPerSecond, 100),
         share,
         concurrency: Math.max(1, Math.floor(positive(options.concurrency, 64))),
-        queueOrder: options.queueOrder ?? "auto"
+        queueOrder: options.queueOrder ?? "auto",
+        labels: yield* Fiber.metricLabels
       },
       yield* Fiber.runtime,
       yield* Effect.clock,

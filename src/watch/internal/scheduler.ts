@@ -57,7 +57,7 @@ export class Scheduler {
 
   constructor(
     queue: Pick<JobQueueService, "status" | "cancel">,
-    settings: Settings,
+    private readonly settings: Settings,
     runtime: Fiber.Runtime,
     clock: Clock.Clock,
     onEvent: (event: PollingEvent) => void,
@@ -157,7 +157,7 @@ export class Scheduler {
 
   private countSubscribers(by: number): void {
     this.subscribers += by
-    Metrics.watchers.unsafeModify(by, [])
+    Metrics.watchers.unsafeModify(by, this.settings.labels)
   }
 
   private start(policy: PollGroup["policy"], job: Job.JobRef, now: number): Poller {
