@@ -55,6 +55,7 @@ const forward = (clock: TestClock.TestClock, time: VirtualTime): Effect.Effect<v
  * @since 0.1.0
  * @category time
  */
+// not dual: `pipe` infers no types from an overloaded generic function, and `pipe(program, VirtualTime.run)` is its usual form
 export const run = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   options: { readonly limit?: Duration.DurationInput | undefined } = {}
