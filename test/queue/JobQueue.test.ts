@@ -30,6 +30,7 @@ import { maxBodyLength } from "../../src/model/internal/limits.js"
 import * as Clients from "../fixtures/clients.js"
 import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
+import { afterInterruption } from "../fixtures/interruptions.js"
 import { calls, document, job, operations } from "../fixtures/job.js"
 import { runs } from "../fixtures/runs.js"
 
@@ -418,6 +419,14 @@ for (const { layer, name, oneConnection, repeatsReads = false } of runs(Clients.
 
     // ---------------------------------------------------------------------------
     describe("error responses", () => {
+      it.scopedLive("reach the finalizer of an interrupted fiber", () =>
+        Effect.gen(function*() {
+          const queue = yield* Effect.flatMap(HostileServer.make(answer(401)), (server) => connect(server))
+          for (const operation of operations) {
+            has(yield* afterInterruption(Effect.flip(calls[operation](queue))), { _tag: "AccessDenied", operation })
+          }
+        }).pipe(Effect.provide(layer)))
+
       const tags: { readonly [status: number]: QueueError.QueueError["_tag"] } = {
         201: "UnexpectedResponse",
         202: "UnexpectedResponse",

@@ -16,6 +16,7 @@ import * as FiberRef from "effect/FiberRef"
 import * as FiberRefs from "effect/FiberRefs"
 import type * as MetricLabel from "effect/MetricLabel"
 import * as EffectRuntime from "effect/Runtime"
+import * as RuntimeFlags from "effect/RuntimeFlags"
 import type * as Scheduler from "effect/Scheduler"
 import * as Tracer from "effect/Tracer"
 
@@ -25,8 +26,16 @@ export type Fiber<A = void, E = never> = EffectFiber.RuntimeFiber<A, E>
 /** @internal */
 export type Runtime = EffectRuntime.Runtime<never>
 
+// The references are forked as by `Effect.fork`: those of a finalizer have the interruption that led there.
+const interruptible = ({ context, fiberRefs, runtimeFlags }: Omit<Runtime, "pipe">): Runtime =>
+  EffectRuntime.make({
+    context,
+    runtimeFlags: RuntimeFlags.enable(runtimeFlags, RuntimeFlags.Interruption),
+    fiberRefs: FiberRefs.forkAs(fiberRefs, FiberId.none)
+  })
+
 /** The runtime of the current fiber. Its fibers are interruptible, also in an uninterruptible region. @internal */
-export const runtime: Effect.Effect<Runtime> = Effect.interruptible(Effect.runtime())
+export const runtime: Effect.Effect<Runtime> = Effect.map(Effect.runtime(), interruptible)
 
 /** Starts an effect, and returns when it first suspends. @internal */
 export const fork = <A, E>(runtime: Runtime, effect: Effect.Effect<A, E>): Fiber<A, E> =>
@@ -44,11 +53,14 @@ export const forkLike = <A, E, V>(
   value: V,
   effect: Effect.Effect<A, E>
 ): Fiber<A, E> =>
-  EffectRuntime.runFork(EffectRuntime.make({
-    context,
-    runtimeFlags: EffectRuntime.defaultRuntimeFlags,
-    fiberRefs: FiberRefs.updateAs(parent.getFiberRefs(), { fiberId: FiberId.none, fiberRef, value })
-  }))(effect)
+  fork(
+    interruptible({
+      context,
+      runtimeFlags: EffectRuntime.defaultRuntimeFlags,
+      fiberRefs: FiberRefs.updateAs(parent.getFiberRefs(), { fiberId: FiberId.none, fiberRef, value })
+    }),
+    effect
+  )
 
 /** @internal */
 export const runSync = <A>(runtime: Runtime, effect: Effect.Effect<A>): A => EffectRuntime.runSync(runtime)(effect)
