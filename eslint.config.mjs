@@ -24,7 +24,8 @@ const vacuous = ["", "> ArrayExpression", "> ObjectExpression > Property"].map((
 
 const inSrc = [
   ...syntax,
-  never("Effect", "forkDaemon|Service", "No daemons: forkScoped; no Effect.Service: Context.Tag"),
+  never("Effect", "forkDaemon|forkIn|forkScoped", "Hang in a finalizer: see queue/internal/fiber.ts"),
+  never("Effect", "Service", "Context.Tag"),
   never("Stream", "asyncPush|schedule|retry|share", "Eager, stale, starts over, or hangs: see Schedule.driver"),
   never("HttpClient", "retryTransient", "Runs a job twice, and leaks unread bodies")
 ]

@@ -13,7 +13,9 @@ type Program = Effect.Effect<unknown, unknown, JobQueue.JobQueue | JobWatcher.Jo
 
 const request: JobQueue.SubmitRequest = { model, payload: {} }
 
-const options: TestJobQueue.Options = { workers: { script: Worker.always(Worker.finish("1 minute", { answer: 42 })) } }
+const script = Worker.always(Worker.finish("1 minute", { answer: 42 }))
+
+const options: TestJobQueue.Options = { workers: { pickup: "1 minute", script } }
 
 const submit = JobQueue.submit(request)
 
@@ -39,3 +41,12 @@ describe("in the finalizer of an interrupted fiber", () => {
       }))
   }
 })
+
+it.effect("in a finalizer, events that nobody reads any more interrupt the run, which releases its job", () =>
+  Effect.gen(function*() {
+    const releases: Array<string> = []
+    const run = JobRun.run(request, { onRelease: ({ _tag }) => Effect.sync(() => void releases.push(_tag)) })
+    const events = Effect.exit(Stream.runDrain(Stream.take(JobRun.events(run), 1)))
+    yield* Effect.scoped(Effect.addFinalizer(() => events))
+    assert.deepStrictEqual(releases, ["Canceled"])
+  }).pipe(inQueue(options)))

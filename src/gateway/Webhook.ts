@@ -37,13 +37,14 @@ import type { WatchError } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import { pauseOf } from "../policy/internal/pauses.js"
 import { logDefects } from "../queue/internal/defects.js"
+import { fork, forkIn, forkScoped, runtime as currentRuntime } from "../queue/internal/fiber.js"
 import { outside, withNoStore } from "../queue/internal/noStore.js"
 import { clip } from "../queue/internal/request.js"
 import { execute, isOk, readBody, reasonOf } from "../queue/internal/response.js"
 import { parseRetryAfter } from "../queue/internal/retryAfter.js"
 import { Client } from "../queue/internal/webhookClient.js"
 import * as JobStream from "../watch/JobStream.js"
-import type { JobWatcher } from "../watch/JobWatcher.js"
+import { JobWatcher } from "../watch/JobWatcher.js"
 import { type Message, messageOf, requestOf } from "./internal/webhookMessage.js"
 import { type Delivery, keyOf, OutboxError, WebhookStore } from "./WebhookStore.js"
 
@@ -227,7 +228,8 @@ export const make = (
     const store = yield* WebhookStore
     const scope = yield* Scope.Scope
     const fibers = yield* FiberMap.make<string>()
-    const run = yield* FiberMap.runtime(fibers)<JobWatcher>()
+    const watcher = yield* JobWatcher
+    const runtime = yield* currentRuntime
 
     const attempt = Effect.fnUntraced(function*(delivery: Delivery, message: Message) {
       const { endpoint: name } = delivery
@@ -275,7 +277,7 @@ export const make = (
         Effect.zipRight(
           Effect.suspend(() => onStopped(error, delivery)).pipe(
             Effect.catchAllCause(logDefects("the onStopped of webhooks")),
-            Effect.forkIn(scope)
+            forkIn(scope)
           )
         ),
         Effect.uninterruptible
@@ -302,7 +304,8 @@ export const make = (
         Effect.catchAll((error) => stopped(error, delivery)),
         // else the next `hold` would start it again
         Effect.tapDefect(() => Effect.ignore(store.stop(delivery))),
-        Effect.catchAllCause(logDefects("a webhook delivery"))
+        Effect.catchAllCause(logDefects("a webhook delivery")),
+        Effect.provideService(JobWatcher, watcher)
       )
 
     const inTurn = (yield* Effect.makeSemaphore(1)).withPermits(1)
@@ -313,7 +316,9 @@ export const make = (
       const running = new Set(Array.from(fibers, ([key]) => key))
       const held = new Map((yield* store.hold).map((delivery) => [keyOf(delivery), delivery]))
       for (const key of running) if (!held.has(key)) yield* FiberMap.remove(fibers, key)
-      for (const [key, delivery] of held) if (!running.has(key)) run(key, deliver(delivery))
+      for (const [key, delivery] of held) {
+        if (!running.has(key)) FiberMap.unsafeSet(fibers, key, fork(runtime, deliver(delivery)))
+      }
     }))
 
     /** Starts what a call has let continue: a delivery may have stopped before the call, and its fiber not ended. */
@@ -334,7 +339,7 @@ export const make = (
         // other processes may soon hold the deliveries
         Effect.catchAllCause(() => FiberMap.clear(fibers)),
         Effect.schedule(Schedule.spaced(interval)),
-        Effect.forkScoped
+        forkScoped
       )
     }
     return Webhooks.of({

@@ -24,6 +24,7 @@ import * as Take from "effect/Take"
 import type { JobRef, JsonObject } from "../model/Job.js"
 import type { RunError, SubmitError } from "../model/QueueError.js"
 import type { Terminal } from "../model/Transition.js"
+import { forkIn } from "../queue/internal/fiber.js"
 import type { JobQueue, SubmitRequest } from "../queue/JobQueue.js"
 import { decodeOutputs, outputsOf } from "../watch/internal/outcome.js"
 import type { JobWatcher } from "../watch/JobWatcher.js"
@@ -187,7 +188,7 @@ export const events = <A, E, R>(self: Effect.Effect<A, E, R>): Stream.Stream<Eve
         Effect.tap((value) => offer(Take.of({ _tag: "Succeeded", value }))),
         Effect.exit,
         Effect.flatMap((exit) => offer(Exit.isSuccess(exit) ? Take.end : Take.failCause(exit.cause))),
-        Effect.forkIn(scope)
+        forkIn(scope)
       )
       // before the effect is interrupted: a full queue would delay the release of its jobs
       yield* Scope.addFinalizer(scope, takes.shutdown)

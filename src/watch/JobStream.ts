@@ -26,6 +26,7 @@ import { TimeText } from "../model/internal/timestamp.js"
 import * as Job from "../model/Job.js"
 import { JobMismatch, type OutcomeError, QueueError, type UnrecognizedStatus, WatchError } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
+import { forkIn } from "../queue/internal/fiber.js"
 import * as Metrics from "./internal/metrics.js"
 import { decodeOutputs, outputsOf, type PolicyOptions } from "./internal/outcome.js"
 import { derive, type Reading, streamed, subscribe, untilSome } from "./internal/reader.js"
@@ -389,15 +390,13 @@ export const watchAll = <E, R>(
           return Effect.flatMap(opened.subscription.add(job, from), (isNew) => isNew ? Effect.void : close(1))
         })
 
-      // interruptible also in an uninterruptible region, such as a finalizer, where the end of the stream would wait for them
-      const start = (effect: Effect.Effect<unknown, never, R>) => Effect.forkIn(Effect.interruptible(effect), scope)
-      yield* start(read)
+      yield* forkIn(scope)(read)
       yield* Stream.runForEachChunk(jobs, Effect.forEach(add, { discard: true })).pipe(
         Effect.matchCauseEffect({
           onFailure: (cause) => takes.offer(Take.failCause(cause)),
           onSuccess: () => close(1)
         }),
-        start
+        forkIn(scope)
       )
       return Stream.flattenTake(Stream.fromQueue(takes))
     })

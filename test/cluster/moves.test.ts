@@ -70,6 +70,15 @@ it.effect("a request to a runner that hangs goes to the next one", () => {
   }).pipe(Effect.provide(Layer.merge(runner("a"), client)))
 })
 
+it.effect("a runner that was made in an uninterruptible region stops", () => {
+  const { client, move, runner } = FleetInMemory.make((job) => Effect.succeed(Job.Done({ job, outputs: {} })))
+  move(() => "a")
+  return Effect.gen(function*() {
+    yield* Effect.uninterruptible(Layer.build(runner("a")))
+    assert.deepStrictEqual(yield* JobStream.result(job), {})
+  }).pipe(Effect.scoped, Effect.provide(client))
+})
+
 it.effect("a request that ends early, as its runner stops, is sent again", () => {
   const { add, client, move, runner } = FleetInMemory.make((job) => Effect.succeed(Job.Done({ job })))
   add("stopping", Effect.delay(Effect.interrupt, "1 second"))

@@ -533,6 +533,25 @@ describe("a delivery", () => {
       assert.deepStrictEqual(typesOf(received), ["job.queued", "job.queued", ...history])
     })))
 
+  it.effect("that stopped does not delay the end of the scope, however long the function takes that is called", () =>
+    test(Effect.scoped(Effect.gen(function*() {
+      const { client } = receiver()
+      const options = { endpoint: () => Effect.succeedNone, onStopped: () => Effect.never }
+      const webhooks = yield* start(client, disk().store, options)
+      yield* webhooks.register(yield* ended, "billing")
+      yield* Effect.sleep("1 second")
+    }))))
+
+  it.effect("ends with the scope of a service that was made in an uninterruptible region", () =>
+    test(Effect.scoped(Effect.gen(function*() {
+      const { client, received } = receiver(["silent"])
+      const holdInterval = Option.some(Duration.seconds(10))
+      const webhooks = yield* Effect.uninterruptible(startWith(client, () => ({ holdInterval })))
+      yield* webhooks.register(yield* ended, "billing")
+      yield* Effect.sleep("1 second")
+      assert.lengthOf(received, 1)
+    }))))
+
   it.effect("that is registered, or whose endpoint is enabled, while it stops continues", () =>
     test(Effect.gen(function*() {
       const { client, received } = receiver([{ status: 500 }, { status: 410 }])

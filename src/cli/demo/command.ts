@@ -9,6 +9,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Cadence from "../../policy/Cadence.js"
+import { forkScoped } from "../../queue/internal/fiber.js"
 import * as JobQueue from "../../queue/JobQueue.js"
 import * as JobStream from "../../watch/JobStream.js"
 import * as JobWatcher from "../../watch/JobWatcher.js"
@@ -29,7 +30,7 @@ const watchAll = (display: Display.Display) =>
       Effect.gen(function*() {
         const job = yield* JobQueue.submit(request)
         yield* display.watching(job, { name })
-        if (cancel) yield* Effect.forkScoped(Effect.delay(JobQueue.cancel(job), "1 second"))
+        if (cancel) yield* forkScoped(Effect.delay(JobQueue.cancel(job), "1 second"))
         return job
       })
     ),

@@ -11,6 +11,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Transition from "../../model/Transition.js"
 import * as Cadence from "../../policy/Cadence.js"
+import { forkScoped } from "../../queue/internal/fiber.js"
 import * as JobQueue from "../../queue/JobQueue.js"
 import * as Metrics from "../../watch/internal/metrics.js"
 import * as JobStream from "../../watch/JobStream.js"
@@ -42,7 +43,7 @@ export const manyJobs = (count: number, { json }: { readonly json: boolean }) =>
       const text = `${ended} of ${count} jobs ended, ${running} running, ${waiting} seen waiting`
       return Output.write(`\r${render(AnsiDoc.eraseLine)}${cliTruncate(text, columns)}`)
     })
-    const redraw = isLive ? Effect.forkScoped(Effect.repeat(progress, Schedule.spaced("100 millis"))) : Effect.void
+    const redraw = isLive ? forkScoped(Effect.repeat(progress, Schedule.spaced("100 millis"))) : Effect.void
 
     const watched = JobStream.watchAll(submitted(count), policy).pipe(
       Stream.runForEach((step): Effect.Effect<void, Exit.Failure, Terminal.Terminal> => {

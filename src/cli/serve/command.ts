@@ -29,6 +29,7 @@ import { parseToken } from "../../gateway/internal/request.js"
 import { isOneOf } from "../../gateway/internal/secret.js"
 import * as NodeGateway from "../../node/NodeGateway.js"
 import * as LearnedCadence from "../../policy/LearnedCadence.js"
+import { forkScoped } from "../../queue/internal/fiber.js"
 import * as JobQueue from "../../queue/JobQueue.js"
 import * as JobStream from "../../watch/JobStream.js"
 import * as JobWatcher from "../../watch/JobWatcher.js"
@@ -100,7 +101,7 @@ const models = ["my-org/video-generator", "my-org/upscaler", "my-org/music-gener
 const submitAndWatch = Effect.gen(function*() {
   const model = yield* Random.choice(models)
   const job = yield* JobQueue.submit({ model, payload: {} })
-  yield* JobStream.transitions(job).pipe(Stream.runDrain, Effect.ignoreLogged, Effect.forkScoped)
+  yield* JobStream.transitions(job).pipe(Stream.runDrain, Effect.ignoreLogged, forkScoped)
 })
 
 const simulatedJobs = Effect.zipRight(

@@ -8,6 +8,7 @@ import type * as Scope from "effect/Scope"
 import { format, type JobRef } from "../../model/Job.js"
 import type { Cursor } from "../../model/Transition.js"
 import * as LearnedCadence from "../../policy/LearnedCadence.js"
+import { forkScoped } from "../../queue/internal/fiber.js"
 import { clockAheadOf } from "../../queue/internal/hidden.js"
 import { JobWatcher } from "../../watch/JobWatcher.js"
 import type * as Exit from "../exit.js"
@@ -73,7 +74,7 @@ export const make = (options: {
         Output.write(render(AnsiDoc.cursorHide)),
         () => Effect.ignore(Output.write(render(AnsiDoc.cursorShow)))
       )
-      yield* Effect.forkScoped(Effect.repeat(Effect.suspend(() => draw([])), Schedule.spaced("100 millis")))
+      yield* forkScoped(Effect.repeat(Effect.suspend(() => draw([])), Schedule.spaced("100 millis")))
     }
 
     const eta = yield* LearnedCadence.estimates

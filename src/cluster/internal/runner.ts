@@ -18,6 +18,7 @@ import type { QueueError, WatchError } from "../../model/QueueError.js"
 import * as Deadline from "../../policy/Deadline.js"
 import { Default } from "../../policy/WatchPolicy.js"
 import { logDefects } from "../../queue/internal/defects.js"
+import { forkScoped } from "../../queue/internal/fiber.js"
 import { JobQueue } from "../../queue/JobQueue.js"
 import * as PollingWatcher from "../../watch/internal/pollingWatcher.js"
 import type * as JobWatcher from "../../watch/JobWatcher.js"
@@ -155,12 +156,12 @@ export const makeRunner = (options: JobWatcher.Options) =>
     }
 
     yield* checkOwnership
-    yield* Effect.forkScoped(Effect.repeat(checkOwnership, Schedule.spaced(ownershipInterval)))
-    yield* Effect.forkScoped(Effect.repeat(dropUnasked, Schedule.spaced(sweepInterval)))
-    yield* Effect.forkScoped(
+    yield* forkScoped(Effect.repeat(checkOwnership, Schedule.spaced(ownershipInterval)))
+    yield* forkScoped(Effect.repeat(dropUnasked, Schedule.spaced(sweepInterval)))
+    yield* forkScoped(
       Effect.forever(Effect.flatMap(subscription.next, Effect.forEach(onNotice, { discard: true })))
     )
-    yield* Effect.forkScoped(Stream.runForEach(watcher.pollingEvents, onPollingEvent))
+    yield* forkScoped(Stream.runForEach(watcher.pollingEvents, onPollingEvent))
     return Bucket.of({
       Status: ({ payload }) => status(payload.job),
       Pause: ({ payload: { error } }) => {

@@ -6,6 +6,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import { format } from "../../model/Job.js"
+import { forkScoped } from "../../queue/internal/fiber.js"
 import type { Jobs, Page } from "./boardJobs.js"
 import { encodeText, writeEvent } from "./encoder.js"
 import type { Output } from "./output.js"
@@ -45,7 +46,7 @@ export const writeTo = (output: Output, jobs: Jobs, begin: Effect.Effect<void>):
     output.write(encodeText(yield* retryField))
     yield* begin
     yield* send
-    yield* Effect.schedule(news.open, Schedule.spaced(clockInterval)).pipe(Effect.forkScoped)
+    yield* Effect.schedule(news.open, Schedule.spaced(clockInterval)).pipe(forkScoped)
     return yield* news.await.pipe(
       Effect.zipRight(news.close),
       Effect.zipRight(Effect.sleep(pause)),

@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { forkScoped } from "../../queue/internal/fiber.js"
 
 /** The bytes for one client. @internal */
 export interface Output {
@@ -97,7 +98,7 @@ const stream: Send = (_, write) =>
   Effect.suspend(() => {
     const buffer = new ClientBuffer()
     const written = Effect.ensuring(write(buffer), Effect.sync(() => buffer.end()))
-    return Effect.as(Effect.forkScoped(written), buffer.stream)
+    return Effect.as(forkScoped(written), buffer.stream)
   })
 
 /** @internal */

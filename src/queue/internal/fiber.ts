@@ -18,6 +18,7 @@ import type * as MetricLabel from "effect/MetricLabel"
 import * as EffectRuntime from "effect/Runtime"
 import * as RuntimeFlags from "effect/RuntimeFlags"
 import type * as Scheduler from "effect/Scheduler"
+import type * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 
 /** @internal */
@@ -61,6 +62,20 @@ export const forkLike = <A, E, V>(
     }),
     effect
   )
+
+/**
+ * Starts an effect, which ends with the scope at the latest. It is interruptible also in an uninterruptible region: there, the
+ * end of the scope would wait for it.
+ * @internal
+ */
+export const forkIn =
+  (scope: Scope.Scope) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Fiber<A, E>, never, R> =>
+    // eslint-disable-next-line no-restricted-syntax
+    Effect.forkIn(Effect.interruptible(effect), scope)
+
+/** The same, with the scope of the current fiber. @internal */
+export const forkScoped = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(Effect.scope, (scope) => forkIn(scope)(effect))
 
 /** @internal */
 export const runSync = <A>(runtime: Runtime, effect: Effect.Effect<A>): A => EffectRuntime.runSync(runtime)(effect)

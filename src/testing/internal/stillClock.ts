@@ -4,6 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { forkScoped } from "../../queue/internal/fiber.js"
 import { isTestClock } from "./virtualTime.js"
 
 const hint = "TestJobQueue: the program sleeps, and the test clock does not move. Run the program with " +
@@ -31,9 +32,7 @@ export const warn: Effect.Effect<void, never, Scope.Scope> = Effect.clockWith((c
     Effect.repeat({ until: (isStill) => isStill }),
     Effect.zipRight(Console.warn(hint)),
     Effect.withClock(Clock.make()),
-    // also if the layer is built in an uninterruptible region, whose end would wait for this fiber
-    Effect.interruptible,
-    Effect.forkScoped,
+    forkScoped,
     Effect.asVoid
   )
 })

@@ -171,7 +171,7 @@ export class JobSubscription implements Subscription, Inbox {
         subscriber.source = { ...outcome, exit }
         subscriber.notify()
       })
-      return Effect.forkIn(Effect.interruptible(ended), this.scope)
+      return Fiber.forkIn(this.scope)(ended)
     }))
   }
 

@@ -16,6 +16,7 @@ import type { YieldWrap } from "effect/Utils"
 import * as Job from "../../../model/Job.js"
 import { QueueError } from "../../../model/QueueError.js"
 import type { OutcomeError, WatchError } from "../../../model/QueueError.js"
+import { forkScoped } from "../../../queue/internal/fiber.js"
 import { clip } from "../../../queue/internal/request.js"
 import { JobQueue } from "../../../queue/JobQueue.js"
 import type { Service } from "../../../queue/JobQueue.js"
@@ -90,7 +91,7 @@ export const inTime = <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | Difference, R> =>
   Effect.scoped(Effect.gen(function*() {
-    const fiber = yield* Effect.forkScoped(effect)
+    const fiber = yield* forkScoped(effect)
     for (const pause of pauses) {
       const exit = yield* Fiber.poll(fiber)
       if (Option.isSome(exit)) return yield* exit.value
