@@ -1,5 +1,6 @@
 /** An owner that is interrupted ends in time, whatever the queue, the journal and the app do. */
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -54,3 +55,23 @@ describe("an interrupted run ends within its releaseTimeout, twice that during t
       assert.isAtMost(yield* timeToEnd(run), 2_000)
     }).pipe(VirtualTime.run, Effect.provide(TestJobQueue.layer())))
 })
+
+it.effect("a run that is interrupted as its submit is about to be sent sends nothing", () =>
+  Effect.gen(function*() {
+    const entries: Array<string> = []
+    const isSet = yield* Deferred.make<void>()
+    const journal = yield* SubmitJournal.make({
+      get: () => Effect.succeedNone,
+      set: (_, { _tag }) => Effect.zipRight(Effect.sync(() => entries.push(_tag)), Deferred.await(isSet)),
+      remove: () => Effect.sync(() => void entries.push("removed"))
+    })
+    const run = JobRun.run(request, { key: "k", onRelease: ({ _tag }) => Effect.sync(() => void entries.push(_tag)) })
+    const fiber = yield* Effect.fork(Effect.provideService(run, SubmitJournal.SubmitJournal, journal))
+    yield* Effect.sleep("1 second")
+    yield* Fiber.interruptFork(fiber)
+    yield* Effect.yieldNow()
+    yield* Deferred.succeed(isSet, undefined)
+    yield* Fiber.await(fiber)
+    yield* TestJobQueue.expectJobs(0)
+    assert.deepStrictEqual(entries, ["Sent", "removed"])
+  }).pipe(VirtualTime.run, Effect.provide(TestJobQueue.layer())))

@@ -20,7 +20,7 @@ import { retryAfterOf } from "../../policy/internal/pauses.js"
 import * as ScheduleDriver from "../../policy/internal/scheduleDriver.js"
 import type { Retry } from "../../policy/Retry.js"
 import * as WatchPolicy from "../../policy/WatchPolicy.js"
-import { awaitEnd, exitOf, fork, runtime } from "../../queue/internal/fiber.js"
+import { awaitEnd, exitOf, fork, interrupt, runtime } from "../../queue/internal/fiber.js"
 import { checkSubmit, invalidSubmit } from "../../queue/internal/request.js"
 import { type CancelResult, JobQueue, type SubmitRequest } from "../../queue/JobQueue.js"
 import { type Entry, type Service as Journal, SubmitJournal } from "../SubmitJournal.js"
@@ -208,7 +208,7 @@ export const make = (options: SubmitOptions, onDelay: (delay: Delay) => Effect.E
           yield* Fiber.await(fiber).pipe(Effect.interruptible, Effect.timeoutOption(patience))
         }
         // a submit that can't be interrupted, or its journal, must not delay the end
-        yield* Fiber.interruptFork(fiber)
+        interrupt(fiber)
         yield* awaitEnd(fiber)
         const exit = exitOf(fiber)
         return exit !== null && Exit.isSuccess(exit)
