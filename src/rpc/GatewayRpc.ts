@@ -33,6 +33,7 @@ import * as Job from "../model/Job.js"
 import { AccessDenied, InvalidRequest, WatchError } from "../model/QueueError.js"
 import * as Transition from "../model/Transition.js"
 import { logDefects } from "../queue/internal/defects.js"
+import { makeWithin } from "../queue/internal/fiber.js"
 import { checkRef, clip, formatIssues } from "../queue/internal/request.js"
 import * as JobStream from "../watch/JobStream.js"
 import { JobWatcher } from "../watch/JobWatcher.js"
@@ -256,8 +257,15 @@ const reconnect = Schedule.exponential("500 millis").pipe(
   Schedule.jittered
 )
 
-// The connection of a silent stream may be gone.
-const maxSilence = Duration.minutes(1)
+/** The connection of a silent stream may be gone. Not `Stream.timeoutFail`, which waits for ever in an uninterruptible region. */
+const whileEventsCome = <A, E>(events: Stream.Stream<A, E>): Stream.Stream<A, E | RpcClientError> =>
+  Stream.fromPull(
+    Effect.zipWith(Stream.toPull(events), makeWithin, (pull, within) =>
+      Effect.mapError(
+        within(Effect.mapError(pull, Option.getOrNull), 60_000, Effect.fail(broken("no event for a minute"))),
+        Option.fromNullable
+      ))
+  )
 
 // not the error itself: it holds the request, and with it the token
 const reasonOf = (error: RpcClientError): string =>
@@ -319,7 +327,7 @@ export const follow = (
       })
     const connect = (jobs: Arr.NonEmptyReadonlyArray<Known>): Stream.Stream<Event | Disconnected, AccessDenied> =>
       client.JobGateway.Watch({ jobs }).pipe(
-        Stream.timeoutFail(() => broken("no event for a minute"), maxSilence),
+        whileEventsCome,
         Stream.tap(note),
         Stream.concat(Stream.fail(broken("the stream ended"))),
         Stream.catchSomeCause((cause) =>

@@ -36,6 +36,7 @@ import * as CollectingTracer from "../fixtures/collectingTracer.js"
 import { secret, submit as submitSecret, test } from "../fixtures/gateway.js"
 import { inFrontOf, noting, quick, quickly, submit } from "../fixtures/gatewayServer.js"
 import * as HostileServer from "../fixtures/hostileServer.js"
+import { afterInterruption } from "../fixtures/interruptions.js"
 import { job, model } from "../fixtures/job.js"
 import { expectLogged, withLogs } from "../fixtures/logs.js"
 import { runs } from "../fixtures/runs.js"
@@ -377,6 +378,16 @@ describe("the procedures", () => {
           [...Array.from({ length: 8 }, () => "Disconnected"), "Queued", "Disconnected", "Claimed", "Completed"]
         )
       })))
+
+  it.effect("are called again after a minute without an event in an uninterruptible region as well", () =>
+    calling({}, (client) => {
+      const follower = { JobGateway: { ...client.JobGateway, Watch: () => Stream.never } } as unknown as typeof client
+      const first = Stream.runHead(GatewayRpc.follow(follower, [{ job }]))
+      return Effect.gen(function*() {
+        assert.strictEqual(Option.getOrThrow(yield* Effect.uninterruptible(first))._tag, "Disconnected")
+        assert.strictEqual(Option.getOrThrow(yield* afterInterruption(first))._tag, "Disconnected")
+      })
+    }))
 
   it.effect("are called again after an end or an interruption by the server, but not after the last event", () =>
     calling({}, (client) =>
