@@ -22,7 +22,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
-import * as FiberMap from "effect/FiberMap"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
@@ -227,7 +226,7 @@ export const make = (
     const client = (yield* Client).pipe(withNoStore, HttpClient.withTracerDisabledWhen(() => true))
     const store = yield* WebhookStore
     const scope = yield* Scope.Scope
-    const fibers = yield* FiberMap.make<string>()
+    const fibers = new Map<string, Fiber.RuntimeFiber<unknown>>()
     const watcher = yield* JobWatcher
     const runtime = yield* currentRuntime
 
@@ -308,22 +307,31 @@ export const make = (
         Effect.provideService(JobWatcher, watcher)
       )
 
+    const begin = (key: string, delivery: Delivery) =>
+      // not by the fiber of a call, whose references it would have
+      Effect.uninterruptible(Effect.map(Fiber.join(fork(runtime, forkIn(scope)(deliver(delivery)))), (fiber) => {
+        fibers.set(key, fiber)
+        fiber.addObserver(() => fibers.delete(key))
+      }))
+
+    const end = (key: string) => Effect.suspend(() => Fiber.interrupt(fibers.get(key) ?? Fiber.void))
+
     const inTurn = (yield* Effect.makeSemaphore(1)).withPermits(1)
 
     /** Starts the deliveries that this process holds, and ends those that it does not. */
     const reconcile = inTurn(Effect.gen(function*() {
       // one that ends from here on may still be in what the store returns
-      const running = new Set(Array.from(fibers, ([key]) => key))
+      const running = new Set(fibers.keys())
       const held = new Map((yield* store.hold).map((delivery) => [keyOf(delivery), delivery]))
-      for (const key of running) if (!held.has(key)) yield* FiberMap.remove(fibers, key)
-      for (const [key, delivery] of held) {
-        if (!running.has(key)) FiberMap.unsafeSet(fibers, key, fork(runtime, deliver(delivery)))
-      }
+      for (const key of running) if (!held.has(key)) yield* end(key)
+      for (const [key, delivery] of held) if (!running.has(key)) yield* begin(key, delivery)
     }))
 
     /** Starts what a call has let continue: a delivery may have stopped before the call, and its fiber not ended. */
     const start = Effect.suspend(() =>
-      Effect.forEach(fibers, ([, fiber]) => ending.has(fiber) ? Fiber.await(fiber) : Effect.void, { discard: true })
+      Effect.forEach(fibers.values(), (fiber) => ending.has(fiber) ? Fiber.await(fiber) : Effect.void, {
+        discard: true
+      })
     ).pipe(Effect.zipRight(reconcile))
 
     yield* reconcile
@@ -337,7 +345,7 @@ export const make = (
         Effect.tapError(({ message }) => Effect.logWarning(message)),
         Effect.tapErrorCause(logDefects("the store of the webhooks")),
         // other processes may soon hold the deliveries
-        Effect.catchAllCause(() => FiberMap.clear(fibers)),
+        Effect.catchAllCause(() => Fiber.interruptAll(fibers.values())),
         Effect.schedule(Schedule.spaced(interval)),
         forkScoped
       )
@@ -350,7 +358,7 @@ export const make = (
         inTurn(
           withNames(
             [endpoint, job.model, job.requestId],
-            () => Effect.zipRight(FiberMap.remove(fibers, keyOf({ job, endpoint })), store.remove({ job, endpoint }))
+            () => Effect.zipRight(end(keyOf({ job, endpoint })), store.remove({ job, endpoint }))
           )
         ),
       enable: (endpoint) => withNames([endpoint], () => Effect.zipRight(store.enable(endpoint), start))

@@ -542,6 +542,20 @@ describe("a delivery", () => {
       yield* Effect.sleep("1 second")
     }))))
 
+  it.effect("that is registered after the end of the scope is stored, and begins after a restart", () =>
+    test(Effect.gen(function*() {
+      const { client, received } = receiver()
+      const { store } = disk()
+      const webhooks = yield* Effect.scoped(start(client, store))
+      yield* webhooks.register(yield* ended, "billing")
+      yield* webhooks.enable("billing")
+      yield* Effect.sleep("1 minute")
+      assert.deepStrictEqual(received, [])
+      yield* start(client, store)
+      yield* Effect.sleep("1 minute")
+      assert.deepStrictEqual(typesOf(received), history)
+    })))
+
   it.effect("ends with the scope of a service that was made in an uninterruptible region", () =>
     test(Effect.scoped(Effect.gen(function*() {
       const { client, received } = receiver(["silent"])
