@@ -6,10 +6,13 @@ import { assert, describe, it } from "@effect/vitest"
 import { deepStrictEqual } from "@effect/vitest/utils"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
+import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
 import { Job, JobQueue, QueueError } from "../../src/index.js"
 import { Fault, TestJobQueue, VirtualTime, Worker } from "../../src/testing/index.js"
+import { interruptedAnywhere } from "../fixtures/interruptions.js"
+import { job } from "../fixtures/job.js"
 import { runs } from "../fixtures/runs.js"
 
 const models = ["my-org/video-generator", "größe/模型 🦊?&=%2F", "__proto__", "a lone \ud800", " "] as const
@@ -146,6 +149,20 @@ const nothing = Fault.delay(0)
 
 /** Injects a fault permanently. */
 const afflict = (fault: Fault.Fault) => Effect.asVoid(TestJobQueue.inject(fault))
+
+it.scopedLive("a call with a fault that is interrupted anywhere leaves the next one as it is", () =>
+  Effect.gen(function*() {
+    const build = Layer.build(Layer.fresh(TestJobQueue.layer({ faults: [Fault.notFound] })))
+    let queue = yield* build
+    yield* interruptedAnywhere(
+      () => Effect.provide(Effect.flip(JobQueue.status(job)), queue),
+      () =>
+        Effect.gen(function*() {
+          assert.strictEqual((yield* Effect.provide(Effect.flip(JobQueue.status(job)), queue))._tag, "JobNotFound")
+          queue = yield* build
+        })
+    )
+  }))
 
 describe("the wire", () => {
   it.effect.prop(

@@ -68,7 +68,11 @@ export const make = ({ faults: initialFaults = [], requestTimeout = defaultReque
 }) =>
   Effect.gen(function*() {
     const startedAt = steady(yield* Effect.clock).time
-    const client = yield* Effect.cached(Client.make(requestTimeout))
+    let made: Client.Client | undefined
+    // not `Effect.cached`, which gives each call the interruption of the first one, or waits for its end
+    const client = Effect.suspend(() =>
+      made === undefined ? Effect.map(Client.make(requestTimeout), (client) => made = client) : Effect.succeed(made)
+    )
     const queue = SimulatedQueue.make({ workers, random: SeededRandom.make(seed), seed, recording: true })
     const direct = makeDirect(queue)
     const responses = HttpResponses.make(queue)

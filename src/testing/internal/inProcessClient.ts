@@ -66,3 +66,6 @@ export const make = (requestTimeout: Duration.DurationInput) =>
         send(client).pipe(Effect.provideService(Current, responding), Effect.withTracerEnabled(false))
     )
   )
+
+/** @internal */
+export type Client = Effect.Effect.Success<ReturnType<typeof make>>
