@@ -131,7 +131,8 @@ const resultOf = (job: JobRef) =>
  */
 export const awaitJobSuspended = (job: JobRef): Effect.Effect<JsonObject, ResultError, Sharding | Steps> =>
   Effect.gen(function*() {
-    const result = resultOf(job)
+    // an attempt of `Activity.retry` has a result, and so a request, of its own
+    const result = yield* resultOf(job).withActivityAttempt
     const token = yield* DurableDeferred.token(result)
     const client = yield* Waits.client
     // a repeated request is the same, by its token

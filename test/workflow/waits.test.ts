@@ -2,6 +2,7 @@ import { PersistenceError } from "@effect/cluster/ClusterError"
 import { MessageStorage } from "@effect/cluster/MessageStorage"
 import * as SqlMessageStorage from "@effect/cluster/SqlMessageStorage"
 import { assert, describe, it } from "@effect/vitest"
+import * as Activity from "@effect/workflow/Activity"
 import * as Workflow from "@effect/workflow/Workflow"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -24,7 +25,14 @@ const Wait = Workflow.make({
   suspendedRetrySchedule: Schedule.spaced("20 millis")
 })
 
-const start = (wait: typeof Wait, status: Effect.Effect<Job.JobStatus>, refuses: () => boolean = () => false) => {
+const waiting = JobWorkflow.awaitJobSuspended(job)
+
+const start = (
+  wait: typeof Wait,
+  status: Effect.Effect<Job.JobStatus, QueueError.QueueError>,
+  refuses: () => boolean = () => false,
+  execute: typeof waiting = waiting
+) => {
   const storage = Layer.effect(
     MessageStorage,
     Effect.map(MessageStorage, (storage): MessageStorage["Type"] => ({
@@ -38,7 +46,7 @@ const start = (wait: typeof Wait, status: Effect.Effect<Job.JobStatus>, refuses:
     }))
   )
   return Layer.fresh(SqlCluster.layer(
-    wait.toLayer(() => JobWorkflow.awaitJobSuspended(job)),
+    wait.toLayer(() => execute),
     () => status,
     Layer.provide(storage, SqlMessageStorage.layer)
   ))
@@ -74,6 +82,18 @@ for (const { isMissing, make, name } of databases.slice(0, 1)) {
         const outputs = yield* Effect.provide(
           Wait.execute(undefined),
           Layer.provide(start(Wait, status), clientOf(yield* make))
+        )
+        assert.deepStrictEqual(outputs, { answer: 42 })
+      }))
+
+    it.scopedLive("watches the job again under Activity.retry", () =>
+      Effect.gen(function*() {
+        let polls = 0
+        const denied = new QueueError.AccessDenied({ operation: "status", model, job, httpStatus: 401, detail: "" })
+        const status = Effect.suspend(() => polls++ === 0 ? denied : Effect.succeed(done))
+        const outputs = yield* Effect.provide(
+          Wait.execute(undefined),
+          Layer.provide(start(Wait, status, undefined, Activity.retry(waiting, { times: 1 })), clientOf(yield* make))
         )
         assert.deepStrictEqual(outputs, { answer: 42 })
       }))
