@@ -30,7 +30,7 @@ import { bucketOf, waitsType } from "../cluster/internal/entity.js"
 import { format, JobRef, JobRefFromString, JsonObject } from "../model/Job.js"
 import { OutcomeError, SubmitError, SubmitUncertain, WatchError } from "../model/QueueError.js"
 import type { JobQueue, SubmitRequest } from "../queue/JobQueue.js"
-import * as JobRun from "../run/JobRun.js"
+import * as Submit from "../run/internal/submit.js"
 import * as JobStream from "../watch/JobStream.js"
 import { JobWatcher } from "../watch/JobWatcher.js"
 
@@ -60,12 +60,19 @@ const begin = (name: string) =>
     })
   })
 
+// What a submit came to: a job, or `null` if there is provably none. An engine drops the result of an activity that it
+// interrupts, as at the end of the process, or that `SuspendOnFailure` suspends.
+const outcomeOf = (name: string) =>
+  DurableDeferred.make(name, { success: Schema.NullOr(JobRef), error: SubmitError }).withActivityAttempt
+
 /**
- * Submits a job once for an execution of a workflow, as two activities. The key of the submit is that of the execution and the
+ * Submits a job once for an execution of a workflow, as activities. The key of the submit is that of the execution and the
  * `name`: `client_key` in the job's `info`.
  *
- * If the process ends between the request and its response, the workflow goes on with `SubmitUncertain`: the service has no
- * idempotent submit, and a second request could create a second job. The error has the key by which the job can be found.
+ * If the process ends in order, it waits for the response for up to 5 seconds, and the workflow goes on with the job, or
+ * submits it if nothing was sent. If it crashes between the request and its response, the workflow goes on with
+ * `SubmitUncertain`: the service has no idempotent submit, and a second request could create a second job. The error has the
+ * key by which the job can be found.
  *
  * To repeat a submit that has failed, use `Activity.retry`.
  *
@@ -76,20 +83,42 @@ export const submitOnce = (
   name: string,
   request: SubmitRequest
 ): Effect.Effect<JobRef, SubmitError, JobQueue | Steps> =>
-  Effect.flatMap(begin(name), ({ at, id }) =>
-    Activity.make({
-      name,
-      success: JobRef,
-      error: SubmitError,
-      execute: Effect.gen(function*() {
-        const key = yield* Activity.idempotencyKey(name, { includeAttempt: true })
-        if (!begunBy(yield* WorkflowEngine).delete(id)) {
-          return yield* new SubmitUncertain({ model: request.model, key, at })
-        }
-        // an interruption would leave it uncertain whether there is a job
-        return yield* Effect.uninterruptible(JobRun.submit(request, { key }))
+  begin(name).pipe(
+    Effect.flatMap(({ at, id }) =>
+      Activity.make({
+        name,
+        success: Schema.NullOr(JobRef),
+        error: SubmitError,
+        execute: Effect.gen(function*() {
+          const engine = yield* WorkflowEngine
+          const outcome = yield* outcomeOf(name)
+          const token = yield* DurableDeferred.token(outcome)
+          const store = (exit: Exit.Exit<JobRef | null, SubmitError>) =>
+            Effect.provideService(DurableDeferred.done(outcome, { token, exit }), WorkflowEngine, engine)
+          const key = yield* Activity.idempotencyKey(name, { includeAttempt: true })
+          if (!begunBy(engine).delete(id)) {
+            // if the process that began it has stored another outcome, that one counts
+            yield* store(Exit.fail(new SubmitUncertain({ model: request.model, key, at })))
+            return yield* DurableDeferred.await(outcome)
+          }
+          const submission = yield* Submit.make({ key })
+          return yield* Effect.uninterruptibleMask((restore) =>
+            submission.acquire(request, {
+              restore,
+              patience: 5_000,
+              onAbandoned: (job) => job === "unknown" ? Effect.void : store(Exit.succeed(job ?? null))
+            }).pipe(
+              Effect.tap((job) => store(Exit.succeed(job))),
+              Effect.tapError((error) =>
+                store(error._tag === "SubmitUncertain" ? Exit.fail(error) : Exit.succeed(null))
+              )
+            )
+          )
+        })
       })
-    }))
+    ),
+    Effect.flatMap((job) => job === null ? submitOnce(`${name}/again`, request) : Effect.succeed(job))
+  )
 
 const ResultError = Schema.Union(WatchError, OutcomeError)
 type ResultError = typeof ResultError.Type

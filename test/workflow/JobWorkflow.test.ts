@@ -119,6 +119,32 @@ it.effect("submitOnce under Activity.retry submits again, with another key", () 
   ))
 })
 
+it.effect("submitOnce submits again when a workflow is resumed that its failure suspended", () => {
+  const Submit = Workflow.make({ name: "Submit", ...options, success: Job.JobRef, error: QueueError.SubmitError })
+    .annotate(Workflow.SuspendOnFailure, true)
+  let calls = 0
+  const denied = new QueueError.AccessDenied({ operation: "submit", model, httpStatus: 401, detail: "expired" })
+  const queue = Layer.mock(JobQueue.JobQueue, {
+    submit: ({ model }) => Effect.suspend(() => calls++ === 0 ? denied : Effect.succeed(Job.ref(model, "one")))
+  })
+  return Effect.gen(function*() {
+    const id = yield* Submit.execute({ prompt: "cat" }, { discard: true })
+    const result = Effect.repeat(Effect.zipRight(Effect.yieldNow(), Submit.poll(id)), {
+      until: (result) => result !== undefined
+    })
+    assert.strictEqual((yield* result)?._tag, "Suspended")
+    yield* Submit.resume(id)
+    assert.strictEqual((yield* result)?._tag, "Complete")
+    assert.deepStrictEqual(yield* Submit.execute({ prompt: "cat" }), Job.ref(model, "one"))
+    assert.strictEqual(calls, 2)
+  }).pipe(Effect.provide(
+    Submit.toLayer(() => JobWorkflow.submitOnce("image", { model, payload: {} })).pipe(
+      Layer.provideMerge(WorkflowEngine.layerMemory),
+      Layer.provide(queue)
+    )
+  ))
+})
+
 describe("awaitJob", () => {
   it.effect("a pipeline, on an engine in memory", () =>
     runFilm().pipe(Effect.provide(

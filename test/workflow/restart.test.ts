@@ -65,7 +65,12 @@ const machine = (faults: ReadonlyArray<Fault.Fault> = []) =>
     }
   })
 
-const kill = (child: Command.Running) => Effect.zipRight(Effect.sync(() => child.kill("SIGKILL")), child.exited)
+const end = (signal: NodeJS.Signals) => (child: Command.Running) =>
+  Effect.zipRight(Effect.sync(() => child.kill(signal)), child.exited)
+
+const kill = end("SIGKILL")
+
+const stop = end("SIGTERM")
 
 const outcomeOf = ({ stdout }: Command.Exited): unknown => JSON.parse(stdout.trimEnd().split("\n").at(-1)!)
 
@@ -97,6 +102,30 @@ describe.skipIf(!hasSqlite)("a process with a workflow", () => {
       const { exited } = yield* app.start
       assert.deepStrictEqual(outcomeOf(yield* exited), { failed: "SubmitUncertain" })
       assert.strictEqual(yield* app.calls("submit"), 1)
+    }))
+
+  it.scopedLive("waits for the response to a submit if it is stopped in order, and goes on with the job", () =>
+    Effect.gen(function*() {
+      const arrived = yield* Effect.makeLatch()
+      const slow = Fault.blockedUntil(Effect.zipRight(arrived.open, Effect.sleep("2500 millis")))
+      const app = yield* machine([slow.pipe(Fault.on("submit"), Fault.nth(1))])
+      const first = yield* app.start
+      yield* arrived.await
+      yield* stop(first)
+      yield* app.start
+      yield* app.isWatched(yield* app.claim)
+      assert.strictEqual(yield* app.calls("submit"), 1)
+    }))
+
+  it.scopedLive("does not wait to send a submit again if it is stopped in order, and sends it when it is started again", () =>
+    Effect.gen(function*() {
+      const app = yield* machine([Fault.rateLimited("1 hour").pipe(Fault.on("submit"), Fault.nth(1))])
+      const first = yield* app.start
+      yield* app.hasCalled("submit")
+      yield* stop(first)
+      yield* app.start
+      yield* app.isWatched(yield* app.claim)
+      assert.strictEqual(yield* app.calls("submit"), 2)
     }))
 
   it.scopedLive("has its database for itself", () =>

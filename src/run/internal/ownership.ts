@@ -161,7 +161,8 @@ export const make = (options: Options, onDelay?: (delay: Submit.Delay) => Effect
       restore: Submit.Restore
     ): Effect.Effect<JobRef, QueueError.SubmitError> => {
       const reportUnknown = report(Release.Unknown({ model: request?.model, key }))
-      const onAbandoned = (job: JobRef | "unknown") => job === "unknown" ? reportUnknown : release(job, false)
+      const onAbandoned = (job: JobRef | "unknown" | undefined) =>
+        job === undefined ? Effect.void : job === "unknown" ? reportUnknown : release(job, false)
       return submission.acquire(request, { restore, patience, onAbandoned }).pipe(
         // code that combines runs may drop the error
         Effect.tapErrorTag("SubmitUncertain", () => reportUnknown)

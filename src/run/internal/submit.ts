@@ -219,19 +219,19 @@ export const make = (options: SubmitOptions, onDelay: (delay: Delay) => Effect.E
     /**
      * Submits, in an uninterruptible region: `restore` makes the wait interruptible. After an interruption, nothing is
      * sent again, and the response to a request that may have arrived is awaited for at most `patience` milliseconds.
-     * If there is a job, or may be one (`unknown`), `onAbandoned` receives it.
+     * `onAbandoned` receives the job, `unknown` if there may be one, or `undefined`.
      */
     const acquire = (request: SubmitRequest, { onAbandoned, patience, restore }: {
       readonly restore: Restore
       readonly patience: number
-      readonly onAbandoned: (job: JobRef | "unknown") => Effect.Effect<void>
+      readonly onAbandoned: (job: JobRef | "unknown" | undefined) => Effect.Effect<void>
     }) =>
       // not a child of the waiting fiber, whose interruption would stop it, or wait for it
       Effect.flatMap(runtime, (runtime) => {
         const fiber = fork(runtime, submit(request))
         return Effect.onInterrupt(
           restore(Fiber.join(fiber)),
-          () => Effect.flatMap(abandon(fiber, patience), (job) => job === undefined ? Effect.void : onAbandoned(job))
+          () => Effect.flatMap(abandon(fiber, patience), onAbandoned)
         )
       })
 
