@@ -308,6 +308,23 @@ it.live("an abort ends the watch at once while a token is awaited, and without o
     assert.strictEqual(tokens, 1)
   }))
 
+it.live("many watches may share a signal, without a warning of Node", () =>
+  Effect.promise(async () => {
+    const warnings: Array<Error> = []
+    const onWarning = (warning: Error) => warnings.push(warning)
+    process.on("warning", onWarning)
+    const controller = new AbortController()
+    const { signal } = controller
+    const watches = Array.from({ length: 11 }, () => watch({ url: "http://127.0.0.1:1/jobs", job: name, signal }))
+    for (const events of watches) assert.strictEqual((await events.next()).value?._tag, "Disconnected")
+    const ends = watches.map((events) => events.next())
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    controller.abort()
+    for (const { status } of await Promise.allSettled(ends)) assert.strictEqual(status, "rejected")
+    process.off("warning", onWarning)
+    assert.deepStrictEqual(warnings, [])
+  }))
+
 it.scopedLive("no event comes after an abort, also if it was received before", () =>
   Effect.gen(function*() {
     const queued = ["a", "b"].map((id) => event("Queued", { _tag: "Queued", cursor: id }, id)).join("")

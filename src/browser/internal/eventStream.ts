@@ -150,6 +150,7 @@ export async function* eventStream({ from, maxSilence, signal, toError, token, u
     const retryIn = Math.max(retryAfter, Math.min(maxPause, retry * 2 ** failures++) * spread)
     yield { _tag: "Disconnected", reason: reason instanceof Error ? reason.message : String(reason), retryIn }
     signal.throwIfAborted()
-    await pause(retryIn, signal)
+    // with listeners of its own: Node warns of a leak if a signal of many watches has more than ten
+    await pause(retryIn, AbortSignal.any([signal]))
   }
 }
