@@ -29,9 +29,9 @@ export class Executor {
     return Math.floor(Time.monotonic(this.clock) - this.epoch)
   }
 
-  /** How far the wall clock has been set since the watcher was made. */
+  /** How far the wall clock has been set since the watcher was made. An integer: every watched job keeps one. */
   get clockShift(): number {
-    return this.epoch + Time.wallOffset(this.clock) - this.wallEpoch
+    return Math.round(this.epoch + Time.wallOffset(this.clock) - this.wallEpoch)
   }
 
   dateOf(time: number): DateTime.Utc {
