@@ -37,7 +37,8 @@ import * as TraceContext from "./internal/traceContext.js"
  *   current where the first watch began.
  * - If the last watch ends before the job, `job` ends then, as interrupted. The phase that is open is left out: a watch that
  *   begins later, or resumes from the cursor in another process, makes its span, marked as resumed.
- * - Metrics are tagged by model, never by job, and have the labels of `Effect.tagMetrics` around the layer. Durations count only if the server reported both ends.
+ * - Metrics are tagged by model, never by job, and have the labels of `Effect.tagMetrics` around the layer. Durations count
+ *   only if the server reported both ends.
  * - Errors of the tracer are logged, and do not affect the watches.
  *
  * @example

@@ -23,6 +23,10 @@ const watch = (job: Job.JobRef) => Stream.runDrain(JobStream.transitions(job, { 
 const tagsOf = (job: Job.JobRef, options?: JobStream.Options) =>
   Effect.map(Stream.runCollect(JobStream.events(job, options)), (events) => Array.from(events, ({ _tag }) => _tag))
 
+/** What an effect comes to within a while. */
+const within = <A, E, R>(duration: Duration.DurationInput, effect: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(Effect.fork(effect), (fiber) => Effect.zipRight(TestClock.adjust(duration), Fiber.join(fiber)))
+
 const pending = (job: Job.JobRef) => Effect.succeed(Job.Pending({ job }))
 
 it.effect("a job whose poll hangs after a move holds no other job of its bucket", () => {
@@ -99,9 +103,7 @@ it.effect("a poll that was interrupted at the runner is no error of the watch", 
   )
   move(() => "a")
   return Effect.gen(function*() {
-    const fiber = yield* Effect.fork(tagsOf(job))
-    yield* TestClock.adjust("1 second")
-    assert.deepStrictEqual(yield* Fiber.join(fiber), ["Queued", "Claimed", "Completed"])
+    assert.deepStrictEqual(yield* within("1 second", tagsOf(job)), ["Queued", "Claimed", "Completed"])
   }).pipe(Effect.provide(Layer.merge(runner("a"), client)))
 })
 
@@ -112,13 +114,9 @@ it.effect("each watch has its own handling of an unknown state", () => {
   )
   move(() => "a")
   return Effect.gen(function*() {
-    const failing = yield* Effect.fork(JobStream.result(job))
-    yield* TestClock.adjust("1 second")
-    const error = yield* Effect.flip(Fiber.join(failing))
+    const error = yield* within("1 second", Effect.flip(JobStream.result(job)))
     assert.deepStrictEqual([error._tag, "status" in error && error.status], ["UnrecognizedStatus", "paused"])
-    const ignoring = yield* Effect.fork(JobStream.result(job, { unrecognized: "ignore" }))
-    yield* TestClock.adjust("1 minute")
-    assert.deepStrictEqual(yield* Fiber.join(ignoring), {})
+    assert.deepStrictEqual(yield* within("1 minute", JobStream.result(job, { unrecognized: "ignore" })), {})
   }).pipe(Effect.provide(Layer.merge(runner("a"), client)))
 })
 
@@ -131,13 +129,9 @@ it.effect("a watch after one that failed has a poll of its own", () => {
   )
   move(() => "a")
   return Effect.gen(function*() {
-    const failing = yield* Effect.fork(Effect.flip(JobStream.result(job)))
-    yield* TestClock.adjust("1 second")
-    assert.strictEqual((yield* Fiber.join(failing))._tag, "AccessDenied")
+    assert.strictEqual((yield* within("1 second", Effect.flip(JobStream.result(job))))._tag, "AccessDenied")
     isDenied = false
-    const next = yield* Effect.fork(JobStream.result(job))
-    yield* TestClock.adjust("1 second")
-    assert.deepStrictEqual(yield* Fiber.join(next), {})
+    assert.deepStrictEqual(yield* within("1 second", JobStream.result(job)), {})
   }).pipe(Effect.provide(Layer.merge(runner("a"), client)))
 })
 

@@ -6,7 +6,7 @@ import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as MetricLabel from "effect/MetricLabel"
 import * as Record from "effect/Record"
 
-/** What `Effect.tagMetrics` has added. The same array each time: the state of a metric is found by it. @internal */
+/** What `Effect.tagMetrics` has added. @internal */
 export type Labels = ReadonlyArray<MetricLabel.MetricLabel>
 
 /** @internal */
@@ -20,25 +20,20 @@ export const gauge = (name: string, description: string) => Metric.gauge(`effect
 export const histogram = (name: string, boundaries: MetricBoundaries.MetricBoundaries, description: string) =>
   Metric.histogram(`effect_queue_status_${name}`, boundaries, description)
 
-// The gauges of watches and jobs count those of all watchers of the process: each adds and subtracts its own.
-
 /** @internal */
 export const watchers = gauge("watcher_watches", "watches that share pollers")
 
-/** @internal */
-export const pollers = gauge("watcher_pollers", "jobs that are polled")
-
-/** @internal */
-export const pauses = counter("watcher_pauses", "pauses after a 429")
-
-/** @internal */
-export const stretch = gauge("watcher_stretch", "by how much the budget lengthens the pauses; 1 while it suffices")
-
-/** @internal */
-export const budgetUse = gauge(
-  "watcher_budget_use",
-  "the part of the budget that the cadences ask for; over 1, pauses are stretched"
-)
+// The gauges of watches and jobs count those of all watchers of the process: each adds and subtracts its own.
+const perWatcher = {
+  watchers,
+  pollers: gauge("watcher_pollers", "jobs that are polled"),
+  pauses: counter("watcher_pauses", "pauses after a 429"),
+  stretch: gauge("watcher_stretch", "by how much the budget lengthens the pauses; 1 while it suffices"),
+  budgetUse: gauge(
+    "watcher_budget_use",
+    "the part of the budget that the cadences ask for; over 1, pauses are stretched"
+  )
+}
 
 /** @internal */
 export const stale = counter("stale_snapshots", "snapshots of a job that were older than what was known")
@@ -69,17 +64,21 @@ const perModel = {
 /** @internal */
 export type ModelMetrics = typeof perModel
 
-/** @internal */
-export const ofModel = (model: string, labels: Labels): ModelMetrics => {
+// tagged once, so that the state of a metric is not looked up at each update
+const tagged = <Metrics extends object>(metrics: Metrics, labels: Labels): Metrics => {
   // metrics are invariant, so those of several kinds have no common type; each keeps its kind
-  const all = perModel as unknown as { readonly [name: string]: typeof stale }
-  return Record.map(
-    all,
-    Metric.taggedWithLabels([MetricLabel.make("model", model), ...labels])
-  ) as unknown as ModelMetrics
+  const all = metrics as unknown as { readonly [name: string]: typeof stale }
+  return Record.map(all, Metric.taggedWithLabels(labels)) as unknown as Metrics
 }
 
 /** @internal */
-export const count = (metric: Metric.Metric.Counter<number>, by: number, labels: Labels = []): void => {
-  if (by > 0) metric.unsafeUpdate(by, labels)
+export const ofWatcher = (labels: Labels): typeof perWatcher => tagged(perWatcher, labels)
+
+/** @internal */
+export const ofModel = (model: string, labels: Labels): ModelMetrics =>
+  tagged(perModel, [MetricLabel.make("model", model), ...labels])
+
+/** @internal */
+export const count = (metric: Metric.Metric.Counter<number>, by: number): void => {
+  if (by > 0) metric.unsafeUpdate(by, [])
 }

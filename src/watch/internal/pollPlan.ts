@@ -40,6 +40,7 @@ const defaultPause = 1_000
 /** The pollers of a watcher, and when each polls next. @internal */
 export class PollPlan {
   readonly latency = new Latency()
+  readonly metrics: ReturnType<typeof Metrics.ofWatcher>
   private readonly orders = new Map<string, QueueOrder<Poller>>()
   private pollers = 0
   /** By stretched time. */
@@ -65,6 +66,7 @@ export class PollPlan {
     private readonly onEvent: (event: PollingEvent) => void
   ) {
     this.rateLimit = new RateLimit(settings.pollsPerSecond, settings.share)
+    this.metrics = Metrics.ofWatcher(settings.labels)
   }
 
   find(job: JobRef): Poller | undefined {
@@ -110,7 +112,7 @@ export class PollPlan {
     const { job, order, status } = poller
     order.pollers.set(job.requestId, poller)
     this.pollers++
-    Metrics.pollers.unsafeModify(1, this.settings.labels)
+    this.metrics.pollers.unsafeModify(1, [])
     order.count(status, 1)
   }
 
@@ -121,7 +123,7 @@ export class PollPlan {
     order.leave(poller)
     order.count(status, -1)
     this.pollers--
-    Metrics.pollers.unsafeModify(-1, this.settings.labels)
+    this.metrics.pollers.unsafeModify(-1, [])
     order.pollers.delete(job.requestId)
     if (order.pollers.size === 0) this.orders.delete(order.model)
     if (this.isOrderUsed && !this.isCrowded(poller.pause || defaultPause)) this.dropOrder()
@@ -148,7 +150,7 @@ export class PollPlan {
     this.setPeriod(poller, Math.max(planned, period))
     const use = this.demand.use(this.pollers, this.capacity)
     const stretch = Math.max(1, use)
-    Metrics.budgetUse.unsafeUpdate(use, this.settings.labels)
+    this.metrics.budgetUse.unsafeUpdate(use, [])
     this.time.setStretch(stretch, now)
     if (stretch !== this.announcedStretch) this.announce(stretch, now)
     this.add(poller, this.scheduled, this.time.at(from) + planned)
@@ -197,7 +199,7 @@ export class PollPlan {
   }
 
   private announce(stretch: number, now: number): void {
-    Metrics.stretch.unsafeUpdate(stretch, this.settings.labels)
+    this.metrics.stretch.unsafeUpdate(stretch, [])
     const { announcedStretch } = this
     const isNews = stretch === 1 || announcedStretch === 1
       ? stretch === 1 || stretch > 1.1
@@ -315,7 +317,7 @@ export class PollPlan {
     this.pausedUntil = Math.max(this.pausedUntil, now + pause)
     if (!isNew) return
     this.pausedAt ??= now
-    Metrics.count(Metrics.pauses, 1, this.settings.labels)
+    Metrics.count(this.metrics.pauses, 1)
     this.onEvent({
       _tag: "PollingPaused",
       at: this.executor.dateOf(now),

@@ -57,7 +57,7 @@ export class Scheduler {
 
   constructor(
     queue: Pick<JobQueueService, "status" | "cancel">,
-    private readonly settings: Settings,
+    settings: Settings,
     runtime: Fiber.Runtime,
     clock: Clock.Clock,
     onEvent: (event: PollingEvent) => void,
@@ -157,7 +157,7 @@ export class Scheduler {
 
   private countSubscribers(by: number): void {
     this.subscribers += by
-    Metrics.watchers.unsafeModify(by, this.settings.labels)
+    this.plan.metrics.watchers.unsafeModify(by, [])
   }
 
   private start(policy: PollGroup["policy"], job: Job.JobRef, now: number): Poller {
